@@ -1,0 +1,17 @@
+"""Errors meant for the person at the keyboard."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Something given from outside cannot work. The message says what was given, what is allowed and what to change.
+
+    The entry points print it without a traceback and exit with status 1.
+    """
+
+
+def did_you_mean(given: str, allowed: Iterable[object], count: int = 1) -> str:
+    """``" Did you mean 'resnet32'?"``, or nothing when no allowed name is near."""
+    near = difflib.get_close_matches(str(given), [str(name) for name in allowed], n=count, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

@@ -1,0 +1,20 @@
+"""The two things that flow from room to room: a batch, and what one network says of it."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """One batch, on the training device."""
+
+    images: Tensor  # (B, channels, height, width), normalised
+    labels: Tensor  # (B,) int64
+    indices: Tensor  # (B,) int64, positions in the training set
+
+
+class Outputs(NamedTuple):
+    """What one network says of one batch: S stages, the backbone itself last. S is 1 for a network without branches."""
+
+    features: list[Tensor]  # S times (B, d): pooled
+    logits: list[Tensor]  # S times (B, classes)
