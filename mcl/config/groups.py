@@ -1,0 +1,38 @@
+"""Which parts of a configuration are built, and what each is given beside its own options."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig
+
+from mcl.config.instantiate import check
+from mcl.errors import UserError
+
+SUPPLIED: dict[str, tuple[str, ...]] = {
+    "dataset": (),
+    "pair": ("num_classes", "in_channels"),
+    "sampler": (),
+    "loss": ("widths",),
+    "optimizer": ("params",),
+    "schedule": (),
+    "trainer": (),
+    "tracking": (),
+}
+
+
+def nodes(config: DictConfig) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+    """``(path, node, supplied argument names)`` of everything that will be built."""
+    for group, supplied in SUPPLIED.items():
+        if group in ("pair", "tracking"):  # several nodes, by name
+            for key, node in config[group].items():
+                yield f"{group}.{key}", node, supplied
+        else:
+            yield group, config[group], supplied
+
+
+def check_groups(config: DictConfig) -> None:
+    """Raise UserError for the first option that no constructor knows, or of the wrong type."""
+    if not config.pair:
+        raise UserError("pair: no network chosen; give pair=NAME or network@pair.first=NAME.")
+    for path, node, supplied in nodes(config):
+        check(node, path=path, allow=config.allow_modules, supplied=supplied)

@@ -1,0 +1,95 @@
+"""Who a run is: the hash of its resolved configuration, and the folder named after it.
+
+Whatever cannot change the result (where data lies, the device, logging, tracking, resuming) is left out, so that the
+same command finds the same folder again from a single run, a sweep or another machine.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+VERSION = 1  # part of the hash: raised when the meaning of a setting changes
+
+LEFT_OUT = (
+    "hydra",
+    "tracking",
+    "resume",
+    "runs",
+    "allow_modules",
+    "dataset.root",
+    "dataset.cache_dir",
+    "dataset.workers",
+    "loss.meta.memory",
+    "trainer.device",
+    "trainer.log_every",
+)
+
+
+def identity(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that make the result, as ``{"dataset.limit": 10, ...}``."""
+    plain = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
+    assert isinstance(plain, Mapping)
+    return {
+        key: value
+        for key, value in flatten(plain).items()
+        if not any(key == left_out or key.startswith(f"{left_out}.") for left_out in LEFT_OUT)
+    }
+
+
+def config_hash(config: DictConfig | Mapping[str, Any]) -> str:
+    """Ten hexadecimal digits, the same for the same result."""
+    text = json.dumps({"version": VERSION, **identity(config)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """``"optimizer.lr: 0.1 -> 0.2"`` for every setting in which two identities differ."""
+    absent = "(not set)"
+    keys = sorted({*one, *other})
+    return [
+        f"{key}: {one.get(key, absent)} -> {other.get(key, absent)}"
+        for key in keys
+        if one.get(key, absent) != other.get(key, absent)
+    ]
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings and lists as one flat dict of dotted keys; whole floats become ints, so 1.0 is 1."""
+    if isinstance(node, Mapping) and node:
+        return {k: v for key, child in node.items() for k, v in flatten(child, f"{prefix}{key}.").items()}
+    if isinstance(node, list | tuple) and node:
+        return {k: v for i, child in enumerate(node) for k, v in flatten(child, f"{prefix}{i}.").items()}
+    if isinstance(node, float) and node.is_integer():
+        node = int(node)
+    if isinstance(node, Mapping | tuple):
+        node = type(node)()
+    return {prefix.removesuffix("."): node}
+
+
+def network_names(choices: Mapping[str, Any], keys: list[str]) -> dict[str, str]:
+    """The name of each network of a pair, by what was chosen for it (``resnet32``), else by its key."""
+    return {key: str(choices.get(f"network@pair.{key}") or key) for key in keys}
+
+
+def pair_name(names: list[str]) -> str:
+    """``resnet32`` for two alike, ``resnet32-wrn_16_2`` for two others, ``single-resnet32`` for one alone."""
+    folder = {str(Path(name).parent) for name in names}
+    if len(folder) == 1 and folder != {"."}:
+        return f"{folder.pop()}/{pair_name([Path(name).name for name in names])}"
+    names = [name.replace("/", "_") for name in names]
+    if len(names) == 1:
+        return f"single-{names[0]}"
+    if len(set(names)) == 1:
+        return names[0] if len(names) == 2 else f"{names[0]}-x{len(names)}"
+    return "-".join(names)
+
+
+def run_folder(config: DictConfig, choices: Mapping[str, Any]) -> str:
+    """``digits/resnet8/lmcl/0123456789``."""
+    names = network_names(choices, [str(key) for key in config.pair])
+    dataset = config.dataset.get("name") or choices.get("dataset")
+    return f"{dataset}/{pair_name(list(names.values()))}/{choices.get('loss')}/{config_hash(config)}"

@@ -1,0 +1,44 @@
+"""Interpolations that the YAML files use: ``${run_folder:}``, ``${basename:PATH}``, ``${device_default:...}``."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mcl.config.groups import check_groups
+from mcl.config.identity import run_folder
+
+
+def register() -> None:
+    """Make the interpolations known; again is harmless."""
+    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("basename", _basename, replace=True)
+    OmegaConf.register_new_resolver("precision_of", _precision_of, replace=True)
+    OmegaConf.register_new_resolver("channels_last_of", _channels_last_of, replace=True)
+
+
+def _run_folder(*, _root_: DictConfig) -> str:
+    # Checked here because Hydra makes the folder before the task starts: a mistyped option leaves none behind.
+    config = OmegaConf.masked_copy(_root_, [key for key in _root_ if key != "hydra"])
+    check_groups(config)
+    return run_folder(config, _root_.hydra.runtime.choices)
+
+
+def _basename(path: Any) -> str | None:
+    return Path(str(path)).expanduser().resolve().name if path is not None else None
+
+
+# The defaults that hang on the device are resolved inside the configuration, so that config.yaml and the identity of
+# a run say which precision it really had. torch is imported only when one of them is needed.
+
+
+def _precision_of(device: str) -> str:
+    from mcl.training.devices import default_precision
+
+    return default_precision(device)
+
+
+def _channels_last_of(device: str, precision: str) -> bool:
+    from mcl.training.devices import default_channels_last
+
+    return default_channels_last(device, precision)

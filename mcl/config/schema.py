@@ -1,0 +1,32 @@
+"""The shape of a configuration. Groups built by ``_target_`` are checked against their constructors instead."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+
+class Resume(Enum):
+    """What to do with a run folder that exists: go on from it, or start over."""
+
+    auto = "auto"
+    never = "never"
+
+
+@dataclass
+class TrainConfig:
+    """Everything that makes one run. Each dict is a group of ``conf/``."""
+
+    dataset: dict[str, Any] = MISSING
+    pair: dict[str, Any] = MISSING
+    loss: dict[str, Any] = MISSING
+    sampler: dict[str, Any] = MISSING
+    optimizer: dict[str, Any] = MISSING
+    schedule: dict[str, Any] = MISSING
+    trainer: dict[str, Any] = MISSING
+    tracking: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    resume: Resume = Resume.auto
+    allow_modules: list[str] = field(default_factory=list)
+    runs: str = "runs"

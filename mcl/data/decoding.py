@@ -1,0 +1,109 @@
+"""From image files to one uint8 array."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from os import cpu_count
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
+_CHUNK = 128  # images a thread decodes at a time
+_QUIET_SECONDS = 10.0  # between two lines of progress where there is no terminal
+
+
+def decode(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
+    """One image as (channels, size, size).
+
+    Turned upright by its EXIF orientation; 16-bit grey values scaled to 8 bits; transparent parts shown on white. The
+    largest centred square is resampled bilinearly with antialiasing (which equals resizing the shorter side, then a
+    centre crop); an image that has the size already is not touched.
+
+    Raises:
+        Exception: of many kinds, when the file cannot be read as an image.
+    """
+    with Image.open(path) as file:
+        if min(file.size) > 2 * size:
+            file.draft(None, (2 * size, 2 * size))  # JPEG: decode at a fraction of the size, at least twice the wanted
+        image = _eight_bit(ImageOps.exif_transpose(file), "L" if channels == 1 else "RGB")
+    width, height = image.size
+    if (width, height) != (size, size):
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    pixels = np.asarray(image)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def decode_all(
+    paths: Sequence[Path], size: int, channels: int, *, name: str, keep_going: bool
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """Many images, in threads, with progress on stderr.
+
+    Args:
+        paths: N files.
+        size, channels: as in :func:`decode`.
+        name: what the progress calls them.
+        keep_going: go on after an unreadable file.
+
+    Returns:
+        (N, channels, size, size), black where a file is unreadable, and why each of these is, by its position. Unless
+        ``keep_going``, the first ones end the work.
+    """
+    images = np.zeros((len(paths), channels, size, size), np.uint8)
+
+    def reason(position: int) -> str | None:
+        try:
+            images[position] = decode(paths[position], size, channels)
+        except Exception as error:  # a damaged file can raise anything
+            return str(error) or type(error).__name__
+        return None
+
+    def work(start: int) -> tuple[int, dict[int, str]]:
+        chunk = range(start, min(start + _CHUNK, len(paths)))
+        return len(chunk), {position: why for position in chunk if (why := reason(position)) is not None}
+
+    unreadable: dict[int, str] = {}
+    with ThreadPoolExecutor(min(32, cpu_count() or 1)) as pool:
+        tasks = [pool.submit(work, start) for start in range(0, len(paths), _CHUNK)]
+        done = (task.result() for task in as_completed(tasks))
+        for broken in _told(done, len(paths), f"Decoding {name}"):
+            unreadable |= broken
+            if broken and not keep_going:
+                pool.shutdown(cancel_futures=True)
+                break
+    return images, dict(sorted(unreadable.items()))
+
+
+def _eight_bit(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits; older versions of Pillow open some of them as 32
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating-point pixels have no fixed range; save the image with 8 or 16 bits")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _told(chunks: Iterable[tuple[int, dict[int, str]]], total: int, what: str) -> Iterator[dict[int, str]]:
+    """Pass on the second items, while telling the sum of the first: a bar, or now and then a line."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        done, told = 0, time.monotonic()
+        for count, result in chunks:
+            done += count
+            bar.update(task, completed=done)
+            if not console.is_terminal and time.monotonic() - told > _QUIET_SECONDS:
+                print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+                told = time.monotonic()
+            yield result

@@ -1,0 +1,203 @@
+"""A folder of images as a dataset, decoded once and kept in a cache on disk."""
+
+import json
+import logging
+import math
+import zlib
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple, NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from mcl.data.augmentation import Augmentation
+from mcl.data.dataset import Dataset, Images, Splits, digest, some, take_rows
+from mcl.data.decoding import decode_all
+from mcl.data.listing import Files, list_folder
+from mcl.data.memory import available_memory
+from mcl.data.prepare import cache_folder, prepared
+from mcl.errors import UserError
+
+log = logging.getLogger(__name__)
+_IMAGENET = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.449,), (0.226,))}
+_CACHE_FORMAT = 1  # raised whenever decoding changes, so that old caches are not read
+
+
+class Folder(Dataset):
+    """Images in class folders; :func:`mcl.data.listing.list_folder` says which trees are understood.
+
+    Decoded images are kept in ``cache_dir`` and mapped into memory from there. They are decoded again when the files,
+    the size or the channels change; deleting the cache is always safe.
+
+    Args:
+        root: the folder.
+        name: what results call it; None takes the root's own name.
+        channels: 3 or 1; images are converted.
+        image_size: side in pixels; None takes that of the first image, which must then be square. See
+            :func:`mcl.data.decoding.decode` for how others are resized.
+        test_fraction: share of each class that becomes the test part, where the folder has none.
+        corrupt: what to do about unreadable files: ``stop``, or ``skip`` and say how many. ``spec`` counts them all.
+        cache_dir: where decoded images are kept; None for ``$MCL_CACHE`` or the platform's cache folder.
+        augmentation, limit, validation, seed: as for every dataset, see :class:`Dataset`; ``seed`` also chooses the
+            test part. Images that ``limit`` leaves out are not decoded.
+        mean, std: None for ImageNet's.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        name: str | None = None,
+        channels: int = 3,
+        image_size: int | None = None,
+        test_fraction: float = 0.2,
+        corrupt: Literal["stop", "skip"] = "stop",
+        cache_dir: str | None = None,
+        augmentation: Augmentation | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        limit: int | None = None,
+        validation: float = 0.0,
+        seed: int = 0,
+    ):
+        if not root:
+            raise UserError("dataset.root is not given: it is the folder of images.")
+        if channels not in _IMAGENET:
+            raise UserError(f"dataset.channels={channels}: 3 (colour) or 1 (grey).")
+        if corrupt not in ("stop", "skip"):
+            raise UserError(f"dataset.corrupt={corrupt}: stop or skip.")
+        self.root = Path(root).expanduser().resolve()
+        self.listing = list_folder(self.root, test_fraction=test_fraction, seed=seed)
+        if self.listing.validation and validation:
+            raise UserError(
+                f"dataset.validation={validation}: {self.root} comes with a validation part. Use dataset.validation=0."
+            )
+        super().__init__(
+            name=name or self.root.name,
+            classes=self.listing.classes,
+            channels=channels,
+            image_size=self._size_of_first() if image_size is None else image_size,
+            counts=self.listing.train.labels.bincount().tolist(),
+            mean=mean or _IMAGENET[channels][0],
+            std=std or _IMAGENET[channels][1],
+            augmentation=augmentation,
+            limit=limit,
+            validation=validation,
+            seed=seed,
+            has_validation=self.listing.validation is not None,
+        )
+        self.corrupt = corrupt
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else cache_folder()
+
+    def fingerprint(self) -> str:
+        parts = [part for part in self.listing[1:] if part]
+        sizes = sorted((path, (self.root / path).stat().st_size) for part in parts for path in part.paths)
+        return digest([*self.listing.classes, *sizes])
+
+    def load(self) -> Splits:
+        train, test, validation = self.listing.train, self.listing.test, self.listing.validation
+        kept, held_out = self.select(train.labels)
+        if self.validation:
+            validation = train.take(held_out)
+        train = train.take(kept)
+        # Decoded in the order of their names, so that one cache serves every way of splitting the same files.
+        decoded = self._decoded(sorted(train.paths + test.paths + (validation.paths if validation else [])))
+        return Splits(
+            self._part("training", train, decoded),
+            self._part("test", test, decoded),
+            self._part("validation", validation, decoded) if validation else None,
+        )
+
+    def _part(self, name: str, files: Files, decoded: "_Decoded") -> Images:
+        """The images of these files, less the unreadable ones, in the order of their names."""
+        rows = torch.tensor([decoded.rows.get(path, -1) for path in files.paths])
+        rows, order = rows.sort()
+        order = order[rows >= 0]
+        labels = files.labels[order]
+        left = labels.bincount(minlength=self.spec.num_classes).tolist()
+        lost = [name for name, count in zip(self.spec.classes, left, strict=True) if count == 0]
+        if lost:
+            raise UserError(f"No readable image in the {name} part of class {some(lost)} of {self.root}.")
+        return Images(take_rows(decoded.images, rows[rows >= 0]), labels)
+
+    def _decoded(self, paths: list[str]) -> "_Decoded":
+        """The images of these files, from the cache or into it."""
+        size, channels = self.spec.image_size, self.spec.channels
+        stats = ((path, stat.st_size, stat.st_mtime_ns) for path in paths for stat in [(self.root / path).stat()])
+        key = digest([_CACHE_FORMAT, size, channels, *stats])
+        shape = (len(paths), channels, size, size)
+        self._require_room(shape)
+        folder = self.cache_dir / "folders" / f"{self.root.name}-{size}px-{key}"
+        images, unreadable = prepared(
+            folder, partial(_read_cache, shape=shape), partial(self._build_cache, paths), option="dataset.cache_dir"
+        )
+        if unreadable and self.corrupt == "stop":
+            self._stop(paths, unreadable)
+        if unreadable:
+            log.warning("%s: skipped %d unreadable of %d files", self.root, len(unreadable), len(paths))
+        rows = {path: row for row, path in enumerate(paths) if row not in unreadable}
+        return _Decoded(torch.from_numpy(images), rows)
+
+    def _build_cache(self, paths: list[str], folder: Path) -> None:
+        files = [self.root / path for path in paths]
+        size, channels = self.spec.image_size, self.spec.channels
+        skip = self.corrupt == "skip"
+        images, unreadable = decode_all(files, size, channels, name=self.spec.name, keep_going=skip)
+        if unreadable and not skip:
+            self._stop(paths, unreadable)
+        np.save(folder / "images.npy", images)
+        about = {"crc32": zlib.crc32(images.data), "unreadable": unreadable}
+        (folder / "about.json").write_text(json.dumps(about))
+
+    def _stop(self, paths: list[str], unreadable: dict[int, str]) -> NoReturn:
+        named = [f"{self.root / paths[row]} ({reason})" for row, reason in unreadable.items()]
+        raise UserError(
+            f"Cannot read {some(named)}. Mend or remove what is damaged, or use dataset.corrupt=skip to leave out "
+            "all such files."
+        )
+
+    def _require_room(self, shape: tuple[int, ...]) -> None:
+        needed, free = math.prod(shape), available_memory()
+        if free is not None and needed > free:
+            raise UserError(
+                f"{shape[0]:,} images of {shape[1]} x {shape[2]} x {shape[3]} take {needed / 1e9:.1f} GB, but "
+                f"{free / 1e9:.1f} GB of memory are free. Use a smaller dataset.image_size, or dataset.limit for fewer "
+                "images of each class."
+            )
+
+    def _size_of_first(self) -> int:
+        path = self.root / self.listing.train.paths[0]
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+        except Exception as error:  # a damaged file can raise anything
+            raise UserError(f"Cannot read {path} to see its size ({error}): give dataset.image_size.") from error
+        if width != height:
+            raise UserError(f"{path} is {width} x {height} pixels, not square: give dataset.image_size.")
+        return width
+
+
+class _Decoded(NamedTuple):
+    images: Tensor  # (N, channels, size, size) uint8, memory-mapped
+    rows: dict[str, int]  # of the readable files
+
+
+def _read_cache(folder: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], dict[int, str]] | None:
+    """Decoded images and why some are unreadable; None where the cache is missing or damaged."""
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        # Mapped copy-on-write: read from the file as needed, shared among processes, never written back.
+        images = np.load(folder / "images.npy", mmap_mode="c")
+        whole = images.shape == shape and images.dtype == np.uint8 and zlib.crc32(images.data) == about["crc32"]
+        unreadable = {int(row): str(reason) for row, reason in about["unreadable"].items()}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        log.warning("The cache %s is damaged: decoding again", folder)
+        return None
+    return images, unreadable

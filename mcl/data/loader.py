@@ -1,0 +1,108 @@
+"""Batches from images that live on the device: nothing is copied or waited for between two steps."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from mcl.data.augmentation import Augmentation, Normalization
+from mcl.data.dataset import Images
+from mcl.data.samplers import Sampler
+from mcl.data.seeding import generator
+from mcl.errors import UserError
+from mcl.types import Batch
+
+
+class Loader:
+    """Training batches. Batch k of an epoch depends on (seed, epoch, k) alone, whether reached or jumped to.
+
+    Args:
+        images: the training part. It moves to ``device`` as uint8 and stays there.
+        sampler: which images make up which batch.
+        augmentation: what is done to them.
+        mean, std: per channel, in [0, 1] units.
+        batch_size: images in a batch.
+        seed: of the order and of the augmentation.
+        device: where the batches are wanted.
+        memory_format, dtype: of the batches' images.
+        overfit: give the first batch of epoch 0 at every step (for debugging).
+
+    Raises:
+        UserError: when the images do not fit on the device, or make no batch.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        sampler: Sampler,
+        augmentation: Augmentation,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        memory_format: torch.memory_format = torch.contiguous_format,
+        dtype: torch.dtype = torch.float32,
+        overfit: bool = False,
+    ):
+        counts = images.labels.bincount().tolist()
+        sampler.check(counts, batch_size, [f"class {label}" for label in range(len(counts))])
+        self.steps = sampler.steps_per_epoch(counts, batch_size)
+        self.labels = images.labels.cpu()  # the sampler's copy
+        try:
+            self.images = images.to(device)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"The training images ({images.images.nbytes / 1e9:.1f} GB) do not fit on {device}. "
+                "Lower dataset.image_size or set dataset.limit."
+            ) from error
+        self.sampler = sampler
+        self.augmentation = augmentation
+        self.normalize = Normalization(mean, std, device=device, memory_format=memory_format, dtype=dtype)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.device = device
+        self.overfit = overfit
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return self.steps
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from step ``start`` on."""
+        if self.overfit:
+            batch = next(self._batches(0, 0))
+            yield from (batch for _ in range(start, self.steps))
+        else:
+            yield from self._batches(epoch, start)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        batches = self.sampler.batches(self.labels, self.batch_size, seed=self.seed, epoch=epoch)
+        order = torch.cat(batches)
+        draws = self.augmentation.draw(len(order), generator("augmentation", self.seed, epoch))
+        order, draws = (numbers.to(self.device, non_blocking=True) for numbers in (order, draws))
+        for step in range(start, len(batches)):
+            part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            indices = order[part]
+            pixels = self.augmentation.apply(self.images.images, indices, draws[part])
+            yield Batch(self.normalize(pixels), self.images.labels[indices], indices)
+
+
+def evaluation_batches(
+    images: Images,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    memory_format: torch.memory_format = torch.contiguous_format,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[Batch]:
+    """All images in order, normalised and otherwise as they are; the last batch may be smaller.
+
+    Images already on ``device`` are used where they are: who evaluates often moves them there once.
+    """
+    normalize = Normalization(mean, std, device=device, memory_format=memory_format, dtype=dtype)
+    for start in range(0, len(images.labels), batch_size):
+        part = slice(start, start + batch_size)
+        pixels, labels = (tensor[part].to(device, non_blocking=True) for tensor in images)
+        yield Batch(normalize(pixels), labels, torch.arange(start, start + len(labels), device=device))

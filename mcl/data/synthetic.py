@@ -1,0 +1,88 @@
+"""Generated images of any size and number, for tests, benchmarks and trying things out."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mcl.data.augmentation import Augmentation
+from mcl.data.dataset import Images, WholeDataset, digest
+from mcl.data.seeding import generator
+from mcl.errors import UserError
+
+_GRID = 4  # a class is a smooth pattern of 4 x 4 random values: it survives small crops and any image size
+
+
+class Synthetic(WholeDataset):
+    """Each class is a smooth random pattern, each image that pattern with noise. The same seed gives the same images.
+
+    Args:
+        classes: how many classes.
+        channels: 1 or 3.
+        image_size: side in pixels.
+        train_per_class, test_per_class: images of each class.
+        noise: standard deviation of the noise, of the pattern being about 0.2, white being 1.
+        augmentation, limit, validation: as for every dataset, see :class:`~mcl.data.dataset.Dataset`.
+        mean, std: None for 0.5 and 0.25.
+        seed: of the images, and of the choices of ``limit`` and ``validation``.
+    """
+
+    def __init__(
+        self,
+        classes: int = 10,
+        channels: int = 3,
+        image_size: int = 32,
+        train_per_class: int = 100,
+        test_per_class: int = 20,
+        noise: float = 0.2,
+        augmentation: Augmentation | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        limit: int | None = None,
+        validation: float = 0.0,
+        seed: int = 0,
+    ):
+        for option, value, least in (
+            ("classes", classes, 2),
+            ("channels", channels, 1),
+            ("train_per_class", train_per_class, 1),
+            ("test_per_class", test_per_class, 1),
+            ("noise", noise, 0),
+        ):
+            if value < least:
+                raise UserError(f"dataset.{option}={value}: must be at least {least}.")
+        super().__init__(
+            name="synthetic",
+            classes=[f"class_{label}" for label in range(classes)],
+            channels=channels,
+            image_size=image_size,
+            counts=[train_per_class] * classes,
+            mean=mean or (0.5,),
+            std=std or (0.25,),
+            augmentation=augmentation,
+            limit=limit,
+            validation=validation,
+            seed=seed,
+        )
+        self.train_per_class = train_per_class
+        self.test_per_class = test_per_class
+        self.noise = noise
+
+    def fingerprint(self) -> str:
+        spec = self.spec
+        numbers = (spec.num_classes, spec.channels, spec.image_size, self.train_per_class, self.test_per_class)
+        return digest(["synthetic", numbers, self.noise, self.seed])
+
+    def read(self) -> tuple[Images, Images]:
+        return self._part("train", self.train_per_class), self._part("test", self.test_per_class)
+
+    def _part(self, name: str, per_class: int) -> Images:
+        classes = range(self.spec.num_classes)
+        images = torch.stack([self._images_of(label, name, per_class) for label in classes])  # (C, n, channels, H, W)
+        return Images(images.flatten(0, 1), torch.tensor(classes).repeat_interleave(per_class))
+
+    def _images_of(self, label: int, part: str, count: int) -> Tensor:
+        channels, size = self.spec.channels, self.spec.image_size
+        coarse = torch.rand(1, channels, _GRID, _GRID, generator=generator("pattern", self.seed, label))
+        pattern = F.interpolate(coarse, (size, size), mode="bilinear", align_corners=False)
+        noise = torch.randn(count, channels, size, size, generator=generator(part, self.seed, label))
+        return ((pattern + self.noise * noise) * 255).round().clamp(0, 255).to(torch.uint8)

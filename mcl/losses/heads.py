@@ -1,0 +1,22 @@
+"""Projection heads: from pooled features to the sphere on which contrast compares them."""
+
+from torch import Tensor, nn
+
+from mcl.losses.numerics import unit
+
+
+class ProjectionHead(nn.Module):
+    """Linear, ReLU, Linear, L2 normalisation.
+
+    Args:
+        width: of the features, and of the hidden layer's input.
+        dim: of the embedding and of the hidden layer.
+    """
+
+    def __init__(self, width: int, dim: int = 128):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(width, dim), nn.ReLU(), nn.Linear(dim, dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, width) to (B, dim) of length 1."""
+        return unit(self.layers(features))

@@ -1,0 +1,98 @@
+"""L-MCL: layer-wise mutual contrastive learning, its matching weights learned in a meta round."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mcl.errors import UserError
+from mcl.losses.aggregation import Aggregator
+from mcl.losses.base import MetaSchedule
+from mcl.losses.classification import classification
+from mcl.losses.contrast import MutualContrast, mutual_contrast
+from mcl.losses.distillation import logit_distillation
+from mcl.losses.mutual import MutualLoss
+from mcl.types import Batch, Outputs
+
+
+class LMCL(MutualLoss):
+    """Classification of all stages, distillation of aggregated logits, weighted contrast of all stage pairs.
+
+    Layer-wise mutual contrastive learning (L-MCL, TPAMI 2023). Training takes the matching weights as they are; the
+    meta round learns them: networks that have descended ``inner_objective`` are judged by ``outer_objective``.
+
+    Args:
+        widths: per network, per stage, the width of its features.
+        matching: called with ``widths``, gives the module of matching weights (see `mcl.losses.matching`).
+        meta: when and how the matching is learned. None leaves a learned matching at its initial weights, and is the
+            only choice for a fixed one.
+        weights: factor of each term in the sum. Left out: 0.1 for vcl and icl, else 1.
+        tau: temperature of the similarities.
+        temperature: softening of all distributions that networks exchange.
+        dim: of the embeddings.
+    """
+
+    needs_branches = True
+
+    def __init__(
+        self,
+        *,
+        widths: list[list[int]],
+        matching: Callable[[list[list[int]]], nn.Module],
+        meta: MetaSchedule | None,
+        weights: Mapping[str, float] | None = None,
+        tau: float = 0.1,
+        temperature: float = 3.0,
+        dim: int = 128,
+    ):
+        super().__init__(widths, weights, tau, temperature, dim)
+        assert all(len(set(stages)) == 1 for stages in widths), "all stages of a network end in one width"
+        self.aggregators = nn.ModuleList(Aggregator(stages[-1], len(stages)) for stages in widths)
+        self.matching = matching(widths)
+        self.meta = meta
+        if meta is not None and not self.meta_parameters():
+            raise UserError(
+                f"loss.meta is set, but {type(self.matching).__name__} has nothing to learn. "
+                "Set loss.meta=null, or choose a learned matching: loss/matching=learned."
+            )
+
+    def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
+        aggregated = self.aggregate(outputs)
+        with torch.no_grad():
+            weights = self.matching([network.features for network in outputs])
+        stages = [stage for network in outputs for stage in network.logits]
+        backbones = [network.logits[-1] for network in outputs]
+        return {
+            "classification": classification([*stages, *aggregated], batch.labels),
+            "distillation": logit_distillation(backbones, aggregated, temperature=self.temperature),
+            **self._contrast(outputs, batch.labels, weights)._asdict(),
+        }
+
+    def aggregate(self, outputs: Sequence[Outputs]) -> list[Tensor]:
+        return [aggregator(*network) for aggregator, network in zip(self.aggregators, outputs, strict=True)]
+
+    def inner_parameters(self) -> dict[str, nn.Parameter]:
+        return self._parameters_of("heads")
+
+    def meta_parameters(self) -> dict[str, nn.Parameter]:
+        return self._parameters_of("matching")
+
+    def inner_objective(self, outputs: Sequence[Outputs], batch: Batch) -> Tensor:
+        assert self.meta is not None, "nothing is meta-learned"
+        features = [network.features for network in outputs]
+        if not self.meta.attach_features:
+            features = [[stage.detach() for stage in stages] for stages in features]
+        return self.total(self._contrast(outputs, batch.labels, self.matching(features))._asdict())
+
+    def outer_objective(self, outputs: Sequence[Outputs], batch: Batch) -> Tensor:
+        return classification([stage for network in outputs for stage in network.logits], batch.labels)
+
+    def _contrast(self, outputs: Sequence[Outputs], labels: Tensor, weights: Tensor) -> MutualContrast:
+        embeddings = [
+            torch.stack([head(stage) for head, stage in zip(heads, network.features, strict=True)])
+            for heads, network in zip(self.heads, outputs, strict=True)
+        ]
+        return mutual_contrast(embeddings, labels, weights, tau=self.tau, temperature=self.temperature)
+
+    def _parameters_of(self, part: str) -> dict[str, nn.Parameter]:
+        return {name: value for name, value in self.named_parameters() if name.startswith(f"{part}.")}

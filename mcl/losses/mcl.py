@@ -1,0 +1,46 @@
+"""MCL: mutual contrastive learning of the networks' last stages."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from mcl.losses.classification import classification
+from mcl.losses.contrast import last_stage_contrast
+from mcl.losses.distillation import mean_logit_distillation
+from mcl.losses.mutual import MutualLoss
+from mcl.types import Batch, Outputs
+
+
+class MCL(MutualLoss):
+    """Classification and mutual contrast of the backbones (MCL, AAAI 2022): no branches, nothing meta-learned.
+
+    Args:
+        widths: per network, per stage, the width of its features. Only the last stage is used.
+        weights: factor of each term in the sum. Left out: 0.1 for vcl and icl, 0 for distillation, else 1.
+            ``distillation`` draws each network to the mean logits of all; with factor 0 it is not computed.
+        tau: temperature of the similarities.
+        temperature: softening of all distributions that networks exchange.
+        dim: of the embeddings.
+    """
+
+    default_weights = {**MutualLoss.default_weights, "distillation": 0.0}
+
+    def __init__(
+        self,
+        *,
+        widths: list[list[int]],
+        weights: Mapping[str, float] | None = None,
+        tau: float = 0.1,
+        temperature: float = 3.0,
+        dim: int = 128,
+    ):
+        super().__init__([stages[-1:] for stages in widths], weights, tau, temperature, dim)
+
+    def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
+        logits = [network.logits[-1] for network in outputs]
+        embeddings = [heads[0](network.features[-1]) for heads, network in zip(self.heads, outputs, strict=True)]
+        contrast = last_stage_contrast(embeddings, batch.labels, tau=self.tau, temperature=self.temperature)
+        terms = {"classification": classification(logits, batch.labels), **contrast._asdict()}
+        if self.weights["distillation"]:
+            terms["distillation"] = mean_logit_distillation(logits, temperature=self.temperature)
+        return terms

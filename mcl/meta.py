@@ -1,0 +1,167 @@
+"""The gradient of an objective through unrolled SGD steps, exactly and without a graph over the whole unrolling.
+
+Steps ``v' = momentum * v + g + weight_decay * theta`` and ``theta' = theta - lr * v'``, from ``v = 0``, are taken on
+plain detached parameters. The reverse pass walks back over them with two vectors: ``a``, the gradient at theta', and
+``m``, the gradient at v' less the path through theta'. With ``u = m - lr * a``, the whole gradient at v',
+
+    gradient at theta       a + weight_decay * u + (dg / dtheta)^T u
+    gradient at v           momentum * u
+    the meta-parameters get (dg / dphi)^T u
+
+so one vector-Jacobian product of the step's own gradient g is all that a step needs. Equal to differentiating the
+unrolled loop (`mcl.textbook.meta`) to rounding.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mcl.errors import UserError
+
+Tensors = dict[str, Tensor]
+
+
+@torch.enable_grad()
+def meta_gradient(
+    inner: Callable[[Tensors, Tensors], Tensor],
+    outer: Callable[[Tensors], Tensor],
+    parameters: Mapping[str, Tensor],
+    meta_parameters: Mapping[str, Tensor],
+    *,
+    steps: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    memory: Literal["keep", "recompute"] = "keep",
+) -> tuple[Tensor, Tensors]:
+    """Outer objective after ``steps`` SGD steps on the inner one and one on the outer one, and its meta-gradient.
+
+    What an objective does not reach has gradient zero: such parameters still decay and carry momentum. With
+    ``steps=0`` nothing reaches the meta-parameters and their gradients are zero. The tensors given are not modified,
+    and the global random state (of the CPU and of the devices of these tensors) is left as it was.
+
+    Args:
+        inner: ``inner(parameters, meta_parameters)``, a scalar, twice differentiable.
+        outer: ``outer(parameters)``, a scalar, twice differentiable.
+        parameters: what the steps move, floating point, of any shapes.
+        meta_parameters: what the inner objective is steered by, floating point, of any shapes.
+        steps: SGD steps on the inner objective, 0 or more.
+        lr: learning rate of all unrolled steps.
+        momentum: momentum of all unrolled steps (no Nesterov, no dampening), from a zero buffer.
+        weight_decay: weight decay of all unrolled steps.
+        memory: ``keep`` the graphs of all steps until the reverse pass, or ``recompute`` them there one by one, with
+            the same random draws: one graph in memory at a time for about one more first-order gradient per step.
+
+    Returns:
+        The outer objective at the parameters reached, a scalar, and its gradient, a dict like ``meta_parameters``.
+        Nothing returned requires grad.
+
+    Example:
+        >>> inner = lambda parameters, meta: (meta["scale"] * parameters["x"] ** 2).sum()
+        >>> outer = lambda parameters: parameters["x"].sum()
+        >>> start, meta = {"x": torch.tensor([1.0, 2.0])}, {"scale": torch.tensor(0.5)}
+        >>> meta_gradient(inner, outer, start, meta, steps=1, lr=0.1, momentum=0.0, weight_decay=0.0)
+        (tensor(2.5000), {'scale': tensor(-0.6000)})
+    """
+    if memory not in ("keep", "recompute"):
+        raise UserError(f"meta.memory={memory}: must be keep or recompute.")
+    assert steps >= 0, steps
+
+    phi = _leaves(meta_parameters, meta_parameters.values())
+    theta = [value.detach() for value in parameters.values()]
+    velocity = [torch.zeros_like(value) for value in theta]
+    tape: list[tuple[Tensors, Callable[[], list[Tensor]]]] = []
+    restore_random_state = _random_state([*theta, *phi.values()])
+    try:
+        for objective in [inner] * steps + [lambda parameters, _: outer(parameters)]:
+            leaves = _leaves(parameters, theta)
+            gradient, differentiable = _record(objective, leaves, phi, keep=memory == "keep")
+            tape.append((leaves, differentiable))
+            # In the order of torch.optim.SGD, whose iterates these are to the last bit.
+            torch._foreach_mul_(velocity, momentum)
+            torch._foreach_add_(velocity, torch._foreach_add(gradient, theta, alpha=weight_decay))
+            theta = list(torch._foreach_add(theta, velocity, alpha=-lr))
+        leaves = _leaves(parameters, theta)
+        outer_loss = outer(leaves)
+        a = _vjp([outer_loss], list(leaves.values()))
+        m = [torch.zeros_like(value) for value in a]
+        total = [torch.zeros_like(value) for value in phi.values()]
+        while tape:
+            leaves, differentiable = tape.pop()
+            u = torch._foreach_add(m, a, alpha=-lr)
+            # Nothing lies before the first step: of it only the mixed derivative is asked.
+            inputs = list(leaves.values()) if tape else []
+            products = _vjp(differentiable(), [*inputs, *phi.values()], u)
+            torch._foreach_add_(total, products[len(inputs) :])
+            if tape:
+                a = list(torch._foreach_add(torch._foreach_add(a, u, alpha=weight_decay), products[: len(inputs)]))
+                m = list(torch._foreach_mul(u, momentum))
+    finally:
+        restore_random_state()
+    return outer_loss.detach(), dict(zip(phi, total, strict=True))
+
+
+def _leaves(names: Iterable[str], values: Iterable[Tensor]) -> Tensors:
+    return {name: value.detach().requires_grad_() for name, value in zip(names, values, strict=True)}
+
+
+def _record(
+    objective: Callable[[Tensors, Tensors], Tensor], leaves: Tensors, phi: Tensors, *, keep: bool
+) -> tuple[list[Tensor], Callable[[], list[Tensor]]]:
+    """The gradient of an objective, and a function that gives it once more with its graph."""
+
+    def gradient(create_graph: bool) -> list[Tensor]:
+        return _vjp([objective(leaves, phi)], list(leaves.values()), create_graph=create_graph)
+
+    if keep:
+        kept = gradient(create_graph=True)
+        return [value.detach() for value in kept], lambda: kept
+
+    rewind = _random_state([*leaves.values(), *phi.values()])
+
+    def again() -> list[Tensor]:
+        rewind()
+        return gradient(create_graph=True)
+
+    return gradient(create_graph=False), again
+
+
+def _vjp(
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    vectors: Sequence[Tensor] | None = None,
+    *,
+    create_graph: bool = False,
+) -> list[Tensor]:
+    """`torch.autograd.grad` that gives zeros where nothing connects the two, also if that is everywhere."""
+    reached = [index for index, output in enumerate(outputs) if output.requires_grad]
+    products: Sequence[Tensor | None] = [None] * len(inputs)
+    if reached and inputs:
+        products = torch.autograd.grad(
+            [outputs[index] for index in reached],
+            inputs,
+            None if vectors is None else [vectors[index] for index in reached],
+            create_graph=create_graph,
+            allow_unused=True,
+        )
+    return [
+        torch.zeros_like(value) if product is None else product for value, product in zip(inputs, products, strict=True)
+    ]
+
+
+def _random_state(tensors: Iterable[Tensor]) -> Callable[[], None]:
+    """Captures the global random state of the CPU and of the tensors' devices: a function that puts it back."""
+    cpu = torch.get_rng_state()
+    modules = {
+        device: torch.get_device_module(device) for device in {t.device for t in tensors} if device.type != "cpu"
+    }
+    states = {device: module.get_rng_state(device) for device, module in modules.items()}
+
+    def restore() -> None:
+        torch.set_rng_state(cpu)
+        for device, module in modules.items():
+            module.set_rng_state(states[device], device)
+
+    return restore

@@ -1,0 +1,74 @@
+"""The networks that learn together from the same batches."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mcl.errors import UserError
+from mcl.networks.backbone import Backbone
+from mcl.networks.branches import Branched, Unbranched
+from mcl.types import Outputs
+
+
+class Cohort(nn.Module):
+    """N >= 1 networks, with or without auxiliary branches.
+
+    The first weights of network i follow from ``seed`` and i alone, those of its branches from a stream of their own:
+    a seed gives the same backbones under every loss and beside any other network.
+
+    Args:
+        factories: what makes each network, by its key in the pair, e.g. ``{"first": ..., "second": ...}``.
+        branched: give every network its auxiliary branches.
+        seed: non-negative.
+    """
+
+    def __init__(self, factories: Mapping[str, Callable[[], Backbone]], *, branched: bool, seed: int):
+        super().__init__()
+        if not factories:
+            raise UserError("pair: holds no network; it needs at least one, e.g. network@pair.first=resnet8.")
+        self.networks = nn.ModuleDict()
+        for i, (key, make) in enumerate(factories.items()):
+            with _seeded(seed, i, 0):
+                backbone = make()
+            with _seeded(seed, i, 1):
+                self.networks[key] = Branched(backbone) if branched else Unbranched(backbone)
+
+    def __iter__(self) -> Iterator[Branched | Unbranched]:
+        return iter(cast("list[Branched | Unbranched]", self.networks.values()))
+
+    @property
+    def keys(self) -> list[str]:
+        """What the pair calls its networks, in order."""
+        return list(self.networks)
+
+    @property
+    def backbones(self) -> list[Backbone]:
+        """The networks as they are deployed."""
+        return [network.backbone for network in self]
+
+    @property
+    def names(self) -> list[str]:
+        """The architectures' names, in order."""
+        return [backbone.name for backbone in self.backbones]
+
+    @property
+    def widths(self) -> list[list[int]]:
+        """Feature width of each stage of each network."""
+        return [network.widths for network in self]
+
+    def forward(self, images: Tensor) -> list[Outputs]:
+        """Images (B, channels, height, width) to what each network says of them."""
+        return [network(images) for network in self]
+
+
+@contextmanager
+def _seeded(seed: int, *path: int) -> Iterator[None]:
+    """Run a block under a seed of its own, mixed from a seed and a path, and leave the global generator as it was."""
+    (state,) = np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(state))
+        yield

@@ -1,0 +1,109 @@
+"""The one interface between training and the places where its numbers go."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+Status = Literal["finished", "failed", "interrupted"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a tracker may know of a run before its first step."""
+
+    run_dir: Path
+    name: str  # for people
+    run_id: str  # the same for every attempt at this run
+    total_steps: int
+    total_epochs: int
+    networks: list[tuple[str, str]]  # (key in metric names, name), such as ("first", "resnet8")
+    config: dict[str, Any] = field(default_factory=dict)  # resolved: plain dicts, lists and scalars
+    overrides: list[str] = field(default_factory=list)  # as typed on the command line
+    code: dict[str, Any] = field(default_factory=dict)  # version, commit, dirty
+    group: str | None = None
+    job_type: str | None = None
+    tags: tuple[str, ...] = ()
+    attempt: int = 1  # counted from 1
+    resumed_step: int = 0  # the step of the checkpoint this attempt goes on from; 0: from the beginning
+
+
+class Tracker(ABC):
+    """A place where numbers go. It sees each run from ``start`` to ``finish``, and may see several, one after another.
+
+    Metrics share one vocabulary: ``train/<term>`` (raw, averaged since the last line), ``train/weighted/<term>``,
+    ``train/total``, ``train/lr``, ``train/images_per_second``, ``train/grad_norm``, ``train/top1/<network>``,
+    ``meta/outer_loss``; ``<split>/<network>/<head>/<quantity>`` and ``<split>/ensemble/<quantity>``, with the split
+    ``test`` or ``validation``, the network ``first``, ``second``, ..., the head ``stage1``, ..., ``backbone`` or
+    ``aggregated``, and the quantity ``top1``, ``top5`` (percent) or ``loss``.
+    """
+
+    name: ClassVar[str]
+    required: ClassVar[bool] = False  # whether training must stop when this tracker fails
+
+    @abstractmethod
+    def start(self, run: RunInfo) -> None:
+        """A run, or the next attempt at one, begins."""
+
+    @abstractmethod
+    def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
+        """Numbers, already on the host.
+
+        Args:
+            metrics: name -> value.
+            step: optimiser steps done so far, never less than in an earlier call.
+            epoch: the epoch these steps lie in, counted from 1.
+        """
+
+    @abstractmethod
+    def finish(
+        self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
+    ) -> None:
+        """The run, or this attempt at it, is over.
+
+        Args:
+            status: how it ended.
+            summary: the results of a finished run, in the form of ``summary.json``.
+            error: what ended a run that did not finish.
+        """
+
+
+class Trackers(list[Tracker]):
+    """Every tracker of a run, told in order. One that fails is switched off with a warning; training goes on.
+
+    The error of a tracker that is ``required`` is raised instead, once the others have been told.
+    """
+
+    def start(self, run: RunInfo) -> None:
+        self._tell(lambda tracker: tracker.start(run))
+
+    def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
+        self._tell(lambda tracker: tracker.log(metrics, step=step, epoch=epoch))
+
+    def finish(
+        self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
+    ) -> None:
+        self._tell(lambda tracker: tracker.finish(status, summary, error))
+
+    def _tell(self, call: Callable[[Tracker], None]) -> None:
+        failure: Exception | None = None
+        for tracker in list(self):
+            try:
+                call(tracker)
+            except Exception as error:
+                if tracker.required:
+                    failure = failure or error
+                    continue
+                self.remove(tracker)
+                logger.warning(
+                    "%s is switched off, training goes on. It failed with %s: %s",
+                    tracker.name,
+                    type(error).__name__,
+                    error,
+                )
+        if failure is not None:
+            raise failure

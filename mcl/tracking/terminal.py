@@ -1,0 +1,188 @@
+"""Progress in the terminal: one calm display that stays in place, or plain lines where standard output is a file."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mcl.tracking.base import RunInfo, Status, Tracker
+from mcl.tracking.tables import accuracy, clock, make_console, print_summary
+
+REFRESH_SECONDS = 0.25  # between two pictures of the display
+SILENCE_SECONDS = 60.0  # a plain line comes at least this often, however long the epoch
+NOT_LOSSES = ("total", "lr", "images_per_second", "grad_norm")  # of the names train/<name>
+
+
+class Terminal(Tracker):
+    """Shows the steps done, the speed, the time left, the losses and the latest test accuracies.
+
+    It draws inside ``log`` only, never from a thread, so it costs training at most four small pictures a second.
+    """
+
+    name = "terminal"
+
+    def start(self, run: RunInfo) -> None:
+        self._run = run
+        self._step, self._epoch = run.resumed_step, 0
+        self._values: dict[str, float] = {}  # live: the latest of each name; plain: what no line has shown yet
+        self._first: tuple[float, int] | None = None  # when the first numbers came, and the step they came with
+        self._drawn = monotonic()
+        self._console = make_console()
+        if run.resumed_step:
+            self._console.print(
+                f"attempt {run.attempt}: going on from step {run.resumed_step:,} of {run.total_steps:,}"
+            )
+        self._live: Live | None = None
+        if sys.stdout.isatty() and self._console.is_interactive:
+            handlers = [handler for handler in logging.root.handlers if isinstance(handler, logging.StreamHandler)]
+            streams = (sys.stdout, sys.stderr)
+            self._handlers = [(handler, handler.stream) for handler in handlers if handler.stream in streams]
+            self._live = Live(self._display(), console=self._console, auto_refresh=False, transient=True)
+            self._live.start(refresh=True)
+            for handler, _ in self._handlers:
+                handler.setStream(sys.stdout)  # which the live display has replaced: log lines now go above it
+
+    def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
+        now = monotonic()
+        self._first = self._first or (now, step)
+        if self._live is None and self._values and epoch > self._epoch:
+            self._print_line()  # the epoch before ended without an evaluation
+        self._step, self._epoch = step, epoch
+        self._values.update(metrics)
+        if self._live is None:
+            if any(_split(name) for name in metrics) or now - self._drawn >= SILENCE_SECONDS:
+                self._print_line()
+        elif now - self._drawn >= REFRESH_SECONDS:
+            self._live.update(self._display(), refresh=True)
+            self._drawn = now
+
+    def finish(
+        self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
+    ) -> None:
+        if self._live is not None:
+            for handler, stream in self._handlers:
+                handler.setStream(stream)
+            self._live.stop()
+        if status == "finished" and summary is not None:
+            print_summary(summary, self._run.run_dir)
+            return
+        if self._values:
+            self._print_line()
+        self._console.print(
+            f"{status} at step {self._step:,} of {self._run.total_steps:,}; "
+            "type the same command again to go on from the last checkpoint",
+            style="yellow",
+            soft_wrap=True,
+        )
+
+    def _seconds_left(self) -> float | None:
+        """At the speed since the first numbers came, evaluations included: what was before them is start-up."""
+        if self._first is None or self._step <= self._first[1]:
+            return None
+        seconds, steps = monotonic() - self._first[0], self._step - self._first[1]
+        return seconds / steps * (self._run.total_steps - self._step)
+
+    def _heads(self, key: str) -> dict[str, float]:
+        """Head -> top-1 of one network."""
+        prefix = f"{self._shown_split()}/{key}/"
+        names = [name for name in self._values if name.startswith(prefix) and name.endswith("/top1")]
+        return {name.split("/")[2]: self._values[name] for name in names}
+
+    def _ensemble(self) -> float | None:
+        return self._values.get(f"{self._shown_split()}/ensemble/top1")
+
+    def _shown_split(self) -> str | None:
+        """The split whose accuracies are shown: the test set if it has been evaluated."""
+        return max((_split(name) for name in self._values), key=("", "validation", "test").index, default="")
+
+    def _print_line(self) -> None:
+        run, values = self._run, self._values
+        parts = [
+            f"epoch {self._epoch:{len(str(run.total_epochs))}}/{run.total_epochs}",
+            f"step {self._step:{len(str(run.total_steps))}}/{run.total_steps}",
+        ]
+        if "train/total" in values:
+            parts.append(f"loss {_number(values['train/total'])}")
+        for key, _ in run.networks:
+            if "backbone" in (heads := self._heads(key)):
+                parts.append(f"{key} {accuracy(heads['backbone'])}")
+        if (ensemble := self._ensemble()) is not None:
+            parts.append(f"ensemble {accuracy(ensemble)}")
+        if "train/images_per_second" in values:
+            parts.append(f"{values['train/images_per_second']:,.0f} images/s")
+        if (left := self._seconds_left()) is not None:
+            parts.append(f"left {clock(left)}")
+        self._console.print("  ".join(parts), soft_wrap=True)
+        self._console.file.flush()
+        self._values.clear()
+        self._drawn = monotonic()
+
+    def _display(self) -> Group:
+        parts: list[RenderableType] = [self._bar(), self._facts()]
+        if self._shown_split():
+            parts += [Text(), self._accuracies()]
+        return Group(*parts)
+
+    def _bar(self) -> Table:
+        total = max(self._run.total_steps, 1)
+        left, speed = self._seconds_left(), self._values.get("train/images_per_second")
+        row = Table.grid(padding=(0, 3, 0, 0), expand=True)
+        row.add_column(ratio=1)
+        for _ in range(4):
+            row.add_column(justify="right", no_wrap=True)
+        row.add_row(
+            ProgressBar(total=total, completed=self._step),
+            Text(f"{self._step / total:.0%}", style="bold"),
+            f"{self._step:,}/{total:,} steps",
+            "" if speed is None else f"{speed:,.0f} images/s",
+            "" if left is None else f"{clock(left)} left",
+        )
+        return row
+
+    def _facts(self) -> Columns:
+        facts = {"epoch": f"{self._epoch}/{self._run.total_epochs}"}
+        train = {name.removeprefix("train/"): value for name, value in self._values.items() if _is_train(name)}
+        for label, name in (("lr", "lr"), ("loss", "total")):
+            if name in train:
+                facts[label] = _number(train[name])
+        facts |= {name: _number(value) for name, value in train.items() if name not in NOT_LOSSES}
+        return Columns([Text.assemble((f"{label} ", "dim"), value) for label, value in facts.items()], padding=(0, 3))
+
+    def _accuracies(self) -> Table:
+        table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+        table.add_column(f"{self._shown_split()} accuracy, %", no_wrap=True)
+        table.add_column("backbone", justify="right")
+        table.add_column("best head", justify="right")
+        for key, name in self._run.networks:
+            heads = self._heads(key)
+            best = max(heads, key=lambda head: heads[head], default="")
+            table.add_row(
+                Text.assemble(f"{key} ", (name, "dim")),
+                Text(accuracy(heads.get("backbone")), style="bold"),
+                Text.assemble((f"{best} ", "dim"), accuracy(heads[best])) if len(heads) > 1 else "",
+            )
+        if (ensemble := self._ensemble()) is not None:
+            table.add_row("ensemble", Text(accuracy(ensemble), style="bold"))
+        return table
+
+
+def _split(name: str) -> str:
+    """``"test"`` or ``"validation"`` for the metric of an evaluation, else nothing."""
+    first = name.split("/", 1)[0]
+    return first if first in ("test", "validation") else ""
+
+
+def _is_train(name: str) -> bool:
+    return name.startswith("train/") and name.count("/") == 1
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if 0.01 <= abs(value) < 1000 else f"{value:.3g}"

@@ -1,0 +1,93 @@
+"""From a configuration to the objects of a run, and whether they can work together. No image is read here."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch.optim import Optimizer
+
+from mcl.config.instantiate import build, resolve
+from mcl.data.dataset import Dataset
+from mcl.data.samplers import Sampler
+from mcl.errors import UserError
+from mcl.losses.base import Loss
+from mcl.networks.cohort import Cohort
+from mcl.tracking.base import Tracker
+from mcl.training.learner import Learner
+from mcl.training.trainer import Trainer
+
+
+@dataclass
+class Parts:
+    """What one run is made of."""
+
+    dataset: Dataset
+    sampler: Sampler
+    learner: Learner
+    make_optimizer: Callable[..., Optimizer]
+    schedule: Callable[[int, int], float]
+    trainer: Trainer
+    trackers: dict[str, Tracker]
+    notes: list[str]  # worth saying before training starts
+
+    @property
+    def networks(self) -> list[tuple[str, str]]:
+        """``(key, name)`` of each network."""
+        return list(zip(self.learner.cohort.keys, self.learner.cohort.names, strict=True))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of one pass over the training set."""
+        return self.sampler.steps_per_epoch(self.dataset.spec.counts, self.trainer.batch_size)
+
+
+def assemble(config: DictConfig) -> Parts:
+    """Build everything that needs no image.
+
+    Raises:
+        UserError: something cannot be built, or cannot work with the rest.
+    """
+    make = functools.partial(build, allow=config.allow_modules)
+    trainer: Trainer = make(config.trainer, path="trainer")
+    loss_class = resolve(config.loss._target_, path="loss", allow=config.allow_modules)
+    enough_networks(loss_class, list(config.pair))
+    dataset: Dataset = make(config.dataset, path="dataset")
+    spec = dataset.spec
+    sampler = make(config.sampler, path="sampler")
+    notes = sampler.check(spec.counts, trainer.batch_size, spec.classes)
+    factories = {
+        str(key): functools.partial(
+            make, node, path=f"pair.{key}", num_classes=spec.num_classes, in_channels=spec.channels
+        )
+        for key, node in config.pair.items()
+    }
+    cohort = Cohort(factories, branched=getattr(loss_class, "needs_branches", False), seed=config.seed)
+    for backbone in cohort.backbones:
+        backbone.check_input(spec.channels, spec.image_size)
+    torch.manual_seed(config.seed)
+    loss: Loss = make(config.loss, path="loss", widths=cohort.widths)
+    make_optimizer = functools.partial(make, config.optimizer, path="optimizer")
+    make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # a refused setting shows before any image is read
+    return Parts(
+        dataset=dataset,
+        sampler=sampler,
+        learner=Learner(cohort, loss),
+        make_optimizer=make_optimizer,
+        schedule=make(config.schedule, path="schedule"),
+        trainer=trainer,
+        trackers={str(name): make(node, path=f"tracking.{name}") for name, node in config.tracking.items()},
+        notes=notes,
+    )
+
+
+def enough_networks(loss_class: Any, keys: list[str]) -> None:
+    """Raise UserError when a loss between networks has too few of them."""
+    least = getattr(loss_class, "minimum_networks", 1)
+    if len(keys) < least:
+        raise UserError(
+            f"loss {loss_class.__name__} compares networks with one another and needs at least {least}; the pair has"
+            f" {len(keys)}. Choose a pair of two (pair=resnet8), or loss=independent for one network alone."
+        )

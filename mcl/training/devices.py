@@ -1,0 +1,49 @@
+"""Which device, which precision, which memory format."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from mcl.errors import UserError
+
+
+def find_device(name: str) -> torch.device:
+    """The device of ``trainer.device``: ``auto`` takes a GPU if there is one.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(kind)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"trainer.device={name}: no such device; use auto, cpu, cuda, cuda:N or mps.") from None
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not available.get(device.type, False):
+        here = ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
+        raise UserError(f"trainer.device={name}: not available here; there is {here}.")
+    return device
+
+
+def default_precision(device_name: str) -> str:
+    """bfloat16 where the hardware multiplies it, else float32."""
+    device = find_device(device_name)
+    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+def default_channels_last(device_name: str, precision: str) -> bool:
+    """channels_last where convolutions are faster in it: GPUs with tensor cores, and bfloat16 on a CPU."""
+    return find_device(device_name).type == "cuda" or precision == "bfloat16"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context of a forward pass in this precision."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

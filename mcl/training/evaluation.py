@@ -1,0 +1,79 @@
+"""How good every head, every backbone, every aggregated network and the ensemble are."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mcl.losses.base import Loss
+from mcl.losses.numerics import full_precision
+from mcl.networks.cohort import Cohort
+from mcl.training.devices import autocast
+from mcl.types import Batch, Outputs
+
+BACKBONE, AGGREGATED, ENSEMBLE = "backbone", "aggregated", "ensemble"
+
+
+@torch.no_grad()
+def evaluate(
+    cohort: Cohort, loss: Loss, batches: Iterable[Batch], *, device: torch.device, precision: str
+) -> dict[str, float]:
+    """Top-1 and top-5 in percent and cross-entropy of every head over a whole split.
+
+    Returns:
+        ``{"first/backbone/top1": 97.2, "first/stage1/loss": 0.1, "ensemble/top5": 99.9, ...}``. The ensemble is the
+        mean of the backbones' probabilities; ``aggregated`` exists where the loss has aggregators. Top-5 counts the
+        best ``min(5, classes)``.
+    """
+    modes = [(module, module.training) for module in (cohort, loss)]
+    cohort.eval()
+    loss.eval()
+    names: list[str] = []
+    totals: Tensor | int = 0
+    count = 0
+    for batch in batches:
+        with autocast(device, precision):
+            outputs = cohort(batch.images)
+        outputs = to_float32(outputs)
+        heads = _heads(cohort.keys, outputs, loss.aggregate(outputs))
+        names = list(heads)
+        totals = totals + torch.stack([_scores(logits, batch.labels) for logits in heads.values()])
+        count += len(batch.labels)
+    for module, mode in modes:
+        module.train(mode)
+    assert isinstance(totals, Tensor), "nothing to evaluate"
+    top1, top5, nll = totals.cpu().T.tolist()
+    result: dict[str, float] = {}
+    for i, name in enumerate(names):
+        result[f"{name}/top1"] = 100 * top1[i] / count
+        result[f"{name}/top5"] = 100 * top5[i] / count
+        result[f"{name}/loss"] = nll[i] / count
+    return result
+
+
+def to_float32(outputs: Sequence[Outputs]) -> list[Outputs]:
+    """Features and logits in float32, or float64 where they are: losses and scores are not taken in less."""
+    return [Outputs(*([full_precision(tensor) for tensor in part] for part in network)) for network in outputs]
+
+
+def _heads(keys: Sequence[str], outputs: Sequence[Outputs], aggregated: list[Tensor] | None) -> dict[str, Tensor]:
+    heads: dict[str, Tensor] = {}
+    for i, (key, network) in enumerate(zip(keys, outputs, strict=True)):
+        for stage, logits in enumerate(network.logits[:-1], 1):
+            heads[f"{key}/stage{stage}"] = logits
+        heads[f"{key}/{BACKBONE}"] = network.logits[-1]
+        if aggregated is not None:
+            heads[f"{key}/{AGGREGATED}"] = aggregated[i]
+    probabilities = torch.stack([network.logits[-1].softmax(-1) for network in outputs]).mean(0)
+    heads[ENSEMBLE] = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
+    return heads
+
+
+def _scores(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sums over a batch of: right at first, right among five, cross-entropy. (3,) float64 where there is such a type."""
+    best = logits.topk(min(5, logits.shape[-1]), dim=-1).indices
+    right = best == labels[:, None]
+    nll = F.cross_entropy(logits, labels, reduction="sum")
+    scores = torch.stack([right[:, 0].sum().to(nll), right.sum().to(nll), nll])
+    return scores.double() if scores.device.type != "mps" else scores

@@ -1,0 +1,230 @@
+"""The training loop. It does not know which loss it runs, nor where the numbers go."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mcl.data.loader import Loader, evaluation_batches
+from mcl.data.dataset import Dataset, Splits
+from mcl.data.samplers import Sampler
+from mcl.tracking.base import Trackers
+from mcl.training import checkpoints
+from mcl.training.evaluation import evaluate
+from mcl.training.learner import Learner
+from mcl.training.meta_round import MetaRound
+from mcl.training.meters import Meters
+from mcl.training.results import Results
+from mcl.training.trainer import Trainer
+from mcl.types import Batch
+
+EVALUATION_BATCH = 1000
+
+
+class Fit:
+    """One run of training: the state that a checkpoint holds, and the loop that moves it.
+
+    Args:
+        trainer: how long and in which way.
+        learner: networks and loss; moved to the device.
+        splits: the images.
+        dataset: where they came from, with its augmentation and normalisation.
+        sampler: which images make up which batch.
+        make_optimizer: ``make_optimizer(params=...)``; called again for the meta-parameters where the loss has some.
+        schedule: factor on the learning rate from ``(epoch, epochs)``.
+        results: takes in every evaluation.
+        seed: of the batches and their augmentation.
+        data: fingerprint of the images, kept in the checkpoints.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        learner: Learner,
+        splits: Splits,
+        dataset: Dataset,
+        sampler: Sampler,
+        *,
+        make_optimizer: Callable[..., Optimizer],
+        schedule: Callable[[int, int], float],
+        results: Results,
+        seed: int,
+        data: str,
+    ):
+        self.trainer = trainer
+        self.device = trainer.device
+        learner.precision = trainer.precision
+        self.learner = learner.to(self.device, memory_format=trainer.memory_format)
+        named = {"test": splits.test, "validation": splits.validation}
+        self.splits = {name: images.to(self.device) for name, images in named.items() if images is not None}
+        self.dataset = dataset
+        self.loader = Loader(
+            splits.train,
+            sampler,
+            dataset.augmentation,
+            dataset.mean,
+            dataset.std,
+            batch_size=trainer.batch_size,
+            seed=seed,
+            device=self.device,
+            memory_format=trainer.memory_format,
+            overfit=trainer.overfit,
+        )
+        self.total_steps = trainer.total_steps(len(self.loader))
+        self.trained = learner.trained_parameters()
+        self.optimizers = [make_optimizer(params=self.trained)]
+        self.meta_round: MetaRound | None = None
+        if learner.loss.meta is not None:
+            own = make_optimizer(params=list(learner.loss.meta_parameters().values()))
+            decay = self.optimizers[0].param_groups[0].get("weight_decay", 0.0)
+            self.meta_round = MetaRound(learner.cohort, learner.loss, own, weight_decay=decay)
+            self.optimizers.append(own)
+        self.schedule = schedule
+        self.results = results
+        self.data = data
+        self.step = 0
+        self.earlier_seconds = 0.0  # of attempts before this one
+        self.training_seconds = 0.0  # without evaluations and start-up
+        self.images_seen = 0  # during training_seconds
+        self.outer_loss: Tensor | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs completed, the broken-off last one included once training has ended."""
+        return -(-self.step // len(self.loader))
+
+    def run(self, checkpoint: Path, trackers: Trackers) -> None:
+        """Train from ``self.step`` to the end, with a checkpoint after every epoch."""
+        self.trackers = trackers
+        self._start = time.monotonic()
+        while self.step < self.total_steps:
+            epoch, first = divmod(self.step, len(self.loader))
+            self._train(epoch, first)
+            last = self.step >= self.total_steps
+            if last or (epoch + 1) % self.trainer.evaluate_every == 0:
+                self._evaluate()
+            checkpoints.save(checkpoint, self.state_dict())
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of training so far, earlier attempts included."""
+        return self.earlier_seconds + time.monotonic() - self._start
+
+    def _train(self, epoch: int, first: int) -> None:
+        """The rest of one epoch."""
+        self.learner.train()
+        lr_factor = self.schedule(epoch, self.trainer.epochs)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = optimizer.defaults["lr"] * lr_factor
+        lr = self.optimizers[0].param_groups[0]["lr"]
+        meters = Meters()
+        clock, since = time.monotonic(), self.step
+        batches = itertools.islice(self.loader.epoch(epoch, start=first), self.total_steps - self.step)
+        for batch, following in _with_next(batches):
+            meters.update(self._step(batch, following, lr), self.step)
+            self.step += 1
+            epoch_ends = following is None
+            if epoch_ends or self.step % self.trainer.log_every == 0:
+                averages = meters.read()  # waits for the device
+                now = time.monotonic()
+                rate = (self.step - since) * self.trainer.batch_size / (now - clock)
+                self.training_seconds += now - clock
+                self.images_seen += (self.step - since) * self.trainer.batch_size
+                clock, since = now, self.step
+                self._log({**averages, **self._outer_loss(), "train/lr": lr, "train/images_per_second": rate})
+
+    def _step(self, batch: Batch, following: Batch | None, lr: float) -> dict[str, Tensor]:
+        """One optimisation step and, where it is due, a meta round at the new weights."""
+        total, terms, outputs = self.learner(batch)
+        self.optimizers[0].zero_grad(set_to_none=True)
+        total.backward()
+        values = self.learner.measure(total, terms, outputs, batch)
+        if self.trainer.clip_norm is not None:
+            values["train/grad_norm"] = torch.nn.utils.clip_grad_norm_(self.trained, self.trainer.clip_norm)
+        self.optimizers[0].step()
+        if self.meta_round is not None and self.step % self.meta_round.schedule.interval == 0:
+            use_next = self.meta_round.schedule.outer_batch == "next" and following is not None
+            self.outer_loss = self.meta_round(batch, following if use_next and following else batch, lr)
+        return values
+
+    def _outer_loss(self) -> dict[str, float]:
+        """The outer loss of a meta round since the last reading, if there was one."""
+        if self.outer_loss is None:
+            return {}
+        value, self.outer_loss = float(self.outer_loss), None
+        return {"meta/outer_loss": value}
+
+    def _evaluate(self) -> None:
+        by_split = {
+            split: evaluate(
+                self.learner.cohort,
+                self.learner.loss,
+                evaluation_batches(
+                    images,
+                    self.dataset.mean,
+                    self.dataset.std,
+                    batch_size=EVALUATION_BATCH,
+                    device=self.device,
+                    memory_format=self.trainer.memory_format,
+                ),
+                device=self.device,
+                precision=self.trainer.precision,
+            )
+            for split, images in self.splits.items()
+        }
+        self.results.add(self.epoch, by_split)
+        self._log({f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()})
+
+    def _log(self, metrics: dict[str, float]) -> None:
+        self.trackers.log(metrics, step=self.step, epoch=self.epoch)
+
+    def summary(self) -> dict[str, Any]:
+        """What summary.json says of the training."""
+        return {
+            "steps": self.step,
+            "epochs": self.epoch,
+            **self.results.summary(),
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.images_seen / max(self.training_seconds, 1e-9), 1),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on. Data order and augmentation follow from the seed and the step."""
+        return {
+            "step": self.step,
+            "data": self.data,
+            "learner": self.learner.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "results": self.results.state_dict(),
+            "seconds": self.seconds,
+            "training_seconds": self.training_seconds,
+            "images_seen": self.images_seen,
+            "random_state": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.learner.load_state_dict(state["learner"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.results.load_state_dict(state["results"])
+        self.step = state["step"]
+        self.earlier_seconds = state["seconds"]
+        self.training_seconds = state["training_seconds"]
+        self.images_seen = state["images_seen"]
+        torch.set_rng_state(state["random_state"])
+
+
+def _with_next(batches: Iterator[Batch]) -> Iterator[tuple[Batch, Batch | None]]:
+    """Each batch with the one after it; None after the last."""
+    current = next(batches, None)
+    while current is not None:
+        following = next(batches, None)
+        yield current, following
+        current = following

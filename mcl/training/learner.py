@@ -1,0 +1,52 @@
+"""What is optimised: the networks together with the loss and its heads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mcl.losses.base import Loss
+from mcl.networks.cohort import Cohort
+from mcl.training.devices import autocast
+from mcl.training.evaluation import to_float32
+from mcl.types import Batch, Outputs
+
+
+class Learner(nn.Module):
+    """One forward pass of training: networks in the chosen precision, the loss in float32 or better.
+
+    Args:
+        cohort: the networks.
+        loss: what they learn from; it may own projection heads, aggregators and a matching network.
+    """
+
+    def __init__(self, cohort: Cohort, loss: Loss):
+        super().__init__()
+        self.cohort = cohort
+        self.loss = loss
+        self.precision = "float32"
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], list[Outputs]]:
+        """Weighted total, raw terms, and what every network said."""
+        with autocast(batch.images.device, self.precision):
+            outputs = self.cohort(batch.images)
+        outputs = to_float32(outputs)
+        terms = self.loss(outputs, batch)
+        return self.loss.total(terms), terms, outputs
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """All parameters but the meta-parameters, which an optimizer of their own moves."""
+        meta = {id(parameter) for parameter in self.loss.meta_parameters().values()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in meta]
+
+    @torch.no_grad()
+    def measure(self, total: Tensor, terms: Mapping[str, Tensor], outputs: list[Outputs], batch: Batch) -> dict[str, Any]:
+        """The scalars of one step for the meters, by their names on the dashboard; still on the device."""
+        values: dict[str, Tensor] = {f"train/{name}": value for name, value in terms.items()}
+        values |= {f"train/weighted/{name}": self.loss.weights[name] * value for name, value in terms.items()}
+        values["train/total"] = total
+        for key, network in zip(self.cohort.keys, outputs, strict=True):
+            right = network.logits[-1].argmax(dim=-1) == batch.labels
+            values[f"train/top1/{key}"] = 100 * right.float().mean()
+        return values

@@ -1,0 +1,101 @@
+"""The meta round: how a loss's meta-parameters learn from what the networks become under them."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim import Optimizer
+
+from mcl.losses.base import Loss
+from mcl.meta import meta_gradient
+from mcl.types import Batch, Outputs
+
+Objective = Callable[[Sequence[Outputs], Batch], Tensor]
+
+
+class MetaRound:
+    """Steps a loss's meta-parameters along the gradient through a few unrolled steps of the networks.
+
+    From the current weights, all parameters of the cohort and the loss's inner parameters take ``loss.meta.steps`` SGD
+    steps on its inner objective and one on its outer objective; the outer objective where they arrive is differentiated
+    back to the meta-parameters, which ``optimizer`` then steps. All else stays as it was to the last bit: parameters
+    and their gradients, buffers, training flags, random state. Computed in float32 or better under any autocast.
+
+    Source: layer-wise mutual contrastive learning (L-MCL, TPAMI 2023), the bilevel training of its matching network.
+
+    Args:
+        cohort: ``cohort(images)`` gives N outputs; in training mode for batch statistics. It is differentiated twice,
+            so it must be the plain module, neither compiled nor wrapped for data parallelism.
+        loss: a loss whose ``meta`` is set.
+        optimizer: the one of ``loss.meta_parameters()``; its learning rate is its owner's matter.
+        weight_decay: weight decay of the unrolled steps.
+    """
+
+    def __init__(self, cohort: nn.Module, loss: Loss, optimizer: Optimizer, *, weight_decay: float):
+        assert loss.meta is not None, f"{type(loss).__name__} has nothing to meta-learn"
+        self.schedule = loss.meta
+        self.loss = loss
+        self.modules = _Objectives(cohort, loss)
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+
+    def __call__(self, batch: Batch, outer_batch: Batch, lr: float) -> Tensor:
+        """One round.
+
+        Args:
+            batch: batch of the inner objective.
+            outer_batch: batch of the outer objective, the same one or another.
+            lr: learning rate of the unrolled steps where the loss's schedule sets none.
+
+        Returns:
+            The outer objective after the unrolled steps, a scalar on the device of the batch, without gradient.
+        """
+        batch, outer_batch = _plain_batch(batch), _plain_batch(outer_batch)
+        # Batch normalisation and its like write into buffers as they run: let them write into copies.
+        buffers = {name: _plain(buffer).clone() for name, buffer in self.modules.named_buffers()}
+        parameters = {f"cohort.{name}": value for name, value in self.modules.cohort.named_parameters()}
+        parameters |= {f"loss.{name}": value for name, value in self.loss.inner_parameters().items()}
+        meta = {f"loss.{name}": value for name, value in self.loss.meta_parameters().items()}
+
+        def call(objective: Objective, batch: Batch, tensors: dict[str, Tensor]) -> Tensor:
+            return functional_call(self.modules, {**buffers, **tensors}, (objective, batch))
+
+        with torch.autocast(batch.images.device.type, enabled=False):
+            outer_loss, gradients = meta_gradient(
+                lambda parameters, meta: call(self.loss.inner_objective, batch, {**parameters, **meta}),
+                lambda parameters: call(self.loss.outer_objective, outer_batch, parameters),
+                {name: _plain(value) for name, value in parameters.items()},
+                {name: _plain(value) for name, value in meta.items()},
+                steps=self.schedule.steps,
+                lr=lr if self.schedule.lr is None else self.schedule.lr,
+                momentum=self.schedule.momentum,
+                weight_decay=self.weight_decay,
+                memory=self.schedule.memory,
+            )
+        for name, parameter in meta.items():
+            parameter.grad = gradients[name].to(parameter.dtype)
+        self.optimizer.step()
+        return outer_loss
+
+
+class _Objectives(nn.Module):
+    """Cohort and loss as one module, for `functional_call` to swap the tensors of both at once."""
+
+    def __init__(self, cohort: nn.Module, loss: Loss):
+        super().__init__()
+        self.cohort = cohort
+        self.loss = loss
+
+    def forward(self, objective: Objective, batch: Batch) -> Tensor:
+        return objective(self.cohort(batch.images), batch)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Detached, float32 or better, contiguous: channels_last makes differentiating twice slower."""
+    dtype = torch.promote_types(tensor.dtype, torch.float32) if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to(dtype).contiguous()
+
+
+def _plain_batch(batch: Batch) -> Batch:
+    return batch._replace(images=_plain(batch.images))

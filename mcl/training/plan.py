@@ -1,0 +1,69 @@
+"""What is about to run, in words."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from mcl.config.instantiate import KEYWORDS
+from mcl.networks.cohort import Cohort
+from mcl.training.assemble import Parts
+
+
+def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: Path) -> list[tuple[str, str]]:
+    """Rows of ``(what, how)``, to be printed before anything starts."""
+    spec, trainer = parts.dataset.spec, parts.trainer
+    steps = parts.steps_per_epoch
+    total = trainer.total_steps(steps)
+    cut = f", stopped by trainer.max_steps={trainer.max_steps}" if total < trainer.epochs * steps else ""
+    held_out = " and a validation part" if spec.has_validation else ""
+    memory_format = "channels last" if trainer.memory_format is torch.channels_last else "contiguous"
+    return [
+        (
+            "data",
+            f"{spec.name}: {sum(spec.counts):,} training images{held_out}, {spec.num_classes} classes,"
+            f" {spec.channels} x {spec.image_size} x {spec.image_size}",
+        ),
+        ("networks", _networks(parts.learner.cohort)),
+        ("loss", f"{choices.get('loss')}: {_weighted_terms(parts)}"),
+        ("sampler", f"{choices.get('sampler')}, batches of {trainer.batch_size}"),
+        ("optimizer", f"{choices.get('optimizer')} ({_options(config.optimizer)})"),
+        ("schedule", f"{choices.get('schedule')} ({_options(config.schedule)})".removesuffix(" ()")),
+        ("precision", f"{trainer.precision}, {memory_format}"),
+        ("device", _device(trainer.device)),
+        ("steps", f"{total:,} = {trainer.epochs} epochs of {steps}{cut}"),
+        ("seed", str(config.seed)),
+        ("run folder", str(folder)),
+    ]
+
+
+def _networks(cohort: Cohort) -> str:
+    rows = []
+    for key, name, network in zip(cohort.keys, cohort.names, cohort, strict=True):
+        backbone, everything = _count(network.backbone), _count(network)
+        training = f", {everything:,} with branches while training" if everything > backbone else ""
+        rows.append(f"{key} {name} ({backbone:,} parameters{training})")
+    return "\n".join(rows)
+
+
+def _weighted_terms(parts: Parts) -> str:
+    loss = parts.learner.loss
+    terms = " + ".join(f"{weight:g} {name}" for name, weight in loss.weights.items() if weight)
+    return terms if loss.meta is None else f"{terms}; meta round every {loss.meta.interval} steps"
+
+
+def _options(node: DictConfig) -> str:
+    return ", ".join(f"{key} {value}" for key, value in node.items() if key not in KEYWORDS)
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

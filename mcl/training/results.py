@@ -1,0 +1,69 @@
+"""The accuracies of a run over its epochs, and what summary.json says of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE
+
+
+@dataclass
+class Results:
+    """What evaluations found so far.
+
+    Args:
+        networks: ``(key, name)`` of each network, such as ``("first", "resnet8")``.
+        chosen_on: the split that decides which epoch was best, ``validation`` if there is one, else ``test``.
+    """
+
+    networks: list[tuple[str, str]]
+    chosen_on: str
+    last: dict[str, float] = field(default_factory=dict)  # of the test split
+    best: dict[str, dict[str, float]] = field(default_factory=dict)  # key -> chosen, top1, epoch
+    best_head: dict[str, float] = field(default_factory=dict)  # key -> top-1, maximum over stage heads and epochs
+
+    def add(self, epoch: int, by_split: Mapping[str, Mapping[str, float]]) -> None:
+        """Take in the evaluation of one epoch (counted from 1): metrics by split, as ``evaluate`` names them."""
+        test, chooser = by_split["test"], by_split[self.chosen_on]
+        self.last = dict(test)
+        for key, _ in self.networks:
+            chosen = chooser[f"{key}/{BACKBONE}/top1"]
+            if key not in self.best or chosen > self.best[key]["chosen"]:
+                top1 = test[f"{key}/{BACKBONE}/top1"]
+                self.best[key] = {"chosen": chosen, "top1": top1, "epoch": epoch}
+            stages = [
+                value
+                for name, value in test.items()
+                if name.startswith(f"{key}/") and name.endswith("/top1") and f"/{AGGREGATED}/" not in name
+            ]
+            self.best_head[key] = max(self.best_head.get(key, 0.0), *stages)
+
+    def summary(self) -> dict[str, Any]:
+        """The accuracies of summary.json, in percent of the test split."""
+        networks = [
+            {
+                "key": key,
+                "name": name,
+                "top1_last": self.last[f"{key}/{BACKBONE}/top1"],
+                "top5_last": self.last[f"{key}/{BACKBONE}/top5"],
+                "top1_best": self.best[key]["top1"],
+                "best_epoch": int(self.best[key]["epoch"]),
+                "top1_max_over_heads": self.best_head[key],
+                "aggregated_top1_last": self.last.get(f"{key}/{AGGREGATED}/top1"),
+            }
+            for key, name in self.networks
+        ]
+        return {
+            "networks": networks,
+            "ensemble": {"top1_last": self.last[f"{ENSEMBLE}/top1"]},
+            "top1_max_over_run": max(self.best_head.values()),
+            "best_epoch_chosen_on": self.chosen_on,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"last": self.last, "best": self.best, "best_head": self.best_head}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint."""
+        self.last, self.best, self.best_head = dict(state["last"]), dict(state["best"]), dict(state["best_head"])

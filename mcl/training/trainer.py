@@ -1,0 +1,61 @@
+"""How long and in which way to train: the options of ``trainer.*``."""
+
+from typing import Literal
+
+import torch
+
+from mcl.errors import UserError
+from mcl.training.devices import find_device
+
+
+class Trainer:
+    """How long and in which way to train; `mcl.training.fit.Fit` does it.
+
+    Args:
+        epochs: passes over the training set, and the length of the learning-rate schedule.
+        max_steps: stop after so many steps, whatever the epoch.
+        batch_size: images per step.
+        evaluate_every: epochs between evaluations; the end of training is always evaluated.
+        clip_norm: largest norm of the gradient of all trained parameters together.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: of the networks' forward and backward pass; weights, losses and meta rounds stay in float32.
+        channels_last: memory format of images and convolutions.
+        log_every: steps between two readings of the meters, the only times the host waits for the device.
+        overfit: train on the first batch alone, without augmentation.
+    """
+
+    def __init__(
+        self,
+        *,
+        epochs: int,
+        batch_size: int,
+        max_steps: int | None = None,
+        evaluate_every: int = 1,
+        clip_norm: float | None = None,
+        device: str = "auto",
+        precision: Literal["float32", "bfloat16"] = "float32",
+        channels_last: bool = False,
+        log_every: int = 20,
+        overfit: bool = False,
+    ):
+        lowest = {"epochs": 1, "batch_size": 2, "max_steps": 1, "evaluate_every": 1, "log_every": 1}
+        for name, least in lowest.items():
+            if (given := locals()[name]) is not None and given < least:
+                raise UserError(f"trainer.{name}={given}: must be at least {least}.")
+        if clip_norm is not None and clip_norm <= 0:
+            raise UserError(f"trainer.clip_norm={clip_norm}: must be positive, or null for no clipping.")
+        self.epochs = epochs
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.evaluate_every = evaluate_every
+        self.clip_norm = clip_norm
+        self.device = find_device(device)
+        self.precision = precision
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.log_every = log_every
+        self.overfit = overfit
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Steps of the whole run."""
+        everything = self.epochs * steps_per_epoch
+        return everything if self.max_steps is None else min(everything, self.max_steps)

@@ -1,0 +1,124 @@
+"""The official code's branched pairs, tensor by tensor: what they compute in eval mode is what ours compute."""
+
+import gzip
+import json
+import zlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mcl import build_network
+from mcl.errors import UserError
+from mcl.networks.cohort import Cohort
+from mcl.networks.official import translate
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "networks"
+SHAPES: dict[str, dict[str, list[int]]] = json.loads(gzip.decompress((GOLDEN / "keys.json.gz").read_bytes()))
+PAIRS = {
+    "lmcl_resnet32_cifar": ("resnet32", "resnet32"),
+    "lmcl_resnet56_cifar": ("resnet56", "resnet56"),
+    "lmcl_resnet110_cifar": ("resnet110", "resnet110"),
+    "lmcl_wrn_16_2_cifar": ("wrn_16_2", "wrn_16_2"),
+    "lmcl_wrn_40_2_cifar": ("wrn_40_2", "wrn_40_2"),
+    "lmcl_wrn_28_4_cifar": ("wrn_28_4", "wrn_28_4"),
+    "lmcl_ShuffleNetV2_05x_cifar": ("shufflenetv2_05x", "shufflenetv2_05x"),
+    "lmcl_ShuffleNetV2_1x_cifar": ("shufflenetv2_1x", "shufflenetv2_1x"),
+    "lmcl_hcgnet_A1_cifar": ("hcgnet_a1", "hcgnet_a1"),
+    "lmcl_hcgnet_A2_cifar": ("hcgnet_a2", "hcgnet_a2"),
+    "lmcl_res32_res110_cifar": ("resnet32", "resnet110"),
+    "lmcl_shufflev2_wrn_40_2_cifar": ("shufflenetv2_1x", "wrn_40_2"),
+}
+
+
+def filled(key: str, shape: list[int]) -> Tensor:
+    """The tensor that the golden arrays were made with."""
+    if key.endswith("num_batches_tracked"):
+        return torch.tensor(0)
+    a = np.random.default_rng(zlib.crc32(f"official-{key}".encode())).standard_normal(shape)
+    if key.endswith("running_var"):
+        a = 0.5 + abs(a)
+    elif key.endswith("running_mean"):
+        a = 0.1 * a
+    elif len(shape) == 1:
+        a = 0.1 * a + key.endswith("weight")
+    else:
+        a = a * np.sqrt(2 / np.prod(shape[1:]))
+    return torch.from_numpy(a)
+
+
+def official_state(name: str) -> dict[str, Tensor]:
+    return {key: filled(key, shape) for key, shape in SHAPES[name].items()}
+
+
+def cohort(*names: str, branched: bool = True, num_classes: int = 10) -> Cohort:
+    keys = ("first", "second")[: len(names)]
+    factories = {key: partial(build_network, name, num_classes) for key, name in zip(keys, names, strict=True)}
+    return Cohort(factories, branched=branched, seed=0)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_official_pair_gives_its_own_features_and_logits(name: str) -> None:
+    pair = cohort(*PAIRS[name]).double().eval()
+    pair.load_state_dict(translate(official_state(name), pair))
+    images = np.random.default_rng(zlib.crc32(b"official-input")).standard_normal((4, 3, 32, 32))
+    with torch.no_grad():
+        outputs = pair(torch.from_numpy(images))
+    golden = np.load(GOLDEN / f"{name}.npz")
+    assert len(golden.files) == sum(2 * len(output.logits) for output in outputs)
+    for i, output in enumerate(outputs):
+        for k, (features, logits) in enumerate(zip(*output, strict=True)):
+            for ours, theirs in ((features, f"embedding.{i}.{k}"), (logits, f"logits.{i}.{k}")):
+                error = np.linalg.norm(ours.numpy() - golden[theirs]) / np.linalg.norm(golden[theirs])
+                assert error < 1e-9, theirs
+
+
+def test_baseline_checkpoint_of_data_parallel_is_read() -> None:
+    shapes = {key: shape for key, shape in SHAPES["lmcl_resnet32_cifar"].items() if key.startswith("module_list.0.back")}
+    plain = {key.removeprefix("module_list.0.backbone."): filled(key, shape) for key, shape in shapes.items()}
+    single = cohort("resnet32", branched=False)
+    translated = translate({f"module.{key}": tensor for key, tensor in plain.items()}, single)
+    single.load_state_dict(translated)
+    assert translated["networks.first.backbone.head.classifier.weight"] is plain["fc.weight"]
+
+
+def test_translation_leaves_the_checkpoint_and_the_cohort_alone() -> None:
+    pair, state = cohort("wrn_16_2", "wrn_16_2"), official_state("lmcl_wrn_16_2_cifar")
+    weights, keys = {key: tensor.clone() for key, tensor in pair.state_dict().items()}, list(state)
+    translate(state, pair)
+    assert list(state) == keys
+    assert all(torch.equal(tensor, weights[key]) for key, tensor in pair.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("module_list.1.backbone.fc.bias"), "lacks module_list.1.backbone.fc.bias"),
+        (lambda state: state.update(extra=torch.zeros(1)), "also holds extra"),
+        (lambda state: state.update({"module_list.0.backbone.fc.bias": torch.zeros(7)}), r"\(7,\), not \(10,\)"),
+    ],
+)
+def test_checkpoint_that_does_not_fit_says_what_is_wrong(change, message: str) -> None:
+    state = official_state("lmcl_wrn_16_2_cifar")
+    change(state)
+    with pytest.raises(UserError, match=message):
+        translate(state, cohort("wrn_16_2", "wrn_16_2"))
+
+
+def test_checkpoint_of_another_pair_is_refused() -> None:
+    with pytest.raises(UserError, match="no official checkpoint of resnet32 and resnet110"):
+        translate(official_state("lmcl_wrn_16_2_cifar"), cohort("resnet32", "resnet110"))
+
+
+def test_architecture_unknown_to_the_official_code_is_refused() -> None:
+    from mcl.networks.resnet import ResNet
+
+    class Ours(ResNet):
+        """Same keys, another meaning."""
+
+    make = partial(Ours, name="ours", num_classes=10, depths=[1, 1, 1])
+    with pytest.raises(UserError, match="ours: the official code has no such architecture"):
+        translate({}, Cohort({"first": make}, branched=False, seed=0))

@@ -1,0 +1,28 @@
+"""Train a cohort of networks that teach each other: ``python train.py --help`` says what can be chosen."""
+
+from omegaconf import DictConfig
+
+from mcl.config.entry import main
+
+
+@main("train")
+def train(config: DictConfig) -> float:
+    """Run what the configuration describes, go on with it, or tell what it found.
+
+    Returns:
+        Mean last-epoch top-1 of the backbones, in percent: what a search maximises.
+    """
+    # torch is imported only once the configuration holds.
+    from mcl.training.assemble import assemble
+    from mcl.training.run import Run
+
+    with Run(config) as run:
+        if not run.finished:
+            parts = assemble(config)
+            run.announce(parts)
+            run.fit(parts, parts.dataset.load())
+        return run.report()
+
+
+if __name__ == "__main__":
+    train()
