@@ -14,9 +14,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file to write to, which becomes ``path`` when the block ends well, and leaves no trace when it does not.
+    """A binary file to write to, which becomes ``path`` when the block ends well and leaves no trace when it does not.
 
-    Until then a file that was at ``path`` stays as it was, whenever the process or the machine stops. One writer at a time.
+    Until then a file that was at ``path`` stays as it was, whenever the process or the machine stops. There may be one
+    writer at a time.
 
     >>> with atomic_file("last.pt") as file:  # doctest: +SKIP
     ...     torch.save(state, file)

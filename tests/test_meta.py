@@ -80,8 +80,8 @@ def test_agrees_with_recorded_arrays(case, way):
     def outer(p: Tensors) -> Tensor:
         return F.cross_entropy(network(p), golden["y"])
 
-    settings_ = {name: golden[name].item() for name in ("lr", "momentum", "weight_decay")}
-    loss, gradients = WAYS[way](inner, outer, parameters, meta, steps=int(golden["inner_steps"]), **settings_)
+    sgd = {name: golden[name].item() for name in SGD}
+    loss, gradients = WAYS[way](inner, outer, parameters, meta, steps=int(golden["inner_steps"]), **sgd)
     torch.testing.assert_close(loss, golden["outer_loss_after"], rtol=1e-10, atol=0)
     assert_same(gradients, {name: golden[f"grad.{name}"] for name in meta}, 1e-10)
 

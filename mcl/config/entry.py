@@ -3,12 +3,15 @@
 import functools
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -18,6 +21,7 @@ from mcl.config.schema import TrainConfig
 from mcl.errors import UserError, did_you_mean
 
 USAGE_ERROR, INTERRUPTED = 1, 130
+FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def register() -> None:
@@ -30,27 +34,55 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
     """Decorate a task so that it is an entry point composed from ``conf/<config_name>.yaml``."""
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        wants_traceback = os.environ.get(FULL_ERROR) == "1"
+
+        @functools.wraps(task)
+        def job(config: DictConfig) -> Any:
+            try:
+                return task(config)
+            except UserError as error:
+                if wants_traceback or HydraConfig.get().mode is RunMode.MULTIRUN:
+                    raise  # the other jobs of a multirun go on
+                _exit(str(error))  # before Hydra repeats the overrides
+
         @functools.wraps(task)
         def entry() -> None:
             register()
-            run = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(task)
-            with_traceback = os.environ.get("HYDRA_FULL_ERROR", "") not in ("", "0")
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands the exception over instead of printing a traceback
+            run = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)
             try:
-                run()
+                with _exceptions_from_hydra():
+                    run()
             except KeyboardInterrupt:
                 print("\nInterrupted.", file=sys.stderr)
                 sys.exit(INTERRUPTED)
             except Exception as error:
-                message = explain(error)
-                if message is None or with_traceback:
+                message = None if wants_traceback else explain(error)
+                if message is None:
                     raise
-                print(f"error: {message}", file=sys.stderr)
-                sys.exit(USAGE_ERROR)
+                _exit(message)
 
         return entry
 
     return decorate
+
+
+@contextmanager
+def _exceptions_from_hydra() -> Iterator[None]:
+    """Have Hydra hand exceptions over; otherwise it prints tracebacks and exits."""
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = before
+
+
+def _exit(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(USAGE_ERROR)
 
 
 def explain(error: BaseException) -> str | None:
@@ -62,6 +94,8 @@ def explain(error: BaseException) -> str | None:
     for cause in chain:
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file and cause.options:
             return _missing_choice(str(cause.missing_cfg_file), [str(option) for option in cause.options])
+        if isinstance(cause, OverrideParseException):
+            return f"{cause.override}: not an override of the form option=value. {_one_line(str(cause))}"
         if isinstance(cause, MissingMandatoryValue):
             key = cause.full_key or cause.key
             return f"{key} is not set: give {key}=VALUE."
@@ -70,6 +104,8 @@ def explain(error: BaseException) -> str | None:
             return _bad_key(cause, chain)
     if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in chain):
         return _one_line(str(chain[0]))
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}. (HYDRA_FULL_ERROR=1 shows where this was raised.)"
     return None
 
 
@@ -99,7 +135,7 @@ def _bad_key(cause: OmegaConfBaseException, chain: list[BaseException]) -> str:
     siblings = [str(key) for key in parent] if isinstance(parent, DictConfig) and not parent._is_none() else []
     key = str(cause.key)
     if siblings and key not in siblings:
-        siblings = [name for name in siblings if name != "hydra"]
+        siblings = [name for name in siblings if name != "hydra" and not name.startswith("_")]
         return f"{full_key}: there is no such option.{did_you_mean(key, siblings)} Here are: {', '.join(siblings)}."
     composition = [c for c in chain if isinstance(c, ConfigCompositionException)]
     return _one_line(f"{full_key}: {cause.msg or composition or cause}")

@@ -1,12 +1,14 @@
 """Which parts of a configuration are built, and what each is given beside its own options."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig
 
 from mcl.config.instantiate import check
-from mcl.errors import UserError
+from mcl.config.schema import TrainConfig
+from mcl.errors import UserError, did_you_mean
 
 SUPPLIED: dict[str, tuple[str, ...]] = {
     "dataset": (),
@@ -32,6 +34,12 @@ def nodes(config: DictConfig) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
 
 def check_groups(config: DictConfig) -> None:
     """Raise UserError for the first option that no constructor knows, or of the wrong type."""
+    known = [field.name for field in fields(TrainConfig)]
+    for key in config:
+        if key not in known:  # added with a plus, which Hydra does not compare with the schema
+            raise UserError(f"{key}: there is no such option.{did_you_mean(str(key), known)} Here are: {', '.join(known)}.")
+    if config.seed < 0:
+        raise UserError(f"seed={config.seed}: must not be negative.")
     if not config.pair:
         raise UserError("pair: no network chosen; give pair=NAME or network@pair.first=NAME.")
     for path, node, supplied in nodes(config):

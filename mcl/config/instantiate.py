@@ -24,6 +24,7 @@ PACKAGES = (
     *("mcl.networks", "mcl.losses", "mcl.data", "mcl.training", "mcl.tracking"),
     *("torch.nn", "torch.optim", "torchvision.models", "torchvision.ops", "torchvision.transforms"),
 )
+_ROOTS = {package.split(".")[0] for package in PACKAGES}
 KEYWORDS = {"_target_", "_partial_", "_recursive_", "_convert_"}
 
 
@@ -75,10 +76,9 @@ def resolve(name: str, *, path: str = "", allow: Collection[str] = ()) -> Callab
     packages = (*PACKAGES, *allow)
     where = f"{path}._target_={name}" if path else f"_target_={name}"
     if not _inside(name, packages):
-        raise UserError(
-            f"{where}: only what lies in mcl, torch.nn, torch.optim or torchvision is built."
-            f" If you trust it, allow its module: 'allow_modules=[{name.split('.')[0]}]'."
-        )
+        root = name.split(".")[0]
+        allowing = f" If it is yours and you trust it: 'allow_modules=[{root}]'." if root not in _ROOTS else ""
+        raise UserError(f"{where}: only what lies in {', '.join(sorted(packages))} is built.{allowing}")
     found = _locate(name, where, packages)
     home = getattr(found, "__module__", "") or ""
     # An alias such as mcl.losses.base.torch.hub.load leaves the package by attribute: where it was defined counts.
@@ -213,7 +213,9 @@ def _describe(hint: Any) -> str:
     if origin in (Union, types.UnionType):
         known = [_describe(a) for a in arguments if a in words or typing.get_origin(a) is not None]
         return " or ".join(dict.fromkeys(known)) or str(hint)
-    if _is_container(origin or hint, list):
+    if _is_container(origin or hint, tuple) and arguments and arguments[-1] is not Ellipsis:
+        return f"a list of {len(arguments)} ({', '.join(map(_describe, arguments))})"
+    if _is_container(origin or hint, list) or _is_container(origin or hint, tuple):
         return f"a list (each {_describe(arguments[0])})" if arguments else "a list"
     if _is_container(origin or hint, dict):
         return "a mapping"

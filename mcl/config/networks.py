@@ -1,27 +1,19 @@
 """Networks by the names of their files in ``conf/network``."""
 
-from pathlib import Path
 from typing import Literal, cast, overload
 
 from omegaconf import OmegaConf
 
-import mcl
+from mcl.config.folder import conf_folder
 from mcl.config.instantiate import build
 from mcl.errors import UserError, did_you_mean
 from mcl.networks.backbone import Backbone
 from mcl.networks.branches import Branched
 
 
-def config_folder() -> Path:
-    """The folder of configuration files: beside the package in a checkout, inside it once installed."""
-    package = Path(mcl.__file__).parent
-    beside = package.parent / "conf"
-    return beside if (beside / "network").is_dir() else package / "conf"
-
-
 def network_names() -> list[str]:
     """Every network that can be named, e.g. ``resnet32`` and ``imagenet/resnet18``."""
-    folder = config_folder() / "network"
+    folder = conf_folder() / "network"
     return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
 
 
@@ -54,6 +46,6 @@ def build_network(name: str, num_classes: int, *, branches: bool = False, in_cha
     if name not in names:
         near = did_you_mean(name, names, count=3) or f" Known: {', '.join(names)}."
         raise UserError(f"network {name!r}: there is no file conf/network/{name}.yaml.{near}")
-    node = OmegaConf.load(config_folder() / "network" / f"{name}.yaml")
+    node = OmegaConf.load(conf_folder() / "network" / f"{name}.yaml")
     backbone = cast(Backbone, build(node, path="network", num_classes=num_classes, in_channels=in_channels))
     return Branched(backbone) if branches else backbone

@@ -195,7 +195,7 @@ def _read_cache(folder: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8]
         unreadable = {int(row): str(reason) for row, reason in about["unreadable"].items()}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
         log.warning("The cache %s is damaged: decoding again", folder)

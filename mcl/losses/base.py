@@ -13,7 +13,7 @@ from mcl.types import Batch, Outputs
 
 @dataclass(frozen=True)
 class MetaSchedule:
-    """When and how a loss learns its meta-parameters (METHOD: the meta round).
+    """When and how a loss learns its meta-parameters.
 
     Args:
         interval: training steps from one meta round to the next; the first step has one.
@@ -36,9 +36,9 @@ class MetaSchedule:
     def __post_init__(self) -> None:
         for name in ("interval", "steps"):
             if getattr(self, name) < 1:
-                raise UserError(f"meta.{name}={getattr(self, name)}: must be at least 1.")
+                raise UserError(f"loss.meta.{name}={getattr(self, name)}: must be at least 1.")
         if self.lr is not None and self.lr < 0:
-            raise UserError(f"meta.lr={self.lr}: must not be negative.")
+            raise UserError(f"loss.meta.lr={self.lr}: must not be negative.")
 
 
 class Loss(nn.Module):

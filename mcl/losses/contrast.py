@@ -65,9 +65,9 @@ def mutual_contrast(
         count = positive.sum(1)
         averaging = positive / count.clamp_min(1)[:, None].to(places.dtype)  # rows of zeros where there is no positive
         has_positive = count > 0  # (B,)
-        # Added to similarities, it takes an anchor's own column out of a sum of exponentials. Finite: -inf would give
-        # NaN in a batch of one.
-        without_own = torch.zeros_like(averaging).masked_fill(own, torch.finfo(places.dtype).min)
+        # Added to similarities, it takes an anchor's own column out of a sum of exponentials. Finite, even two of them
+        # together: in a batch of one nothing else is summed, and -inf would turn to NaN.
+        without_own = torch.zeros_like(averaging).masked_fill(own, torch.finfo(places.dtype).min / 4)
 
         # Mean similarity of the anchors of p to their positives in q, for the hard terms of all p and q.
         attraction = torch.einsum("pnd,qnd->pqn", places, averaging @ places) / tau  # (G, G, B)

@@ -1,5 +1,8 @@
 """Projection heads: from pooled features to the sphere on which contrast compares them."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from mcl.losses.numerics import unit
@@ -9,7 +12,7 @@ class ProjectionHead(nn.Module):
     """Linear, ReLU, Linear, L2 normalisation.
 
     Args:
-        width: of the features, and of the hidden layer's input.
+        width: of the features.
         dim: of the embedding and of the hidden layer.
     """
 
@@ -20,3 +23,11 @@ class ProjectionHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, width) to (B, dim) of length 1."""
         return unit(self.layers(features))
+
+
+class PerStage(nn.ModuleList):
+    """One module for each stage of a network."""
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """S times (B, width) to (S, B, width of the modules' outputs)."""
+        return torch.stack([module(stage) for module, stage in zip(self, features, strict=True)])

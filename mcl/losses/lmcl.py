@@ -88,10 +88,7 @@ class LMCL(MutualLoss):
         return classification([stage for network in outputs for stage in network.logits], batch.labels)
 
     def _contrast(self, outputs: Sequence[Outputs], labels: Tensor, weights: Tensor) -> MutualContrast:
-        embeddings = [
-            torch.stack([head(stage) for head, stage in zip(heads, network.features, strict=True)])
-            for heads, network in zip(self.heads, outputs, strict=True)
-        ]
+        embeddings = [heads(network.features) for heads, network in zip(self.heads, outputs, strict=True)]
         return mutual_contrast(embeddings, labels, weights, tau=self.tau, temperature=self.temperature)
 
     def _parameters_of(self, part: str) -> dict[str, nn.Parameter]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mcl.losses.heads import PerStage
 from mcl.losses.numerics import unit
 
 
@@ -23,18 +24,12 @@ class LayerMatching(nn.Module):
 
     def __init__(self, widths: Sequence[Sequence[int]], dim: int = 128):
         super().__init__()
-        self.projections = nn.ModuleList(nn.ModuleList(nn.Linear(width, dim) for width in stages) for stages in widths)
+        self.projections = nn.ModuleList(PerStage(nn.Linear(width, dim) for width in stages) for stages in widths)
 
     def forward(self, features: Sequence[Sequence[Tensor]]) -> Tensor:
         """Weights (G, G, B), symmetric in the two places."""
-        projected = torch.stack(
-            [
-                projection(stage)
-                for projections, stages in zip(self.projections, features, strict=True)
-                for projection, stage in zip(projections, stages, strict=True)
-            ]
-        )
-        directions = unit(projected)  # (G, B, dim)
+        projected = [project(stages) for project, stages in zip(self.projections, features, strict=True)]
+        directions = unit(torch.cat(projected))  # (G, B, dim)
         return torch.einsum("pbd,qbd->pqb", directions, directions).sigmoid()
 
 
@@ -52,12 +47,8 @@ class FixedMatching(nn.Module):
     def __init__(self, widths: Sequence[Sequence[int]], same_stage: bool = False):
         super().__init__()
         from_last = torch.cat([torch.arange(len(stages)).flip(0) for stages in widths])
-        matched = (
-            from_last[:, None] == from_last
-            if same_stage
-            else from_last[:, None].new_ones(len(from_last), len(from_last))
-        )
-        self.register_buffer("weights", matched.float(), persistent=False)
+        equal = from_last[:, None] == from_last
+        self.register_buffer("weights", equal.float() if same_stage else torch.ones(equal.shape), persistent=False)
 
     def forward(self, features: Sequence[Sequence[Tensor]]) -> Tensor:
         """Weights (G, G, B)."""

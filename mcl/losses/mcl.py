@@ -1,6 +1,7 @@
 """MCL: mutual contrastive learning of the networks' last stages."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -23,7 +24,7 @@ class MCL(MutualLoss):
         dim: of the embeddings.
     """
 
-    default_weights = {**MutualLoss.default_weights, "distillation": 0.0}
+    default_weights: ClassVar[Mapping[str, float]] = {**MutualLoss.default_weights, "distillation": 0.0}
 
     def __init__(
         self,
@@ -38,7 +39,7 @@ class MCL(MutualLoss):
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         logits = [network.logits[-1] for network in outputs]
-        embeddings = [heads[0](network.features[-1]) for heads, network in zip(self.heads, outputs, strict=True)]
+        embeddings = [heads(network.features[-1:])[0] for heads, network in zip(self.heads, outputs, strict=True)]
         contrast = last_stage_contrast(embeddings, batch.labels, tau=self.tau, temperature=self.temperature)
         terms = {"classification": classification(logits, batch.labels), **contrast._asdict()}
         if self.weights["distillation"]:

@@ -7,7 +7,7 @@ from torch import nn
 
 from mcl.errors import UserError
 from mcl.losses.base import Loss
-from mcl.losses.heads import ProjectionHead
+from mcl.losses.heads import PerStage, ProjectionHead
 
 
 class MutualLoss(Loss):
@@ -31,13 +31,13 @@ class MutualLoss(Loss):
         super().__init__({**self.default_weights, **(weights or {})})
         if len(widths) < self.minimum_networks:
             raise UserError(
-                f"{type(self).__name__} lets networks learn from each other and needs at least {self.minimum_networks}; "
-                f"it was given {len(widths)}. Choose a pair (pair=), or a loss for single networks: loss=independent "
-                "or loss=deep_supervision."
+                f"{type(self).__name__} lets networks learn from each other and needs {self.minimum_networks} or more: "
+                f"{len(widths)} given. Choose a pair (pair=), or a loss for single networks: loss=independent or "
+                "loss=deep_supervision."
             )
         for name, value in (("tau", tau), ("temperature", temperature), ("dim", dim)):
             if value <= 0:
                 raise UserError(f"loss.{name}={value}: must be greater than 0.")
         self.tau = tau
         self.temperature = temperature
-        self.heads = nn.ModuleList(nn.ModuleList(ProjectionHead(width, dim) for width in stages) for stages in widths)
+        self.heads = nn.ModuleList(PerStage(ProjectionHead(width, dim) for width in stages) for stages in widths)

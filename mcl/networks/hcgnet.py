@@ -1,4 +1,4 @@
-"""HCGNets for images of CIFAR's size (Yang et al., "Gated Convolutional Networks with Hybrid Connectivity", AAAI 2020)."""
+"""HCGNets for images of CIFAR's size ("Gated Convolutional Networks with Hybrid Connectivity", AAAI 2020)."""
 
 from collections import OrderedDict
 

@@ -34,7 +34,8 @@ def translate(state: Mapping[str, Tensor], cohort: Cohort) -> dict[str, Tensor]:
         prefix = f"net{i + 1}.module_list.0." if two_architectures else f"module_list.{i}."
         for key in network.state_dict():
             theirs = _official_key(key, network.backbone)
-            official[f"networks.{name}.{key}"] = theirs.removeprefix("backbone.") if baseline else prefix + theirs
+            alone = baseline and i == 0  # a second network is then reported as lacking
+            official[f"networks.{name}.{key}"] = theirs.removeprefix("backbone.") if alone else prefix + theirs
     wanted = {official[key]: tensor for key, tensor in cohort.state_dict().items()}
     _compare(given, wanted, " and ".join(cohort.names))
     return {ours: given[theirs] for ours, theirs in official.items()}

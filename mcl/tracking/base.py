@@ -90,20 +90,18 @@ class Trackers(list[Tracker]):
         self._tell(lambda tracker: tracker.finish(status, summary, error))
 
     def _tell(self, call: Callable[[Tracker], None]) -> None:
-        failure: Exception | None = None
-        for tracker in list(self):
-            try:
-                call(tracker)
-            except Exception as error:
-                if tracker.required:
-                    failure = failure or error
-                    continue
-                self.remove(tracker)
-                logger.warning(
-                    "%s is switched off, training goes on. It failed with %s: %s",
-                    tracker.name,
-                    type(error).__name__,
-                    error,
-                )
-        if failure is not None:
-            raise failure
+        failures = [error for tracker in list(self) if (error := self._tell_one(tracker, call)) is not None]
+        if failures:
+            raise failures[0]
+
+    def _tell_one(self, tracker: Tracker, call: Callable[[Tracker], None]) -> Exception | None:
+        try:
+            call(tracker)
+        except Exception as error:
+            if tracker.required:
+                return error
+            self.remove(tracker)
+            logger.warning(
+                "%s is switched off, training goes on. It failed with %s: %s", tracker.name, type(error).__name__, error
+            )
+        return None

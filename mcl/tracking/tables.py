@@ -35,7 +35,7 @@ def print_plan(rows: Sequence[tuple[str, str]], notes: Sequence[str] = ()) -> No
         table.add_row(what, value)
     console.print(table)
     for note in notes:
-        console.print(Text("note: ", style="yellow") + Text(note, style="default"), soft_wrap=True)
+        console.print(Text("note: ", style="yellow") + Text(note, style="default"))
     console.print()
 
 

@@ -3,9 +3,6 @@
 import logging
 import os
 import shlex
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from mcl.errors import UserError
 from mcl.tracking.base import RunInfo, Status, Tracker
 from mcl.tracking.local import METRICS
+from mcl.tracking.tables import shown
 
 if TYPE_CHECKING:
     import wandb
@@ -31,9 +29,9 @@ logger = logging.getLogger(__name__)
 class WandbTracker(Tracker):
     """One W&B run per run, the same one for every attempt at it, with its files in the run folder.
 
-    Row k of the W&B history (its ``_step``) is line k of ``metrics.jsonl``, counted from 0. A resumed run therefore goes
-    on after the lines that were kept, and does not send again what the server already has. Training metrics are
-    plotted against ``step``, evaluations against ``epoch``.
+    Row k of the W&B history (its ``_step``) is line k of ``metrics.jsonl``, counted from 0. So a resumed run goes on
+    after the lines that were kept, and does not send again what the server already has. Training metrics are plotted
+    against ``step``, evaluations against ``epoch``.
 
     Args:
         project: the W&B project.
@@ -91,7 +89,7 @@ class WandbTracker(Tracker):
             for family in families:
                 self._run.define_metric(f"{family}/*", step_metric=axis)
         if self._run.offline:
-            print(f"W&B: offline; to upload: wandb sync {shlex.quote(str(Path(self._run.dir).parent))}", flush=True)
+            print(f"W&B: offline; to upload: wandb sync {shlex.quote(shown(Path(self._run.dir).parent))}", flush=True)
         elif not self._run.disabled:
             print(f"W&B: {self._run.url}", flush=True)
 
@@ -120,7 +118,7 @@ class WandbTracker(Tracker):
             return settings.mode
         if self.mode == "offline":
             return "offline"
-        if not wandb.login(prompt=False):
+        if not wandb.login(prompt=False, verify=False):
             if self.mode == "online":
                 logger.warning("W&B: not logged in, so this run is written offline. To log in: wandb login")
             return "offline"
@@ -131,12 +129,16 @@ class WandbTracker(Tracker):
 
 
 def _reachable(url: str) -> bool:
-    # wandb.init would try for its whole timeout, and keep the run id in use after it has failed.
+    """Whether a server answers. ``wandb.init`` would find out too, but a failed one keeps the run id in use."""
+    import ssl  # these take as long to import as the rest of this package
+    import urllib.request
+    from urllib.error import HTTPError, URLError
+
     try:
         urllib.request.urlopen(url, timeout=CONNECT_SECONDS).close()
-    except urllib.error.HTTPError:
+    except HTTPError:
         return True  # it answers
-    except urllib.error.URLError as error:
+    except URLError as error:
         return isinstance(error.reason, ssl.SSLError)  # W&B has certificates of its own
     except OSError:
         return False

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden_rule import filled
 from torch import Tensor
 
 from mcl import build_network
 from mcl.errors import UserError
 from mcl.networks.cohort import Cohort
 from mcl.networks.official import translate
+from mcl.networks.resnet import ResNet
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "networks"
 SHAPES: dict[str, dict[str, list[int]]] = json.loads(gzip.decompress((GOLDEN / "keys.json.gz").read_bytes()))
@@ -34,24 +36,8 @@ PAIRS = {
 }
 
 
-def filled(key: str, shape: list[int]) -> Tensor:
-    """The tensor that the golden arrays were made with."""
-    if key.endswith("num_batches_tracked"):
-        return torch.tensor(0)
-    a = np.random.default_rng(zlib.crc32(f"official-{key}".encode())).standard_normal(shape)
-    if key.endswith("running_var"):
-        a = 0.5 + abs(a)
-    elif key.endswith("running_mean"):
-        a = 0.1 * a
-    elif len(shape) == 1:
-        a = 0.1 * a + key.endswith("weight")
-    else:
-        a = a * np.sqrt(2 / np.prod(shape[1:]))
-    return torch.from_numpy(a)
-
-
 def official_state(name: str) -> dict[str, Tensor]:
-    return {key: filled(key, shape) for key, shape in SHAPES[name].items()}
+    return {key: filled("official-", key, shape) for key, shape in SHAPES[name].items()}
 
 
 def cohort(*names: str, branched: bool = True, num_classes: int = 10) -> Cohort:
@@ -76,13 +62,23 @@ def test_official_pair_gives_its_own_features_and_logits(name: str) -> None:
                 assert error < 1e-9, theirs
 
 
+def baseline_state() -> dict[str, Tensor]:
+    shapes = {
+        key: shape for key, shape in SHAPES["lmcl_resnet32_cifar"].items() if key.startswith("module_list.0.back")
+    }
+    return {key.removeprefix("module_list.0.backbone."): filled("official-", key, shape) for key, shape in shapes.items()}
+
+
 def test_baseline_checkpoint_of_data_parallel_is_read() -> None:
-    shapes = {key: shape for key, shape in SHAPES["lmcl_resnet32_cifar"].items() if key.startswith("module_list.0.back")}
-    plain = {key.removeprefix("module_list.0.backbone."): filled(key, shape) for key, shape in shapes.items()}
-    single = cohort("resnet32", branched=False)
-    translated = translate({f"module.{key}": tensor for key, tensor in plain.items()}, single)
+    single, state = cohort("resnet32", branched=False), baseline_state()
+    translated = translate({f"module.{key}": tensor for key, tensor in state.items()}, single)
     single.load_state_dict(translated)
-    assert translated["networks.first.backbone.head.classifier.weight"] is plain["fc.weight"]
+    assert translated["networks.first.backbone.head.classifier.weight"] is state["fc.weight"]
+
+
+def test_baseline_checkpoint_does_not_fill_two_networks() -> None:
+    with pytest.raises(UserError, match=r"lacks module_list\.1"):
+        translate(baseline_state(), cohort("resnet32", "resnet32", branched=False))
 
 
 def test_translation_leaves_the_checkpoint_and_the_cohort_alone() -> None:
@@ -114,8 +110,6 @@ def test_checkpoint_of_another_pair_is_refused() -> None:
 
 
 def test_architecture_unknown_to_the_official_code_is_refused() -> None:
-    from mcl.networks.resnet import ResNet
-
     class Ours(ResNet):
         """Same keys, another meaning."""
 

@@ -11,6 +11,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from mcl.losses.base import Loss, MetaSchedule
+from mcl.losses.lmcl import LMCL
+from mcl.losses.matching import LayerMatching
+from mcl.networks.cohort import Cohort
+from mcl.networks.resnet import ResNet
 from mcl.textbook.meta import meta_gradient as textbook_meta_gradient
 from mcl.training.meta_round import MetaRound
 from mcl.types import Batch, Outputs
@@ -82,7 +86,6 @@ def plain_autograd(
     cohort: nn.Module, loss: Loss, batch: Batch, outer_batch: Batch, lr: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The outer objective and the meta-gradient by autograd over the whole loop, on copies of the modules."""
-    both = nn.ModuleDict({"cohort": copy.deepcopy(cohort), "loss": copy.deepcopy(loss)})
     moved = {f"cohort.{name}": value for name, value in cohort.named_parameters()}
     moved |= {f"loss.{name}": value for name, value in loss.inner_parameters().items()}
     meta = {f"loss.{name}": value for name, value in loss.meta_parameters().items()}
@@ -90,7 +93,7 @@ def plain_autograd(
     class Call(nn.Module):
         def __init__(self):
             super().__init__()
-            self.cohort, self.loss = both["cohort"], both["loss"]
+            self.cohort, self.loss = copy.deepcopy(cohort), copy.deepcopy(loss)
 
         def forward(self, objective: str, batch: Batch) -> Tensor:
             return getattr(self.loss, objective)(self.cohort(batch.images), batch)
@@ -177,6 +180,29 @@ def test_all_else_stays_to_the_last_bit(memory):
     main.step()
     before = snapshot(cohort, loss, [main])
     MetaRound(cohort, loss, optimizer_of(loss), weight_decay=WEIGHT_DECAY)(batch, batch, 0.1)
+    assert_same_state(snapshot(cohort, loss, [main]), before)
+
+
+@pytest.mark.parametrize("memory", MODES)
+def test_branched_pair_under_lmcl_has_the_exact_gradient_and_stays_as_it_was(memory):
+    make_network = partial(ResNet, name="resnet8", num_classes=4, depths=[1, 1, 1])
+    cohort = Cohort({"first": make_network, "second": make_network}, branched=True, seed=0).double()
+    torch.manual_seed(0)
+    schedule = MetaSchedule(steps=2, memory=memory)
+    loss = LMCL(widths=cohort.widths, matching=LayerMatching, meta=schedule, dim=16).double()
+    batch = make_batch(1)
+    learned = {id(parameter) for parameter in loss.meta_parameters().values()}
+    main = torch.optim.SGD(
+        [p for p in (*cohort.parameters(), *loss.parameters()) if id(p) not in learned], lr=0.01, momentum=0.9
+    )
+    loss.total(loss(cohort(batch.images), batch)).backward()
+    main.step()
+
+    expected_loss, expected = plain_autograd(cohort, loss, batch, batch, lr=0.01)
+    before = snapshot(cohort, loss, [main])
+    outer_loss = MetaRound(cohort, loss, optimizer_of(loss), weight_decay=WEIGHT_DECAY)(batch, batch, 0.01)
+    torch.testing.assert_close(outer_loss, expected_loss, rtol=1e-10, atol=0)
+    assert_gradients(loss, expected, 1e-9)
     assert_same_state(snapshot(cohort, loss, [main]), before)
 
 

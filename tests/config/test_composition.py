@@ -1,0 +1,69 @@
+"""Every file of conf/ composes, and everything it names can be built."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from mcl.config.folder import conf_folder
+from mcl.config.groups import check_groups
+from mcl.config.instantiate import build
+
+LOSSES_OF = {"mcl": "mcl", "cifar": "lmcl", "imagenet": "lmcl"}  # weights -> a loss that takes them
+NEEDED = {"dataset=folder": ["dataset.root=somewhere"]}
+
+
+def choices() -> list[str]:
+    """``group=choice`` of every YAML file, in the form one types them."""
+    found = []
+    for file in sorted(conf_folder().rglob("*.yaml")):
+        group, _, name = file.relative_to(conf_folder()).with_suffix("").as_posix().rpartition("/")
+        while group.count("/") and group.split("/")[0] in ("network", "pair"):  # names such as imagenet/resnet18
+            group, _, front = group.rpartition("/")
+            name = f"{front}/{name}"
+        if group and group != "hydra":
+            found.append(f"{group}={name}")
+    return found
+
+
+@pytest.mark.parametrize("choice", choices())
+def test_every_choice_composes_and_fits_its_constructors(choice: str, composed: Callable[..., DictConfig]) -> None:
+    overrides = [choice, *NEEDED.get(choice, [])]
+    if choice.startswith("network="):
+        overrides = [choice.replace("network=", "network@pair.first=")]
+    if choice.startswith("loss/weights="):
+        overrides.append(f"loss={LOSSES_OF[choice.partition('=')[2]]}")
+    if choice == "pair=single":
+        overrides.append("loss=independent")
+    config = composed(*overrides)
+    check_groups(config)
+    for group in ("dataset", "sampler", "schedule", "trainer"):
+        if group != "dataset" or config.dataset.get("root") is None:
+            build(config[group], path=group)
+    assert build(config.loss, path="loss", widths=[[8, 8, 8], [8, 8, 8]]).weights
+    for key, node in config.pair.items():
+        assert build(node, path=f"pair.{key}", num_classes=10, in_channels=3).num_classes == 10
+
+
+def test_one_end_of_a_pair_is_changed_and_a_third_network_added(composed: Callable[..., DictConfig]) -> None:
+    config = composed("pair=resnet8", "network@pair.second=resnet20", "+network@pair.third=resnet14")
+    assert [network.name for network in config.pair.values()] == ["resnet8", "resnet20", "resnet14"]
+
+
+def test_groups_lie_in_their_packages(composed: Callable[..., DictConfig]) -> None:
+    config = composed("loss=lmcl", "loss/matching=one", "loss/weights=imagenet")
+    assert config.loss.meta is None
+    assert config.loss.weights.vcl == 0.01
+
+
+@pytest.mark.parametrize("choice", [choice for choice in choices() if choice.startswith("pair=")])
+def test_a_pair_file_is_network_choices_and_nothing_else(choice: str) -> None:
+    text = (conf_folder() / "pair" / f"{choice.partition('=')[2]}.yaml").read_text()
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert lines[0] == "defaults:"
+    assert all(line.strip().startswith("- /network@") for line in lines[1:])
+
+
+def test_no_file_of_conf_lies_outside_a_group() -> None:
+    assert sorted(Path(file).name for file in conf_folder().glob("*.yaml")) == ["train.yaml"]

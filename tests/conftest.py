@@ -1,0 +1,64 @@
+"""What all tests share."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from mcl.config.entry import register
+from mcl.config.folder import conf_folder
+
+
+class Typed(NamedTuple):
+    """What a command did."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def composed() -> Callable[..., DictConfig]:
+    """``composed("pair=resnet20", "seed=1")``: the configuration, with Hydra's own part under ``hydra``."""
+
+    def make(*overrides: str, hydra: bool = False) -> DictConfig:
+        register()
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            return compose("train", overrides=list(overrides), return_hydra_config=hydra)
+
+    return make
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Typed]:
+    """``command("pair=resnet20")``: types ``python train.py pair=resnet20`` in an empty folder, in this process."""
+    import train
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("MCL_CACHE", str(tmp_path / "cache"))
+
+    def type_in(*arguments: str) -> Typed:
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        capfd.readouterr()
+        status = 0
+        try:
+            train.train()
+        except SystemExit as leaving:
+            status = leaving.code if isinstance(leaving.code, int) else 1
+        out, err = capfd.readouterr()
+        return Typed(status, out, err)
+
+    return type_in

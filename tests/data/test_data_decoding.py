@@ -1,0 +1,139 @@
+"""From an image file to pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mcl.data.decoding import decode, decode_all
+
+RGB = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+
+
+def saved(path: Path, image: Image.Image, **options) -> Path:
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.webp", "a.ppm"])
+def test_image_of_the_right_size_is_untouched(tmp_path, name):
+    options = {"lossless": True} if name.endswith("webp") else {}
+    pixels = decode(saved(tmp_path / name, Image.fromarray(RGB), **options), 8, 3)
+    assert pixels.dtype == np.uint8
+    assert np.array_equal(pixels, RGB.transpose(2, 0, 1))
+
+
+def test_grey_image_becomes_three_equal_channels(tmp_path):
+    pixels = decode(saved(tmp_path / "a.png", Image.fromarray(RGB[..., 0])), 8, 3)
+    assert np.array_equal(pixels, np.stack([RGB[..., 0]] * 3))
+
+
+def test_colour_becomes_grey_by_luminance(tmp_path):
+    pixels = decode(saved(tmp_path / "a.png", Image.fromarray(RGB)), 8, 1)
+    assert pixels.shape == (1, 8, 8)
+    assert np.abs(pixels[0] - RGB @ [0.299, 0.587, 0.114]).max() <= 1
+
+
+def test_palette_image_gives_the_colours_of_its_palette(tmp_path):
+    palette = Image.fromarray(RGB).quantize(16)
+    pixels = decode(saved(tmp_path / "a.png", palette), 8, 3)
+    assert np.array_equal(pixels, np.asarray(palette.convert("RGB")).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_parts_are_shown_on_white(tmp_path, mode):
+    alpha = np.full((8, 8), 255, np.uint8)
+    alpha[:, :4] = 0
+    image = Image.fromarray(np.dstack([np.zeros((8, 8, 3), np.uint8), alpha])).convert(mode)
+    options = {"transparency": image.getpixel((0, 0))} if mode == "P" else {}
+    if mode == "P":
+        image.putdata([1 if x < 4 else 0 for _ in range(8) for x in range(8)])
+        image.putpalette([0, 0, 0, 9, 9, 9])
+        options = {"transparency": 1}
+    pixels = decode(saved(tmp_path / "a.png", image, **options), 8, 3)
+    assert (pixels[:, :, :4] == 255).all()
+    assert (pixels[:, :, 4:] == 0).all()
+
+
+def test_half_transparent_black_is_grey(tmp_path):
+    pixels = decode(saved(tmp_path / "a.png", Image.new("RGBA", (8, 8), (0, 0, 0, 128))), 8, 3)
+    assert np.abs(pixels.astype(int) - 127).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path, name):
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    pixels = decode(saved(tmp_path / name, Image.fromarray(values)), 8, 1)
+    assert np.array_equal(pixels[0], np.round(values / 257))
+    assert len(np.unique(pixels)) == 64
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    pixels = decode(saved(tmp_path / "a.jpg", Image.new("CMYK", (8, 8), (0, 255, 255, 0)), quality=95), 8, 3)
+    assert pixels[0].min() > 230
+    assert pixels[1:].max() < 25
+
+
+def test_black_and_white_image_of_one_bit(tmp_path):
+    pixels = decode(saved(tmp_path / "a.png", Image.fromarray(RGB[..., 0] > 128)), 8, 3)
+    assert np.array_equal(pixels[0], np.where(RGB[..., 0] > 128, 255, 0))
+
+
+def test_exif_orientation_is_respected(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned a quarter clockwise when shown
+    pixels = decode(saved(tmp_path / "a.png", Image.fromarray(RGB), exif=exif), 8, 3)
+    assert np.array_equal(pixels, np.rot90(RGB, -1).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(("width", "height"), [(24, 8), (8, 24), (48, 16), (15, 45)])
+def test_other_shapes_are_cropped_at_the_centre(tmp_path, width, height):
+    image = np.zeros((height, width, 3), np.uint8)
+    third = max(width, height) // 3
+    if width > height:
+        image[:, third : 2 * third] = 200
+    else:
+        image[third : 2 * third] = 200
+    pixels = decode(saved(tmp_path / "a.png", Image.fromarray(image)), 8, 3)
+    assert pixels.shape == (3, 8, 8)
+    assert (pixels[:, 1:-1, 1:-1] == 200).all()  # antialiasing mixes the neighbours into the edge
+    assert pixels.min() > 120
+
+
+def test_shrinking_is_antialiased(tmp_path):
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[:, ::2] = 255
+    pixels = decode(saved(tmp_path / "a.png", Image.fromarray(stripes)), 8, 1)
+    assert np.abs(pixels.astype(int) - 127).max() < 10
+
+
+def test_large_jpeg_is_decoded_small_to_the_same_picture(tmp_path):
+    ramp = np.add.outer(np.arange(256), np.arange(256)) // 2
+    path = saved(tmp_path / "a.jpg", Image.fromarray(ramp.astype(np.uint8)), quality=95)
+    expected = ramp.reshape(16, 16, 16, 16).mean((1, 3))
+    assert np.abs(decode(path, 16, 1)[0] - expected)[1:-1, 1:-1].max() < 6
+
+
+def test_floating_point_pixels_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="floating-point"):
+        decode(saved(tmp_path / "a.tif", Image.fromarray(np.ones((8, 8), np.float32))), 8, 1)
+
+
+def test_many_images_come_in_order_with_the_unreadable_ones_named(tmp_path):
+    paths = [saved(tmp_path / f"{n}.png", Image.new("L", (4, 4), n)) for n in range(200)]
+    paths[7].write_text("not an image")
+    paths[150].write_bytes(paths[151].read_bytes()[:40])
+    images, unreadable = decode_all(paths, 4, 1, name="numbers", keep_going=True)
+    assert list(unreadable) == [7, 150]
+    assert all(unreadable.values())
+    assert images[:, 0, 0, 0].tolist() == [0 if n in (7, 150) else n for n in range(200)]
+
+
+def test_progress_goes_to_stderr_as_plain_lines_without_a_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mcl.data.decoding._QUIET_SECONDS", -1)
+    decode_all([saved(tmp_path / "a.png", Image.fromarray(RGB))] * 300, 8, 3, name="pets", keep_going=False)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "Decoding pets: 300 of 300\n" in told.err
+    assert "\x1b" not in told.err

@@ -1,0 +1,371 @@
+"""Folders of images: trees, errors, cache."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mcl.data import folder as folder_module
+from mcl.data.folder import Folder
+from mcl.errors import UserError
+
+
+def pixels(path: Path) -> torch.Tensor:
+    return torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[int]:
+    """How many images each decoding had."""
+    counts: list[int] = []
+    decode_all = folder_module.decode_all
+
+    def counted(paths, *args, **options):
+        counts.append(len(paths))
+        return decode_all(paths, *args, **options)
+
+    monkeypatch.setattr(folder_module, "decode_all", counted)
+    return counts
+
+
+def error_of(**options) -> str:
+    with pytest.raises(UserError) as error:
+        Folder(**options).load()
+    return str(error.value)
+
+
+# Trees
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("train", "test"), ("train", "val"), ("Train", "Valid"), ("training", "validation")]
+)
+def test_train_and_test_trees(make_tree, train, test):
+    root = make_tree((train, test), ("dog", "cat"))
+    dataset = Folder(root=str(root))
+    assert dataset.spec.name == "pets"
+    assert dataset.spec.classes == ("cat", "dog")
+    assert dataset.spec.counts == (5, 5)
+    assert dataset.spec.image_size == 8
+    assert not dataset.spec.has_validation
+    splits = dataset.load()
+    for part, images in ((train, splits.train), (test, splits.test)):
+        assert images.labels.tolist() == [0] * 5 + [1] * 5
+        expected = [pixels(root / part / name / f"{n}.png") for name in ("cat", "dog") for n in range(5)]
+        assert torch.equal(images.images, torch.stack(expected))
+    assert splits.validation is None
+
+
+def test_val_beside_test_is_the_validation_part(make_tree):
+    root = make_tree(("train", "val", "test"))
+    dataset = Folder(root=str(root))
+    splits = dataset.load()
+    assert dataset.spec.has_validation
+    assert torch.equal(splits.validation.images[0], pixels(root / "val" / "cat" / "0.png"))
+    assert torch.equal(splits.test.images[0], pixels(root / "test" / "cat" / "0.png"))
+    assert "dataset.validation=0" in error_of(root=str(root), validation=0.2)
+
+
+def test_test_part_without_labels_is_ignored(make_tree):
+    root = make_tree(("train", "val"))
+    (root / "test" / "images").mkdir(parents=True)
+    shutil.copy(root / "val" / "cat" / "0.png", root / "test" / "images")
+    splits = Folder(root=str(root)).load()
+    assert splits.validation is None
+    assert torch.equal(splits.test.images[0], pixels(root / "val" / "cat" / "0.png"))
+
+
+def test_single_tree_is_cut_class_by_class(make_tree):
+    root = make_tree(("",), count=10)
+    splits = Folder(root=str(root), test_fraction=0.3).load()
+    assert splits.train.labels.bincount().tolist() == [7, 7]
+    assert splits.test.labels.bincount().tolist() == [3, 3]
+    rows = torch.cat([splits.train.images, splits.test.images]).flatten(1)
+    assert len(rows.unique(dim=0)) == 20
+    again, other = (Folder(root=str(root), test_fraction=0.3, seed=seed).load() for seed in (0, 1))
+    assert torch.equal(again.test.images, splits.test.images)
+    assert not torch.equal(other.test.images, splits.test.images)
+
+
+def test_every_image_keeps_its_label_whatever_is_chosen(make_tree):
+    root = make_tree(("",), ("a", "a-b", "a0", "b"), count=9)
+    owner = {pixels(path).numpy().tobytes(): path.parent.name for path in root.rglob("*.png")}
+    dataset = Folder(root=str(root), validation=0.3, limit=4)
+    for part in dataset.load():
+        names = [owner[image.numpy().tobytes()] for image in part.images]
+        assert names == [dataset.spec.classes[label] for label in part.labels.tolist()]
+
+
+def test_images_may_lie_deeper_and_other_files_do_not_count(make_tree):
+    root = make_tree()
+    deep = root / "train" / "cat" / "images"
+    deep.mkdir()
+    shutil.move(root / "train" / "cat" / "0.png", deep / "0.PNG")
+    for name in ("classes.txt", ".DS_Store", "train/Thumbs.db", "train/cat/Thumbs.db", "train/cat/._1.png"):
+        (root / name).write_text("no image")
+    (root / "train" / ".ipynb_checkpoints").mkdir()
+    dataset = Folder(root=str(root))
+    assert dataset.spec.counts == (5, 5)
+    assert len(dataset.load().train.labels) == 10
+
+
+def test_size_and_channels_are_as_asked(make_tree):
+    splits = Folder(root=str(make_tree()), image_size=5, channels=1).load()
+    assert splits.train.images.shape == (10, 1, 5, 5)
+
+
+def test_no_image_is_decoded_before_load(make_tree, monkeypatch):
+    root = make_tree()
+    monkeypatch.setattr(Image.Image, "load", None)
+    dataset = Folder(root=str(root))
+    assert dataset.spec.counts == (5, 5)
+    assert dataset.fingerprint()
+
+
+def test_limit_decodes_only_what_it_keeps(make_tree, decoded):
+    dataset = Folder(root=str(make_tree()), limit=2)
+    assert dataset.load().train.labels.bincount().tolist() == list(dataset.spec.counts) == [2, 2]
+    assert decoded == [2 * 2 + 10]
+
+
+# Errors
+
+
+def test_missing_root_is_named(tmp_path):
+    assert "dataset.root" in error_of(root=None)
+    assert str(tmp_path / "nowhere") in error_of(root=str(tmp_path / "nowhere"))
+
+
+def test_folder_without_images_is_named(make_tree):
+    root = make_tree(count=0)
+    assert f"No images in {root / 'train'}" in error_of(root=str(root))
+    (root / "empty").mkdir()
+    assert "No images in" in error_of(root=str(root / "empty"))
+
+
+def test_empty_class_is_named(make_tree):
+    root = make_tree(classes=("cat", "dog", "owl"))
+    for path in (root / "test" / "dog").iterdir():
+        path.unlink()
+    message = error_of(root=str(root))
+    assert str(root / "test") in message
+    assert "dog" in message
+    assert "cat" not in message
+
+
+def test_classes_of_one_part_only_are_named(make_tree):
+    root = make_tree(classes=("cat", "dog", "owl"))
+    shutil.rmtree(root / "test" / "dog")
+    (root / "test" / "elk").mkdir()
+    message = error_of(root=str(root))
+    assert "only in the training part: dog" in message
+    assert "only in test/: elk" in message
+    assert "owl" not in message
+
+
+def test_train_without_test_part_says_how_to_split_it(make_tree):
+    root = make_tree(("train",))
+    message = error_of(root=str(root))
+    assert f"dataset.root={root / 'train'}" in message
+    assert "dataset.test_fraction" in message
+    assert len(Folder(root=str(root / "train")).load().test.labels) == 2
+
+
+def test_test_part_without_train_is_an_error(make_tree):
+    assert "has val/ but no train/" in error_of(root=str(make_tree(("val",))))
+
+
+def test_class_of_one_image_cannot_be_split(make_tree):
+    root = make_tree(("",), ("cat", "dog"))
+    for number in range(1, 5):
+        (root / "dog" / f"{number}.png").unlink()
+    message = error_of(root=str(root))
+    assert "dog" in message
+    assert "cat" not in message
+    assert "dataset.test_fraction" in message
+
+
+def test_single_class_suggests_the_folder_below(make_tree):
+    root = make_tree()
+    assert f"dataset.root={root}" in error_of(root=str(root.parent))
+
+
+def test_first_image_that_is_not_square_asks_for_a_size(make_tree):
+    root = make_tree()
+    Image.new("RGB", (9, 8)).save(root / "train" / "cat" / "0.png")
+    message = error_of(root=str(root))
+    assert "9 x 8" in message
+    assert "dataset.image_size" in message
+
+
+def test_unreadable_files_stop_and_are_named(make_tree):
+    root = make_tree()
+    (root / "train" / "cat" / "1.png").write_text("a text")
+    whole = (root / "test" / "dog" / "2.png").read_bytes()
+    (root / "test" / "dog" / "2.png").write_bytes(whole[: len(whole) // 2])
+    message = error_of(root=str(root))
+    assert str(root / "train" / "cat" / "1.png") in message
+    assert str(root / "test" / "dog" / "2.png") in message
+    assert "dataset.corrupt=skip" in message
+
+
+def test_unreadable_files_are_skipped_and_counted_when_told_to(make_tree, caplog, decoded):
+    root = make_tree()
+    (root / "train" / "cat" / "1.png").write_text("a text")
+    for _ in range(2):  # decoded, then from the cache
+        splits = Folder(root=str(root), corrupt="skip").load()
+        assert splits.train.labels.tolist() == [0] * 4 + [1] * 5
+        assert torch.equal(splits.train.images[1], pixels(root / "train" / "cat" / "2.png"))
+        assert "skipped 1 unreadable of 20 files" in caplog.messages[-1]
+    assert decoded == [20]
+    assert "1.png" in error_of(root=str(root), corrupt="stop")  # the cache of another choice hides nothing
+
+
+def test_class_left_without_a_readable_image_is_named(make_tree):
+    root = make_tree()
+    for path in (root / "test" / "dog").iterdir():
+        path.write_text("a text")
+    message = error_of(root=str(root), corrupt="skip")
+    assert "test part" in message
+    assert "dog" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"channels": 4}, "dataset.channels=4"),
+        ({"corrupt": "delete"}, "dataset.corrupt=delete"),
+        ({"test_fraction": 1.0}, "dataset.test_fraction=1.0"),
+    ],
+)
+def test_options_out_of_range_are_named(make_tree, options, named):
+    assert named in error_of(root=str(make_tree(("",))), **options)
+
+
+def test_images_too_large_for_memory_say_how_large_they_are(make_tree, monkeypatch):
+    monkeypatch.setattr(folder_module, "available_memory", lambda: 3_000_000_000)
+    message = error_of(root=str(make_tree()), image_size=10_000)
+    assert "20 images of 3 x 10000 x 10000 take 6.0 GB" in message
+    assert "dataset.limit" in message
+    assert "dataset.image_size" in message
+
+
+def test_cache_that_cannot_be_written_names_its_option(make_tree, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "dataset.cache_dir" in error_of(root=str(make_tree()), cache_dir=str(tmp_path / "file"))
+
+
+# Cache and fingerprint
+
+
+def test_images_are_decoded_once(make_tree, decoded):
+    root = str(make_tree())
+    first, second = Folder(root=root).load(), Folder(root=root, validation=0.2, seed=4).load()
+    assert decoded == [20]
+    assert torch.equal(first.test.images, second.test.images)
+    Folder(root=root, channels=1).load()
+    Folder(root=root, image_size=4).load()
+    assert decoded == [20] * 3
+
+
+def test_changed_file_is_decoded_again(make_tree, decoded):
+    root = make_tree()
+    Folder(root=str(root)).load()
+    changed = root / "train" / "cat" / "0.png"
+    Image.new("RGB", (8, 8), "red").save(changed)
+    assert torch.equal(Folder(root=str(root)).load().train.images[0], pixels(changed))
+    assert decoded == [20, 20]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "about", "missing"])
+def test_damaged_cache_is_noticed_and_made_again(make_tree, tmp_path, decoded, caplog, damage):
+    root = str(make_tree())
+    expected = Folder(root=root).load().train.images.clone()
+    (array,) = (tmp_path / "cache").rglob("images.npy")
+    content = array.read_bytes()
+    if damage == "about":
+        (array.parent / "about.json").write_text("{")
+    elif damage == "missing":
+        array.unlink()
+    else:
+        array.write_bytes(
+            {"cut": content[:-5], "flip": content[:-5] + bytes([content[-5] ^ 1]) + content[-4:], "empty": b""}[damage]
+        )
+    assert torch.equal(Folder(root=root).load().train.images, expected)
+    assert decoded == [20, 20]
+    assert (damage == "missing") or "damaged" in caplog.text
+    Folder(root=root).load()
+    assert decoded == [20, 20]
+
+
+def test_decoding_that_fails_leaves_no_cache(make_tree, tmp_path, monkeypatch):
+    root = str(make_tree())
+    monkeypatch.setattr(folder_module.json, "dumps", lambda about: 1 / 0)  # after the images are written
+    with pytest.raises(ZeroDivisionError):
+        Folder(root=root).load()
+    assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_loaded_images_do_not_write_to_the_cache(make_tree, decoded):
+    root = str(make_tree())
+    images = Folder(root=root).load().train.images
+    before = images.clone()
+    images.zero_()
+    assert torch.equal(Folder(root=root).load().train.images, before)
+    assert decoded == [20]
+
+
+def test_fingerprint_follows_names_and_sizes_but_not_the_place(make_tree, tmp_path):
+    root = make_tree()
+    first = Folder(root=str(root)).fingerprint()
+    shutil.copytree(root, tmp_path / "copy")
+    assert Folder(root=str(tmp_path / "copy"), limit=1).fingerprint() == first
+    (root / "train" / "cat" / "0.png").rename(root / "train" / "cat" / "9.png")
+    second = Folder(root=str(root)).fingerprint()
+    Image.new("RGB", (8, 8), "red").save(root / "train" / "cat" / "9.png")
+    assert len({first, second, Folder(root=str(root)).fingerprint()}) == 3
+
+
+CHILD = """
+import hashlib, sys, time
+from mcl.data import folder
+decode_all = folder.decode_all
+def slowly(*args, **options):
+    print("decoding", flush=True)
+    time.sleep(0.5)
+    return decode_all(*args, **options)
+folder.decode_all = slowly
+print("ready", flush=True)
+sys.stdin.readline()
+images = folder.Folder(root=sys.argv[1]).load().train.images
+print(hashlib.sha256(images.numpy().tobytes()).hexdigest())
+"""
+
+
+def test_of_two_processes_one_decodes_and_the_other_waits(make_tree):
+    root = str(make_tree())
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, root],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        for _ in range(2)
+    ]
+    assert [child.stdout.readline() for child in children] == ["ready\n"] * 2
+    for child in children:
+        child.stdin.write("\n")
+        child.stdin.flush()
+    told = [child.communicate(timeout=60)[0].split() for child in children]
+    assert sorted(map(len, told)) == [1, 2]
+    expected = hashlib.sha256(Folder(root=root).load().train.images.numpy().tobytes()).hexdigest()
+    assert {lines[-1] for lines in told} == {expected}

@@ -1,0 +1,96 @@
+"""The choices of a loss on the command line."""
+
+import inspect
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig
+
+from mcl.losses.base import MetaSchedule
+from mcl.losses.matching import FixedMatching, LayerMatching
+from mcl.types import Batch, Outputs
+
+CONF = Path(__file__).parent.parent.parent / "conf" / "loss"
+WIDTHS = [[4, 4], [6, 6]]
+
+
+@pytest.fixture
+def choose(tmp_path):
+    """Composes the group of losses under a config that has nothing else."""
+    shutil.copytree(CONF, tmp_path / "loss")
+    (tmp_path / "train.yaml").write_text("defaults:\n  - loss: lmcl\n  - _self_\n")
+
+    def composed(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(tmp_path), version_base="1.3"):
+            return compose("train", list(overrides)).loss
+
+    return composed
+
+
+def options(config: DictConfig) -> set[str]:
+    return {str(name) for name in config if not str(name).startswith("_")}
+
+
+@pytest.mark.parametrize("name", ["independent", "deep_supervision", "mcl", "lmcl"])
+def test_every_option_of_a_loss_is_in_its_file_and_it_trains(choose, name):
+    config = choose(f"loss={name}")
+    assert options(config) | {"widths"} == set(inspect.signature(get_class(config._target_)).parameters)
+    loss = instantiate(config, widths=WIDTHS)
+    assert set(config.weights) == set(loss.terms)
+    given = [Outputs([torch.randn(4, w) for w in stages], [torch.randn(4, 3) for _ in stages]) for stages in WIDTHS]
+    labels = torch.tensor([0, 0, 1, 1])
+    terms = loss(given, Batch(torch.empty(0), labels, labels))
+    assert loss.total(terms).isfinite()
+
+
+@pytest.mark.parametrize("name", ["learned", "one", "one_to_one"])
+def test_every_option_of_a_matching_is_in_its_file(choose, name):
+    config = choose(f"loss/matching={name}")
+    signature = set(inspect.signature(get_class(config.matching._target_)).parameters)
+    assert options(config.matching) | {"widths"} == signature
+    if config.meta is not None:
+        assert options(config.meta) == set(inspect.signature(MetaSchedule).parameters)
+
+
+@pytest.mark.parametrize("name", [file.stem for file in (CONF / "weights").glob("*.yaml")])
+def test_every_file_of_weights_names_the_terms_of_the_mutual_losses(choose, name):
+    for method in ("mcl", "lmcl"):
+        loss = instantiate(choose(f"loss={method}", f"loss/weights={name}"), widths=WIDTHS)
+        assert set(choose(f"loss/weights={name}").weights) == set(loss.terms)
+
+
+def test_files_of_defaults_agree_with_the_constructors(choose):
+    for method in ("mcl", "lmcl"):
+        config = choose(f"loss={method}")
+        parameters = inspect.signature(get_class(config._target_)).parameters
+        for name in ("tau", "temperature", "dim"):
+            assert config[name] == parameters[name].default
+        loss = instantiate(config, widths=WIDTHS)
+        assert loss.weights == instantiate(config, widths=WIDTHS, weights=None).weights
+    assert instantiate(choose().meta) == MetaSchedule()
+
+
+def test_choices_combine_on_the_command_line(choose):
+    config = choose("loss=lmcl", "loss/weights=imagenet", "loss/matching=one", "loss.tau=0.2", "loss.weights.vcl=0.3")
+    loss = instantiate(config, widths=WIDTHS)
+    assert loss.tau == 0.2
+    assert (loss.weights["vcl"], loss.weights["icl"]) == (0.3, 0.01)
+    assert isinstance(loss.matching, FixedMatching)
+    assert loss.meta is None
+    assert not loss.meta_parameters()
+
+
+def test_meta_round_is_set_and_switched_off_on_the_command_line(choose):
+    assert instantiate(choose("loss.meta.interval=10"), widths=WIDTHS).meta == MetaSchedule(interval=10)
+    loss = instantiate(choose("loss.meta=null"), widths=WIDTHS)
+    assert loss.meta is None
+    assert isinstance(loss.matching, LayerMatching)
+
+
+def test_one_to_one_matches_equal_stages(choose):
+    loss = instantiate(choose("loss/matching=one_to_one"), widths=WIDTHS)
+    assert loss.matching.weights[:2, 2:].tolist() == [[1, 0], [0, 1]]

@@ -1,0 +1,41 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcl.tracking import RunInfo
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., RunInfo]:
+    """A run of two networks in a folder of its own."""
+
+    def make(**changes: Any) -> RunInfo:
+        values: dict[str, Any] = {
+            "run_dir": tmp_path / "run",
+            "name": "a run",
+            "run_id": "0a1b2c3d",
+            "total_steps": 40,
+            "total_epochs": 4,
+            "networks": [("first", "resnet8"), ("second", "wrn_16_2")],
+        }
+        return RunInfo(**{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+def summary() -> dict[str, Any]:
+    network = {"top1_last": 93.125, "top5_last": 99.5, "top1_best": 93.5, "best_epoch": 3, "top1_max_over_heads": 94.25}
+    return {
+        "seed": 7,
+        "config_hash": "0a1b2c3d",
+        "code": {"version": "0.1.0", "commit": "abc", "dirty": False},
+        "steps": 40,
+        "epochs": 4,
+        "networks": [{"name": "resnet8", **network}, {"name": "wrn_16_2", **network, "top1_last": 92.0}],
+        "ensemble": {"top1_last": 94.75},
+        "seconds": 3725.2,
+        "images_per_second": 12300.4,
+    }

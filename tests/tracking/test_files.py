@@ -1,0 +1,85 @@
+import errno
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mcl.errors import UserError
+from mcl.files import atomic_file, write_atomically
+
+
+def disk_full(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_text_and_bytes_arrive_whole(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "text", "größer\n")
+    write_atomically(tmp_path / "bytes", b"\x00\x01")
+    assert (tmp_path / "text").read_bytes() == "größer\n".encode()
+    assert (tmp_path / "bytes").read_bytes() == b"\x00\x01"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bytes", "text"]
+
+
+def test_the_old_file_stands_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(b"old")
+    with atomic_file(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+def test_the_content_is_durable_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (events.append("fsync"), fsync(descriptor))[1])
+    monkeypatch.setattr(os, "replace", lambda *paths: (events.append("replace"), replace(*paths))[1])
+    write_atomically(tmp_path / "file", "content")
+    assert events == ["fsync", "replace", "fsync"]  # the file, the move, the folder
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_keeps_the_old_file_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, call, disk_full)
+    with pytest.raises(UserError, match=r"last\.pt.*Free some space.*hydra\.run\.dir="):
+        write_atomically(path, b"new")
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_full_disk_inside_torch_save_is_recognised(tmp_path: Path) -> None:
+    class FullFile(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, _: Any) -> int:
+            disk_full()
+            return 0
+
+    with pytest.raises(UserError, match="No space left"), atomic_file(tmp_path / "last.pt"):
+        torch.save({"weight": torch.zeros(10_000)}, io.BufferedWriter(FullFile()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere.*folder exists"):
+        write_atomically(tmp_path / "nowhere" / "file", "content")
+
+
+def test_an_error_of_the_block_leaves_no_trace_and_keeps_its_type(tmp_path: Path) -> None:
+    def write_half() -> None:
+        with atomic_file(tmp_path / "file") as file:
+            file.write(b"half")
+            raise KeyError("weights")
+
+    with pytest.raises(KeyError):
+        write_half()
+    assert list(tmp_path.iterdir()) == []

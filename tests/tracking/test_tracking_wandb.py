@@ -1,0 +1,259 @@
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+
+from mcl.errors import UserError
+from mcl.tracking import LocalFiles, RunInfo, Trackers, WandbTracker
+
+MakeRun = Callable[..., RunInfo]
+Records = list[dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No login, no settings and no server of the person who runs the tests."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing answers there
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+def read(folder: Path) -> Records:
+    """The records of a W&B run file."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def read_all(run: RunInfo) -> list[Records]:
+    """The records of every W&B run file in a run folder, oldest first."""
+    return [read(folder) for folder in sorted((run.run_dir / "wandb").glob("offline-run-*"))]
+
+
+def history(records: Records) -> list[dict[str, Any]]:
+    return [record["history"]["item"] for record in records if record["type"] == "history"]
+
+
+def final_summary(records: Records) -> dict[str, Any]:
+    updates = [record["summary"]["update"] for record in records if record["type"] == "summary"]
+    return {name: value for update in updates for name, value in update.items()}
+
+
+def test_an_offline_run_holds_everything_and_prints_one_line(
+    make_run: MakeRun, summary: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(
+        group="study",
+        job_type="train",
+        tags=("digits", "lmcl"),
+        config={"optimizer": {"lr": 0.1}, "seed": 7},
+        overrides=["loss=lmcl"],
+        code={"version": "0.1.0", "commit": "abc123", "dirty": False},
+    )
+    tracker = WandbTracker(project="digits")
+    tracker.start(run)
+    tracker.log({"train/total": 2.5}, step=10, epoch=1)
+    tracker.log({"test/ensemble/top1": 94.0}, step=10, epoch=1)
+    tracker.finish("finished", summary)
+
+    (records,) = read_all(run)
+    (begin,) = [record["run"] for record in records if record["type"] == "run"]
+    assert begin["project"] == "digits"
+    assert begin["run_id"] == "0a1b2c3d"
+    assert begin["display_name"] == "a run"
+    assert begin["run_group"] == "study"
+    assert begin["job_type"] == "train"
+    assert begin["tags"] == ["digits", "lmcl"]
+    config = begin["config"]["update"]
+    assert config["optimizer"] == {"lr": 0.1}
+    assert config["overrides"] == ["loss=lmcl"]
+    assert config["code"]["commit"] == "abc123"
+
+    rows = history(records)
+    assert [(row["_step"], row["step"], row["epoch"]) for row in rows] == [(0, 10, 1), (1, 10, 1)]
+    assert rows[0]["train/total"] == 2.5
+    assert rows[1]["test/ensemble/top1"] == 94.0
+    axes = {m["glob_name"]: m["step_metric"] for r in records if "step_metric" in (m := r.get("metric", {}))}
+    assert axes == {"train/*": "step", "meta/*": "step", "test/*": "epoch", "validation/*": "epoch"}
+
+    values = final_summary(records)
+    assert values["first/top1_last"] == 93.125
+    assert values["second/top1_last"] == 92.0
+    assert values["first/top1_best"] == 93.5
+    assert values["ensemble/top1_last"] == 94.75
+    assert values["images_per_second"] == 12300.4
+    assert [record["exit"].get("exit_code", 0) for record in records if record["type"] == "exit"] == [0]
+
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    (line,) = captured.out.splitlines()
+    folder = Path(line.removeprefix("W&B: offline; to upload: wandb sync "))
+    assert folder.parent == run.run_dir / "wandb"
+    assert list(folder.glob("*.wandb"))
+
+
+@pytest.mark.parametrize(("status", "code"), [("failed", 1), ("interrupted", 255)])
+def test_a_run_that_stops_ends_with_an_exit_code(make_run: MakeRun, status: Any, code: int) -> None:
+    run, tracker = make_run(), WandbTracker(mode="offline")
+    tracker.start(run)
+    tracker.finish(status, error=RuntimeError("out of memory"))
+    (records,) = read_all(run)
+    assert [record["exit"]["exit_code"] for record in records if record["type"] == "exit"] == [code]
+
+
+def test_runs_one_after_another_in_one_process_are_separate(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [make_run(run_dir=tmp_path / run_id, run_id=run_id) for run_id in ("one", "two")]
+    left_open = WandbTracker(mode="offline")
+    left_open.start(make_run(run_dir=tmp_path / "zero", run_id="zero"))
+    for value, run in enumerate(runs):
+        tracker = WandbTracker(mode="offline")
+        tracker.start(run)
+        tracker.log({"train/total": float(value)}, step=1, epoch=1)
+        tracker.finish("finished", {})
+    left_open.finish("finished", {})
+    for value, run in enumerate(runs):
+        (records,) = read_all(run)
+        assert [record["run"]["run_id"] for record in records if record["type"] == "run"] == [run.run_id]
+        assert [row["train/total"] for row in history(records)] == [value]
+
+
+def test_a_resumed_offline_run_continues_the_rows_of_the_metrics_file(make_run: MakeRun) -> None:
+    for run, steps in ((make_run(), (1, 2, 3)), (make_run(resumed_step=2, attempt=2), (3, 4))):
+        trackers = Trackers([LocalFiles(), WandbTracker(mode="offline")])
+        trackers.start(run)
+        for step in steps:
+            trackers.log({"train/total": 1.0}, step=step, epoch=1)
+        trackers.finish("interrupted")
+    first, second = read_all(run)
+    assert [(row["_step"], row["step"]) for row in history(first)] == [(0, 1), (1, 2), (2, 3)]
+    assert [(row["_step"], row["step"]) for row in history(second)] == [(2, 3), (3, 4)]
+    ids = {record["run"]["run_id"] for records in (first, second) for record in records if record["type"] == "run"}
+    assert ids == {"0a1b2c3d"}
+
+
+class FakeRun:
+    """A run as ``wandb.init`` returns it for an id that the server knows."""
+
+    url, offline, disabled = "https://wandb.example/run", False, False
+
+    def __init__(self, starting_step: int, last_step: int) -> None:
+        self.starting_step = starting_step
+        self.summary = {"step": last_step}
+        self.rows: list[tuple[int, int]] = []
+
+    def define_metric(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def log(self, row: dict[str, float], step: int, commit: bool) -> None:
+        self.rows.append((step, int(row["step"])))
+
+
+@pytest.mark.parametrize(
+    ("kept", "starting_step", "last_step", "sent"),
+    [
+        pytest.param(2, 4, 4, [(4, 5), (5, 6)], id="the server is ahead of the checkpoint"),
+        pytest.param(2, 3, 3, [(3, 4), (4, 5), (5, 6)], id="the server has half of what is done again"),
+        pytest.param(2, 1, 1, [(2, 3), (3, 4), (4, 5), (5, 6)], id="the server is behind the checkpoint"),
+        pytest.param(2, 40, 4, [(40, 5), (41, 6)], id="the first attempt logged more often"),
+    ],
+)
+def test_a_resumed_online_run_sends_what_the_server_does_not_have(
+    make_run: MakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: int,
+    starting_step: int,
+    last_step: int,
+    sent: list[tuple[int, int]],
+) -> None:
+    run = make_run(resumed_step=kept)
+    run.run_dir.mkdir()
+    (run.run_dir / "metrics.jsonl").write_text("{}\n" * kept)
+    fake = FakeRun(starting_step, last_step)
+    monkeypatch.setattr(wandb, "init", lambda **_: fake)
+    tracker = WandbTracker()
+    tracker.start(run)
+    for step in range(kept + 1, 7):
+        tracker.log({"train/total": 1.0}, step=step, epoch=1)
+    assert fake.rows == sent
+
+
+def test_a_server_that_cannot_be_reached_means_offline_with_one_warning(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    run, tracker = make_run(), WandbTracker(mode="online")
+    with caplog.at_level(logging.WARNING):
+        tracker.start(run)
+        tracker.log({"train/total": 1.0}, step=1, epoch=1)
+        tracker.finish("finished", {})
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("mcl")] == [
+        "W&B: http://127.0.0.1:9 cannot be reached, so this run is written offline."
+    ]
+    (records,) = read_all(run)
+    assert len(history(records)) == 1
+
+
+@pytest.mark.parametrize(("mode", "warnings"), [("auto", 0), ("online", 1)])
+def test_without_a_login_only_online_warns(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture, mode: Any, warnings: int
+) -> None:
+    tracker = WandbTracker(mode=mode)
+    with caplog.at_level(logging.WARNING, logger="mcl"):
+        tracker.start(make_run())
+    tracker.finish("finished", {})
+    assert sum("not logged in" in record.getMessage() for record in caplog.records) == warnings
+
+
+def test_wandb_mode_comes_first(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    run, tracker = make_run(), WandbTracker(mode="online")
+    tracker.start(run)
+    tracker.log({"train/total": 1.0}, step=1, epoch=1)
+    tracker.finish("finished", {})
+    assert not (run.run_dir / "wandb").exists()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_mode_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UserError, match=r"tracking\.wandb\.mode=onlin: it must be auto, online, offline"):
+        WandbTracker(mode="onlin")  # type: ignore[arg-type]
+
+
+def test_a_killed_process_loses_no_row_older_than_a_moment(make_run: MakeRun) -> None:
+    run = make_run()
+    code = (
+        "import sys, time; from pathlib import Path; from mcl.tracking import RunInfo, WandbTracker\n"
+        "tracker = WandbTracker(mode='offline')\n"
+        "tracker.start(RunInfo(Path(sys.argv[1]), 'a run', 'killed', 40, 4, []))\n"
+        "for step in range(1, 6): tracker.log({'train/total': 1.0}, step=step, epoch=1)\n"
+        "print('logged', flush=True); time.sleep(60)"
+    )
+    run.run_dir.mkdir()
+    process = subprocess.Popen([sys.executable, "-c", code, str(run.run_dir)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert any(line == "logged\n" for line in process.stdout)
+        deadline = time.monotonic() + 10  # less than the 15 seconds after which W&B writes anyway
+        while len(history(read_all(run)[0])) < 5 and time.monotonic() < deadline:
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert [row["step"] for row in history(read_all(run)[0])] == [1, 2, 3, 4, 5]
