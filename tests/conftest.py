@@ -40,9 +40,7 @@ def composed() -> Callable[..., DictConfig]:
 
 
 @pytest.fixture
-def command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Typed]:
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Typed]:
     """``command("pair=resnet20")``: types ``python train.py pair=resnet20`` in an empty folder, in this process."""
     import train
 

@@ -35,9 +35,9 @@ def nodes(config: DictConfig) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
 def check_groups(config: DictConfig) -> None:
     """Raise UserError for the first option that no constructor knows, or of the wrong type."""
     known = [field.name for field in fields(TrainConfig)]
-    for key in config:
+    for key in map(str, config):
         if key not in known:  # added with a plus, which Hydra does not compare with the schema
-            raise UserError(f"{key}: there is no such option.{did_you_mean(str(key), known)} Here are: {', '.join(known)}.")
+            raise UserError(f"{key}: there is no such option.{did_you_mean(key, known)} Here are: {', '.join(known)}.")
     if config.seed < 0:
         raise UserError(f"seed={config.seed}: must not be negative.")
     if not config.pair:

@@ -101,7 +101,9 @@ def _locate(name: str, where: str, packages: Sequence[str]) -> Any:
             if isinstance(found, types.ModuleType) and not _inside(found.__name__, _with_parents(packages)):
                 raise UserError(f"{where}: {'.'.join(parts[:position])} leads out of the allowed packages.")
             if not hasattr(found, part):
-                raise UserError(f"{where}: {'.'.join(parts[:position])} has no {part!r}." + did_you_mean(part, dir(found)))
+                raise UserError(
+                    f"{where}: {'.'.join(parts[:position])} has no {part!r}." + did_you_mean(part, dir(found))
+                )
             found = getattr(found, part)
         return found
     raise UserError(f"{where}: there is no module {parts[0]!r} to import; is it on PYTHONPATH?")
@@ -154,9 +156,7 @@ def _check_options(
             raise UserError(f"{prefix}{name} is not set: give {prefix}{name}=VALUE.")
         if not _fits(value, hint):
             raise UserError(f"{prefix}{name}={value}: expected {_describe(hint)}.{_near_literal(value, hint)}")
-    missing = [
-        name for name in named - supplied - set(options) if parameters[name].default is inspect.Parameter.empty
-    ]
+    missing = [name for name in named - supplied - set(options) if parameters[name].default is inspect.Parameter.empty]
     if missing and not partial:
         raise UserError(f"{prefix}{missing[0]} is not set: give {prefix}{missing[0]}=VALUE (for {title}).")
 
@@ -223,7 +223,5 @@ def _describe(hint: Any) -> str:
 
 
 def _near_literal(value: Any, hint: Any) -> str:
-    choices = [
-        a for h in (hint, *typing.get_args(hint)) if typing.get_origin(h) is Literal for a in typing.get_args(h)
-    ]
+    choices = [a for h in (hint, *typing.get_args(hint)) if typing.get_origin(h) is Literal for a in typing.get_args(h)]
     return did_you_mean(value, choices)

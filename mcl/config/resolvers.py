@@ -19,7 +19,7 @@ def register() -> None:
 
 def _run_folder(*, _root_: DictConfig) -> str:
     # Checked here because Hydra makes the folder before the task starts: a mistyped option leaves none behind.
-    config = OmegaConf.masked_copy(_root_, [key for key in _root_ if key != "hydra"])
+    config = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     check_groups(config)
     return run_folder(config, _root_.hydra.runtime.choices)
 

@@ -71,14 +71,16 @@ def decode_all(
         return len(chunk), {position: why for position in chunk if (why := reason(position)) is not None}
 
     unreadable: dict[int, str] = {}
-    with ThreadPoolExecutor(min(32, cpu_count() or 1)) as pool:
+    pool = ThreadPoolExecutor(min(32, cpu_count() or 1))
+    try:
         tasks = [pool.submit(work, start) for start in range(0, len(paths), _CHUNK)]
         done = (task.result() for task in as_completed(tasks))
         for broken in _told(done, len(paths), f"Decoding {name}"):
             unreadable |= broken
             if broken and not keep_going:
-                pool.shutdown(cancel_futures=True)
                 break
+    finally:  # at once when interrupted, too
+        pool.shutdown(cancel_futures=True)
     return images, dict(sorted(unreadable.items()))
 
 

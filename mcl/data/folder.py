@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import zlib
 from functools import partial
 from pathlib import Path
@@ -69,7 +70,7 @@ class Folder(Dataset):
             raise UserError(f"dataset.channels={channels}: 3 (colour) or 1 (grey).")
         if corrupt not in ("stop", "skip"):
             raise UserError(f"dataset.corrupt={corrupt}: stop or skip.")
-        self.root = Path(root).expanduser().resolve()
+        self.root = Path(os.path.abspath(Path(root).expanduser()))
         self.listing = list_folder(self.root, test_fraction=test_fraction, seed=seed)
         if self.listing.validation and validation:
             raise UserError(
@@ -94,7 +95,7 @@ class Folder(Dataset):
 
     def fingerprint(self) -> str:
         parts = [part for part in self.listing[1:] if part]
-        sizes = sorted((path, (self.root / path).stat().st_size) for part in parts for path in part.paths)
+        sizes = sorted((path, self._stat(path).st_size) for part in parts for path in part.paths)
         return digest([*self.listing.classes, *sizes])
 
     def load(self) -> Splits:
@@ -126,7 +127,7 @@ class Folder(Dataset):
     def _decoded(self, paths: list[str]) -> "_Decoded":
         """The images of these files, from the cache or into it."""
         size, channels = self.spec.image_size, self.spec.channels
-        stats = ((path, stat.st_size, stat.st_mtime_ns) for path in paths for stat in [(self.root / path).stat()])
+        stats = ((path, stat.st_size, stat.st_mtime_ns) for path in paths for stat in [self._stat(path)])
         key = digest([_CACHE_FORMAT, size, channels, *stats])
         shape = (len(paths), channels, size, size)
         self._require_room(shape)
@@ -151,6 +152,9 @@ class Folder(Dataset):
         np.save(folder / "images.npy", images)
         about = {"crc32": zlib.crc32(images.data), "unreadable": unreadable}
         (folder / "about.json").write_text(json.dumps(about))
+
+    def _stat(self, path: str) -> os.stat_result:
+        return os.stat(os.path.join(self.root, path))
 
     def _stop(self, paths: list[str], unreadable: dict[int, str]) -> NoReturn:
         named = [f"{self.root / paths[row]} ({reason})" for row, reason in unreadable.items()]

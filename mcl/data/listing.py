@@ -95,7 +95,7 @@ def _files(root: Path, part: Path, classes: list[str]) -> Files:
         }
         told = "; ".join(f"only in {where}: {some(names)}" for where, names in only.items() if names)
         raise UserError(f"The parts of dataset.root={root} must have the same class folders, but {told}.")
-    paths = [_images_below(part / name) for name in classes]
+    paths = [_images_below(part / name, root) for name in classes]
     if not any(paths):
         raise UserError(f"No images in {part}: looked for {', '.join(EXTENSIONS)} in its class folders.")
     empty = [name for name, files in zip(classes, paths, strict=True) if not files]
@@ -107,16 +107,19 @@ def _files(root: Path, part: Path, classes: list[str]) -> Files:
             f"Is dataset.root={part / classes[0]} meant?"
         )
     labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(files) for files in paths]))
-    return Files([str(path.relative_to(root)) for files in paths for path in files], labels)
+    return Files([path for files in paths for path in files], labels)
 
 
 def _folders(path: Path) -> list[Path]:
     return sorted((entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")), key=str)
 
 
-def _images_below(folder: Path) -> list[Path]:
+def _images_below(folder: Path, root: Path) -> list[str]:
+    """Paths relative to ``root``; strings, since a million ``Path`` objects take their time."""
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if name.lower().endswith(EXTENSIONS) and name[0] != "."]
-    return sorted(found)
+        images = (name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith("."))
+        found += [os.path.join(parent, name) for name in images]
+    start = len(os.path.join(root, ""))
+    return sorted(path[start:] for path in found)

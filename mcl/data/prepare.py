@@ -62,7 +62,7 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("Waiting for another process that prepares %s", folder)
+        log.warning("Waiting for another process that prepares %s", folder)
         lock.acquire()
     try:
         yield

@@ -111,8 +111,8 @@ class Published(WholeDataset):
             self.fetch(folder)
         except (OSError, EOFError, RuntimeError, KeyError, tarfile.TarError, zlib.error) as error:
             raise UserError(
-                f"Cannot get {self.name}: {error}. Without a network, put {self.wanted} into {self.root}, or say "
-                "where the files are with dataset.root."
+                f"Cannot get {self.name}: {str(error).rstrip('.')}. Without a network, put {self.wanted} into "
+                f"{self.root}, or say where the files are with dataset.root."
             ) from error
 
 

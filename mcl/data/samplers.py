@@ -52,7 +52,7 @@ class Shuffle(Sampler):
         _check_enough(sum(counts), batch_size)
         left = sum(counts) % batch_size
         if left and (self.drop_last or left == 1):
-            return [f"{left} of {sum(counts):,} training images is left out of each epoch (the last batch), at random."]
+            return [f"each epoch leaves out a last batch of {left} of the {sum(counts):,} training images."]
         return []
 
     def _steps(self, images: int, batch_size: int) -> int:

@@ -1,6 +1,6 @@
 """The losses of layer-wise mutual contrastive learning, written for reading: one function a formula, a loop a sum.
 
-Every sum over networks and stages stands as it is defined (MCL, AAAI 2022; L-MCL, TPAMI 2023), at no thought of
+Every sum over networks and stages stands as it is defined (MCL, AAAI 2022; L-MCL, TPAMI 2023), with no thought of
 speed. The tests hold `mcl.losses` to these, and benchmarks measure against them.
 Projections are lists over networks of lists over stages of (B, D) unit vectors; ``weight(i, k, j, m)`` gives the (B,)
 matching weights of the ordered pair of stage k of network i and stage m of network j.

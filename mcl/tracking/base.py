@@ -18,7 +18,7 @@ class RunInfo:
 
     run_dir: Path
     name: str  # for people
-    run_id: str  # the same for every attempt at this run
+    run_id: str  # the same for equal settings
     total_steps: int
     total_epochs: int
     networks: list[tuple[str, str]]  # (key in metric names, name), such as ("first", "resnet8")
@@ -28,8 +28,7 @@ class RunInfo:
     group: str | None = None
     job_type: str | None = None
     tags: tuple[str, ...] = ()
-    attempt: int = 1  # counted from 1
-    resumed_step: int = 0  # the step of the checkpoint this attempt goes on from; 0: from the beginning
+    resumed_step: int = 0  # the step of the checkpoint that this attempt goes on from; 0: from the beginning
 
 
 class Tracker(ABC):

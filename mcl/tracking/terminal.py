@@ -37,9 +37,7 @@ class Terminal(Tracker):
         self._drawn = monotonic()
         self._console = make_console()
         if run.resumed_step:
-            self._console.print(
-                f"attempt {run.attempt}: going on from step {run.resumed_step:,} of {run.total_steps:,}"
-            )
+            self._console.print(f"going on from step {run.resumed_step:,} of {run.total_steps:,}")
         self._live: Live | None = None
         if sys.stdout.isatty() and self._console.is_interactive:
             handlers = [handler for handler in logging.root.handlers if isinstance(handler, logging.StreamHandler)]

@@ -2,12 +2,14 @@
 
 import logging
 import os
+import secrets
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mcl.errors import UserError
+from mcl.files import write_atomically
 from mcl.tracking.base import RunInfo, Status, Tracker
 from mcl.tracking.local import METRICS
 from mcl.tracking.tables import shown
@@ -27,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class WandbTracker(Tracker):
-    """One W&B run per run, the same one for every attempt at it, with its files in the run folder.
+    """One W&B run per run, with its files in the run folder. Resuming goes on with it; starting over makes a new one.
 
     Row k of the W&B history (its ``_step``) is line k of ``metrics.jsonl``, counted from 0. So a resumed run goes on
     after the lines that were kept, and does not send again what the server already has. Training metrics are plotted
@@ -65,7 +67,7 @@ class WandbTracker(Tracker):
             project=self.project,
             entity=self.entity,
             mode=mode,
-            id=run.run_id,
+            id=_wandb_id(run),
             resume="allow",
             reinit="create_new",  # else a run that was not finished would be taken for this one
             name=run.name,
@@ -126,6 +128,18 @@ class WandbTracker(Tracker):
             logger.warning("W&B: %s cannot be reached, so this run is written offline.", settings.base_url)
             return "offline"
         return "online"
+
+
+def _wandb_id(run: RunInfo) -> str:
+    """The id of this run at W&B, kept in the run folder from its beginning on."""
+    path = run.run_dir / "wandb" / "run_id"
+    if run.resumed_step and path.exists():
+        return path.read_text().strip()
+    # The same settings may run again, here or elsewhere: that must not touch what an earlier run has reported.
+    fresh = f"{run.run_id}-{secrets.token_hex(4)}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, fresh + "\n")
+    return fresh
 
 
 def _reachable(url: str) -> bool:

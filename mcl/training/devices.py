@@ -34,7 +34,9 @@ def find_device(name: str) -> torch.device:
 def default_precision(device_name: str) -> str:
     """bfloat16 where the hardware multiplies it, else float32."""
     device = find_device(device_name)
-    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return (
+        "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    )
 
 
 def default_channels_last(device_name: str, precision: str) -> bool:

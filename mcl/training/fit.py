@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mcl.data.loader import Loader, evaluation_batches
 from mcl.data.dataset import Dataset, Splits
+from mcl.data.loader import Loader, evaluation_batches
 from mcl.data.samplers import Sampler
 from mcl.tracking.base import Trackers
 from mcl.training import checkpoints
@@ -59,7 +59,7 @@ class Fit:
         self.trainer = trainer
         self.device = trainer.device
         learner.precision = trainer.precision
-        self.learner = learner.to(self.device, memory_format=trainer.memory_format)
+        self.learner = learner.to(self.device).to(memory_format=trainer.memory_format)
         named = {"test": splits.test, "validation": splits.validation}
         self.splits = {name: images.to(self.device) for name, images in named.items() if images is not None}
         self.dataset = dataset

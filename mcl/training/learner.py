@@ -41,7 +41,9 @@ class Learner(nn.Module):
         return [parameter for parameter in self.parameters() if id(parameter) not in meta]
 
     @torch.no_grad()
-    def measure(self, total: Tensor, terms: Mapping[str, Tensor], outputs: list[Outputs], batch: Batch) -> dict[str, Any]:
+    def measure(
+        self, total: Tensor, terms: Mapping[str, Tensor], outputs: list[Outputs], batch: Batch
+    ) -> dict[str, Any]:
         """The scalars of one step for the meters, by their names on the dashboard; still on the device."""
         values: dict[str, Tensor] = {f"train/{name}": value for name, value in terms.items()}
         values |= {f"train/weighted/{name}": self.loss.weights[name] * value for name, value in terms.items()}

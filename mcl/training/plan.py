@@ -56,7 +56,7 @@ def _weighted_terms(parts: Parts) -> str:
 
 
 def _options(node: DictConfig) -> str:
-    return ", ".join(f"{key} {value}" for key, value in node.items() if key not in KEYWORDS)
+    return ", ".join(f"{key!s} {value}" for key, value in node.items() if key not in KEYWORDS)
 
 
 def _device(device: torch.device) -> str:

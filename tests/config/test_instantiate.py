@@ -61,7 +61,8 @@ def test_nested_targets_are_looked_at_too() -> None:
 
 
 def test_a_module_that_the_user_allows_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine_alone.py").write_text("class Thing:\n    def __init__(self, size: int):\n        self.size = size\n")
+    code = "class Thing:\n    def __init__(self, size: int):\n        self.size = size\n"
+    (tmp_path / "mine_alone.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     node = {"_target_": "mine_alone.Thing", "size": 3}
     with pytest.raises(UserError, match=r"allow_modules=\[mine_alone\]"):

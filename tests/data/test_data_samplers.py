@@ -54,14 +54,14 @@ def test_shuffle_shows_every_image_once():
 def test_shuffle_leaves_out_a_last_batch_of_one_image_and_says_so():
     sampler = Shuffle()
     assert [len(batch) for batch in sampler.batches(labels_of([9, 8]), 8, seed=0, epoch=0)] == [8, 8]
-    assert "1 of 17" in sampler.check([9, 8], 8, names([9, 8]))[0]
+    assert "1 of the 17" in sampler.check([9, 8], 8, names([9, 8]))[0]
     assert sampler.check([10, 8], 8, names([10, 8])) == []
 
 
 def test_shuffle_drops_the_last_batch_when_told_to():
     sampler = Shuffle(drop_last=True)
     assert [len(batch) for batch in sampler.batches(labels_of([10, 9]), 8, seed=0, epoch=0)] == [8, 8]
-    assert "3 of 19" in sampler.check([10, 9], 8, names([10, 9]))[0]
+    assert "3 of the 19" in sampler.check([10, 9], 8, names([10, 9]))[0]
 
 
 def test_class_balanced_batch_has_distinct_classes_with_distinct_images():

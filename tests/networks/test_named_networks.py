@@ -15,7 +15,7 @@ from mcl.networks.backbone import Backbone
 from mcl.networks.branches import Branched
 
 PAIRS = sorted(
-    file.relative_to(conf_folder() / "pair").as_posix()[:-5] for file in config_folder().glob("pair/**/*.yaml")
+    file.relative_to(conf_folder() / "pair").as_posix()[:-5] for file in conf_folder().glob("pair/**/*.yaml")
 )
 HOMOGENEOUS = (
     "resnet32 resnet56 resnet110 wrn_16_2 wrn_40_2 wrn_28_4 shufflenetv2_05x shufflenetv2_1x hcgnet_a1 hcgnet_a2"

@@ -66,7 +66,9 @@ def baseline_state() -> dict[str, Tensor]:
     shapes = {
         key: shape for key, shape in SHAPES["lmcl_resnet32_cifar"].items() if key.startswith("module_list.0.back")
     }
-    return {key.removeprefix("module_list.0.backbone."): filled("official-", key, shape) for key, shape in shapes.items()}
+    return {
+        key.removeprefix("module_list.0.backbone."): filled("official-", key, shape) for key, shape in shapes.items()
+    }
 
 
 def test_baseline_checkpoint_of_data_parallel_is_read() -> None:

@@ -58,7 +58,7 @@ def test_numbers_that_are_not_finite_are_null(make_run: MakeRun, summary: dict[s
 def test_a_resumed_run_has_neither_gap_nor_repetition(make_run: MakeRun) -> None:
     run = make_run()
     train(LocalFiles(), run, until=7)
-    train(LocalFiles(), make_run(resumed_step=4, attempt=2), until=8)
+    train(LocalFiles(), make_run(resumed_step=4), until=8)
     assert steps(run) == [1, 2, 2, 3, 4, 4, 5, 6, 6, 7, 8, 8]
 
 

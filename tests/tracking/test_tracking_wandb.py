@@ -48,6 +48,10 @@ def history(records: Records) -> list[dict[str, Any]]:
     return [record["history"]["item"] for record in records if record["type"] == "history"]
 
 
+def run_ids(records: Records) -> list[str]:
+    return [record["run"]["run_id"] for record in records if record["type"] == "run"]
+
+
 def final_summary(records: Records) -> dict[str, Any]:
     updates = [record["summary"]["update"] for record in records if record["type"] == "summary"]
     return {name: value for update in updates for name, value in update.items()}
@@ -73,7 +77,7 @@ def test_an_offline_run_holds_everything_and_prints_one_line(
     (records,) = read_all(run)
     (begin,) = [record["run"] for record in records if record["type"] == "run"]
     assert begin["project"] == "digits"
-    assert begin["run_id"] == "0a1b2c3d"
+    assert begin["run_id"].startswith("0a1b2c3d-")
     assert begin["display_name"] == "a run"
     assert begin["run_group"] == "study"
     assert begin["job_type"] == "train"
@@ -127,12 +131,12 @@ def test_runs_one_after_another_in_one_process_are_separate(make_run: MakeRun, t
     left_open.finish("finished", {})
     for value, run in enumerate(runs):
         (records,) = read_all(run)
-        assert [record["run"]["run_id"] for record in records if record["type"] == "run"] == [run.run_id]
+        assert run_ids(records)[0].startswith(run.run_id)
         assert [row["train/total"] for row in history(records)] == [value]
 
 
 def test_a_resumed_offline_run_continues_the_rows_of_the_metrics_file(make_run: MakeRun) -> None:
-    for run, steps in ((make_run(), (1, 2, 3)), (make_run(resumed_step=2, attempt=2), (3, 4))):
+    for run, steps in ((make_run(), (1, 2, 3)), (make_run(resumed_step=2), (3, 4))):
         trackers = Trackers([LocalFiles(), WandbTracker(mode="offline")])
         trackers.start(run)
         for step in steps:
@@ -141,8 +145,17 @@ def test_a_resumed_offline_run_continues_the_rows_of_the_metrics_file(make_run: 
     first, second = read_all(run)
     assert [(row["_step"], row["step"]) for row in history(first)] == [(0, 1), (1, 2), (2, 3)]
     assert [(row["_step"], row["step"]) for row in history(second)] == [(2, 3), (3, 4)]
-    ids = {record["run"]["run_id"] for records in (first, second) for record in records if record["type"] == "run"}
-    assert ids == {"0a1b2c3d"}
+    assert run_ids(first) == run_ids(second)
+
+
+def test_a_run_that_starts_over_does_not_touch_what_it_reported_before(make_run: MakeRun) -> None:
+    run = make_run()
+    for _ in range(2):
+        tracker = WandbTracker(mode="offline")
+        tracker.start(run)
+        tracker.finish("finished", {})
+    first, second = read_all(run)
+    assert run_ids(first) != run_ids(second)
 
 
 class FakeRun:
@@ -226,7 +239,7 @@ def test_wandb_mode_comes_first(
     tracker.start(run)
     tracker.log({"train/total": 1.0}, step=1, epoch=1)
     tracker.finish("finished", {})
-    assert not (run.run_dir / "wandb").exists()
+    assert not list(run.run_dir.rglob("*.wandb"))
     assert capsys.readouterr().out == ""
 
 

@@ -1,0 +1,91 @@
+"""Folders made once, and the memory there is."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mcl.data import memory
+from mcl.data.prepare import cache_folder, prepared
+from mcl.errors import UserError
+
+
+def read(folder: Path) -> str | None:
+    path = folder / "text"
+    return path.read_text() if path.exists() else None
+
+
+def build(folder: Path) -> None:
+    (folder / "text").write_text("whole")
+
+
+def test_folder_is_built_once(tmp_path):
+    target = tmp_path / "deep" / "target"
+    assert prepared(target, read, build, option="dataset.root") == "whole"
+    assert prepared(target, read, lambda folder: pytest.fail("built again"), option="dataset.root") == "whole"
+
+
+def test_what_a_killed_process_left_is_not_in_the_way(tmp_path):
+    (tmp_path / ".target.partial").mkdir()
+    (tmp_path / ".target.partial" / "half").write_text("")
+    (tmp_path / ".target.lock").write_text("")
+    prepared(tmp_path / "target", read, build, option="dataset.root")
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["text"]
+    assert not (tmp_path / ".target.partial").exists()
+
+
+def test_build_that_fails_leaves_nothing_and_can_be_repeated(tmp_path):
+    def fail(folder: Path) -> None:
+        build(folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepared(tmp_path / "target", read, fail, option="dataset.root")
+    assert not (tmp_path / "target").exists()
+    assert prepared(tmp_path / "target", read, build, option="dataset.root") == "whole"
+
+
+def test_who_comes_second_waits_and_says_so(tmp_path, caplog):
+    inside, results, builds = threading.Event(), [], []
+
+    def slow(folder: Path) -> None:
+        builds.append(folder)
+        inside.set()
+        while "Waiting for another process" not in caplog.text:
+            time.sleep(0.01)
+        build(folder)
+
+    def work() -> None:
+        results.append(prepared(tmp_path / "target", read, slow, option="dataset.root"))
+
+    first, second = (threading.Thread(target=work, daemon=True) for _ in range(2))
+    first.start()
+    assert inside.wait(20)
+    second.start()
+    for thread in (first, second):
+        thread.join(20)
+    assert results == ["whole", "whole"]
+    assert len(builds) == 1
+
+
+def test_full_disk_names_the_option(tmp_path):
+    def full(folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"No space left on device.*dataset\.root"):
+        prepared(tmp_path / "target", read, full, option="dataset.root")
+
+
+def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.delenv("MCL_CACHE")
+    assert cache_folder().parts[-1] in ("mcl", "cache")
+    assert cache_folder().is_absolute()
+
+
+@pytest.mark.parametrize(("system", "container", "expected"), [(10, 5, 5), (5, None, 5), (None, None, None)])
+def test_available_memory_is_the_tightest_limit_known(monkeypatch, system, container, expected):
+    monkeypatch.setattr(memory, "_system", lambda: system)
+    monkeypatch.setattr(memory, "_container", lambda: container)
+    assert memory.available_memory() == expected
