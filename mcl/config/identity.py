@@ -26,6 +26,7 @@ LEFT_OUT = (
     "loss.meta.memory",
     "trainer.device",
     "trainer.log_every",
+    "trainer.threads",
 )
 
 

@@ -6,6 +6,8 @@ import torch
 
 from mcl.errors import UserError
 
+PIXELS_PER_THREAD = 2**15  # a batch of 32 images of 32 x 32
+
 
 def find_device(name: str) -> torch.device:
     """The device of ``trainer.device``: ``auto`` takes a GPU if there is one.
@@ -42,6 +44,19 @@ def default_precision(device_name: str) -> str:
 def default_channels_last(device_name: str, precision: str) -> bool:
     """channels_last where convolutions are faster in it: GPUs with tensor cores, and bfloat16 on a CPU."""
     return find_device(device_name).type == "cuda" or precision == "bfloat16"
+
+
+def use_threads(device: torch.device, threads: int | None, *, pixels: int) -> None:
+    """Set how many CPU threads share one operation.
+
+    Args:
+        device: nothing happens unless it is the CPU.
+        threads: how many; None takes PyTorch's number, but fewer when they would share too little work: threads that
+            mostly wait for one another are no faster, and many times slower beside other busy processes.
+        pixels: of one batch, all its images together.
+    """
+    if device.type == "cpu":
+        torch.set_num_threads(threads or max(1, min(torch.get_num_threads(), pixels // PIXELS_PER_THREAD)))
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

@@ -71,7 +71,7 @@ def _heads(keys: Sequence[str], outputs: Sequence[Outputs], aggregated: list[Ten
 
 
 def _scores(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sums over a batch of: right at first, right among five, cross-entropy. (3,) float64 where there is such a type."""
+    """Sums over a batch: right at first, right among five, cross-entropy. (3,), float64 where the device has it."""
     best = logits.topk(min(5, logits.shape[-1]), dim=-1).indices
     right = best == labels[:, None]
     nll = F.cross_entropy(logits, labels, reduction="sum")

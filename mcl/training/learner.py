@@ -1,7 +1,6 @@
 """What is optimised: the networks together with the loss and its heads."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +42,7 @@ class Learner(nn.Module):
     @torch.no_grad()
     def measure(
         self, total: Tensor, terms: Mapping[str, Tensor], outputs: list[Outputs], batch: Batch
-    ) -> dict[str, Any]:
+    ) -> dict[str, Tensor]:
         """The scalars of one step for the meters, by their names on the dashboard; still on the device."""
         values: dict[str, Tensor] = {f"train/{name}": value for name, value in terms.items()}
         values |= {f"train/weighted/{name}": self.loss.weights[name] * value for name, value in terms.items()}

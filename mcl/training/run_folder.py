@@ -1,5 +1,6 @@
 """The folder of one run: who it belongs to, whether it is finished, where its files are."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -68,11 +69,9 @@ class RunFolder:
 
     def forget_if_empty(self) -> None:
         """Remove the folder, and those above it, as long as they are empty: a run that never began leaves no trace."""
-        for folder in (self.path, *self.path.parents):
-            try:
+        with contextlib.suppress(OSError):  # the first that is not empty
+            for folder in (self.path, *self.path.parents):
                 folder.rmdir()
-            except OSError:
-                return
 
     def _refuse_other_settings(self) -> None:
         file = self.path / "config.yaml"

@@ -21,6 +21,7 @@ class Trainer:
         precision: of the networks' forward and backward pass; weights, losses and meta rounds stay in float32.
         channels_last: memory format of images and convolutions.
         log_every: steps between two readings of the meters, the only times the host waits for the device.
+        threads: CPU threads of one operation; None: as many as have enough to do.
         overfit: train on the first batch alone, without augmentation.
     """
 
@@ -36,9 +37,10 @@ class Trainer:
         precision: Literal["float32", "bfloat16"] = "float32",
         channels_last: bool = False,
         log_every: int = 20,
+        threads: int | None = None,
         overfit: bool = False,
     ):
-        lowest = {"epochs": 1, "batch_size": 2, "max_steps": 1, "evaluate_every": 1, "log_every": 1}
+        lowest = {"epochs": 1, "batch_size": 2, "max_steps": 1, "evaluate_every": 1, "log_every": 1, "threads": 1}
         for name, least in lowest.items():
             if (given := locals()[name]) is not None and given < least:
                 raise UserError(f"trainer.{name}={given}: must be at least {least}.")
@@ -53,6 +55,7 @@ class Trainer:
         self.precision = precision
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.log_every = log_every
+        self.threads = threads
         self.overfit = overfit
 
     def total_steps(self, steps_per_epoch: int) -> int:
