@@ -1,0 +1,1 @@
+"""The commands of ``python -m mcl``, one module each."""

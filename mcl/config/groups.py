@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mcl.config.instantiate import check
 from mcl.config.schema import TrainConfig
@@ -38,6 +38,8 @@ def check_groups(config: DictConfig) -> None:
     for key in map(str, config):
         if key not in known:  # added with a plus, which Hydra does not compare with the schema
             raise UserError(f"{key}: there is no such option.{did_you_mean(key, known)} Here are: {', '.join(known)}.")
+    for key in sorted(OmegaConf.missing_keys(config)):
+        raise UserError(f"{key} is not set: give {key}=VALUE.")
     if config.seed < 0:
         raise UserError(f"seed={config.seed}: must not be negative.")
     if not config.pair:

@@ -1,0 +1,87 @@
+"""``python -m mcl COMMAND``: everything beside training. Each command is one module of ``mcl.commands``.
+
+Such a module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(arguments) -> int``, the exit status. It
+imports torch and the like inside ``run``, so that asking for help is fast.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from mcl.errors import UserError, did_you_mean
+
+COMMANDS = {  # what is typed -> its module, imported only when needed
+    "networks": "networks",
+    "import": "import_official",
+}
+USAGE_ERROR, INTERRUPTED = 1, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: as typed after ``python -m mcl``; None takes them from the command line.
+
+    Returns:
+        The exit status: 1 for what the person at the keyboard got wrong, said without a traceback unless
+        ``HYDRA_FULL_ERROR=1``.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    try:
+        return _run(given[0], given[1:])
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except (UserError, OSError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1" or (isinstance(error, OSError) and error.filename is None):
+            raise
+        message = str(error) if isinstance(error, UserError) else f"{error.filename}: {error.strerror}"
+        print(f"error: {message}", file=sys.stderr)
+        return USAGE_ERROR
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    if name not in COMMANDS:
+        raise UserError(
+            f"{name}: there is no such command.{did_you_mean(name, COMMANDS)} Commands: {', '.join(COMMANDS)}."
+        )
+    module = _module(name)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m mcl {name}",
+        description=module.HELP,
+        epilog=getattr(module, "EPILOG", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    status = module.run(parser.parse_args(arguments))
+    assert isinstance(status, int)
+    return status
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"mcl.commands.{COMMANDS[name]}")
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {_module(name).HELP}" for name in COMMANDS]
+    return "\n".join(
+        [
+            "usage: python -m mcl COMMAND [options]",
+            "",
+            *lines,
+            "",
+            "python -m mcl COMMAND --help tells more. To train: python train.py --help",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""``python -m mcl networks``: what every network costs, alone and as a pair."""
+
+import argparse
+
+HELP = "Table of all networks: parameters, multiply-adds, stages, and what training a pair of them costs."
+EPILOG = """\
+multiply-adds count convolutions and linear layers for one image, in a forward pass.
+pair, parameters: two of them with their auxiliary branches, as they are while training.
+pair, a step: multiply-adds of one training step per image, 3 times the forward pass of that pair: a backward pass
+costs twice a forward one. Heads, losses and the meta rounds of loss=lmcl come on top."""
+FORWARD_AND_BACKWARD = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be typed after ``networks``."""
+    parser.add_argument("--classes", type=int, help="classes; by default 100, of imagenet/ networks 1000")
+    parser.add_argument("--size", type=int, help="side of the images in pixels; by default 32, of imagenet/ ones 224")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table."""
+    from rich.table import Table
+
+    from mcl.config.networks import network_names
+    from mcl.errors import UserError
+    from mcl.tracking.tables import make_console
+
+    for option in ("classes", "size"):
+        if (given := getattr(arguments, option)) is not None and given < 1:
+            raise UserError(f"--{option} {given}: must be at least 1.")
+    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("network", no_wrap=True)
+    for header in ("classes", "pixels", "parameters", "multiply-adds", "stages", "width"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("pair, parameters", justify="right", no_wrap=True)
+    table.add_column("pair, a step", justify="right", no_wrap=True)
+    for name in network_names():
+        table.add_row(name, *_row(name, arguments.classes, arguments.size))
+    console = make_console()
+    console.print(table)
+    console.print(f"\n{EPILOG}", style="dim", soft_wrap=True)
+    return 0
+
+
+def _row(name: str, classes: int | None, size: int | None) -> list[str]:
+    import torch
+
+    from mcl.config.networks import build_network
+    from mcl.networks.counting import multiply_adds, parameters
+
+    at_home = (1000, 224) if name.startswith("imagenet/") else (100, 32)
+    classes, size = classes or at_home[0], size or at_home[1]
+    with torch.device("meta"):  # shapes alone: no weight is drawn
+        network = build_network(name, classes, branches=True)
+    backbone = network.backbone
+    backbone.check_input(backbone.in_channels, size)
+    image = (backbone.in_channels, size, size)
+    return [
+        str(classes),
+        str(size),
+        f"{parameters(backbone):,}",
+        in_millions(multiply_adds(backbone, image)),
+        str(len(backbone.stages)),
+        str(backbone.width),
+        f"{2 * parameters(network):,}",
+        in_millions(FORWARD_AND_BACKWARD * 2 * multiply_adds(network, image)),
+    ]
+
+
+def in_millions(count: int) -> str:
+    """``"69.13 M"``."""
+    return f"{count / 1e6:,.2f} M"

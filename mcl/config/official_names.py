@@ -1,0 +1,39 @@
+"""What the L-MCL authors' code calls networks and pairs, said in ours."""
+
+_TWO_ARCHITECTURES = {
+    "res32_res110_cifar": "resnet32-resnet110",
+    "res56_res110_cifar": "resnet56-resnet110",
+    "wrn_16_2_wrn_40_2_cifar": "wrn_16_2-wrn_40_2",
+    "wrn_40_2_wrn_28_4_cifar": "wrn_40_2-wrn_28_4",
+    "res56_wrn_40_2_cifar": "resnet56-wrn_40_2",
+    "res110_wrn_28_4_cifar": "resnet110-wrn_28_4",
+    "shufflev2_res110_cifar": "shufflenetv2_1x-resnet110",
+    "shufflev2_wrn_40_2_cifar": "shufflenetv2_1x-wrn_40_2",
+    "res18_shufflenetv2_1x_imagenet": "imagenet/resnet18-shufflenetv2_1x",
+    "res50_shufflenetv2_1x_imagenet": "imagenet/shufflenetv2_1x-resnet50",  # built in this order there, too
+    "res18_res50_imagenet": "imagenet/resnet18-resnet50",
+}
+_PAIR = "lmcl_"
+
+
+def our_name(official: str) -> str | None:
+    """Our name of an official network or pair, None for what is no official name. Case does not matter.
+
+    >>> our_name("ShuffleNetV2_05x_cifar")
+    'shufflenetv2_05x'
+    >>> our_name("lmcl_res32_res110_cifar")
+    'resnet32-resnet110'
+    >>> our_name("resnet18_imagenet")
+    'imagenet/resnet18'
+    """
+    name = official.lower().removeprefix(_PAIR)
+    if name in _TWO_ARCHITECTURES:
+        return _TWO_ARCHITECTURES[name]
+    network, _, size = name.rpartition("_")
+    folder = {"cifar": "", "imagenet": "imagenet/"}.get(size)
+    return None if folder is None or not network else folder + network
+
+
+def names_a_pair(official: str) -> bool:
+    """Whether an official name means two networks with branches; the others are baselines, one network alone."""
+    return official.lower().startswith(_PAIR)

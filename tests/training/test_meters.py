@@ -1,0 +1,51 @@
+"""Averages on the device, and the watch for what is not finite."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from mcl.training.meters import Meters, NonFiniteLoss
+
+
+def scalars(**values: float) -> dict[str, Tensor]:
+    return {name: torch.tensor(value) for name, value in values.items()}
+
+
+def test_reading_averages_and_starts_anew() -> None:
+    meters = Meters()
+    for step, value in enumerate((1.0, 2.0, 6.0)):
+        meters.update(scalars(a=value, b=-value), step)
+    assert meters.read() == {"a": 3.0, "b": -3.0}
+    assert meters.read() == {}
+    meters.update(scalars(a=5.0, b=0.0), 3)
+    assert meters.read() == {"a": 5.0, "b": 0.0}
+
+
+def test_the_first_step_that_is_not_finite_is_named_with_all_its_values() -> None:
+    meters = Meters()
+    meters.update(scalars(a=1.0, b=2.0), 10)
+    meters.update(scalars(a=float("nan"), b=7.0), 11)
+    meters.update(scalars(a=float("inf"), b=8.0), 12)
+    with pytest.raises(NonFiniteLoss, match=r"step 11: a=nan, b=7"):
+        meters.read()
+
+
+def test_updating_does_not_wait_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("the host looked at a value")
+
+    meters = Meters()
+    for name in ("item", "tolist", "cpu", "__bool__", "__float__", "__int__"):
+        monkeypatch.setattr(Tensor, name, forbidden)
+    for step in range(3):
+        meters.update(scalars(a=1.0), step)
+    monkeypatch.undo()
+    assert meters.read() == {"a": 1.0}
+
+
+def test_a_step_keeps_no_graph() -> None:
+    meters = Meters()
+    value = torch.tensor(1.0, requires_grad=True) * 2
+    meters.update({"a": value}, 0)
+    assert meters._sums is not None
+    assert not meters._sums.requires_grad

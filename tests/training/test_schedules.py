@@ -1,0 +1,36 @@
+"""Learning rates over the epochs."""
+
+import math
+
+import pytest
+
+from mcl.errors import UserError
+from mcl.training.schedules import Constant, Cosine, MultiStep
+
+
+def test_cosine_is_the_published_formula() -> None:
+    factors = [Cosine()(epoch, 300) for epoch in range(300)]
+    assert factors == [(1 + math.cos(math.pi * e / 300)) / 2 for e in range(300)]
+    assert factors[0] == 1
+
+
+def test_warmup_grows_and_hands_over_at_one() -> None:
+    schedule = Cosine(warmup_epochs=3)
+    assert [schedule(epoch, 10) for epoch in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert schedule(9, 10) < 0.1
+
+
+def test_multistep_multiplies_at_each_milestone() -> None:
+    schedule = MultiStep(milestones=[60, 30], gamma=0.1)
+    assert [schedule(e, 100) for e in (29, 30, 59, 60)] == pytest.approx([1, 0.1, 0.1, 0.01])
+
+
+def test_constant_stays() -> None:
+    assert {Constant()(epoch, 10) for epoch in range(10)} == {1.0}
+
+
+def test_impossible_schedules_are_refused() -> None:
+    with pytest.raises(UserError, match="milestones"):
+        MultiStep(milestones=[0])
+    with pytest.raises(UserError, match="warmup_epochs"):
+        Cosine(warmup_epochs=-1)
