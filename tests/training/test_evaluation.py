@@ -57,9 +57,7 @@ def test_every_head_and_the_ensemble_are_scored_over_uneven_batches() -> None:
 def test_training_mode_and_statistics_are_left_as_they_were() -> None:
     networks = cohort(branched=False)
     before = {name: tensor.clone() for name, tensor in networks.state_dict().items()}
-    evaluate(
-        networks, Independent(widths=networks.widths), batches(), device=torch.device("cpu"), precision="float32"
-    )
+    evaluate(networks, Independent(widths=networks.widths), batches(), device=torch.device("cpu"), precision="float32")
     assert networks.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in networks.state_dict().items())
 

@@ -1,0 +1,74 @@
+"""One process at a time in a run folder."""
+
+import contextlib
+import os
+import socket
+import time
+from pathlib import Path
+
+from mcl.errors import UserError
+from mcl.files import write_error
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing is locked
+    fcntl = None  # type: ignore[assignment]
+
+
+class FolderLock:
+    """The file ``lock`` of a folder, held by the kernel for this process: it ends with the process, however that ends.
+
+    The file says who holds it. It is removed on release; one that a killed process left behind locks nothing.
+
+    Args:
+        folder: made if need be.
+
+    Raises:
+        UserError: another process holds the lock, or the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path):
+        self.path = folder / "lock"
+        self._descriptor: int | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._descriptor = self._acquire()
+            holder = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, holder.encode())
+        except OSError as error:
+            self.release()
+            raise write_error(self.path, error) from error
+
+    def release(self) -> None:
+        """Let others in; again is harmless."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _acquire(self) -> int:
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                self._lock(descriptor)
+                # The holder before may have removed the file that was opened here; then the name stands for another.
+                if self.path.exists() and os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
+            raise UserError(
+                f"{self.path.parent} is in use by {holder}: two processes cannot train in one run folder. Wait until"
+                " it has ended, or choose another folder with hydra.run.dir=FOLDER."
+            ) from None

@@ -1,0 +1,54 @@
+"""Being asked to stop: training ends the step it is in, saves, and leaves with a status of its own."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+EXIT_STATUS = {"SIGTERM": 75, "SIGUSR1": 75, "SIGINT": 130}  # 75 is EX_TEMPFAIL of sysexits.h: try again
+
+
+class Stopped(SystemExit):
+    """A signal asked to stop. Whoever does not catch it leaves with the exit status of that signal."""
+
+    def __init__(self, name: str):
+        super().__init__(EXIT_STATUS[name])
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"stopped by {self.name}"
+
+
+class StopSignals:
+    """Turns SIGTERM, SIGUSR1 and SIGINT (Ctrl-C) into a wish that ``check`` hears; a second one stops at once.
+
+    Outside a ``with`` block nothing is watched and ``check`` does nothing. A second SIGTERM or SIGUSR1 ends the process
+    by the kernel, even one that hangs; a second Ctrl-C raises KeyboardInterrupt.
+    """
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        self._before: dict[int, Any] = {}
+
+    def check(self) -> None:
+        """Raise ``Stopped`` if a signal came."""
+        if self.received is not None:
+            raise Stopped(self.received)
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():  # nobody else may set handlers
+            for name in EXIT_STATUS:
+                if hasattr(signal, name):  # Windows has no SIGUSR1
+                    number = getattr(signal, name)
+                    self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number).name
+        for watched in self._before:
+            signal.signal(watched, signal.default_int_handler if watched == signal.SIGINT else signal.SIG_DFL)
