@@ -73,9 +73,10 @@ def test_an_unfinished_run_goes_on_and_ends_like_one_that_was_not_disturbed(comm
             raise RuntimeError("power cut")
         return evaluate(*arguments, **options)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mcl.training.fit, "evaluate", dies_in_the_second_epoch)
-        command(*overrides, "hydra.run.dir=disturbed")
+        with pytest.raises(RuntimeError, match="power cut"):
+            command(*overrides, "hydra.run.dir=disturbed")
     assert json.loads(Path("disturbed/failure.json").read_text())["message"] == "power cut"
     assert not Path("disturbed/summary.json").exists()
     assert command(*overrides, "hydra.run.dir=disturbed").status == 0
