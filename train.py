@@ -13,6 +13,7 @@ def train(config: DictConfig) -> float:
         Mean last-epoch top-1 of the backbones, in percent: what a search maximises.
     """
     # torch is imported only once the configuration holds.
+    from mcl.deploy.export import export_best
     from mcl.training.assemble import assemble
     from mcl.training.run import Run
 
@@ -21,6 +22,7 @@ def train(config: DictConfig) -> float:
             parts = assemble(config)
             run.announce(parts)
             run.fit(parts, parts.dataset.load())
+            export_best(run.folder.path, config)
         return run.report()
 
 

@@ -16,6 +16,10 @@ from mcl.errors import UserError, did_you_mean
 COMMANDS = {  # what is typed -> its module, imported only when needed
     "networks": "networks",
     "import": "import_official",
+    "evaluate": "evaluate",
+    "export": "export",
+    "predict": "predict",
+    "bundle": "bundle",
 }
 USAGE_ERROR, INTERRUPTED = 1, 130
 
@@ -60,7 +64,7 @@ def _run(name: str, arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    status = module.run(parser.parse_args(arguments))
+    status = module.run(parser.parse_intermixed_args(arguments))
     assert isinstance(status, int)
     return status
 

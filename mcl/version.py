@@ -1,6 +1,8 @@
 """Which code made a result."""
 
+import platform
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,11 @@ def code_version() -> dict[str, Any]:
     commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
     dirty = None if commit is None else bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
     return {"version": mcl.__version__, "commit": commit, "dirty": dirty}
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what computes: ``{"python", "torch", "numpy"}``."""
+    return {"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")}
 
 
 def _git(root: Path, *arguments: str) -> str | None:

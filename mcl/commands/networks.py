@@ -43,15 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _row(name: str, classes: int | None, size: int | None) -> list[str]:
-    import torch
-
     from mcl.config.networks import build_network
     from mcl.networks.counting import multiply_adds, parameters
 
     at_home = (1000, 224) if name.startswith("imagenet/") else (100, 32)
     classes, size = classes or at_home[0], size or at_home[1]
-    with torch.device("meta"):  # shapes alone: no weight is drawn
-        network = build_network(name, classes, branches=True)
+    network = build_network(name, classes, branches=True)
     backbone = network.backbone
     backbone.check_input(backbone.in_channels, size)
     image = (backbone.in_channels, size, size)

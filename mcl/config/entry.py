@@ -17,6 +17,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mcl.config import resolvers
 from mcl.config.folder import conf_folder
+from mcl.config.official_names import in_our_words
 from mcl.config.schema import TrainConfig
 from mcl.errors import UserError, did_you_mean
 
@@ -123,6 +124,8 @@ def _missing_choice(missing: str, options: list[str]) -> str:
     while group and not (conf_folder() / group).is_dir():  # names such as imagenet/resnet18
         group, _, front = group.rpartition("/")
         name = f"{front}/{name}"
+    if group in ("pair", "network") and (answer := in_our_words(name, group)):
+        return f"{group}={name}: {answer}"
     return (
         f"{group}={name}: there is no such choice.{did_you_mean(name, options)}"
         f" {group} is one of: {', '.join(sorted(options))}."

@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+CUSTOM = "custom"  # the choice, in several groups, whose class the user names
 VERSION = 1  # part of the hash: raised when the meaning of a setting changes
 
 LEFT_OUT = (
@@ -27,6 +28,11 @@ LEFT_OUT = (
     "trainer.device",
     "trainer.log_every",
     "trainer.threads",
+    "trainer.checkpoint_every",
+    "trainer.checkpoint_minutes",
+    "trainer.keep",
+    "trainer.deterministic",
+    "trainer.export",
 )
 
 
@@ -71,9 +77,9 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix.removesuffix("."): node}
 
 
-def network_names(choices: Mapping[str, Any], keys: list[str]) -> dict[str, str]:
-    """The name of each network of a pair, by what was chosen for it (``resnet32``), else by its key."""
-    return {key: str(choices.get(f"network@pair.{key}") or key) for key in keys}
+def choice_name(choice: Any, node: Mapping[str, Any]) -> str:
+    """What results call a choice: its own name (``lmcl``), or that of a class given by itself (``MyLoss``)."""
+    return str(node.get("_target_")).rpartition(".")[2] if choice in (None, CUSTOM) else str(choice)
 
 
 def pair_name(names: list[str]) -> str:
@@ -91,6 +97,7 @@ def pair_name(names: list[str]) -> str:
 
 def run_folder(config: DictConfig, choices: Mapping[str, Any]) -> str:
     """``digits/resnet8/lmcl/0123456789``."""
-    names = network_names(choices, [str(key) for key in config.pair])
-    dataset = config.dataset.get("name") or choices.get("dataset")
-    return f"{dataset}/{pair_name(list(names.values()))}/{choices.get('loss')}/{config_hash(config)}"
+    networks = [choice_name(choices.get(f"network@pair.{key}"), node) for key, node in config.pair.items()]
+    dataset = config.dataset.get("name") or choice_name(choices.get("dataset"), config.dataset)
+    loss = choice_name(choices.get("loss"), config.loss)
+    return f"{dataset}/{pair_name(networks)}/{loss}/{config_hash(config)}"

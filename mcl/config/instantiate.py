@@ -8,7 +8,9 @@ constructor's signature before anything is built.
 import functools
 import importlib
 import inspect
+import os
 import pathlib
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -79,6 +81,8 @@ def resolve(name: str, *, path: str = "", allow: Collection[str] = ()) -> Callab
         root = name.split(".")[0]
         allowing = f" If it is yours and you trust it: 'allow_modules=[{root}]'." if root not in _ROOTS else ""
         raise UserError(f"{where}: only what lies in {', '.join(sorted(packages))} is built.{allowing}")
+    if not _inside(name, PACKAGES) and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that nothing there stands in for an installed module
     found = _locate(name, where, packages)
     home = getattr(found, "__module__", "") or ""
     # An alias such as mcl.losses.base.torch.hub.load leaves the package by attribute: where it was defined counts.
@@ -106,7 +110,7 @@ def _locate(name: str, where: str, packages: Sequence[str]) -> Any:
                 )
             found = getattr(found, part)
         return found
-    raise UserError(f"{where}: there is no module {parts[0]!r} to import; is it on PYTHONPATH?")
+    raise UserError(f"{where}: there is no module {parts[0]!r} to import, neither here nor on PYTHONPATH.")
 
 
 def _inside(name: str, packages: Collection[str]) -> bool:

@@ -5,6 +5,7 @@ from typing import Literal, cast, overload
 from omegaconf import OmegaConf
 
 from mcl.config.folder import conf_folder
+from mcl.config.identity import CUSTOM
 from mcl.config.instantiate import build
 from mcl.errors import UserError, did_you_mean
 from mcl.networks.backbone import Backbone
@@ -14,7 +15,8 @@ from mcl.networks.branches import Branched
 def network_names() -> list[str]:
     """Every network that can be named, e.g. ``resnet32`` and ``imagenet/resnet18``."""
     folder = conf_folder() / "network"
-    return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
+    names = (file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
+    return sorted(name for name in names if name != CUSTOM)
 
 
 @overload

@@ -34,6 +34,16 @@ def our_name(official: str) -> str | None:
     return None if folder is None or not network else folder + network
 
 
-def names_a_pair(official: str) -> bool:
-    """Whether an official name means two networks with branches; the others are baselines, one network alone."""
-    return official.lower().startswith(_PAIR)
+def in_our_words(official: str, group: str) -> str | None:
+    """What to type instead of an official name after ``pair=`` or ``network@pair.first=``; None for other names."""
+    name = our_name(official)
+    if name is None:
+        return None
+    if group == "network":
+        return f"an official name; here this network is {name}."
+    if official.lower().startswith(_PAIR):
+        return f"an official name; here this pair is pair={name}."
+    return (
+        f"the official name of one network alone; here that is pair=single network@pair.first={name} loss=independent"
+        f" sampler=shuffle, and two of them are pair={name}."
+    )

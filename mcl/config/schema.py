@@ -8,10 +8,11 @@ from omegaconf import MISSING
 
 
 class Resume(Enum):
-    """What to do with a run folder that exists: go on from it, or start over."""
+    """What to do with a run folder that exists: go on from it, start over, or go on even under other settings."""
 
     auto = "auto"
     never = "never"
+    force = "force"
 
 
 @dataclass
@@ -27,6 +28,7 @@ class TrainConfig:
     trainer: dict[str, Any] = MISSING
     tracking: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    init_from: str | None = None
     resume: Resume = Resume.auto
     allow_modules: list[str] = field(default_factory=list)
     runs: str = "runs"

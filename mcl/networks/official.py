@@ -12,6 +12,8 @@ from mcl.networks.resnet import ResNet
 from mcl.networks.shufflenetv2 import ShuffleNetV2
 from mcl.networks.wide_resnet import WideResNet
 
+_DATA_PARALLEL = "module."  # in front of all keys of a network saved inside DataParallel
+
 
 def translate(state: Mapping[str, Tensor], cohort: Cohort) -> dict[str, Tensor]:
     """A state dict of the official code under our keys, ready for ``cohort.load_state_dict``.
@@ -26,8 +28,8 @@ def translate(state: Mapping[str, Tensor], cohort: Cohort) -> dict[str, Tensor]:
     Raises:
         UserError: a tensor is missing, left over, or of another shape.
     """
-    given = {key.removeprefix("module."): tensor for key, tensor in state.items()}  # as DataParallel saves them
-    baseline = not any(key.startswith(("net1.", "module_list.")) for key in given)
+    given = {key.removeprefix(_DATA_PARALLEL): tensor for key, tensor in state.items()}
+    baseline = is_baseline(state)
     two_architectures = any(key.startswith("net1.") for key in given)
     official: dict[str, str] = {}  # our key -> theirs
     for i, (name, network) in enumerate(zip(cohort.keys, cohort, strict=True)):
@@ -39,6 +41,11 @@ def translate(state: Mapping[str, Tensor], cohort: Cohort) -> dict[str, Tensor]:
     wanted = {official[key]: tensor for key, tensor in cohort.state_dict().items()}
     _compare(given, wanted, " and ".join(cohort.names))
     return {ours: given[theirs] for ours, theirs in official.items()}
+
+
+def is_baseline(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict of the official code holds one network without branches, not a pair."""
+    return not any(key.removeprefix(_DATA_PARALLEL).startswith(("net1.", "module_list.")) for key in state)
 
 
 def _compare(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: str) -> None:

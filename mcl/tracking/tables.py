@@ -61,12 +61,19 @@ def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str]) -
     console.print()
     console.print(table)
     console.print()
+    if (chooser := summary.get("best_epoch_chosen_on")) is not None:
+        console.print(f"best epoch chosen on the {chooser} split; {_best_over_run(summary)}", style="dim")
     console.print(
         f"{counted(summary['epochs'], 'epoch')}, {counted(summary['steps'], 'step')} in {clock(summary['seconds'])}"
         f", {summary['images_per_second']:,.0f} images/s, seed {summary['seed']}",
         style="dim",
     )
     console.print(shown(run_dir), soft_wrap=True)
+
+
+def _best_over_run(summary: Mapping[str, Any]) -> str:
+    best = accuracy(summary.get("top1_max_over_run"), 2)
+    return f"best of any head of any network, over all epochs of the test split: {best}"
 
 
 def accuracy(percent: float | None, digits: int = 1) -> str:

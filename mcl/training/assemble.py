@@ -16,7 +16,7 @@ from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.networks.cohort import Cohort
 from mcl.tracking.base import Tracker
-from mcl.training.devices import use_threads
+from mcl.training.devices import use_deterministic, use_threads
 from mcl.training.learner import Learner
 from mcl.training.trainer import Trainer
 
@@ -72,6 +72,7 @@ def assemble(config: DictConfig) -> Parts:
     loss: Loss = make(config.loss, path="loss", widths=cohort.widths)
     make_optimizer = functools.partial(make, config.optimizer, path="optimizer")
     make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # a refused setting shows before any image is read
+    use_deterministic(trainer.deterministic)
     use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
     return Parts(
         dataset=dataset,

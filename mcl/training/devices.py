@@ -1,5 +1,6 @@
 """Which device, which precision, which memory format."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -57,6 +58,14 @@ def use_threads(device: torch.device, threads: int | None, *, pixels: int) -> No
     """
     if device.type == "cpu":
         torch.set_num_threads(threads or max(1, min(torch.get_num_threads(), pixels // PIXELS_PER_THREAD)))
+
+
+def use_deterministic(deterministic: bool) -> None:
+    """Have operations give the same bits every time (of those on a GPU some do not), or leave them be faster."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.deterministic = deterministic
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

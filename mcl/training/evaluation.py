@@ -1,6 +1,6 @@
 """How good every head, every backbone, every aggregated network and the ensemble are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,33 +15,22 @@ from mcl.types import Batch, Outputs
 BACKBONE, AGGREGATED, ENSEMBLE = "backbone", "aggregated", "ensemble"
 
 
-@torch.no_grad()
 def evaluate(
     cohort: Cohort, loss: Loss, batches: Iterable[Batch], *, device: torch.device, precision: str
 ) -> dict[str, float]:
     """Top-1 and top-5 in percent and cross-entropy of every head over a whole split.
 
     Returns:
-        ``{"first/backbone/top1": 97.2, "first/stage1/loss": 0.1, "ensemble/top5": 99.9, ...}``. The ensemble is the
-        mean of the backbones' probabilities; ``aggregated`` exists where the loss has aggregators. Top-5 counts the
-        best ``min(5, classes)``.
+        ``{"first/backbone/top1": 97.2, "first/stage1/loss": 0.1, "ensemble/top5": 99.9, ...}``. Top-5 counts the best
+        ``min(5, classes)``.
     """
-    modes = [(module, module.training) for module in (cohort, loss)]
-    cohort.eval()
-    loss.eval()
     names: list[str] = []
     totals: Tensor | int = 0
     count = 0
-    for batch in batches:
-        with autocast(device, precision):
-            outputs = cohort(batch.images)
-        outputs = to_float32(outputs)
-        heads = _heads(cohort.keys, outputs, loss.aggregate(outputs))
+    for heads, labels in predictions(cohort, loss, batches, device=device, precision=precision):
         names = list(heads)
-        totals = totals + torch.stack([_scores(logits, batch.labels) for logits in heads.values()])
-        count += len(batch.labels)
-    for module, mode in modes:
-        module.train(mode)
+        totals = totals + torch.stack([_scores(logits, labels) for logits in heads.values()])
+        count += len(labels)
     assert isinstance(totals, Tensor), "nothing to evaluate"
     top1, top5, nll = totals.cpu().T.tolist()
     result: dict[str, float] = {}
@@ -50,6 +39,31 @@ def evaluate(
         result[f"{name}/top5"] = 100 * top5[i] / count
         result[f"{name}/loss"] = nll[i] / count
     return result
+
+
+def predictions(
+    cohort: Cohort, loss: Loss, batches: Iterable[Batch], *, device: torch.device, precision: str
+) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """What every head says of each batch, in evaluation mode.
+
+    Yields:
+        Logits (B, classes) by head, such as ``first/stage1``, ``first/backbone``, ``first/aggregated`` where the loss
+        has aggregators, and ``ensemble``, the mean of the backbones' probabilities; and the labels (B,).
+    """
+    modes = [(module, module.training) for module in (cohort, loss)]
+    try:
+        cohort.eval()
+        loss.eval()
+        for batch in batches:
+            with torch.no_grad():
+                with autocast(device, precision):
+                    outputs = cohort(batch.images)
+                outputs = to_float32(outputs)
+                heads = _heads(cohort.keys, outputs, loss.aggregate(outputs))
+            yield heads, batch.labels
+    finally:
+        for module, mode in modes:
+            module.train(mode)
 
 
 def to_float32(outputs: Sequence[Outputs]) -> list[Outputs]:

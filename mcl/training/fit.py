@@ -2,8 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,13 +12,16 @@ from torch.optim import Optimizer
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.loader import Loader, evaluation_batches
 from mcl.data.samplers import Sampler
+from mcl.errors import UserError
 from mcl.tracking.base import Trackers
-from mcl.training import checkpoints
+from mcl.training.checkpoints import Checkpoints
 from mcl.training.evaluation import evaluate
 from mcl.training.learner import Learner
 from mcl.training.meta_round import MetaRound
 from mcl.training.meters import Meters
+from mcl.training.random_state import random_state, set_random_state
 from mcl.training.results import Results
+from mcl.training.signals import Stopped, StopSignals
 from mcl.training.trainer import Trainer
 from mcl.types import Batch
 
@@ -88,6 +90,9 @@ class Fit:
         self.results = results
         self.data = data
         self.step = 0
+        self.evaluated_step = 0
+        self.meters = Meters()
+        self.best: dict[str, dict[str, Tensor]] = {}  # key -> the backbone at its best epoch, on the CPU
         self.earlier_seconds = 0.0  # of attempts before this one
         self.training_seconds = 0.0  # without evaluations and start-up
         self.images_seen = 0  # during training_seconds
@@ -98,17 +103,25 @@ class Fit:
         """Epochs completed, the broken-off last one included once training has ended."""
         return -(-self.step // len(self.loader))
 
-    def run(self, checkpoint: Path, trackers: Trackers) -> None:
-        """Train from ``self.step`` to the end, with a checkpoint after every epoch."""
-        self.trackers = trackers
-        self._start = time.monotonic()
-        while self.step < self.total_steps:
-            epoch, first = divmod(self.step, len(self.loader))
-            self._train(epoch, first)
-            last = self.step >= self.total_steps
-            if last or (epoch + 1) % self.trainer.evaluate_every == 0:
-                self._evaluate()
-            checkpoints.save(checkpoint, self.state_dict())
+    def run(self, checkpoints: Checkpoints, trackers: Trackers, signals: StopSignals) -> None:
+        """Train from ``self.step`` to the end, with checkpoints on the way.
+
+        Raises:
+            Stopped: a signal asked for it; a checkpoint was written first.
+        """
+        self.checkpoints, self.trackers, self.signals = checkpoints, trackers, signals
+        self._start = self._saved = time.monotonic()
+        try:
+            while self.step < self.total_steps or self._evaluation_is_due():
+                if not self._evaluation_is_due():  # it is when the attempt before this one was stopped in between
+                    self._train(*divmod(self.step, len(self.loader)))
+                if self._evaluation_is_due():
+                    self._evaluate()
+                self._save()
+                signals.check()
+        except Stopped:
+            self._save()
+            raise
 
     @property
     def seconds(self) -> float:
@@ -123,21 +136,39 @@ class Fit:
             for group in optimizer.param_groups:
                 group["lr"] = optimizer.defaults["lr"] * lr_factor
         lr = self.optimizers[0].param_groups[0]["lr"]
-        meters = Meters()
         clock, since = time.monotonic(), self.step
         batches = itertools.islice(self.loader.epoch(epoch, start=first), self.total_steps - self.step)
         for batch, following in _with_next(batches):
-            meters.update(self._step(batch, following, lr), self.step)
+            self.meters.update(self._step(batch, following, lr), self.step)
             self.step += 1
             epoch_ends = following is None
             if epoch_ends or self.step % self.trainer.log_every == 0:
-                averages = meters.read()  # waits for the device
+                averages = self.meters.read()  # waits for the device
                 now = time.monotonic()
                 rate = (self.step - since) * self.trainer.batch_size / (now - clock)
                 self.training_seconds += now - clock
                 self.images_seen += (self.step - since) * self.trainer.batch_size
                 clock, since = now, self.step
                 self._log({**averages, **self._outer_loss(), "train/lr": lr, "train/images_per_second": rate})
+            if not epoch_ends and self._checkpoint_is_due():
+                self._save()
+            self.signals.check()
+
+    def _evaluation_is_due(self) -> bool:
+        """Whether an epoch, or training, has just ended, and is one to be evaluated that was not yet."""
+        last = self.step >= self.total_steps
+        ended = last or (self.step > 0 and self.step % len(self.loader) == 0)
+        return ended and self.evaluated_step < self.step and (last or self.epoch % self.trainer.evaluate_every == 0)
+
+    def _checkpoint_is_due(self) -> bool:
+        steps, minutes = self.trainer.checkpoint_every, self.trainer.checkpoint_minutes
+        if steps is not None and self.step % steps == 0:
+            return True
+        return minutes is not None and time.monotonic() - self._saved >= 60 * minutes
+
+    def _save(self) -> None:
+        self.checkpoints.save(self.state_dict())
+        self._saved = time.monotonic()
 
     def _step(self, batch: Batch, following: Batch | None, lr: float) -> dict[str, Tensor]:
         """One optimisation step and, where it is due, a meta round at the new weights."""
@@ -165,21 +196,34 @@ class Fit:
             split: evaluate(
                 self.learner.cohort,
                 self.learner.loss,
-                evaluation_batches(
-                    images,
-                    self.dataset.mean,
-                    self.dataset.std,
-                    batch_size=EVALUATION_BATCH,
-                    device=self.device,
-                    memory_format=self.trainer.memory_format,
+                self._unless_stopped(
+                    evaluation_batches(
+                        images,
+                        self.dataset.mean,
+                        self.dataset.std,
+                        batch_size=EVALUATION_BATCH,
+                        device=self.device,
+                        memory_format=self.trainer.memory_format,
+                    )
                 ),
                 device=self.device,
                 precision=self.trainer.precision,
             )
             for split, images in self.splits.items()
         }
-        self.results.add(self.epoch, by_split)
+        self.evaluated_step = self.step
+        improved = self.results.add(self.epoch, by_split)
+        for key, backbone in zip(self.learner.cohort.keys, self.learner.cohort.backbones, strict=True):
+            if key in improved:
+                state = backbone.state_dict()
+                self.best[key] = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
         self._log({f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()})
+
+    def _unless_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches, for as long as no signal has come."""
+        for batch in batches:
+            self.signals.check()
+            yield batch
 
     def _log(self, metrics: dict[str, float]) -> None:
         self.trackers.log(metrics, step=self.step, epoch=self.epoch)
@@ -198,27 +242,52 @@ class Fit:
         """Everything needed to go on. Data order and augmentation follow from the seed and the step."""
         return {
             "step": self.step,
+            "evaluated_step": self.evaluated_step,
             "data": self.data,
             "learner": self.learner.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "meters": self.meters.state_dict(),
+            "outer_loss": self.outer_loss,
             "results": self.results.state_dict(),
+            "best": self.best,
             "seconds": self.seconds,
             "training_seconds": self.training_seconds,
             "images_seen": self.images_seen,
-            "random_state": torch.get_rng_state(),
+            "random_state": random_state(self.device),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.learner.load_state_dict(state["learner"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            UserError: it is of other networks, or another loss.
+        """
+        try:
+            self.learner.load_state_dict(state["learner"])
+            self._load_progress(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"The checkpoint does not fit the networks and the loss of these settings: {reason} Choose another"
+                " hydra.run.dir=FOLDER, or start over with resume=never."
+            ) from error
+
+    def _load_progress(self, state: Mapping[str, Any]) -> None:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            # Momentum and the like are the configuration's: what has built up is taken over, and where the rate stood.
+            pairs = zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
+            groups = [{**ours, "lr": theirs["lr"]} for ours, theirs in pairs]
+            optimizer.load_state_dict({**saved, "param_groups": groups})
+        if "meters" in state:  # not where settings that changed would mix two losses in one average
+            self.meters.load_state_dict(state["meters"], self.device)
+        self.outer_loss = state["outer_loss"]
         self.results.load_state_dict(state["results"])
-        self.step = state["step"]
+        self.best = dict(state["best"])
+        self.step, self.evaluated_step = state["step"], state["evaluated_step"]
         self.earlier_seconds = state["seconds"]
         self.training_seconds = state["training_seconds"]
         self.images_seen = state["images_seen"]
-        torch.set_rng_state(state["random_state"])
+        set_random_state(state["random_state"], self.device)
 
 
 def _with_next(batches: Iterator[Batch]) -> Iterator[tuple[Batch, Batch | None]]:

@@ -1,6 +1,7 @@
 """Sums of what the step computes, kept on the device: the host looks only when something is logged."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,20 +17,21 @@ class Meters:
     """Averages of named scalars since the last reading, and a watch for the first step that was not finite."""
 
     def __init__(self) -> None:
-        self.names: tuple[str, ...] = ()
-        self._sums: Tensor | None = None
-        self._count = 0
-        self._bad_step: Tensor | None = None  # () int64, -1 while all is finite
-        self._bad_values: Tensor | None = None
+        self.names: tuple[str, ...]
+        self._sums: Tensor | None
+        self._count: int  # steps in the sums
+        self._bad_step: Tensor | None  # () int64, -1 while all is finite
+        self._bad_values: Tensor | None
+        self._clear((), None)
 
     def update(self, values: Mapping[str, Tensor], step: int) -> None:
         """Add one step's scalars. No host synchronisation."""
         row = torch.stack([value.detach().to(torch.float32) for value in values.values()])
-        if self._sums is None or self._bad_step is None or self._bad_values is None:
-            self.names = tuple(values)
-            self._sums = torch.zeros_like(row)
-            self._bad_step = torch.full((), -1, dtype=torch.int64, device=row.device)
-            self._bad_values = torch.zeros_like(row)
+        if self._sums is None:
+            self._clear(tuple(values), torch.zeros_like(row))
+        assert self._sums is not None
+        assert self._bad_step is not None
+        assert self._bad_values is not None
         assert self.names == tuple(values), "a meter holds the same names in every step"
         self._sums += row
         self._count += 1
@@ -43,8 +45,38 @@ class Meters:
         Raises:
             NonFiniteLoss: a step was not finite; names the step and every value of it.
         """
+        sums = self._finite_sums()
+        averages = {name: total / self._count for name, total in zip(self.names, sums, strict=False)}
+        if self._sums is not None:
+            self._sums.zero_()
+        self._count = 0
+        return averages
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint in the middle of an average. Synchronises.
+
+        Raises:
+            NonFiniteLoss: a step was not finite, and must not be saved.
+        """
+        self._finite_sums()
+        return {"names": list(self.names), "count": self._count, "sums": self._sums}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """From a checkpoint."""
+        self._clear(tuple(state["names"]), None if state["sums"] is None else state["sums"].to(device))
+        self._count = state["count"]
+
+    def _clear(self, names: tuple[str, ...], sums: Tensor | None) -> None:
+        self.names = names
+        self._sums = sums
+        self._count = 0
+        self._bad_step = None if sums is None else torch.full((), -1, dtype=torch.int64, device=sums.device)
+        self._bad_values = None if sums is None else torch.zeros_like(sums)
+
+    def _finite_sums(self) -> list[float]:
+        """The sums, on the host."""
         if self._sums is None or self._bad_step is None or self._bad_values is None or not self._count:
-            return {}
+            return []
         packed = torch.cat([self._sums, self._bad_values]).tolist()
         bad_step = int(self._bad_step)
         if bad_step >= 0:
@@ -54,7 +86,4 @@ class Meters:
                 f"the loss is not finite at step {bad_step}: {listed}. Nothing was saved after it."
                 " Try a smaller optimizer.lr, trainer.clip_norm=5, or trainer.precision=float32."
             )
-        averages = {name: total / self._count for name, total in zip(self.names, packed, strict=False)}
-        self._sums.zero_()
-        self._count = 0
-        return averages
+        return packed[: len(self.names)]

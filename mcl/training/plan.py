@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from mcl.config.identity import choice_name
 from mcl.config.instantiate import KEYWORDS
 from mcl.networks.cohort import Cohort
 from mcl.training.assemble import Parts
@@ -27,8 +28,8 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
             f"{spec.name}: {sum(spec.counts):,} training images{held_out}, {spec.num_classes} classes,"
             f" {spec.channels} x {spec.image_size} x {spec.image_size}",
         ),
-        ("networks", _networks(parts.learner.cohort)),
-        ("loss", f"{choices.get('loss')}: {_weighted_terms(parts)}"),
+        ("networks", _networks(parts.learner.cohort) + (f"\nfrom {config.init_from}" if config.init_from else "")),
+        ("loss", f"{choice_name(choices.get('loss'), config.loss)}: {_weighted_terms(parts)}"),
         ("sampler", f"{choices.get('sampler')}, batches of {trainer.batch_size}"),
         ("optimizer", f"{choices.get('optimizer')} ({_options(config.optimizer)})"),
         ("schedule", f"{choices.get('schedule')} ({_options(config.schedule)})".removesuffix(" ()")),

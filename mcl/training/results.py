@@ -22,8 +22,13 @@ class Results:
     best: dict[str, dict[str, float]] = field(default_factory=dict)  # key -> chosen, top1, epoch
     best_head: dict[str, float] = field(default_factory=dict)  # key -> top-1, maximum over stage heads and epochs
 
-    def add(self, epoch: int, by_split: Mapping[str, Mapping[str, float]]) -> None:
-        """Take in the evaluation of one epoch (counted from 1): metrics by split, as ``evaluate`` names them."""
+    def add(self, epoch: int, by_split: Mapping[str, Mapping[str, float]]) -> list[str]:
+        """Take in the evaluation of one epoch (counted from 1): metrics by split, as ``evaluate`` names them.
+
+        Returns:
+            Keys of the networks that were never better.
+        """
+        improved = []
         test, chooser = by_split["test"], by_split[self.chosen_on]
         self.last = dict(test)
         for key, _ in self.networks:
@@ -31,12 +36,14 @@ class Results:
             if key not in self.best or chosen > self.best[key]["chosen"]:
                 top1 = test[f"{key}/{BACKBONE}/top1"]
                 self.best[key] = {"chosen": chosen, "top1": top1, "epoch": epoch}
+                improved.append(key)
             stages = [
                 value
                 for name, value in test.items()
                 if name.startswith(f"{key}/") and name.endswith("/top1") and f"/{AGGREGATED}/" not in name
             ]
             self.best_head[key] = max(self.best_head.get(key, 0.0), *stages)
+        return improved
 
     def summary(self) -> dict[str, Any]:
         """The accuracies of summary.json, in percent of the test split."""

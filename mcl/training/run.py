@@ -1,24 +1,27 @@
 """One run: its folder, what is said before and after it, and how it ends."""
 
+import logging
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mcl.config.identity import run_folder
 from mcl.config.instantiate import build
 from mcl.data.dataset import Splits
+from mcl.data.preprocessing import Preprocessing
 from mcl.errors import UserError
-from mcl.tracking import LocalFiles, RunInfo, Terminal, Trackers, print_plan, print_summary
-from mcl.training import checkpoints
+from mcl.tracking import LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
 from mcl.training.assemble import Parts
 from mcl.training.fit import Fit
+from mcl.training.initial_weights import start_from
 from mcl.training.plan import plan
 from mcl.training.results import Results
 from mcl.training.run_folder import RunFolder
-from mcl.version import code_version
+from mcl.training.signals import StopSignals
+
+logger = logging.getLogger(__name__)
 
 
 class Run:
@@ -28,7 +31,7 @@ class Run:
         config: what Hydra composed. The run folder is the one Hydra gave the job.
 
     Raises:
-        UserError: the folder holds a run of other settings, or of other data.
+        UserError: the folder holds a run of other settings or of other data, or another process works in it.
     """
 
     def __init__(self, config: DictConfig):
@@ -36,17 +39,19 @@ class Run:
         self.config = config
         self.choices = dict(hydra.runtime.choices)
         self.overrides = [str(override) for override in hydra.overrides.task]
-        self.folder = RunFolder(Path(hydra.runtime.output_dir), config, start_over=config.resume.name == "never")
+        self.folder = RunFolder(Path(hydra.runtime.output_dir), config)
         self.trackers = Trackers()
-        self.code = code_version()
-        self.summary = self.folder.summary()
-        self.finished = self.summary is not None
-        if self.summary is not None:
-            self._refuse_other_data(self.summary)
+        self.signals = StopSignals()
+        self.code = self.folder.about["code"]
+        self.summary = self.folder.summary
+        self.finished = self.folder.finished
+        if self.finished:
+            self._refuse_other_data()
 
     def announce(self, parts: Parts) -> None:
         """Print what is about to run, before any image is read."""
-        print_plan(plan(self.config, parts, self.choices, self.folder.path), notes=parts.notes)
+        notes = dict.fromkeys([*parts.notes, *self.folder.notes])
+        print_plan(plan(self.config, parts, self.choices, self.folder.path), notes=list(notes))
 
     def fit(self, parts: Parts, splits: Splits) -> None:
         """Train from the beginning or from the last checkpoint, and write the summary."""
@@ -63,13 +68,21 @@ class Run:
             seed=self.config.seed,
             data=fingerprint,
         )
-        if self.folder.open():
-            saved = checkpoints.load(self.folder.checkpoint)
-            self.folder.refuse_other_data(saved, fingerprint)
-            fit.load_state_dict(saved)
+        self.folder.refuse_other_data(fingerprint)
+        if self.folder.saved is not None:
+            fit.load_state_dict(self.folder.saved)
+            self.folder.saved = None  # its tensors are in use or copied
+        elif self.config.init_from is not None:
+            start_from(Path(self.config.init_from), parts.learner.cohort)
+        self.folder.open()
+        self.folder.checkpoints.about |= {
+            "classes": list(parts.dataset.spec.classes),
+            "preprocessing": Preprocessing.of(parts.dataset).as_dict(),
+        }
         self.trackers.extend([LocalFiles(), Terminal(), *parts.trackers.values()])
         self.trackers.start(self._info(parts, fit))
-        fit.run(self.folder.checkpoint, self.trackers)
+        with self.signals:
+            fit.run(self.folder.checkpoints, self.trackers, self.signals)
         self.summary = {
             "seed": self.config.seed,
             "config_hash": self.folder.hash,
@@ -99,12 +112,15 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None:
-            self.trackers.finish("failed" if isinstance(error, Exception) else "interrupted", error=error)
+            status: Status = "failed" if isinstance(error, Exception) else "interrupted"
+            try:
+                self.trackers.finish(status, error=error)
+            except UserError as other:
+                logger.warning("%s", other)  # what ended the run is the error to tell
             self.folder.forget_if_empty()
+        self.folder.close()
 
     def _info(self, parts: Parts, fit: Fit) -> RunInfo:
-        config = OmegaConf.to_container(self.config, resolve=True, enum_to_str=True)
-        assert isinstance(config, dict)
         return RunInfo(
             run_dir=self.folder.path,
             name=run_folder(self.config, self.choices),
@@ -112,15 +128,15 @@ class Run:
             total_steps=fit.total_steps,
             total_epochs=parts.trainer.epochs,
             networks=parts.networks,
-            config={str(key): value for key, value in config.items()},
+            config=self.folder.config,
             overrides=self.overrides,
             code=self.code,
             resumed_step=fit.step,
         )
 
-    def _refuse_other_data(self, summary: dict[str, Any]) -> None:
+    def _refuse_other_data(self) -> None:
         try:
             data = build(self.config.dataset, path="dataset", allow=self.config.allow_modules).fingerprint()
         except UserError:
             return  # the images are gone; what was found with them can still be told
-        self.folder.refuse_other_data(summary, data)
+        self.folder.refuse_other_data(data)

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 
 from mcl.errors import UserError
+from mcl.extras import require
 from mcl.training.devices import find_device
 
 
@@ -23,6 +24,11 @@ class Trainer:
         log_every: steps between two readings of the meters, the only times the host waits for the device.
         threads: CPU threads of one operation; None: as many as have enough to do.
         overfit: train on the first batch alone, without augmentation.
+        checkpoint_every: steps between two checkpoints within an epoch; the end of an epoch always has one.
+        checkpoint_minutes: minutes between two checkpoints within an epoch.
+        keep: how many checkpoints are kept.
+        deterministic: on a GPU, only operations that give the same bits every time; slower. A CPU needs no asking.
+        export: write the best backbone of each network in this format when training ends.
     """
 
     def __init__(
@@ -39,8 +45,14 @@ class Trainer:
         log_every: int = 20,
         threads: int | None = None,
         overfit: bool = False,
+        checkpoint_every: int | None = None,
+        checkpoint_minutes: float | None = None,
+        keep: int = 2,
+        deterministic: bool = False,
+        export: Literal["torch", "safetensors", "onnx"] | None = None,
     ):
-        lowest = {"epochs": 1, "batch_size": 2, "max_steps": 1, "evaluate_every": 1, "log_every": 1, "threads": 1}
+        lowest = {"epochs": 1, "max_steps": 1, "evaluate_every": 1, "log_every": 1, "threads": 1}
+        lowest |= {"batch_size": 2, "checkpoint_every": 1, "checkpoint_minutes": 0, "keep": 1}
         for name, least in lowest.items():
             if (given := locals()[name]) is not None and given < least:
                 raise UserError(f"trainer.{name}={given}: must be at least {least}.")
@@ -57,6 +69,13 @@ class Trainer:
         self.log_every = log_every
         self.threads = threads
         self.overfit = overfit
+        self.checkpoint_every = checkpoint_every
+        self.checkpoint_minutes = checkpoint_minutes
+        self.keep = keep
+        self.deterministic = deterministic
+        self.export = export
+        if export is not None:
+            require(export, asked=f"trainer.export={export}")
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Steps of the whole run."""

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from mcl.config.folder import conf_folder
 from mcl.config.groups import check_groups
+from mcl.config.identity import CUSTOM
 from mcl.config.instantiate import build
 
 LOSSES_OF = {"mcl": "mcl", "cifar": "lmcl", "imagenet": "lmcl"}  # weights -> a loss that takes them
@@ -22,7 +23,7 @@ def choices() -> list[str]:
         while group.count("/") and group.split("/")[0] in ("network", "pair"):  # names such as imagenet/resnet18
             group, _, front = group.rpartition("/")
             name = f"{front}/{name}"
-        if group and group != "hydra":
+        if group and group != "hydra" and name != CUSTOM:  # custom: what the user names, see test_extend.py
             found.append(f"{group}={name}")
     return found
 

@@ -207,6 +207,7 @@ def test_no_color_is_respected(
 def test_the_final_table_has_every_number(
     summary: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    summary |= {"top1_max_over_run": 94.25, "best_epoch_chosen_on": "validation"}
     print_summary(summary, tmp_path / "run")
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines if line.startswith(("resnet8", "wrn_16_2", "ensemble"))] == [
@@ -214,6 +215,8 @@ def test_the_final_table_has_every_number(
         ["wrn_16_2", "92.00", "99.50", "93.50", "3", "94.25"],
         ["ensemble", "94.75"],
     ]
+    best = "best of any head of any network, over all epochs of the test split: 94.25"
+    assert f"best epoch chosen on the validation split; {best}" in lines
     assert "4 epochs, 40 steps in 1:02:05, 12,300 images/s, seed 7" in lines
     assert str(tmp_path / "run") in lines
 

@@ -1,0 +1,97 @@
+"""Evaluating a run once more: every head, more measures, and what is taken for what."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from mcl.config.instantiate import build
+from mcl.data.loader import evaluation_batches
+from mcl.deploy.pictures import confusion_picture
+from mcl.deploy.saved_run import SavedRun, Weights
+from mcl.deploy.scores import Scores
+from mcl.errors import UserError
+from mcl.files import write_atomically, write_error
+from mcl.training.devices import use_threads
+from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
+from mcl.training.fit import EVALUATION_BATCH
+from mcl.training.trainer import Trainer
+
+Split = Literal["test", "validation", "train"]
+
+
+def assess(run: SavedRun, split: Split = "test", weights: Weights = "last") -> dict[str, Scores]:
+    """The scores of every head on a split of the dataset that the run's configuration names.
+
+    Args:
+        run: the run; its overrides may name another dataset of the same classes.
+        split: which images; those of training come as they are, without augmentation.
+        weights: ``last``, or ``best`` for the backbones at their best epoch.
+
+    Raises:
+        UserError: there is no such split, or the dataset does not fit the networks.
+    """
+    trainer: Trainer = build(run.config.trainer, path="trainer", allow=run.allow)
+    dataset = run.dataset
+    spec = dataset.spec
+    if spec.num_classes != len(run.classes):
+        raise UserError(f"{spec.name} has {spec.num_classes} classes, the networks were trained on {len(run.classes)}.")
+    if (dataset.mean, dataset.std) != (run.preprocessing.mean, run.preprocessing.std):
+        raise UserError(
+            f"{spec.name} is normalised otherwise than the networks learned. Give"
+            f" dataset.mean={list(run.preprocessing.mean)} dataset.std={list(run.preprocessing.std)}."
+        )
+    cohort, loss = run.learner(weights)
+    for backbone in cohort.backbones:
+        backbone.check_input(spec.channels, spec.image_size)
+    images = getattr(dataset.load(), split)
+    if images is None:
+        raise UserError(f"split {split}: {spec.name} has none; dataset.validation=FRACTION holds some images out.")
+    use_threads(trainer.device, trainer.threads, pixels=EVALUATION_BATCH * spec.image_size**2)
+    batches = evaluation_batches(
+        images, dataset.mean, dataset.std, EVALUATION_BATCH, device=trainer.device, memory_format=trainer.memory_format
+    )
+    cohort, loss = cohort.to(trainer.device).to(memory_format=trainer.memory_format), loss.to(trainer.device)
+    scores: dict[str, Scores] = {}
+    for heads, labels in predictions(cohort, loss, batches, device=trainer.device, precision=trainer.precision):
+        for name, logits in heads.items():
+            scores.setdefault(name, Scores(len(run.classes))).update(logits, labels)
+    return scores
+
+
+def write_assessment(scores: Mapping[str, Scores], classes: tuple[str, ...], folder: Path) -> None:
+    """Write ``scores.json``, ``per_class.csv``, and of the main heads the confusion matrices as files and pictures.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    table = {
+        name: {**of.result(), "images": of.images, "per_class": dict(zip(classes, of.per_class(), strict=True))}
+        for name, of in scores.items()
+    }
+    write_atomically(folder / "scores.json", json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+    recalls = [[label, name, *(of.per_class()[label] for of in scores.values())] for label, name in enumerate(classes)]
+    write_atomically(folder / "per_class.csv", _csv([["label", "class", *scores], *recalls]))
+    for name in main_heads(scores):
+        matrix = scores[name].confusion
+        rows = [[label, *row] for label, row in zip(classes, matrix.tolist(), strict=True)]
+        stem = f"confusion-{name.replace('/', '-')}"
+        write_atomically(folder / f"{stem}.csv", _csv([["true / predicted", *classes], *rows]))
+        write_atomically(folder / f"{stem}.png", confusion_picture(matrix, classes, title=name))
+
+
+def main_heads(names: Mapping[str, object]) -> list[str]:
+    """The heads that stand for whole networks: backbones, aggregated ones, the ensemble."""
+    return [name for name in names if name.rpartition("/")[2] in (BACKBONE, AGGREGATED, ENSEMBLE)]
+
+
+def _csv(rows: list[list[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,54 @@
+"""A run as one file to give away: settings, numbers and networks, and the hashes of all of them."""
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+from mcl.deploy.card import model_card
+from mcl.deploy.formats import safetensors_bytes
+from mcl.deploy.load import deployed
+from mcl.deploy.place import HASHES
+from mcl.deploy.saved_run import SavedRun
+from mcl.errors import UserError
+from mcl.files import write_atomically
+from mcl.training import checkpoints
+
+COPIED = ("config.yaml", "metrics.jsonl", "summary.json", "imported.json")
+LEFT_OUT = ("optimizers", "random_state", "meters", "metrics")  # what only going on with training needs
+
+
+def bundle(run: SavedRun, path: Path) -> list[str]:
+    """Write a bundle; `mcl.load`, evaluate, export and predict take it in place of the run folder.
+
+    Args:
+        run: a run folder, opened without overrides.
+        path: of the file.
+
+    Returns:
+        The names of the files in it.
+
+    Raises:
+        UserError: the run is not finished, or the file cannot be written.
+    """
+    files = {name: content for name in COPIED if (content := run.place.read(name)) is not None}
+    if "summary.json" not in files and "imported.json" not in files:
+        raise UserError(f"{run.place.path} has no summary.json: let its training end before you give it away.")
+    slim = {name: value for name, value in run.checkpoint.items() if name not in (*LEFT_OUT, "version")}
+    files[f"checkpoints/{checkpoints.LAST}"] = checkpoints.encode(slim)
+    backbones: dict[str, str] = {}
+    for key in run.keys:
+        backbone, about = deployed(run, key, "last")
+        backbones[key] = f"backbones/{about.file_stem}.safetensors"
+        files[backbones[key]] = safetensors_bytes(backbone, about)
+    files["README.md"] = model_card(run, "last", backbones).encode()
+    hashes = [f"{hashlib.sha256(content).hexdigest()}  {name}" for name, content in sorted(files.items())]
+    files[HASHES] = ("\n".join(hashes) + "\n").encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(
+                zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED
+            )  # without the time: equal runs make equal bundles
+    write_atomically(path, buffer.getvalue())
+    return list(files)

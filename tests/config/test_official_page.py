@@ -1,0 +1,52 @@
+"""docs/official.md: what it says to type here is accepted."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from mcl.config.folder import conf_folder
+from mcl.config.groups import check_groups
+from mcl.config.official_names import our_name
+
+PAGE = (Path(__file__).parents[2] / "docs" / "official.md").read_text()
+COMMANDS = [line for line in re.findall(r"`python train\.py ([^`]+)`", PAGE) if "NAME" not in line]
+OPTIONS = re.findall(r"^\| `--[^|]*\| `([^`]+=[^`]*)` \|", PAGE, re.MULTILINE)
+VALUES = {
+    "pair=": "pair=resnet32",
+    "pair=single network@pair.first=": "pair=single network@pair.first=resnet32 loss=independent",
+    "runs=": "runs=elsewhere",
+    "dataset.root=": "dataset=cifar10 dataset.root=elsewhere",
+}
+
+
+@pytest.mark.parametrize("typed", COMMANDS)
+def test_command_composes(typed: str, composed: Callable[..., DictConfig]) -> None:
+    check_groups(composed(*typed.split()))
+
+
+@pytest.mark.parametrize("typed", [option for option in OPTIONS if "dataset.workers" not in option])
+def test_option_exists_in_the_recipe(typed: str, composed: Callable[..., DictConfig]) -> None:
+    if typed.endswith("="):
+        typed = VALUES.get(typed, f"{typed}1")
+    check_groups(composed("experiment=cifar100_lmcl", *typed.split()))
+
+
+def test_page_has_the_options_and_commands() -> None:
+    assert len(COMMANDS) >= 6
+    assert len(OPTIONS) >= 20
+
+
+def test_names_on_the_page_are_those_that_mistyped_ones_are_answered_with() -> None:
+    table = PAGE.partition("## Names")[2].partition("## Checkpoints")[0]
+    rows = [[re.findall(r"`([\w/-]+)`", cell) for cell in line.split("|")[1:3]] for line in table.splitlines()]
+    pairs = [
+        pair for theirs, ours in (row for row in rows if len(row) == 2) for pair in zip(theirs, ours, strict=False)
+    ]
+    named = {official: ours for official, ours in pairs if official != "lmcl_"}
+    assert len(named) == 23
+    assert {official: our_name(official) for official in named} == named
+    cifar = {ours for official, ours in named.items() if official.endswith("_cifar")}
+    assert all((conf_folder() / "pair" / f"{name}.yaml").is_file() for name in cifar)

@@ -1,0 +1,162 @@
+"""A run stopped anywhere ends like one that nothing stopped, to the last bit."""
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_runs import Outcome
+
+from mcl.training import checkpoints
+from mcl.training.random_state import random_state, set_random_state
+
+Small = Callable[..., Any]
+DuringStep = Callable[[int, Callable[[], None]], None]
+
+
+class PowerCut(BaseException):
+    """Nothing is saved any more."""
+
+
+def power_cut() -> None:
+    raise PowerCut
+
+
+@pytest.mark.parametrize("step", [4, 8, 9])  # 4 and 8 have a meta round, 4 and 9 end an epoch
+def test_a_run_asked_to_stop_goes_on_as_if_nothing_had_happened(
+    step: int, small: Small, undisturbed: Outcome, during_step: DuringStep
+) -> None:
+    during_step(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert small("run").status == 75
+    assert checkpoints.load(Path("run/checkpoints/last.pt"))["step"] == step + 1
+    assert not Path("run/summary.json").exists()
+    again = small("run")
+    assert again.status == 0, again.err
+    assert Outcome("run").equals(undisturbed)
+
+
+def test_a_run_cut_off_goes_on_from_its_last_checkpoint(
+    small: Small, undisturbed: Outcome, during_step: DuringStep
+) -> None:
+    during_step(3, power_cut)
+    with pytest.raises(PowerCut):
+        small("run", "trainer.checkpoint_every=2")
+    assert checkpoints.load(Path("run/checkpoints/last.pt"))["step"] == 2
+    assert small("run", "trainer.checkpoint_every=2").status == 0
+    assert Outcome("run").equals(undisturbed)
+
+
+def test_a_torn_checkpoint_sends_the_run_back_to_the_one_before(
+    small: Small, undisturbed: Outcome, during_step: DuringStep, caplog: pytest.LogCaptureFixture
+) -> None:
+    during_step(8, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    small("run", "trainer.checkpoint_every=3")
+    last = Path("run/checkpoints/last.pt")
+    last.write_bytes(last.read_bytes()[:-100])
+    assert small("run").status == 0
+    assert "last.pt is no checkpoint, or has been cut short" in caplog.text
+    assert "Going on from step-6.pt instead" in caplog.text
+    assert Outcome("run").equals(undisturbed)
+
+
+def test_a_run_cut_off_while_it_evaluates_loses_and_repeats_no_line(
+    small: Small, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mcl.training.results import Results
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Results, "add", lambda *_: power_cut())
+        with pytest.raises(PowerCut):
+            small("run", "trainer.checkpoint_every=4")
+    assert checkpoints.load(Path("run/checkpoints/last.pt"))["step"] == 4
+    assert small("run").status == 0
+    assert Outcome("run").equals(undisturbed)
+
+
+def test_a_signal_during_an_evaluation_has_it_done_later(
+    small: Small, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mcl.training.fit
+
+    evaluate = mcl.training.fit.evaluate
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return evaluate(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mcl.training.fit, "evaluate", interrupted)
+        assert small("run").status == 75
+    state = checkpoints.load(Path("run/checkpoints/last.pt"))
+    assert (state["step"], state["evaluated_step"]) == (5, 0)
+    assert small("run").status == 0
+    assert Outcome("run").equals(undisturbed)
+
+
+def test_often_stopped_is_like_never_stopped(small: Small, undisturbed: Outcome, during_step: DuringStep) -> None:
+    for step in (0, 2, 5, 6):
+        during_step(step, lambda: os.kill(os.getpid(), signal.SIGINT))
+        assert small("run").status == 130
+    assert small("run").status == 0
+    assert Outcome("run").equals(undisturbed)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["loss=deep_supervision", "optimizer=adamw"],
+        ["loss.meta.outer_batch=next", "trainer.max_steps=8"],
+        ["loss=mcl", "schedule=multistep", "trainer.evaluate_every=2", "trainer.precision=bfloat16"],
+        [
+            "loss=independent",
+            "dataset.validation=0.1",
+            "trainer.batch_size=5",
+            "sampler=class_balanced",
+            "dataset.augmentation.flip=true",
+        ],
+    ],
+    ids=" ".join,
+)
+def test_other_settings_resume_exactly_too(overrides: list[str], small: Small, during_step: DuringStep) -> None:
+    assert small("whole", *overrides).status == 0
+    during_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert small("stopped", *overrides).status == 75
+    assert small("stopped", *overrides).status == 0
+    assert Outcome("stopped").equals(Outcome("whole"))
+
+
+def test_minutes_ask_for_checkpoints_too(small: Small, during_step: DuringStep) -> None:
+    during_step(3, power_cut)
+    with pytest.raises(PowerCut):
+        small("run", "trainer.checkpoint_minutes=0")
+    assert checkpoints.load(Path("run/checkpoints/last.pt"))["step"] == 3
+
+
+def test_networks_alone_are_sent_to_another_option(small: Small, undisturbed: Outcome) -> None:
+    networks = {key: value for key, value in undisturbed.state["learner"].items() if key.startswith("cohort.")}
+    checkpoints.save(Path("run/checkpoints/last.pt"), {"step": 0, "learner": networks})
+    refused = small("run")
+    assert refused.status == 1
+    assert "init_from=run" in refused.err
+
+
+def test_a_checkpoint_of_other_networks_is_refused(small: Small, undisturbed: Outcome) -> None:
+    state = {**undisturbed.state, "learner": {"weight": torch.zeros(1)}}
+    checkpoints.save(Path("run/checkpoints/last.pt"), state)
+    refused = small("run")
+    assert refused.status == 1
+    assert "does not fit" in refused.err
+
+
+def test_global_generators_continue() -> None:
+    cpu = torch.device("cpu")
+    state = random_state(cpu)
+    rng: Any = np.random.mtrand._rand
+    drawn = [random.random(), float(rng.rand()), float(torch.rand(()))]
+    set_random_state(state, cpu)
+    assert [random.random(), float(rng.rand()), float(torch.rand(()))] == drawn
