@@ -10,26 +10,31 @@ import torch
 
 from mcl.training import checkpoints
 
-ALIKE = (
-    "resnet32 resnet56 resnet110 wrn_16_2 wrn_40_2 wrn_28_4 shufflenetv2_05x shufflenetv2_1x hcgnet_a1 hcgnet_a2"
-).split()
-UNLIKE = (
-    "resnet32-resnet110 resnet56-resnet110 wrn_16_2-wrn_40_2 wrn_40_2-wrn_28_4 resnet56-wrn_40_2 resnet110-wrn_28_4"
-    " shufflenetv2_1x-resnet110 shufflenetv2_1x-wrn_40_2"
-).split()
-QUICK = ("resnet32", "shufflenetv2_05x")
-FABRICATED = [  # CIFAR-100's classes and size, one or two images of each
-    *("dataset=synthetic", "dataset.classes=100", "dataset.image_size=32"),
-    *("dataset.train_per_class=2", "dataset.test_per_class=1"),
+PAIRS = [
+    *("resnet32", "resnet56", "resnet110", "wrn_16_2", "wrn_40_2", "wrn_28_4"),
+    *("shufflenetv2_05x", "shufflenetv2_1x", "hcgnet_a1", "hcgnet_a2"),
+    *("resnet32-resnet110", "resnet56-resnet110", "wrn_16_2-wrn_40_2", "wrn_40_2-wrn_28_4", "resnet56-wrn_40_2"),
+    *("resnet110-wrn_28_4", "shufflenetv2_1x-resnet110", "shufflenetv2_1x-wrn_40_2"),
 ]
+FABRICATED = ["dataset=synthetic", "dataset.train_per_class=2", "dataset.test_per_class=1"]
+LIKE_CIFAR100 = ["dataset.classes=100", "dataset.image_size=32"]
+SMALLER = ["dataset.classes=10", "dataset.image_size=8"]
 DRY = ["debug=dry", "trainer.max_steps=2", "trainer.checkpoint_every=1", "trainer.batch_size=4", "trainer.threads=1"]
 
 
-@pytest.mark.parametrize(
-    "pair", [pytest.param(pair, marks=[] if pair in QUICK else pytest.mark.slow) for pair in ALIKE + UNLIKE]
-)
-def test_pair_is_trained_evaluated_and_resumed(pair: str, command: Callable) -> None:
-    typed = ["experiment=cifar100_lmcl", f"pair={pair}", *FABRICATED, *DRY, "loss.meta.interval=1", "hydra.run.dir=run"]
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", PAIRS)
+def test_published_pair_is_trained_evaluated_and_resumed(pair: str, command: Callable) -> None:
+    train_evaluate_resume(command, pair, *LIKE_CIFAR100, "loss.meta.interval=1")
+
+
+@pytest.mark.parametrize("pair", ["resnet32", "wrn_16_2-wrn_40_2"])
+def test_pair_is_trained_evaluated_and_resumed_on_small_images(pair: str, command: Callable) -> None:
+    train_evaluate_resume(command, pair, *SMALLER)
+
+
+def train_evaluate_resume(command: Callable, pair: str, *more: str) -> None:
+    typed = ["experiment=cifar100_lmcl", f"pair={pair}", *FABRICATED, *DRY, *more, "hydra.run.dir=run"]
     first = command(*typed)
     assert first.status == 0, first.err
     summary = json.loads(Path("run/summary.json").read_text())

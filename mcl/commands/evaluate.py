@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", choices=["last", "best"], default="last", help="as training left them, or of the best epoch"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="for the files; default: RUN/evaluation/SPLIT, of a bundle here"
+        "--out", type=Path, metavar="FOLDER", help="where files go; default: RUN/evaluation, of a bundle here"
     )
     parser.add_argument(
         "--allow", action="append", default=[], metavar="MODULE", help="a module of yours that RUN may build from"
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     scores = assess(saved, arguments.split, arguments.weights)
     split = arguments.split + ("-best" if arguments.weights == "best" else "")
     default = arguments.run / "evaluation" if arguments.run.is_dir() else Path(f"{arguments.run.stem}-evaluation")
-    folder = arguments.out or default / split
+    folder = (arguments.out or default) / split
     write_assessment(scores, saved.classes, folder)
 
     table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")

@@ -12,6 +12,7 @@ from mcl.config.compose import compose_train
 from mcl.config.entry import explain
 from mcl.config.folder import conf_folder
 from mcl.config.groups import check_groups
+from mcl.config.schema import TrainConfig
 from mcl.errors import UserError, did_you_mean
 
 
@@ -26,21 +27,26 @@ def replay(stored: Mapping[str, Any], overrides: Sequence[str] = (), allow: Sequ
     Raises:
         UserError: an override is wrong, or something in the outcome could not be built.
     """
-    config = OmegaConf.create({**stored, "allow_modules": list(allow)})
-    for text, override in zip(overrides, _parse(overrides), strict=True):
-        path = override.key_or_group.replace("/", ".")
-        if (conf_folder() / override.key_or_group).is_dir():
-            value = OmegaConf.select(compose_train([text]), path)
-        else:
-            value = override.value()
-            _require_known(config, path, text)
-        OmegaConf.update(config, path, value, merge=False, force_add=True)
-    config.allow_modules = list(allow)
     try:
+        config = OmegaConf.merge(OmegaConf.structured(TrainConfig), {**stored, "allow_modules": list(allow)})
+        assert isinstance(config, DictConfig)
+        for text, override in zip(overrides, _parse(overrides), strict=True):
+            _put(config, text, override)
+        config.allow_modules = list(allow)
         check_groups(config)
     except OmegaConfBaseException as error:
-        raise UserError(f"The run's configuration is incomplete: {' '.join(str(error).split())}") from error
+        raise UserError(explain(error) or " ".join(str(error).split())) from error
     return config
+
+
+def _put(config: DictConfig, text: str, override: Override) -> None:
+    path = override.key_or_group.replace("/", ".")
+    if (conf_folder() / override.key_or_group).is_dir():
+        value = OmegaConf.select(compose_train([text]), path)
+    else:
+        value = override.value()
+        _require_known(config, path, text)
+    OmegaConf.update(config, path, value, merge=False, force_add=True)
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:

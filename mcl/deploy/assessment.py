@@ -76,11 +76,13 @@ def write_assessment(scores: Mapping[str, Scores], classes: tuple[str, ...], fol
         for name, of in scores.items()
     }
     write_atomically(folder / "scores.json", json.dumps(table, indent=2, ensure_ascii=False) + "\n")
-    recalls = [[label, name, *(of.per_class()[label] for of in scores.values())] for label, name in enumerate(classes)]
+    recalls: list[list[object]] = [
+        [label, name, *(of.per_class()[label] for of in scores.values())] for label, name in enumerate(classes)
+    ]
     write_atomically(folder / "per_class.csv", _csv([["label", "class", *scores], *recalls]))
     for name in main_heads(scores):
         matrix = scores[name].confusion
-        rows = [[label, *row] for label, row in zip(classes, matrix.tolist(), strict=True)]
+        rows: list[list[object]] = [[label, *row] for label, row in zip(classes, matrix.tolist(), strict=True)]
         stem = f"confusion-{name.replace('/', '-')}"
         write_atomically(folder / f"{stem}.csv", _csv([["true / predicted", *classes], *rows]))
         write_atomically(folder / f"{stem}.png", confusion_picture(matrix, classes, title=name))

@@ -21,7 +21,7 @@ from mcl.training.assemble import assemble
 GOLDEN = Path(__file__).parents[1] / "golden" / "networks"
 SHAPES: dict[str, dict[str, list[int]]] = json.loads(gzip.decompress((GOLDEN / "keys.json.gz").read_bytes()))
 CIFAR = sorted(file.stem for file in GOLDEN.glob("*_cifar.npz"))
-QUICK = {f"lmcl_{name}_cifar" for name in ("resnet32", "wrn_16_2", "ShuffleNetV2_05x", "hcgnet_A1", "res32_res110")}
+QUICK = {f"lmcl_{name}_cifar" for name in ("resnet32", "wrn_16_2", "ShuffleNetV2_05x", "res32_res110")}
 
 
 def official_state(name: str) -> dict[str, Tensor]:

@@ -19,16 +19,36 @@ TYPED = [
     *SMALL,
     *META,
     # Long enough for 30 kills; saving and meta rounds take a good part of the time, so that kills hit them.
-    *("trainer.epochs=16", "trainer.checkpoint_every=1", "trainer.keep=3", "loss.meta.interval=2", "trainer.threads=1"),
+    *("trainer.epochs=60", "trainer.checkpoint_every=1", "trainer.keep=3", "loss.meta.interval=2", "trainer.threads=1"),
 ]
 
 
+MARKED = """
+import os, pathlib
+from mcl.training.meta_round import MetaRound
+call, mark = MetaRound.__call__, pathlib.Path(os.environ["MARK"])
+def marked(*arguments):
+    mark.touch()
+    outer_loss = call(*arguments)
+    mark.unlink()
+    return outer_loss
+MetaRound.__call__ = marked
+import train
+train.train()
+"""  # train.py, with a file that is there during meta rounds
+
+
+def mark_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}-in-meta-round")
+
+
 def start(folder: Path) -> "subprocess.Popen[bytes]":
+    mark_of(folder).unlink(missing_ok=True)
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *TYPED, f"hydra.run.dir={folder}"],
+        [sys.executable, "-c", MARKED, *TYPED, f"hydra.run.dir={folder}"],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MARK": str(mark_of(folder))},
     )
 
 
@@ -41,7 +61,7 @@ def test_a_run_killed_at_thirty_random_moments_ends_with_the_same_bits(tmp_path:
     hit: Counter[str] = Counter()
     while sum(hit.values()) < KILLS:
         process = start(run)
-        aimed = rng.choice(["writing", "training", "anywhere"])
+        aimed = rng.choice(["writing", "meta round", "anywhere"])
         hit[kill(process, run, aimed, rng)] += 1
         assert not (run / "summary.json").exists(), f"finished before {KILLS} kills: {hit}"
     assert start(run).wait() == 0
@@ -56,13 +76,12 @@ def kill(process: "subprocess.Popen[bytes]", run: Path, aimed: str, rng: random.
         time.sleep(rng.uniform(0, 6))  # start-up included
     else:
         wait_for_progress(process, run)
-        if aimed == "writing":
-            while process.poll() is None and not aside.exists():
-                pass
-        else:
-            time.sleep(rng.uniform(0, 0.3))  # a step and its meta round take most of this time
+        awaited = aside if aimed == "writing" else mark_of(run)
+        while process.poll() is None and not awaited.exists():
+            pass
+        time.sleep(rng.uniform(0, 0.002 if aimed == "writing" else 0.1))
     process.send_signal(signal.SIGSTOP)  # so that what is seen now is what it was killed in
-    what = "writing a checkpoint" if aside.exists() else "anything else"
+    what = "writing a checkpoint" if aside.exists() else "meta round" if mark_of(run).exists() else "other"
     process.send_signal(signal.SIGKILL)
     process.wait()
     return what

@@ -142,7 +142,7 @@ def test_networks_alone_are_sent_to_another_option(small: Small, undisturbed: Ou
     checkpoints.save(Path("run/checkpoints/last.pt"), {"step": 0, "learner": networks})
     refused = small("run")
     assert refused.status == 1
-    assert "init_from=run" in refused.err
+    assert "init_from=" in refused.err
 
 
 def test_a_checkpoint_of_other_networks_is_refused(small: Small, undisturbed: Outcome) -> None:
