@@ -21,6 +21,7 @@ projection heads, aggregators, matching network or optimizer state, so training 
 run of its own:  python train.py dataset=cifar100 pair=resnet32 init_from=runs/official/resnet32"""
 NETWORKS = "net"  # where official checkpoints keep them
 RECORD = "imported.json"
+_BRANCHES_ALONE = "loss=deep_supervision"  # needs branches and has no parts of its own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))))
-    record = {"file": str(arguments.file.resolve()), "sha256": _sha256(arguments.file), **facts(checkpoint)}
+    record = {"file": arguments.file.name, "sha256": _sha256(arguments.file), **facts(checkpoint)}
     write_atomically(out / RECORD, json.dumps(record, indent=2) + "\n")
     checkpoints.save(
         out / "checkpoints" / checkpoints.LAST,
@@ -74,7 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name, value in facts(checkpoint).items():
         print(f"  {name} according to the checkpoint: {value}")
     print(f"  measure them:         python -m mcl evaluate {out}")
-    print(f"  train on from them:   python train.py {shlex.join([*choices, f'init_from={out}'])}")
+    onwards = [choice for choice in choices if choice != _BRANCHES_ALONE] + [f"init_from={out}"]
+    print(f"  train on from them:   python train.py {shlex.join(onwards)}")
     return 0
 
 
@@ -95,7 +97,7 @@ def network_choices(pair: str, baseline: bool) -> list[str]:
 
     name = our_name(pair) or pair
     if not baseline:
-        return [f"pair={name}", "loss=deep_supervision"]
+        return [f"pair={name}", _BRANCHES_ALONE]
     if name not in network_names():
         near = did_you_mean(name, network_names())
         raise UserError(f"--pair {pair}: the checkpoint holds one network alone; give the name of that one.{near}")

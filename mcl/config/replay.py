@@ -28,7 +28,7 @@ def replay(stored: Mapping[str, Any], overrides: Sequence[str] = (), allow: Sequ
         UserError: an override is wrong, or something in the outcome could not be built.
     """
     try:
-        config = OmegaConf.merge(OmegaConf.structured(TrainConfig), {**stored, "allow_modules": list(allow)})
+        config = OmegaConf.merge(OmegaConf.structured(TrainConfig), dict(stored) | {"allow_modules": list(allow)})
         assert isinstance(config, DictConfig)
         for text, override in zip(overrides, _parse(overrides), strict=True):
             _put(config, text, override)
