@@ -35,7 +35,7 @@ class Outcome:
     @property
     def summary(self) -> dict[str, Any]:
         found = json.loads((self.folder / "summary.json").read_text())
-        return {key: value for key, value in found.items() if key not in ("seconds", "images_per_second")}
+        return {key: value for key, value in found.items() if key not in ("seconds", "images_per_second", "code")}
 
     def equals(self, other: "Outcome") -> bool:
         """Assert equal bits in everything that training makes."""

@@ -162,7 +162,7 @@ class SavedRun:
     def _checkpoint(self) -> dict[str, Any]:
         path = self.place.path
         if isinstance(self.place, Folder):
-            found = Checkpoints(path / "checkpoints", path / "metrics.jsonl").newest()
+            found = Checkpoints(path / "checkpoints").newest()
         else:
             content = self.place.read(f"checkpoints/{checkpoints.LAST}")
             found = None if content is None else checkpoints.decode(content, f"{path}: {checkpoints.LAST}")

@@ -18,6 +18,7 @@ from mcl.networks.cohort import Cohort
 from mcl.tracking.base import Tracker
 from mcl.training.devices import use_deterministic, use_threads
 from mcl.training.learner import Learner
+from mcl.training.random_state import seed_everything
 from mcl.training.trainer import Trainer
 
 
@@ -68,7 +69,7 @@ def assemble(config: DictConfig) -> Parts:
     cohort = Cohort(factories, branched=getattr(loss_class, "needs_branches", False), seed=config.seed)
     for backbone in cohort.backbones:
         backbone.check_input(spec.channels, spec.image_size)
-    torch.manual_seed(config.seed)
+    seed_everything(config.seed)
     loss: Loss = make(config.loss, path="loss", widths=cohort.widths)
     make_optimizer = functools.partial(make, config.optimizer, path="optimizer")
     make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # a refused setting shows before any image is read

@@ -100,12 +100,15 @@ class Checkpoints:
 
     Args:
         folder: where they are.
-        metrics: the file of metrics, whose lines of a step are written before the checkpoint of that step.
+        metrics: the file of metrics, whose lines of a step are written before the checkpoint of that step; None where
+            the networks alone matter.
         keep: how many are kept, the last included.
         about: put into each of them as it is (settings, versions).
     """
 
-    def __init__(self, folder: Path, metrics: Path, *, keep: int = 2, about: Mapping[str, Any] | None = None):
+    def __init__(
+        self, folder: Path, metrics: Path | None = None, *, keep: int = 2, about: Mapping[str, Any] | None = None
+    ):
         self.folder = folder
         self.metrics = metrics
         self.keep = keep
@@ -178,8 +181,10 @@ class Checkpoints:
                 found.append((int(path.stem.removeprefix("step-")), path))
         return sorted(found, reverse=True)
 
-    def _written_metrics(self) -> dict[str, Any]:
+    def _written_metrics(self) -> dict[str, Any] | None:
         """Size and hash of the metrics so far, which are made durable: a checkpoint never knows lines that are not."""
+        if self.metrics is None:
+            return None
         try:
             with open(self.metrics, "rb+") as file:
                 os.fsync(file.fileno())
@@ -192,7 +197,7 @@ class Checkpoints:
 
     def _has_its_lines(self, state: Mapping[str, Any]) -> bool:
         expected = state.get("metrics")
-        if not isinstance(expected, dict):  # an imported one never had any
+        if self.metrics is None or not isinstance(expected, dict):  # an imported one never had any
             return True
         try:
             with open(self.metrics, "rb") as file:

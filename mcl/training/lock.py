@@ -1,6 +1,8 @@
 """One process at a time in a run folder."""
 
 import contextlib
+import errno
+import logging
 import os
 import socket
 import time
@@ -13,6 +15,10 @@ try:
     import fcntl
 except ImportError:  # Windows, where nothing is locked
     fcntl = None  # type: ignore[assignment]
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+logger = logging.getLogger(__name__)
 
 
 class FolderLock:
@@ -72,3 +78,9 @@ class FolderLock:
                 f"{self.path.parent} is in use by {holder}: two processes cannot train in one run folder. Wait until"
                 " it has ended, or choose another folder with hydra.run.dir=FOLDER."
             ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            logger.warning(
+                "%s: this file system has no locks, so make sure yourself that one process works here.", self.path
+            )

@@ -9,9 +9,16 @@ import numpy as np
 import torch
 
 
+def seed_everything(seed: int) -> None:
+    """Seed every global generator."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global one is what others may use
+    torch.manual_seed(seed)
+
+
 def random_state(device: torch.device) -> dict[str, Any]:
     """The state of every global generator, of the CPU and of ``device``, as tensors and plain values."""
-    numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002 - the global one is what others may use
+    numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
     numpy["state"]["key"] = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
     state = {"python": random.getstate(), "numpy": numpy, "torch": torch.get_rng_state()}
     if device.type != "cpu":

@@ -1,5 +1,6 @@
 """Whose folder it is: locks, drift, and files that are damaged."""
 
+import errno
 import json
 import logging
 import os
@@ -82,6 +83,17 @@ def test_a_dead_process_leaves_no_lock_behind(tmp_path: Path) -> None:
     process.wait()
     assert (tmp_path / "lock").exists()
     FolderLock(tmp_path).release()
+
+
+def test_a_file_system_without_locks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    FolderLock(tmp_path).release()
+    assert "has no locks" in caplog.text
 
 
 def test_settings_that_do_not_change_the_result_are_told_and_accepted(

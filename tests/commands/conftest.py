@@ -1,0 +1,3 @@
+from small_runs import small, undisturbed
+
+__all__ = ["small", "undisturbed"]  # fixtures
