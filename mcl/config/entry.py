@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import hydra
+import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
@@ -105,6 +106,12 @@ def explain(error: BaseException) -> str | None:
             return _bad_key(cause, chain)
     if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in chain):
         return _one_line(str(chain[0]))
+    for cause in chain:
+        if isinstance(cause, yaml.MarkedYAMLError) and cause.problem_mark is not None:
+            mark = cause.problem_mark
+            return f"{mark.name}, line {mark.line + 1}: not valid YAML: {cause.problem}."
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return "null is no choice of a group: give GROUP=NAME, such as pair=resnet8; --help lists the names."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. (HYDRA_FULL_ERROR=1 shows where this was raised.)"
     return None

@@ -40,8 +40,13 @@ def check_groups(config: DictConfig) -> None:
             raise UserError(f"{key}: there is no such option.{did_you_mean(key, known)} Here are: {', '.join(known)}.")
     for key in sorted(OmegaConf.missing_keys(config)):
         raise UserError(f"{key} is not set: give {key}=VALUE.")
-    if config.seed < 0:
-        raise UserError(f"seed={config.seed}: must not be negative.")
+    if not 0 <= config.seed < 2**63:
+        raise UserError(f"seed={config.seed}: must be from 0 to 2^63 - 1.")
+    if config.runs == "":
+        raise UserError("runs is empty: name the folder for run folders, such as runs=runs.")
+    for group in SUPPLIED:
+        if config[group] is None:
+            raise UserError(f"{group} is null: choose one with {group}=NAME.")
     if not config.pair:
         raise UserError("pair: no network chosen; give pair=NAME or network@pair.first=NAME.")
     for path, node, supplied in nodes(config):

@@ -8,6 +8,7 @@ constructor's signature before anything is built.
 import functools
 import importlib
 import inspect
+import math
 import os
 import pathlib
 import sys
@@ -52,7 +53,7 @@ def build(node: Any, /, *, path: str = "", allow: Collection[str] = (), **suppli
         return factory(**supplied)
     except (InstantiationException, ValueError, TypeError) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-        if isinstance(cause, UserError) or not isinstance(cause, ValueError):
+        if isinstance(cause, UserError) or not isinstance(cause, ValueError | TypeError):
             raise cause from None
         raise UserError(f"{path or plain['_target_']} cannot be built: {cause} (given: {given})") from error
 
@@ -195,7 +196,7 @@ def _fits(value: Any, hint: Any) -> bool:
             return len(value) == len(arguments) and all(map(_fits, value, arguments))
         return not arguments or all(_fits(child, arguments[0]) for child in value)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if hint in (int, str, bool):
         return type(value) is hint
     return isinstance(value, str) and hint in (pathlib.Path, object)

@@ -24,7 +24,7 @@ class Loader:
         seed: of the order and of the augmentation.
         device: where the batches are wanted.
         memory_format, dtype: of the batches' images.
-        overfit: give the first batch of epoch 0 at every step (for debugging).
+        overfit: give the first batch of epoch 0 at every step, without augmentation (for debugging).
 
     Raises:
         UserError: when the images do not fit on the device, or make no batch.
@@ -57,7 +57,7 @@ class Loader:
                 "Lower dataset.image_size or set dataset.limit."
             ) from error
         self.sampler = sampler
-        self.augmentation = augmentation
+        self.augmentation = Augmentation() if overfit else augmentation
         self.normalize = Normalization(mean, std, device=device, memory_format=memory_format, dtype=dtype)
         self.batch_size = batch_size
         self.seed = seed

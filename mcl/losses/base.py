@@ -66,6 +66,8 @@ class Loss(nn.Module):
                     f"loss.weights.{name}: {type(self).__name__} has no such term; it has {', '.join(self.terms)}."
                     + did_you_mean(name, self.terms)
                 )
+            if not 0 <= given[name] < float("inf"):
+                raise UserError(f"loss.weights.{name}={given[name]}: must be a finite number, not negative.")
         self.weights = {name: float(given.get(name, 1.0)) for name in self.terms}
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from mcl.data.dataset import Dataset
 from mcl.data.samplers import Sampler
 from mcl.errors import UserError
 from mcl.losses.base import Loss
+from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.tracking.base import Tracker
 from mcl.training.devices import use_deterministic, use_threads
@@ -62,7 +63,7 @@ def assemble(config: DictConfig) -> Parts:
     notes = sampler.check(spec.counts, trainer.batch_size, spec.classes)
     factories = {
         str(key): functools.partial(
-            make, node, path=f"pair.{key}", num_classes=spec.num_classes, in_channels=spec.channels
+            _backbone, make, node, path=f"pair.{key}", num_classes=spec.num_classes, in_channels=spec.channels
         )
         for key, node in config.pair.items()
     }
@@ -95,3 +96,13 @@ def enough_networks(loss_class: Any, keys: list[str]) -> None:
             f"loss {loss_class.__name__} compares networks with one another and needs at least {least}; the pair has"
             f" {len(keys)}. Choose a pair of two (pair=resnet8), or loss=independent for one network alone."
         )
+
+
+def _backbone(make: Callable[..., Any], node: DictConfig, *, path: str, **supplied: Any) -> Backbone:
+    built = make(node, path=path, **supplied)
+    if not isinstance(built, Backbone):
+        raise UserError(
+            f"{path}._target_={node._target_} gives a {type(built).__name__}: a network here is a"
+            " mcl.networks.backbone.Backbone, made of a stem, stages and a head (see docs/extend.md)."
+        )
+    return built

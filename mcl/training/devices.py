@@ -7,6 +7,7 @@ import torch
 
 from mcl.errors import UserError
 
+ALL_THREADS = torch.get_num_threads()  # before any run of this process lowered it
 PIXELS_PER_THREAD = 2**15  # a batch of 32 images of 32 x 32
 
 
@@ -57,7 +58,7 @@ def use_threads(device: torch.device, threads: int | None, *, pixels: int) -> No
         pixels: of one batch, all its images together.
     """
     if device.type == "cpu":
-        torch.set_num_threads(threads or max(1, min(torch.get_num_threads(), pixels // PIXELS_PER_THREAD)))
+        torch.set_num_threads(threads or max(1, min(ALL_THREADS, pixels // PIXELS_PER_THREAD)))
 
 
 def use_deterministic(deterministic: bool) -> None:

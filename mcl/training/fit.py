@@ -1,6 +1,7 @@
 """The training loop. It does not know which loss it runs, nor where the numbers go."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from mcl.training.checkpoints import Checkpoints
 from mcl.training.evaluation import evaluate
 from mcl.training.learner import Learner
 from mcl.training.meta_round import MetaRound
-from mcl.training.meters import Meters
+from mcl.training.meters import Meters, NonFiniteLoss
 from mcl.training.random_state import random_state, set_random_state
 from mcl.training.results import Results
 from mcl.training.signals import Stopped, StopSignals
@@ -211,13 +212,20 @@ class Fit:
             )
             for split, images in self.splits.items()
         }
+        named = {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}
+        bad = [name for name, value in named.items() if not math.isfinite(value)]
+        if bad:
+            raise NonFiniteLoss(
+                f"the networks diverged by step {self.step}: {', '.join(bad[:3])} is not finite."
+                " Try a smaller optimizer.lr, trainer.clip_norm=5, or trainer.precision=float32."
+            )
         self.evaluated_step = self.step
         improved = self.results.add(self.epoch, by_split)
         for key, backbone in zip(self.learner.cohort.keys, self.learner.cohort.backbones, strict=True):
             if key in improved:
                 state = backbone.state_dict()
                 self.best[key] = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
-        self._log({f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()})
+        self._log(named)
 
     def _unless_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The same batches, for as long as no signal has come."""

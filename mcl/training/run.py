@@ -36,6 +36,8 @@ class Run:
 
     def __init__(self, config: DictConfig):
         hydra = HydraConfig.get()
+        if not str(hydra.run.dir).strip():
+            raise UserError("hydra.run.dir is empty: name a folder, or leave it out.")
         self.config = config
         self.choices = dict(hydra.runtime.choices)
         self.overrides = [str(override) for override in hydra.overrides.task]

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +77,43 @@ class RunFolder:
     def open(self) -> None:
         """Make the folder ready for training."""
         try:
-            for name in MADE_BY_A_RUN if self.start_over else ():
-                place = self.path / name
-                shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
-            for left in self.path.rglob("*.tmp"):  # by a process that was killed while it wrote
+            if self.start_over:
+                self._forget()
+            for left in _left_aside(self.path):  # by a process that was killed while it wrote
                 left.unlink(missing_ok=True)
         except OSError as error:
             raise write_error(self.path, error) from error
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.config)))
+
+    def _forget(self) -> None:
+        """Remove what a run made here, and nothing else.
+
+        Raises:
+            UserError: there are files of these names, and nothing says that a run made them.
+        """
+        present = [self.path / name for name in MADE_BY_A_RUN if (self.path / name).exists()]
+        if present and not self._is_of_a_run():
+            raise UserError(
+                f"{self.path} holds {', '.join(place.name for place in present)}, but nothing says that a run made"
+                " them: resume=never would remove them. Choose another hydra.run.dir, or remove them yourself."
+            )
+        for place in present:
+            if place.name == "checkpoints":
+                for file in (*place.glob("last.pt"), *place.glob("step-*.pt")):
+                    file.unlink()
+            else:
+                shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+    def _is_of_a_run(self) -> bool:
+        """Whether a configuration, a summary or a line of metrics of ours lies here."""
+        written = self._written_config(broken_is_fatal=False) or {}
+        if {"dataset", "pair", "loss", "trainer"} <= written.keys():
+            return True
+        for name, mark in (("summary.json", '"config_hash"'), ("metrics.jsonl", '{"step"')):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                if mark in (self.path / name).read_text()[:10_000]:
+                    return True
+        return False
 
     def close(self) -> None:
         """Let other processes in."""
@@ -187,3 +216,11 @@ class RunFolder:
                     f"{file} cannot be read ({error}). Delete it if you know what the folder holds."
                 ) from error
             return None
+
+
+def _left_aside(folder: Path) -> Iterator[Path]:
+    """Files that an interrupted write left beside the files of a run; nobody else's."""
+    for name in ("config.yaml", "metrics.jsonl", "summary.json", "failure.json"):
+        yield folder / f"{name}.tmp"
+    for pattern in ("last.pt.tmp", "step-*.pt.tmp"):
+        yield from (folder / "checkpoints").glob(pattern)

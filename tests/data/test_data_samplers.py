@@ -23,7 +23,11 @@ def composition(batch: torch.Tensor, labels: torch.Tensor) -> list[int]:
     return sorted(count for count in labels[batch].bincount().tolist() if count)
 
 
-@pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced(), ClassBalanced(replacement=True)], ids=repr)
+@pytest.mark.parametrize(
+    "sampler",
+    [Shuffle(), ClassBalanced(), ClassBalanced(replacement=True)],
+    ids=lambda one: f"{type(one).__name__}{vars(one)}",
+)
 def test_order_is_a_function_of_seed_and_epoch(sampler):
     labels = labels_of([20] * 8)
 
@@ -38,7 +42,11 @@ def test_order_is_a_function_of_seed_and_epoch(sampler):
     assert order(2, 1) != first
 
 
-@pytest.mark.parametrize("sampler", [Shuffle(), Shuffle(drop_last=True), ClassBalanced(replacement=True)], ids=repr)
+@pytest.mark.parametrize(
+    "sampler",
+    [Shuffle(), Shuffle(drop_last=True), ClassBalanced(replacement=True)],
+    ids=lambda one: f"{type(one).__name__}{vars(one)}",
+)
 @pytest.mark.parametrize("counts", [[8, 8], [9, 8], [10, 9], [5, 30, 40]])
 def test_steps_are_foretold(sampler, counts):
     batches = sampler.batches(labels_of(counts), 8, seed=0, epoch=0)

@@ -96,6 +96,27 @@ def test_never_resuming_starts_over(command: Command) -> None:
     assert (only_run() / "summary.json").stat().st_mtime_ns > first
 
 
+def test_starting_over_removes_what_a_run_made_and_nothing_else(command: Command) -> None:
+    command(*SHORT, "hydra.run.dir=mine")
+    kept = [Path("mine/notes.tmp"), Path("mine/deep/thesis.tmp"), Path("mine/checkpoints/theirs.pt")]
+    for file in kept:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("dear to somebody")
+    assert command(*SHORT, "hydra.run.dir=mine", "resume=never").status == 0
+    assert all(file.read_text() == "dear to somebody" for file in kept)
+
+
+def test_starting_over_leaves_a_folder_alone_that_no_run_made(command: Command) -> None:
+    Path("other/checkpoints").mkdir(parents=True)
+    Path("other/config.yaml").write_text("x: 1")
+    Path("other/checkpoints/last.pt").write_text("of another program")
+    refused = command(*SHORT, "hydra.run.dir=other", "resume=never")
+    assert refused.status == 1
+    assert "nothing says that a run made them" in refused.err
+    assert Path("other/config.yaml").read_text() == "x: 1"
+    assert Path("other/checkpoints/last.pt").read_text() == "of another program"
+
+
 def test_a_folder_of_another_run_is_left_alone(command: Command) -> None:
     command(*SHORT, "hydra.run.dir=mine")
     before = (Path("mine") / "summary.json").read_bytes()
@@ -143,9 +164,11 @@ def test_options_train(overrides: list[str], command: Command) -> None:
 
 
 def test_overfitting_one_batch_brings_the_loss_down(command: Command) -> None:
-    done = command("debug=overfit", "loss=independent", "trainer.batch_size=32", "trainer.max_steps=40")
+    done = command("debug=overfit", "loss=independent")
     assert done.status == 0, done.err
-    losses = [row["train/total"] for row in metrics(only_run()) if "train/total" in row]
+    rows = [row for row in metrics(only_run()) if "train/total" in row]
+    losses = [row["train/total"] for row in rows]
+    assert rows[-1]["step"] == 100
     assert losses[-1] < 0.05 * losses[0]
 
 
@@ -162,6 +185,13 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(command: Command) -> Non
     assert "train/classification=" in done.err
     (failure,) = Path("runs").rglob("failure.json")
     assert json.loads(failure.read_text())["error"] == "NonFiniteLoss"
+
+
+def test_networks_that_diverge_in_the_last_step_are_no_result(command: Command) -> None:
+    done = command("optimizer.lr=1e30", "loss=independent", "trainer.max_steps=1")
+    assert done.status == 1
+    assert "diverged by step 1" in done.err
+    assert not list(Path("runs").rglob("summary.json"))
 
 
 def test_several_jobs_of_a_multirun_get_folders_of_their_own(command: Command) -> None:
@@ -206,6 +236,12 @@ WRONG = {  # what is typed: what the one line must name
     "trainer.epochs=[": ["trainer.epochs=["],
     "seed=a": ["seed", "'a'"],
     "seed=-1": ["seed=-1"],
+    "seed=99999999999999999999999": ["seed=9999"],
+    "pair=null": ["null", "GROUP=NAME"],
+    "loss=null": ["null", "GROUP=NAME"],
+    "runs=": ["runs"],
+    "loss.weights.vcl=-1": ["loss.weights.vcl=-1"],
+    "loss.tau=nan": ["loss.tau=nan", "a number"],
     "pair=single": ["LMCL", "at least 2", "loss=independent"],
     "network@pair.first=resnet8 dataset=synthetic dataset.image_size=2": ["resnet8", "2", "4"],
     "loss.meta.interval=0": ["loss.meta.interval=0"],
@@ -236,6 +272,7 @@ TYPOS = {  # file, what is changed, what the line must name
     ("optimizer/sgd.yaml", "nesterov:", "nestrov:"): ["optimizer.nestrov", "'nesterov'"],
     ("network/resnet8.yaml", "depths:", "depth:"): ["pair.first.depth", "'depths'"],
     ("pair/resnet8.yaml", "resnet8", "resnet7"): ["resnet7", "'resnet8'"],
+    ("optimizer/sgd.yaml", "lr: 0.1", "lr:0.1"): ["optimizer/sgd.yaml", "line", "YAML"],
     ("train.yaml", "seed: 0", "sede: 0"): ["sede", "'seed'"],
     ("train.yaml", "seed: 0", "seed: none"): ["seed", "none"],
     ("dataset/digits.yaml", "flip:", "flips:"): ["dataset.augmentation.flips", "'flip'"],
