@@ -23,7 +23,6 @@ LEFT_OUT = (
     "allow_modules",
     "dataset.root",
     "dataset.cache_dir",
-    "dataset.workers",
     "loss.meta.memory",
     "trainer.device",
     "trainer.log_every",

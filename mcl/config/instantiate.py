@@ -37,7 +37,7 @@ def build(node: Any, /, *, path: str = "", allow: Collection[str] = (), **suppli
     Args:
         node: mapping or DictConfig with ``_target_``; nested targets are built too.
         path: where the node stands in the configuration, for messages (``optimizer``).
-        allow: modules beyond mcl, torch and torchvision whose members may be built.
+        allow: modules beyond `PACKAGES` whose members may be built.
         supplied: arguments that do not come from the configuration (``params``, ``num_classes``).
 
     Raises:

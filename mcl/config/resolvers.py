@@ -1,4 +1,4 @@
-"""Interpolations that the YAML files use: ``${run_folder:}``, ``${basename:PATH}``, ``${device_default:...}``."""
+"""Interpolations that the YAML files use: ``${run_folder:}``, ``${basename:PATH}``, ``${precision_of:DEVICE}`` ..."""
 
 from pathlib import Path
 from typing import Any

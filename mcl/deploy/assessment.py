@@ -16,7 +16,6 @@ from mcl.errors import UserError
 from mcl.files import write_atomically, write_error
 from mcl.training.devices import use_threads
 from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
-from mcl.training.fit import EVALUATION_BATCH
 from mcl.training.trainer import Trainer
 
 Split = Literal["test", "validation", "train"]
@@ -49,9 +48,14 @@ def assess(run: SavedRun, split: Split = "test", weights: Weights = "last") -> d
     images = getattr(dataset.load(), split)
     if images is None:
         raise UserError(f"split {split}: {spec.name} has none; dataset.validation=FRACTION holds some images out.")
-    use_threads(trainer.device, trainer.threads, pixels=EVALUATION_BATCH * spec.image_size**2)
+    use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
     batches = evaluation_batches(
-        images, dataset.mean, dataset.std, EVALUATION_BATCH, device=trainer.device, memory_format=trainer.memory_format
+        images,
+        dataset.mean,
+        dataset.std,
+        trainer.batch_size,
+        device=trainer.device,
+        memory_format=trainer.memory_format,
     )
     cohort, loss = cohort.to(trainer.device).to(memory_format=trainer.memory_format), loss.to(trainer.device)
     scores: dict[str, Scores] = {}

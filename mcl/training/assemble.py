@@ -20,6 +20,7 @@ from mcl.tracking.base import Tracker
 from mcl.training.devices import use_deterministic, use_threads
 from mcl.training.learner import Learner
 from mcl.training.random_state import seed_everything
+from mcl.training.schedules import Constant
 from mcl.training.trainer import Trainer
 
 
@@ -76,12 +77,16 @@ def assemble(config: DictConfig) -> Parts:
     make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # a refused setting shows before any image is read
     use_deterministic(trainer.deterministic)
     use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
+    schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
+    factors = {schedule(epoch, trainer.epochs) for epoch in range(trainer.epochs)}
+    if factors == {1.0} and not isinstance(schedule, Constant) and trainer.epochs > 1:
+        notes = [*notes, f"the schedule leaves the learning rate as it is in {trainer.epochs} epochs: see schedule.*."]
     return Parts(
         dataset=dataset,
         sampler=sampler,
         learner=Learner(cohort, loss),
         make_optimizer=make_optimizer,
-        schedule=make(config.schedule, path="schedule"),
+        schedule=schedule,
         trainer=trainer,
         trackers={str(name): make(node, path=f"tracking.{name}") for name, node in config.tracking.items()},
         notes=notes,

@@ -26,8 +26,6 @@ from mcl.training.signals import Stopped, StopSignals
 from mcl.training.trainer import Trainer
 from mcl.types import Batch
 
-EVALUATION_BATCH = 1000
-
 
 class Fit:
     """One run of training: the state that a checkpoint holds, and the loop that moves it.
@@ -137,19 +135,20 @@ class Fit:
             for group in optimizer.param_groups:
                 group["lr"] = optimizer.defaults["lr"] * lr_factor
         lr = self.optimizers[0].param_groups[0]["lr"]
-        clock, since = time.monotonic(), self.step
+        clock, images = time.monotonic(), 0
         batches = itertools.islice(self.loader.epoch(epoch, start=first), self.total_steps - self.step)
         for batch, following in _with_next(batches):
             self.meters.update(self._step(batch, following, lr), self.step)
             self.step += 1
+            images += len(batch.labels)
             epoch_ends = following is None
             if epoch_ends or self.step % self.trainer.log_every == 0:
                 averages = self.meters.read()  # waits for the device
                 now = time.monotonic()
-                rate = (self.step - since) * self.trainer.batch_size / (now - clock)
+                rate = images / (now - clock)
                 self.training_seconds += now - clock
-                self.images_seen += (self.step - since) * self.trainer.batch_size
-                clock, since = now, self.step
+                self.images_seen += images
+                clock, images = now, 0
                 self._log({**averages, **self._outer_loss(), "train/lr": lr, "train/images_per_second": rate})
             if not epoch_ends and self._checkpoint_is_due():
                 self._save()
@@ -202,7 +201,7 @@ class Fit:
                         images,
                         self.dataset.mean,
                         self.dataset.std,
-                        batch_size=EVALUATION_BATCH,
+                        batch_size=self.trainer.batch_size,
                         device=self.device,
                         memory_format=self.trainer.memory_format,
                     )

@@ -35,7 +35,7 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
         ("schedule", f"{choices.get('schedule')} ({_options(config.schedule)})".removesuffix(" ()")),
         ("precision", f"{trainer.precision}, {memory_format}"),
         ("device", _device(trainer.device)),
-        ("steps", f"{total:,} = {trainer.epochs} epochs of {steps}{cut}"),
+        ("steps", f"{total:,} = {trainer.epochs} epoch{'s' * (trainer.epochs > 1)} of {steps}{cut}"),
         ("seed", str(config.seed)),
         ("run folder", str(folder)),
     ]

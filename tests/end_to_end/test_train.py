@@ -163,6 +163,13 @@ def test_options_train(overrides: list[str], command: Command) -> None:
     assert done.status == 0, done.err
 
 
+def test_a_schedule_that_changes_nothing_is_noted(command: Command) -> None:
+    note = "leaves the learning rate as it is in 20 epochs"
+    assert note in command("schedule=multistep", "debug=dry", "loss=independent").out
+    assert note not in command("schedule=constant", "debug=dry", "loss=independent").out
+    assert note not in command("schedule.warmup_epochs=1", "debug=dry", "loss=independent").out
+
+
 def test_overfitting_one_batch_brings_the_loss_down(command: Command) -> None:
     done = command("debug=overfit", "loss=independent")
     assert done.status == 0, done.err
