@@ -11,6 +11,7 @@ class Batch(NamedTuple):
     images: Tensor  # (B, channels, height, width), normalised
     labels: Tensor  # (B,) int64
     indices: Tensor  # (B,) int64, positions in the training set
+    step: int = 0  # training steps before this batch: keys what is drawn at random for it
 
 
 class Outputs(NamedTuple):
