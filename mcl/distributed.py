@@ -36,7 +36,7 @@ def gather(tensor: Tensor, dim: int = 0) -> Tensor:
     if size() == 1:
         return tensor
     moved = tensor.movedim(dim, 0)
-    return (_Gather.apply(moved) if tensor.is_floating_point() else _gather(moved)).movedim(0, dim)  # type: ignore[no-untyped-call]
+    return (_Gather.apply(moved) if tensor.is_floating_point() else _gather(moved)).movedim(0, dim)
 
 
 @torch.no_grad()
@@ -71,7 +71,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _SumAndShare.apply(gradient)  # type: ignore[no-any-return, no-untyped-call]
+        return _SumAndShare.apply(gradient)
 
 
 class _SumAndShare(torch.autograd.Function):
@@ -90,4 +90,4 @@ class _SumAndShare(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _Gather.apply(gradient)  # type: ignore[no-any-return, no-untyped-call]
+        return _Gather.apply(gradient)
