@@ -12,19 +12,21 @@ class Head(nn.Module):
     """Neck, global average pooling, linear classifier.
 
     Args:
-        width: channels d of the pooled features.
+        width: of the features d.
         num_classes: classes C.
         neck: what runs on the feature map before the pooling; nothing by default.
+        hidden: what runs on the pooled feature map before the classifier; nothing by default.
     """
 
-    def __init__(self, width: int, num_classes: int, neck: nn.Module | None = None):
+    def __init__(self, width: int, num_classes: int, neck: nn.Module | None = None, hidden: nn.Module | None = None):
         super().__init__()
         self.neck = nn.Identity() if neck is None else neck
+        self.hidden = nn.Identity() if hidden is None else hidden
         self.classifier = nn.Linear(width, num_classes)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Feature maps (B, channels, height, width) to pooled features (B, d) and logits (B, C)."""
-        features = self.neck(maps).mean(dim=(2, 3))
+        features = self.hidden(self.neck(maps).mean(dim=(2, 3)))
         return features, self.classifier(features)
 
 
@@ -100,6 +102,9 @@ class Backbone(nn.Module):
                 f"network {self.name} has a total stride of {self.stride} and takes images of {self.stride} pixels "
                 f"a side or more, not {image_size}. Choose larger images (dataset=) or another network (pair=)."
             )
+
+    def load_pretrained(self) -> None:
+        """Take over the weights that this network was told to start from. Called once, before training begins."""
 
     # What auxiliary branches are made of.
 

@@ -10,6 +10,7 @@ from mcl.networks.cohort import Cohort
 from mcl.networks.hcgnet import HCGNet
 from mcl.networks.resnet import ResNet
 from mcl.networks.shufflenetv2 import ShuffleNetV2
+from mcl.networks.torchvision import TorchvisionBackbone
 from mcl.networks.wide_resnet import WideResNet
 
 _DATA_PARALLEL = "module."  # in front of all keys of a network saved inside DataParallel
@@ -66,9 +67,10 @@ def _compare(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: s
 
 def _official_key(key: str, backbone: Backbone) -> str:
     """What the official code calls a tensor of one network of ours, e.g. ``branches.0.head.classifier.weight``."""
-    if type(backbone) not in _FAMILIES:
+    family = backbone.model if isinstance(backbone, TorchvisionBackbone) else type(backbone)
+    if family not in _FAMILIES:
         raise UserError(f"network {backbone.name}: the official code has no such architecture.")
-    in_backbone, in_branch = _FAMILIES[type(backbone)]
+    in_backbone, in_branch = _FAMILIES[family]
     match key.split("."):
         case ["backbone", *path]:
             return ".".join(["backbone", *in_backbone(path)])
@@ -140,6 +142,13 @@ def _shufflenet(path: list[str]) -> list[str]:
     raise AssertionError(path)
 
 
+def _shufflenet_imagenet(path: list[str]) -> list[str]:
+    match path:
+        case ["stages", k, *block]:  # the first of ours is the max-pool
+            return _shufflenet(["stages", str(int(k) - 1), *block])
+    return _shufflenet(path)
+
+
 def _shufflenet_branch(path: list[str], k: str, stages_after: int) -> list[str]:
     match path:
         case ["stages", s, block, side, layer, leaf]:
@@ -207,9 +216,13 @@ _GATED_LAYERS = {
     "gating.keep.4": "fc2",
 }
 
-_FAMILIES: dict[type[Backbone], tuple[Callable[[list[str]], list[str]], Callable[[list[str], str, int], list[str]]]] = {
+_Translation = tuple[Callable[[list[str]], list[str]], Callable[[list[str], str, int], list[str]]]
+
+_FAMILIES: dict[type[Backbone] | str, _Translation] = {  # by class, or by torchvision's name
     ResNet: (_resnet, _resnet_branch),
     WideResNet: (_wide_resnet, _wide_resnet_branch),
     ShuffleNetV2: (_shufflenet, _shufflenet_branch),
     HCGNet: (_hcgnet, _hcgnet_branch),
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50"), (_resnet, _resnet_branch)),
+    **dict.fromkeys(("shufflenet_v2_x0_5", "shufflenet_v2_x1_0"), (_shufflenet_imagenet, _shufflenet_branch)),
 }

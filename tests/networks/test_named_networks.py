@@ -24,6 +24,10 @@ HETEROGENEOUS = (
     "resnet32-resnet110 resnet56-resnet110 wrn_16_2-wrn_40_2 wrn_40_2-wrn_28_4 resnet56-wrn_40_2 resnet110-wrn_28_4"
     " shufflenetv2_1x-resnet110 shufflenetv2_1x-wrn_40_2"
 )
+IMAGENET = (
+    "imagenet/resnet18 imagenet/resnet34 imagenet/resnet50 imagenet/shufflenetv2_1x imagenet/resnet18-shufflenetv2_1x"
+    " imagenet/shufflenetv2_1x-resnet50 imagenet/resnet18-resnet50"
+)
 
 
 @pytest.mark.parametrize("name", network_names())
@@ -48,7 +52,7 @@ def test_unknown_network_is_answered_with_near_names() -> None:
 
 
 def test_every_published_pair_has_a_file() -> None:
-    assert set(HOMOGENEOUS.split() + HETEROGENEOUS.split()) <= set(PAIRS)
+    assert set(HOMOGENEOUS.split() + HETEROGENEOUS.split() + IMAGENET.split()) <= set(PAIRS)
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -60,7 +64,9 @@ def test_every_pair_names_its_networks_in_order(name: str) -> None:
         assert list(pair) == ["first"]
     else:
         assert list(pair) == ["first", "second"]
-        assert chosen == (name.split("-") if "-" in name else [name, name])
+        folder, _, names = name.rpartition("/")
+        ends = names.split("-") if "-" in names else [names, names]
+        assert chosen == ([f"{folder}/{end}" for end in ends] if folder else ends)
 
 
 def test_one_network_of_a_pair_can_be_exchanged() -> None:

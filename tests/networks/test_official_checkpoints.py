@@ -33,6 +33,11 @@ PAIRS = {
     "lmcl_hcgnet_A2_cifar": ("hcgnet_a2", "hcgnet_a2"),
     "lmcl_res32_res110_cifar": ("resnet32", "resnet110"),
     "lmcl_shufflev2_wrn_40_2_cifar": ("shufflenetv2_1x", "wrn_40_2"),
+    "lmcl_resnet18_imagenet": ("imagenet/resnet18", "imagenet/resnet18"),
+    "lmcl_resnet34_imagenet": ("imagenet/resnet34", "imagenet/resnet34"),
+    "lmcl_resnet50_imagenet": ("imagenet/resnet50", "imagenet/resnet50"),
+    "lmcl_ShuffleNetV2_1x_imagenet": ("imagenet/shufflenetv2_1x", "imagenet/shufflenetv2_1x"),
+    "lmcl_res50_shufflenetv2_1x_imagenet": ("imagenet/shufflenetv2_1x", "imagenet/resnet50"),
 }
 
 
@@ -50,7 +55,8 @@ def cohort(*names: str, branched: bool = True, num_classes: int = 10) -> Cohort:
 def test_official_pair_gives_its_own_features_and_logits(name: str) -> None:
     pair = cohort(*PAIRS[name]).double().eval()
     pair.load_state_dict(translate(official_state(name), pair))
-    images = np.random.default_rng(zlib.crc32(b"official-input")).standard_normal((4, 3, 32, 32))
+    pixels = 64 if name.endswith("imagenet") else 32
+    images = np.random.default_rng(zlib.crc32(b"official-input")).standard_normal((4, 3, pixels, pixels))
     with torch.no_grad():
         outputs = pair(torch.from_numpy(images))
     golden = np.load(GOLDEN / f"{name}.npz")

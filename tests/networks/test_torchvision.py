@@ -1,0 +1,175 @@
+"""torchvision's classifiers as backbones: the published counts and branches, pretrained weights, plain refusals."""
+
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import get_model
+
+from mcl import build_network
+from mcl.errors import UserError
+from mcl.networks.counting import multiply_adds, parameters
+from mcl.networks.torchvision import TorchvisionBackbone
+
+# name: parameters, multiply-adds in millions, parameters of a pair with branches, width; 1000 classes, 224 pixels
+PUBLISHED = {
+    "resnet18": (11_689_512, 1814, 52_632_000, 512),
+    "resnet34": (21_797_672, 3664, 72_848_320, 512),
+    "resnet50": (25_557_032, 4089, 106_453_952, 2048),
+    "shufflenetv2_1x": (2_278_604, 144.9, 16_796_800, 1024),
+}
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "num_classes": 5,
+    "model": "shufflenet_v2_x0_5",
+    "stem": ["conv1", "maxpool"],
+    "stages": ["stage2", "stage3", "stage4"],
+    "neck": ["conv5"],
+    "head": "fc",
+}
+
+
+def small(**options: Any) -> TorchvisionBackbone:
+    return TorchvisionBackbone(**{**SMALL, **options})
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_counts_are_the_published_ones(name: str) -> None:
+    network = build_network(f"imagenet/{name}", 1000, branches=True)
+    count, millions, of_a_pair, width = PUBLISHED[name]
+    assert parameters(network.backbone) == count
+    assert 2 * parameters(network) == of_a_pair
+    assert network.widths == [width] * 4
+    assert multiply_adds(network.backbone, (3, 224, 224)) / 1e6 == pytest.approx(millions, rel=5e-4)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small", "efficientnet_b0"])
+def test_other_models_of_torchvision_get_branches_by_naming_their_stages(name: str) -> None:
+    network = build_network(f"imagenet/{name}", 5, branches=True)
+    outputs = network.eval()(torch.randn(2, 3, 64, 64))
+    assert [tuple(logits.shape) for logits in outputs.logits] == [(2, 5)] * 4
+    assert {tuple(features.shape) for features in outputs.features} == {(2, network.backbone.width)}
+
+
+def test_branches_keep_as_many_blocks_as_they_are_told() -> None:
+    branches = [small(branch_depths=[2, None]).branch(k) for k in (1, 2)]
+    assert [[len(stage) for stage in branch.stages] for branch in branches] == [[2, 2], [4]]
+
+
+def test_blocks_that_do_not_fit_one_another_are_refused() -> None:
+    uneven = small(
+        model="mobilenet_v3_small",
+        stem=["features.0", "features.1", "features.2"],
+        stages=["features.3", [f"features.{k}" for k in range(4, 9)], [f"features.{k}" for k in (9, 10, 11)]],
+        neck=["features.12"],
+        head="classifier",
+        branch_depths=[1, 1],
+    )
+    with pytest.raises(UserError, match=r"branch_depths=\[1, 1\]: .* after stage 1 do not fit"):
+        uneven.branch(1)
+
+
+def test_branches_share_nothing_with_the_backbone_nor_start_as_its_copies() -> None:
+    backbone = small()
+    branch = backbone.branch(1)
+    assert not {id(p) for p in backbone.parameters()} & {id(p) for p in branch.parameters()}
+    assert not torch.equal(branch.head.classifier.weight, backbone.head.classifier.weight)
+
+
+def test_training_mode_computes_what_torchvision_does() -> None:
+    torch.manual_seed(0)
+    backbone = small()
+    torch.manual_seed(0)
+    whole = get_model("shufflenet_v2_x0_5", num_classes=5)
+    images = torch.randn(4, 3, 64, 64)
+    assert torch.equal(backbone(images), whole(images))
+    assert torch.equal(backbone.head.neck[1].running_mean, whole.conv5[1].running_mean)
+
+
+def test_grey_image_is_seen_as_a_colour_image_of_equal_channels() -> None:
+    torch.manual_seed(0)
+    colour = small().eval()
+    torch.manual_seed(0)
+    grey = small(in_channels=1).eval()
+    images = torch.randn(2, 1, 64, 64)
+    torch.testing.assert_close(grey(images), colour(images.expand(-1, 3, -1, -1)))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_backbone_starts_from_a_file_of_weights(wrapped: bool, tmp_path: Path) -> None:
+    whole = get_model("shufflenet_v2_x0_5", num_classes=5)
+    state = whole.state_dict()
+    torch.save({"model": state, "epoch": 3} if wrapped else state, tmp_path / "w.pth")
+    backbone = small(weights=str(tmp_path / "w.pth"))
+    backbone.load_pretrained()
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(backbone.eval()(images), whole.eval()(images))
+
+
+def test_classifier_for_other_classes_stays_new(tmp_path: Path) -> None:
+    whole = get_model("shufflenet_v2_x0_5", num_classes=7)
+    torch.save(whole.state_dict(), tmp_path / "w.pth")
+    backbone = small(weights=str(tmp_path / "w.pth"))
+    before = backbone.head.classifier.weight.clone()
+    backbone.load_pretrained()
+    assert torch.equal(backbone.head.classifier.weight, before)
+    assert torch.equal(backbone.stem[0].weight, whole.conv1[0].weight)
+
+
+def test_weights_come_from_torchvision_by_their_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    backbone = small(weights="IMAGENET1K_V1")
+
+    def given(self: object, **options: Any) -> dict[str, torch.Tensor]:
+        asked.append(str(self))
+        return get_model("shufflenet_v2_x0_5").state_dict()
+
+    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", given)
+    backbone.load_pretrained()
+    assert asked == ["ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"]
+
+
+def test_no_network_says_which_file_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(self: object, **options: Any) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", unreachable)
+    with pytest.raises(UserError, match=r"weights=DEFAULT: https://\S+\.pth cannot be had .*weights=FILE"):
+        small(weights="DEFAULT").load_pretrained()
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    torch.save(get_model("shufflenet_v2_x1_0").state_dict(), tmp_path / "other.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save(nn.Linear(1, 1), tmp_path / "code.pth")
+    (tmp_path / "torn.pth").write_bytes(b"PK")
+    for name, message in {
+        "other": "not of torchvision's shufflenet_v2_x0_5",
+        "list": "holds no state dict",
+        "code": "no file of tensors alone",
+        "torn": "no file of tensors alone",
+        "absent": "no such file, and no weights of shufflenet_v2_x0_5: IMAGENET1K_V1",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            small(weights=str(tmp_path / f"{name}.pth")).load_pretrained()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "resnet19"}, r"resnet19 is no classifier of torchvision.*'resnet18'"),
+        ({"stages": ["stage2", "stage3", "stage5"]}, r"no module stage5. Did you mean 'stage4'"),
+        ({"neck": None}, r"neither stem, stages, neck nor head has conv5.0.weight"),
+        ({"head": "conv5", "neck": ["fc"]}, r"head=conv5 .*ends in no linear layer"),
+        ({"stem": ["conv1"], "neck": ["conv5"]}, r"do not compute what torchvision's shufflenet_v2_x0_5 does"),
+        ({"branch_depths": [1]}, r"branch_depths=\[1\]: one number .* each of the 2 branches"),
+        ({"branch_depths": [0, 1]}, r"1 or more"),
+        ({"in_channels": 2}, r"in_channels=2"),
+    ],
+)
+def test_what_is_not_the_whole_model_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        small(**options)
