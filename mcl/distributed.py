@@ -51,6 +51,15 @@ def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
 
+@torch.no_grad()
+def total(tensor: Tensor) -> Tensor:
+    """The sum over processes."""
+    if size() > 1:
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+    return tensor
+
+
 def _several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
@@ -80,7 +89,7 @@ class _SumAndShare(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         tensor = tensor.contiguous()
-        if dist.get_backend() == "nccl":
+        if tensor.is_cuda:
             part = tensor.new_empty(len(tensor) // size(), *tensor.shape[1:])
             dist.reduce_scatter_tensor(part, tensor)
             return part

@@ -21,6 +21,7 @@ from torch import Tensor
 from mcl.errors import UserError
 
 Tensors = dict[str, Tensor]
+Reduce = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
 @torch.enable_grad()
@@ -35,6 +36,7 @@ def meta_gradient(
     momentum: float,
     weight_decay: float,
     memory: Literal["keep", "recompute"] = "keep",
+    reduce: Reduce = list,
 ) -> tuple[Tensor, Tensors]:
     """Outer objective after ``steps`` SGD steps on the inner one and one on the outer one, and its meta-gradient.
 
@@ -53,6 +55,9 @@ def meta_gradient(
         weight_decay: weight decay of all unrolled steps.
         memory: ``keep`` the graphs of all steps until the reverse pass, or ``recompute`` them there one by one, with
             the same random draws: one graph in memory at a time for about one more first-order gradient per step.
+        reduce: makes gradients whole where this process sees a share of the batch: the mean over processes, of
+            objectives that are means over processes (`mcl.distributed.mean`). Every product above is linear in what
+            each process contributes, so reducing the products is enough.
 
     Returns:
         The outer objective at the parameters reached, a scalar, and its gradient, a dict like ``meta_parameters``.
@@ -78,6 +83,7 @@ def meta_gradient(
         for objective in [inner] * steps + [lambda parameters, _: outer(parameters)]:
             leaves = _leaves(parameters, theta)
             gradient, differentiable = _record(objective, leaves, phi, keep=memory == "keep")
+            gradient = reduce(gradient)
             tape.append((leaves, differentiable))
             # In the order of torch.optim.SGD, whose iterates these are to the last bit.
             torch._foreach_mul_(velocity, momentum)
@@ -85,7 +91,7 @@ def meta_gradient(
             theta = list(torch._foreach_add(theta, velocity, alpha=-lr))
         leaves = _leaves(parameters, theta)
         outer_loss = outer(leaves)
-        a = _vjp([outer_loss], list(leaves.values()))
+        a = reduce(_vjp([outer_loss], list(leaves.values())))
         m = [torch.zeros_like(value) for value in a]
         total = [torch.zeros_like(value) for value in phi.values()]
         while tape:
@@ -93,14 +99,15 @@ def meta_gradient(
             u = torch._foreach_add(m, a, alpha=-lr)
             # Nothing lies before the first step: of it only the mixed derivative is asked.
             inputs = list(leaves.values()) if tape else []
-            products = _vjp(differentiable(), [*inputs, *phi.values()], u)
+            products = reduce(_vjp(differentiable(), [*inputs, *phi.values()], u))
             torch._foreach_add_(total, products[len(inputs) :])
             if tape:
                 a = list(torch._foreach_add(torch._foreach_add(a, u, alpha=weight_decay), products[: len(inputs)]))
                 m = list(torch._foreach_mul(u, momentum))
     finally:
         restore_random_state()
-    return outer_loss.detach(), dict(zip(phi, total, strict=True))
+    (outer_loss,) = reduce([outer_loss.detach()])
+    return outer_loss, dict(zip(phi, total, strict=True))
 
 
 def _leaves(names: Iterable[str], values: Iterable[Tensor]) -> Tensors:

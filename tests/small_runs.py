@@ -39,7 +39,7 @@ class Outcome:
 
     def equals(self, other: "Outcome") -> bool:
         """Assert equal bits in everything that training makes."""
-        for part in ("learner", "optimizers", "results", "best", "step", "random_state"):
+        for part in ("learner", "optimizers", "results", "best", "step", "random_states"):
             assert_same(self.state[part], other.state[part], part)
         assert self.metrics == other.metrics
         assert self.summary == other.summary

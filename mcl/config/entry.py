@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ from mcl.errors import UserError, did_you_mean
 
 USAGE_ERROR, INTERRUPTED = 1, 130
 FULL_ERROR = "HYDRA_FULL_ERROR"
+SECONDS_TO_TELL = 5.0  # until torchrun notices that the process that tells has ended, and ends the others
 
 
 def register() -> None:
@@ -61,6 +63,9 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                 message = None if wants_traceback else explain(error)
                 if message is None:
                     raise
+                if os.environ.get("RANK", "0") != "0":  # a wrong configuration is so in every process: one tells
+                    time.sleep(SECONDS_TO_TELL)
+                    sys.exit(USAGE_ERROR)
                 _exit(message)
 
         return entry

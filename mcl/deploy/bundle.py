@@ -15,7 +15,7 @@ from mcl.files import write_atomically
 from mcl.training import checkpoints
 
 COPIED = ("config.yaml", "metrics.jsonl", "summary.json", "imported.json")
-LEFT_OUT = ("optimizers", "random_state", "meters", "metrics")  # what only going on with training needs
+LEFT_OUT = ("optimizers", "random_states", "meters", "metrics")  # what only going on with training needs
 
 
 def bundle(run: SavedRun, path: Path) -> list[str]:

@@ -82,6 +82,10 @@ class Loss(nn.Module):
         """The aggregated logits of each network, N times (B, classes); None where a loss has no aggregators."""
         return None
 
+    def constants(self) -> set[str]:
+        """Names of large buffers that no objective writes to, such as memory banks."""
+        return set()
+
     # What a loss with meta-parameters has (``meta`` not None).
 
     def inner_parameters(self) -> dict[str, nn.Parameter]:

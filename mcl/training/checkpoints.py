@@ -18,7 +18,7 @@ import torch
 from mcl.errors import UserError
 from mcl.files import atomic_file, write_error
 
-VERSION = 2
+VERSION = 3
 LAST = "last.pt"
 _TITLE = b"sha256 "
 _SEAL_SIZE = 2 + len(_TITLE) + 64  # length of the comment, as zip has it, and the comment

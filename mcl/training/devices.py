@@ -14,12 +14,22 @@ PIXELS_PER_THREAD = 2**15  # a batch of 32 images of 32 x 32
 def find_device(name: str) -> torch.device:
     """The device of ``trainer.device``: ``auto`` takes a GPU if there is one.
 
+    Of several processes on one machine each takes a GPU of its own, by its number there (``LOCAL_RANK`` of torchrun).
+
     Raises:
-        UserError: no such device here.
+        UserError: no such device here, or fewer GPUs than processes.
     """
     if name == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(kind)
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and int(os.environ.get("WORLD_SIZE", 1)) > 1 and torch.cuda.is_available():
+        number, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if number >= gpus:
+            raise UserError(
+                f"process {number + 1} of this machine finds {gpus} GPU{'s' * (gpus > 1)}: start as many processes as"
+                f" there are (torchrun --nproc_per_node={gpus}), or use trainer.device=cpu."
+            )
+        torch.cuda.set_device(number)
+        return torch.device("cuda", number)
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mcl import distributed
 from mcl.losses.base import Loss
 from mcl.losses.numerics import full_precision
 from mcl.networks.cohort import Cohort
@@ -20,6 +21,12 @@ def evaluate(
 ) -> dict[str, float]:
     """Top-1 and top-5 in percent and cross-entropy of every head over a whole split.
 
+    Args:
+        cohort, loss: the networks, and the loss for its aggregators.
+        batches: the split; over several processes, this one's share of it, of one batch at least.
+        device: of the batches.
+        precision: of the forward pass.
+
     Returns:
         ``{"first/backbone/top1": 97.2, "first/stage1/loss": 0.1, "ensemble/top5": 99.9, ...}``. Top-5 counts the best
         ``min(5, classes)``.
@@ -32,7 +39,8 @@ def evaluate(
         totals = totals + torch.stack([_scores(logits, labels) for logits in heads.values()])
         count += len(labels)
     assert isinstance(totals, Tensor), "nothing to evaluate"
-    top1, top5, nll = totals.cpu().T.tolist()
+    count = int(distributed.total(torch.tensor(count)))
+    top1, top5, nll = distributed.total(totals).cpu().T.tolist()
     result: dict[str, float] = {}
     for i, name in enumerate(names):
         result[f"{name}/top1"] = 100 * top1[i] / count

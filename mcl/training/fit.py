@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from mcl import distributed
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.loader import Loader, evaluation_batches
 from mcl.data.samplers import Sampler
@@ -20,6 +22,7 @@ from mcl.training.evaluation import evaluate
 from mcl.training.learner import Learner
 from mcl.training.meta_round import MetaRound
 from mcl.training.meters import Meters, NonFiniteLoss
+from mcl.training.processes import Processes
 from mcl.training.random_state import random_state, set_random_state
 from mcl.training.results import Results
 from mcl.training.signals import Stopped, StopSignals
@@ -41,6 +44,7 @@ class Fit:
         results: takes in every evaluation.
         seed: of the batches and their augmentation.
         data: fingerprint of the images, kept in the checkpoints.
+        processes: those that train this run together, each on its share of every batch; None for this one alone.
     """
 
     def __init__(
@@ -56,9 +60,11 @@ class Fit:
         results: Results,
         seed: int,
         data: str,
+        processes: Processes | None = None,
     ):
         self.trainer = trainer
         self.device = trainer.device
+        self.processes = processes = processes or Processes()
         learner.precision = trainer.precision
         self.learner = learner.to(self.device).to(memory_format=trainer.memory_format)
         named = {"test": splits.test, "validation": splits.validation}
@@ -85,6 +91,21 @@ class Fit:
             decay = self.optimizers[0].param_groups[0].get("weight_decay", 0.0)
             self.meta_round = MetaRound(learner.cohort, learner.loss, own, weight_decay=decay)
             self.optimizers.append(own)
+        if trainer.sync_batch_norm and processes.size > 1:
+            if self.meta_round is not None:
+                raise UserError(
+                    "trainer.sync_batch_norm=true: torch's synchronised batch normalisation cannot be differentiated"
+                    " twice, as the meta round does. Use false, or a fixed matching (loss/matching=one)."
+                )
+            torch.nn.SyncBatchNorm.convert_sync_batchnorm(learner)
+        self.forward = learner if processes.size == 1 else self._in_step_with_others()
+        # Of float type, those of batch normalisation: each process sees other images, so they are averaged.
+        constant = learner.loss.constants()
+        self.statistics = [
+            buffer
+            for name, buffer in learner.named_buffers()
+            if buffer.is_floating_point() and name.removeprefix("loss.") not in constant
+        ]
         self.schedule = schedule
         self.results = results
         self.data = data
@@ -97,13 +118,28 @@ class Fit:
         self.images_seen = 0  # during training_seconds
         self.outer_loss: Tensor | None = None
 
+    def _in_step_with_others(self) -> DistributedDataParallel:
+        """The learner as all processes have it: that of the first one, and gradients that are means over all."""
+        meta = list(self.learner.loss.meta_parameters().values())
+        for parameter in meta:
+            parameter.requires_grad_(False)  # the meta round learns them: here nobody should wait for their gradients
+        together = DistributedDataParallel(self.learner, broadcast_buffers=False, gradient_as_bucket_view=True)
+        for parameter in meta:
+            parameter.requires_grad_()
+        return together
+
     @property
     def epoch(self) -> int:
         """Epochs completed, the broken-off last one included once training has ended."""
         return -(-self.step // len(self.loader))
 
-    def run(self, checkpoints: Checkpoints, trackers: Trackers, signals: StopSignals) -> None:
+    def run(self, checkpoints: Checkpoints | None, trackers: Trackers, signals: StopSignals) -> None:
         """Train from ``self.step`` to the end, with checkpoints on the way.
+
+        Args:
+            checkpoints: where they go; None in the processes that write nothing.
+            trackers: told of every number.
+            signals: say when to stop.
 
         Raises:
             Stopped: a signal asked for it; a checkpoint was written first.
@@ -115,9 +151,10 @@ class Fit:
                 if not self._evaluation_is_due():  # it is when the attempt before this one was stopped in between
                     self._train(*divmod(self.step, len(self.loader)))
                 if self._evaluation_is_due():
+                    self._save()  # an evaluation may take long, and whoever kills it should not lose the epoch
                     self._evaluate()
                 self._save()
-                signals.check()
+                self._agree()
         except Stopped:
             self._save()
             raise
@@ -140,7 +177,7 @@ class Fit:
         for batch, following in _with_next(batches):
             self.meters.update(self._step(batch, following, lr), self.step)
             self.step += 1
-            images += len(batch.labels)
+            images += len(batch.labels) * self.processes.size
             epoch_ends = following is None
             if epoch_ends or self.step % self.trainer.log_every == 0:
                 averages = self.meters.read()  # waits for the device
@@ -150,9 +187,8 @@ class Fit:
                 self.images_seen += images
                 clock, images = now, 0
                 self._log({**averages, **self._outer_loss(), "train/lr": lr, "train/images_per_second": rate})
-            if not epoch_ends and self._checkpoint_is_due():
+            if self._agree(checkpoint=not epoch_ends and self._checkpoint_is_due()):
                 self._save()
-            self.signals.check()
 
     def _evaluation_is_due(self) -> bool:
         """Whether an epoch, or training, has just ended, and is one to be evaluated that was not yet."""
@@ -166,19 +202,29 @@ class Fit:
             return True
         return minutes is not None and time.monotonic() - self._saved >= 60 * minutes
 
+    def _agree(self, *, checkpoint: bool = False) -> bool:
+        """Whether some process finds a checkpoint due; raise ``Stopped`` in all if a signal has reached one."""
+        signal, due = self.processes.most(self.signals.number, int(checkpoint))
+        self.signals.check(signal)
+        return bool(due)
+
     def _save(self) -> None:
-        self.checkpoints.save(self.state_dict())
+        state = self.state_dict()
+        if self.checkpoints is not None:
+            self.checkpoints.save(state)
         self._saved = time.monotonic()
 
     def _step(self, batch: Batch, following: Batch | None, lr: float) -> dict[str, Tensor]:
         """One optimisation step and, where it is due, a meta round at the new weights."""
-        total, terms, outputs = self.learner(batch)
+        total, terms, outputs = self.forward(batch)
         self.optimizers[0].zero_grad(set_to_none=True)
         total.backward()
         values = self.learner.measure(total, terms, outputs, batch)
         if self.trainer.clip_norm is not None:
             values["train/grad_norm"] = torch.nn.utils.clip_grad_norm_(self.trained, self.trainer.clip_norm)
         self.optimizers[0].step()
+        if self.processes.size > 1 and self.statistics:
+            torch._foreach_copy_(self.statistics, distributed.mean(self.statistics))
         if self.meta_round is not None and self.step % self.meta_round.schedule.interval == 0:
             use_next = self.meta_round.schedule.outer_batch == "next" and following is not None
             self.outer_loss = self.meta_round(batch, following if use_next and following else batch, lr)
@@ -227,9 +273,10 @@ class Fit:
         self._log(named)
 
     def _unless_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The same batches, for as long as no signal has come."""
+        """The same batches, for as long as no signal has come. Several processes hear of it after the last one."""
         for batch in batches:
-            self.signals.check()
+            if self.processes.size == 1:
+                self.signals.check()
             yield batch
 
     def _log(self, metrics: dict[str, float]) -> None:
@@ -260,7 +307,7 @@ class Fit:
             "seconds": self.seconds,
             "training_seconds": self.training_seconds,
             "images_seen": self.images_seen,
-            "random_state": random_state(self.device),
+            "random_states": self.processes.gather(random_state(self.device)),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -294,7 +341,9 @@ class Fit:
         self.earlier_seconds = state["seconds"]
         self.training_seconds = state["training_seconds"]
         self.images_seen = state["images_seen"]
-        set_random_state(state["random_state"], self.device)
+        states = state["random_states"]
+        if len(states) == self.processes.size:  # else modules that draw at random draw anew
+            set_random_state(states[self.processes.rank], self.device)
 
 
 def _with_next(batches: Iterator[Batch]) -> Iterator[tuple[Batch, Batch | None]]:

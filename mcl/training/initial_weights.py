@@ -1,4 +1,4 @@
-"""Starting a run from the networks of another one, or of an imported checkpoint: ``init_from=``."""
+"""What the networks of a new run start from: pretrained files, another run, an imported checkpoint."""
 
 from pathlib import Path
 
@@ -7,6 +7,23 @@ from mcl.networks.cohort import Cohort
 from mcl.training import checkpoints
 
 _NETWORKS = "cohort."
+
+
+def first_weights(cohort: Cohort, init_from: str | None) -> None:
+    """Give networks that were just built the weights they are to start from, where these are not new ones.
+
+    Args:
+        cohort: the networks, each of which may name pretrained weights of its own.
+        init_from: a run folder or a checkpoint that has all of them.
+
+    Raises:
+        UserError: the weights cannot be had, or do not fit.
+    """
+    if init_from is not None:
+        start_from(Path(init_from), cohort)
+        return
+    for backbone in cohort.backbones:
+        backbone.load_pretrained()
 
 
 def start_from(place: Path, cohort: Cohort) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Optimizer
 
+from mcl import distributed
 from mcl.losses.base import Loss
 from mcl.meta import meta_gradient
 from mcl.types import Batch, Outputs
@@ -49,7 +50,8 @@ class MetaRound:
             lr: learning rate of the unrolled steps where the loss's schedule sets none.
 
         Returns:
-            The outer objective after the unrolled steps, a scalar on the device of the batch, without gradient.
+            The outer objective after the unrolled steps, a scalar on the device of the batch, without gradient; over
+            several processes, of which each sees its share of the batches, the mean.
         """
         batch, outer_batch = _plain_batch(batch), _plain_batch(outer_batch)
         # Batch normalisation and its like write into buffers as they run: let them write into copies.
@@ -72,6 +74,7 @@ class MetaRound:
                 momentum=self.schedule.momentum,
                 weight_decay=self.weight_decay,
                 memory=self.schedule.memory,
+                reduce=distributed.mean,
             )
         for name, parameter in meta.items():
             parameter.grad = gradients[name].to(parameter.dtype)

@@ -1,11 +1,12 @@
 """Sums of what the step computes, kept on the device: the host looks only when something is logged."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
+from mcl import distributed
 from mcl.errors import UserError
 
 
@@ -59,6 +60,8 @@ class Meters:
             NonFiniteLoss: a step was not finite, and must not be saved.
         """
         self._finite_sums()
+        if self._sums is not None:
+            (self._sums,) = distributed.mean([self._sums])
         return {"names": list(self.names), "count": self._count, "sums": self._sums}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
@@ -74,16 +77,22 @@ class Meters:
         self._bad_values = None if sums is None else torch.zeros_like(sums)
 
     def _finite_sums(self) -> list[float]:
-        """The sums, on the host."""
+        """The sums, on the host; over several processes their means."""
         if self._sums is None or self._bad_step is None or self._bad_values is None or not self._count:
             return []
-        packed = torch.cat([self._sums, self._bad_values]).tolist()
-        bad_step = int(self._bad_step)
-        if bad_step >= 0:
-            values = dict(zip(self.names, packed[len(self.names) :], strict=True))
-            listed = ", ".join(f"{name}={value:g}" for name, value in values.items())
-            raise NonFiniteLoss(
-                f"the loss is not finite at step {bad_step}: {listed}. Nothing was saved after it."
-                " Try a smaller optimizer.lr, trainer.clip_norm=5, or trainer.precision=float32."
+        *sums, bad = torch.cat(distributed.mean([self._sums, (self._bad_step >= 0).float()[None]])).tolist()
+        if bad:
+            self._tell_of_first_bad_step(
+                distributed.gather(self._bad_step[None]), distributed.gather(self._bad_values[None])
             )
-        return packed[: len(self.names)]
+        return sums
+
+    def _tell_of_first_bad_step(self, steps: Tensor, values: Tensor) -> NoReturn:
+        """Raise NonFiniteLoss, from what each process saw: steps (W,), values (W, names)."""
+        steps = steps.where(steps >= 0, steps.max() + 1)
+        row = values[steps.argmin()].tolist()
+        listed = ", ".join(f"{name}={value:g}" for name, value in zip(self.names, row, strict=True))
+        raise NonFiniteLoss(
+            f"the loss is not finite at step {int(steps.min())}: {listed}. Nothing was saved after it."
+            " Try a smaller optimizer.lr, trainer.clip_norm=5, or trainer.precision=float32."
+        )

@@ -3,11 +3,12 @@
 import logging
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mcl.config.identity import run_folder
+from mcl.config.identity import config_hash, run_folder
 from mcl.config.instantiate import build
 from mcl.data.dataset import Splits
 from mcl.data.preprocessing import Preprocessing
@@ -15,11 +16,16 @@ from mcl.errors import UserError
 from mcl.tracking import LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
 from mcl.training.assemble import Parts
 from mcl.training.fit import Fit
-from mcl.training.initial_weights import start_from
+from mcl.training.initial_weights import first_weights
 from mcl.training.plan import plan
+from mcl.training.processes import Processes
 from mcl.training.results import Results
 from mcl.training.run_folder import RunFolder
 from mcl.training.signals import StopSignals
+from mcl.version import code_version
+
+SIGNAL_ECHO = 2.0  # seconds: torchrun hands on to its processes what a terminal has sent to all of them
+FAILED = 1
 
 logger = logging.getLogger(__name__)
 
@@ -41,19 +47,35 @@ class Run:
         self.config = config
         self.choices = dict(hydra.runtime.choices)
         self.overrides = [str(override) for override in hydra.overrides.task]
-        self.folder = RunFolder(Path(hydra.runtime.output_dir), config)
+        self.path = Path(hydra.runtime.output_dir)
+        self.processes = Processes()
+        self.folder: RunFolder | None = None  # in the first process alone
+        self.summary: dict[str, Any] | None = None
+        self.saved: dict[str, Any] | None = None  # the checkpoint to go on from
         self.trackers = Trackers()
-        self.signals = StopSignals()
-        self.code = self.folder.about["code"]
-        self.summary = self.folder.summary
-        self.finished = self.folder.finished
-        if self.finished:
-            self._refuse_other_data()
+        self.signals = StopSignals(echo=SIGNAL_ECHO if self.processes.size > 1 else 0.0)
+
+    def __enter__(self) -> "Run":
+        try:
+            if self.processes.first:
+                self.folder = RunFolder(self.path, self.config)
+                self.summary, self.saved = self.folder.summary, self.folder.saved
+                if self.folder.finished:
+                    self._refuse_other_data(self.folder)
+            self.summary, self.saved = self.processes.share((self.summary, self.saved))
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        self.finished = self.summary is not None
+        return self
 
     def announce(self, parts: Parts) -> None:
-        """Print what is about to run, before any image is read."""
-        notes = dict.fromkeys([*parts.notes, *self.folder.notes])
-        print_plan(plan(self.config, parts, self.choices, self.folder.path), notes=list(notes))
+        """Give new networks their first weights, and print what is about to run, before any image is read."""
+        if self.saved is None:
+            first_weights(parts.learner.cohort, self.config.init_from)
+        if self.folder is not None:
+            notes = dict.fromkeys([*parts.notes, *self.folder.notes])
+            print_plan(plan(self.config, parts, self.choices, self.path), notes=list(notes))
 
     def fit(self, parts: Parts, splits: Splits) -> None:
         """Train from the beginning or from the last checkpoint, and write the summary."""
@@ -69,27 +91,33 @@ class Run:
             results=Results(parts.networks, chosen_on="test" if splits.validation is None else "validation"),
             seed=self.config.seed,
             data=fingerprint,
+            processes=self.processes,
         )
-        self.folder.refuse_other_data(fingerprint)
-        if self.folder.saved is not None:
-            fit.load_state_dict(self.folder.saved)
-            self.folder.saved = None  # its tensors are in use or copied
-        elif self.config.init_from is not None:
-            start_from(Path(self.config.init_from), parts.learner.cohort)
-        self.folder.open()
-        self.folder.checkpoints.about |= {
-            "classes": list(parts.dataset.spec.classes),
-            "preprocessing": Preprocessing.of(parts.dataset).as_dict(),
-        }
-        self.trackers.extend([LocalFiles(), Terminal(), *parts.trackers.values()])
-        self.trackers.start(self._info(parts, fit))
+        if self.folder is not None:
+            self.folder.refuse_other_data(fingerprint)
+        if self.saved is not None:
+            fit.load_state_dict(self.saved)
+            self.saved = None  # its tensors are in use or copied
+        checkpoints = None
+        if self.folder is not None:
+            self.folder.saved = None
+            self.folder.open()
+            checkpoints = self.folder.checkpoints
+            checkpoints.about |= {
+                "classes": list(parts.dataset.spec.classes),
+                "preprocessing": Preprocessing.of(parts.dataset).as_dict(),
+            }
+            self.trackers.extend([LocalFiles(), Terminal(), *parts.trackers.values()])
+            self.trackers.start(self._info(self.folder, parts, fit))
+        code = code_version()  # before training: the files may change while it runs
         with self.signals:
-            fit.run(self.folder.checkpoints, self.trackers, self.signals)
+            fit.run(checkpoints, self.trackers, self.signals)
         self.summary = {
             "seed": self.config.seed,
-            "config_hash": self.folder.hash,
-            "code": self.code,
+            "config_hash": config_hash(self.config),
+            "code": code,
             "data": fingerprint,
+            "processes": self.processes.size,
             **fit.summary(),
         }
         self.trackers.finish("finished", self.summary)
@@ -102,43 +130,55 @@ class Run:
             Mean last-epoch top-1 of the backbones, in percent.
         """
         assert self.summary is not None, "there is nothing to report before fit"
-        if self.finished:
-            print_summary(self.summary, self.folder.path)
+        if self.finished and self.processes.first:
+            print_summary(self.summary, self.path)
         top1 = [network["top1_last"] for network in self.summary["networks"]]
         return float(sum(top1) / len(top1))
-
-    def __enter__(self) -> "Run":
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self.folder is None:
+            if error is not None:
+                self._raise_for_all(error)
+            return
         if error is not None:
             status: Status = "failed" if isinstance(error, Exception) else "interrupted"
             try:
-                self.trackers.finish(status, error=error)
+                self.trackers.finish(status, error=self.processes.lost_another(error) or error)
             except UserError as other:
                 logger.warning("%s", other)  # what ended the run is the error to tell
             self.folder.forget_if_empty()
         self.folder.close()
+        if error is not None:
+            self._raise_for_all(error)
 
-    def _info(self, parts: Parts, fit: Fit) -> RunInfo:
+    def _raise_for_all(self, error: BaseException) -> None:
+        """Raise what is to be said instead of an error, if that is something else: of several processes one speaks."""
+        lost = self.processes.lost_another(error)
+        if isinstance(error, UserError) or lost is not None:
+            if not self.processes.tells():
+                raise SystemExit(FAILED) from error
+            if lost is not None:
+                raise lost from error
+
+    def _info(self, folder: RunFolder, parts: Parts, fit: Fit) -> RunInfo:
         return RunInfo(
-            run_dir=self.folder.path,
+            run_dir=self.path,
             name=run_folder(self.config, self.choices),
-            run_id=self.folder.hash,
+            run_id=folder.hash,
             total_steps=fit.total_steps,
             total_epochs=parts.trainer.epochs,
             networks=parts.networks,
-            config=self.folder.config,
+            config=folder.config,
             overrides=self.overrides,
-            code=self.code,
+            code=folder.about["code"],
             resumed_step=fit.step,
         )
 
-    def _refuse_other_data(self) -> None:
+    def _refuse_other_data(self, folder: RunFolder) -> None:
         try:
             data = build(self.config.dataset, path="dataset", allow=self.config.allow_modules).fingerprint()
         except UserError:
             return  # the images are gone; what was found with them can still be told
-        self.folder.refuse_other_data(data)
+        folder.refuse_other_data(data)

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -24,16 +25,28 @@ class StopSignals:
 
     Outside a ``with`` block nothing is watched and ``check`` does nothing. A second SIGTERM or SIGUSR1 ends the process
     by the kernel, even one that hangs; a second Ctrl-C raises KeyboardInterrupt.
+
+    Args:
+        echo: seconds in which the same signal may come again and still count once: whoever starts several processes
+            hands on a signal that has reached them already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, echo: float = 0.0) -> None:
         self.received: str | None = None
+        self._echo = echo
+        self._heard = 0.0
         self._before: dict[int, Any] = {}
 
-    def check(self) -> None:
-        """Raise ``Stopped`` if a signal came."""
-        if self.received is not None:
-            raise Stopped(self.received)
+    @property
+    def number(self) -> int:
+        """Of the signal that came; 0 for none."""
+        return int(signal.Signals[self.received]) if self.received is not None else 0
+
+    def check(self, number: int | None = None) -> None:
+        """Raise ``Stopped`` if a signal came, here or (its ``number``) somewhere else."""
+        number = self.number if number is None else number
+        if number:
+            raise Stopped(signal.Signals(number).name)
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():  # nobody else may set handlers
@@ -49,6 +62,12 @@ class StopSignals:
         self._before.clear()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number).name
+        first = self.received is None
+        if first:
+            self.received, self._heard = signal.Signals(number).name, time.monotonic()
+        if first and self._echo:
+            return  # this handler stays, for the echo
         for watched in self._before:
             signal.signal(watched, signal.default_int_handler if watched == signal.SIGINT else signal.SIG_DFL)
+        if not first and time.monotonic() - self._heard > self._echo:
+            signal.raise_signal(number)

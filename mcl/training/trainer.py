@@ -15,7 +15,7 @@ class Trainer:
     Args:
         epochs: passes over the training set, and the length of the learning-rate schedule.
         max_steps: stop after so many steps, whatever the epoch.
-        batch_size: images per step.
+        batch_size: images per step, of all processes together.
         evaluate_every: epochs between evaluations; the end of training is always evaluated.
         clip_norm: largest norm of the gradient of all trained parameters together.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -29,6 +29,7 @@ class Trainer:
         keep: how many checkpoints are kept.
         deterministic: on a GPU, only operations that give the same bits every time; slower. A CPU needs no asking.
         export: write the best backbone of each network in this format when training ends.
+        sync_batch_norm: take batch statistics over all processes, on GPUs (torch.nn.SyncBatchNorm).
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Trainer:
         keep: int = 2,
         deterministic: bool = False,
         export: Literal["torch", "safetensors", "onnx"] | None = None,
+        sync_batch_norm: bool = False,
     ):
         lowest = {"epochs": 1, "max_steps": 1, "evaluate_every": 1, "log_every": 1, "threads": 1}
         lowest |= {"batch_size": 2, "checkpoint_every": 1, "checkpoint_minutes": 0, "keep": 1}
@@ -74,6 +76,9 @@ class Trainer:
         self.keep = keep
         self.deterministic = deterministic
         self.export = export
+        self.sync_batch_norm = sync_batch_norm
+        if sync_batch_norm and self.device.type != "cuda":
+            raise UserError(f"trainer.sync_batch_norm=true works on GPUs alone, and this is {self.device}: use false.")
         if export is not None:
             require(export, asked=f"trainer.export={export}")
 

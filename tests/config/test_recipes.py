@@ -43,6 +43,7 @@ COMMON = {
     "trainer.precision": "float32",
     "trainer.channels_last": False,
     "trainer.overfit": False,
+    "trainer.sync_batch_norm": False,
 }
 SHUFFLE = {"sampler._target_": "mcl.data.samplers.Shuffle", "sampler.drop_last": False}
 BALANCED = {

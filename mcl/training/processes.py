@@ -1,0 +1,112 @@
+"""The processes that train one run together: torchrun starts them, here they find one another, agree, and part."""
+
+import atexit
+import os
+import socket
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from mcl.errors import UserError
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(hours=2)  # for what one process does while the others wait, such as decoding a large folder
+_LOST = ("gloo", "NCCL", "Connection", "Socket", "Broken pipe", "TCPStore")  # in what torch says when a process is gone
+_store: dist.Store | None = None  # of the processes that this one has joined
+
+
+class Processes:
+    """This process among those of its run: all of ``torchrun``'s, joined at the first use, or itself alone.
+
+    Args that torchrun puts into the environment: ``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR``, ``MASTER_PORT``.
+
+    Raises:
+        UserError: the others cannot be found.
+    """
+
+    runs = 0  # of this process so far, the same number in all of them
+
+    def __init__(self) -> None:
+        Processes.runs += 1
+        self.size = int(os.environ.get("WORLD_SIZE", 1))
+        self.rank = int(os.environ.get("RANK", 0)) if self.size > 1 else 0
+        if self.size > 1 and _store is None:
+            _join()
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and speaks to people."""
+        return self.rank == 0
+
+    def share(self, value: T) -> T:
+        """The first process's value, in all of them; what the others give does not count."""
+        if self.size == 1:
+            return value
+        values: list[Any] = [value if self.first else None]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def gather(self, value: T) -> list[T]:
+        """Every process's value, in order of rank, in all of them."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def most(self, *numbers: int) -> list[int]:
+        """The greatest of each number over all processes. It waits for their hosts, not for their devices."""
+        if self.size == 1:
+            return list(numbers)
+        message = torch.tensor(numbers)
+        dist.all_reduce(message, dist.ReduceOp.MAX)
+        return [int(number) for number in message]
+
+    def tells(self) -> bool:
+        """Whether it falls to this process to say what ended the run: it is the first that asks."""
+        if _store is None:
+            return True
+        try:
+            return int(_store.add(f"told/{self.runs}", 1)) == 1
+        except Exception:  # the process that kept the store is gone
+            return True
+
+    def lost_another(self, error: BaseException) -> UserError | None:
+        """What to say when an error means that another process has gone, else None."""
+        if self.size == 1 or not isinstance(error, RuntimeError) or not any(word in str(error) for word in _LOST):
+            return None
+        return UserError(
+            f"process {self.rank} of {self.size} ({socket.gethostname()}) has lost touch with another process of this"
+            " run, which was killed or has failed. Type the same command again to go on from the last checkpoint."
+        )
+
+
+def _join() -> None:
+    global _store
+    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise UserError(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']} says that there are several processes, but {', '.join(missing)} is"
+            " not set. Start them by: torchrun --nproc_per_node=N train.py ..."
+        )
+    # Objects and decisions go over gloo and the CPU, so that agreeing never waits for a GPU.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        _store, rank, size = next(dist.rendezvous("env://", timeout=_PATIENCE))
+        dist.init_process_group(backend, store=_store, rank=rank, world_size=size, timeout=_PATIENCE)
+    except (RuntimeError, OSError, ValueError) as error:
+        reason = "that port is in use" if "EADDRINUSE" in str(error) else str(error).strip().splitlines()[0]
+        raise UserError(
+            f"the {os.environ['WORLD_SIZE']} processes cannot meet at {address}:{port}: {reason}. Choose another port"
+            " with torchrun --master_port=PORT, or have it find one with --standalone (one machine)."
+        ) from error
+    atexit.register(_part)
+
+
+def _part() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
