@@ -62,13 +62,7 @@ def assemble(config: DictConfig) -> Parts:
     spec = dataset.spec
     sampler = make(config.sampler, path="sampler")
     notes = sampler.check(spec.counts, trainer.batch_size, spec.classes)
-    factories = {
-        str(key): functools.partial(
-            _backbone, make, node, path=f"pair.{key}", num_classes=spec.num_classes, in_channels=spec.channels
-        )
-        for key, node in config.pair.items()
-    }
-    cohort = Cohort(factories, branched=getattr(loss_class, "needs_branches", False), seed=config.seed)
+    cohort = build_cohort(config, spec.num_classes, spec.channels, branched=getattr(loss_class, "needs_branches", False))
     for backbone in cohort.backbones:
         backbone.check_input(spec.channels, spec.image_size)
     seed_everything(config.seed)
@@ -91,6 +85,25 @@ def assemble(config: DictConfig) -> Parts:
         trackers={str(name): make(node, path=f"tracking.{name}") for name, node in config.tracking.items()},
         notes=notes,
     )
+
+
+def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branched: bool) -> Cohort:
+    """The networks of a configuration, newly initialised.
+
+    Args:
+        config: its ``pair`` and ``seed`` count.
+        num_classes: classes C.
+        channels: of the images.
+        branched: give every network its auxiliary branches.
+    """
+    make = functools.partial(build, allow=config.allow_modules)
+    factories = {
+        str(key): functools.partial(
+            _backbone, make, node, path=f"pair.{key}", num_classes=num_classes, in_channels=channels
+        )
+        for key, node in config.pair.items()
+    }
+    return Cohort(factories, branched=branched, seed=config.seed)
 
 
 def enough_networks(loss_class: Any, keys: list[str]) -> None:
