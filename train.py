@@ -22,7 +22,8 @@ def train(config: DictConfig) -> float:
             parts = assemble(config)
             run.announce(parts)
             run.fit(parts, parts.dataset.load())
-            export_best(run.folder.path, config)
+            if run.processes.first:
+                export_best(run.path, config)
         return run.report()
 
 

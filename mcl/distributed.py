@@ -5,7 +5,7 @@ that one process would see alone. An objective is the mean over processes of wha
 whole by the mean over processes of what each finds (`mean`), however often it is differentiated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -49,6 +49,16 @@ def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
     message /= size()
     parts = message.split([tensor.numel() for tensor in tensors])
     return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+@torch.no_grad()
+def copy_first(tensors: Iterable[Tensor]) -> None:
+    """Give ``tensors`` in every process the values they have in the first one."""
+    if size() > 1:
+        for tensor in tensors:
+            values = tensor.detach().contiguous()
+            dist.broadcast(values, src=0)
+            tensor.copy_(values)
 
 
 @torch.no_grad()

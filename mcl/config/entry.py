@@ -1,11 +1,13 @@
 """The decorator of the entry points: Hydra composes the configuration, and what a person got wrong is said plainly."""
 
 import functools
+import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -88,7 +90,11 @@ def _exceptions_from_hydra() -> Iterator[None]:
 
 
 def _exit(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):  # where torchrun looks for what to say at the end
+        told = {"message": message, "extraInfo": {"py_callstack": message, "timestamp": str(int(time.time()))}}
+        with suppress(OSError):
+            Path(file).write_text(json.dumps({"message": told}))
     sys.exit(USAGE_ERROR)
 
 

@@ -62,7 +62,9 @@ def assemble(config: DictConfig) -> Parts:
     spec = dataset.spec
     sampler = make(config.sampler, path="sampler")
     notes = sampler.check(spec.counts, trainer.batch_size, spec.classes)
-    cohort = build_cohort(config, spec.num_classes, spec.channels, branched=getattr(loss_class, "needs_branches", False))
+    cohort = build_cohort(
+        config, spec.num_classes, spec.channels, branched=getattr(loss_class, "needs_branches", False)
+    )
     for backbone in cohort.backbones:
         backbone.check_input(spec.channels, spec.image_size)
     seed_everything(config.seed)

@@ -1,5 +1,6 @@
 """The training loop. It does not know which loss it runs, nor where the numbers go."""
 
+import inspect
 import itertools
 import math
 import time
@@ -28,6 +29,10 @@ from mcl.training.results import Results
 from mcl.training.signals import Stopped, StopSignals
 from mcl.training.trainer import Trainer
 from mcl.types import Batch
+
+# Buffers are averaged after each step instead. Newer versions of torch have another name for this option.
+_OPTIONS = inspect.signature(DistributedDataParallel).parameters
+_KEEP_BUFFERS: Any = {"forward_sync_buffers" if "forward_sync_buffers" in _OPTIONS else "broadcast_buffers": False}
 
 
 class Fit:
@@ -120,10 +125,11 @@ class Fit:
 
     def _in_step_with_others(self) -> DistributedDataParallel:
         """The learner as all processes have it: that of the first one, and gradients that are means over all."""
+        distributed.copy_first([*self.learner.parameters(), *self.learner.buffers()])
         meta = list(self.learner.loss.meta_parameters().values())
         for parameter in meta:
             parameter.requires_grad_(False)  # the meta round learns them: here nobody should wait for their gradients
-        together = DistributedDataParallel(self.learner, broadcast_buffers=False, gradient_as_bucket_view=True)
+        together = DistributedDataParallel(self.learner, gradient_as_bucket_view=True, **_KEEP_BUFFERS)
         for parameter in meta:
             parameter.requires_grad_()
         return together
