@@ -23,7 +23,7 @@ PAIRS = [
 SMALLER = ["dataset=synthetic", "dataset.train_per_class=2", "dataset.test_per_class=1", "dataset.image_size=8"]
 SMALLER += ["trainer.max_steps=2", "trainer.checkpoint_every=1", "trainer.batch_size=4"]
 EPOCH = ["trainer.max_steps=null", "trainer.epochs=1", "trainer.checkpoint_every=4", "trainer.batch_size=40"]
-EPOCH += ["loss.meta.interval=4", "loss.meta.memory=recompute"]
+EPOCH += ["loss.meta.interval=4", "loss.meta.memory=recompute", "optimizer.lr=0.001"]  # 5 steps settle no statistics
 
 
 @pytest.fixture
