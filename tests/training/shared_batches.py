@@ -1,0 +1,116 @@
+"""Five steps of L-MCL with two meta rounds in float64, batch statistics frozen; run by every process of a test.
+
+    python shared_batches.py OUT [batch|memory]
+
+Each process takes its share of the same batches of 32 images. OUT gets what the first one has in the end, and for every
+step the hashes of the state of every process.
+"""
+
+import hashlib
+import sys
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from mcl import build_network
+from mcl.data.samplers import Shuffle
+from mcl.data.synthetic import Synthetic
+from mcl.losses.base import MetaSchedule
+from mcl.losses.lmcl import LMCL
+from mcl.losses.matching import LayerMatching
+from mcl.networks.cohort import Cohort
+from mcl.training.fit import Fit
+from mcl.training.learner import Learner
+from mcl.training.processes import Processes
+from mcl.training.results import Results
+from mcl.training.schedules import Constant
+from mcl.training.trainer import Trainer
+from mcl.types import Batch
+
+BATCH, CLASSES, STEPS = 32, 8, 5
+
+
+def make_learner() -> Learner:
+    cohort = Cohort(
+        {key: partial(build_network, name, CLASSES) for key, name in (("first", "resnet8"), ("second", "wrn_10_1"))},
+        branched=True,
+        seed=0,
+    )
+    torch.manual_seed(1)
+    loss = LMCL(widths=cohort.widths, matching=LayerMatching, meta=MetaSchedule(interval=3), dim=16, **contrast())
+    loss.prepare(torch.arange(4 * CLASSES) % CLASSES)
+    for module in cohort.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign, misc]
+    return Learner(cohort, loss).double()
+
+
+def contrast() -> dict[str, object]:
+    if sys.argv[2] == "batch":
+        return {}
+    from mcl.losses.lmcl import BankContrast
+
+    return {"contrast": partial(BankContrast, neg_k=50), "tau": 0.07}
+
+
+def batches(processes: Processes) -> list[Batch]:
+    generator = torch.Generator().manual_seed(2)
+    share = slice(processes.rank * BATCH // processes.size, (processes.rank + 1) * BATCH // processes.size)
+    made = []
+    for step in range(STEPS):
+        images = torch.randn(BATCH, 3, 8, 8, generator=generator, dtype=torch.float64)
+        indices = torch.randperm(4 * CLASSES, generator=generator)[:BATCH]
+        made.append(Batch(images[share], (indices % CLASSES)[share], indices[share], step))
+    return made
+
+
+def fingerprint(tensors: dict[str, Tensor]) -> str:
+    state = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        state.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+    return state.hexdigest()
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    processes = Processes()
+    dataset = Synthetic(image_size=8, classes=CLASSES, train_per_class=4, test_per_class=2)
+    learner = make_learner()
+    fit = Fit(
+        Trainer(epochs=1, batch_size=BATCH, device="cpu"),
+        learner,
+        dataset.load(),
+        dataset,
+        Shuffle(),
+        make_optimizer=partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4),
+        schedule=Constant(),
+        results=Results([], chosen_on="test"),
+        seed=0,
+        data="",
+        processes=processes,
+    )
+    learner.train()
+    hashes, losses, outer = [], [], []
+    for batch in batches(processes):
+        fit.meters.update(fit._step(batch, None, 0.05), fit.step)
+        fit.step += 1
+        losses.append(fit.meters.read())
+        outer.append(fit._outer_loss())
+        hashes.append(processes.gather(fingerprint(learner.state_dict())))
+    if processes.first:
+        names = ("train/total", *(f"train/{term}" for term in learner.loss.terms))
+        torch.save(
+            {
+                "hashes": hashes,
+                "losses": [{name: values[name] for name in names} for values in losses],
+                "outer": outer,
+                "state": learner.state_dict(),
+            },
+            sys.argv[1],
+        )
+
+
+if __name__ == "__main__":
+    main()

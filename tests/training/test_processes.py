@@ -1,0 +1,192 @@
+"""Several processes train one run: what one process would compute, the same in all of them, and one plain error."""
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from mcl.training import checkpoints
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).parent / "shared_batches.py"
+
+
+def torchrun(processes: int, *command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    return subprocess.run(
+        [*launcher, *command],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module", params=["batch", "memory"])
+def one_and_two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """What one process and two processes make of the same batches, with contrast in the batch or with banks."""
+    folder = tmp_path_factory.mktemp("shared")
+    made = []
+    for processes in (1, 2):
+        ended = torchrun(processes, str(SCRIPT), f"{processes}.pt", request.param, folder=folder)
+        assert ended.returncode == 0, ended.stderr
+        made.append(torch.load(folder / f"{processes}.pt"))
+    return made[0], made[1]
+
+
+def test_two_processes_compute_what_one_does(one_and_two: tuple[Any, Any]) -> None:
+    one, two = one_and_two
+    assert one["losses"] == [pytest.approx(step, rel=1e-9) for step in two["losses"]]
+    assert [list(step) for step in two["outer"]] == [["meta/outer_loss"], [], [], ["meta/outer_loss"], []]
+    assert one["outer"] == [pytest.approx(step, rel=1e-9) for step in two["outer"]]
+    assert one["state"].keys() == two["state"].keys()
+    for name, tensor in one["state"].items():
+        torch.testing.assert_close(two["state"][name], tensor, rtol=1e-9, atol=1e-11, msg=name)
+
+
+def test_all_processes_hold_the_same_bits_after_every_step(one_and_two: tuple[Any, Any]) -> None:
+    _, two = one_and_two
+    assert all(len(hashes) == 2 and len(set(hashes)) == 1 for hashes in two["hashes"])
+    assert len({hashes[0] for hashes in two["hashes"]}) == len(two["hashes"])  # and these move
+
+
+TRAIN = [str(ROOT / "train.py"), "dataset=synthetic", "dataset.image_size=8", "dataset.classes=4", "dataset.channels=1"]
+TRAIN += ["dataset.train_per_class=8", "dataset.test_per_class=3", "trainer.batch_size=8", "trainer.epochs=2"]
+TRAIN += ["trainer.device=cpu", "hydra.run.dir=run"]
+
+
+def told(ended: subprocess.CompletedProcess[str]) -> list[str]:
+    """Our own lines of error."""
+    return [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+
+
+def test_two_processes_leave_one_run_folder_and_speak_once(tmp_path: Path) -> None:
+    ended = torchrun(2, *TRAIN, folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("test accuracy, %") == 1
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["steps"], summary["processes"]) == (8, 2)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+    assert steps.count(8) == 2  # of training and of evaluation, each once
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("trainer.batch_size=9", "trainer.batch_size=9"),
+        ("dataset.limt=3", "dataset.limt"),
+        ("loss.tau=0", "loss.tau=0"),
+    ],
+)
+def test_what_is_wrong_is_told_once(typed: str, message: str, tmp_path: Path) -> None:
+    ended = torchrun(2, *TRAIN, typed, folder=tmp_path)
+    assert ended.returncode != 0
+    (line,) = told(ended)
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_process_without_data_is_told_once(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for part, name in itertools.product(("train", "test"), ("cat", "dog")):
+        (data / part / name).mkdir(parents=True)
+        for n in range(4):
+            Image.new("RGB", (8, 8), (n, 0, 0)).save(data / part / name / f"{n}.png")
+    # As on a machine where the folder is missing: each process looks where its number leads it.
+    options = ["dataset=folder", "trainer.batch_size=4", "trainer.device=cpu", "hydra.run.dir=run"]
+    (tmp_path / "0").symlink_to(data)
+    ended = torchrun(
+        2, str(ROOT / "train.py"), *options, "dataset.root=${oc.env:RANK}", "dataset.name=d", folder=tmp_path
+    )
+    assert ended.returncode != 0
+    (line,) = told(ended)
+    assert "1: there is no such folder" in line
+    left = [path.name for path in tmp_path.glob("run/*")]
+    assert left in ([], ["lock"])  # torchrun ends the other one, which then locks nothing
+
+
+def test_killed_process_ends_the_others(tmp_path: Path) -> None:
+    """Process 1 kills itself in its third step."""
+    script = tmp_path / "killed.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        "from mcl.training.fit import Fit\n"
+        "taken = Fit._step\n"
+        "def step(fit, *arguments):\n"
+        "    if fit.step == 3 and os.environ['RANK'] == '1':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return taken(fit, *arguments)\n"
+        "Fit._step = step\n"
+        "import train\n"
+        "train.train()\n"
+    )
+    ended = torchrun(2, str(script), *TRAIN[1:], "trainer.checkpoint_every=1", folder=tmp_path)
+    assert ended.returncode != 0
+    assert "SIGKILL" in ended.stderr
+    assert len(told(ended)) <= 1  # torchrun may end the other before it has said anything
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["last.pt", "step-2.pt"]
+    assert checkpoints.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 3
+    again = torchrun(2, *TRAIN, "trainer.checkpoint_every=1", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+
+
+def test_signal_to_one_process_stops_all_and_saves(tmp_path: Path) -> None:
+    script = tmp_path / "signalled.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        "from mcl.training.fit import Fit\n"
+        "taken = Fit._step\n"
+        "def step(fit, *arguments):\n"
+        "    if fit.step == 3 and os.environ['RANK'] == '1':\n"
+        "        os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "    return taken(fit, *arguments)\n"
+        "Fit._step = step\n"
+        "import train\n"
+        "train.train()\n"
+    )
+    ended = torchrun(2, str(script), *TRAIN[1:], folder=tmp_path)
+    assert "exitcode  : 75" in ended.stderr
+    assert checkpoints.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 4
+    again = torchrun(1, *TRAIN, folder=tmp_path)  # by another number of processes
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 8
+
+
+def test_port_in_use_is_told(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        several = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        ended = subprocess.run(
+            [sys.executable, *TRAIN],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | several,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert ended.returncode == 1
+    (line,) = told(ended)
+    assert f"127.0.0.1:{port}: that port is in use" in line
+
+
+def test_processes_that_cannot_find_one_another_say_what_is_missing(
+    command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    typed = command(*TRAIN[1:])
+    assert typed.status == 1
+    assert "RANK, MASTER_ADDR, MASTER_PORT is not set" in typed.err
