@@ -83,6 +83,24 @@ def golden():
     return Golden
 
 
+@pytest.fixture(scope="session")
+def golden_memory():
+    """Loads a golden case of memory banks by name: its arrays, embeddings that take gradients, weights (G, G, B)."""
+
+    def load(name: str) -> tuple[dict[str, Tensor], list[list[Tensor]], Tensor]:
+        arrays = {key: torch.from_numpy(value) for key, value in np.load(FOLDER / f"{name}.npz").items()}
+        networks, stages, batch = arrays["meta"][:3].tolist()
+        embeddings = [[arrays[f"z.{i}.{k}"].requires_grad_() for k in range(stages)] for i in range(networks)]
+        weights = torch.full((networks * stages, networks * stages, batch), 7.0, dtype=torch.float64)
+        for key, value in arrays.items():
+            if key.startswith("weight."):
+                i, k, j, m = map(int, key.split(".")[1:])
+                weights[i * stages + k, j * stages + m] = value
+        return arrays, embeddings, weights
+
+    return load
+
+
 @pytest.fixture
 def close():
     """Asserts agreement to 1e-10, relative to the largest entry."""
