@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO
 
-from mcl.files import write_atomically, write_error
+from mcl.files import seal, write_atomically, write_error
 from mcl.tracking.base import RunInfo, Status, Tracker
 
 METRICS = "metrics.jsonl"
@@ -73,7 +73,7 @@ class LocalFiles(Tracker):
         self._file.close()
         if status == "finished":
             (folder / FAILURE).unlink(missing_ok=True)
-            write_atomically(folder / SUMMARY, _json(summary, indent=2) + "\n")
+            write_atomically(folder / SUMMARY, _json(seal(_finite(summary or {})), indent=2) + "\n")
         else:
             failure = {
                 "status": status,

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from mcl.config.identity import config_hash, differences, flatten, identity
 from mcl.config.stored import plain, read_config
 from mcl.errors import UserError
-from mcl.files import write_atomically, write_error
+from mcl.files import is_altered, write_atomically, write_error
 from mcl.training.checkpoints import Checkpoints
 from mcl.training.lock import FolderLock
 from mcl.version import code_version, library_versions
@@ -136,6 +136,8 @@ class RunFolder:
         try:
             found = json.loads(file.read_text())
             theirs = found["config_hash"]
+            if is_altered(found):
+                raise ValueError("its checksum is wrong")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is broken ({error}). Delete it to train on from the last checkpoint.") from error
         if theirs != self.hash:

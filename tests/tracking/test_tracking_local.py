@@ -129,7 +129,7 @@ def test_a_summary_means_finished_and_takes_away_the_failure(make_run: MakeRun, 
 
     train(tracker, make_run(resumed_step=2), until=4)
     tracker.finish("finished", summary)
-    assert json.loads((run.run_dir / "summary.json").read_text()) == summary
+    assert json.loads((run.run_dir / "summary.json").read_text()) == seal(summary)
     assert not (run.run_dir / "failure.json").exists()
 
 

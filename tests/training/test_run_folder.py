@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from small_runs import META, SMALL, Outcome
 
 from mcl.errors import UserError
+from mcl.files import seal
 from mcl.training.lock import FolderLock
 from mcl.training.run_folder import RunFolder
 
@@ -230,7 +231,13 @@ def test_a_broken_config_without_a_checkpoint_is_named(
         RunFolder(stopped, config)
 
 
-@pytest.mark.parametrize("damage", [truncate, empty])
+def alter_a_number(path: Path) -> None:
+    text = path.read_text()
+    assert '"steps": 10' in text
+    path.write_text(text.replace('"steps": 10', '"steps": 11'))
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, alter_a_number])
 def test_a_broken_summary_is_named(damage: Callable[[Path], None], undisturbed: Outcome, tmp_path: Path, config: Any):
     shutil.copytree(undisturbed.folder, tmp_path / "run")
     damage(tmp_path / "run" / "summary.json")
@@ -244,7 +251,7 @@ def test_a_summary_of_other_settings_is_not_taken_for_this_run(
     run = tmp_path / "run"
     shutil.copytree(undisturbed.folder, run)
     summary = json.loads((run / "summary.json").read_text())
-    (run / "summary.json").write_text(json.dumps({**summary, "config_hash": "0123456789"}))
+    (run / "summary.json").write_text(json.dumps(seal({**summary, "config_hash": "0123456789"})))
     with pytest.raises(UserError, match="another hash of its settings"):
         RunFolder(run, config)
 
