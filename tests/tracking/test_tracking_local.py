@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mcl.errors import UserError
+from mcl.files import seal
 from mcl.tracking import LocalFiles, RunInfo
 from mcl.tracking import local as local_module
 
