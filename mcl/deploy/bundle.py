@@ -35,6 +35,9 @@ def bundle(run: SavedRun, path: Path) -> list[str]:
     if "summary.json" not in files and "imported.json" not in files:
         raise UserError(f"{run.place.path} has no summary.json: let its training end before you give it away.")
     slim = {name: value for name, value in run.checkpoint.items() if name not in (*LEFT_OUT, "version")}
+    _, loss = run.learner()
+    unneeded = tuple(f"loss.{name}" for name in loss.training_state)
+    slim["learner"] = {name: value for name, value in slim["learner"].items() if not name.startswith(unneeded)}
     files[f"checkpoints/{checkpoints.LAST}"] = checkpoints.encode(slim)
     backbones: dict[str, str] = {}
     for key in run.keys:

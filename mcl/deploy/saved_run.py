@@ -128,7 +128,7 @@ class SavedRun:
         if not own:  # an imported checkpoint
             return cohort, Loss()
         loss = self._build(Loss, self.config.loss, path="loss", widths=cohort.widths)
-        self._load(loss, own)
+        self._load(loss, {name: tensor for name, tensor in own.items() if not name.startswith(loss.training_state)})
         return cohort, loss
 
     def _factory(self, key: str) -> Callable[[], Backbone]:

@@ -55,6 +55,7 @@ class Loss(nn.Module):
     terms: ClassVar[tuple[str, ...]] = ("classification",)
     needs_branches: ClassVar[bool] = False
     minimum_networks: ClassVar[int] = 1
+    training_state: ClassVar[tuple[str, ...]] = ()  # beginnings of the state-dict names that only training needs
     meta: MetaSchedule | None = None
 
     def __init__(self, weights: Mapping[str, float] | None = None):
@@ -69,6 +70,9 @@ class Loss(nn.Module):
             if not 0 <= given[name] < float("inf"):
                 raise UserError(f"loss.weights.{name}={given[name]}: must be a finite number, not negative.")
         self.weights = {name: float(given.get(name, 1.0)) for name in self.terms}
+
+    def prepare(self, labels: Tensor) -> None:
+        """Told once before training: the class (N,) of every training image, by its index."""
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         """The raw terms of one batch, scalars, by name."""

@@ -9,7 +9,7 @@ from mcl.errors import UserError
 from mcl.losses.aggregation import Aggregator
 from mcl.losses.base import MetaSchedule
 from mcl.losses.classification import classification
-from mcl.losses.contrast import MutualContrast, mutual_contrast
+from mcl.losses.contrasts import BatchContrast, Contrast
 from mcl.losses.distillation import logit_distillation
 from mcl.losses.mutual import MutualLoss
 from mcl.types import Batch, Outputs
@@ -24,6 +24,8 @@ class LMCL(MutualLoss):
     Args:
         widths: per network, per stage, the width of its features.
         matching: called with ``widths``, gives the module of matching weights (see `mcl.losses.matching`).
+        contrast: called, gives the module that contrasts embeddings: with the batch, or with memory banks (see
+            `mcl.losses.contrasts`).
         meta: when and how the matching is learned. None leaves a learned matching at its initial weights, and is the
             only choice for a fixed one.
         weights: factor of each term in the sum. Left out: 0.1 for vcl and icl, else 1.
@@ -33,12 +35,14 @@ class LMCL(MutualLoss):
     """
 
     needs_branches = True
+    training_state = ("contrast.",)
 
     def __init__(
         self,
         *,
         widths: list[list[int]],
         matching: Callable[[list[list[int]]], nn.Module],
+        contrast: Callable[[], Contrast] = BatchContrast,
         meta: MetaSchedule | None,
         weights: Mapping[str, float] | None = None,
         tau: float = 0.1,
@@ -49,6 +53,8 @@ class LMCL(MutualLoss):
         assert all(len(set(stages)) == 1 for stages in widths), "all stages of a network end in one width"
         self.aggregators = nn.ModuleList(Aggregator(stages[-1], len(stages)) for stages in widths)
         self.matching = matching(widths)
+        self.contrast = contrast()
+        self.dim = dim
         self.meta = meta
         if meta is not None and not self.meta_parameters():
             raise UserError(
@@ -56,17 +62,24 @@ class LMCL(MutualLoss):
                 "Set loss.meta=null, or choose a learned matching: loss/matching=learned."
             )
 
+    def prepare(self, labels: Tensor) -> None:
+        self.contrast.prepare(labels, networks=len(self.heads), dim=self.dim)
+
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         aggregated = self.aggregate(outputs)
         with torch.no_grad():
             weights = self.matching([network.features for network in outputs])
         stages = [stage for network in outputs for stage in network.logits]
         backbones = [network.logits[-1] for network in outputs]
-        return {
+        embeddings = self._embed(outputs)
+        terms = {
             "classification": classification([*stages, *aggregated], batch.labels),
             "distillation": logit_distillation(backbones, aggregated, temperature=self.temperature),
-            **self._contrast(outputs, batch.labels, weights)._asdict(),
+            **self._contrast(embeddings, batch, weights),
         }
+        if self.training:
+            self.contrast.update([network.detach() for network in embeddings], batch)
+        return terms
 
     def aggregate(self, outputs: Sequence[Outputs]) -> list[Tensor]:
         return [aggregator(*network) for aggregator, network in zip(self.aggregators, outputs, strict=True)]
@@ -82,14 +95,20 @@ class LMCL(MutualLoss):
         features = [network.features for network in outputs]
         if not self.meta.attach_features:
             features = [[stage.detach() for stage in stages] for stages in features]
-        return self.total(self._contrast(outputs, batch.labels, self.matching(features))._asdict())
+        return self.total(self._contrast(self._embed(outputs), batch, self.matching(features)))
 
     def outer_objective(self, outputs: Sequence[Outputs], batch: Batch) -> Tensor:
         return classification([stage for network in outputs for stage in network.logits], batch.labels)
 
-    def _contrast(self, outputs: Sequence[Outputs], labels: Tensor, weights: Tensor) -> MutualContrast:
-        embeddings = [heads(network.features) for heads, network in zip(self.heads, outputs, strict=True)]
-        return mutual_contrast(embeddings, labels, weights, tau=self.tau, temperature=self.temperature)
+    def constants(self) -> set[str]:
+        return {name for name, _ in self.named_buffers() if name.startswith("contrast.")}
+
+    def _embed(self, outputs: Sequence[Outputs]) -> list[Tensor]:
+        """N times (S_i, B, dim)."""
+        return [heads(network.features) for heads, network in zip(self.heads, outputs, strict=True)]
+
+    def _contrast(self, embeddings: Sequence[Tensor], batch: Batch, weights: Tensor) -> dict[str, Tensor]:
+        return self.contrast(embeddings, batch, weights, tau=self.tau, temperature=self.temperature)._asdict()
 
     def _parameters_of(self, part: str) -> dict[str, nn.Parameter]:
         return {name: value for name, value in self.named_parameters() if name.startswith(f"{part}.")}

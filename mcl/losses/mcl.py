@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mcl.losses.classification import classification
 from mcl.losses.contrast import last_stage_contrast
+from mcl.losses.contrasts import whole_batch
 from mcl.losses.distillation import mean_logit_distillation
 from mcl.losses.mutual import MutualLoss
 from mcl.types import Batch, Outputs
@@ -22,6 +23,7 @@ class MCL(MutualLoss):
         tau: temperature of the similarities.
         temperature: softening of all distributions that networks exchange.
         dim: of the embeddings.
+        gather: over several processes, contrast all their samples; else each process contrasts its own share.
     """
 
     default_weights: ClassVar[Mapping[str, float]] = {**MutualLoss.default_weights, "distillation": 0.0}
@@ -34,13 +36,19 @@ class MCL(MutualLoss):
         tau: float = 0.1,
         temperature: float = 3.0,
         dim: int = 128,
+        gather: bool = True,
     ):
         super().__init__([stages[-1:] for stages in widths], weights, tau, temperature, dim)
+        self.gather = gather
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         logits = [network.logits[-1] for network in outputs]
-        embeddings = [heads(network.features[-1:])[0] for heads, network in zip(self.heads, outputs, strict=True)]
-        contrast = last_stage_contrast(embeddings, batch.labels, tau=self.tau, temperature=self.temperature)
+        embeddings = [heads(network.features[-1:]) for heads, network in zip(self.heads, outputs, strict=True)]
+        labels = batch.labels
+        if self.gather:
+            embeddings, labels = whole_batch(embeddings, labels)
+        last = [network[0] for network in embeddings]
+        contrast = last_stage_contrast(last, labels, tau=self.tau, temperature=self.temperature)
         terms = {"classification": classification(logits, batch.labels), **contrast._asdict()}
         if self.weights["distillation"]:
             terms["distillation"] = mean_logit_distillation(logits, temperature=self.temperature)

@@ -71,6 +71,7 @@ class Fit:
         self.device = trainer.device
         self.processes = processes = processes or Processes()
         learner.precision = trainer.precision
+        learner.loss.prepare(splits.train.labels)
         self.learner = learner.to(self.device).to(memory_format=trainer.memory_format)
         named = {"test": splits.test, "validation": splits.validation}
         self.splits = {name: images.to(self.device) for name, images in named.items() if images is not None}

@@ -55,7 +55,10 @@ class MetaRound:
         """
         batch, outer_batch = _plain_batch(batch), _plain_batch(outer_batch)
         # Batch normalisation and its like write into buffers as they run: let them write into copies.
-        buffers = {name: _plain(buffer).clone() for name, buffer in self.modules.named_buffers()}
+        # Constants stay where they are: a memory bank is larger than the networks.
+        constants = {f"loss.{name}" for name in self.loss.constants()}
+        named = self.modules.named_buffers()
+        buffers = {name: _plain(buffer).clone() for name, buffer in named if name not in constants}
         parameters = {f"cohort.{name}": value for name, value in self.modules.cohort.named_parameters()}
         parameters |= {f"loss.{name}": value for name, value in self.loss.inner_parameters().items()}
         meta = {f"loss.{name}": value for name, value in self.loss.meta_parameters().items()}

@@ -62,7 +62,7 @@ CONTRAST = {
     "loss.weights.icl": 0.1,
     "loss.weights.soft_icl": 1,
 }
-MCL = {"loss._target_": "mcl.losses.mcl.MCL", **CONTRAST}
+MCL = {"loss._target_": "mcl.losses.mcl.MCL", **CONTRAST, "loss.gather": True}
 LMCL = {
     "loss._target_": "mcl.losses.lmcl.LMCL",
     **CONTRAST,
@@ -70,6 +70,9 @@ LMCL = {
     "loss.matching._target_": "mcl.losses.matching.LayerMatching",
     "loss.matching._partial_": True,
     "loss.matching.dim": 128,
+    "loss.contrast._target_": "mcl.losses.contrasts.BatchContrast",
+    "loss.contrast._partial_": True,
+    "loss.contrast.gather": True,  # over several processes, all of whose samples make up the batch
     "loss.meta._target_": "mcl.losses.base.MetaSchedule",
     "loss.meta.interval": 50,
     "loss.meta.steps": 2,

@@ -22,7 +22,7 @@ WIDTHS = [[4, 4], [6, 6]]
 def choose(tmp_path):
     """Composes the group of losses under a config that has nothing else."""
     shutil.copytree(CONF, tmp_path / "loss")
-    (tmp_path / "train.yaml").write_text("defaults:\n  - loss: lmcl\n  - _self_\n")
+    (tmp_path / "train.yaml").write_text("defaults:\n  - loss: lmcl\n  - _self_\nseed: 3\n")
 
     def composed(*overrides: str) -> DictConfig:
         with initialize_config_dir(str(tmp_path), version_base="1.3"):
@@ -54,6 +54,17 @@ def test_every_option_of_a_matching_is_in_its_file(choose, name):
     assert options(config.matching) | {"widths"} == signature
     if config.meta is not None:
         assert options(config.meta) == set(inspect.signature(MetaSchedule).parameters)
+
+
+@pytest.mark.parametrize("name", ["batch", "memory"])
+def test_every_option_of_a_contrast_is_in_its_file_with_its_default(choose, name):
+    config = choose(f"loss/contrast={name}", "loss.contrast.seed=0" if name == "memory" else "loss.dim=5").contrast
+    parameters = inspect.signature(get_class(config._target_)).parameters
+    assert {key: config[key] for key in options(config)} == {key: p.default for key, p in parameters.items()}
+
+
+def test_memory_banks_are_seeded_by_the_run(choose):
+    assert instantiate(choose("loss/contrast=memory"), widths=WIDTHS).contrast.seed == 3
 
 
 @pytest.mark.parametrize("name", [file.stem for file in (CONF / "weights").glob("*.yaml")])
