@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mcl import build_network
+from mcl import build_network, distributed
 from mcl.data.samplers import Shuffle
 from mcl.data.synthetic import Synthetic
 from mcl.losses.base import MetaSchedule
@@ -29,6 +29,7 @@ from mcl.training.trainer import Trainer
 from mcl.types import Batch
 
 BATCH, CLASSES, STEPS = 32, 8, 5
+LR = 1e-3  # nothing is normalised
 
 
 def make_learner() -> Learner:
@@ -50,7 +51,7 @@ def make_learner() -> Learner:
 def contrast() -> dict[str, object]:
     if sys.argv[2] == "batch":
         return {}
-    from mcl.losses.lmcl import BankContrast
+    from mcl.losses.contrasts import BankContrast
 
     return {"contrast": partial(BankContrast, neg_k=50), "tau": 0.07}
 
@@ -84,7 +85,7 @@ def main() -> None:
         dataset.load(),
         dataset,
         Shuffle(),
-        make_optimizer=partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4),
+        make_optimizer=partial(torch.optim.SGD, lr=LR, momentum=0.9, nesterov=True, weight_decay=5e-4),
         schedule=Constant(),
         results=Results([], chosen_on="test"),
         seed=0,
@@ -94,22 +95,15 @@ def main() -> None:
     learner.train()
     hashes, losses, outer = [], [], []
     for batch in batches(processes):
-        fit.meters.update(fit._step(batch, None, 0.05), fit.step)
+        values = fit._step(batch, None, LR)
         fit.step += 1
-        losses.append(fit.meters.read())
+        names = ("train/total", *(f"train/{term}" for term in learner.loss.terms))
+        (mean,) = distributed.mean([torch.stack([values[name].detach() for name in names])])
+        losses.append(dict(zip(names, mean.tolist(), strict=True)))
         outer.append(fit._outer_loss())
         hashes.append(processes.gather(fingerprint(learner.state_dict())))
     if processes.first:
-        names = ("train/total", *(f"train/{term}" for term in learner.loss.terms))
-        torch.save(
-            {
-                "hashes": hashes,
-                "losses": [{name: values[name] for name in names} for values in losses],
-                "outer": outer,
-                "state": learner.state_dict(),
-            },
-            sys.argv[1],
-        )
+        torch.save({"hashes": hashes, "losses": losses, "outer": outer, "state": learner.state_dict()}, sys.argv[1])
 
 
 if __name__ == "__main__":

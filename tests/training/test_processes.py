@@ -50,6 +50,7 @@ def test_two_processes_compute_what_one_does(one_and_two: tuple[Any, Any]) -> No
     assert [list(step) for step in two["outer"]] == [["meta/outer_loss"], [], [], ["meta/outer_loss"], []]
     assert one["outer"] == [pytest.approx(step, rel=1e-9) for step in two["outer"]]
     assert one["state"].keys() == two["state"].keys()
+    assert any(name.startswith("loss.matching.") for name in one["state"])
     for name, tensor in one["state"].items():
         torch.testing.assert_close(two["state"][name], tensor, rtol=1e-9, atol=1e-11, msg=name)
 
