@@ -138,6 +138,7 @@ def test_pair_and_network_are_the_users_choice(composed: Callable[..., DictConfi
     [
         ("loss/matching=one", "loss.meta", None),
         ("loss/weights=imagenet", "loss.weights.vcl", 0.01),
+        ("loss/contrast=memory", "loss.contrast.neg_k", 8192),
         ("loss=independent", "loss._target_", "mcl.losses.independent.Independent"),
         ("sampler=shuffle", "sampler._target_", "mcl.data.samplers.Shuffle"),
         ("dataset=cifar10", "dataset._target_", "mcl.data.cifar.Cifar10"),
