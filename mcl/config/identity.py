@@ -23,6 +23,8 @@ LEFT_OUT = (
     "allow_modules",
     "dataset.root",
     "dataset.cache_dir",
+    "dataset.storage",
+    "dataset.workers",
     "loss.meta.memory",
     "trainer.device",
     "trainer.log_every",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mcl.data.augmentation import Augmentation
+from mcl.data.files import ImageFiles
 from mcl.data.seeding import generator
 from mcl.errors import UserError
 
@@ -32,9 +33,9 @@ class Images(NamedTuple):
 class Splits(NamedTuple):
     """The parts of a dataset. ``validation`` was taken out of the training part, or came with the data."""
 
-    train: Images
-    test: Images
-    validation: Images | None
+    train: Images | ImageFiles
+    test: Images | ImageFiles
+    validation: Images | ImageFiles | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,13 @@ class Dataset(ABC):
         validation: fraction of each class's training images held out, chosen by ``seed``; 0 for none.
         seed: of these choices. It is not the seed of a run, so that all runs see the same parts.
         has_validation: the data comes with a validation part of its own.
+
+    Attributes:
+        resize: to what the shorter side of a test image is resized before its centre is cut out; None where the
+            largest centred square is.
     """
+
+    resize: int | None = None
 
     def __init__(
         self,

@@ -7,32 +7,54 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from os import cpu_count
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torchvision.transforms import functional
 
 log = logging.getLogger(__name__)
 _CHUNK = 128  # images a thread decodes at a time
 _QUIET_SECONDS = 10.0  # between two lines of progress where there is no terminal
 
 
-def decode(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
-    """One image as (channels, size, size).
+def open_image(file: IO[bytes] | Path, channels: int, draft: int | None = None) -> Image.Image:
+    """An image in 8 bits, grey (1) or RGB (3 channels).
 
-    Turned upright by its EXIF orientation; 16-bit grey values scaled to 8 bits; transparent parts shown on white. The
-    largest centred square is resampled bilinearly with antialiasing (which equals resizing the shorter side, then a
-    centre crop); an image that has the size already is not touched.
+    Turned upright by its EXIF orientation; 16-bit grey values scaled to 8 bits; transparent parts shown on white.
+
+    Args:
+        file: name or content.
+        channels: 3 or 1.
+        draft: a JPEG may be decoded at a fraction of its size, as long as no side falls below this.
 
     Raises:
         Exception: of many kinds, when the file cannot be read as an image.
     """
-    with Image.open(path) as file:
-        if min(file.size) > 2 * size:
-            file.draft(None, (2 * size, 2 * size))  # JPEG: decode at a fraction of the size, at least twice the wanted
-        image = _eight_bit(ImageOps.exif_transpose(file), "L" if channels == 1 else "RGB")
+    with Image.open(file) as opened:
+        if draft is not None and min(opened.size) > draft:
+            opened.draft(None, (draft, draft))
+        return _eight_bit(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
+
+
+def decode(path: Path, size: int, channels: int, resize: int | None = None) -> NDArray[np.uint8]:
+    """One image, as `open_image` reads it, as (channels, size, size).
+
+    The largest centred square is resampled bilinearly with antialiasing (which equals resizing the shorter side, then
+    a centre crop); an image that has the size already is not touched. With ``resize``, its shorter side is resized to
+    that and the centre is cut out, pixel by pixel as torchvision does it.
+
+    Raises:
+        Exception: of many kinds, when the file cannot be read as an image.
+    """
+    if resize is not None:
+        image = functional.resize(open_image(path, channels), [resize], functional.InterpolationMode.BILINEAR)
+        image = functional.center_crop(image, [size, size])
+    else:
+        image = open_image(path, channels, draft=2 * size)  # at least twice the wanted
     width, height = image.size
     if (width, height) != (size, size):
         side = min(width, height)

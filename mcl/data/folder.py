@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import os
 import zlib
 from functools import partial
@@ -18,6 +17,7 @@ from torch import Tensor
 from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import Dataset, Images, Splits, digest, some, take_rows
 from mcl.data.decoding import decode_all
+from mcl.data.files import ImageFiles, Square, as_bytes, check_workers
 from mcl.data.listing import Files, list_folder
 from mcl.data.memory import available_memory
 from mcl.data.prepare import cache_folder, prepared
@@ -42,6 +42,9 @@ class Folder(Dataset):
             :func:`mcl.data.decoding.decode` for how others are resized.
         test_fraction: share of each class that becomes the test part, where the folder has none.
         corrupt: what to do about unreadable files: ``stop``, or ``skip`` and say how many. ``spec`` counts them all.
+        storage: decode all images into ``memory``, or leave them on ``disk`` and read them as training goes; ``auto``
+            takes the memory as long as they fit. The pixels are the same, except where files are skipped.
+        workers: processes that read from disk; None for as many as there are cores, 16 at most.
         cache_dir: where decoded images are kept; None for ``$MCL_CACHE`` or the platform's cache folder.
         augmentation, limit, validation, seed: as for every dataset, see :class:`Dataset`; ``seed`` also chooses the
             test part. Images that ``limit`` leaves out are not decoded.
@@ -56,6 +59,8 @@ class Folder(Dataset):
         image_size: int | None = None,
         test_fraction: float = 0.2,
         corrupt: Literal["stop", "skip"] = "stop",
+        storage: Literal["auto", "memory", "disk"] = "auto",
+        workers: int | None = None,
         cache_dir: str | None = None,
         augmentation: Augmentation | None = None,
         mean: list[float] | None = None,
@@ -91,6 +96,8 @@ class Folder(Dataset):
             has_validation=self.listing.validation is not None,
         )
         self.corrupt = corrupt
+        self.storage = storage
+        self.workers = check_workers(workers)
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else cache_folder()
 
     def fingerprint(self) -> str:
@@ -104,6 +111,8 @@ class Folder(Dataset):
         if self.validation:
             validation = train.take(held_out)
         train = train.take(kept)
+        if self._stays_on_disk(len(train.paths) + len(test.paths) + (len(validation.paths) if validation else 0)):
+            return Splits(self._on_disk(train), self._on_disk(test), self._on_disk(validation) if validation else None)
         # Decoded in the order of their names, so that one cache serves every way of splitting the same files.
         decoded = self._decoded(sorted(train.paths + test.paths + (validation.paths if validation else [])))
         return Splits(
@@ -130,7 +139,6 @@ class Folder(Dataset):
         stats = ((path, stat.st_size, stat.st_mtime_ns) for path in paths for stat in [self._stat(path)])
         key = digest([_CACHE_FORMAT, size, channels, *stats])
         shape = (len(paths), channels, size, size)
-        self._require_room(shape)
         folder = self.cache_dir / "folders" / f"{self.root.name}-{size}px-{key}"
         images, unreadable = prepared(
             folder, partial(_read_cache, shape=shape), partial(self._build_cache, paths), option="dataset.cache_dir"
@@ -163,14 +171,41 @@ class Folder(Dataset):
             "all such files."
         )
 
-    def _require_room(self, shape: tuple[int, ...]) -> None:
-        needed, free = math.prod(shape), available_memory()
-        if free is not None and needed > free:
+    def _stays_on_disk(self, count: int) -> bool:
+        """Whether so many images are left where they are.
+
+        Raises:
+            UserError: they are to be in memory and do not fit.
+        """
+        if self.storage == "disk":
+            return True
+        size, channels = self.spec.image_size, self.spec.channels
+        needed, free = count * channels * size**2, available_memory()
+        if free is None or needed <= free:
+            return False
+        too_large = (
+            f"{count:,} images of {channels} x {size} x {size} take {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB of"
+            " memory are free"
+        )
+        if self.storage == "memory":
             raise UserError(
-                f"{shape[0]:,} images of {shape[1]} x {shape[2]} x {shape[3]} take {needed / 1e9:.1f} GB, but "
-                f"{free / 1e9:.1f} GB of memory are free. Use a smaller dataset.image_size, or dataset.limit for fewer "
-                "images of each class."
+                f"{too_large}. Use dataset.storage=disk, a smaller dataset.image_size, or dataset.limit for fewer"
+                " images of each class."
             )
+        log.warning("%s: they are read from disk as training goes (dataset.storage=auto).", too_large)
+        return True
+
+    def _on_disk(self, files: Files) -> ImageFiles:
+        """These files, in the order of their names, as those in memory are."""
+        order = sorted(range(len(files.paths)), key=files.paths.__getitem__)
+        return ImageFiles(
+            self.root,
+            as_bytes([files.paths[i] for i in order]),
+            files.labels[torch.tensor(order)],
+            Square(self.spec.image_size, self.spec.channels),
+            skip=self.corrupt == "skip",
+            workers=self.workers,
+        )
 
     def _size_of_first(self) -> int:
         path = self.root / self.listing.train.paths[0]

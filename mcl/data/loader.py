@@ -7,7 +7,7 @@ import torch
 from mcl.data.augmentation import Augmentation, Normalization
 from mcl.data.dataset import Images
 from mcl.data.samplers import Sampler
-from mcl.data.seeding import generator
+from mcl.data.shares import ALONE, Share, plan_epoch, steps_per_epoch
 from mcl.errors import UserError
 from mcl.types import Batch
 
@@ -25,6 +25,7 @@ class Loader:
         device: where the batches are wanted.
         memory_format, dtype: of the batches' images.
         overfit: give the first batch of epoch 0 at every step, without augmentation (for debugging).
+        share: this process among those that train together; ``batch_size`` is that of all of them.
 
     Raises:
         UserError: when the images do not fit on the device, or make no batch.
@@ -44,17 +45,21 @@ class Loader:
         memory_format: torch.memory_format = torch.contiguous_format,
         dtype: torch.dtype = torch.float32,
         overfit: bool = False,
+        share: Share = ALONE,
     ):
         counts = images.labels.bincount().tolist()
         sampler.check(counts, batch_size, [f"class {label}" for label in range(len(counts))])
-        self.steps = sampler.steps_per_epoch(counts, batch_size)
+        share.check(batch_size)
+        self.steps = steps_per_epoch(sampler, counts, batch_size, share)
+        self.share = share
         self.labels = images.labels.cpu()  # the sampler's copy
         try:
             self.images = images.to(device)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"The training images ({images.images.nbytes / 1e9:.1f} GB) do not fit on {device}. "
-                "Lower dataset.image_size or set dataset.limit."
+                "Lower dataset.image_size or set dataset.limit; with dataset=folder, dataset.storage=disk reads them "
+                "as training goes."
             ) from error
         self.sampler = sampler
         self.augmentation = Augmentation() if overfit else augmentation
@@ -77,15 +82,14 @@ class Loader:
             yield from self._batches(epoch, start)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        batches = self.sampler.batches(self.labels, self.batch_size, seed=self.seed, epoch=epoch)
-        order = torch.cat(batches)
-        draws = self.augmentation.draw(len(order), generator("augmentation", self.seed, epoch))
-        order, draws = (numbers.to(self.device, non_blocking=True) for numbers in (order, draws))
-        for step in range(start, len(batches)):
-            part = slice(step * self.batch_size, (step + 1) * self.batch_size)
-            indices = order[part]
-            pixels = self.augmentation.apply(self.images.images, indices, draws[part])
-            yield Batch(self.normalize(pixels), self.images.labels[indices], indices)
+        plan = plan_epoch(
+            self.sampler, self.augmentation, self.labels, self.batch_size, self.share, seed=self.seed, epoch=epoch
+        )
+        order, draws = (numbers.to(self.device, non_blocking=True) for numbers in plan[1:])
+        for step, (indices, drawn) in enumerate(zip(order.split(plan.lengths), draws.split(plan.lengths), strict=True)):
+            if step >= start:
+                pixels = self.augmentation.apply(self.images.images, indices, drawn)
+                yield Batch(self.normalize(pixels), self.images.labels[indices], indices, epoch * self.steps + step)
 
 
 def evaluation_batches(
@@ -96,13 +100,15 @@ def evaluation_batches(
     device: torch.device | str = "cpu",
     memory_format: torch.memory_format = torch.contiguous_format,
     dtype: torch.dtype = torch.float32,
+    share: Share = ALONE,
 ) -> Iterator[Batch]:
-    """All images in order, normalised and otherwise as they are; the last batch may be smaller.
+    """All images of this process's share in order, normalised and otherwise as they are; the last batch may be smaller.
 
     Images already on ``device`` are used where they are: who evaluates often moves them there once.
     """
     normalize = Normalization(mean, std, device=device, memory_format=memory_format, dtype=dtype)
-    for start in range(0, len(images.labels), batch_size):
-        part = slice(start, start + batch_size)
+    own = share.part(len(images.labels))
+    for start in own[::batch_size]:
+        part = slice(start, min(start + batch_size, own.stop))
         pixels, labels = (tensor[part].to(device, non_blocking=True) for tensor in images)
-        yield Batch(normalize(pixels), labels, torch.arange(start, start + len(labels), device=device))
+        yield Batch(normalize(pixels), labels, torch.arange(part.start, part.stop, device=device))

@@ -22,17 +22,19 @@ class Preprocessing:
         channels: 3 colour, 1 grey; images are converted.
         image_size: side in pixels, of the largest centred square of an image, resampled.
         mean, std: per channel, in [0, 1] units.
+        resize: resize the shorter side to this, then cut out the centre; None for the largest square.
     """
 
     channels: int
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resize: int | None = None
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Preprocessing":
         """That of a dataset's test images."""
-        return cls(dataset.spec.channels, dataset.spec.image_size, dataset.mean, dataset.std)
+        return cls(dataset.spec.channels, dataset.spec.image_size, dataset.mean, dataset.std, dataset.resize)
 
     def __call__(self, *paths: str | os.PathLike[str]) -> Tensor:
         """Image files to one batch (B, channels, image_size, image_size) float32.
@@ -59,8 +61,11 @@ class Preprocessing:
         """
         try:
             mean, std = (tuple(float(value) for value in values[name]) for name in ("mean", "std"))
-            made = cls(int(values["channels"]), int(values["image_size"]), mean, std)
-        except (KeyError, TypeError, ValueError) as error:
+            resize = values.get("resize")
+            made = cls(
+                int(values["channels"]), int(values["image_size"]), mean, std, None if resize is None else int(resize)
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{values!r} is no preprocessing of images.") from error
         if not (len(mean) == len(std) == made.channels in (1, 3) and made.image_size > 0 and min(std) > 0):
             raise UserError(f"{values!r} is no preprocessing of images.")
@@ -68,6 +73,6 @@ class Preprocessing:
 
     def _read(self, path: Path) -> Tensor:
         try:
-            return torch.from_numpy(decode(path, self.image_size, self.channels).copy())
+            return torch.from_numpy(decode(path, self.image_size, self.channels, self.resize).copy())
         except Exception as error:  # a damaged file can raise anything
             raise UserError(f"{path} cannot be read as an image: {error}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mcl.config.instantiate import build
-from mcl.data.loader import evaluation_batches
+from mcl.data.batches import batches_in_order
 from mcl.deploy.pictures import confusion_picture
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.deploy.scores import Scores
@@ -49,11 +49,10 @@ def assess(run: SavedRun, split: Split = "test", weights: Weights = "last") -> d
     if images is None:
         raise UserError(f"split {split}: {spec.name} has none; dataset.validation=FRACTION holds some images out.")
     use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
-    batches = evaluation_batches(
+    batches = batches_in_order(
         images,
-        dataset.mean,
-        dataset.std,
-        trainer.batch_size,
+        dataset,
+        batch_size=trainer.batch_size,
         device=trainer.device,
         memory_format=trainer.memory_format,
     )

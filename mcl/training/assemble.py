@@ -9,9 +9,12 @@ import torch
 from omegaconf import DictConfig
 from torch.optim import Optimizer
 
+from mcl import distributed
 from mcl.config.instantiate import build, resolve
+from mcl.data import shares
 from mcl.data.dataset import Dataset
 from mcl.data.samplers import Sampler
+from mcl.data.shares import Share
 from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
@@ -45,7 +48,8 @@ class Parts:
     @property
     def steps_per_epoch(self) -> int:
         """Batches of one pass over the training set."""
-        return self.sampler.steps_per_epoch(self.dataset.spec.counts, self.trainer.batch_size)
+        share = Share(distributed.rank(), distributed.size())
+        return shares.steps_per_epoch(self.sampler, self.dataset.spec.counts, self.trainer.batch_size, share)
 
 
 def assemble(config: DictConfig) -> Parts:
@@ -61,7 +65,12 @@ def assemble(config: DictConfig) -> Parts:
     dataset: Dataset = make(config.dataset, path="dataset")
     spec = dataset.spec
     sampler = make(config.sampler, path="sampler")
-    notes = sampler.check(spec.counts, trainer.batch_size, spec.classes)
+    share = Share(distributed.rank(), distributed.size())
+    share.check(trainer.batch_size)
+    notes = [
+        *sampler.check(spec.counts, trainer.batch_size, spec.classes),
+        *shares.notes(sampler, spec.counts, trainer.batch_size, share),
+    ]
     cohort = build_cohort(
         config, spec.num_classes, spec.channels, branched=getattr(loss_class, "needs_branches", False)
     )

@@ -13,9 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from mcl import distributed
+from mcl.data.batches import batches_in_order, training_batches
 from mcl.data.dataset import Dataset, Splits
-from mcl.data.loader import Loader, evaluation_batches
 from mcl.data.samplers import Sampler
+from mcl.data.shares import Share
 from mcl.errors import UserError
 from mcl.tracking.base import Trackers
 from mcl.training.checkpoints import Checkpoints
@@ -74,20 +75,23 @@ class Fit:
         learner.loss.prepare(splits.train.labels)
         self.learner = learner.to(self.device).to(memory_format=trainer.memory_format)
         named = {"test": splits.test, "validation": splits.validation}
-        self.splits = {name: images.to(self.device) for name, images in named.items() if images is not None}
+        self.splits = {name: part.to(self.device) for name, part in named.items() if part is not None}
         self.dataset = dataset
-        self.loader = Loader(
+        self.share = Share(processes.rank, processes.size)
+        self.loader = training_batches(
             splits.train,
+            dataset,
             sampler,
-            dataset.augmentation,
-            dataset.mean,
-            dataset.std,
             batch_size=trainer.batch_size,
             seed=seed,
             device=self.device,
             memory_format=trainer.memory_format,
             overfit=trainer.overfit,
+            share=self.share,
         )
+        for name, part in self.splits.items():
+            if len(part.labels) < processes.size:
+                raise UserError(f"the {name} part has {len(part.labels)} images for {processes.size} processes.")
         self.total_steps = trainer.total_steps(len(self.loader))
         self.trained = learner.trained_parameters()
         self.optimizers = [make_optimizer(params=self.trained)]
@@ -250,11 +254,11 @@ class Fit:
                 self.learner.cohort,
                 self.learner.loss,
                 self._unless_stopped(
-                    evaluation_batches(
-                        images,
-                        self.dataset.mean,
-                        self.dataset.std,
-                        batch_size=self.trainer.batch_size,
+                    batches_in_order(
+                        part,
+                        self.dataset,
+                        batch_size=max(1, self.trainer.batch_size // self.processes.size),
+                        share=self.share,
                         device=self.device,
                         memory_format=self.trainer.memory_format,
                     )
@@ -262,7 +266,7 @@ class Fit:
                 device=self.device,
                 precision=self.trainer.precision,
             )
-            for split, images in self.splits.items()
+            for split, part in self.splits.items()
         }
         named = {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}
         bad = [name for name, value in named.items() if not math.isfinite(value)]

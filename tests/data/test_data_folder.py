@@ -251,7 +251,7 @@ def test_options_out_of_range_are_named(make_tree, options, named):
 
 def test_images_too_large_for_memory_say_how_large_they_are(make_tree, monkeypatch):
     monkeypatch.setattr(folder_module, "available_memory", lambda: 3_000_000_000)
-    message = error_of(root=str(make_tree()), image_size=10_000)
+    message = error_of(root=str(make_tree()), image_size=10_000, storage="memory")
     assert "20 images of 3 x 10000 x 10000 take 6.0 GB" in message
     assert "dataset.limit" in message
     assert "dataset.image_size" in message

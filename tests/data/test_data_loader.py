@@ -8,7 +8,9 @@ from mcl.data.augmentation import Augmentation, Normalization
 from mcl.data.dataset import Images
 from mcl.data.loader import Loader, evaluation_batches
 from mcl.data.samplers import ClassBalanced, Shuffle
+from mcl.data.shares import Share, notes
 from mcl.errors import UserError
+from mcl.types import Batch
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 
@@ -22,6 +24,11 @@ def images() -> Images:
 def loader(images: Images, **options) -> Loader:
     options = {"batch_size": 8, "seed": 1, "sampler": Shuffle(), "augmentation": Augmentation(2, True)} | options
     return Loader(images, options.pop("sampler"), options.pop("augmentation"), MEAN, STD, **options)
+
+
+def same(one: Batch, other: Batch) -> bool:
+    """Equal images, labels and indices."""
+    return all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
 
 
 def one_by_one(image: torch.Tensor, draw: torch.Tensor, padding: int) -> torch.Tensor:
@@ -81,7 +88,8 @@ def test_batch_jumped_to_equals_batch_reached(images, sampler):
         rest = list(loader(images, sampler=sampler).epoch(3, start=start))
         assert len(rest) == len(batches) - start
         for reached, jumped in zip(batches[start:], rest, strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(reached, jumped, strict=True))
+            assert same(reached, jumped)
+            assert reached.step == jumped.step
 
 
 def test_epochs_and_seeds_differ_in_order_and_augmentation(images):
@@ -122,7 +130,7 @@ def test_no_value_is_read_back_from_the_device(images):
     training = loader(images, device="meta", memory_format=torch.channels_last)
     batches = list(training.epoch(0, start=2))
     assert len(batches) == len(training) - 2
-    assert all(tensor.is_meta for batch in batches for tensor in batch)
+    assert all(tensor.is_meta for batch in batches for tensor in batch[:3])
     assert all(batch.images.is_meta for batch in evaluation_batches(images, MEAN, STD, 16, "meta"))
 
 
@@ -132,7 +140,7 @@ def test_overfitting_repeats_the_first_batch_as_it_is(images):
     assert len(batches) == 2 * len(training) - 3
     first = next(loader(images, augmentation=Augmentation()).epoch(0))
     for batch in batches:
-        assert all(torch.equal(a, b) for a, b in zip(first, batch, strict=True))
+        assert same(first, batch)
 
 
 def test_loader_checks_the_classes_it_really_got(images):
@@ -144,7 +152,56 @@ def test_loader_checks_the_classes_it_really_got(images):
 def test_evaluation_shows_every_image_once_and_unchanged(images):
     batches = list(evaluation_batches(images, MEAN, STD, 16))
     assert [len(batch.labels) for batch in batches] == [16, 16, 16, 12]
-    joined = [torch.cat(parts) for parts in zip(*batches, strict=True)]
+    joined = [torch.cat(parts) for parts in list(zip(*batches, strict=True))[:3]]
     assert torch.equal(joined[0], Normalization(MEAN, STD, device="cpu")(images.images))
     assert torch.equal(joined[1], images.labels)
     assert joined[2].tolist() == list(range(60))
+
+
+def test_steps_are_counted_through_all_epochs(images):
+    training = loader(images)
+    assert [batch.step for epoch in (0, 1) for batch in training.epoch(epoch)] == list(range(2 * len(training)))
+
+
+@pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced()], ids=repr)
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_together_see_the_batches_of_one(images, sampler, size):
+    alone = list(loader(images, sampler=sampler, batch_size=12).epoch(1))
+    shared = [loader(images, sampler=sampler, batch_size=12, share=Share(rank, size)) for rank in range(size)]
+    for whole, *parts in zip(alone, *(part.epoch(1) for part in shared), strict=True):
+        together = Batch(*(torch.cat(values) for values in list(zip(*parts, strict=True))[:3]))
+        assert same(whole, together)
+        assert {part.step for part in parts} == {whole.step}
+
+
+@pytest.mark.parametrize(("batch_size", "size", "lengths"), [(8, 2, [4] * 7 + [2]), (16, 4, [4] * 3 + [3])])
+def test_last_batch_is_shortened_to_what_all_can_share(images, batch_size, size, lengths):
+    training = [loader(images, batch_size=batch_size, share=Share(rank, size)) for rank in range(size)]
+    for part in training:
+        assert [len(batch.labels) for batch in part.epoch(0)] == lengths
+        assert len(part) == len(lengths)
+
+
+def test_last_batch_too_small_to_share_is_left_out_and_told(images):
+    counts = [12] * 5
+    training = loader(images, batch_size=28, share=Share(1, 4))  # 28, 28, 4
+    assert [len(batch.labels) for batch in training.epoch(0)] == [7, 7]
+    assert len(training) == 2
+    assert [batch.step for batch in training.epoch(1)] == [2, 3]
+    (note,) = notes(Shuffle(), counts, 28, Share(1, 4))
+    assert "without 4 of its 4 images" in note
+    assert not notes(Shuffle(), counts, 28, Share())
+    assert not notes(ClassBalanced(), counts, 20, Share(0, 4))
+
+
+@pytest.mark.parametrize("batch_size", [9, 2])
+def test_batch_size_is_a_multiple_of_the_processes(images, batch_size):
+    with pytest.raises(UserError, match=f"trainer.batch_size={batch_size} .* multiple of 2"):
+        loader(images, batch_size=batch_size, share=Share(0, 2))
+
+
+def test_evaluation_is_shared_without_rest(images):
+    parts = [list(evaluation_batches(images, MEAN, STD, 16, share=Share(rank, 7))) for rank in range(7)]
+    seen = [index for part in parts for batch in part for index in batch.indices.tolist()]
+    assert seen == list(range(60))
+    assert all(sum(len(batch.labels) for batch in part) in (8, 9) for part in parts)

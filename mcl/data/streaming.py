@@ -1,0 +1,246 @@
+"""Batches of images that worker processes read from disk, in the order and with the pixels of any other loader.
+
+Whatever is random follows from (seed, epoch, image): neither the number of workers, nor that of the processes that
+train together, nor the step at which a resumed run jumps in changes a pixel.
+"""
+
+import logging
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from mcl.data.augmentation import Augmentation, Normalization
+from mcl.data.files import ImageFiles
+from mcl.data.samplers import Sampler
+from mcl.data.seeding import generator
+from mcl.data.shares import ALONE, Share, plan_epoch, steps_per_epoch
+from mcl.errors import UserError
+from mcl.types import Batch
+
+log = logging.getLogger(__name__)
+PREFETCH = 4  # batches that a worker reads ahead
+
+
+class StreamingLoader:
+    """Training batches. Batch k of an epoch depends on (seed, epoch, k) alone, whether reached or jumped to.
+
+    An unreadable file stops training, or, with ``files.skip``, gives way to the next readable one of its class, so that
+    batches keep their size and their classes; how many there were is told once an epoch.
+
+    Args:
+        files: the training part.
+        sampler: which images make up which batch.
+        augmentation: done on the device, after reading.
+        mean, std: per channel, in [0, 1] units.
+        batch_size: images in a batch, of all processes together.
+        seed: of the order, of the transforms and of the augmentation.
+        device: where the batches are wanted.
+        memory_format: of the batches' images.
+        overfit: give the first batch of epoch 0 at every step (for debugging).
+        share: this process among those that train together.
+    """
+
+    def __init__(
+        self,
+        files: ImageFiles,
+        sampler: Sampler,
+        augmentation: Augmentation,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        memory_format: torch.memory_format = torch.contiguous_format,
+        overfit: bool = False,
+        share: Share = ALONE,
+    ):
+        counts = files.labels.bincount().tolist()
+        sampler.check(counts, batch_size, [f"class {label}" for label in range(len(counts))])
+        share.check(batch_size)
+        self.steps = steps_per_epoch(sampler, counts, batch_size, share)
+        self.files = files
+        self.sampler = sampler
+        self.augmentation = Augmentation() if overfit else augmentation
+        self.normalize = Normalization(mean, std, device=device, memory_format=memory_format)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.device = torch.device(device)
+        self.overfit = overfit
+        self.share = share
+        self._batches = _Batches()
+        self._loader = _workers(files, self._batches, self.device, seed=seed, persistent=True)
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return self.steps
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from step ``start`` on."""
+        if self.overfit:
+            batch = next(self._epoch(0, 0))
+            yield from (batch for _ in range(start, self.steps))
+        else:
+            yield from self._epoch(epoch, start)
+
+    def _epoch(self, epoch: int, start: int) -> Iterator[Batch]:
+        plan = plan_epoch(
+            self.sampler, self.augmentation, self.files.labels, self.batch_size, self.share, seed=self.seed, epoch=epoch
+        )
+        self._batches.now = [[(epoch, i) for i in part.tolist()] for part in plan.indices.split(plan.lengths)[start:]]
+        draws = plan.draws.to(self.device, non_blocking=True).split(plan.lengths)[start:]
+        replaced: set[str] = set()
+        for step, (read, drawn) in enumerate(zip(_read(self._loader, self.files), draws, strict=True), start):
+            replaced |= read.unreadable.keys()
+            if len(read.labels) < len(drawn):
+                raise UserError(f"No file of a class can be read, as {next(iter(read.unreadable))}. Remove the class.")
+            pixels, labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in read[:3])
+            everything = torch.arange(len(labels), device=self.device)
+            pixels = self.augmentation.apply(pixels, everything, drawn)
+            yield Batch(self.normalize(pixels), labels, indices, epoch * self.steps + step)
+        if replaced:
+            log.warning(
+                "epoch %d: %d unreadable files, others were taken instead: %s%s",
+                *(epoch + 1, len(replaced), min(replaced), ", ..." if len(replaced) > 1 else ""),
+            )
+
+
+def streamed_evaluation(
+    files: ImageFiles,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    memory_format: torch.memory_format = torch.contiguous_format,
+    share: Share = ALONE,
+) -> Iterator[Batch]:
+    """All images of this process's share in order; unreadable ones are left out and counted with ``files.skip``."""
+    normalize = Normalization(mean, std, device=device, memory_format=memory_format)
+    own = share.part(len(files.labels))
+    batches = _Batches(
+        [[(None, i) for i in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
+    )
+    lost: dict[str, str] = {}
+    for read in _read(_workers(files, batches, torch.device(device), seed=0, persistent=False), files):
+        lost |= read.unreadable
+        if len(read.labels):
+            pixels, labels, indices = (tensor.to(device, non_blocking=True) for tensor in read[:3])
+            yield Batch(normalize(pixels), labels, indices)
+    if lost:
+        log.warning("%d unreadable files were left out of the evaluation: %s", len(lost), min(lost))
+
+
+class _Read(NamedTuple):
+    """What a worker hands over."""
+
+    images: Tensor  # (B, channels, height, width) uint8
+    labels: Tensor  # (B,)
+    indices: Tensor  # (B,) of the images really read
+    unreadable: dict[str, str]  # path -> reason
+
+
+class _Batches:
+    """The batch sampler: lists of (epoch, position), for an epoch at a time; the epoch is None in evaluation."""
+
+    def __init__(self, now: list[list[tuple[int | None, int]]] | None = None):
+        self.now = now or []
+
+    def __iter__(self) -> Iterator[list[tuple[int | None, int]]]:
+        return iter(self.now)
+
+    def __len__(self) -> int:
+        return len(self.now)
+
+
+class _Reader(TorchDataset[Any]):
+    """Reads a batch; runs in the workers."""
+
+    def __init__(self, files: ImageFiles, seed: int):
+        self.files = files
+        self.seed = seed
+
+    def __getitems__(self, items: list[tuple[int | None, int]]) -> _Read:
+        images, positions, unreadable = [], [], {}
+        with torch.random.fork_rng(devices=[]):
+            for epoch, position in items:
+                for candidate in [position] if epoch is None else self._candidates(position):
+                    if epoch is not None:
+                        torch.set_rng_state(generator("transform", self.seed, epoch, candidate).get_state())
+                    try:
+                        images.append(self.files.decode(self.files.path(candidate)))
+                    except Exception as error:  # a damaged file can raise anything
+                        unreadable[str(self.files.path(candidate))] = str(error) or type(error).__name__
+                        if not self.files.skip:
+                            break
+                        continue
+                    positions.append(candidate)
+                    break
+                if unreadable and not self.files.skip:
+                    break
+        at = torch.tensor(positions, dtype=torch.int64)
+        stacked = torch.from_numpy(np.stack(images)) if images else torch.empty(0, 0, 0, 0, dtype=torch.uint8)
+        return _Read(stacked, self.files.labels[at], at, unreadable)
+
+    def _candidates(self, position: int) -> Iterator[int]:
+        """An image and, where it cannot be read, the others of its class, from the next one on."""
+        yield position
+        if self.files.skip:
+            of_class = (self.files.labels == self.files.labels[position]).nonzero().flatten()
+            yield from torch.cat([of_class[of_class > position], of_class[of_class < position]]).tolist()
+
+
+def _workers(
+    files: ImageFiles, batches: _Batches, device: torch.device, *, seed: int, persistent: bool
+) -> DataLoader[Any]:
+    several = files.workers > 0
+    return DataLoader(
+        _Reader(files, seed),
+        batch_sampler=batches,
+        num_workers=files.workers,
+        collate_fn=_as_it_is,
+        pin_memory=device.type == "cuda",
+        persistent_workers=persistent and several,
+        prefetch_factor=PREFETCH if several else None,
+        worker_init_fn=_begin_worker,
+    )
+
+
+def _as_it_is(read: Any) -> Any:
+    return read
+
+
+def _begin_worker(number: int) -> None:
+    torch.set_num_threads(1)
+    for name in ("SIGINT", "SIGUSR1"):  # meant for the process that trains, which then ends its workers
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _read(loader: DataLoader[Any], files: ImageFiles) -> Iterator[_Read]:
+    """What the workers hand over, with plain errors."""
+    batches = iter(loader)
+    while True:
+        try:
+            read = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "worker" not in str(error):
+                raise
+            raise UserError(
+                f"a process that reads the images of {files.root} was killed, perhaps for want of memory. Use fewer:"
+                f" dataset.workers={max(0, files.workers // 2)}."
+            ) from error
+        if read.unreadable and not files.skip:
+            path, reason = next(iter(read.unreadable.items()))
+            raise UserError(
+                f"Cannot read {path} ({reason}). Mend or remove what is damaged, or use dataset.corrupt=skip to take"
+                " another image instead."
+            )
+        yield read
