@@ -208,6 +208,7 @@ def _workers(
         persistent_workers=persistent and several,
         prefetch_factor=PREFETCH if several else None,
         worker_init_fn=_begin_worker,
+        generator=torch.Generator(),  # else it draws from the global one at every start
     )
 
 

@@ -12,7 +12,7 @@ from mcl.config.identity import CUSTOM
 from mcl.config.instantiate import build
 
 LOSSES_OF = {"mcl": "mcl", "cifar": "lmcl", "imagenet": "lmcl"}  # weights -> a loss that takes them
-NEEDED = {"dataset=folder": ["dataset.root=somewhere"]}
+NEEDED = {name: ["dataset.root=somewhere"] for name in ("dataset=folder", "dataset=imagenet")}
 
 
 def choices() -> list[str]:

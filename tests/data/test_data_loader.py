@@ -81,7 +81,7 @@ def test_padding_is_black_before_normalization(images):
         assert (rest > black).all()
 
 
-@pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced()], ids=repr)
+@pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced()], ids=["shuffle", "class_balanced"])
 def test_batch_jumped_to_equals_batch_reached(images, sampler):
     batches = list(loader(images, sampler=sampler).epoch(3))
     for start in range(len(batches) + 1):
@@ -163,7 +163,7 @@ def test_steps_are_counted_through_all_epochs(images):
     assert [batch.step for epoch in (0, 1) for batch in training.epoch(epoch)] == list(range(2 * len(training)))
 
 
-@pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced()], ids=repr)
+@pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced()], ids=["shuffle", "class_balanced"])
 @pytest.mark.parametrize("size", [2, 3])
 def test_processes_together_see_the_batches_of_one(images, sampler, size):
     alone = list(loader(images, sampler=sampler, batch_size=12).epoch(1))

@@ -34,7 +34,7 @@ def assert_same(left: Images, right: Images) -> None:
         small(validation=0.01),
         small(limit=100, validation=0.99),
     ],
-    ids=repr,
+    ids=lambda dataset: f"{dataset.spec.name}-{dataset.limit}-{dataset.validation}",
 )
 def test_spec_announces_what_load_gives(dataset: Dataset):
     splits, spec = dataset.load(), dataset.spec

@@ -1,0 +1,220 @@
+"""ImageNet (ILSVRC 2012): 1,281,167 training and 50,000 validation images of 1000 classes, read as training goes."""
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mcl.data.dataset import Dataset, Splits, digest, some
+from mcl.data.files import ImageFiles, Square, Transformed, check_workers
+from mcl.data.listing import EXTENSIONS
+from mcl.data.prepare import cache_folder, prepared
+from mcl.errors import UserError
+
+TRAIN, TEST = "train", "val"
+CLASSES = 1000
+IMAGES = {TRAIN: 1_281_167, TEST: 50_000}
+OF_A_CLASS = {TRAIN: (732, 1300), TEST: (50, 50)}  # fewest and most
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_INDEX_FORMAT = 1
+
+log = logging.getLogger(__name__)
+
+
+class ImageNet(Dataset):
+    """ImageNet from ``root/train/WNID/*.JPEG`` and ``root/val/WNID/*.JPEG``; the latter is the test part.
+
+    The names of the files are listed once and kept in ``cache_dir``. They are listed again when a class folder has been
+    changed, which its time of modification tells, or where ``cache_dir`` was emptied; what changes inside a file is
+    not noticed.
+
+    Args:
+        root: the folder.
+        transform: of training images, one after the other: transforms of torchvision (``v2``) that take PIL images and
+            give images of ``image_size``; normalisation comes later, on the device.
+        image_size: side in pixels.
+        resize: to what the shorter side of a test image is resized, before its centre is cut out.
+        partial: accept a tree of other classes and counts, such as 100 of its classes.
+        corrupt: what to do about unreadable files: ``stop``, or ``skip``: another image of the class is taken instead
+            (in a test part none), and their number told.
+        workers: processes that read; None for as many as there are cores, 16 at most.
+        cache_dir: where the list of files is kept; None for ``$MCL_CACHE`` or the platform's cache folder.
+        mean, std: None for the usual ones.
+        limit, validation, seed: as for every dataset, see :class:`Dataset`.
+
+    Raises:
+        UserError: the tree is not there, or not whole; the message says what is missing.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        transform: Sequence[Callable[..., object]] = (),
+        image_size: int = 224,
+        resize: int = 256,
+        partial: bool = False,
+        corrupt: Literal["stop", "skip"] = "stop",
+        workers: int | None = None,
+        cache_dir: str | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        limit: int | None = None,
+        validation: float = 0.0,
+        seed: int = 0,
+    ):
+        if not root:
+            raise UserError("dataset.root is not given: it is the folder that has train/ and val/.")
+        if resize < image_size:
+            raise UserError(f"dataset.resize={resize}: must be at least dataset.image_size={image_size}.")
+        self.root = Path(os.path.abspath(Path(root).expanduser()))
+        cache = Path(cache_dir).expanduser() if cache_dir else cache_folder()
+        self.listing = _listing(self.root, cache)
+        if not partial:
+            _require_all(self.root, self.listing)
+        super().__init__(
+            name="imagenet",
+            classes=self.listing.classes,
+            channels=3,
+            image_size=image_size,
+            counts=self.listing.labels[TRAIN].bincount().tolist(),
+            mean=mean or MEAN,
+            std=std or STD,
+            augmentation=None,
+            limit=limit,
+            validation=validation,
+            seed=seed,
+        )
+        self.transform = list(transform)
+        self.resize = resize
+        self.corrupt = corrupt
+        self.workers = check_workers(workers)
+
+    def fingerprint(self) -> str:
+        return self.listing.fingerprint
+
+    def load(self) -> Splits:
+        size, channels = self.spec.image_size, self.spec.channels
+        plain = Square(size, channels, self.resize)
+        everything = self._files(TRAIN, Transformed(self.transform, size, channels) if self.transform else plain)
+        kept, held_out = self.select(everything.labels)
+        validation = self._files(TRAIN, plain).take(held_out) if self.validation else None
+        return Splits(everything.take(kept), self._files(TEST, plain), validation)
+
+    def _files(self, part: str, decode: Square | Transformed) -> ImageFiles:
+        paths, labels = self.listing.paths[part], self.listing.labels[part]
+        return ImageFiles(self.root, paths, labels, decode, skip=self.corrupt == "skip", workers=self.workers)
+
+
+class Listing(NamedTuple):
+    """Which files there are, by part."""
+
+    classes: tuple[str, ...]  # WordNet identifiers, in order
+    paths: dict[str, NDArray[np.bytes_]]  # (N,) relative to the root, class by class
+    labels: dict[str, Tensor]  # (N,) int64
+    fingerprint: str  # of all names
+
+
+def _listing(root: Path, cache: Path) -> Listing:
+    folders = {part: _class_folders(root, part) for part in (TRAIN, TEST)}
+    classes = [name for name, _ in folders[TRAIN]]
+    if classes != [name for name, _ in folders[TEST]]:
+        one, other = ({name for name, _ in folders[part]} for part in (TRAIN, TEST))
+        told = [
+            f"only in {part}/: {some(sorted(names))}"
+            for part, names in ((TRAIN, one - other), (TEST, other - one))
+            if names
+        ]
+        raise UserError(
+            f"dataset.root={root}: train/ and val/ must have the same class folders, but {'; '.join(told)}."
+        )
+    key = digest([_INDEX_FORMAT, str(root), folders])
+    return prepared(
+        cache / "indexes" / f"{root.name}-{key}",
+        functools.partial(_read_index, classes=tuple(classes)),
+        functools.partial(_build_index, root, classes),
+        option="dataset.cache_dir",
+    )
+
+
+def _class_folders(root: Path, part: str) -> list[tuple[str, int]]:
+    """``(name, time of modification)`` of each, in order."""
+    if not root.is_dir():
+        raise UserError(f"dataset.root={root}: there is no such folder.")
+    try:
+        with os.scandir(root / part) as entries:
+            found = sorted((e.name, e.stat().st_mtime_ns) for e in entries if e.is_dir() and not e.name.startswith("."))
+    except FileNotFoundError:
+        raise UserError(f"dataset.root={root} has no {part}/ folder; ImageNet lies in train/ and val/.") from None
+    if not found:
+        loose = sum(name.lower().endswith(EXTENSIONS) for name in os.listdir(root / part))
+        sort_them = (
+            f" Its {loose:,} images lie side by side: move each into a folder named after its class (n01440764, ...),"
+            " as the ground truth of the development kit says."
+        )
+        raise UserError(f"{root / part} has no class folders.{sort_them if loose else ''}")
+    return found
+
+
+def _build_index(root: Path, classes: list[str], folder: Path) -> None:
+    log.warning("Listing the files of %s, once", root)
+    arrays: dict[str, NDArray[np.bytes_] | NDArray[np.int64]] = {}
+    for part in (TRAIN, TEST):
+        paths, counts = [], []
+        for name in classes:
+            with os.scandir(root / part / name) as entries:
+                files = sorted(os.fsencode(e.name) for e in entries if e.name.lower().endswith(EXTENSIONS))
+            paths += [b"/".join((os.fsencode(part), os.fsencode(name), file)) for file in files]
+            counts.append(len(files))
+        empty = [name for name, count in zip(classes, counts, strict=True) if not count]
+        if empty:
+            raise UserError(f"No images in these class folders of {root / part}: {some(empty)}. Copy them again.")
+        arrays[f"{part}_paths"] = np.array(paths, dtype=np.bytes_)
+        arrays[f"{part}_labels"] = np.repeat(np.arange(len(classes)), counts)
+    np.savez(folder / "index.npz", **arrays)  # type: ignore[arg-type]
+
+
+def _read_index(folder: Path, classes: tuple[str, ...]) -> Listing | None:
+    """None where there is none, or it is damaged (a zip archive notices)."""
+    try:
+        with np.load(folder / "index.npz") as arrays:
+            paths = {part: arrays[f"{part}_paths"] for part in (TRAIN, TEST)}
+            labels = {part: torch.from_numpy(arrays[f"{part}_labels"]) for part in (TRAIN, TEST)}
+    except FileNotFoundError:
+        return None
+    except Exception:  # a damaged archive can raise anything
+        log.warning("The list of files in %s is damaged: listing them again", folder)
+        return None
+    names = digest([paths[part].tobytes() for part in (TRAIN, TEST)])
+    return Listing(classes, paths, labels, names)
+
+
+def _require_all(root: Path, listing: Listing) -> None:
+    """Raise UserError, saying where images are missing, unless this is the whole of ImageNet."""
+    problems = []
+    if len(listing.classes) != CLASSES:
+        problems.append(f"{len(listing.classes)} class folders where there should be {CLASSES}")
+    for part in (TRAIN, TEST):
+        counts = listing.labels[part].bincount().tolist()
+        least, most = OF_A_CLASS[part]
+        odd = [
+            f"{name} ({count:,})"
+            for name, count in zip(listing.classes, counts, strict=True)
+            if not least <= count <= most
+        ]
+        expected = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        if odd:
+            problems.append(f"in {part}/ these have not {expected} images: {some(odd)}")
+        if (total := sum(counts)) != IMAGES[part]:
+            problems.append(f"{part}/ has {total:,} images of {IMAGES[part]:,}")
+    if problems:
+        raise UserError(
+            f"dataset.root={root} is not the whole of ImageNet: {'; '.join(problems)}. Copy what is missing, or use"
+            " dataset.partial=true for a part of it."
+        )
