@@ -5,9 +5,14 @@ import hashlib
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcl.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from mcl.data.preprocessing import Preprocessing
 
 HELP = "Read a checkpoint of the official L-MCL code into a run folder."
 EPILOG = """\
@@ -21,6 +26,7 @@ projection heads, aggregators, matching network or optimizer state, so training 
 run of its own:  python train.py dataset=cifar100 pair=resnet32 init_from=runs/official/resnet32"""
 NETWORKS = "net"  # where official checkpoints keep them
 RECORD = "imported.json"
+IMAGENET = "imagenet"
 _BRANCHES_ALONE = "loss=deep_supervision"  # needs branches and has no parts of its own
 
 
@@ -29,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="OFFICIAL.pth.tar", help="a baseline or a pair")
     parser.add_argument("--pair", required=True, help="which networks: a choice of pair=, or the official --arch")
     parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run folder to make")
-    parser.add_argument("--dataset", default="cifar100", help="what they were trained on (default: %(default)s)")
+    parser.add_argument(
+        "--dataset", help="what they were trained on (default: imagenet for imagenet/ ones, else cifar100)"
+    )
     parser.add_argument("overrides", nargs="*", help="further options as for train.py, e.g. dataset.root=/data")
 
 
@@ -39,21 +47,25 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mcl.config.compose import compose_train
     from mcl.config.stored import plain
-    from mcl.data.preprocessing import Preprocessing
     from mcl.files import write_atomically
     from mcl.networks.official import is_baseline, translate
     from mcl.training import checkpoints
-    from mcl.training.assemble import assemble
+    from mcl.training.assemble import build_cohort
 
     out: Path = arguments.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: exists already; name a new folder.")
     checkpoint = read(arguments.file)
     baseline = is_baseline(checkpoint[NETWORKS])
-    choices = [*network_choices(arguments.pair, baseline), f"dataset={arguments.dataset}", *arguments.overrides]
-    config = compose_train(["trainer.precision=float32", "trainer.channels_last=false", *choices])
-    parts = assemble(config)
-    cohort = parts.learner.cohort
+    networks = network_choices(arguments.pair, baseline)
+    dataset = arguments.dataset or home_of(networks)
+    choices = [*networks, f"dataset={dataset}", *arguments.overrides]
+    plainly = ["trainer.precision=float32", "trainer.channels_last=false"]
+    if dataset == IMAGENET:
+        plainly.append("dataset.root=null")  # a checkpoint is read without its images
+    config = compose_train([*plainly, *choices])
+    classes, preprocessing = described(config)
+    cohort = build_cohort(config, len(classes), preprocessing.channels, branched=not baseline)
     learner = {f"cohort.{key}": tensor for key, tensor in translate(checkpoint[NETWORKS], cohort).items()}
 
     out.mkdir(parents=True, exist_ok=True)
@@ -65,8 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
         {
             "step": 0,
             "config": plain(config),
-            "classes": list(parts.dataset.spec.classes),
-            "preprocessing": Preprocessing.of(parts.dataset).as_dict(),
+            "classes": list(classes),
+            "preprocessing": preprocessing.as_dict(),
             "learner": learner,
         },
     )
@@ -104,6 +116,26 @@ def network_choices(pair: str, baseline: bool) -> list[str]:
     return ["pair=single", f"network@pair.first={name}", "loss=independent"]
 
 
+def home_of(networks: list[str]) -> str:
+    """The dataset that networks, as `network_choices` names them, were published for."""
+    return IMAGENET if any(f"={IMAGENET}/" in choice for choice in networks) else "cifar100"
+
+
+def described(config: "DictConfig") -> "tuple[tuple[str, ...], Preprocessing]":
+    """Class names and preprocessing of the dataset of a configuration; those of ImageNet without its images, too."""
+    from mcl.config.instantiate import build
+    from mcl.data.imagenet import ImageNet
+    from mcl.data.preprocessing import Preprocessing
+
+    node = config.dataset
+    if node._target_.endswith(f".{ImageNet.__name__}") and node.get("root") is None:
+        return ImageNet.published_classes(), Preprocessing(
+            3, node.image_size, tuple(node.mean or ImageNet.own_mean), tuple(node.std or ImageNet.own_std), node.resize
+        )
+    dataset = build(node, path="dataset", allow=config.allow_modules)
+    return dataset.spec.classes, Preprocessing.of(dataset)
+
+
 def read(path: Path) -> dict[str, Any]:
     """An official checkpoint, without running code.
 
@@ -113,7 +145,8 @@ def read(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numbers()):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # whatever the unpickler or the zip reader came across
@@ -128,9 +161,22 @@ def read(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def _numbers() -> list[Any]:
+    """What numpy's numbers are pickled with; accuracies may be such."""
+    import numpy as np
+
+    made_by = [np.float64(0).__reduce__()[0], np.dtype]
+    return [*made_by, *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64))]
+
+
 def facts(checkpoint: dict[str, Any]) -> dict[str, float]:
     """The plain numbers that it holds beside the networks, such as ``acc`` and ``epoch``, as they are."""
-    return {str(key): value for key, value in checkpoint.items() if isinstance(value, int | float)}
+    found = {}
+    for key, value in checkpoint.items():
+        number = value.item() if getattr(value, "ndim", None) == 0 else value  # of numpy or torch
+        if isinstance(number, int | float):
+            found[str(key)] = number
+    return found
 
 
 def _sha256(path: Path) -> str:

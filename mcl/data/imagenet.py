@@ -5,12 +5,13 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.models import ResNet18_Weights
 
 from mcl.data.dataset import Dataset, Splits, digest, some
 from mcl.data.files import ImageFiles, Square, Transformed, check_workers
@@ -22,7 +23,6 @@ TRAIN, TEST = "train", "val"
 CLASSES = 1000
 IMAGES = {TRAIN: 1_281_167, TEST: 50_000}
 OF_A_CLASS = {TRAIN: (732, 1300), TEST: (50, 50)}  # fewest and most
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _INDEX_FORMAT = 1
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,9 @@ class ImageNet(Dataset):
     Raises:
         UserError: the tree is not there, or not whole; the message says what is missing.
     """
+
+    own_mean: ClassVar = (0.485, 0.456, 0.406)
+    own_std: ClassVar = (0.229, 0.224, 0.225)
 
     def __init__(
         self,
@@ -84,8 +87,8 @@ class ImageNet(Dataset):
             channels=3,
             image_size=image_size,
             counts=self.listing.labels[TRAIN].bincount().tolist(),
-            mean=mean or MEAN,
-            std=std or STD,
+            mean=mean or self.own_mean,
+            std=std or self.own_std,
             augmentation=None,
             limit=limit,
             validation=validation,
@@ -95,6 +98,11 @@ class ImageNet(Dataset):
         self.resize = resize
         self.corrupt = corrupt
         self.workers = check_workers(workers)
+
+    @staticmethod
+    def published_classes() -> tuple[str, ...]:
+        """The 1000 classes in words, in the order of their identifiers."""
+        return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
     def fingerprint(self) -> str:
         return self.listing.fingerprint

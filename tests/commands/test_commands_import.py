@@ -10,18 +10,20 @@ import pytest
 import torch
 from golden_rule import filled, images
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from torch import Tensor
 
 from mcl.__main__ import main
 from mcl.config.folder import conf_folder
 from mcl.config.official_names import our_name
 from mcl.training import checkpoints
-from mcl.training.assemble import assemble
+from mcl.training.assemble import build_cohort
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "networks"
 SHAPES: dict[str, dict[str, list[int]]] = json.loads(gzip.decompress((GOLDEN / "keys.json.gz").read_bytes()))
-CIFAR = sorted(file.stem for file in GOLDEN.glob("*_cifar.npz"))
+PAIRS = sorted(file.stem for file in GOLDEN.glob("*.npz"))
 QUICK = {f"lmcl_{name}_cifar" for name in ("resnet32", "wrn_16_2", "ShuffleNetV2_05x", "res32_res110")}
+QUICK |= {"lmcl_ShuffleNetV2_1x_imagenet"}
 
 
 def official_state(name: str) -> dict[str, Tensor]:
@@ -50,14 +52,16 @@ def imported(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def outputs_of(run: Path) -> dict[str, np.ndarray]:
+def outputs_of(run: Path, size: int = 32) -> dict[str, np.ndarray]:
     """Features and logits of the golden images by what a run folder holds, float64, under the golden names."""
     config = OmegaConf.load(run / "config.yaml")
     assert isinstance(config, DictConfig)
-    learner = assemble(config).learner.double().eval()
-    learner.load_state_dict(checkpoints.load(run / "checkpoints" / "last.pt")["learner"])
+    saved = checkpoints.load(run / "checkpoints" / "last.pt")
+    branched = config.loss._target_.endswith("DeepSupervision")
+    cohort = build_cohort(config, len(saved["classes"]), 3, branched=branched).double().eval()
+    cohort.load_state_dict({key.removeprefix("cohort."): tensor for key, tensor in saved["learner"].items()})
     with torch.no_grad():
-        outputs = learner.cohort(images("official-input", (4, 3, 32, 32)))
+        outputs = cohort(images("official-input", (4, 3, size, size)))
     named = {}
     for i, output in enumerate(outputs):
         for k, (features, logits) in enumerate(zip(*output, strict=True)):
@@ -66,10 +70,11 @@ def outputs_of(run: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in CIFAR]
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in PAIRS]
 )
 def test_imported_pair_computes_what_the_official_one_does(name: str, imported: Callable[..., Path]) -> None:
-    found, golden = outputs_of(imported(official_state(name), name)), np.load(GOLDEN / f"{name}.npz")
+    run = imported(official_state(name), name)
+    found, golden = outputs_of(run, size=64 if name.endswith("imagenet") else 32), np.load(GOLDEN / f"{name}.npz")
     assert set(found) == set(golden.files)
     for key, array in found.items():
         assert np.linalg.norm(array - golden[key]) < 1e-9 * np.linalg.norm(golden[key]), key
@@ -81,6 +86,33 @@ def test_imported_baseline_computes_what_the_official_one_does(imported: Callabl
     assert set(found) == {"embedding.0.0", "logits.0.0"}
     for ours, theirs in (("embedding.0.0", "embedding.0.2"), ("logits.0.0", "logits.0.2")):
         assert np.linalg.norm(found[ours] - golden[theirs]) < 1e-9 * np.linalg.norm(golden[theirs])
+
+
+def test_imagenet_checkpoint_is_imported_without_its_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    front, file, run = "module_list.0.backbone.", tmp_path / "official.pth.tar", tmp_path / "run"
+    shapes = {key: shape for key, shape in SHAPES["lmcl_ShuffleNetV2_1x_imagenet"].items() if key.startswith(front)}
+    shapes |= {f"{front}linear.weight": [1000, 1024], f"{front}linear.bias": [1000]}
+    state = {f"module.{key.removeprefix(front)}": filled("official-", key, shape) for key, shape in shapes.items()}
+    torch.save({"net": state, "acc": np.float64(0.6425), "epoch": np.int64(99)}, file)
+    assert main(["import", str(file), "--pair", "ShuffleNetV2_1x_imagenet", "--out", str(run)]) == 0
+    assert "acc according to the checkpoint: 0.6425" in capsys.readouterr().out
+    saved = checkpoints.load(run / "checkpoints" / "last.pt")
+    assert saved["classes"][:2] == ["tench", "goldfish"]
+    assert saved["preprocessing"] == {
+        "channels": 3,
+        "image_size": 224,
+        "resize": 256,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+    Image.new("RGB", (300, 280), (90, 120, 30)).save(tmp_path / "one.jpg")
+    assert main(["predict", str(run), str(tmp_path / "one.jpg")]) == 0
+    assert main(["evaluate", str(run)]) == 1
+    assert "dataset.root is not given" in capsys.readouterr().err
+
+
+def test_import_needs_no_batch_of_images(imported: Callable[..., Path]) -> None:
+    imported(baseline_state(), "resnet32", "dataset=synthetic", "dataset.train_per_class=1", "trainer.batch_size=128")
 
 
 def test_folder_says_what_is_known_and_no_more(

@@ -11,8 +11,9 @@ from mcl.config.groups import check_groups
 from mcl.config.identity import CUSTOM
 from mcl.config.instantiate import build
 
-LOSSES_OF = {"mcl": "mcl", "cifar": "lmcl", "imagenet": "lmcl"}  # weights -> a loss that takes them
-NEEDED = {name: ["dataset.root=somewhere"] for name in ("dataset=folder", "dataset=imagenet")}
+LOSSES_OF = {"mcl": "mcl", "cifar": "lmcl", "imagenet": "lmcl_imagenet"}  # weights -> a loss that takes them
+ON_DISK = ("dataset=folder", "dataset=imagenet", "experiment=imagenet_baseline", "experiment=imagenet_lmcl")
+NEEDED = {name: ["dataset.root=somewhere"] for name in ON_DISK}
 
 
 def choices() -> list[str]:

@@ -1,4 +1,4 @@
-"""The published CIFAR-100 recipes, number by number: no default in conf/, and no device, changes them.
+"""The published recipes, number by number: no default in conf/, and no device, changes them.
 
 Everything that makes the result is listed here, by hand from the papers' code. Where a default changes, the recipes
 must go on to say what they said: write the old value into conf/experiment/.
@@ -13,16 +13,13 @@ from omegaconf import DictConfig
 from mcl.config.groups import check_groups
 from mcl.config.identity import identity
 from mcl.config.instantiate import build
+from mcl.data.imagenet import ImageNet
 from mcl.training import devices
 
 COMMON = {
     "seed": 0,
     "init_from": None,
-    "dataset._target_": "mcl.data.cifar.Cifar100",
-    "dataset.augmentation._target_": "mcl.data.augmentation.Augmentation",
-    "dataset.augmentation.padding": 4,
-    "dataset.augmentation.flip": True,
-    "dataset.mean": None,  # CIFAR-100's own: see test_images_are_normalised_as_published
+    "dataset.mean": None,  # the set's own: see test_images_are_normalised_as_published
     "dataset.std": None,
     "dataset.limit": None,
     "dataset.validation": 0,
@@ -30,20 +27,45 @@ COMMON = {
     "optimizer._target_": "torch.optim.SGD",
     "optimizer.lr": 0.1,
     "optimizer.momentum": 0.9,
-    "optimizer.nesterov": True,
-    "optimizer.weight_decay": 5e-4,
-    "schedule._target_": "mcl.training.schedules.Cosine",
-    "schedule.warmup_epochs": 0,
     "trainer._target_": "mcl.training.trainer.Trainer",
-    "trainer.epochs": 300,
     "trainer.max_steps": None,
-    "trainer.batch_size": 128,
     "trainer.evaluate_every": 1,
     "trainer.clip_norm": None,
     "trainer.precision": "float32",
     "trainer.channels_last": False,
     "trainer.overfit": False,
     "trainer.sync_batch_norm": False,
+}
+CIFAR100 = COMMON | {
+    "dataset._target_": "mcl.data.cifar.Cifar100",
+    "dataset.augmentation._target_": "mcl.data.augmentation.Augmentation",
+    "dataset.augmentation.padding": 4,
+    "dataset.augmentation.flip": True,
+    "optimizer.nesterov": True,
+    "optimizer.weight_decay": 5e-4,
+    "schedule._target_": "mcl.training.schedules.Cosine",
+    "schedule.warmup_epochs": 0,
+    "trainer.epochs": 300,
+    "trainer.batch_size": 128,
+}
+IMAGENET = COMMON | {
+    "dataset._target_": "mcl.data.imagenet.ImageNet",
+    "dataset.transform.0._target_": "torchvision.transforms.v2.RandomResizedCrop",
+    "dataset.transform.0.size": 224,
+    "dataset.transform.1._target_": "torchvision.transforms.v2.RandomHorizontalFlip",
+    "dataset.image_size": 224,
+    "dataset.resize": 256,
+    "dataset.partial": False,
+    "dataset.corrupt": "stop",
+    "optimizer.nesterov": False,
+    "optimizer.weight_decay": 1e-4,
+    "schedule._target_": "mcl.training.schedules.MultiStep",
+    "schedule.milestones.0": 30,
+    "schedule.milestones.1": 60,
+    "schedule.milestones.2": 90,
+    "schedule.gamma": 0.1,
+    "trainer.epochs": 100,
+    "trainer.batch_size": 256,
 }
 SHUFFLE = {"sampler._target_": "mcl.data.samplers.Shuffle", "sampler.drop_last": False}
 BALANCED = {
@@ -81,15 +103,35 @@ LMCL = {
     "loss.meta.attach_features": True,
     "loss.meta.outer_batch": "same",
 }
-RECIPES: dict[str, dict[str, Any]] = {
-    "cifar100_baseline": SHUFFLE | INDEPENDENT,
-    "cifar100_baseline_pair": BALANCED | INDEPENDENT,
-    "cifar100_deep_supervision": BALANCED
-    | {"loss._target_": "mcl.losses.deep_supervision.DeepSupervision", "loss.weights.classification": 1},
-    "cifar100_mcl": BALANCED | MCL | {"loss.weights.distillation": 0},
-    "cifar100_mcl_kd": BALANCED | MCL | {"loss.weights.distillation": 1},
-    "cifar100_lmcl": BALANCED | LMCL,
+WITH_BANKS = {key: value for key, value in LMCL.items() if not key.startswith("loss.contrast.")} | {
+    "loss.tau": 0.07,
+    "loss.weights.vcl": 0.01,
+    "loss.weights.icl": 0.01,
+    "loss.meta.interval": 500,
+    "loss.contrast._target_": "mcl.losses.contrasts.BankContrast",
+    "loss.contrast._partial_": True,
+    "loss.contrast.momentum": 0.5,
+    "loss.contrast.pos_k": 1,
+    "loss.contrast.neg_k": 8192,
+    "loss.contrast.official_slip": False,
+    "loss.contrast.dtype": "float32",
+    "loss.contrast.seed": 0,
 }
+DEEP_SUPERVISION = {
+    "loss._target_": "mcl.losses.deep_supervision.DeepSupervision",
+    "loss.weights.classification": 1,
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "cifar100_baseline": CIFAR100 | SHUFFLE | INDEPENDENT,
+    "cifar100_baseline_pair": CIFAR100 | BALANCED | INDEPENDENT,
+    "cifar100_deep_supervision": CIFAR100 | BALANCED | DEEP_SUPERVISION,
+    "cifar100_mcl": CIFAR100 | BALANCED | MCL | {"loss.weights.distillation": 0},
+    "cifar100_mcl_kd": CIFAR100 | BALANCED | MCL | {"loss.weights.distillation": 1},
+    "cifar100_lmcl": CIFAR100 | BALANCED | LMCL,
+    "imagenet_baseline": IMAGENET | SHUFFLE | INDEPENDENT,
+    "imagenet_lmcl": IMAGENET | SHUFFLE | WITH_BANKS | {"optimizer.nesterov": True},
+}
+ONE_NETWORK = ("cifar100_baseline", "imagenet_baseline")
 
 
 def settings(config: DictConfig) -> dict[str, Any]:
@@ -99,15 +141,17 @@ def settings(config: DictConfig) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_number_is_the_published_one(name: str, composed: Callable[..., DictConfig]) -> None:
-    config = composed(f"experiment={name}")
+    config = composed(f"experiment={name}", *(["dataset.root=/images"] if name.startswith("imagenet") else []))
     check_groups(config)
-    assert settings(config) == COMMON | RECIPES[name]
+    assert settings(config) == RECIPES[name]
 
 
 def test_images_are_normalised_as_published(composed: Callable[..., DictConfig]) -> None:
     dataset = build(composed("experiment=cifar100_lmcl").dataset, path="dataset")
     assert dataset.mean == (0.5071, 0.4867, 0.4408)
     assert dataset.std == (0.2675, 0.2565, 0.2761)
+    assert ImageNet.own_mean == (0.485, 0.456, 0.406)
+    assert ImageNet.own_std == (0.229, 0.224, 0.225)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -117,12 +161,12 @@ def test_no_device_changes_a_recipe(
     monkeypatch.setattr(devices, "default_precision", lambda device: "bfloat16")
     monkeypatch.setattr(devices, "default_channels_last", lambda device, precision: True)
     assert composed("trainer.device=cuda").trainer.precision == "bfloat16"  # as without a recipe
-    assert settings(composed(f"experiment={name}", "trainer.device=cuda")) == COMMON | RECIPES[name]
+    assert settings(composed(f"experiment={name}", "trainer.device=cuda")) == RECIPES[name]
 
 
 def test_baseline_is_one_network_and_the_others_are_pairs(composed: Callable[..., DictConfig]) -> None:
     networks = {name: list(composed(f"experiment={name}").pair) for name in RECIPES}
-    assert networks.pop("cifar100_baseline") == ["first"]
+    assert all(networks.pop(name) == ["first"] for name in ONE_NETWORK)
     assert all(keys == ["first", "second"] for keys in networks.values())
 
 
@@ -155,7 +199,7 @@ def test_one_thing_of_a_recipe_is_varied_by_naming_it(
     found = settings(config)
     assert found[option] == value
     group = option.rpartition(".")[0] if "=" in override and "." in override.partition("=")[0] else option.split(".")[0]
-    untouched = {key: v for key, v in (COMMON | RECIPES["cifar100_lmcl"]).items() if not key.startswith(group)}
+    untouched = {key: v for key, v in RECIPES["cifar100_lmcl"].items() if not key.startswith(group)}
     assert {key: found[key] for key in untouched} == untouched
 
 
