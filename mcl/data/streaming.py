@@ -5,7 +5,7 @@ train together, nor the step at which a resumed run jumps in changes a pixel.
 """
 
 import logging
-import signal
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -136,6 +136,16 @@ def streamed_evaluation(
         log.warning("%d unreadable files were left out of the evaluation: %s", len(lost), min(lost))
 
 
+def lost_worker(error: RuntimeError) -> UserError | None:
+    """What to say when an error means that a worker was killed, else None. It can reach training anywhere."""
+    if "DataLoader worker" not in str(error):
+        return None
+    return UserError(
+        "a process that reads images was killed, perhaps for want of memory. Use fewer of them (dataset.workers=1, or 0),"
+        " then type the same command again to go on from the last checkpoint."
+    )
+
+
 class _Read(NamedTuple):
     """What a worker hands over."""
 
@@ -218,9 +228,8 @@ def _as_it_is(read: Any) -> Any:
 
 def _begin_worker(number: int) -> None:
     torch.set_num_threads(1)
-    for name in ("SIGINT", "SIGUSR1"):  # meant for the process that trains, which then ends its workers
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(os, "setsid"):  # signals to all of a terminal's or a launcher's processes are for the one that trains
+        os.setsid()
 
 
 def _read(loader: DataLoader[Any], files: ImageFiles) -> Iterator[_Read]:
@@ -232,12 +241,7 @@ def _read(loader: DataLoader[Any], files: ImageFiles) -> Iterator[_Read]:
         except StopIteration:
             return
         except RuntimeError as error:
-            if "worker" not in str(error):
-                raise
-            raise UserError(
-                f"a process that reads the images of {files.root} was killed, perhaps for want of memory. Use fewer:"
-                f" dataset.workers={max(0, files.workers // 2)}."
-            ) from error
+            raise (lost_worker(error) or error) from error.__cause__
         if read.unreadable and not files.skip:
             path, reason = next(iter(read.unreadable.items()))
             raise UserError(

@@ -76,7 +76,10 @@ class Processes:
 
     def lost_another(self, error: BaseException) -> UserError | None:
         """What to say when an error means that another process has gone, else None."""
-        if self.size == 1 or not isinstance(error, RuntimeError) or not any(word in str(error) for word in _LOST):
+        chain: BaseException | None = error
+        while chain is not None and not (isinstance(chain, RuntimeError) and any(w in str(chain) for w in _LOST)):
+            chain = chain.__cause__ or chain.__context__
+        if self.size == 1 or chain is None or not isinstance(error, Exception):
             return None
         return UserError(
             f"process {self.rank} of {self.size} ({socket.gethostname()}) has lost touch with another process of this"

@@ -140,7 +140,7 @@ def test_killed_worker_is_told(files: ImageFiles) -> None:
         def __call__(self, path: Path) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(UserError, match=r"was killed.*dataset\.workers=0"):
+    with pytest.raises(UserError, match=r"was killed.*dataset\.workers=1, or 0"):
         list(loader(changed(files, decode=Deadly(), workers=1)).epoch(0))
 
 
