@@ -1,4 +1,4 @@
-"""docs/official.md: what it says to type here is accepted."""
+"""docs/official.md and the table in README.md: what they say to type here is accepted."""
 
 import re
 from collections.abc import Callable
@@ -11,8 +11,14 @@ from mcl.config.folder import conf_folder
 from mcl.config.groups import check_groups
 from mcl.config.official_names import our_name
 
-PAGE = (Path(__file__).parents[2] / "docs" / "official.md").read_text()
-COMMANDS = [line for line in re.findall(r"`python train\.py ([^`]+)`", PAGE) if "NAME" not in line]
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "official.md").read_text()
+SECTION = (ROOT / "README.md").read_text().partition("## Coming from the official code")[2].partition("\n## ")[0]
+COMMAND = r"`(?:python|torchrun --nproc_per_node=8) train\.py ([^`]+)`"
+COMMANDS = [line for line in re.findall(COMMAND, PAGE + SECTION) if "NAME" not in line]
+IN_README = [
+    typed for row in re.findall(r"^\| `--[^|]*\| `([^`]+)` \|", SECTION, re.MULTILINE) for typed in row.split()
+]
 OPTIONS = re.findall(r"^\| `--[^|]*\| `([^`]+=[^`]*)` \|", PAGE, re.MULTILINE)
 VALUES = {
     "pair=": "pair=resnet32",
@@ -27,15 +33,25 @@ def test_command_composes(typed: str, composed: Callable[..., DictConfig]) -> No
     check_groups(composed(*typed.split()))
 
 
-@pytest.mark.parametrize("typed", [option for option in OPTIONS if "dataset.workers" not in option])
+@pytest.mark.parametrize("typed", OPTIONS)
 def test_option_exists_in_the_recipe(typed: str, composed: Callable[..., DictConfig]) -> None:
     if typed.endswith("="):
         typed = VALUES.get(typed, f"{typed}1")
-    check_groups(composed("experiment=cifar100_lmcl", *typed.split()))
+    banks = typed.startswith(("loss.contrast", "dataset.workers"))
+    recipe = ["experiment=imagenet_lmcl", "dataset.root=D"] if banks else ["experiment=cifar100_lmcl"]
+    check_groups(composed(*recipe, *typed.split()))
+
+
+@pytest.mark.parametrize("typed", IN_README)
+def test_options_of_the_readme_exist(typed: str, composed: Callable[..., DictConfig]) -> None:
+    recipe = "imagenet_lmcl" if typed.startswith("loss.contrast") else "cifar100_lmcl"
+    options = [f"{option}1" if option.endswith("=") else option for option in typed.split()]
+    check_groups(composed(f"experiment={recipe}", "dataset.root=D", *options))
 
 
 def test_page_has_the_options_and_commands() -> None:
-    assert len(COMMANDS) >= 6
+    assert len(COMMANDS) >= 12
+    assert len(IN_README) >= 6
     assert len(OPTIONS) >= 20
 
 
