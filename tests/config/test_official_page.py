@@ -16,9 +16,7 @@ PAGE = (ROOT / "docs" / "official.md").read_text()
 SECTION = (ROOT / "README.md").read_text().partition("## Coming from the official code")[2].partition("\n## ")[0]
 COMMAND = r"`(?:python|torchrun --nproc_per_node=8) train\.py ([^`]+)`"
 COMMANDS = [line for line in re.findall(COMMAND, PAGE + SECTION) if "NAME" not in line]
-IN_README = [
-    typed for row in re.findall(r"^\| `--[^|]*\| `([^`]+)` \|", SECTION, re.MULTILINE) for typed in row.split()
-]
+IN_README = re.findall(r"^\| `--[^|]*\| `([^`]+)` \|", SECTION, re.MULTILINE)
 OPTIONS = re.findall(r"^\| `--[^|]*\| `([^`]+=[^`]*)` \|", PAGE, re.MULTILINE)
 VALUES = {
     "pair=": "pair=resnet32",
