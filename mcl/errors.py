@@ -15,3 +15,13 @@ def did_you_mean(given: str, allowed: Iterable[object], count: int = 1) -> str:
     """``" Did you mean 'resnet32'?"``, or nothing when no allowed name is near."""
     near = difflib.get_close_matches(str(given), [str(name) for name in allowed], n=count, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """An error, what it was raised from or while handling, and so on back to the first."""
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        following = following.__cause__ or following.__context__
+    return chain

@@ -23,7 +23,7 @@ from mcl.config import resolvers
 from mcl.config.folder import conf_folder
 from mcl.config.official_names import in_our_words
 from mcl.config.schema import TrainConfig
-from mcl.errors import UserError, did_you_mean
+from mcl.errors import UserError, causes, did_you_mean
 
 USAGE_ERROR, INTERRUPTED = 1, 130
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -100,7 +100,7 @@ def _exit(message: str) -> NoReturn:
 
 def explain(error: BaseException) -> str | None:
     """What to tell the person at the keyboard, or None when the error is ours and deserves a traceback."""
-    chain = _causes(error)
+    chain = causes(error)
     for cause in chain:
         if isinstance(cause, UserError):
             return str(cause)
@@ -126,15 +126,6 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. (HYDRA_FULL_ERROR=1 shows where this was raised.)"
     return None
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    chain: list[BaseException] = []
-    following: BaseException | None = error
-    while following is not None and following not in chain:
-        chain.append(following)
-        following = following.__cause__ or following.__context__
-    return chain
 
 
 def _missing_choice(missing: str, options: list[str]) -> str:

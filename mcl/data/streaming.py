@@ -136,14 +136,13 @@ def streamed_evaluation(
         log.warning("%d unreadable files were left out of the evaluation: %s", len(lost), min(lost))
 
 
-def lost_worker(error: RuntimeError) -> UserError | None:
-    """What to say when an error means that a worker was killed, else None. It can reach training anywhere."""
-    if "DataLoader worker" not in str(error):
-        return None
-    return UserError(
-        "a process that reads images was killed, perhaps for want of memory. Use fewer of them (dataset.workers=1, or 0),"
-        " then type the same command again to go on from the last checkpoint."
-    )
+def raise_if_worker_lost(error: RuntimeError) -> None:
+    """Raise UserError where an error means that a worker was killed. It can reach training anywhere."""
+    if "DataLoader worker" in str(error):
+        raise UserError(
+            "a process that reads images was killed, perhaps for want of memory. Use fewer of them (dataset.workers=1,"
+            " or 0), then type the same command again to go on from the last checkpoint."
+        ) from error
 
 
 class _Read(NamedTuple):
@@ -241,7 +240,8 @@ def _read(loader: DataLoader[Any], files: ImageFiles) -> Iterator[_Read]:
         except StopIteration:
             return
         except RuntimeError as error:
-            raise (lost_worker(error) or error) from error.__cause__
+            raise_if_worker_lost(error)
+            raise
         if read.unreadable and not files.skip:
             path, reason = next(iter(read.unreadable.items()))
             raise UserError(

@@ -17,7 +17,7 @@ from mcl.data.batches import batches_in_order, training_batches
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.samplers import Sampler
 from mcl.data.shares import Share
-from mcl.data.streaming import lost_worker
+from mcl.data.streaming import raise_if_worker_lost
 from mcl.errors import UserError
 from mcl.tracking.base import Trackers
 from mcl.training.checkpoints import Checkpoints
@@ -171,7 +171,8 @@ class Fit:
             self._save()
             raise
         except RuntimeError as error:
-            raise (lost_worker(error) or error) from error.__cause__
+            raise_if_worker_lost(error)
+            raise
 
     @property
     def seconds(self) -> float:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from mcl.errors import UserError
+from mcl.errors import UserError, causes
 
 T = TypeVar("T")
 
@@ -76,15 +76,16 @@ class Processes:
 
     def lost_another(self, error: BaseException) -> UserError | None:
         """What to say when an error means that another process has gone, else None."""
-        chain: BaseException | None = error
-        while chain is not None and not (isinstance(chain, RuntimeError) and any(w in str(chain) for w in _LOST)):
-            chain = chain.__cause__ or chain.__context__
-        if self.size == 1 or chain is None or not isinstance(error, Exception):
+        if self.size == 1 or not isinstance(error, Exception) or not any(map(_is_of_a_connection, causes(error))):
             return None
         return UserError(
             f"process {self.rank} of {self.size} ({socket.gethostname()}) has lost touch with another process of this"
             " run, which was killed or has failed. Type the same command again to go on from the last checkpoint."
         )
+
+
+def _is_of_a_connection(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST)
 
 
 def _join() -> None:

@@ -1,4 +1,4 @@
-"""A run that is killed again and again, at any moment, ends like one that nothing stopped."""
+"""A run that is killed again and again, at any moment, ends like one that nothing stopped; of two processes, any."""
 
 import contextlib
 import os
@@ -14,12 +14,19 @@ import pytest
 from small_runs import META, SMALL, Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = 30
+KILLS = {1: 30, 2: 10}  # by the number of processes
 TYPED = [
     *SMALL,
     *META,
-    # Long enough for 30 kills; saving and meta rounds take a good part of the time, so that kills hit them.
-    *("trainer.epochs=60", "trainer.checkpoint_every=1", "trainer.keep=3", "loss.meta.interval=2", "trainer.threads=1"),
+    # Long enough for all kills; saving and meta rounds take a good part of the time, so that kills hit them.
+    *(
+        "trainer.batch_size=8",
+        "trainer.epochs=60",
+        "trainer.checkpoint_every=1",
+        "trainer.keep=3",
+        "loss.meta.interval=2",
+        "trainer.threads=1",
+    ),
 ]
 
 
@@ -30,7 +37,7 @@ call, mark = MetaRound.__call__, pathlib.Path(os.environ["MARK"])
 def marked(*arguments):
     mark.touch()
     outer_loss = call(*arguments)
-    mark.unlink()
+    mark.unlink(missing_ok=True)
     return outer_loss
 MetaRound.__call__ = marked
 import train
@@ -42,49 +49,63 @@ def mark_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}-in-meta-round")
 
 
-def start(folder: Path) -> "subprocess.Popen[bytes]":
+def start(folder: Path, processes: int) -> "subprocess.Popen[bytes]":
     mark_of(folder).unlink(missing_ok=True)
+    script = folder.with_name("marked.py")
+    script.write_text(MARKED)
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
     return subprocess.Popen(
-        [sys.executable, "-c", MARKED, *TYPED, f"hydra.run.dir={folder}"],
+        [sys.executable, *launcher, str(script), *TYPED, f"hydra.run.dir={folder}"],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "MARK": str(mark_of(folder))},
+        stderr=subprocess.DEVNULL if processes > 1 else None,  # torchrun's report on each killed process
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MARK": str(mark_of(folder)), "PYTHONPATH": str(ROOT)},
     )
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_thirty_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", KILLS)
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(processes: int, tmp_path: Path) -> None:
     """A third of the kills wait for a file being written, a third for a meta round, the others for nothing."""
-    assert start(tmp_path / "whole").wait() == 0
+    assert start(tmp_path / "whole", processes).wait() == 0
     rng = random.Random(int(os.environ.get("MCL_KILL_SEED", "0")))
     run = tmp_path / "run"
     hit: Counter[str] = Counter()
-    while sum(hit.values()) < KILLS:
-        process = start(run)
+    while sum(hit.values()) < KILLS[processes]:
+        process = start(run, processes)
         aimed = rng.choice(["writing", "meta round", "anywhere"])
-        hit[kill(process, run, aimed, rng)] += 1
-        assert not (run / "summary.json").exists(), f"finished before {KILLS} kills: {hit}"
-    assert start(run).wait() == 0
-    print(f"\nkilled while: {dict(hit)}")
+        hit[kill(process, run, aimed, rng, processes)] += 1
+        assert not (run / "summary.json").exists(), f"finished before {KILLS[processes]} kills: {hit}"
+    assert start(run, processes).wait() == 0
+    print(f"\n{processes} process{'es' * (processes > 1)}, killed while: {dict(hit)}")
     assert Outcome(run).equals(Outcome(tmp_path / "whole"))
 
 
-def kill(process: "subprocess.Popen[bytes]", run: Path, aimed: str, rng: random.Random) -> str:
+def kill(process: "subprocess.Popen[bytes]", run: Path, aimed: str, rng: random.Random, processes: int) -> str:
     """SIGKILL at a moment of the kind that was aimed at. Returns what was hit."""
     aside = run / "checkpoints" / "last.pt.tmp"
     if aimed == "anywhere":
-        time.sleep(rng.uniform(0, 6))  # start-up included
+        time.sleep(rng.uniform(0, 6 if processes == 1 else 12))  # start-up included
     else:
         wait_for_progress(process, run)
         awaited = aside if aimed == "writing" else mark_of(run)
         while process.poll() is None and not awaited.exists():
             pass
         time.sleep(rng.uniform(0, 0.002 if aimed == "writing" else 0.1))
-    process.send_signal(signal.SIGSTOP)  # so that what is seen now is what it was killed in
+    target = process.pid if processes == 1 else rng.choice(children_of(process.pid) or [process.pid])
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(target, signal.SIGSTOP)  # so that what is seen now is what it was killed in
     what = "writing a checkpoint" if aside.exists() else "meta round" if mark_of(run).exists() else "other"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(target, signal.SIGKILL)
+    process.wait(timeout=60)
     return what
+
+
+def children_of(pid: int) -> list[int]:
+    """Those of torchrun, in the order of their start."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in listed.read_text().split()] if listed.exists() else []
 
 
 def wait_for_progress(process: "subprocess.Popen[bytes]", run: Path) -> None:
