@@ -9,6 +9,7 @@ pair, parameters: two of them with their auxiliary branches, as they are while t
 pair, a step: multiply-adds of one training step per image, 3 times the forward pass of that pair: a backward pass
 costs twice a forward one. Heads, losses and the meta rounds of loss=lmcl come on top."""
 FORWARD_AND_BACKWARD = 3
+WIDE = 150  # characters, enough for every column
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name in network_names():
         table.add_row(name, *_row(name, arguments.classes, arguments.size))
     console = make_console()
+    console.width = max(console.width, WIDE)  # rather wrapped by a narrow terminal than cut off
     console.print(table)
     console.print(f"\n{EPILOG}", style="dim", soft_wrap=True)
     return 0

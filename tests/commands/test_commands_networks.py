@@ -39,6 +39,15 @@ def test_every_network_has_a_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert list(table(capsys.readouterr().out)) == network_names()
 
 
+def test_no_count_is_cut_off_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(NAMES, lambda: ["imagenet/shufflenetv2_05x", "resnet8"])
+    assert main(["networks"]) == 0
+    assert "…" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_counts_are_the_published_ones(name: str, rows: dict[str, list[str]]) -> None:
     parameters, millions, of_a_pair, width = PUBLISHED[name]
