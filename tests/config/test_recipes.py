@@ -175,6 +175,10 @@ def test_pair_and_network_are_the_users_choice(composed: Callable[..., DictConfi
     assert [network.name for network in pair.values()] == ["wrn_16_2", "wrn_16_2"]
     alone = composed("experiment=cifar100_baseline", "network@pair.first=wrn_16_2").pair
     assert [network.name for network in alone.values()] == ["wrn_16_2"]
+    pair = composed("experiment=imagenet_lmcl", "pair=imagenet/shufflenetv2_1x-resnet50").pair
+    assert [network.name for network in pair.values()] == ["imagenet/shufflenetv2_1x", "imagenet/resnet50"]
+    alone = composed("experiment=imagenet_baseline", "network@pair.first=imagenet/resnet34").pair
+    assert [network.name for network in alone.values()] == ["imagenet/resnet34"]
 
 
 @pytest.mark.parametrize(
