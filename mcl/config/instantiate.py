@@ -80,7 +80,8 @@ def resolve(name: str, *, path: str = "", allow: Collection[str] = ()) -> Callab
     where = f"{path}._target_={name}" if path else f"_target_={name}"
     if not _inside(name, packages):
         root = name.split(".")[0]
-        allowing = f" If it is yours and you trust it: 'allow_modules=[{root}]'." if root not in _ROOTS else ""
+        how = f"'allow_modules=[{root}]' (of python -m mcl: --allow {root})"
+        allowing = f" If it is yours and you trust it: {how}." if root not in _ROOTS else ""
         raise UserError(f"{where}: only what lies in {', '.join(sorted(packages))} is built.{allowing}")
     if not _inside(name, PACKAGES) and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that nothing there stands in for an installed module
