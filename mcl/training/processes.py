@@ -76,11 +76,15 @@ class Processes:
 
     def lost_another(self, error: BaseException) -> UserError | None:
         """What to say when an error means that another process has gone, else None."""
-        if self.size == 1 or not isinstance(error, Exception) or not any(map(_is_of_a_connection, causes(error))):
+        if self.size == 1 or not isinstance(error, Exception):
+            return None
+        reason = next((str(cause) for cause in causes(error) if _is_of_a_connection(cause)), None)
+        if reason is None:
             return None
         return UserError(
             f"process {self.rank} of {self.size} ({socket.gethostname()}) has lost touch with another process of this"
             " run, which was killed or has failed. Type the same command again to go on from the last checkpoint."
+            f" ({' '.join(reason.split())[-200:]})"
         )
 
 

@@ -71,7 +71,7 @@ class Run:
 
     def announce(self, parts: Parts) -> None:
         """Give new networks their first weights, and print what is about to run, before any image is read."""
-        if self.saved is None:
+        if self.saved is None and self.processes.first:  # the others get what the first one has
             first_weights(parts.learner.cohort, self.config.init_from)
         if self.folder is not None:
             notes = dict.fromkeys([*parts.notes, *self.folder.notes])
