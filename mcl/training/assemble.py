@@ -20,7 +20,7 @@ from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.tracking.base import Tracker
-from mcl.training.devices import use_deterministic, use_threads
+from mcl.training.devices import use_deterministic, use_tf32, use_threads
 from mcl.training.learner import Learner
 from mcl.training.random_state import seed_everything
 from mcl.training.schedules import Constant
@@ -81,6 +81,7 @@ def assemble(config: DictConfig) -> Parts:
     make_optimizer = functools.partial(make, config.optimizer, path="optimizer")
     make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # a refused setting shows before any image is read
     use_deterministic(trainer.deterministic)
+    use_tf32(trainer.precision)
     use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
     schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
     factors = {schedule(epoch, trainer.epochs) for epoch in range(trainer.epochs)}

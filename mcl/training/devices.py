@@ -30,6 +30,10 @@ def find_device(name: str) -> torch.device:
             )
         torch.cuda.set_device(number)
         return torch.device("cuda", number)
+    if name.startswith("cuda:") and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError(
+            f"trainer.device={name}: several processes each take a GPU of their own; use trainer.device=cuda."
+        )
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -77,6 +81,14 @@ def use_deterministic(deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
+
+
+def use_tf32(precision: str) -> None:
+    """Have convolutions of float32 on a GPU round their inputs to 10 bits, which is faster, unless float32 is asked for.
+
+    PyTorch does so by default, so that what float32 means would hang on the device.
+    """
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

@@ -19,7 +19,8 @@ class Trainer:
         evaluate_every: epochs between evaluations; the end of training is always evaluated.
         clip_norm: largest norm of the gradient of all trained parameters together.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: of the networks' forward and backward pass; weights, losses and meta rounds stay in float32.
+        precision: of the networks' forward and backward pass; weights, losses and meta rounds stay in float32, whose
+            convolutions on a GPU are TF32 with ``bfloat16`` and true float32 with ``float32``.
         channels_last: memory format of images and convolutions.
         log_every: steps between two readings of the meters, the only times the host waits for the device.
         threads: CPU threads of one operation; None: as many as have enough to do.
