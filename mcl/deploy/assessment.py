@@ -14,7 +14,7 @@ from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.deploy.scores import Scores
 from mcl.errors import UserError
 from mcl.files import write_atomically, write_error
-from mcl.training.devices import use_threads
+from mcl.training.devices import use_tf32, use_threads
 from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
 from mcl.training.trainer import Trainer
 
@@ -48,6 +48,7 @@ def assess(run: SavedRun, split: Split = "test", weights: Weights = "last") -> d
     images = getattr(dataset.load(), split)
     if images is None:
         raise UserError(f"split {split}: {spec.name} has none; dataset.validation=FRACTION holds some images out.")
+    use_tf32(trainer.precision)
     use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
     batches = batches_in_order(
         images,

@@ -84,7 +84,7 @@ def use_deterministic(deterministic: bool) -> None:
 
 
 def use_tf32(precision: str) -> None:
-    """Have convolutions of float32 on a GPU round their inputs to 10 bits, which is faster, unless float32 is asked for.
+    """Have float32 convolutions on a GPU round their inputs to 10 bits, which is faster, unless float32 is asked for.
 
     PyTorch does so by default, so that what float32 means would hang on the device.
     """
