@@ -6,11 +6,11 @@ from mcl.config.entry import main
 
 
 @main("train")
-def train(config: DictConfig) -> float:
+def train(config: DictConfig) -> float | None:
     """Run what the configuration describes, go on with it, or tell what it found.
 
     Returns:
-        Mean last-epoch top-1 of the backbones, in percent: what a search maximises.
+        The ``objective``, in percent: what a search maximises. None where there is no validation part.
     """
     # torch is imported only once the configuration holds.
     from mcl.deploy.export import export_best

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.config import objective
 from mcl.config.instantiate import check
 from mcl.config.schema import TrainConfig
 from mcl.errors import UserError, did_you_mean
@@ -44,6 +45,7 @@ def check_groups(config: DictConfig) -> None:
         raise UserError(f"seed={config.seed}: must be from 0 to 2^63 - 1.")
     if config.runs == "":
         raise UserError("runs is empty: name the folder for run folders, such as runs=runs.")
+    objective.check(config.objective)
     for group in SUPPLIED:
         if config[group] is None:
             raise UserError(f"{group} is null: choose one with {group}=NAME.")

@@ -18,6 +18,7 @@ VERSION = 1  # part of the hash: raised when the meaning of a setting changes
 LEFT_OUT = (
     "hydra",
     "tracking",
+    "objective",
     "resume",
     "runs",
     "allow_modules",

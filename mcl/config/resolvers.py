@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.config.groups import check_groups
 from mcl.config.identity import run_folder
+from mcl.config.objective import check_search
 
 
 def register() -> None:
@@ -21,6 +22,7 @@ def _run_folder(*, _root_: DictConfig) -> str:
     # Checked here because Hydra makes the folder before the task starts: a mistyped option leaves none behind.
     config = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     check_groups(config)
+    check_search(config, _root_.hydra.sweeper)
     return run_folder(config, _root_.hydra.runtime.choices)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from mcl.config import objective
 from mcl.config.identity import config_hash, run_folder
 from mcl.config.instantiate import build
 from mcl.data.dataset import Splits
@@ -123,17 +124,16 @@ class Run:
         self.trackers.finish("finished", self.summary)
         self.trackers.clear()
 
-    def report(self) -> float:
+    def report(self) -> float | None:
         """Tell again what a finished run found; one that has just ended has told it already.
 
         Returns:
-            Mean last-epoch top-1 of the backbones, in percent.
+            The ``objective``, in percent: what a search maximises. None where there is no validation part.
         """
         assert self.summary is not None, "there is nothing to report before fit"
         if self.finished and self.processes.first:
             print_summary(self.summary, self.path)
-        top1 = [network["top1_last"] for network in self.summary["networks"]]
-        return float(sum(top1) / len(top1))
+        return objective.value(self.summary, self.config.objective)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -12,6 +12,7 @@ SAME = [
     "trainer.log_every=7",
     "tracking=wandb",
     "resume=never",
+    "objective=validation/top1_best",
     "runs=elsewhere",
     "hydra.run.dir=x",
     "loss.meta.memory=recompute",

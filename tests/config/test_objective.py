@@ -1,0 +1,82 @@
+"""What a search may maximise, and what it is told otherwise."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcl.config import objective
+from mcl.errors import UserError
+
+SEARCH = (
+    "-m",
+    "hydra/sweeper=optuna",
+    "hydra.sweeper.n_trials=1",
+    "loss.tau=interval(0.05,0.2)",
+    "trainer.max_steps=1",
+)
+MAXIMIZE = "hydra.sweeper.direction=maximize"
+
+
+@pytest.mark.parametrize("name", ["test/top1_last", "test"])
+def test_a_test_metric_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=r"chosen on the test part.*validation/top1_last"):
+        objective.check(name)
+
+
+def test_a_mistyped_objective_is_told_the_right_one() -> None:
+    with pytest.raises(UserError, match="Did you mean 'validation/top1_best'"):
+        objective.check("validation/top1_bets")
+
+
+@pytest.mark.parametrize("name", objective.NAMES)
+def test_the_value_is_the_mean_over_the_networks(name: str) -> None:
+    key = name.replace("/", "_")
+    assert objective.value({"networks": [{key: 90.0}, {key: 80.0}]}, name) == 85.0
+
+
+@pytest.mark.parametrize("networks", [[{}], [{"validation_top1_last": None}]])
+def test_without_a_validation_part_there_is_no_value(networks: list[dict[str, None]]) -> None:
+    assert objective.value({"networks": networks}, "validation/top1_last") is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ([MAXIMIZE], "dataset.validation=0.1"),
+        ([MAXIMIZE, "dataset.validation=0.1", "objective=test/top1_last"], "chosen on the test part"),
+        (["dataset.validation=0.1"], MAXIMIZE),
+    ],
+)
+def test_a_search_that_cannot_work_is_refused_before_anything_is_trained(
+    overrides: list[str], told: str, command: Callable[..., Any]
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    done = command(*SEARCH, *overrides)
+    assert done.status == 1
+    assert done.err.count("error:") == 1
+    assert told in done.err
+    assert not list(Path().rglob("*.y*ml"))
+
+
+def test_a_sweep_that_does_not_search_needs_no_validation_part(composed: Callable[..., Any]) -> None:
+    config = composed(hydra=True)
+    objective.check_search(config, config.hydra.sweeper)
+
+
+def test_a_dataset_may_come_with_a_validation_part_of_its_own(composed: Callable[..., Any], tmp_path: Path) -> None:
+    from PIL import Image
+
+    overrides = ("dataset=folder", f"dataset.root={tmp_path}", "dataset.image_size=8")
+    sweeper = {"_target_": "some.Sweeper"}
+    for part in ("train", "test", "val"):
+        for label in ("a", "b"):
+            (tmp_path / part / label).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / part / label / "1.png")
+    objective.check_search(composed(*overrides), sweeper)
+    for file in sorted((tmp_path / "val").rglob("*"), reverse=True):
+        file.unlink() if file.is_file() else file.rmdir()
+    (tmp_path / "val").rmdir()
+    with pytest.raises(UserError, match="no validation part"):
+        objective.check_search(composed(*overrides), sweeper)
