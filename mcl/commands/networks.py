@@ -8,7 +8,6 @@ multiply-adds count convolutions and linear layers for one image, in a forward p
 pair, parameters: two of them with their auxiliary branches, as they are while training.
 pair, a step: multiply-adds of one training step per image, 3 times the forward pass of that pair: a backward pass
 costs twice a forward one. Heads, losses and the meta rounds of loss=lmcl come on top."""
-FORWARD_AND_BACKWARD = 3
 WIDE = 150  # characters, enough for every column
 
 
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _row(name: str, classes: int | None, size: int | None) -> list[str]:
     from mcl.config.networks import build_network
-    from mcl.networks.counting import multiply_adds, parameters
+    from mcl.networks.counting import FORWARD_AND_BACKWARD, multiply_adds, parameters
 
     at_home = (1000, 224) if name.startswith("imagenet/") else (100, 32)
     classes, size = classes or at_home[0], size or at_home[1]

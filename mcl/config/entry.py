@@ -24,9 +24,11 @@ from mcl.config.folder import conf_folder
 from mcl.config.official_names import in_our_words
 from mcl.config.schema import TrainConfig
 from mcl.errors import UserError, causes, did_you_mean
+from mcl.files import write_atomically
 
 USAGE_ERROR, INTERRUPTED = 1, 130
 FULL_ERROR = "HYDRA_FULL_ERROR"
+RETURN_FILE = "MCL_RETURN_FILE"  # names the file in which whoever starts this process looks for what the task returned
 SECONDS_TO_TELL = 5.0  # until torchrun notices that the process that tells has ended, and ends the others
 
 
@@ -45,11 +47,13 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
         @functools.wraps(task)
         def job(config: DictConfig) -> Any:
             try:
-                return task(config)
+                returned = task(config)
             except UserError as error:
                 if wants_traceback or HydraConfig.get().mode is RunMode.MULTIRUN:
                     raise  # the other jobs of a multirun go on
                 _exit(str(error))  # before Hydra repeats the overrides
+            _hand_over(returned)
+            return returned
 
         @functools.wraps(task)
         def entry() -> None:
@@ -73,6 +77,12 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
         return entry
 
     return decorate
+
+
+def _hand_over(returned: Any) -> None:
+    file = os.environ.get(RETURN_FILE)
+    if file and os.environ.get("RANK", "0") == "0":
+        write_atomically(file, json.dumps(returned))
 
 
 @contextmanager

@@ -84,6 +84,12 @@ class LMCL(MutualLoss):
     def aggregate(self, outputs: Sequence[Outputs]) -> list[Tensor]:
         return [aggregator(*network) for aggregator, network in zip(self.aggregators, outputs, strict=True)]
 
+    def matching_means(self, outputs: Sequence[Outputs]) -> Tensor | None:
+        if not self.meta_parameters():
+            return None
+        means: Tensor = self.matching([network.features for network in outputs]).mean(-1)
+        return means
+
     def inner_parameters(self) -> dict[str, nn.Parameter]:
         return self._parameters_of("heads")
 

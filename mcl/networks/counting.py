@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+FORWARD_AND_BACKWARD = 3  # times a forward pass: a backward one costs two of them
+
 
 def parameters(module: nn.Module) -> int:
     """Number of trainable values."""

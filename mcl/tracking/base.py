@@ -36,7 +36,8 @@ class Tracker(ABC):
 
     Metrics share one vocabulary: ``train/<term>`` (raw, averaged since the last line), ``train/weighted/<term>``,
     ``train/total``, ``train/lr``, ``train/images_per_second``, ``train/grad_norm``, ``train/top1/<network>``,
-    ``meta/outer_loss``; ``<split>/<network>/<head>/<quantity>`` and ``<split>/ensemble/<quantity>``, with the split
+    ``meta/outer_loss``; ``matching/<network>.<head>/<network>.<head>``, the mean matching weight of two places,
+    averaged alike; ``<split>/<network>/<head>/<quantity>`` and ``<split>/ensemble/<quantity>``, with the split
     ``test`` or ``validation``, the network ``first``, ``second``, ..., the head ``stage1``, ..., ``backbone`` or
     ``aggregated``, and the quantity ``top1``, ``top5`` (percent) or ``loss``.
     """

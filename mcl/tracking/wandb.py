@@ -86,7 +86,7 @@ class WandbTracker(Tracker):
         )
         self._sent_row = self._run.starting_step  # where the server's history ends: 0 for a new run, and offline
         self._sent_step = self._run.summary.get("step", 0)
-        for axis, families in {"step": ("train", "meta"), "epoch": ("test", "validation")}.items():
+        for axis, families in {"step": ("train", "meta", "matching"), "epoch": ("test", "validation")}.items():
             self._run.define_metric(axis, hidden=True)
             for family in families:
                 self._run.define_metric(f"{family}/*", step_metric=axis)

@@ -74,6 +74,11 @@ def predictions(
             module.train(mode)
 
 
+def head_names(stages: int) -> list[str]:
+    """What the heads of a network's stages are called: ``["stage1", "stage2", "backbone"]``."""
+    return [*(f"stage{stage}" for stage in range(1, stages)), BACKBONE]
+
+
 def to_float32(outputs: Sequence[Outputs]) -> list[Outputs]:
     """Features and logits in float32, or float64 where they are: losses and scores are not taken in less."""
     return [Outputs(*([full_precision(tensor) for tensor in part] for part in network)) for network in outputs]
@@ -82,9 +87,8 @@ def to_float32(outputs: Sequence[Outputs]) -> list[Outputs]:
 def _heads(keys: Sequence[str], outputs: Sequence[Outputs], aggregated: list[Tensor] | None) -> dict[str, Tensor]:
     heads: dict[str, Tensor] = {}
     for i, (key, network) in enumerate(zip(keys, outputs, strict=True)):
-        for stage, logits in enumerate(network.logits[:-1], 1):
-            heads[f"{key}/stage{stage}"] = logits
-        heads[f"{key}/{BACKBONE}"] = network.logits[-1]
+        for name, logits in zip(head_names(len(network.logits)), network.logits, strict=True):
+            heads[f"{key}/{name}"] = logits
         if aggregated is not None:
             heads[f"{key}/{AGGREGATED}"] = aggregated[i]
     probabilities = torch.stack([network.logits[-1].softmax(-1) for network in outputs]).mean(0)

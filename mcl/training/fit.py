@@ -21,6 +21,7 @@ from mcl.data.streaming import raise_if_worker_lost
 from mcl.errors import UserError
 from mcl.tracking.base import Trackers
 from mcl.training.checkpoints import Checkpoints
+from mcl.training.cost import Cost
 from mcl.training.evaluation import evaluate
 from mcl.training.learner import Learner
 from mcl.training.meta_round import MetaRound
@@ -72,6 +73,8 @@ class Fit:
         self.trainer = trainer
         self.device = trainer.device
         self.processes = processes = processes or Processes()
+        size = dataset.spec.image_size
+        self.cost = Cost.of(learner.cohort, learner.loss, (dataset.spec.channels, size, size))
         learner.precision = trainer.precision
         learner.loss.prepare(splits.train.labels)
         self.learner = learner.to(self.device).to(memory_format=trainer.memory_format)
@@ -299,12 +302,19 @@ class Fit:
 
     def summary(self) -> dict[str, Any]:
         """What summary.json says of the training."""
+        found, deployed = self.results.summary(), self.cost.deployed
         return {
             "steps": self.step,
             "epochs": self.epoch,
-            **self.results.summary(),
+            **found,
+            "networks": [{**network, "multiply_adds": deployed[network["key"]]} for network in found["networks"]],
+            "images": self.images_seen,
             "seconds": round(self.seconds, 3),
+            "training_seconds": round(self.training_seconds, 3),
             "images_per_second": round(self.images_seen / max(self.training_seconds, 1e-9), 1),
+            "multiply_adds": self.cost.as_dict(
+                images=self.images_seen, steps=self.step, batch_size=self.trainer.batch_size
+            ),
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mcl.losses.base import Loss
 from mcl.networks.cohort import Cohort
 from mcl.training.devices import autocast
-from mcl.training.evaluation import to_float32
+from mcl.training.evaluation import head_names, to_float32
 from mcl.types import Batch, Outputs
 
 
@@ -50,4 +50,21 @@ class Learner(nn.Module):
         for key, network in zip(self.cohort.keys, outputs, strict=True):
             right = network.logits[-1].argmax(dim=-1) == batch.labels
             values[f"train/top1/{key}"] = 100 * right.float().mean()
-        return values
+        return values | self._matching(outputs)
+
+    def _matching(self, outputs: list[Outputs]) -> dict[str, Tensor]:
+        """``matching/first.stage1/second.backbone``: mean weights between the places of two networks."""
+        means = self.loss.matching_means(outputs)
+        if means is None:
+            return {}
+        places = [
+            (key, f"{key}.{head}")
+            for key, network in zip(self.cohort.keys, outputs, strict=True)
+            for head in head_names(len(network.logits))
+        ]
+        return {
+            f"matching/{place}/{other}": means[i, j]
+            for i, (key, place) in enumerate(places)
+            for j, (other_key, other) in enumerate(places[i:], i)
+            if key != other_key
+        }

@@ -19,6 +19,7 @@ class Results:
     networks: list[tuple[str, str]]
     chosen_on: str
     last: dict[str, float] = field(default_factory=dict)  # of the test split
+    last_validation: dict[str, float] = field(default_factory=dict)  # empty without a validation split
     best: dict[str, dict[str, float]] = field(default_factory=dict)  # key -> chosen, top1, epoch
     best_head: dict[str, float] = field(default_factory=dict)  # key -> top-1, maximum over stage heads and epochs
 
@@ -31,6 +32,7 @@ class Results:
         improved = []
         test, chooser = by_split["test"], by_split[self.chosen_on]
         self.last = dict(test)
+        self.last_validation = dict(by_split.get("validation", {}))
         for key, _ in self.networks:
             chosen = chooser[f"{key}/{BACKBONE}/top1"]
             if key not in self.best or chosen > self.best[key]["chosen"]:
@@ -46,7 +48,7 @@ class Results:
         return improved
 
     def summary(self) -> dict[str, Any]:
-        """The accuracies of summary.json, in percent of the test split."""
+        """The accuracies of summary.json, in percent: of the test split, but for those called validation."""
         networks = [
             {
                 "key": key,
@@ -57,6 +59,8 @@ class Results:
                 "best_epoch": int(self.best[key]["epoch"]),
                 "top1_max_over_heads": self.best_head[key],
                 "aggregated_top1_last": self.last.get(f"{key}/{AGGREGATED}/top1"),
+                "validation_top1_last": self.last_validation.get(f"{key}/{BACKBONE}/top1"),
+                "validation_top1_best": self.best[key]["chosen"] if self.chosen_on == "validation" else None,
             }
             for key, name in self.networks
         ]
@@ -69,8 +73,14 @@ class Results:
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"last": self.last, "best": self.best, "best_head": self.best_head}
+        return {
+            "last": self.last,
+            "last_validation": self.last_validation,
+            "best": self.best,
+            "best_head": self.best_head,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """From a checkpoint."""
-        self.last, self.best, self.best_head = dict(state["last"]), dict(state["best"]), dict(state["best_head"])
+        self.last, self.last_validation = dict(state["last"]), dict(state.get("last_validation", {}))
+        self.best, self.best_head = dict(state["best"]), dict(state["best_head"])
