@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         message = str(error) if isinstance(error, UserError) else f"{error.filename}: {error.strerror}"
         print(f"error: {message}", file=sys.stderr)
-        return USAGE_ERROR
+        return error.status if isinstance(error, UserError) else USAGE_ERROR
 
 
 def _run(name: str, arguments: list[str]) -> int:

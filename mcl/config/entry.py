@@ -28,6 +28,7 @@ from mcl.files import write_atomically
 
 USAGE_ERROR, INTERRUPTED = 1, 130
 FULL_ERROR = "HYDRA_FULL_ERROR"
+ASKED_FOR_TRACEBACKS = os.environ.get(FULL_ERROR) == "1"  # by whoever started this process
 RETURN_FILE = "MCL_RETURN_FILE"  # names the file in which whoever starts this process looks for what the task returned
 SECONDS_TO_TELL = 5.0  # until torchrun notices that the process that tells has ended, and ends the others
 
@@ -42,16 +43,14 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
     """Decorate a task so that it is an entry point composed from ``conf/<config_name>.yaml``."""
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
-        wants_traceback = os.environ.get(FULL_ERROR) == "1"
-
         @functools.wraps(task)
         def job(config: DictConfig) -> Any:
             try:
                 returned = task(config)
             except UserError as error:
-                if wants_traceback or HydraConfig.get().mode is RunMode.MULTIRUN:
+                if ASKED_FOR_TRACEBACKS or HydraConfig.get().mode is RunMode.MULTIRUN:
                     raise  # the other jobs of a multirun go on
-                _exit(str(error))  # before Hydra repeats the overrides
+                _exit(str(error), error.status)  # before Hydra repeats the overrides
             _hand_over(returned)
             return returned
 
@@ -66,13 +65,16 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                 print("\nInterrupted.", file=sys.stderr)
                 sys.exit(INTERRUPTED)
             except Exception as error:
-                message = None if wants_traceback else explain(error)
+                message = None if ASKED_FOR_TRACEBACKS else explain(error)
                 if message is None:
                     raise
                 if os.environ.get("RANK", "0") != "0":  # a wrong configuration is so in every process: one tells
                     time.sleep(SECONDS_TO_TELL)
                     sys.exit(USAGE_ERROR)
-                _exit(message)
+                _exit(
+                    message,
+                    next((cause.status for cause in causes(error) if isinstance(cause, UserError)), USAGE_ERROR),
+                )
 
         return entry
 
@@ -99,13 +101,13 @@ def _exceptions_from_hydra() -> Iterator[None]:
             os.environ[FULL_ERROR] = before
 
 
-def _exit(message: str) -> NoReturn:
+def _exit(message: str, status: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr, flush=True)
     if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):  # where torchrun looks for what to say at the end
         told = {"message": message, "extraInfo": {"py_callstack": message, "timestamp": str(int(time.time()))}}
         with suppress(OSError):
             Path(file).write_text(json.dumps({"message": told}))
-    sys.exit(USAGE_ERROR)
+    sys.exit(status)
 
 
 def explain(error: BaseException) -> str | None:

@@ -16,9 +16,39 @@ try:
 except ImportError:  # Windows, where nothing is locked
     fcntl = None  # type: ignore[assignment]
 
+TRIES, PAUSE = 6, 0.05  # seconds between two tries: whoever asks for the holder has the lock for an instant
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 logger = logging.getLogger(__name__)
+
+
+class InUse(UserError):
+    """Another process works in the folder. Later it may be free: exit status 75, try again."""
+
+    status = 75
+
+
+def holder(folder: Path) -> str | None:
+    """Who works in a folder, in words; None for nobody, and where nothing can be locked."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that ask are not in each other's way
+    except BlockingIOError:
+        return _words(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _words(descriptor: int) -> str:
+    return os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
 
 
 class FolderLock:
@@ -30,7 +60,8 @@ class FolderLock:
         folder: made if need be.
 
     Raises:
-        UserError: another process holds the lock, or the folder cannot be written to.
+        InUse: another process holds the lock.
+        UserError: the folder cannot be written to.
     """
 
     def __init__(self, folder: Path):
@@ -70,17 +101,24 @@ class FolderLock:
     def _lock(self, descriptor: int) -> None:
         if fcntl is None:
             return
+        for _ in range(TRIES):
+            if self._try(descriptor):
+                return
+            time.sleep(PAUSE)
+        raise InUse(
+            f"{self.path.parent} is in use by {_words(descriptor)}: two processes cannot train in one run folder. Wait"
+            " until it has ended, or choose another folder with hydra.run.dir=FOLDER."
+        )
+
+    def _try(self, descriptor: int) -> bool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
-            raise UserError(
-                f"{self.path.parent} is in use by {holder}: two processes cannot train in one run folder. Wait until"
-                " it has ended, or choose another folder with hydra.run.dir=FOLDER."
-            ) from None
+            return False
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             logger.warning(
                 "%s: this file system has no locks, so make sure yourself that one process works here.", self.path
             )
+        return True

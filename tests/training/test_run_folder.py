@@ -1,6 +1,7 @@
 """Whose folder it is: locks, drift, and files that are damaged."""
 
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -8,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from small_runs import META, SMALL, Outcome
 
 from mcl.errors import UserError
 from mcl.files import seal
-from mcl.training.lock import FolderLock
+from mcl.training.lock import FolderLock, InUse, holder
 from mcl.training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,12 +80,24 @@ def test_a_dead_process_leaves_no_lock_behind(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
-    with pytest.raises(UserError, match=f"in use by process {process.pid}"):
+    with pytest.raises(InUse, match=f"in use by process {process.pid}") as refused:
         FolderLock(tmp_path)
+    assert refused.value.status == 75
+    assert f"process {process.pid} on" in str(holder(tmp_path))
     process.kill()
     process.wait()
     assert (tmp_path / "lock").exists()
+    assert holder(tmp_path) is None
     FolderLock(tmp_path).release()
+
+
+def test_asking_who_holds_a_folder_keeps_nobody_out(tmp_path: Path) -> None:
+    assert holder(tmp_path) is None
+    (tmp_path / "lock").touch()
+    with open(tmp_path / "lock") as asked:  # as holder does, for longer than it takes
+        fcntl.flock(asked, fcntl.LOCK_SH)
+        threading.Timer(0.1, fcntl.flock, (asked, fcntl.LOCK_UN)).start()
+        FolderLock(tmp_path).release()
 
 
 def test_a_file_system_without_locks_is_said(
