@@ -5,6 +5,12 @@ from importlib.util import find_spec
 from mcl.errors import UserError
 
 EXTRAS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}  # names of pyproject.toml -> what they bring
+PLUGINS = {  # of Hydra: choice -> its extra
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/ray": "ray",
+    "hydra/sweeper/optuna": "search",
+}
 
 
 def require(extra: str, *, asked: str) -> None:
@@ -17,3 +23,14 @@ def require(extra: str, *, asked: str) -> None:
     missing = [name for name in EXTRAS.get(extra, ()) if find_spec(name) is None]
     if missing:
         raise UserError(f"{asked}: needs {', '.join(missing)}. Install it with: pip install 'mcl[{extra}]'.")
+
+
+def missing_plugin(choice: str) -> str | None:
+    """What to tell of a choice that Hydra did not find: the extra that brings its plugin, None for none of `PLUGINS`.
+
+    Args:
+        choice: with its group, such as ``hydra/launcher/ray``.
+    """
+    extra = PLUGINS.get(choice)
+    group, _, name = choice.rpartition("/")
+    return extra and f"{group}={name} comes with a plugin of Hydra. Install it with: pip install 'mcl[{extra}]'."

@@ -19,10 +19,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from mcl.config import resolvers
+from mcl import extras
 from mcl.config.folder import conf_folder
 from mcl.config.official_names import in_our_words
-from mcl.config.schema import TrainConfig
+from mcl.config.schema import SweepConfig, TrainConfig
 from mcl.errors import UserError, causes, did_you_mean
 from mcl.files import write_atomically
 
@@ -34,9 +34,9 @@ SECONDS_TO_TELL = 5.0  # until torchrun notices that the process that tells has 
 
 
 def register() -> None:
-    """Make the schema and the interpolations known to Hydra."""
+    """Make the schema known to Hydra."""
     ConfigStore.instance().store(name="train_schema", node=TrainConfig)
-    resolvers.register()
+    ConfigStore.instance().store(name="sweep_schema", node=SweepConfig)
 
 
 def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -117,6 +117,10 @@ def explain(error: BaseException) -> str | None:
         if isinstance(cause, UserError):
             return str(cause)
     for cause in chain:
+        if isinstance(cause, MissingConfigException) and (
+            missing := extras.missing_plugin(str(cause.missing_cfg_file))
+        ):
+            return missing
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file and cause.options:
             return _missing_choice(str(cause.missing_cfg_file), [str(option) for option in cause.options])
         if isinstance(cause, OverrideParseException):
@@ -135,6 +139,10 @@ def explain(error: BaseException) -> str | None:
             return f"{mark.name}, line {mark.line + 1}: not valid YAML: {cause.problem}."
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "null is no choice of a group: give GROUP=NAME, such as pair=resnet8; --help lists the names."
+    if isinstance(error, RuntimeError) and str(error).startswith('Could not detect "srun"'):
+        return "hydra/launcher=slurm: there is no Slurm on this machine (no srun on PATH)."
+    if type(error).__module__.startswith("submitit."):  # a job that failed, or was lost: it says where its log is
+        return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. (HYDRA_FULL_ERROR=1 shows where this was raised.)"
     return None

@@ -6,7 +6,8 @@ import time
 from types import FrameType
 from typing import Any
 
-EXIT_STATUS = {"SIGTERM": 75, "SIGUSR1": 75, "SIGINT": 130}  # 75 is EX_TEMPFAIL of sysexits.h: try again
+# 75 is EX_TEMPFAIL of sysexits.h: try again. SIGUSR2 is what submitit has Slurm send before the limit of a job.
+EXIT_STATUS = {"SIGTERM": 75, "SIGUSR1": 75, "SIGUSR2": 75, "SIGINT": 130}
 
 
 class Stopped(SystemExit):
@@ -21,10 +22,10 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """Turns SIGTERM, SIGUSR1 and SIGINT (Ctrl-C) into a wish that ``check`` hears; a second one stops at once.
+    """Turns SIGTERM, SIGUSR1, SIGUSR2 and SIGINT (Ctrl-C) into a wish that ``check`` hears; a second one stops at once.
 
-    Outside a ``with`` block nothing is watched and ``check`` does nothing. A second SIGTERM or SIGUSR1 ends the process
-    by the kernel, even one that hangs; a second Ctrl-C raises KeyboardInterrupt.
+    Outside a ``with`` block nothing is watched and ``check`` does nothing. A second one ends the process by the kernel,
+    even one that hangs; a second Ctrl-C raises KeyboardInterrupt.
 
     Args:
         echo: seconds in which the same signal may come again and still count once: whoever starts several processes

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import hydra.utils
 import pytest
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 
+from mcl import extras
 from mcl.config.folder import conf_folder
 from mcl.config.groups import check_groups
 from mcl.config.identity import CUSTOM
@@ -29,7 +32,7 @@ def choices() -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("choice", choices())
+@pytest.mark.parametrize("choice", [choice for choice in choices() if not choice.startswith("hydra/")])
 def test_every_choice_composes_and_fits_its_constructors(choice: str, composed: Callable[..., DictConfig]) -> None:
     overrides = [choice, *NEEDED.get(choice, [])]
     if choice.startswith("network="):
@@ -46,6 +49,15 @@ def test_every_choice_composes_and_fits_its_constructors(choice: str, composed: 
     assert build(config.loss, path="loss", widths=[[8, 8, 8], [8, 8, 8]]).weights
     for key, node in config.pair.items():
         assert build(node, path=f"pair.{key}", num_classes=10, in_channels=3).num_classes == 10
+
+
+@pytest.mark.parametrize("choice", [choice for choice in choices() if choice.startswith("hydra/")])
+def test_every_launcher_and_sweeper_composes_and_can_be_built(choice: str, composed: Callable[..., DictConfig]) -> None:
+    try:
+        config = composed(choice, hydra=True)
+    except MissingConfigException as missing:
+        pytest.skip(extras.missing_plugin(str(missing.missing_cfg_file)) or pytest.fail(str(missing)))
+    hydra.utils.instantiate(config.hydra[choice.split("/")[1].partition("=")[0]])
 
 
 def test_one_end_of_a_pair_is_changed_and_a_third_network_added(composed: Callable[..., DictConfig]) -> None:
@@ -68,4 +80,4 @@ def test_a_pair_file_is_network_choices_and_nothing_else(choice: str) -> None:
 
 
 def test_no_file_of_conf_lies_outside_a_group() -> None:
-    assert sorted(Path(file).name for file in conf_folder().glob("*.yaml")) == ["train.yaml"]
+    assert sorted(Path(file).name for file in conf_folder().glob("*.yaml")) == ["sweep.yaml", "train.yaml"]
