@@ -117,12 +117,12 @@ def explain(error: BaseException) -> str | None:
         if isinstance(cause, UserError):
             return str(cause)
     for cause in chain:
-        if isinstance(cause, MissingConfigException) and (
-            missing := extras.missing_plugin(str(cause.missing_cfg_file))
-        ):
-            return missing
-        if isinstance(cause, MissingConfigException) and cause.missing_cfg_file and cause.options:
-            return _missing_choice(str(cause.missing_cfg_file), [str(option) for option in cause.options])
+        if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
+            missing = str(cause.missing_cfg_file)
+            if plugin := extras.missing_plugin(missing):
+                return plugin
+            if cause.options:
+                return _missing_choice(missing, [str(option) for option in cause.options])
         if isinstance(cause, OverrideParseException):
             return f"{cause.override}: not an override of the form option=value. {_one_line(str(cause))}"
         if isinstance(cause, MissingMandatoryValue):
