@@ -1,0 +1,1 @@
+"""``hydra/launcher=gpus``: the jobs of a multirun over GPUs or CPU cores, each in a process of its own."""

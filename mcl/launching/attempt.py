@@ -1,0 +1,130 @@
+"""One attempt at a job: a process behind a guard, its log, and why it ended."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mcl.files import write_error
+from mcl.launching import guard
+from mcl.launching.job import Job
+from mcl.launching.slots import Slot
+
+RETURN_FILE = "MCL_RETURN_FILE"  # where a job leaves what it returns, as JSON
+GUARD = (sys.executable, "-I", "-S", guard.__file__)
+TAIL = 2**16  # bytes of the log that are searched for the last error
+_ERROR = re.compile(r"(error: |(\w+\.)*\w*(Error|Exception|Interrupt)(: |$))")
+
+
+class Attempt:
+    """A job that runs in a slot. It ends with this process, however that ends.
+
+    Args:
+        job: what to run.
+        slot: where.
+        number: counted from 1.
+        grace: seconds from SIGTERM to SIGKILL.
+        returns: a file for what the job returns.
+
+    Raises:
+        UserError: the folder of the job cannot be written to.
+    """
+
+    def __init__(self, job: Job, slot: Slot, number: int, grace: float, returns: Path):
+        self.job, self.slot, self.number = job, slot, number
+        self.timed_out = False
+        self._returns = returns
+        self._returns.unlink(missing_ok=True)
+        ears, self._mouth = os.pipe()
+        try:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            with open(job.log, "ab", buffering=0) as log:
+                log.write(self._header().encode())
+                self._before = log.tell()
+                self._process = subprocess.Popen(
+                    [*GUARD, str(ears), str(grace), ",".join(map(str, slot.cores)), *job.command],
+                    env={**os.environ, **slot.environment, RETURN_FILE: str(returns), "PYTHONUNBUFFERED": "1"},
+                    pass_fds=[ears],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C is for the launcher, which passes it on
+                )
+        except OSError as error:
+            os.close(self._mouth)
+            raise write_error(job.log, error) from error
+        finally:
+            os.close(ears)
+        self.began, self.began_at = time.monotonic(), time.time()
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.began
+
+    def poll(self) -> int | None:
+        """None while it runs, then its exit status, or minus the number of the signal that killed it."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """Ask it to save and leave; after the grace it is killed."""
+        self._say(guard.STOP)
+
+    def kill(self) -> None:
+        """End it at once, with all it has started."""
+        self._say(guard.KILL)
+
+    def wait(self) -> None:
+        """Until nothing of it is left."""
+        self._process.wait()
+
+    def close(self) -> None:
+        """Let go of the guard, which then stops what still runs."""
+        with contextlib.suppress(OSError):
+            os.close(self._mouth)
+
+    def returned(self) -> Any:
+        """What the job handed over; None for nothing."""
+        try:
+            return json.loads(self._returns.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def reason(self, status: int) -> str:
+        """Why it failed, in a few words."""
+        if status < 0:
+            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+            return f"killed by {name}" + (" (out of memory?)" if -status == signal.SIGKILL else "")
+        line = self.last_error()
+        return f"exit {status}: {line}" if line else f"exit {status}"
+
+    def last_error(self) -> str:
+        """The last line of the log that tells of an error, or else the last line."""
+        try:
+            with open(self.job.log, "rb") as log:
+                end = log.seek(0, os.SEEK_END)
+                log.seek(max(self._before, end - TAIL))
+                lines = log.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        lines = [line.strip() for line in lines if line.strip()]
+        errors = [line for line in lines if _ERROR.match(line)]
+        ours = [line for line in errors if line.startswith("error: ")]
+        return next(iter([*ours[-1:], *errors[-1:], *lines[-1:]]), "").removeprefix("error: ")
+
+    def _header(self) -> str:
+        command = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.slot.environment.items())
+        typed = shlex.join(self.job.command)
+        attempt = f", attempt {self.number}" if self.number > 1 else ""
+        return f"# {time.strftime('%Y-%m-%d %H:%M:%S')}, {self.slot.device}{attempt}: {command} {typed}\n"
+
+    def _say(self, word: bytes) -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            os.write(self._mouth, word)

@@ -1,0 +1,190 @@
+"""What a person sees of a sweep: one calm table in a terminal, plain lines elsewhere, and at the end every job."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mcl.launching.attempt import Attempt
+from mcl.launching.job import FINISHED, Outcome
+from mcl.launching.progress import Pace
+from mcl.tracking.tables import accuracy, clock, counted, make_console, shown
+
+REFRESH_SECONDS = 1.0
+STYLES = {"failed": "red", "stopped": "yellow", "not started": "yellow", "held": "yellow"}
+BAR = 20  # columns
+
+
+class Board:
+    """Told by the sweep what happens. A terminal that goes away in the meantime stops nothing.
+
+    Args:
+        console: where to write; None for standard output.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or make_console()
+        self._live: Live | None = None
+        self._outcomes: Sequence[Outcome] = []
+        self._slots = 1
+        self._paces: dict[Attempt, Pace] = {}
+        self._began = self._drawn = time.monotonic()
+
+    def begin(self, outcomes: Sequence[Outcome], slots: Sequence[str]) -> None:
+        """Say what is about to run."""
+        self._outcomes, self._slots = outcomes, len(slots)
+        done = sum(outcome.finished for outcome in outcomes)
+        before = f", {done} of them done before" if done else ""
+        devices = ", ".join(
+            f"{name} ({count} at a time)" if count > 1 else name for name, count in Counter(slots).items()
+        )
+        with self._calmly():
+            self._console.print(f"{counted(len(outcomes), 'job')}{before}; on {devices}", soft_wrap=True)
+            if done < len(outcomes) and self._console.is_terminal and self._console.is_interactive:
+                self._live = Live(console=self._console, auto_refresh=False, transient=True)
+                self._live.start()
+
+    def started(self, outcome: Outcome) -> None:
+        """A job runs."""
+        if self._live is None:
+            attempt = f" (attempt {outcome.attempts})" if outcome.attempts > 1 else ""
+            self._line("started", outcome, f"on {outcome.device}{attempt}")
+
+    def ended(self, outcome: Outcome, again: bool = False) -> None:
+        """A job does not run any more."""
+        if outcome.finished:
+            told = f"in {clock(outcome.seconds)}, top-1 {_top1(outcome)}"
+        else:
+            told = outcome.reason + ("; again later" if again else f"; see {shown(outcome.job.log)}")
+        if self._live is None or not outcome.finished:
+            self._line(outcome.status, outcome, told.removeprefix("; "))
+
+    def note(self, text: str) -> None:
+        """Something a person should know."""
+        with self._calmly():
+            self._console.print(f"{time.strftime('%H:%M:%S')}  {text}", style="yellow", soft_wrap=True)
+
+    def update(self, running: Mapping[Attempt, Outcome]) -> None:
+        """Draw the table anew when it is time to."""
+        if self._live is None or time.monotonic() - self._drawn < REFRESH_SECONDS:
+            return
+        self._drawn = time.monotonic()
+        self._paces = {attempt: self._paces.get(attempt) or Pace(attempt.job) for attempt in running}
+        for attempt, pace in self._paces.items():
+            pace.look(since=attempt.began_at)
+        with self._calmly():
+            self._live.update(Group(*self._display(running)), refresh=True)
+
+    def end(self, outcomes: Sequence[Outcome]) -> None:
+        """Take the live table away, and show every job."""
+        with self._calmly():
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
+            self._console.print()
+            self._console.print(final_table(outcomes))
+            self._console.print()
+            self._console.print(f"{_counts(outcomes)} in {clock(time.monotonic() - self._began)}")
+            self._console.file.flush()
+
+    def _line(self, what: str, outcome: Outcome, told: str) -> None:
+        text = Text(f"{time.strftime('%H:%M:%S')}  ", style="dim")
+        text.append(f"{what:8} ", style=STYLES.get(what, "default"))
+        text.append(outcome.job.name, style="default")
+        if outcome.job.varied:
+            text.append(f"  {outcome.job.varied}")
+        text.append(f"  {told}", style="default")
+        with self._calmly():
+            self._console.print(text, soft_wrap=True)
+            self._console.file.flush()
+
+    def _display(self, running: Mapping[Attempt, Outcome]) -> Iterator[Table | Text]:
+        table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+        table.add_column("running", overflow="ellipsis", no_wrap=True)
+        table.add_column("on", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True)
+        table.add_column("", width=BAR)
+        table.add_column("", justify="right", no_wrap=True)
+        table.add_column("left", justify="right", no_wrap=True)
+        for attempt, outcome in running.items():
+            pace = self._paces[attempt]
+            left = pace.left()
+            table.add_row(
+                Text.assemble(outcome.job.name, "  ", (outcome.job.varied, "dim")),
+                outcome.device,
+                clock(attempt.seconds),
+                ProgressBar(total=1.0, completed=pace.done or 0.0, width=BAR),
+                "" if pace.done is None else f"{pace.done:.0%}",
+                "" if left is None else clock(left),
+            )
+        yield table
+        left = self._seconds_left(running)
+        gone = f"   {clock(time.monotonic() - self._began)} gone"
+        yield Text.assemble(
+            "\n", _counts(self._outcomes), (gone + (f", about {clock(left)} left" if left else ""), "dim")
+        )
+
+    def _seconds_left(self, running: Mapping[Attempt, Outcome]) -> float | None:
+        """If the jobs that wait take as long as those that have run, or run, here."""
+        lefts = [left for pace in self._paces.values() if (left := pace.left()) is not None]
+        known = [outcome.seconds for outcome in self._outcomes if outcome.status == "done"]
+        known += [attempt.seconds + left for attempt, pace in self._paces.items() if (left := pace.left()) is not None]
+        if not known:
+            return None
+        usual = sum(known) / len(known)
+        waiting = sum(outcome.status in ("waiting", "held") for outcome in self._outcomes)
+        unknown = [max(0.0, usual - attempt.seconds) for attempt, pace in self._paces.items() if pace.left() is None]
+        lefts += unknown
+        return max([(sum(lefts) + waiting * usual) / self._slots, *lefts])
+
+    @contextmanager
+    def _calmly(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SystemExit):  # the terminal, or who read from a pipe, is gone: rich leaves with SystemExit
+            self._live = None
+
+
+def final_table(outcomes: Sequence[Outcome]) -> Table:
+    """Status, time, device, accuracy and log of every job; of one that has not finished, why."""
+    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("job", overflow="fold")
+    table.add_column("status", no_wrap=True)
+    for header in ("time", "on", "top-1, %"):
+        table.add_column(header, justify="left" if header == "on" else "right", no_wrap=True)
+    table.add_column("log", overflow="fold")
+    for outcome in outcomes:
+        place = outcome.job.log if outcome.job.log.exists() else outcome.job.folder
+        why = [outcome.reason] if outcome.reason and not outcome.finished else []
+        attempts = f" ({outcome.attempts} attempts)" if outcome.attempts > 1 else ""
+        style = STYLES.get(outcome.status, "default")
+        table.add_row(
+            outcome.job.title,
+            Text(outcome.status + attempts, style=style),
+            clock(outcome.seconds) if outcome.attempts else "",
+            outcome.device,
+            _top1(outcome) if outcome.finished else "",
+            Text("\n").join([Text(shown(place)), *(Text(line, style=style) for line in why)]),
+        )
+    return table
+
+
+def _counts(outcomes: Sequence[Outcome]) -> str:
+    """``12 jobs: 2 running, 5 waiting, 4 done, 1 failed``."""
+    found: Counter[str] = Counter("done" if outcome.status in FINISHED else outcome.status for outcome in outcomes)
+    order = ("running", "waiting", "held", "done", "failed", "stopped", "not started")
+    parts = ", ".join(f"{found[status]} {status}" for status in order if found[status])
+    return f"{counted(len(outcomes), 'job')}: {parts}"
+
+
+def _top1(outcome: Outcome) -> str:
+    """Mean over the networks, in percent."""
+    networks = (outcome.summary or {}).get("networks") or []
+    values = [network["top1_last"] for network in networks if network.get("top1_last") is not None]
+    return accuracy(sum(values) / len(values) if values else None, 2)

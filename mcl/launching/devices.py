@@ -1,0 +1,114 @@
+"""Which GPUs there are to give to jobs, found without torch, so that nothing here claims one."""
+
+import re
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+
+from mcl.errors import UserError
+from mcl.launching.options import refusal
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+CPU = "cpu"
+_NUMBER = re.compile(r"\d+")
+_NAME = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")  # MIG-UUID, and the older MIG-GPU-UUID/INSTANCE/INSTANCE
+_ALLOWED = "auto, cpu, or a list of GPUs by number or name, such as [0,1] or [GPU-8932f937]"
+
+
+def find_gpus(
+    asked: str | int | Sequence[str | int], environment: Mapping[str, str], listed: Callable[[], str] | None = None
+) -> list[str]:
+    """The GPUs that jobs may have, each as one entry of ``CUDA_VISIBLE_DEVICES``; none means the CPU.
+
+    Args:
+        asked: ``"auto"`` takes what ``CUDA_VISIBLE_DEVICES`` leaves or, where it is not set, every GPU of
+            ``nvidia-smi -L``. ``"cpu"`` takes none. Numbers in a list count among the entries of an outer
+            ``CUDA_VISIBLE_DEVICES``, as CUDA itself counts.
+        environment: of this process.
+        listed: gives the output of ``nvidia-smi -L``; empty where there is none.
+
+    Raises:
+        UserError: a device that is none, is named twice, or lies outside of ``CUDA_VISIBLE_DEVICES``.
+    """
+    outer = _outer(environment[VISIBLE]) if VISIBLE in environment else None
+    if asked == "auto":
+        return _in_listing((listed or nvidia_smi)()) if outer is None else outer
+    if asked == CPU or asked == [CPU]:
+        return []
+    wanted = [asked] if isinstance(asked, str | int) else list(asked)
+    if not wanted:
+        raise refusal("devices", "[]", _ALLOWED)
+    found = [_one(device, outer) for device in wanted]
+    if len(set(found)) < len(found):
+        given = ",".join(map(str, wanted))
+        raise UserError(
+            f"hydra.launcher.devices=[{given}]: a device is named twice. To run several jobs on each at a time use"
+            " hydra.launcher.jobs_per_device."
+        )
+    return found
+
+
+def shown(gpu: str) -> str:
+    """A GPU as people name it: ``GPU 0``, ``GPU-8932f937``."""
+    return f"GPU {gpu}" if _NUMBER.fullmatch(gpu) else gpu[:12]
+
+
+def is_mig(gpu: str) -> bool:
+    """Whether it is a part of a GPU, of which CUDA shows a process one at most."""
+    return gpu.startswith("MIG-")
+
+
+def nvidia_smi() -> str:
+    """What ``nvidia-smi -L`` prints; nothing where it is missing or fails."""
+    try:
+        return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _one(device: object, outer: list[str] | None) -> str:
+    if isinstance(device, bool) or not isinstance(device, str | int):
+        raise refusal("devices", device, _ALLOWED)
+    text = str(device).strip()
+    if _NUMBER.fullmatch(text):
+        if outer is None:
+            return str(int(text))
+        if int(text) < len(outer):
+            return outer[int(text)]
+        raise UserError(
+            f"hydra.launcher.devices: {text} is not among the {len(outer)} of {VISIBLE}={','.join(outer)}, which are"
+            " counted from 0."
+        )
+    if not _NAME.fullmatch(text):
+        raise refusal("devices", device, _ALLOWED)
+    if outer is None or any(_NUMBER.fullmatch(gpu) for gpu in outer):  # numbers and names cannot be compared
+        return text
+    matching = [gpu for gpu in outer if gpu.startswith(text) or text.startswith(gpu)]
+    if not matching:
+        raise UserError(f"hydra.launcher.devices: {text} is not among {VISIBLE}={','.join(outer)}.")
+    return matching[0]
+
+
+def _outer(value: str) -> list[str]:
+    """The entries that CUDA would take: those before the first that is no device."""
+    found: list[str] = []
+    for entry in (part.strip() for part in value.split(",")):
+        if not (_NUMBER.fullmatch(entry) or _NAME.fullmatch(entry)):
+            break
+        if entry in found:
+            raise UserError(f"{VISIBLE}={value}: {entry} is there twice, so CUDA would show no device at all.")
+        found.append(entry)
+    return found
+
+
+def _in_listing(text: str) -> list[str]:
+    """Numbers, or names where a GPU is split by MIG: its parts have no numbers of their own."""
+    gpus: list[tuple[str, list[str]]] = []  # name and parts
+    for line in text.splitlines():
+        name = re.search(r"\(UUID: ((?:GPU|MIG)-[^)\s]+)\)", line)
+        if name and line.startswith("GPU "):
+            gpus.append((name[1], []))
+        elif name and gpus and line.lstrip().startswith("MIG "):
+            gpus[-1][1].append(name[1])
+    if not any(parts for _, parts in gpus):
+        return [str(number) for number in range(len(gpus))]
+    return [found for name, parts in gpus for found in (parts or [name])]

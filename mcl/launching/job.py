@@ -1,0 +1,83 @@
+"""What is to be run, and what has become of it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mcl.files import is_altered
+
+LOG = "job.log"
+Status = Literal[
+    "waiting", "running", "held", "done", "done before", "done elsewhere", "failed", "stopped", "not started"
+]  # held: another launcher, or a person, runs it
+FINISHED: tuple[Status, ...] = ("done", "done before", "done elsewhere")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run as plain data.
+
+    Args:
+        name: for people, short.
+        folder: where it leaves its files; jobs with the same folder are the same job.
+        command: what a person would type.
+        config_hash: what a ``summary.json`` in the folder must say for the job to count as finished; None where no
+            file says so, and the job is run whatever is there.
+        varied: the options in which it differs from the others, for people.
+        epochs: that it will train; None if unknown.
+        max_steps: at which it stops, whatever the epoch.
+    """
+
+    name: str
+    folder: Path
+    command: tuple[str, ...]
+    config_hash: str | None = None
+    varied: str = ""
+    epochs: int | None = None
+    max_steps: int | None = None
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes, that of all attempts."""
+        return self.folder / LOG
+
+    @property
+    def title(self) -> str:
+        """What tells it from the others."""
+        return self.varied or self.name
+
+    def summary(self) -> dict[str, Any] | None:
+        """What it found if it is finished."""
+        found = read_summary(self.folder)
+        if found is None or self.config_hash is None or found.get("config_hash") != self.config_hash:
+            return None
+        return found
+
+
+@dataclass
+class Outcome:
+    """A job, and where it stands."""
+
+    job: Job
+    status: Status = "waiting"
+    attempts: int = 0
+    seconds: float = 0.0  # of all attempts
+    device: str = ""  # of the last one
+    reason: str = ""  # why it has not finished
+    returned: Any = None  # what the job handed over
+    summary: Mapping[str, Any] | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """``summary.json`` of a folder; None where there is none, or not a whole one."""
+    try:
+        found = json.loads((folder / "summary.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and not is_altered(found) else None
