@@ -1,14 +1,36 @@
 """Composing a configuration inside a program, as ``python train.py`` does at the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mcl.config.entry import explain, register
 from mcl.config.folder import conf_folder
 from mcl.config.groups import check_groups
 from mcl.errors import UserError
+
+
+class Composed(NamedTuple):
+    """What a command line amounts to."""
+
+    config: DictConfig  # without Hydra's own part
+    folder: Path  # the run folder
+
+
+@contextmanager
+def composing() -> Iterator[Callable[[Sequence[str]], Composed]]:
+    """Within the block, ``compose(overrides)`` gives what ``python train.py OVERRIDES`` would run; many are quicker.
+
+    Raises:
+        UserError: (by ``compose``) an override is wrong.
+    """
+    register()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        yield _compose
 
 
 def compose_train(overrides: Sequence[str]) -> DictConfig:
@@ -17,14 +39,18 @@ def compose_train(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: an override is wrong.
     """
-    register()
+    with composing() as compose_one:
+        return compose_one(overrides).config
+
+
+def _compose(overrides: Sequence[str]) -> Composed:
     try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = compose("train", overrides=list(overrides))
+        everything = compose("train", overrides=list(overrides), return_hydra_config=True)
+        config = OmegaConf.masked_copy(everything, [str(key) for key in everything if key != "hydra"])
+        check_groups(config)
+        return Composed(config, Path(everything.hydra.run.dir))
     except Exception as error:
         message = explain(error)
         if message is None:
             raise
         raise UserError(message) from error
-    check_groups(config)
-    return config

@@ -33,3 +33,15 @@ class TrainConfig:
     resume: Resume = Resume.auto
     allow_modules: list[str] = field(default_factory=list)
     runs: str = "runs"
+
+
+@dataclass
+class SweepConfig:
+    """Everything that ``sweep.py`` itself is told."""
+
+    study: str = MISSING
+    plan_only: bool = False
+    seeds: list[int] | None = None
+    runs: str = "runs"
+    out: str | None = None
+    formats: list[str] = field(default_factory=lambda: ["png"])

@@ -1,0 +1,54 @@
+"""Handing jobs to a launcher or a sweeper of Hydra inside a program, as ``python train.py -m`` does."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobRuntime, setup_globals
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, open_dict
+
+from mcl.config.entry import register
+from mcl.config.folder import conf_folder
+
+Task = Callable[[DictConfig], Any]
+
+
+def launch(task: Task, jobs: Sequence[Sequence[str]], settings: Sequence[str]) -> list[JobReturn]:
+    """Run every job by the launcher that ``settings`` choose.
+
+    Args:
+        task: what train.py runs.
+        jobs: overrides of each.
+        settings: overrides of Hydra itself (``hydra/launcher=gpus``), and of what is common to the jobs' places
+            (``runs=``).
+
+    Returns:
+        How each job ended, in order; that of a failed one holds its exception.
+    """
+    context, config = _prepared(settings)
+    launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
+    return list(launcher.launch([list(job) for job in jobs], initial_job_idx=0))
+
+
+def search(task: Task, common: Sequence[str], settings: Sequence[str]) -> None:
+    """Run the jobs that a sweeper proposes one after another, each with the overrides ``common``."""
+    context, config = _prepared(settings)
+    sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=task, config=config)
+    sweeper.sweep(arguments=list(common))
+
+
+def _prepared(settings: Sequence[str]) -> tuple[HydraContext, DictConfig]:
+    register()
+    setup_globals()
+    JobRuntime.instance().set("name", "train")
+    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_folder())))
+    config = loader.load_configuration("train", overrides=list(settings), run_mode=RunMode.MULTIRUN)
+    with open_dict(config.hydra):
+        config.hydra.mode = RunMode.MULTIRUN
+    HydraConfig.instance().set_config(config)
+    return HydraContext(config_loader=loader, callbacks=Callbacks(config)), config

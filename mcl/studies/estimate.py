@@ -1,0 +1,50 @@
+"""How much a run that has not begun will compute, and how fast this machine is at it."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from mcl.config.compose import compose_train
+from mcl.errors import UserError
+from mcl.training.assemble import Parts, assemble
+from mcl.training.cost import Cost
+from mcl.training.devices import autocast
+
+MOST_IMAGES = 128  # of the batches that are timed
+STEPS = 2  # timed, after one that is not
+
+
+def total_and_rate(overrides: Sequence[str], *, measure: bool) -> tuple[int | None, float | None, str]:
+    """Multiply-adds of a whole run, multiply-adds a second of its networks here, and why one is not known.
+
+    Args:
+        overrides: of the run.
+        measure: time a few forward and backward passes; the rate is None otherwise.
+    """
+    try:
+        parts = assemble(compose_train(overrides))
+        spec, trainer = parts.dataset.spec, parts.trainer
+        steps = trainer.total_steps(parts.steps_per_epoch)
+        image = (spec.channels, spec.image_size, spec.image_size)
+        cost = Cost.of(parts.learner.cohort, parts.learner.loss, image)
+        of = cost.as_dict(images=steps * trainer.batch_size, steps=steps, batch_size=trainer.batch_size)
+        return of["total"], _rate(parts, cost, image) if measure else None, ""
+    except UserError as error:
+        return None, None, f"not known: {error}"
+
+
+def _rate(parts: Parts, cost: Cost, image: tuple[int, int, int]) -> float:
+    trainer = parts.trainer
+    count = min(trainer.batch_size, MOST_IMAGES)
+    cohort = parts.learner.cohort.to(trainer.device).to(memory_format=trainer.memory_format)
+    images = torch.rand(count, *image).to(trainer.device).to(memory_format=trainer.memory_format)
+    start = 0.0
+    for step in range(STEPS + 1):
+        if step == 1:
+            start = time.monotonic()
+        with autocast(trainer.device, trainer.precision):
+            outputs = cohort(images)
+        sum(logits.float().sum() for network in outputs for logits in network.logits).backward()
+        outputs[0].logits[-1].sum().item()  # waits for the device
+    return STEPS * count * cost.step / (time.monotonic() - start)

@@ -1,0 +1,238 @@
+"""What a study is: one page, ``study.yaml``, that says what varies, what is held, and what is compared with what."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mcl.config.compose import composing
+from mcl.config.entry import explain
+from mcl.config.folder import conf_folder
+from mcl.errors import UserError, did_you_mean
+
+FILE = "study.yaml"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study."""
+
+    labels: dict[str, str]  # factor -> label, without the seed
+    seed: int
+    overrides: list[str]  # what follows ``python train.py``
+    folder: Path  # its run folder
+
+
+@dataclass(frozen=True)
+class Published:
+    """One accuracy from a paper, in percent."""
+
+    labels: dict[str, str]  # of the rows it stands beside
+    network: str
+    top1: float
+    deviation: float | None  # standard deviation over runs
+    runs: int | None
+    source: str
+
+
+@dataclass
+class Search:
+    """What a study looks for, in place of a grid, by the validation part alone."""
+
+    options: dict[str, str] = field(default_factory=dict)  # -> where to look, such as ``interval(0.1, 10)``
+    trials: int = 40
+    at_once: int = 4  # trials proposed without knowing of each other: part of what is proposed, so not the machine's
+
+
+@dataclass(frozen=True)
+class Study:
+    """A page that has been read, and the runs it asks for."""
+
+    name: str
+    title: str
+    text: str
+    factors: dict[str, list[str]]  # factor -> labels, in the order of the page
+    baseline: dict[str, str]  # a row is compared with the one that has these labels and is equal otherwise
+    published: list[Published]
+    runs: list[PlannedRun]
+    common: list[str] = field(default_factory=list)  # overrides of every run
+    seeds: list[int] = field(default_factory=list)
+    search: Search | None = None
+
+
+@dataclass
+class _PublishedTable:
+    source: str = MISSING
+    runs: int | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class _Page:
+    """The form of ``study.yaml``."""
+
+    title: str = MISSING
+    text: str = ""
+    hold: list[str] = field(default_factory=list)
+    vary: dict[str, Any] = field(default_factory=dict)
+    skip: list[dict[str, str]] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    baseline: dict[str, str] = field(default_factory=dict)
+    published: list[_PublishedTable] = field(default_factory=list)
+    search: Search | None = None
+
+
+def studies_folder() -> Path:
+    """``experiments`` of the repository."""
+    return conf_folder().parent / "experiments"
+
+
+def study_names() -> list[str]:
+    """Every study that can be named."""
+    return sorted(file.parent.name for file in studies_folder().glob(f"*/{FILE}"))
+
+
+def find_study(name: str) -> Path:
+    """The folder of a study: one of ``experiments``, or any that has a ``study.yaml``.
+
+    Raises:
+        UserError: there is none.
+    """
+    for folder in (studies_folder() / name, Path(name), Path(name).parent):
+        if (folder / FILE).is_file():
+            return folder
+    known = study_names()
+    raise UserError(
+        f"study={name}: neither experiments/{name}/{FILE} nor {name}/{FILE} is there.{did_you_mean(name, known)}"
+        f" Studies: {', '.join(known)}."
+    )
+
+
+def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Study:
+    """Read a page and compose every run it asks for. Nothing is built, no image is read.
+
+    Args:
+        folder: has ``study.yaml``.
+        extra: overrides of every run, on top of those the page holds, such as ``["dataset.root=/data", "runs=/big"]``.
+        seeds: in place of those of the page.
+
+    Returns:
+        The runs of one seed come before those of the next, so that the whole table fills evenly.
+
+    Raises:
+        UserError: something on the page, or among ``extra``, is wrong.
+    """
+    file = folder / FILE
+    page = _read(file)
+    factors = {str(name): _choices(file, str(name), node) for name, node in page.vary.items()}
+    labels = {name: list(choices) for name, choices in factors.items()}
+    for what, given in [("baseline", page.baseline), *(("skip", row) for row in page.skip)]:
+        _check_labels(file, what, given, labels)
+    chosen = list(page.seeds if seeds is None else seeds)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise UserError(f"{file}: seeds are {chosen}: name at least one, and none twice.")
+    rows = [row for row in _rows(factors) if not any(skipped.items() <= row.items() for skipped in page.skip)]
+    if page.search is not None:
+        _check_search(file, page)
+    runs = []
+    if page.search is None:
+        with composing() as compose:
+            for seed, row in itertools.product(chosen, rows):
+                varied = [override for name, label in row.items() for override in factors[name][label]]
+                overrides = [*page.hold, *varied, f"seed={seed}", *extra]
+                try:
+                    runs.append(PlannedRun(row, seed, overrides, compose(overrides).folder))
+                except UserError as error:
+                    told = ", ".join(row.values()) or folder.name
+                    raise UserError(f"{file}, {told}: {error}") from error
+    return Study(
+        name=folder.resolve().name,
+        title=page.title,
+        text=page.text.strip(),
+        factors=labels,
+        baseline=dict(page.baseline),
+        published=list(_published(file, page, labels)),
+        runs=runs,
+        common=[*page.hold, *extra],
+        seeds=chosen,
+        search=page.search,
+    )
+
+
+def _read(file: Path) -> _Page:
+    try:
+        given = OmegaConf.load(file)
+        if not isinstance(given, DictConfig):
+            raise UserError(f"{file}: no mapping of title, vary, seeds and so on.")
+        page: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(_Page), given))
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: {explain(error) or error}") from error
+    assert isinstance(page, _Page)
+    return page
+
+
+def _choices(file: Path, factor: str, node: Any) -> dict[str, list[str]]:
+    """Label -> overrides: of a list of values of the option that is the factor's name, or written out as a mapping."""
+    if isinstance(node, Mapping) and node:
+        choices = {}
+        for label, overrides in node.items():
+            if not isinstance(overrides, list | None) or not all(isinstance(each, str) for each in overrides or []):
+                raise UserError(f"{file}: vary.{factor}.{label} must be a list of overrides, such as [loss=lmcl].")
+            choices[str(label)] = list(overrides or [])
+        return choices
+    if isinstance(node, list) and node and all(isinstance(value, str | int | float | bool) for value in node):
+        words = [str(value).lower() if isinstance(value, bool) else str(value) for value in node]
+        if len(set(words)) == len(words):
+            return {word: [f"{factor}={word}"] for word in words}
+    raise UserError(
+        f"{file}: vary.{factor} must be a list of different values, such as [independent, lmcl], or a mapping of labels"
+        " to lists of overrides."
+    )
+
+
+def _rows(factors: Mapping[str, Mapping[str, list[str]]]) -> Iterator[dict[str, str]]:
+    for labels in itertools.product(*factors.values()):
+        yield dict(zip(factors, labels, strict=True))
+
+
+def _check_labels(file: Path, what: str, given: Mapping[str, Any], labels: Mapping[str, list[str]]) -> None:
+    for factor, label in given.items():
+        if factor not in labels:
+            raise UserError(
+                f"{file}: {what} names {factor}, which does not vary.{did_you_mean(factor, labels)}"
+                f" What varies: {', '.join(labels)}."
+            )
+        if str(label) not in labels[factor]:
+            raise UserError(
+                f"{file}: {what}: {factor} has no {label}.{did_you_mean(label, labels[factor])}"
+                f" It has {', '.join(labels[factor])}."
+            )
+
+
+def _check_search(file: Path, page: _Page) -> None:
+    search = page.search
+    assert search is not None
+    if page.vary or len(page.seeds) > 1:
+        raise UserError(f"{file}: a search takes its settings from search.options: no vary, and one seed.")
+    if not search.options or search.trials < 1 or search.at_once < 1:
+        raise UserError(f"{file}: search needs options, and at least one of trials and at_once.")
+
+
+def _published(file: Path, page: _Page, labels: Mapping[str, list[str]]) -> Iterator[Published]:
+    for table in page.published:
+        for row in table.rows:
+            of = {key: str(value) for key, value in row.items() if key not in ("top1", "deviation")}
+            _check_labels(file, f"published, {table.source}", of, labels)
+            top1, deviation = row.get("top1"), row.get("deviation") or {}
+            if not isinstance(top1, dict) or not isinstance(deviation, dict):
+                raise UserError(f"{file}: published: {row} needs top1 by network, such as top1: {{resnet32: 70.91}}.")
+            for network, value in top1.items():
+                spread = deviation.get(network)
+                yield Published(
+                    of, str(network), float(value), None if spread is None else float(spread), table.runs, table.source
+                )

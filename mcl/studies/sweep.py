@@ -1,0 +1,193 @@
+"""``python sweep.py``: a study from its page to its report."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from mcl.config import launch
+from mcl.config.entry import FULL_ERROR, INTERRUPTED, explain, register
+from mcl.config.folder import conf_folder
+from mcl.config.schema import SweepConfig
+from mcl.errors import UserError
+from mcl.studies.plan import PlannedRow, plan_rows
+from mcl.studies.study import Search, Study, find_study, load_study, study_names
+from mcl.tracking.tables import clock, counted, make_console, shown
+
+HELP = """\
+Run a study: plan it, launch the runs that are unfinished, write its report.
+
+usage: python sweep.py study=NAME [option=value ...]
+
+  study=NAME            one of: {studies}; or any folder that has a study.yaml
+  plan_only=true        say which runs there are and how long they may take, and start none
+  seeds=[0,1,2,3,4]     in place of the study's own
+  runs=FOLDER           where run folders are; default: runs
+  out=FOLDER            where the report goes; default: beside study.yaml
+  formats=[png,svg]     of the report's pictures: png, svg, pdf
+  hydra/launcher=NAME   gpus (the default), basic (one run after another, in this process), slurm, ray_gpus
+  hydra.launcher.X=...  options of the launcher, such as hydra.launcher.devices=[0,1]
+
+Whatever else is given goes to every run, as after `python train.py`: dataset.root=/data trainer.epochs=10.
+Typed again, the same command runs only what is unfinished."""
+USAGE_ERROR = 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command line, sorted by whom it is for."""
+
+    settings: SweepConfig
+    launcher: list[str]  # overrides of Hydra
+    runs: list[str]  # overrides of every run, the folder of runs among them
+
+
+def main(task: launch.Task, arguments: Sequence[str]) -> int:
+    """Run what was typed after ``python sweep.py``.
+
+    Args:
+        task: what train.py runs.
+        arguments: as typed.
+
+    Returns:
+        The exit status: 1 if something typed cannot work, or a run failed.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP.format(studies=", ".join(study_names())))
+        return 0
+    try:
+        return _sweep(task, understand(arguments))
+    except KeyboardInterrupt:
+        print("\nInterrupted. Typed again, the same command goes on.", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        message = None if os.environ.get(FULL_ERROR) == "1" else explain(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return getattr(error, "status", USAGE_ERROR)
+
+
+def understand(arguments: Sequence[str]) -> Asked:
+    """Sort a command line.
+
+    Raises:
+        UserError: something in it is no override, or is not the runs' to be told.
+    """
+    own = {field.name for field in fields(SweepConfig)}
+    for_sweep, for_hydra, for_runs = [], [], []
+    for text, override in zip(arguments, OverridesParser.create().parse_overrides(list(arguments)), strict=True):
+        key = override.key_or_group
+        if override.is_hydra_override():
+            for_hydra.append(text)
+        elif key in own:
+            for_sweep.append(text)
+        elif key == "seed" or override.is_sweep_override():
+            raise UserError(
+                f"{text}: every run has a setting of its own from study.yaml; for other seeds: seeds=[0,1]."
+            )
+        else:
+            for_runs.append(text)
+        if key == "runs":
+            for_runs.append(text)
+    register()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("sweep", overrides=[*for_sweep, *for_hydra], return_hydra_config=True)
+    launcher = config.hydra.runtime.choices["hydra/launcher"]
+    others = [text for text in for_hydra if not text.startswith("hydra/launcher=")]
+    settings = SweepConfig(**{name: _plain(config[name]) for name in own})
+    return Asked(settings, [f"hydra/launcher={launcher}", *others], for_runs)
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | bool) else list(value)
+
+
+def _sweep(task: launch.Task, asked: Asked) -> int:
+    settings = asked.settings
+    place = find_study(settings.study)
+    study = load_study(place, asked.runs, settings.seeds)
+    if study.search is None:
+        _print_plan(study, plan_rows(study, estimate=settings.plan_only))
+    else:
+        _print_search(study, study.search)
+    if settings.plan_only:
+        return 0
+
+    from mcl.studies.report import write_report
+
+    hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
+    failures = _run(task, study, hydra)
+    if study.search is not None:
+        study = load_study(place, asked.runs, settings.seeds)  # with the trials, which nobody knew before
+    written = write_report(study, None, Path(settings.out or place), settings.formats)
+    print(f"\nreport: {shown(written)}")
+    for message in failures:
+        print(f"error: {message}", file=sys.stderr)
+    return USAGE_ERROR if failures else 0
+
+
+def _run(task: launch.Task, study: Study, hydra: Sequence[str]) -> list[str]:
+    """Run what is unfinished. Returns what went wrong, each message once."""
+    if study.search is not None:
+        options = [f"{key}={where}" for key, where in study.search.options.items()]
+        settings = {
+            "direction": "maximize",
+            "n_trials": study.search.trials,
+            "n_jobs": study.search.at_once,
+            "sampler.seed": study.seeds[0],  # the same trials again, so that a search that was stopped goes on
+            "max_failure_rate": 0.5,
+        }
+        how = ["hydra/sweeper=optuna", *(f"hydra.sweeper.{key}={value}" for key, value in settings.items())]
+        launch.search(task, [*study.common, f"seed={study.seeds[0]}", *options], [*how, *hydra])
+        return []
+    returns = launch.launch(task, [run.overrides for run in study.runs], hydra)
+    failed = [each._return_value for each in returns if each.status.name == "FAILED"]
+    return list(dict.fromkeys(explain(error) or f"{type(error).__name__}: {error}" for error in failed))
+
+
+def _print_plan(study: Study, rows: Sequence[PlannedRow]) -> None:
+    from rich.table import Table
+
+    console = make_console()
+    console.print(f"{study.title}\n", style="bold")
+    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+    for factor in study.factors:
+        table.add_column(factor, no_wrap=True)
+    table.add_column("seeds")
+    table.add_column("standing")
+    timed = any(row.how for row in rows)
+    if timed:
+        table.add_column("one run", justify="right", no_wrap=True)
+        table.add_column("the rest", justify="right", no_wrap=True)
+    for row in rows:
+        times = ["-" if value is None else clock(value) for value in (row.seconds, row.seconds_left)] if timed else []
+        seeds = ", ".join(str(run.seed) for run in row.planned)
+        table.add_row(*row.labels.values(), seeds, row.standing(), *times)
+    console.print(table)
+    unfinished = sum(not run.finished for row in rows for run in row.found)
+    console.print(f"\n{counted(len(study.runs), 'run')}, {unfinished} of them to run or to go on with", soft_wrap=True)
+    if timed:
+        known = [row.seconds_left for row in rows if row.seconds_left is not None]
+        without = "" if len(known) == len(rows) else f", without the {counted(len(rows) - len(known), 'row')} not known"
+        if known:
+            console.print(f"about {clock(sum(known))} one after another{without}", soft_wrap=True)
+        for how in dict.fromkeys(row.how for row in rows):
+            console.print(f"time of a run: {how}", style="dim", soft_wrap=True)
+    console.print()
+
+
+def _print_search(study: Study, search: Search) -> None:
+    console = make_console()
+    console.print(f"{study.title}\n", style="bold")
+    for option, where in search.options.items():
+        console.print(f"{option}  {where}", soft_wrap=True)
+    console.print(
+        f"\n{counted(search.trials, 'trial')}, {search.at_once} at once; {len(study.runs)} tried so far\n",
+        soft_wrap=True,
+    )

@@ -1,0 +1,10 @@
+"""Run a study: plan it, launch what is unfinished, report. ``python sweep.py --help`` lists the studies."""
+
+import inspect
+import sys
+
+from mcl.studies.sweep import main
+from train import train
+
+if __name__ == "__main__":
+    sys.exit(main(inspect.unwrap(train), sys.argv[1:]))
