@@ -20,6 +20,7 @@ COMMANDS = {  # what is typed -> its module, imported only when needed
     "export": "export",
     "predict": "predict",
     "bundle": "bundle",
+    "report": "report",
 }
 USAGE_ERROR, INTERRUPTED = 1, 130
 

@@ -1,0 +1,74 @@
+"""``python -m mcl report``: what a folder of runs shows, as a page, a table and pictures."""
+
+import argparse
+from pathlib import Path
+
+HELP = "Tables with honest statistics, a CSV file and pictures, of a folder of runs or of a study."
+EPILOG = """\
+PLACE is a folder of runs, whose rows are what differs in more than the seed, or a study's folder:
+
+  python -m mcl report runs/digits
+  python -m mcl report experiments/quickstart
+  python -m mcl report runs --baseline loss=mcl --metric ensemble --format svg --out /tmp/report
+
+Run folders are read, never changed. RESULTS.md, results.csv and the pictures go to PLACE or the folder of --out."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be typed after ``report``."""
+    from mcl.studies.pictures import FORMATS
+    from mcl.studies.rows import METRICS
+
+    parser.add_argument("place", type=Path, metavar="PLACE", help="folder of runs, or of a study")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where files go; default: PLACE")
+    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="where a study has its runs; default: as it says")
+    parser.add_argument(
+        "--metric", choices=list(METRICS), default="top1_last", help="accuracy of the main table; default: %(default)s"
+    )
+    parser.add_argument(
+        "--baseline", metavar="LABEL", help="what rows are compared with: factor=label, several with a comma"
+    )
+    parser.add_argument(
+        "--format", action="append", choices=FORMATS, dest="formats", help="of pictures; again for more; default: png"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the report and say where it is."""
+    from mcl.errors import UserError
+    from mcl.studies.report import write_report
+    from mcl.studies.runs import find_runs
+    from mcl.tracking.tables import shown
+
+    place, study, folders = arguments.place, None, []
+    if (place / "study.yaml").is_file():
+        from mcl.studies.study import load_study
+
+        study = load_study(place, [f"runs={arguments.runs}"] if arguments.runs else [])
+    elif arguments.runs is not None:
+        raise UserError(f"--runs {arguments.runs}: only a study's folder has its runs elsewhere; {place} is none.")
+    else:
+        folders = find_runs(place)
+    path = write_report(
+        study,
+        folders,
+        arguments.out or place,
+        tuple(arguments.formats or ["png"]),
+        metric=arguments.metric,
+        baseline=arguments.baseline,
+        command=_typed(arguments),
+    )
+    print(shown(path))
+    return 0
+
+
+def _typed(arguments: argparse.Namespace) -> str:
+    """The command that makes the same report."""
+    import shlex
+
+    options = {"--out": arguments.out, "--runs": arguments.runs, "--baseline": arguments.baseline}
+    options["--metric"] = arguments.metric if arguments.metric != "top1_last" else None
+    words = [str(arguments.place)]
+    words += [str(word) for option, value in options.items() if value is not None for word in (option, value)]
+    words += [word for name in arguments.formats or [] for word in ("--format", name)]
+    return f"python -m mcl report {shlex.join(words)}"

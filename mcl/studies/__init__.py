@@ -1,0 +1,1 @@
+"""Many runs: what is planned, what came out, what can be concluded."""

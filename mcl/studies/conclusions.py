@@ -1,0 +1,85 @@
+"""Every row against its baseline, and what may be said of it, in words."""
+
+from dataclasses import dataclass
+
+from mcl.studies.rows import Row, Rows
+from mcl.studies.statistics import LEVEL, Comparison, compare, holm
+from mcl.studies.tables import listed, percent, seeds
+
+ALPHA = 1 - LEVEL
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One network of a row, less the network of the same name in the row's baseline.
+
+    Args:
+        row, baseline: the two.
+        network: its name.
+        found: the comparison.
+        holm: p after Holm's correction over all comparisons of the report; None where there is no test.
+        family: how many comparisons have a test.
+    """
+
+    row: Row
+    baseline: Row
+    network: str
+    found: Comparison
+    holm: float | None
+    family: int
+
+    @property
+    def conclusion(self) -> str:
+        """What these runs show."""
+        found, mean, half = self.found, self.found.difference.mean, self.found.difference.half_width
+        if mean is None:
+            return "no seed in common: nothing can be compared"
+        if half is None:
+            return "one pair of runs: no deviation, no test; another seed may say otherwise"
+        if found.no_spread:
+            return f"all {len(found.seeds)} differences are equal: no spread, so the test is undefined"
+        assert found.p is not None
+        assert self.holm is not None
+        side = "higher" if mean > 0 else "lower"
+        if self.holm < ALPHA:
+            return f"{side}, and more than chance alone would often give"
+        if found.p < ALPHA:
+            return f"{side}, but not beyond chance once all {self.family} comparisons are counted"
+        return f"no difference shown: with this spread, only one above {percent(half)} would have stood out"
+
+    @property
+    def left_out(self) -> str:
+        """Which seeds could not be paired, as a sentence; nothing if all could."""
+        sides = [(self.found.only_ours, "this row"), (self.found.only_theirs, "the baseline")]
+        return listed(f"{seeds(alone)} only in {side}" for alone, side in sides if alone)
+
+
+def differences(rows: Rows, metric: str) -> tuple[list[Difference], list[str]]:
+    """Every network of every row against its baseline.
+
+    Returns:
+        Them, and sentences on rows that could not be compared.
+    """
+    found: list[tuple[Row, Row, str, Comparison]] = []
+    notes = []
+    for row in rows.rows:
+        candidates = rows.baselines_of(row)
+        if row in candidates or not rows.baseline:
+            continue
+        if len(candidates) != 1:
+            wanted = listed(f"{factor}={label}" for factor, label in rows.baseline.items())
+            why = f"{len(candidates)} rows have" if candidates else "no row has"
+            notes.append(f"{rows.name(row)}: not compared, for {why} {wanted} and is otherwise equal.")
+            continue
+        ours, theirs = row.values(metric), candidates[0].values(metric)
+        for network, values in ours.items():
+            if network in theirs:
+                found.append((row, candidates[0], network, compare(values, theirs[network])))
+            elif theirs:
+                notes.append(f"{rows.name(row)}: its baseline has no network {network}.")
+        if not ours or not theirs:
+            side = "it has" if not ours else "its baseline has"
+            notes.append(f"{rows.name(row)}: not compared, for {side} no finished run.")
+    tested = [comparison.p for *_, comparison in found if comparison.p is not None]
+    adjusted = iter(holm(tested))
+    return [Difference(*item, next(adjusted) if item[-1].p is not None else None, len(tested)) for item in found], notes

@@ -1,0 +1,130 @@
+"""A report: RESULTS.md, results.csv and pictures, from what run folders hold."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mcl.errors import UserError
+from mcl.files import write_atomically, write_error
+from mcl.studies.circumstances import missing, not_finite, versions
+from mcl.studies.conclusions import differences
+from mcl.studies.cost_tables import cost_table
+from mcl.studies.pictures import Picture, pictures
+from mcl.studies.results import accuracies_table, difference_table, main_table, published_table
+from mcl.studies.rows import Rows, parse_baseline, rows_of_folders, rows_of_study
+from mcl.studies.study import Study
+from mcl.studies.tables import listed
+from mcl.tracking.tables import counted, shown
+
+RESULTS, CSV = "RESULTS.md", "results.csv"
+MARK = "<!-- Written by python -m mcl report, which writes it anew: changes made here are lost. -->"
+
+
+def write_report(
+    study: Study | None,
+    folders: Iterable[Path] | None,
+    out: Path,
+    formats: Sequence[str] = ("png",),
+    *,
+    metric: str = "top1_last",
+    baseline: str | None = None,
+    command: str | None = None,
+) -> Path:
+    """Write what runs show, as often as one likes: the same runs give the same bytes.
+
+    Args:
+        study: whose planned runs are reported; None makes rows of ``folders`` by themselves.
+        folders: of runs; None with a study, which names them itself.
+        out: the folder for ``RESULTS.md``, ``results.csv`` and the pictures; made if need be.
+        formats: of the pictures: ``png``, ``svg``, ``pdf``.
+        metric: a name of ``mcl.studies.rows.METRICS``.
+        baseline: ``factor=label``, in place of the study's.
+        command: what to type for the same report, for the reader; None: found from ``out``.
+
+    Returns:
+        The path of ``RESULTS.md``.
+
+    Raises:
+        UserError: there are no runs, the baseline does not exist, or a file cannot be written.
+    """
+    path = out / RESULTS
+    if path.is_file() and MARK not in path.read_text(errors="replace"):
+        raise UserError(f"{path} was not written by this command, and would be lost. Choose another folder with --out.")
+    rows = _rows(study, list(folders or ()), baseline)
+    if not rows.rows:
+        told = [f"  {run.folder}: {run.reason}" for run in rows.astray]
+        raise UserError("\n".join(["No run was found that can be read.", *told]))
+    drawn = pictures(rows, metric, formats)
+    text = _page(study, rows, metric, drawn, command or f"python -m mcl report {shown(out)}")
+    from mcl.studies.spreadsheet import as_csv
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(out, error) from error
+    for picture in drawn:
+        for form, content in picture.files.items():
+            write_atomically(out / f"{picture.name}.{form}", content)
+    write_atomically(out / CSV, as_csv(rows))
+    write_atomically(path, text)
+    return path
+
+
+def _rows(study: Study | None, folders: list[Path], baseline: str | None) -> Rows:
+    rows = rows_of_folders(folders) if study is None else rows_of_study(study)
+    if baseline is None:
+        return rows
+    chosen = parse_baseline(baseline, rows.factors)
+    return rows_of_folders(folders, chosen) if study is None else rows_of_study(study, chosen)
+
+
+def _page(study: Study | None, rows: Rows, metric: str, drawn: Sequence[Picture], command: str) -> str:
+    found, notes = differences(rows, metric)
+    lines = [MARK, "", f"# {study.title if study else 'Results'}", ""]
+    if study and study.text.strip():
+        lines += [study.text.strip(), ""]
+    lines += [_standing(rows), ""]
+    lines += main_table(rows, metric)
+    lines += not_finite(rows, metric)
+    lines += difference_table(rows, found, notes)
+    lines += published_table(rows, study.published if study else [])
+    lines += accuracies_table(rows)
+    lines += cost_table(rows)
+    if drawn:
+        lines += ["## Pictures", ""]
+        for picture in drawn:
+            lines += _shown_picture(picture)
+    lines += versions(rows)
+    lines += missing(rows, study)
+    lines += [
+        "## How this was made",
+        "",
+        "```bash",
+        command,
+        "```",
+        "",
+        f"from the files of the run folders alone. [{CSV}]({CSV}) has one line per run and network, with everything"
+        " that the tables are made of.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _standing(rows: Rows) -> str:
+    """How many runs there are, and how they stand."""
+    stands: dict[str, int] = {}
+    for run in rows.runs:
+        stands[run.status] = stands.get(run.status, 0) + 1
+    others = [f"{number} {status}" for status, number in sorted(stands.items()) if status != "finished"]
+    text = f"{counted(stands.get('finished', 0), 'finished run')} in {counted(len(rows.rows), 'row')}"
+    return f"{text}; besides {listed(others)} ([below](#runs-that-do-not-count))." if others else f"{text}."
+
+
+def _shown_picture(picture: Picture) -> list[str]:
+    embedded = [form for form in picture.files if form != "pdf"]
+    lines = [f"### {picture.title}", ""]
+    if embedded:
+        lines += [f"![{picture.alt}]({picture.name}.{embedded[0]})", ""]
+    lines += [picture.caption, ""]
+    others = [form for form in picture.files if form not in embedded[:1]]
+    if others:
+        lines += [f"Also as {listed(f'[{form.upper()}]({picture.name}.{form})' for form in others)}.", ""]
+    return lines

@@ -1,0 +1,315 @@
+"""Runs as the rows of a table: what differs between rows, what they are compared with, which numbers each run gives."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mcl.config.identity import choice_name, identity, pair_name
+from mcl.errors import UserError, did_you_mean
+from mcl.studies.runs import Run, number, read_run
+from mcl.studies.study import Study
+
+METRICS = {  # what --metric chooses among -> what tables call it
+    "top1_last": "backbone, last epoch",
+    "top1_best": "backbone, best epoch",
+    "top1_max_over_heads": "best head, best epoch",
+    "ensemble": "ensemble, last epoch",
+}
+MAX_OVER_RUN = "top1_max_over_run"
+ENSEMBLE = "ensemble"
+INDEPENDENT = "independent"
+PLACES = ("dataset", "pair", "loss")  # the factors that the folder of a run names
+
+
+@dataclass
+class Row:
+    """Runs that differ in nothing but their seed.
+
+    Args:
+        labels: factor -> label.
+        runs: in order of their seeds, each seed once, whether or not they have finished.
+    """
+
+    labels: dict[str, str]
+    runs: list[Run]
+
+    @property
+    def finished(self) -> list[Run]:
+        """The runs whose results count."""
+        return [run for run in self.runs if run.finished]
+
+    def values(self, metric: str) -> dict[str, dict[int, float]]:
+        """``{network name: {seed: percent}}`` of the finished runs; a number that is not finite is left out."""
+        found: dict[str, dict[int, float]] = {}
+        for run in self.finished:
+            assert run.seed is not None
+            for name, value in run_values(run.summary, metric).items():
+                of_name = found.setdefault(name, {})
+                if value is not None:
+                    of_name[run.seed] = value
+        return found
+
+
+@dataclass
+class Rows:
+    """A table's rows in order.
+
+    Args:
+        factors: factor -> its labels, in order.
+        rows: in that order.
+        baseline: labels of the rows that others are compared with; empty for none.
+        compared: the factors in which a row and its baseline may differ.
+        notes: what was done to come to these rows, in sentences.
+        astray: runs that no row can take, each with the reason.
+    """
+
+    factors: dict[str, list[str]]
+    rows: list[Row]
+    baseline: dict[str, str]
+    compared: set[str]
+    notes: list[str] = field(default_factory=list)
+    astray: list[Run] = field(default_factory=list)
+
+    @property
+    def varying(self) -> list[str]:
+        """The factors that tell rows apart; of a single row, its last factor."""
+        several = [factor for factor in self.factors if len({row.labels.get(factor, "") for row in self.rows}) > 1]
+        return several or list(self.factors)[-1:]
+
+    @property
+    def constant(self) -> dict[str, str]:
+        """The label of each factor that is the same in all rows."""
+        alike = [factor for factor in self.factors if factor not in self.varying]
+        return {factor: self.rows[0].labels.get(factor, "") for factor in alike} if self.rows else {}
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs of all rows."""
+        return [run for row in self.rows for run in row.runs]
+
+    def name(self, row: Row, factors: Iterable[str] | None = None) -> str:
+        """``"resnet32, lmcl"``: the labels that tell a row apart."""
+        chosen = self.varying if factors is None else [factor for factor in self.varying if factor in factors]
+        return ", ".join(_named(factor, row.labels[factor]) for factor in chosen if row.labels.get(factor))
+
+    def groups(self) -> dict[str, list[Row]]:
+        """Rows that are compared with one another, by what they share; one group of no name if they share all."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(self.name(row, [f for f in self.factors if f not in self.compared]), []).append(row)
+        return found
+
+    def baselines_of(self, row: Row) -> list[Row]:
+        """The rows with the baseline's labels and otherwise those of ``row``: one, unless labels leave it open."""
+        others = [factor for factor in self.factors if factor not in self.compared]
+        return [
+            other
+            for other in self.rows
+            if self.baseline
+            and all(other.labels.get(factor) == label for factor, label in self.baseline.items())
+            and all(other.labels.get(factor) == row.labels.get(factor) for factor in others)
+        ]
+
+
+def run_values(summary: Mapping[str, Any], metric: str) -> dict[str, float | None]:
+    """One number per network name, in percent; networks of one name are averaged, for the run is what counts.
+
+    Args:
+        summary: of a finished run.
+        metric: a name of ``METRICS``, whose ``ensemble`` counts as a network, or ``top1_max_over_run``, which all
+            networks share.
+    """
+    if metric == ENSEMBLE:
+        return {ENSEMBLE: number((summary.get("ensemble") or {}).get("top1_last"))}
+    by_name: dict[str, list[float | None]] = {}
+    for network in summary["networks"]:
+        value = summary.get(metric) if metric == MAX_OVER_RUN else network.get(metric)
+        by_name.setdefault(network["name"], []).append(number(value))
+    return {name: mean(values) for name, values in by_name.items()}
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Their mean; None if one is missing, or all are."""
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there and len(there) == len(values) else None
+
+
+def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None) -> Rows:
+    """The rows that a study plans, with what has become of their runs."""
+    rows: dict[tuple[str, ...], Row] = {}
+    for planned in study.runs:
+        run = read_run(planned.folder)
+        run.seed = planned.seed
+        run.command = f"python train.py {shlex.join(planned.overrides)}"
+        labels = tuple(planned.labels.get(factor, "") for factor in study.factors)
+        rows.setdefault(labels, Row(dict(planned.labels), [])).runs.append(run)
+
+    def place(labels: tuple[str, ...]) -> list[int]:
+        of_factors = zip(labels, study.factors.values(), strict=True)
+        return [known.index(label) if label in known else -1 for label, known in of_factors]
+
+    chosen = dict(study.baseline if baseline is None else baseline)
+    found = Rows(
+        dict(study.factors),
+        [_in_order(rows[labels]) for labels in sorted(rows, key=place)],
+        chosen,
+        set(chosen) or set(list(study.factors)[-1:]),
+    )
+    _check_baseline(found)
+    return found
+
+
+def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None = None) -> Rows:
+    """Rows made of what is found: runs that differ in nothing but their seed are one, named by what tells it apart."""
+    rows: dict[str, Row] = {}
+    settings: dict[str, dict[str, Any]] = {}
+    astray = []
+    for run in map(read_run, folders):
+        run.command = "the command that began it, typed again"
+        if not run.config or run.seed is None:
+            astray.append(run)
+            continue
+        own = {key: value for key, value in identity(run.config).items() if key != "seed"}
+        key = json.dumps([labels := _place_labels(run), own], sort_keys=True, default=str)
+        row = rows.setdefault(key, Row(labels, []))
+        settings[key] = own
+        if (first := next((other for other in row.runs if other.seed == run.seed), None)) is not None:
+            first, run = (run, first) if run.finished and not first.finished else (first, run)
+            row.runs = [other for other in row.runs if other.seed != run.seed] + [first]
+            run.notes.append(f"repeats the settings and the seed of {first.folder}, which counts in its place")
+            astray.append(run)
+        else:
+            row.runs.append(run)
+    notes = ["Rows are runs that differ in nothing but their seed."]
+    factors, more_notes = _name_rows(rows, settings)
+    has_independent = any(row.labels["loss"] == INDEPENDENT for row in rows.values())
+    chosen = dict(baseline) if baseline is not None else {"loss": INDEPENDENT} if has_independent else {}
+    if baseline is None and has_independent:
+        notes.append("The baseline of a row is the one with `loss=independent` that is otherwise equal.")
+    compared = set(chosen) or {"loss"}
+    compared |= {factor for factor in factors if "loss" in compared and factor.startswith("loss.")}
+    factors = {factor: _sorted(labels, first=chosen.get(factor)) for factor, labels in factors.items()}
+    found = Rows(
+        factors,
+        sorted(
+            map(_in_order, rows.values()),
+            key=lambda row: [factors[factor].index(row.labels[factor]) for factor in factors],
+        ),
+        chosen,
+        compared,
+        notes + more_notes,
+        astray,
+    )
+    _check_baseline(found)
+    return found
+
+
+def parse_baseline(text: str, factors: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """``"loss=mcl,pair=resnet8"``, or a label alone where one factor has it, as ``{factor: label}``."""
+    chosen = {}
+    for part in text.split(","):
+        factor, equals, label = part.strip().partition("=")
+        if not equals:
+            owners = [name for name, labels in factors.items() if factor in labels]
+            if len(owners) != 1:
+                every = [label for labels in factors.values() for label in labels]
+                raise UserError(
+                    f"--baseline {part}: no single factor has this label.{did_you_mean(factor, every)}"
+                    f" Give factor=label; factors are {', '.join(factors)}."
+                )
+            factor, label = owners[0], factor
+        chosen[factor] = label
+    return chosen
+
+
+def _check_baseline(rows: Rows) -> None:
+    for factor, label in rows.baseline.items():
+        known = rows.factors.get(factor)
+        if known is None:
+            raise UserError(f"baseline {factor}={label}: there is no such factor. Here are: {', '.join(rows.factors)}.")
+        if label not in known:
+            raise UserError(
+                f"baseline {factor}={label}: there is no such label.{did_you_mean(label, known)}"
+                f" Here are: {', '.join(known)}."
+            )
+
+
+def _in_order(row: Row) -> Row:
+    row.runs.sort(key=lambda run: (run.seed is None, run.seed, str(run.folder)))
+    return row
+
+
+def _named(factor: str, label: str) -> str:
+    """A label that says nothing by itself, such as ``4``, with its factor."""
+    return f"{factor}={label}" if "." in factor else label
+
+
+def _place_labels(run: Run) -> dict[str, str]:
+    """The dataset, the pair and the loss of a run: by its folder where that is named after them."""
+    networks = run.config["pair"] if isinstance(run.config["pair"], dict) else {}
+    pair = pair_name([str(node.get("name") or choice_name(None, node)) for node in networks.values()])
+    parts, of_pair = run.folder.absolute().parts, tuple(pair.split("/"))
+    if parts[-2 - len(of_pair) : -2] == of_pair and re.fullmatch("[0-9a-f]{10}", parts[-1]):
+        return {"dataset": parts[-3 - len(of_pair)], "pair": pair, "loss": parts[-2]}
+    dataset, loss = run.config["dataset"] or {}, run.config.get("loss") or {}
+    return {"dataset": str(dataset.get("name") or _module(dataset)), "pair": pair, "loss": _module(loss)}
+
+
+def _module(node: Mapping[str, Any]) -> str:
+    """``lmcl`` for ``mcl.losses.lmcl.LMCL``: the modules are named as the choices are."""
+    return str(node.get("_target_", "")).rpartition(".")[0].rpartition(".")[2] or "unknown"
+
+
+def _name_rows(
+    rows: Mapping[str, Row], settings: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Give every row a label for each setting that tells rows apart. Returns the factors, and notes.
+
+    What lies in the group of a dataset, a pair or a loss is compared among the rows of that choice: others have other
+    settings there by their nature.
+    """
+    factors = {place: list(dict.fromkeys(row.labels[place] for row in rows.values())) for place in PLACES}
+    notes = []
+    partitions = {_partition([row.labels[place] for row in rows.values()]): place for place in PLACES}
+    for setting in sorted({key for own in settings.values() for key in own}):
+        scope = setting.partition(".")[0]
+        by_choice: dict[str, set[str]] = {}
+        for key, row in rows.items():
+            by_choice.setdefault(row.labels.get(scope, ""), set()).add(_label(settings[key], setting))
+        telling = {choice for choice, labels in by_choice.items() if len(labels) > 1}
+        if not telling:
+            continue
+        labels = [
+            _label(settings[key], setting) if row.labels.get(scope, "") in telling else "" for key, row in rows.items()
+        ]
+        if (same := partitions.setdefault(_partition(labels), setting)) != setting:
+            notes.append(f"`{setting}` changes with `{same}`.")
+            continue
+        factors[setting] = list(dict.fromkeys(labels))
+        for row, label in zip(rows.values(), labels, strict=True):
+            row.labels[setting] = label
+    return factors, notes
+
+
+def _partition(labels: Sequence[str]) -> tuple[int, ...]:
+    """Which of them are equal, whatever they are."""
+    return tuple(labels.index(label) for label in labels)
+
+
+def _label(own: Mapping[str, Any], setting: str) -> str:
+    value = own.get(setting, "")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _sorted(labels: Iterable[str], first: str | None) -> list[str]:
+    """Labels as people sort them, ``resnet8`` before ``resnet20``, with one that comes first."""
+
+    def key(label: str) -> tuple[bool, list[tuple[int, float, str]]]:
+        parts = re.findall(r"\d+(?:\.\d+)?|\D+", label)
+        return label != first, [(0, float(part), "") if part[0].isdigit() else (1, 0.0, part) for part in parts]
+
+    return sorted(labels, key=key)

@@ -1,0 +1,77 @@
+"""results.csv: one line per run and network, with everything that a report is made of."""
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from mcl.studies.cost import at_cost, cheapest, training_cost
+from mcl.studies.rows import Rows
+from mcl.studies.runs import Run
+from mcl.tracking.tables import shown
+
+OF_NETWORK = (
+    *("top1_last", "top5_last", "top1_best", "best_epoch", "top1_max_over_heads", "aggregated_top1_last"),
+    *("validation_top1_last", "validation_top1_best", "multiply_adds", "parameters"),
+)
+OF_RUN = ("top1_max_over_run", "best_epoch_chosen_on", "epochs", "steps", "images", "images_per_second")
+TIMES = ("seconds", "training_seconds")
+COSTS = ("step", "meta_round", "total")
+CODE = ("version", "commit", "dirty")
+
+
+def as_csv(rows: Rows) -> str:
+    """The lines, runs that have not finished included: these have no network and no numbers.
+
+    Columns are the factors, then ``seed``, ``status``, ``folder``, ``config_hash``; of the network ``key``,
+    ``network`` and what summary.json says of it; of its run what summary.json says of that, so repeated for each
+    network. ``ensemble_top1_last`` is in percent as the others are; ``training_multiply_adds_*`` are of a step per
+    image, of a meta round per image, and in total; ``equal_cost`` is where the cheapest row compared with this one had
+    ended, ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` what this run's last evaluation by then said.
+    """
+    budgets = {id(row): cheapest(group) for group in rows.groups().values() for row in group}
+    lines = [line for row in rows.rows for run in row.runs for line in _lines(run, row.labels, budgets[id(row)])]
+    factors = list(rows.factors)
+    content = io.StringIO()
+    header = [
+        *factors,
+        *("seed", "status", "folder", "config_hash", "key", "network", *OF_NETWORK, "ensemble_top1_last", *OF_RUN),
+        *TIMES,
+        *(f"training_multiply_adds_{name}" for name in COSTS),
+        *("equal_cost", "top1_at_equal_cost", "epoch_at_equal_cost", "processes", "device", "precision"),
+        *(f"code_{name}" for name in CODE),
+    ]
+    writer = csv.DictWriter(content, header, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return content.getvalue()
+
+
+def _lines(run: Run, labels: Mapping[str, str], budget: float | None) -> list[dict[str, Any]]:
+    summary = run.summary
+    common: dict[str, Any] = {**labels, "seed": run.seed, "status": run.status, "folder": shown(run.folder)}
+    if not run.finished:
+        return [common]
+    trainer = _mapping(run.config, "trainer")
+    common |= {name: summary.get(name) for name in ("config_hash", "processes", *OF_RUN, *TIMES)}
+    common |= {f"training_multiply_adds_{name}": _mapping(summary, "multiply_adds").get(name) for name in COSTS}
+    common |= {f"code_{name}": _mapping(summary, "code").get(name) for name in CODE}
+    common |= {
+        "ensemble_top1_last": _mapping(summary, "ensemble").get("top1_last"),
+        "equal_cost": None if budget is None else round(budget),
+    }
+    common |= {"device": summary.get("device", trainer.get("device")), "precision": trainer.get("precision")}
+    lines = []
+    for network in summary["networks"]:
+        line = {**common, "key": network.get("key"), "network": network["name"]}
+        line |= {name: network.get(name) for name in OF_NETWORK}
+        if budget is not None and training_cost(run) is not None and (at := at_cost(run, budget)) is not None:
+            line["epoch_at_equal_cost"] = at.epoch
+            line["top1_at_equal_cost"] = at.top1.get(str(network.get("key")))
+        lines.append(line)
+    return lines
+
+
+def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = values.get(key)
+    return found if isinstance(found, Mapping) else {}
