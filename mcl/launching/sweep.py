@@ -137,10 +137,11 @@ class Sweep:
         for outcome in list(self._queue):
             if self._ask_at.get(id(outcome), now) > now:
                 continue
+            who = holder(outcome.job.folder)  # before the summary is looked for: whoever lets go has written it
             if self._settle(outcome, "done elsewhere"):
                 self._queue.remove(outcome)
                 self._board.ended(outcome)
-            elif (who := holder(outcome.job.folder)) is not None:
+            elif who is not None:
                 self._hold(outcome, who)
             else:
                 self._queue.remove(outcome)

@@ -1,0 +1,27 @@
+"""Sweeps in this process."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rich.console import Console
+from small_jobs import ROOT, Ran, sweep_of
+
+from mcl.launching.job import Job
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """``run(jobs, devices=[0, 1])``: run them all, here."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("mcl.launching.sweep.TICK", 0.02)
+
+    def start(jobs: list[Job], **options: Any) -> Ran:
+        file = io.StringIO()
+        sweep = sweep_of(jobs, Console(file=file, width=200), **options)
+        sweep.run()
+        return Ran(sweep, file.getvalue())
+
+    return start
