@@ -1,6 +1,6 @@
 """A report: RESULTS.md, results.csv and pictures, from what run folders hold."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mcl.errors import UserError
@@ -8,11 +8,13 @@ from mcl.files import write_atomically, write_error
 from mcl.studies.circumstances import missing, not_finite, versions
 from mcl.studies.conclusions import differences
 from mcl.studies.cost_tables import cost_table
-from mcl.studies.pictures import Picture, pictures
+from mcl.studies.figures import Picture
+from mcl.studies.pictures import pictures
 from mcl.studies.results import accuracies_table, difference_table, main_table, published_table
 from mcl.studies.rows import Rows, parse_baseline, rows_of_folders, rows_of_study
 from mcl.studies.study import Study
 from mcl.studies.tables import listed
+from mcl.studies.trials import search_page
 from mcl.tracking.tables import counted, shown
 
 RESULTS, CSV = "RESULTS.md", "results.csv"
@@ -49,24 +51,33 @@ def write_report(
     path = out / RESULTS
     if path.is_file() and MARK not in path.read_text(errors="replace"):
         raise UserError(f"{path} was not written by this command, and would be lost. Choose another folder with --out.")
+    command = command or f"python -m mcl report {shown(out)}"
+    if study is not None and study.search is not None:
+        lines, found = search_page(study, command)
+        _write(out, {**found, RESULTS: "\n".join([MARK, "", *lines]) + "\n"})
+        return path
     rows = _rows(study, list(folders or ()), baseline)
     if not rows.rows:
+        if study is not None:
+            raise UserError(f"{study.name} has no runs yet: python sweep.py study={study.name} makes them.")
         told = [f"  {run.folder}: {run.reason}" for run in rows.astray]
         raise UserError("\n".join(["No run was found that can be read.", *told]))
     drawn = pictures(rows, metric, formats)
-    text = _page(study, rows, metric, drawn, command or f"python -m mcl report {shown(out)}")
+    text = _page(study, rows, metric, drawn, command)
     from mcl.studies.spreadsheet import as_csv
 
+    files = {f"{picture.name}.{form}": content for picture in drawn for form, content in picture.files.items()}
+    _write(out, {**files, CSV: as_csv(rows), RESULTS: text})
+    return path
+
+
+def _write(out: Path, files: Mapping[str, bytes | str]) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(out, error) from error
-    for picture in drawn:
-        for form, content in picture.files.items():
-            write_atomically(out / f"{picture.name}.{form}", content)
-    write_atomically(out / CSV, as_csv(rows))
-    write_atomically(path, text)
-    return path
+    for name, content in files.items():
+        write_atomically(out / name, content)
 
 
 def _rows(study: Study | None, folders: list[Path], baseline: str | None) -> Rows:
@@ -111,7 +122,7 @@ def _page(study: Study | None, rows: Rows, metric: str, drawn: Sequence[Picture]
 def _standing(rows: Rows) -> str:
     """How many runs there are, and how they stand."""
     stands: dict[str, int] = {}
-    for run in rows.runs:
+    for run in [*rows.runs, *(run for run in rows.astray if not run.finished)]:
         stands[run.status] = stands.get(run.status, 0) + 1
     others = [f"{number} {status}" for status, number in sorted(stands.items()) if status != "finished"]
     text = f"{counted(stands.get('finished', 0), 'finished run')} in {counted(len(rows.rows), 'row')}"

@@ -10,7 +10,7 @@ import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mcl.config.compose import composing
+from mcl.config.compose import Composed, composing
 from mcl.config.entry import explain
 from mcl.config.folder import conf_folder
 from mcl.errors import UserError, did_you_mean
@@ -63,6 +63,7 @@ class Study:
     common: list[str] = field(default_factory=list)  # overrides of every run
     seeds: list[int] = field(default_factory=list)
     search: Search | None = None
+    base: Composed | None = None  # what the trials of a search have in common
 
 
 @dataclass
@@ -140,16 +141,17 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     if page.search is not None:
         _check_search(file, page)
     runs = []
-    if page.search is None:
-        with composing() as compose:
-            for seed, row in itertools.product(chosen, rows):
-                varied = [override for name, label in row.items() for override in factors[name][label]]
-                overrides = [*page.hold, *varied, f"seed={seed}", *extra]
-                try:
-                    runs.append(PlannedRun(row, seed, overrides, compose(overrides).folder))
-                except UserError as error:
-                    told = ", ".join(row.values()) or folder.name
-                    raise UserError(f"{file}, {told}: {error}") from error
+    base = None
+    with composing() as compose:
+        for seed, row in itertools.product(chosen, rows):
+            varied = [override for name, label in row.items() for override in factors[name][label]]
+            overrides = [*page.hold, *varied, f"seed={seed}", *extra]
+            try:
+                base = compose(overrides)
+            except UserError as error:
+                told = ", ".join(row.values()) or folder.name
+                raise UserError(f"{file}, {told}: {error}") from error
+            runs.append(PlannedRun(row, seed, overrides, base.folder))
     return Study(
         name=folder.resolve().name,
         title=page.title,
@@ -157,10 +159,11 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
         factors=labels,
         baseline=dict(page.baseline),
         published=list(_published(file, page, labels)),
-        runs=runs,
+        runs=[] if page.search else runs,
         common=[*page.hold, *extra],
         seeds=chosen,
         search=page.search,
+        base=base if page.search else None,
     )
 
 

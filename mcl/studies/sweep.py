@@ -17,6 +17,7 @@ from mcl.config.schema import SweepConfig
 from mcl.errors import UserError
 from mcl.studies.plan import PlannedRow, plan_rows
 from mcl.studies.study import Search, Study, find_study, load_study, study_names
+from mcl.studies.trials import find_trials
 from mcl.tracking.tables import clock, counted, make_console, shown
 
 HELP = """\
@@ -123,8 +124,6 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
 
     hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
     failures = _run(task, study, hydra)
-    if study.search is not None:
-        study = load_study(place, asked.runs, settings.seeds)  # with the trials, which nobody knew before
     written = write_report(study, None, Path(settings.out or place), settings.formats)
     print(f"\nreport: {shown(written)}")
     for message in failures:
@@ -184,10 +183,12 @@ def _print_plan(study: Study, rows: Sequence[PlannedRow]) -> None:
 
 def _print_search(study: Study, search: Search) -> None:
     console = make_console()
+    assert study.base is not None
+    found = len(list(find_trials(study.base, search)))
     console.print(f"{study.title}\n", style="bold")
     for option, where in search.options.items():
         console.print(f"{option}  {where}", soft_wrap=True)
     console.print(
-        f"\n{counted(search.trials, 'trial')}, {search.at_once} at once; {len(study.runs)} tried so far\n",
+        f"\n{counted(search.trials, 'trial')}, {search.at_once} at once, {found} there so far\n",
         soft_wrap=True,
     )
