@@ -16,7 +16,7 @@ Run folders are read, never changed. RESULTS.md, results.csv and the pictures go
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be typed after ``report``."""
-    from mcl.studies.pictures import FORMATS
+    from mcl.studies.figures import FORMATS
     from mcl.studies.rows import METRICS
 
     parser.add_argument("place", type=Path, metavar="PLACE", help="folder of runs, or of a study")

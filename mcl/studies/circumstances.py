@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from mcl.studies.rows import Rows
-from mcl.studies.runs import Run
+from mcl.studies.runs import Run, mapping
 from mcl.studies.study import Study
 from mcl.studies.tables import NONE, cell, listed, seeds, table, without_empty
 from mcl.tracking.tables import counted, shown
@@ -96,17 +95,15 @@ def _of_run(run: Run, text: str) -> str:
 
 
 def _version(run: Run) -> tuple[str, ...]:
-    code: Any = run.summary.get("code")
-    code = code if isinstance(code, dict) else {}
+    code, libraries, trainer = (
+        mapping(of) for of in (run.summary.get("code"), run.summary.get("libraries"), run.config.get("trainer"))
+    )
     commit = str(code.get("commit") or "")[:10]
     dirty = code.get("dirty")
-    libraries: Any = run.summary.get("libraries")
-    trainer: Any = run.config.get("trainer")
-    trainer = trainer if isinstance(trainer, dict) else {}
     return (
         " ".join(filter(None, [str(code.get("version") or ""), commit])) or NONE,
         NONE if dirty is None else "yes" if dirty else "no",
-        ", ".join(f"{name} {of}" for name, of in libraries.items()) if isinstance(libraries, dict) else NONE,
+        ", ".join(f"{name} {of}" for name, of in libraries.items()) or NONE,
         str(run.summary.get("processes", NONE)),
         str(run.summary.get("device") or trainer.get("device") or NONE),
         str(trainer.get("precision") or NONE),

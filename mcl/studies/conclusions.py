@@ -34,11 +34,12 @@ class Difference:
         found, mean, half = self.found, self.found.difference.mean, self.found.difference.half_width
         if mean is None:
             return "no seed in common: nothing can be compared"
-        if half is None:
+        if found.difference.count == 1:
             return "one pair of runs: no deviation, no test; another seed may say otherwise"
         if found.no_spread:
             return f"all {len(found.seeds)} differences are equal: no spread, so the test is undefined"
         assert found.p is not None
+        assert half is not None
         assert self.holm is not None
         side = "higher" if mean > 0 else "lower"
         if self.holm < ALPHA:
@@ -62,6 +63,9 @@ def differences(rows: Rows, metric: str) -> tuple[list[Difference], list[str]]:
     """
     found: list[tuple[Row, Row, str, Comparison]] = []
     notes = []
+    without_runs = [rows.name(row) for row in rows.rows if not row.finished]
+    if without_runs:
+        notes.append(f"Not compared, having no finished run: {'; '.join(without_runs)}.")
     for row in rows.rows:
         candidates = rows.baselines_of(row)
         if row in candidates or not rows.baseline:
@@ -77,9 +81,6 @@ def differences(rows: Rows, metric: str) -> tuple[list[Difference], list[str]]:
                 found.append((row, candidates[0], network, compare(values, theirs[network])))
             elif theirs:
                 notes.append(f"{rows.name(row)}: its baseline has no network {network}.")
-        if not ours or not theirs:
-            side = "it has" if not ours else "its baseline has"
-            notes.append(f"{rows.name(row)}: not compared, for {side} no finished run.")
     tested = [comparison.p for *_, comparison in found if comparison.p is not None]
     adjusted = iter(holm(tested))
     return [Difference(*item, next(adjusted) if item[-1].p is not None else None, len(tested)) for item in found], notes

@@ -1,10 +1,9 @@
 """What runs cost, and how good they were once they had cost as much as another."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from mcl.studies.rows import Row
-from mcl.studies.runs import Evaluation, Run, number
+from mcl.studies.runs import Evaluation, Run, mapping, number
 
 EXACT = 1 + 1e-9  # costs come from whole steps; this much is rounding
 
@@ -14,8 +13,7 @@ def training_cost(run: Run, step: int | None = None) -> float | None:
 
     Meta rounds, one at step 0 and every ``loss.meta.interval`` steps, are counted where they happen.
     """
-    counts = run.summary.get("multiply_adds")
-    counts = counts if isinstance(counts, dict) else {}
+    counts = mapping(run.summary.get("multiply_adds"))
     total, of_step, of_round = (number(counts.get(name)) for name in ("total", "step", "meta_round"))
     if total is None or step is None:
         return total
@@ -56,6 +54,4 @@ def cheapest(rows: Sequence[Row]) -> float | None:
 
 
 def _meta_interval(run: Run) -> float | None:
-    loss: Any = run.config.get("loss")
-    meta = loss.get("meta") if isinstance(loss, dict) else None
-    return number(meta.get("interval")) if isinstance(meta, dict) else None
+    return number(mapping(mapping(run.config.get("loss")).get("meta")).get("interval"))

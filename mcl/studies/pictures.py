@@ -1,11 +1,11 @@
-"""Pictures of a report: learning curves, accuracy against cost, matching weights. On white, without a display."""
+"""Pictures of a report: learning curves and accuracy against cost, as small multiples; and matching weights."""
 
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mcl.studies.cost import by_name, training_cost
+from mcl.studies.figures import Picture, alternative_text, files, new_figure, style
+from mcl.studies.heat_maps import matching
 from mcl.studies.rows import METRICS, Row, Rows
 from mcl.studies.statistics import Estimate, estimate
 from mcl.studies.tables import count, interval, listed, percent
@@ -14,53 +14,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg", "pdf")
-DPI = 150
 # Okabe and Ito's colours, which the colour-blind tell apart, without the yellow that white swallows.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP*X"
 DASHES = ("-", "--", ":")
 COLUMNS = 3  # of small multiples
-MOMENTS = 5  # of training, at which matching weights are shown
-NEUTRAL = 0.5  # matching weight of two layers whose embeddings are orthogonal
-_FIXED: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-_STYLE = {
-    "svg.hashsalt": "mcl",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "axes.axisbelow": True,
-    "figure.facecolor": "white",
-    "legend.frameon": False,
-}
+CHARACTERS = 11  # of a legend, in an inch
 
 Panel = tuple[str, str, list[Row]]  # title, network, the rows in it
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture for the page: ``files`` has its bytes by format."""
-
-    name: str
-    title: str
-    alt: str
-    caption: str
-    files: Mapping[str, bytes]
-
-
 def pictures(rows: Rows, metric: str, formats: Sequence[str]) -> list[Picture]:
     """Those that the runs have numbers for."""
-    import matplotlib
-
-    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
-        drawn = [_curves(rows, formats), _against_cost(rows, metric, formats), _matching(rows, formats)]
+    with style():
+        drawn = [_curves(rows, formats), _against_cost(rows, metric, formats), matching(rows, formats)]
     return [picture for picture in drawn if picture is not None]
-
-
-# ---------------------------------------------------------------------------------------------- learning curves
 
 
 def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
@@ -74,11 +42,11 @@ def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
         return None
     from matplotlib.ticker import MaxNLocator
 
-    style = _styles(rows)
+    styles = _styles(rows)
     figure, grid = _small_multiples(len(panels))
     for axes, (title, _, curves) in zip(grid, panels, strict=False):
         for row, curve in curves:
-            colour, dash, _ = style[_key(rows, row)]
+            colour, dash, _ = styles[_key(rows, row)]
             epochs = list(curve)
             axes.plot(epochs, [sum(of) / len(of) for of in curve.values()], color=colour, linestyle=dash, linewidth=1.5)
             low, high = [min(of) for of in curve.values()], [max(of) for of in curve.values()]
@@ -86,7 +54,7 @@ def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
         axes.set_title(title)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     _label(figure, grid, "epoch", "test top-1, %")
-    _legend(figure, rows, style, lines=True)
+    _legend(figure, styles, lines=True)
     ends = [
         f"{title}: {listed(f'{_key(rows, row)} ends at {percent(_last(curve))}' for row, curve in curves)}"
         for title, _, curves in panels
@@ -94,9 +62,9 @@ def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
     return Picture(
         "curves",
         "Learning curves",
-        _alt("Learning curves: test top-1 of the backbone in percent by epoch, one line per row.", ends),
+        alternative_text("Learning curves: test top-1 of the backbone in percent by epoch, one line per row.", ends),
         "Mean over finished runs; the band reaches from the worst to the best of them.",
-        _files(figure, formats),
+        files(figure, formats),
     )
 
 
@@ -119,9 +87,6 @@ def _last(curve: Mapping[int, Sequence[float]]) -> float:
     return sum(of) / len(of)
 
 
-# ----------------------------------------------------------------------------------------- accuracy against cost
-
-
 def _against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | None:
     """One mark per row with its interval, one dot per run, by the multiply-adds of training."""
     panels = []
@@ -133,12 +98,12 @@ def _against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | 
             panels.append((title, network, points))
     if not panels:
         return None
-    style = _styles(rows)
+    styles = _styles(rows)
     figure, grid = _small_multiples(len(panels))
     for axes, (title, _, points) in zip(grid, panels, strict=False):
         costs = [cost for _, cost, _ in points]
         for (row, cost, values), aside in zip(points, _aside(costs), strict=True):
-            colour, _, marker = style[_key(rows, row)]
+            colour, _, marker = styles[_key(rows, row)]
             of = estimate(values)
             at, beside = (_moved(figure, axes, points=shift) for shift in (aside, aside + 5))
             axes.plot([cost] * len(values), values, ".", color=colour, alpha=0.6, markersize=5, transform=beside)
@@ -148,7 +113,7 @@ def _against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | 
         axes.set_ylim(*_window([(values, estimate(values)) for _, _, values in points]))
         _cost_axis(axes, costs)
     _label(figure, grid, "multiply-adds of training", "test top-1, %")
-    _legend(figure, rows, style, lines=False)
+    _legend(figure, styles, lines=False)
     told = [
         title
         + ": "
@@ -162,11 +127,13 @@ def _against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | 
     return Picture(
         "cost",
         "Accuracy against cost",
-        _alt(f"Test top-1 in percent ({METRICS[metric]}) against multiply-adds of training, one mark per row.", told),
+        alternative_text(
+            f"Test top-1 in percent ({METRICS[metric]}) against multiply-adds of training, one mark per row.", told
+        ),
         f"Accuracy is that of the {METRICS[metric]}. Marks are means over runs with the 95 % interval of the mean, dots"
         " beside them are runs. Rows of equal cost stand side by side. An interval that reaches the frame goes on"
         " beyond.",
-        _files(figure, formats),
+        files(figure, formats),
     )
 
 
@@ -185,7 +152,7 @@ def _aside(costs: Sequence[float]) -> list[int]:
     found = []
     for i, cost in enumerate(costs):
         alike = [j for j, other in enumerate(costs) if abs(other - cost) < near]
-        found.append(round(14 * (alike.index(i) - (len(alike) - 1) / 2)))
+        found.append(round((14 if len(alike) < 4 else 10) * (alike.index(i) - (len(alike) - 1) / 2)))
     return found
 
 
@@ -221,105 +188,6 @@ def _cost_axis(axes: "Axes", costs: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value).replace(" ", "\u202f")))
 
 
-# ---------------------------------------------------------------------------------------------- matching weights
-
-
-def _matching(rows: Rows, formats: Sequence[str]) -> Picture | None:
-    """Layer against layer, at a few moments from the beginning to the end of training."""
-    strips = [strip for row in rows.rows for strip in _strips(rows, row)]
-    if not strips:
-        return None
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    every = [value for _, _, moments in strips for _, weights in moments for value in weights.values()]
-    reach = max(0.02, *(abs(value - NEUTRAL) for value in every))
-    colours = ScalarMappable(Normalize(NEUTRAL - reach, NEUTRAL + reach), "PuOr")
-    columns = max(len(moments) for _, _, moments in strips)
-    figure = _figure(2.0 * columns + 1.6, 2.15 * len(strips) + 0.5)
-    axes_left = []
-    grid = figure.subplots(len(strips), columns, squeeze=False)
-    for line, (title, networks, moments) in zip(grid, strips, strict=True):
-        for axes in line[len(moments) :]:
-            axes.set_axis_off()
-        for axes, (epoch, weights) in zip(line, moments, strict=False):
-            _heat_map(axes, weights, colours, f"epoch {epoch}", digits=2 if reach > 0.05 else 3)
-            axes.set_xlabel(networks[1])
-        line[0].set_ylabel(f"{title}\n{networks[0]}" if len(strips) > 1 or title else networks[0])
-        axes_left.append(line[0])
-        for axes in line[1 : len(moments)]:
-            axes.set_yticklabels([])
-    figure.align_ylabels(axes_left)
-    figure.colorbar(
-        colours, ax=grid.ravel().tolist(), shrink=min(1.0, 1.6 / len(strips) + 0.2), label="matching weight", pad=0.01
-    )
-    told = []
-    for title, networks, moments in strips:
-        weights = moments[-1][1]
-        most, least = max(weights, key=lambda pair: weights[pair]), min(weights, key=lambda pair: weights[pair])
-        told.append(
-            f"{title or listed(networks)}: at the end most between {most[0]} and {most[1]} ({weights[most]:.3f}), least"
-            f" between {least[0]} and {least[1]} ({weights[least]:.3f})"
-        )
-    return Picture(
-        "matching",
-        "Matching weights",
-        _alt("Heat maps of the matching weight of each layer of one network with each of another.", told),
-        "Mean over runs, and over the steps since the line of metrics.jsonl before. Weights can lie between 0.27 and"
-        f" 0.73; those here lie between {min(every):.3f} and {max(every):.3f}, and the colours reach no further than"
-        " they ask for. 0.5 is the weight of two layers whose embeddings are orthogonal.",
-        _files(figure, formats),
-    )
-
-
-def _strips(rows: Rows, row: Row) -> list[tuple[str, tuple[str, str], list[tuple[int, dict[tuple[str, str], float]]]]]:
-    """Of each pair of networks of a row: a title, the two, and the weights at a few epochs, averaged over runs."""
-    runs = [{line.step: line for line in run.matching} for run in row.finished if run.matching]
-    steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
-    if not steps:
-        return []
-    chosen = sorted({steps[round(i * (len(steps) - 1) / (MOMENTS - 1))] for i in range(MOMENTS)})
-    names = {network.get("key"): network["name"] for network in row.finished[0].summary["networks"]}
-    pairs = dict.fromkeys((a.split(".")[0], b.split(".")[0]) for a, b in runs[0][steps[0]].weights)
-    strips = []
-    for pair in pairs:
-        moments = []
-        for step in chosen:
-            lines = [run[step] for run in runs]
-            weights = {
-                places: sum(line.weights[places] for line in lines) / len(lines)
-                for places in lines[0].weights
-                if tuple(place.split(".")[0] for place in places) == pair
-                and all(places in line.weights for line in lines)
-            }
-            moments.append((lines[0].epoch, weights))
-        called = (f"{pair[0]} ({names.get(pair[0], '?')})", f"{pair[1]} ({names.get(pair[1], '?')})")
-        strips.append((rows.name(row), called, [moment for moment in moments if moment[1]]))
-    return strips
-
-
-def _heat_map(axes: "Axes", weights: Mapping[tuple[str, str], float], colours: Any, title: str, *, digits: int) -> None:
-    down, across = (list(dict.fromkeys(places[side] for places in weights)) for side in (0, 1))
-    axes.set_title(title)
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, labelsize=7)
-    axes.set_xticks(range(len(across)), [place.split(".")[1] for place in across])
-    axes.set_yticks(range(len(down)), [place.split(".")[1] for place in down])
-    axes.imshow(
-        [[weights.get((a, b), float("nan")) for b in across] for a in down], cmap=colours.cmap, norm=colours.norm
-    )
-    for (a, b), value in weights.items():
-        red, green, blue, _ = colours.to_rgba(value)
-        colour = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
-        axes.text(
-            across.index(b), down.index(a), f"{value:.{digits}f}", ha="center", va="center", color=colour, fontsize=7.5
-        )
-
-
-# --------------------------------------------------------------------------------------------------- what all share
-
-
 def _panels(rows: Rows, metric: str) -> list[Panel]:
     """One for each network name of each group of rows that are compared with one another."""
     found = []
@@ -345,20 +213,11 @@ def _styles(rows: Rows) -> dict[str, tuple[str, str, str]]:
     }
 
 
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # no pyplot: it would look for a display
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _small_multiples(panels: int) -> tuple["Figure", list["Axes"]]:
     columns = min(panels, COLUMNS)
     lines = -(-panels // columns)
     width, height = (6.4, 4.0) if panels == 1 else (3.3 * columns, 2.7 * lines + 0.5)
-    figure = _figure(width, height)
+    figure = new_figure(width, height)
     grid = figure.subplots(lines, columns, squeeze=False).ravel().tolist()
     for axes in grid[panels:]:
         axes.set_axis_off()
@@ -371,25 +230,13 @@ def _label(figure: "Figure", grid: Sequence["Axes"], x: str, y: str) -> None:
         axes.set_ylabel(y)
 
 
-def _legend(figure: "Figure", rows: Rows, style: Mapping[str, tuple[str, str, str]], *, lines: bool) -> None:
+def _legend(figure: "Figure", styles: Mapping[str, tuple[str, str, str]], *, lines: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], color=colour, ls=dash if lines else "", marker="" if lines else marker, label=key)
-        for key, (colour, dash, marker) in style.items()
+        for key, (colour, dash, marker) in styles.items()
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
-
-
-def _alt(first: str, more: Sequence[str]) -> str:
-    """Alternative text, without what would end it."""
-    return " ".join([first, *(f"{sentence}." for sentence in more[:4])]).replace("[", "(").replace("]", ")")
-
-
-def _files(figure: "Figure", formats: Sequence[str]) -> dict[str, bytes]:
-    files = {}
-    for form in dict.fromkeys(formats):
-        content = io.BytesIO()
-        figure.savefig(content, format=form, dpi=DPI, metadata=_FIXED[form])
-        files[form] = content.getvalue()
-    return files
+    characters = 6 + max(len(key) for key in styles)  # of the longest entry, with its mark
+    columns = int(figure.get_figwidth() * CHARACTERS / characters)
+    figure.legend(handles=handles, loc="outside upper center", ncols=max(1, min(4, columns, len(handles))))

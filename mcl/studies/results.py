@@ -15,6 +15,7 @@ from mcl.studies.tables import (
     signed,
     table,
     with_deviation,
+    without_empty,
 )
 
 
@@ -107,7 +108,8 @@ def published_table(rows: Rows, published: Sequence[Published]) -> list[str]:
     """What papers report, beside ours."""
     if not published:
         return []
-    body, absent = [], []
+    body: list[list[str]] = []
+    absent: dict[tuple[str, str], list[str]] = {}
     for number in published:
         matching = [row for row in rows.rows if all(row.labels.get(k) == v for k, v in number.labels.items())]
         shown = f"{percent(number.top1)}" + (f" ± {percent(number.deviation)}" if number.deviation is not None else "")
@@ -115,7 +117,7 @@ def published_table(rows: Rows, published: Sequence[Published]) -> list[str]:
         found = [(row, dict(_estimates(row, "top1_last")).get(number.network)) for row in matching]
         if not any(of and of.count for _, of in found):
             where = ", ".join(number.labels.values())
-            absent.append(f"{where}, {number.network}: {shown} ({number.source})")
+            absent.setdefault((number.source, where), []).append(f"{number.network} {shown}")
             continue
         for row, last in found:
             if last is not None and last.mean is not None:
@@ -134,13 +136,14 @@ def published_table(rows: Rows, published: Sequence[Published]) -> list[str]:
             "",
         ]
     if absent:
-        lines += ["Published, and not run here yet:", "", *(f"- {line}" for line in absent), ""]
+        lines += ["Published, and not run here yet:", ""]
+        lines += [f"- {where}: {', '.join(numbers)} ({source})" for (source, where), numbers in absent.items()] + [""]
     return lines
 
 
 def accuracies_table(rows: Rows) -> list[str]:
     """The kinds of accuracy that are easily taken for one another."""
-    kinds = ["top1_last", "top1_best", "top1_max_over_heads", MAX_OVER_RUN]
+    kinds = ["top1_last", "top1_best", "top1_max_over_heads", MAX_OVER_RUN, "validation_top1_last"]
     body = []
     for row in rows.rows:
         by_kind = [dict(_estimates(row, kind)) for kind in kinds]
@@ -154,18 +157,21 @@ def accuracies_table(rows: Rows) -> list[str]:
     splits = sorted({str(run.summary.get("best_epoch_chosen_on", "unknown")) for run in rows.runs if run.finished})
     chosen = f"the {listed(splits)} part" + ("s, depending on the run" if len(splits) > 1 else "")
     flatters = " which flatters it" if "test" in splits else " so that it is honest, too"
-    headers = ["network", "last epoch", "best epoch", "best head", "best of the run", "ensemble"]
+    headers = ["network", "last epoch", "best epoch", "best head", "best of the run"]
+    headers += ["validation part, last epoch", "ensemble"]
+    validated = any(line[-2] != NONE for line in body)
     return [
         "## Which accuracy",
         "",
-        *table([*rows.varying, *headers], body, len(rows.varying) + 1),
-        "All in percent of the test part, mean ± deviation between runs.",
+        *table(*without_empty([*rows.varying, *headers], body), len(rows.varying) + 1),
+        f"All in percent of the test part{', but for one column' if validated else ''}; mean ± deviation between runs.",
         "",
         "- last epoch: the backbone when training ends. Nothing was chosen: the honest number.",
         f"- best epoch: the backbone at its best epoch, which was chosen on {chosen},{flatters}.",
         "- best head: the best of the network's stages over all epochs of the test part. A maximum over many looks at"
         " the test part; it flatters.",
         "- best of the run: the same over all networks. It flatters most.",
+        *["- validation part, last epoch: what settings may be chosen by."][: int(validated)],
         "- ensemble: mean of the backbones' probabilities at the last epoch, at the price of running all of them.",
         "",
     ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from mcl.config.identity import choice_name, identity, pair_name
 from mcl.errors import UserError, did_you_mean
-from mcl.studies.runs import Run, number, read_run
+from mcl.studies.runs import Run, mapping, number, read_run
 from mcl.studies.study import Study
 
 METRICS = {  # what --metric chooses among -> what tables call it
@@ -22,6 +22,7 @@ METRICS = {  # what --metric chooses among -> what tables call it
 MAX_OVER_RUN = "top1_max_over_run"
 ENSEMBLE = "ensemble"
 INDEPENDENT = "independent"
+LOSSES = (INDEPENDENT, "deep_supervision", "mcl", "lmcl")  # each adds to the one before
 PLACES = ("dataset", "pair", "loss")  # the factors that the folder of a run names
 
 
@@ -120,11 +121,11 @@ def run_values(summary: Mapping[str, Any], metric: str) -> dict[str, float | Non
 
     Args:
         summary: of a finished run.
-        metric: a name of ``METRICS``, whose ``ensemble`` counts as a network, or ``top1_max_over_run``, which all
-            networks share.
+        metric: a name of ``METRICS``, whose ``ensemble`` counts as a network; or ``top1_max_over_run``, which all
+            networks share; or another number that a summary holds of each network.
     """
     if metric == ENSEMBLE:
-        return {ENSEMBLE: number((summary.get("ensemble") or {}).get("top1_last"))}
+        return {ENSEMBLE: number(mapping(summary.get("ensemble")).get("top1_last"))}
     by_name: dict[str, list[float | None]] = {}
     for network in summary["networks"]:
         value = summary.get(metric) if metric == MAX_OVER_RUN else network.get(metric)
@@ -245,17 +246,17 @@ def _in_order(row: Row) -> Row:
 
 def _named(factor: str, label: str) -> str:
     """A label that says nothing by itself, such as ``4``, with its factor."""
-    return f"{factor}={label}" if "." in factor else label
+    return label if "." not in factor and any(map(str.isalpha, label)) else f"{factor}={label}"
 
 
 def _place_labels(run: Run) -> dict[str, str]:
     """The dataset, the pair and the loss of a run: by its folder where that is named after them."""
-    networks = run.config["pair"] if isinstance(run.config["pair"], dict) else {}
-    pair = pair_name([str(node.get("name") or choice_name(None, node)) for node in networks.values()])
+    networks = [mapping(node) for node in mapping(run.config["pair"]).values()]
+    pair = pair_name([str(node.get("name") or choice_name(None, node)) for node in networks])
     parts, of_pair = run.folder.absolute().parts, tuple(pair.split("/"))
     if parts[-2 - len(of_pair) : -2] == of_pair and re.fullmatch("[0-9a-f]{10}", parts[-1]):
         return {"dataset": parts[-3 - len(of_pair)], "pair": pair, "loss": parts[-2]}
-    dataset, loss = run.config["dataset"] or {}, run.config.get("loss") or {}
+    dataset, loss = mapping(run.config["dataset"]), mapping(run.config.get("loss"))
     return {"dataset": str(dataset.get("name") or _module(dataset)), "pair": pair, "loss": _module(loss)}
 
 
@@ -310,6 +311,8 @@ def _sorted(labels: Iterable[str], first: str | None) -> list[str]:
 
     def key(label: str) -> tuple[bool, list[tuple[int, float, str]]]:
         parts = re.findall(r"\d+(?:\.\d+)?|\D+", label)
+        if label in LOSSES:
+            return label != first, [(0, LOSSES.index(label), "")]
         return label != first, [(0, float(part), "") if part[0].isdigit() else (1, 0.0, part) for part in parts]
 
     return sorted(labels, key=key)

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -111,6 +111,11 @@ def read_run(folder: Path) -> Run:
     return run
 
 
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A mapping as it is; an empty one for anything else, where a file holds what no run writes."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def number(value: Any) -> float | None:
     """A finite number as float; None for anything else, as files hold it in place of a number that is not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -144,7 +149,7 @@ def _fault(summary: dict[str, Any]) -> str:
 
 
 def _why_unfinished(run: Run) -> tuple[Status, str]:
-    epochs = (run.config.get("trainer") or {}).get("epochs")
+    epochs = mapping(run.config.get("trainer")).get("epochs")
     so_far = f"{run.evaluations[-1].epoch} of {epochs} epochs evaluated" if run.evaluations else "no epoch evaluated"
     if (by := holder(run.folder)) is not None:
         return "running", f"{by}; {so_far}"
@@ -165,14 +170,13 @@ def _read_metrics(run: Run) -> None:
     file = run.folder / "metrics.jsonl"
     if not file.is_file():
         return
-    pair = run.config["pair"]
-    keys = list(pair) if isinstance(pair, dict) else []
+    keys = list(mapping(run.config["pair"]))
     bad = []
     for count, line in _lines(file):
         try:
             values = json.loads(line)
             step, epoch = int(values["step"]), int(values["epoch"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             bad.append(count)
             continue
         top1 = {key: value for key in keys if (value := number(values.get(f"test/{key}/backbone/top1"))) is not None}

@@ -7,7 +7,7 @@ from typing import Any
 
 from mcl.studies.cost import at_cost, cheapest, training_cost
 from mcl.studies.rows import Rows
-from mcl.studies.runs import Run
+from mcl.studies.runs import Run, mapping
 from mcl.tracking.tables import shown
 
 OF_NETWORK = (
@@ -52,12 +52,12 @@ def _lines(run: Run, labels: Mapping[str, str], budget: float | None) -> list[di
     common: dict[str, Any] = {**labels, "seed": run.seed, "status": run.status, "folder": shown(run.folder)}
     if not run.finished:
         return [common]
-    trainer = _mapping(run.config, "trainer")
+    trainer = mapping(run.config.get("trainer"))
     common |= {name: summary.get(name) for name in ("config_hash", "processes", *OF_RUN, *TIMES)}
-    common |= {f"training_multiply_adds_{name}": _mapping(summary, "multiply_adds").get(name) for name in COSTS}
-    common |= {f"code_{name}": _mapping(summary, "code").get(name) for name in CODE}
+    common |= {f"training_multiply_adds_{name}": mapping(summary.get("multiply_adds")).get(name) for name in COSTS}
+    common |= {f"code_{name}": mapping(summary.get("code")).get(name) for name in CODE}
     common |= {
-        "ensemble_top1_last": _mapping(summary, "ensemble").get("top1_last"),
+        "ensemble_top1_last": mapping(summary.get("ensemble")).get("top1_last"),
         "equal_cost": None if budget is None else round(budget),
     }
     common |= {"device": summary.get("device", trainer.get("device")), "precision": trainer.get("precision")}
@@ -70,8 +70,3 @@ def _lines(run: Run, labels: Mapping[str, str], budget: float | None) -> list[di
             line["top1_at_equal_cost"] = at.top1.get(str(network.get("key")))
         lines.append(line)
     return lines
-
-
-def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = values.get(key)
-    return found if isinstance(found, Mapping) else {}

@@ -20,7 +20,8 @@ class Estimate:
         count: runs.
         mean: None of no run.
         deviation: standard deviation of a sample (divided by count - 1); None of fewer than two runs.
-        half_width: of the interval of Student's t around the mean; None of fewer than two runs.
+        half_width: of the interval of Student's t around the mean; None of fewer than two runs, and of runs that are
+            all equal, for then it would say that nothing else can happen.
     """
 
     count: int
@@ -54,26 +55,29 @@ class Comparison:
         return self.difference.deviation == 0
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean, deviation and interval of finite numbers, one of each run."""
+def estimate(values: Sequence[float], scale: float | None = None) -> Estimate:
+    """Mean, deviation and interval of finite numbers, one of each run.
+
+    Args:
+        values: the numbers.
+        scale: how large the numbers are that they were computed from, where that is not their own size.
+    """
     if not values:
         return Estimate(0)
     mean = statistics.fmean(values)
     if len(values) == 1:
         return Estimate(1, mean)
     deviation = statistics.stdev(values)
-    if deviation <= ROUNDING * max(map(abs, values)):
-        deviation = 0.0
+    if deviation <= ROUNDING * (scale if scale is not None else max(map(abs, values))):
+        return Estimate(len(values), mean, 0.0)
     return Estimate(len(values), mean, deviation, _quantile(len(values)) * deviation / math.sqrt(len(values)))
 
 
 def compare(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Comparison:
     """Compare two sets of runs, each given as ``{seed: value}``, on the seeds that both have."""
     seeds = tuple(sorted({*ours} & {*theirs}))
-    difference = estimate([ours[seed] - theirs[seed] for seed in seeds])
     scale = max((abs(value) for seed in seeds for value in (ours[seed], theirs[seed])), default=0.0)
-    if difference.deviation is not None and difference.deviation <= ROUNDING * scale:
-        difference = Estimate(difference.count, difference.mean, 0.0, 0.0)
+    difference = estimate([ours[seed] - theirs[seed] for seed in seeds], scale)
     p = effect = None
     if difference.deviation:
         from scipy.stats import ttest_rel
