@@ -1,9 +1,7 @@
 """A Slurm of one machine: ``sbatch`` really runs the script of every array task in the background."""
 
 import os
-import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +23,8 @@ task() {
     fi
     while :; do
         echo RUNNING > "$FAKE_SLURM/states/$name"
-        bash "$FAKE_SLURM/scripts/$id.sh" >> "$(log output "$1")" 2>> "$(log error "$1")" && state=COMPLETED || state=FAILED
+        state=FAILED
+        bash "$FAKE_SLURM/scripts/$id.sh" >> "$(log output "$1")" 2>> "$(log error "$1")" && state=COMPLETED
         rm "$FAKE_SLURM/requeued/$SLURM_JOB_ID" 2> /dev/null || break
     done
     echo $state > "$FAKE_SLURM/states/$name"
@@ -52,16 +51,28 @@ echo "JobID|State|NodeList"
 cd "$FAKE_SLURM/states" && for job in *; do [ -e "$job" ] && echo "$job|$(cat "$job")|here"; done
 """
 SCONTROL = r"""#!/bin/bash
-[ "$1" = requeue ] && echo "$2" >> "$FAKE_SLURM/requeues" && touch "$FAKE_SLURM/requeued/$2"
+[ "$1" = requeue ] && echo "$2" >> "$FAKE_SLURM/requeues" && touch "$FAKE_SLURM/requeued/${2/_/}"  # 1_0 is 10
 """
 COMMANDS = {"sbatch": SBATCH, "srun": SRUN, "sacct": SACCT, "scontrol": SCONTROL}
 
 
 class FakeSlurm:
-    """What was submitted, and where its processes are."""
+    """What was submitted, and where its processes are.
 
-    def __init__(self, folder: Path):
+    Args:
+        folder: for its commands and its files; made.
+        monkeypatch: puts the commands on PATH.
+    """
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
         self.folder = folder
+        for name in ("bin", "scripts", "states", "requeued", "processes"):
+            (folder / name).mkdir(parents=True)
+        for name, text in COMMANDS.items():
+            (folder / "bin" / name).write_text(text)
+            (folder / "bin" / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        monkeypatch.setenv("FAKE_SLURM", str(folder))
 
     def script(self, job: int = 1) -> str:
         """What was submitted as this job, counted from 1."""
@@ -79,27 +90,6 @@ class FakeSlurm:
     def kill(self, job: str, number: signal.Signals) -> None:
         """Send a signal to the process that ``srun`` has started for a job."""
         os.kill(int((self.folder / "processes" / job).read_text()), number)
-
-
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    """Slurm on PATH."""
-    submitit = pytest.importorskip("submitit")
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    if shutil.which("bash") is None or sys.platform == "win32":
-        pytest.skip("needs bash")
-    folder = tmp_path / "slurm"
-    for name in ("bin", "scripts", "states", "requeued", "processes"):
-        (folder / name).mkdir(parents=True)
-    for name, text in COMMANDS.items():
-        (folder / "bin" / name).write_text(text)
-        (folder / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_SLURM", str(folder))
-    monkeypatch.setattr(submitit.slurm.slurm.SlurmJob.watcher, "_delay_s", 1)
-    monkeypatch.setattr(submitit.core.core.Job, "_results_timeout_s", 1)
-    submitit.slurm.slurm.SlurmJob.watcher.clear()
-    return FakeSlurm(folder)
 
 
 def wait_until(true: Callable[[], object], seconds: float = 120.0) -> None:

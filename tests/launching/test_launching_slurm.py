@@ -8,11 +8,22 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from fake_slurm import FakeSlurm, slurm, wait_until  # noqa: F401 - a fixture
+from fake_slurm import FakeSlurm, wait_until
 from small_runs import SMALL
 
 Command = Callable[..., Any]
 SWEEP = ("-m", "hydra/launcher=slurm", *SMALL, "trainer.max_steps=2", "trainer.device=cpu", "loss=independent")
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    submitit = pytest.importorskip("submitit")
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    job = submitit.slurm.slurm.SlurmJob
+    job.watcher.clear()  # job numbers begin anew
+    monkeypatch.setattr(job.watcher, "_delay_s", 1)
+    monkeypatch.setattr(job, "_results_timeout_s", 1)
+    return FakeSlurm(tmp_path / "slurm", monkeypatch)
 
 
 def directives(script: str) -> dict[str, str]:
@@ -65,7 +76,7 @@ def test_jobs_finish_and_one_that_fails_is_told(command: Command, slurm: FakeSlu
     assert "Try a smaller optimizer.lr" in done.err
     wait_until(lambda: slurm.states == {"1_0": "COMPLETED", "1_1": "COMPLETED"})  # the jobs have: one run has not
     (finished,) = summaries()
-    (failed,) = Path("runs").rglob("failure.json")
+    (_failed,) = Path("runs").rglob("failure.json")
     before = finished.stat().st_mtime_ns
     assert command(*SWEEP, "optimizer.lr=0.1,0.05").status == 0
     assert len(summaries()) == 2
@@ -79,11 +90,11 @@ def test_a_run_near_its_limit_goes_back_into_the_queue_and_one_that_was_killed_d
     sweep = (*SWEEP, "trainer.max_steps=150", "trainer.epochs=100", "trainer.log_every=1", "dataset.train_per_class=70")
 
     def send(job: str, seed: int, number: signal.Signals) -> None:
-        def begun() -> bool:
-            configs = [file for file in Path("runs").rglob("config.yaml") if f"seed: {seed}\n" in file.read_text()]
-            return any((file.parent / "metrics.jsonl").is_file() for file in configs)
+        def trains() -> bool:
+            begun = [file.parent for file in Path("runs").rglob("metrics.jsonl") if "train/total" in file.read_text()]
+            return any(f"\nseed: {seed}\n" in (folder / "config.yaml").read_text() for folder in begun)
 
-        wait_until(begun)
+        wait_until(trains)
         slurm.kill(job, number)
 
     senders = [
