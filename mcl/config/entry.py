@@ -141,7 +141,7 @@ def explain(error: BaseException) -> str | None:
         return "null is no choice of a group: give GROUP=NAME, such as pair=resnet8; --help lists the names."
     if isinstance(error, RuntimeError) and str(error).startswith('Could not detect "srun"'):
         return "hydra/launcher=slurm: there is no Slurm on this machine (no srun on PATH)."
-    if type(error).__module__.startswith("submitit."):  # a job that failed, or was lost: it says where its log is
+    if type(error).__module__.startswith(("submitit.", "ray.")):  # a job was lost, and this says how
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. (HYDRA_FULL_ERROR=1 shows where this was raised.)"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ from small_runs import SMALL
 
 ROOT = Path(__file__).parents[2]
 TASK = """
-import json, os, time
+import json, os, signal, time
 from pathlib import Path
 from mcl.config.entry import main
 
 @main("train")
 def task(config):
+    if config.seed == 0 and not Path("killed").exists():
+        Path("killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     began = time.time()
     from train import train
     returned = train.__wrapped__(config)
@@ -29,7 +33,7 @@ task()
 
 
 @pytest.mark.slow
-def test_each_job_sees_one_gpu_that_is_its_own(tmp_path: Path) -> None:
+def test_each_job_sees_one_gpu_that_is_its_own_and_one_that_was_killed_is_started_again(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     (tmp_path / "task.py").write_text(TASK)
@@ -52,4 +56,4 @@ def test_each_job_sees_one_gpu_that_is_its_own(tmp_path: Path) -> None:
     assert len({job["process"] for job in seen}) == 4
     for device in "01":
         times = sorted((job["began"], job["ended"]) for job in seen if job["device"] == device)
-        assert all(before[1] <= after[0] for before, after in zip(times, times[1:], strict=False))
+        assert all(before[1] <= after[0] for before, after in pairwise(times))
