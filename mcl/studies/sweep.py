@@ -15,6 +15,7 @@ from mcl.config.entry import FULL_ERROR, INTERRUPTED, explain, register
 from mcl.config.folder import conf_folder
 from mcl.config.schema import SweepConfig
 from mcl.errors import UserError
+from mcl.studies.figures import FORMATS
 from mcl.studies.plan import PlannedRow, plan_rows
 from mcl.studies.study import Search, Study, find_study, load_study, study_names
 from mcl.studies.trials import find_trials
@@ -89,9 +90,7 @@ def understand(arguments: Sequence[str]) -> Asked:
         elif key in own:
             for_sweep.append(text)
         elif key == "seed" or override.is_sweep_override():
-            raise UserError(
-                f"{text}: every run has a setting of its own from study.yaml; for other seeds: seeds=[0,1]."
-            )
+            raise UserError(f"{text}: what varies stands in study.yaml; for other seeds: seeds=[0,1].")
         else:
             for_runs.append(text)
         if key == "runs":
@@ -102,6 +101,9 @@ def understand(arguments: Sequence[str]) -> Asked:
     launcher = config.hydra.runtime.choices["hydra/launcher"]
     others = [text for text in for_hydra if not text.startswith("hydra/launcher=")]
     settings = SweepConfig(**{name: _plain(config[name]) for name in own})
+    for form in settings.formats:
+        if form not in FORMATS:
+            raise UserError(f"formats={settings.formats}: {form} is none of {', '.join(FORMATS)}.")
     return Asked(settings, [f"hydra/launcher={launcher}", *others], for_runs)
 
 
