@@ -13,12 +13,13 @@ from rich.text import Text
 
 from mcl.launching.attempt import Attempt
 from mcl.launching.job import FINISHED, Outcome
-from mcl.launching.progress import Pace
+from mcl.launching.progress import Progress, read_progress
 from mcl.tracking.tables import accuracy, clock, counted, make_console, shown
 
 REFRESH_SECONDS = 1.0
 STYLES = {"failed": "red", "stopped": "yellow", "not started": "yellow", "held": "yellow"}
-BAR = 20  # columns
+PLAIN_WIDTH = 200  # columns of the last table where there is no terminal: paths stay whole
+BAR, OTHERS = 20, 65  # columns of the bar, and of all but the name
 
 
 class Board:
@@ -33,7 +34,7 @@ class Board:
         self._live: Live | None = None
         self._outcomes: Sequence[Outcome] = []
         self._slots = 1
-        self._paces: dict[Attempt, Pace] = {}
+        self._progress: dict[Attempt, Progress | None] = {}
         self._began = self._drawn = time.monotonic()
 
     def begin(self, outcomes: Sequence[Outcome], slots: Sequence[str]) -> None:
@@ -75,9 +76,12 @@ class Board:
         if self._live is None or time.monotonic() - self._drawn < REFRESH_SECONDS:
             return
         self._drawn = time.monotonic()
-        self._paces = {attempt: self._paces.get(attempt) or Pace(attempt.job) for attempt in running}
-        for attempt, pace in self._paces.items():
-            pace.look(since=attempt.began_at)
+        self._progress = {
+            attempt: read_progress(
+                attempt.job.folder / "metrics.jsonl", attempt.job.epochs, attempt.job.max_steps, attempt.began_at
+            )
+            for attempt in running
+        }
         with self._calmly():
             self._live.update(Group(*self._display(running)), refresh=True)
 
@@ -88,7 +92,8 @@ class Board:
                 self._live.stop()
                 self._live = None
             self._console.print()
-            self._console.print(final_table(outcomes))
+            wide = None if self._console.is_terminal else max(self._console.width, PLAIN_WIDTH)
+            self._console.print(final_table(outcomes), width=wide)
             self._console.print()
             self._console.print(f"{_counts(outcomes)} in {clock(time.monotonic() - self._began)}")
             self._console.file.flush()
@@ -106,21 +111,21 @@ class Board:
 
     def _display(self, running: Mapping[Attempt, Outcome]) -> Iterator[Table | Text]:
         table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
-        table.add_column("running", overflow="ellipsis", no_wrap=True)
+        table.add_column("running", overflow="ellipsis", no_wrap=True, max_width=max(20, self._console.width - OTHERS))
         table.add_column("on", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
         table.add_column("", width=BAR)
         table.add_column("", justify="right", no_wrap=True)
         table.add_column("left", justify="right", no_wrap=True)
         for attempt, outcome in running.items():
-            pace = self._paces[attempt]
-            left = pace.left()
+            progress = self._progress[attempt]
+            done, left = progress or (None, None)
             table.add_row(
-                Text.assemble(outcome.job.name, "  ", (outcome.job.varied, "dim")),
+                Text.assemble(*([outcome.job.varied, "  "] if outcome.job.varied else []), (outcome.job.name, "dim")),
                 outcome.device,
                 clock(attempt.seconds),
-                ProgressBar(total=1.0, completed=pace.done or 0.0, width=BAR),
-                "" if pace.done is None else f"{pace.done:.0%}",
+                ProgressBar(total=1.0, completed=done or 0.0, width=BAR),
+                "" if done is None else f"{done:.0%}",
                 "" if left is None else clock(left),
             )
         yield table
@@ -132,16 +137,16 @@ class Board:
 
     def _seconds_left(self, running: Mapping[Attempt, Outcome]) -> float | None:
         """If the jobs that wait take as long as those that have run, or run, here."""
-        lefts = [left for pace in self._paces.values() if (left := pace.left()) is not None]
-        known = [outcome.seconds for outcome in self._outcomes if outcome.status == "done"]
-        known += [attempt.seconds + left for attempt, pace in self._paces.items() if (left := pace.left()) is not None]
-        if not known:
+        lefts = {attempt: progress.left for attempt, progress in self._progress.items() if progress is not None}
+        known = {attempt: left for attempt, left in lefts.items() if left is not None}
+        whole = [attempt.seconds + left for attempt, left in known.items()]
+        whole += [outcome.seconds for outcome in self._outcomes if outcome.status == "done"]
+        if not whole:
             return None
-        usual = sum(known) / len(known)
+        usual = sum(whole) / len(whole)
         waiting = sum(outcome.status in ("waiting", "held") for outcome in self._outcomes)
-        unknown = [max(0.0, usual - attempt.seconds) for attempt, pace in self._paces.items() if pace.left() is None]
-        lefts += unknown
-        return max([(sum(lefts) + waiting * usual) / self._slots, *lefts])
+        running_left = [known.get(attempt, max(0.0, usual - attempt.seconds)) for attempt in running]
+        return max([(sum(running_left) + waiting * usual) / self._slots, *running_left])
 
     @contextmanager
     def _calmly(self) -> Iterator[None]:

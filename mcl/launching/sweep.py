@@ -97,7 +97,8 @@ class Sweep:
     def _heed(self) -> None:
         """Do what signals ask for."""
         if self._interrupts.count and not self._stopping:
-            self._stop(f"{self._interrupts.first}: waiting for running jobs to save; once more kills them")
+            name = "Ctrl-C" if self._interrupts.first == "SIGINT" else self._interrupts.first
+            self._stop(f"{name}: waiting for running jobs to save; once more kills them")
         if self._interrupts.count > 1:
             for attempt in self._running:
                 attempt.kill()

@@ -43,13 +43,12 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until(holds: Callable[[], object]) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for what must come."""
-    for _ in range(3000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it does not come")
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.02)
 
 
 @dataclass
