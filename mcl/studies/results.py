@@ -39,6 +39,13 @@ def main_table(rows: Rows, metric: str) -> list[str]:
         lines += [f"The same in all rows: {listed(f'{k} {v}' for k, v in rows.constant.items() if v)}.", ""]
     if any(len(row.finished) == 1 for row in rows.rows):
         lines += ["A row of one run has no deviation: how far another seed would lie from it is not known.", ""]
+    if any(run.status == "failed" for run in rows.runs):
+        lines += [
+            "Failed runs are left out: where a method itself made them fail, its mean over the rest flatters it.",
+            "",
+        ]
+    if metric == "top1_max_over_heads" or (metric == "top1_best" and "test" in _chosen_on(rows)):
+        lines += ["This number was chosen with the test part in sight, so it flatters: see below.", ""]
     of_all = [of for row in rows.rows for _, of in _estimates(row, metric)]
     ends = [of.mean + of.half_width for of in of_all if of.mean is not None and of.half_width is not None]
     if max(ends, default=0) > 100:
@@ -90,8 +97,8 @@ def _how_compared(differences: Sequence[Difference]) -> list[str]:
     corrected = f"Holm's correction over the {tests} tests of this table" if tests > 1 else "one test, no correction"
     lines = [
         f"p: paired t-test, two-sided; {corrected}. The interval is of one comparison by itself, without correction: a"
-        " difference smaller than half its width could not have reached p < 0.05 with the spread seen here. d_z: mean"
-        " over deviation of the differences between pairs, which a few runs give but roughly.",
+        " difference smaller than half its width could not have reached p < 0.05 with the spread seen here. d_z:"
+        " Cohen's d of paired differences, their mean over their deviation, which a few runs give but roughly.",
         "",
     ]
     if pairs < 6:
@@ -154,7 +161,7 @@ def accuracies_table(rows: Rows) -> list[str]:
         ]
     if not body:
         return []
-    splits = sorted({str(run.summary.get("best_epoch_chosen_on", "unknown")) for run in rows.runs if run.finished})
+    splits = _chosen_on(rows)
     chosen = f"the {listed(splits)} part" + ("s, depending on the run" if len(splits) > 1 else "")
     flatters = " which flatters it" if "test" in splits else " so that it is honest, too"
     headers = ["network", "last epoch", "best epoch", "best head", "best of the run"]
@@ -180,6 +187,11 @@ def accuracies_table(rows: Rows) -> list[str]:
 def labels(rows: Rows, row: Row) -> list[str]:
     """The first cells of a row's line."""
     return [row.labels.get(factor) or NONE for factor in rows.varying]
+
+
+def _chosen_on(rows: Rows) -> list[str]:
+    """The splits on which the runs chose their best epoch."""
+    return sorted({str(run.summary.get("best_epoch_chosen_on", "unknown")) for run in rows.runs if run.finished})
 
 
 def _estimates(row: Row, metric: str) -> list[tuple[str, Estimate]]:

@@ -1,17 +1,18 @@
 """Runs as the rows of a table: what differs between rows, what they are compared with, which numbers each run gives."""
 
 import json
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mcl.config.identity import choice_name, identity, pair_name
+from mcl.config.identity import identity
 from mcl.errors import UserError, did_you_mean
+from mcl.studies.naming import add_settings, place_labels, sort_labels
 from mcl.studies.runs import Run, mapping, number, read_run
 from mcl.studies.study import Study
+from mcl.tracking.tables import shown
 
 METRICS = {  # what --metric chooses among -> what tables call it
     "top1_last": "backbone, last epoch",
@@ -22,8 +23,6 @@ METRICS = {  # what --metric chooses among -> what tables call it
 MAX_OVER_RUN = "top1_max_over_run"
 ENSEMBLE = "ensemble"
 INDEPENDENT = "independent"
-LOSSES = (INDEPENDENT, "deep_supervision", "mcl", "lmcl")  # each adds to the one before
-PLACES = ("dataset", "pair", "loss")  # the factors that the folder of a run names
 
 
 @dataclass
@@ -175,25 +174,27 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
             astray.append(run)
             continue
         own = {key: value for key, value in identity(run.config).items() if key != "seed"}
-        key = json.dumps([labels := _place_labels(run), own], sort_keys=True, default=str)
+        key = json.dumps([labels := place_labels(run), own], sort_keys=True, default=str)
         row = rows.setdefault(key, Row(labels, []))
         settings[key] = own
         if (first := next((other for other in row.runs if other.seed == run.seed), None)) is not None:
             first, run = (run, first) if run.finished and not first.finished else (first, run)
             row.runs = [other for other in row.runs if other.seed != run.seed] + [first]
-            run.notes.append(f"repeats the settings and the seed of {first.folder}, which counts in its place")
+            run.notes.append(f"repeats the settings and the seed of {shown(first.folder)}, which counts in its place")
             astray.append(run)
         else:
             row.runs.append(run)
     notes = ["Rows are runs that differ in nothing but their seed."]
-    factors, more_notes = _name_rows(rows, settings)
+    notes += add_settings([row.labels for row in rows.values()], list(settings.values()))
     has_independent = any(row.labels["loss"] == INDEPENDENT for row in rows.values())
     chosen = dict(baseline) if baseline is not None else {"loss": INDEPENDENT} if has_independent else {}
     if baseline is None and has_independent:
         notes.append("The baseline of a row is the one with `loss=independent` that is otherwise equal.")
     compared = set(chosen) or {"loss"}
-    compared |= {factor for factor in factors if "loss" in compared and factor.startswith("loss.")}
-    factors = {factor: _sorted(labels, first=chosen.get(factor)) for factor, labels in factors.items()}
+    names = next((list(row.labels) for row in rows.values()), [])
+    compared |= {factor for factor in names if "loss" in compared and factor.startswith("loss.")}
+    labels_of = {factor: {row.labels[factor] for row in rows.values()} for factor in names}
+    factors = {factor: sort_labels(labels, first=chosen.get(factor)) for factor, labels in labels_of.items()}
     found = Rows(
         factors,
         sorted(
@@ -202,7 +203,7 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
         ),
         chosen,
         compared,
-        notes + more_notes,
+        notes,
         astray,
     )
     _check_baseline(found)
@@ -247,72 +248,3 @@ def _in_order(row: Row) -> Row:
 def _named(factor: str, label: str) -> str:
     """A label that says nothing by itself, such as ``4``, with its factor."""
     return label if "." not in factor and any(map(str.isalpha, label)) else f"{factor}={label}"
-
-
-def _place_labels(run: Run) -> dict[str, str]:
-    """The dataset, the pair and the loss of a run: by its folder where that is named after them."""
-    networks = [mapping(node) for node in mapping(run.config["pair"]).values()]
-    pair = pair_name([str(node.get("name") or choice_name(None, node)) for node in networks])
-    parts, of_pair = run.folder.absolute().parts, tuple(pair.split("/"))
-    if parts[-2 - len(of_pair) : -2] == of_pair and re.fullmatch("[0-9a-f]{10}", parts[-1]):
-        return {"dataset": parts[-3 - len(of_pair)], "pair": pair, "loss": parts[-2]}
-    dataset, loss = mapping(run.config["dataset"]), mapping(run.config.get("loss"))
-    return {"dataset": str(dataset.get("name") or _module(dataset)), "pair": pair, "loss": _module(loss)}
-
-
-def _module(node: Mapping[str, Any]) -> str:
-    """``lmcl`` for ``mcl.losses.lmcl.LMCL``: the modules are named as the choices are."""
-    return str(node.get("_target_", "")).rpartition(".")[0].rpartition(".")[2] or "unknown"
-
-
-def _name_rows(
-    rows: Mapping[str, Row], settings: Mapping[str, Mapping[str, Any]]
-) -> tuple[dict[str, list[str]], list[str]]:
-    """Give every row a label for each setting that tells rows apart. Returns the factors, and notes.
-
-    What lies in the group of a dataset, a pair or a loss is compared among the rows of that choice: others have other
-    settings there by their nature.
-    """
-    factors = {place: list(dict.fromkeys(row.labels[place] for row in rows.values())) for place in PLACES}
-    notes = []
-    partitions = {_partition([row.labels[place] for row in rows.values()]): place for place in PLACES}
-    for setting in sorted({key for own in settings.values() for key in own}):
-        scope = setting.partition(".")[0]
-        by_choice: dict[str, set[str]] = {}
-        for key, row in rows.items():
-            by_choice.setdefault(row.labels.get(scope, ""), set()).add(_label(settings[key], setting))
-        telling = {choice for choice, labels in by_choice.items() if len(labels) > 1}
-        if not telling:
-            continue
-        labels = [
-            _label(settings[key], setting) if row.labels.get(scope, "") in telling else "" for key, row in rows.items()
-        ]
-        if (same := partitions.setdefault(_partition(labels), setting)) != setting:
-            notes.append(f"`{setting}` changes with `{same}`.")
-            continue
-        factors[setting] = list(dict.fromkeys(labels))
-        for row, label in zip(rows.values(), labels, strict=True):
-            row.labels[setting] = label
-    return factors, notes
-
-
-def _partition(labels: Sequence[str]) -> tuple[int, ...]:
-    """Which of them are equal, whatever they are."""
-    return tuple(labels.index(label) for label in labels)
-
-
-def _label(own: Mapping[str, Any], setting: str) -> str:
-    value = own.get(setting, "")
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _sorted(labels: Iterable[str], first: str | None) -> list[str]:
-    """Labels as people sort them, ``resnet8`` before ``resnet20``, with one that comes first."""
-
-    def key(label: str) -> tuple[bool, list[tuple[int, float, str]]]:
-        parts = re.findall(r"\d+(?:\.\d+)?|\D+", label)
-        if label in LOSSES:
-            return label != first, [(0, LOSSES.index(label), "")]
-        return label != first, [(0, float(part), "") if part[0].isdigit() else (1, 0.0, part) for part in parts]
-
-    return sorted(labels, key=key)
