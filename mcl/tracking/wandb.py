@@ -133,10 +133,11 @@ class WandbTracker(Tracker):
 def _wandb_id(run: RunInfo) -> str:
     """The id of this run at W&B, kept in the run folder from its beginning on."""
     path = run.run_dir / "wandb" / "run_id"
-    if run.resumed_step and path.exists():
+    of_sweep = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None  # W&B lets no other id count
+    if run.resumed_step and path.exists() and not of_sweep:
         return path.read_text().strip()
     # The same settings may run again, here or elsewhere: that must not touch what an earlier run has reported.
-    fresh = f"{run.run_id}-{secrets.token_hex(4)}"
+    fresh = of_sweep or f"{run.run_id}-{secrets.token_hex(4)}"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, fresh + "\n")
     return fresh

@@ -18,12 +18,12 @@ from mcl.tracking import LocalFiles, RunInfo, Status, Terminal, Trackers, print_
 from mcl.training.assemble import Parts
 from mcl.training.fit import Fit
 from mcl.training.initial_weights import first_weights
-from mcl.training.plan import plan
+from mcl.training.plan import device_name, plan
 from mcl.training.processes import Processes
 from mcl.training.results import Results
 from mcl.training.run_folder import RunFolder
 from mcl.training.signals import StopSignals
-from mcl.version import code_version
+from mcl.version import code_version, library_versions
 
 SIGNAL_ECHO = 2.0  # seconds: torchrun hands on to its processes what a terminal has sent to all of them
 FAILED = 1
@@ -117,10 +117,13 @@ class Run:
             "seed": self.config.seed,
             "config_hash": config_hash(self.config),
             "code": code,
+            "libraries": library_versions(),
+            "device": device_name(parts.trainer.device),
             "data": fingerprint,
             "processes": self.processes.size,
             **fit.summary(),
         }
+        self.summary["objective"] = objective.value(self.summary, self.config.objective)
         self.trackers.finish("finished", self.summary)
         self.trackers.clear()
 

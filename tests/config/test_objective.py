@@ -1,10 +1,12 @@
 """What a search may maximise, and what it is told otherwise."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from small_runs import SMALL
 
 from mcl.config import objective
 from mcl.errors import UserError
@@ -58,6 +60,14 @@ def test_a_search_that_cannot_work_is_refused_before_anything_is_trained(
     assert done.err.count("error:") == 1
     assert told in done.err
     assert not list(Path().rglob("*.y*ml"))
+
+
+def test_the_summary_of_a_run_has_the_objective(command: Callable[..., Any]) -> None:
+    assert command(*SMALL, "loss=independent", "dataset.validation=0.2", "objective=validation/top1_best").status == 0
+    (file,) = Path().rglob("summary.json")
+    summary = json.loads(file.read_text())
+    assert summary["objective"] == objective.value(summary, "validation/top1_best")
+    assert summary["objective"] == sum(network["validation_top1_best"] for network in summary["networks"]) / 2
 
 
 def test_a_sweep_that_does_not_search_needs_no_validation_part(composed: Callable[..., Any]) -> None:

@@ -92,7 +92,10 @@ def test_an_offline_run_holds_everything_and_prints_one_line(
     assert rows[0]["train/total"] == 2.5
     assert rows[1]["test/ensemble/top1"] == 94.0
     axes = {m["glob_name"]: m["step_metric"] for r in records if "step_metric" in (m := r.get("metric", {}))}
-    assert axes == {"train/*": "step", "meta/*": "step", "test/*": "epoch", "validation/*": "epoch"}
+    assert axes == {
+        **{"train/*": "step", "meta/*": "step", "matching/*": "step"},
+        **{"test/*": "epoch", "validation/*": "epoch"},
+    }
 
     values = final_summary(records)
     assert values["first/top1_last"] == 93.125
@@ -108,6 +111,23 @@ def test_an_offline_run_holds_everything_and_prints_one_line(
     folder = Path(line.removeprefix("W&B: offline; to upload: wandb sync "))
     assert folder.parent == run.run_dir / "wandb"
     assert list(folder.glob("*.wandb"))
+
+
+def test_in_a_sweep_of_wandb_the_run_is_the_one_its_agent_has_named(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "asweep")
+    monkeypatch.setenv("WANDB_RUN_ID", "named")
+    first = WandbTracker(mode="offline")
+    first.start(make_run())
+    first.finish("interrupted")
+    monkeypatch.delenv("WANDB_SWEEP_ID")  # gone on with by hand
+    monkeypatch.delenv("WANDB_RUN_ID")
+    wandb.teardown()
+    again = WandbTracker(mode="offline")
+    again.start(run := make_run(resumed_step=10))
+    again.finish("finished")
+    assert [run_ids(records)[0] for records in read_all(run)] == ["named", "named"]
 
 
 @pytest.mark.parametrize(("status", "code"), [("failed", 1), ("interrupted", 255)])
