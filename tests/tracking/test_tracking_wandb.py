@@ -93,8 +93,11 @@ def test_an_offline_run_holds_everything_and_prints_one_line(
     assert rows[1]["test/ensemble/top1"] == 94.0
     axes = {m["glob_name"]: m["step_metric"] for r in records if "step_metric" in (m := r.get("metric", {}))}
     assert axes == {
-        **{"train/*": "step", "meta/*": "step", "matching/*": "step"},
-        **{"test/*": "epoch", "validation/*": "epoch"},
+        "train/*": "step",
+        "meta/*": "step",
+        "matching/*": "step",
+        "test/*": "epoch",
+        "validation/*": "epoch",
     }
 
     values = final_summary(records)
