@@ -9,12 +9,16 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import launch
 from mcl.config.entry import FULL_ERROR, INTERRUPTED, explain, register
 from mcl.config.folder import conf_folder
 from mcl.config.schema import SweepConfig
 from mcl.errors import UserError
+from mcl.launching.devices import find_gpus
+from mcl.launching.options import Options
+from mcl.launching.slots import make_slots
 from mcl.studies.figures import FORMATS
 from mcl.studies.plan import PlannedRow, plan_rows
 from mcl.studies.study import Search, Study, find_study, load_study, study_names
@@ -46,6 +50,7 @@ class Asked:
 
     settings: SweepConfig
     launcher: list[str]  # overrides of Hydra
+    at_once: int | None  # runs at a time; None where a cluster decides
     runs: list[str]  # overrides of every run, the folder of runs among them
 
 
@@ -104,11 +109,19 @@ def understand(arguments: Sequence[str]) -> Asked:
     for form in settings.formats:
         if form not in FORMATS:
             raise UserError(f"formats={settings.formats}: {form} is none of {', '.join(FORMATS)}.")
-    return Asked(settings, [f"hydra/launcher={launcher}", *others], for_runs)
+    return Asked(settings, [f"hydra/launcher={launcher}", *others], _at_once(config.hydra.launcher), for_runs)
+
+
+def _at_once(launcher: DictConfig) -> int | None:
+    name = str(launcher._target_).rpartition(".")[2]
+    if name != "GpusLauncher":
+        return 1 if name == "BasicLauncher" else None
+    options = Options(**{str(key): _plain(value) for key, value in launcher.items() if key != "_target_"})
+    return len(make_slots(find_gpus(options.devices, os.environ), options))
 
 
 def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | bool) else list(value)
+    return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
 
 
 def _sweep(task: launch.Task, asked: Asked) -> int:
@@ -116,7 +129,7 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     place = find_study(settings.study)
     study = load_study(place, asked.runs, settings.seeds)
     if study.search is None:
-        _print_plan(study, plan_rows(study, estimate=settings.plan_only))
+        _print_plan(study, plan_rows(study, estimate=settings.plan_only), asked.at_once)
     else:
         _print_search(study, study.search)
     if settings.plan_only:
@@ -152,7 +165,7 @@ def _run(task: launch.Task, study: Study, hydra: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(explain(error) or f"{type(error).__name__}: {error}" for error in failed))
 
 
-def _print_plan(study: Study, rows: Sequence[PlannedRow]) -> None:
+def _print_plan(study: Study, rows: Sequence[PlannedRow], at_once: int | None) -> None:
     from rich.table import Table
 
     console = make_console()
@@ -177,7 +190,8 @@ def _print_plan(study: Study, rows: Sequence[PlannedRow]) -> None:
         known = [row.seconds_left for row in rows if row.seconds_left is not None]
         without = "" if len(known) == len(rows) else f", without the {counted(len(rows) - len(known), 'row')} not known"
         if known:
-            console.print(f"about {clock(sum(known))} one after another{without}", soft_wrap=True)
+            several = f", {clock(sum(known) / at_once)} with {at_once} at a time" if at_once and at_once > 1 else ""
+            console.print(f"about {clock(sum(known))} one after another{several}{without}", soft_wrap=True)
         for how in dict.fromkeys(row.how for row in rows):
             console.print(f"time of a run: {how}", style="dim", soft_wrap=True)
     console.print()

@@ -34,7 +34,7 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
         ("optimizer", f"{choices.get('optimizer')} ({_options(config.optimizer)})"),
         ("schedule", f"{choices.get('schedule')} ({_options(config.schedule)})".removesuffix(" ()")),
         ("precision", f"{trainer.precision}, {memory_format}"),
-        ("device", _device(trainer.device)),
+        ("device", device_name(trainer.device)),
         ("steps", f"{total:,} = {trainer.epochs} epoch{'s' * (trainer.epochs > 1)} of {steps}{cut}"),
         ("seed", str(config.seed)),
         ("run folder", str(folder)),
@@ -60,7 +60,8 @@ def _options(node: DictConfig) -> str:
     return ", ".join(f"{key!s} {value}" for key, value in node.items() if key not in KEYWORDS)
 
 
-def _device(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """What people call it: ``"cuda:0 (NVIDIA H100)"``, ``"cpu (2 threads)"``."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":
