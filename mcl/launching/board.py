@@ -1,5 +1,6 @@
 """What a person sees of a sweep: one calm table in a terminal, plain lines elsewhere, and at the end every job."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from mcl.tracking.tables import accuracy, clock, counted, make_console, shown
 
 REFRESH_SECONDS = 1.0
 STYLES = {"failed": "red", "stopped": "yellow", "not started": "yellow", "held": "yellow"}
-PLAIN_WIDTH = 200  # columns of the last table where there is no terminal: paths stay whole
+PLAIN_WIDTH = 200  # columns where there is no terminal to ask: paths stay whole
 BAR, OTHERS = 20, 65  # columns of the bar, and of all but the name
 
 
@@ -31,6 +32,8 @@ class Board:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or make_console()
+        if not self._console.is_terminal and "COLUMNS" not in os.environ:
+            self._console.width = PLAIN_WIDTH
         self._live: Live | None = None
         self._outcomes: Sequence[Outcome] = []
         self._slots = 1
@@ -92,8 +95,7 @@ class Board:
                 self._live.stop()
                 self._live = None
             self._console.print()
-            wide = None if self._console.is_terminal else max(self._console.width, PLAIN_WIDTH)
-            self._console.print(final_table(outcomes), width=wide)
+            self._console.print(final_table(outcomes))
             self._console.print()
             self._console.print(f"{_counts(outcomes)} in {clock(time.monotonic() - self._began)}")
             self._console.file.flush()

@@ -60,7 +60,7 @@ def test_what_a_run_returns_comes_back(command: Command) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_launcher_s_runs_go_on_from_their_checkpoints(processes: int, tmp_path: Path) -> None:
-    typed = [sys.executable, str(ROOT / "train.py"), *SWEEP, "trainer.epochs=400", "seed=0,1", "trainer.log_every=1"]
+    typed = [sys.executable, str(ROOT / "train.py"), *SWEEP, "trainer.epochs=100", "seed=0,1", "trainer.log_every=1"]
     typed += [f"hydra.launcher.devices_per_job={processes}", "trainer.batch_size=8"]
 
     def start() -> "subprocess.Popen[str]":
