@@ -14,6 +14,7 @@ from mcl.files import is_altered
 from mcl.training.lock import holder
 
 Status = Literal["finished", "running", "failed", "interrupted", "unfinished", "unreadable", "missing"]
+LARGEST = 2**53  # of the whole numbers that a float holds
 FILES = ("config.yaml", "metrics.jsonl", "summary.json", "failure.json")
 
 
@@ -143,8 +144,11 @@ def _fault(summary: dict[str, Any]) -> str:
     networks = summary.get("networks")
     if not isinstance(networks, list) or not networks:
         return "names no networks"
-    if not all(isinstance(network, dict) and isinstance(network.get("name"), str) for network in networks):
-        return "has a network without a name"
+    for network in networks:
+        if not isinstance(network, dict) or not isinstance(network.get("name"), str):
+            return "has a network without a name"
+        if not isinstance(network.get("key", ""), str):
+            return "has a network without a key"
     return ""
 
 
@@ -172,12 +176,14 @@ def _read_metrics(run: Run) -> None:
         return
     keys = list(mapping(run.config["pair"]))
     bad = []
-    for count, line in _lines(file):
+    for place, line in _lines(file):
         try:
             values = json.loads(line)
-            step, epoch = int(values["step"]), int(values["epoch"])
-        except (ValueError, KeyError, TypeError, OverflowError):
-            bad.append(count)
+            step, epoch = values["step"], values["epoch"]
+            if not all(isinstance(count, int) and 0 <= count < LARGEST for count in (step, epoch)):
+                raise ValueError("no counts")
+        except (ValueError, KeyError, TypeError):
+            bad.append(place)
             continue
         top1 = {key: value for key in keys if (value := number(values.get(f"test/{key}/backbone/top1"))) is not None}
         if top1:
