@@ -129,7 +129,8 @@ class Fit:
         self.best: dict[str, dict[str, Tensor]] = {}  # key -> the backbone at its best epoch, on the CPU
         self.earlier_seconds = 0.0  # of attempts before this one
         self.training_seconds = 0.0  # without evaluations and start-up
-        self.images_seen = 0  # during training_seconds
+        self.images_timed = 0  # during training_seconds, which end where numbers are read
+        self.images_seen = 0  # in all
         self.outer_loss: Tensor | None = None
 
     def _in_step_with_others(self) -> DistributedDataParallel:
@@ -196,13 +197,14 @@ class Fit:
             self.meters.update(self._step(batch, following, lr), self.step)
             self.step += 1
             images += len(batch.labels) * self.processes.size
+            self.images_seen += len(batch.labels) * self.processes.size
             epoch_ends = following is None
             if epoch_ends or self.step % self.trainer.log_every == 0:
                 averages = self.meters.read()  # waits for the device
                 now = time.monotonic()
                 rate = images / (now - clock)
                 self.training_seconds += now - clock
-                self.images_seen += images
+                self.images_timed += images
                 clock, images = now, 0
                 self._log({**averages, **self._outer_loss(), "train/lr": lr, "train/images_per_second": rate})
             if self._agree(checkpoint=not epoch_ends and self._checkpoint_is_due()):
@@ -311,7 +313,7 @@ class Fit:
             "images": self.images_seen,
             "seconds": round(self.seconds, 3),
             "training_seconds": round(self.training_seconds, 3),
-            "images_per_second": round(self.images_seen / max(self.training_seconds, 1e-9), 1),
+            "images_per_second": round(self.images_timed / max(self.training_seconds, 1e-9), 1),
             "multiply_adds": self.cost.as_dict(
                 images=self.images_seen, steps=self.step, batch_size=self.trainer.batch_size
             ),
@@ -331,6 +333,7 @@ class Fit:
             "best": self.best,
             "seconds": self.seconds,
             "training_seconds": self.training_seconds,
+            "images_timed": self.images_timed,
             "images_seen": self.images_seen,
             "random_states": self.processes.gather(random_state(self.device)),
         }
@@ -366,6 +369,7 @@ class Fit:
         self.earlier_seconds = state["seconds"]
         self.training_seconds = state["training_seconds"]
         self.images_seen = state["images_seen"]
+        self.images_timed = state.get("images_timed", self.images_seen)
         states = state["random_states"]
         if len(states) == self.processes.size:  # else modules that draw at random draw anew
             set_random_state(states[self.processes.rank], self.device)
