@@ -18,7 +18,7 @@ OF_THE_SWEEP = (
     *("hydra.mode", "hydra.run.dir", "hydra.sweep"),
     *("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper"),
 )
-_PLAIN = re.compile(r"[\w.+-]*/[\w./+-]*", re.ASCII)  # a path that Hydra takes as it is; without a slash it may be a number
+_PLAIN = re.compile(r"[\w.+-]*/[\w./+-]*", re.ASCII)  # a path that Hydra takes as it is; without a slash: a number?
 
 
 def script_of(task: TaskFunction) -> Path:

@@ -53,6 +53,8 @@ def launch(launcher: "GpusLauncher", job_overrides: Sequence[Sequence[str]], fir
             "hydra/launcher=gpus starts processes itself: start it with python instead of torchrun, and say with"
             " hydra.launcher.devices_per_job how many each job gets."
         )
+    if not job_overrides:
+        return []
     setup_globals()
     config = launcher.config
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)

@@ -43,6 +43,7 @@ class Attempt:
         self._returns = returns
         self._returns.unlink(missing_ok=True)
         ears, self._mouth = os.pipe()
+        os.set_blocking(self._mouth, False)
         try:
             job.folder.mkdir(parents=True, exist_ok=True)
             with open(job.log, "ab", buffering=0) as log:

@@ -63,7 +63,8 @@ class Board:
     def ended(self, outcome: Outcome, again: bool = False) -> None:
         """A job does not run any more."""
         if outcome.finished:
-            told = f"in {clock(outcome.seconds)}, top-1 {_top1(outcome)}"
+            took = f"in {clock(outcome.seconds)}, " if outcome.attempts else ""
+            told = f"{took}top-1 {_top1(outcome)}"
         else:
             told = outcome.reason + ("; again later" if again else f"; see {shown(outcome.job.log)}")
         if self._live is None or not outcome.finished:
@@ -193,5 +194,5 @@ def _counts(outcomes: Sequence[Outcome]) -> str:
 def _top1(outcome: Outcome) -> str:
     """Mean over the networks, in percent."""
     networks = (outcome.summary or {}).get("networks") or []
-    values = [network["top1_last"] for network in networks if network.get("top1_last") is not None]
+    values = [top1 for network in networks if (top1 := network.get("top1_last")) is not None]
     return accuracy(sum(values) / len(values) if values else None, 2)

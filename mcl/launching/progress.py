@@ -60,6 +60,6 @@ def _last_lines(metrics: Path) -> tuple[float, list[dict[str, Any]]]:
             row = json.loads(line)
         except ValueError:  # cut off at either end
             continue
-        if isinstance(row, dict) and {"step", "epoch", "time"} <= row.keys():
+        if isinstance(row, dict) and all(isinstance(row.get(name), int | float) for name in ("step", "epoch", "time")):
             rows.append(row)
     return written, rows

@@ -73,6 +73,8 @@ class Sweep:
                 if outcome.status in ("waiting", "held", "running"):
                     outcome.status, outcome.reason = "not started" if not outcome.attempts else "stopped", ""
             self._board.end(self.outcomes)
+        if all(outcome.finished for outcome in self.outcomes):
+            return  # whatever came, it came too late
         if self._interrupts.first == "SIGINT":
             raise KeyboardInterrupt
         if self._interrupts.first is not None:
