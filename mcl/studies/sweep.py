@@ -1,6 +1,7 @@
 """``python sweep.py``: a study from its page to its report."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -48,6 +49,7 @@ USAGE_ERROR = 1
 class Asked:
     """A command line, sorted by whom it is for."""
 
+    typed: list[str]
     settings: SweepConfig
     launcher: list[str]  # overrides of Hydra
     at_once: int | None  # runs at a time; None where a cluster decides
@@ -109,7 +111,9 @@ def understand(arguments: Sequence[str]) -> Asked:
     for form in settings.formats:
         if form not in FORMATS:
             raise UserError(f"formats={settings.formats}: {form} is none of {', '.join(FORMATS)}.")
-    return Asked(settings, [f"hydra/launcher={launcher}", *others], _at_once(config.hydra.launcher), for_runs)
+    return Asked(
+        list(arguments), settings, [f"hydra/launcher={launcher}", *others], _at_once(config.hydra.launcher), for_runs
+    )
 
 
 def _at_once(launcher: DictConfig) -> int | None:
@@ -139,10 +143,11 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
 
     hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
     failures = _run(task, study, hydra)
-    written = write_report(study, None, Path(settings.out or place), settings.formats)
-    print(f"\nreport: {shown(written)}")
     for message in failures:
         print(f"error: {message}", file=sys.stderr)
+    command = f"python sweep.py {shlex.join(asked.typed)}" if asked.runs or settings.seeds else None
+    written = write_report(study, None, Path(settings.out or place), settings.formats, command=command)
+    print(f"\nreport: {shown(written)}")
     return USAGE_ERROR if failures else 0
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from mcl.losses.base import Loss
 from mcl.networks.cohort import Cohort
-from mcl.networks.counting import FORWARD_AND_BACKWARD, multiply_adds
+from mcl.networks.counting import FORWARD_AND_BACKWARD, multiply_adds, parameters
 
 SECOND_ORDER = 6  # differentiating a gradient: twice forward and backward
 
@@ -17,13 +17,13 @@ class Cost:
     Heads, losses and evaluations are not counted, nor what ``loss.meta.memory=recompute`` computes again.
 
     Args:
-        deployed: a forward pass of each backbone alone, by key.
+        deployed: ``{"parameters", "multiply_adds"}`` of each backbone alone, by key, in a forward pass.
         step: forward and backward pass of all networks.
         meta_round: one meta round; 0 for a loss that has none.
         interval: steps from one meta round to the next.
     """
 
-    deployed: dict[str, int]
+    deployed: dict[str, dict[str, int]]
     step: int
     meta_round: int
     interval: int
@@ -38,7 +38,8 @@ class Cost:
             rounds = (loss.meta.steps + 2) * FORWARD_AND_BACKWARD + (loss.meta.steps + 1) * SECOND_ORDER
             interval = loss.meta.interval
         deployed = {
-            key: multiply_adds(backbone, image) for key, backbone in zip(cohort.keys, cohort.backbones, strict=True)
+            key: {"parameters": parameters(backbone), "multiply_adds": multiply_adds(backbone, image)}
+            for key, backbone in zip(cohort.keys, cohort.backbones, strict=True)
         }
         return cls(deployed, FORWARD_AND_BACKWARD * forward, rounds * forward, interval)
 

@@ -309,7 +309,7 @@ class Fit:
             "steps": self.step,
             "epochs": self.epoch,
             **found,
-            "networks": [{**network, "multiply_adds": deployed[network["key"]]} for network in found["networks"]],
+            "networks": [{**network, **deployed[network["key"]]} for network in found["networks"]],
             "images": self.images_seen,
             "seconds": round(self.seconds, 3),
             "training_seconds": round(self.training_seconds, 3),

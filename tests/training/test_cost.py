@@ -22,6 +22,7 @@ def test_one_network_alone_costs_three_forward_passes_an_image(command: Callable
     found = cost(command, "pair=single", "loss=independent", "trainer.max_steps=2")
     (network,) = found["networks"]
     assert network["multiply_adds"] == pytest.approx(RESNET8, rel=0.01)
+    assert network["parameters"] == 83_892 - 90 * 65  # the published count is of 100 classes
     assert found["images"] == 16
     assert found["multiply_adds"] == {
         "step": 3 * network["multiply_adds"],
