@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,9 @@ USAGE_ERROR, INTERRUPTED = 1, 130
 FULL_ERROR = "HYDRA_FULL_ERROR"
 ASKED_FOR_TRACEBACKS = os.environ.get(FULL_ERROR) == "1"  # by whoever started this process
 RETURN_FILE = "MCL_RETURN_FILE"  # names the file in which whoever starts this process looks for what the task returned
+TOLD_ELSEWHERE = re.compile(  # by a job of Slurm or Ray, of whose errors only the text comes back
+    "UserError raised while resolving interpolation: (.*)"
+)
 SECONDS_TO_TELL = 5.0  # until torchrun notices that the process that tells has ended, and ends the others
 
 
@@ -116,6 +120,8 @@ def explain(error: BaseException) -> str | None:
     for cause in chain:
         if isinstance(cause, UserError):
             return str(cause)
+        if told := TOLD_ELSEWHERE.search(str(cause)):
+            return told[1]
     for cause in chain:
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
             missing = str(cause.missing_cfg_file)

@@ -9,6 +9,7 @@ import pytest
 from small_runs import SMALL
 
 from mcl.config import objective
+from mcl.config.entry import explain
 from mcl.errors import UserError
 
 SEARCH = (
@@ -68,6 +69,13 @@ def test_the_summary_of_a_run_has_the_objective(command: Callable[..., Any]) -> 
     summary = json.loads(file.read_text())
     assert summary["objective"] == objective.value(summary, "validation/top1_best")
     assert summary["objective"] == sum(network["validation_top1_best"] for network in summary["networks"]) / 2
+
+
+def test_an_error_that_a_job_found_elsewhere_is_one_line() -> None:
+    text = "omegaconf.errors.InterpolationResolutionError: UserError raised while resolving interpolation: seed=-1: no."
+    assert (
+        explain(RuntimeError(f"Job failed with trace:\n{text}\n    full_key: hydra.sweep.subdir\n")) == "seed=-1: no."
+    )
 
 
 def test_a_sweep_that_does_not_search_needs_no_validation_part(composed: Callable[..., Any]) -> None:
