@@ -37,10 +37,12 @@ def summaries() -> list[Path]:
 
 def test_one_sweep_is_one_job_array(command: Command, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_SLURM_FULL", "1")  # accepts no job
-    done = command(*SWEEP, "seed=0,1,2", "hydra.launcher.partition=gpu", "hydra.launcher.array_parallelism=2")
+    options = ("hydra.launcher.partition=gpu", "hydra.launcher.array_parallelism=2", "hydra.launcher.account=mine")
+    further = "+hydra.launcher.additional_parameters.reservation=ours"
+    done = command(*SWEEP, "seed=0,1,2", *options, further)
     given = directives(slurm.script())
     assert given["array"] == "0-2%2"
-    assert given["partition"] == "gpu"
+    assert (given["partition"], given["account"], given["reservation"]) == ("gpu", "mine", "ours")
     assert given["gpus-per-node"] == "1"
     assert given["cpus-per-task"] == "8"
     assert given["mem"] == "32GB"
