@@ -44,20 +44,21 @@ class PlannedRow:
         return ", ".join(f"{count} {word}" for word, count in words.items())
 
 
-def plan_rows(study: Study, *, estimate: bool) -> list[PlannedRow]:
+def plan_rows(study: Study, runs: Sequence[PlannedRun] | None = None, *, estimate: bool) -> list[PlannedRow]:
     """The rows of a study in the order of its page.
 
     Args:
         study: with its runs.
+        runs: those of them that matter; None for all.
         estimate: say how long a run takes: what finished runs of the row took, or else by multiply-adds, at the speed
             of the other finished runs or, where there are none, of this machine. This builds networks.
     """
     planned: dict[tuple[str, ...], list[PlannedRun]] = {}
-    for run in study.runs:
+    for run in study.runs if runs is None else runs:
         planned.setdefault(tuple(run.labels.values()), []).append(run)
     rows = [
-        PlannedRow(runs[0].labels, runs, [read_run(each.folder) for each in runs])
-        for runs in sorted(planned.values(), key=lambda runs: _position(study, runs[0].labels))
+        PlannedRow(row[0].labels, row, [read_run(run.folder) for run in row])
+        for row in sorted(planned.values(), key=lambda row: _position(study, row[0].labels))
     ]
     return _with_seconds(rows) if estimate else rows
 

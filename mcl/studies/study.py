@@ -133,7 +133,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     factors = {str(name): _choices(file, str(name), node) for name, node in page.vary.items()}
     labels = {name: list(choices) for name, choices in factors.items()}
     for what, given in [("baseline", page.baseline), *(("skip", row) for row in page.skip)]:
-        _check_labels(file, what, given, labels)
+        check_labels(f"{file}: {what}", given, labels)
     chosen = list(page.seeds if seeds is None else seeds)
     if not chosen or len(set(chosen)) < len(chosen):
         raise UserError(f"{file}: seeds are {chosen}: name at least one, and none twice.")
@@ -165,6 +165,27 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
         search=page.search,
         base=base if page.search else None,
     )
+
+
+def only(study: Study, wanted: Mapping[str, Any]) -> list[PlannedRun]:
+    """The runs of some rows.
+
+    Args:
+        study: with its runs.
+        wanted: factor -> label, or a list of labels.
+
+    Raises:
+        UserError: no such factor, or no such label.
+    """
+    labels = {factor: [str(each) for each in _as_list(given)] for factor, given in wanted.items()}
+    for factor, chosen in labels.items():
+        for label in chosen:
+            check_labels("only", {factor: label}, study.factors)
+    return [run for run in study.runs if all(run.labels[factor] in chosen for factor, chosen in labels.items())]
+
+
+def _as_list(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list) else [given]
 
 
 def _read(file: Path) -> _Page:
@@ -203,16 +224,17 @@ def _rows(factors: Mapping[str, Mapping[str, list[str]]]) -> Iterator[dict[str, 
         yield dict(zip(factors, labels, strict=True))
 
 
-def _check_labels(file: Path, what: str, given: Mapping[str, Any], labels: Mapping[str, list[str]]) -> None:
+def check_labels(where: str, given: Mapping[str, Any], labels: Mapping[str, list[str]]) -> None:
+    """Raise UserError unless every factor and label in ``given`` is one of ``labels``."""
     for factor, label in given.items():
         if factor not in labels:
             raise UserError(
-                f"{file}: {what} names {factor}, which does not vary.{did_you_mean(factor, labels)}"
+                f"{where} names {factor}, which does not vary.{did_you_mean(factor, labels)}"
                 f" What varies: {', '.join(labels)}."
             )
         if str(label) not in labels[factor]:
             raise UserError(
-                f"{file}: {what}: {factor} has no {label}.{did_you_mean(label, labels[factor])}"
+                f"{where}: {factor} has no {label}.{did_you_mean(label, labels[factor])}"
                 f" It has {', '.join(labels[factor])}."
             )
 
@@ -230,7 +252,7 @@ def _published(file: Path, page: _Page, labels: Mapping[str, list[str]]) -> Iter
     for table in page.published:
         for row in table.rows:
             of = {key: str(value) for key, value in row.items() if key not in ("top1", "deviation")}
-            _check_labels(file, f"published, {table.source}", of, labels)
+            check_labels(f"{file}: published, {table.source}", of, labels)
             top1, deviation = row.get("top1"), row.get("deviation") or {}
             if not isinstance(top1, dict) or not isinstance(deviation, dict):
                 raise UserError(f"{file}: published: {row} needs top1 by network, such as top1: {{resnet32: 70.91}}.")

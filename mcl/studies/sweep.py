@@ -22,7 +22,7 @@ from mcl.launching.options import Options
 from mcl.launching.slots import make_slots
 from mcl.studies.figures import FORMATS
 from mcl.studies.plan import PlannedRow, plan_rows
-from mcl.studies.study import Search, Study, find_study, load_study, study_names
+from mcl.studies.study import PlannedRun, Search, Study, find_study, load_study, only, study_names
 from mcl.studies.trials import find_trials
 from mcl.tracking.tables import clock, counted, make_console, shown
 
@@ -33,6 +33,7 @@ usage: python sweep.py study=NAME [option=value ...]
 
   study=NAME            one of: {studies}; or any folder that has a study.yaml
   plan_only=true        say which runs there are and how long they may take, and start none
+  'only={{loss: lmcl}}'   run these rows alone; the report is of all
   seeds=[0,1,2,3,4]     in place of the study's own
   runs=FOLDER           where run folders are; default: runs
   out=FOLDER            where the report goes; default: beside study.yaml
@@ -132,8 +133,9 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     settings = asked.settings
     place = find_study(settings.study)
     study = load_study(place, asked.runs, settings.seeds)
+    runs = only(study, settings.only or {})
     if study.search is None:
-        _print_plan(study, plan_rows(study, estimate=settings.plan_only), asked.at_once)
+        _print_plan(study, plan_rows(study, runs, estimate=settings.plan_only), asked.at_once)
     else:
         _print_search(study, study.search)
     if settings.plan_only:
@@ -142,7 +144,7 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     from mcl.studies.report import write_report
 
     hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
-    failures = _run(task, study, hydra)
+    failures = _run(task, study, runs, hydra)
     for message in failures:
         print(f"error: {message}", file=sys.stderr)
     command = f"python sweep.py {shlex.join(asked.typed)}" if asked.runs or settings.seeds else None
@@ -151,7 +153,7 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     return USAGE_ERROR if failures else 0
 
 
-def _run(task: launch.Task, study: Study, hydra: Sequence[str]) -> list[str]:
+def _run(task: launch.Task, study: Study, runs: Sequence[PlannedRun], hydra: Sequence[str]) -> list[str]:
     """Run what is unfinished. Returns what went wrong, each message once."""
     if study.search is not None:
         options = [f"{key}={where}" for key, where in study.search.options.items()]
@@ -165,7 +167,7 @@ def _run(task: launch.Task, study: Study, hydra: Sequence[str]) -> list[str]:
         how = ["hydra/sweeper=optuna", *(f"hydra.sweeper.{key}={value}" for key, value in settings.items())]
         launch.search(task, [*study.common, f"seed={study.seeds[0]}", *options], [*how, *hydra])
         return []
-    returns = launch.launch(task, [run.overrides for run in study.runs], hydra)
+    returns = launch.launch(task, [run.overrides for run in runs], hydra)
     failed = [each._return_value for each in returns if each.status.name == "FAILED"]
     return list(dict.fromkeys(explain(error) or f"{type(error).__name__}: {error}" for error in failed))
 
@@ -190,7 +192,10 @@ def _print_plan(study: Study, rows: Sequence[PlannedRow], at_once: int | None) -
         table.add_row(*row.labels.values(), seeds, row.standing(), *times)
     console.print(table)
     unfinished = sum(not run.finished for row in rows for run in row.found)
-    console.print(f"\n{counted(len(study.runs), 'run')}, {unfinished} of them to run or to go on with", soft_wrap=True)
+    console.print(
+        f"\n{counted(sum(len(row.planned) for row in rows), 'run')}, {unfinished} of them to run or to go on with",
+        soft_wrap=True,
+    )
     if timed:
         known = [row.seconds_left for row in rows if row.seconds_left is not None]
         without = "" if len(known) == len(rows) else f", without the {counted(len(rows) - len(known), 'row')} not known"

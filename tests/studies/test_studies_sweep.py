@@ -91,6 +91,14 @@ def test_more_seeds_run_the_new_ones_only(sweep: Sweep) -> None:
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
+def test_some_rows_alone_are_run_and_the_others_are_reported_missing(sweep: Sweep) -> None:
+    status, out, err = sweep("seeds=[0]", "only={loss: mcl}")
+    assert status == 0, err
+    assert "1 run, 1 of them to run" in out
+    assert [file.parent.parent.name for file in summaries()] == ["mcl"]
+    assert "planned, and not run yet" in Path("tiny/RESULTS.md").read_text()
+
+
 def test_plan_only_says_how_long_and_starts_nothing(sweep: Sweep) -> None:
     status, out, _ = sweep("plan_only=true")
     assert status == 0
@@ -135,6 +143,8 @@ def test_a_failing_run_is_told_and_the_others_are_reported(sweep: Sweep) -> None
         (["plan_onl=true"], "plan_onl: there is no such option"),
         (["trainer.epoch=3"], "trainer.epoch: there is no such option"),
         (["hydra.launcher.devces=cpu"], "devces"),
+        (["only={los: mcl}"], "only names los, which does not vary. Did you mean 'loss'?"),
+        (["only={loss: [mlc]}"], "only: loss has no mlc. Did you mean 'mcl'?"),
         (["seeds=[]"], "name at least one"),
         (["seeds=[a]"], "seeds"),
         (["formats=[gif]"], "gif"),
