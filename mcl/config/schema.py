@@ -41,7 +41,7 @@ class SweepConfig:
 
     study: str = MISSING
     plan_only: bool = False
-    only: dict[str, Any] | None = None
+    only: Any = None  # factor -> label, or labels
     seeds: list[int] | None = None
     runs: str = "runs"
     out: str | None = None

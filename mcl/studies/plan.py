@@ -60,7 +60,7 @@ def plan_rows(study: Study, runs: Sequence[PlannedRun] | None = None, *, estimat
         PlannedRow(row[0].labels, row, [read_run(run.folder) for run in row])
         for row in sorted(planned.values(), key=lambda row: _position(study, row[0].labels))
     ]
-    return _with_seconds(rows) if estimate else rows
+    return _with_seconds(rows, [read_run(run.folder) for run in study.runs]) if estimate else rows
 
 
 def _position(study: Study, labels: dict[str, str]) -> list[int]:
@@ -75,8 +75,8 @@ def _done(run: Run) -> float:
     return run.evaluations[-1].epoch / epochs if run.evaluations and epochs else 0.0
 
 
-def _with_seconds(rows: Sequence[PlannedRow]) -> list[PlannedRow]:
-    finished = [run.summary for row in rows for run in row.found if run.finished]
+def _with_seconds(rows: Sequence[PlannedRow], everything: Sequence[Run]) -> list[PlannedRow]:
+    finished = [run.summary for run in everything if run.finished]
     counted = [(summary["multiply_adds"]["total"], summary["seconds"]) for summary in finished if _counts(summary)]
     rate = sum(total for total, _ in counted) / sum(seconds for _, seconds in counted) if counted else None
     how = "by multiply-adds, as fast as the finished runs"

@@ -177,6 +177,8 @@ def only(study: Study, wanted: Mapping[str, Any]) -> list[PlannedRun]:
     Raises:
         UserError: no such factor, or no such label.
     """
+    if not isinstance(wanted, Mapping):
+        raise UserError(f"only={wanted}: give labels by factor, such as 'only={{loss: lmcl}}'.")
     labels = {factor: [str(each) for each in _as_list(given)] for factor, given in wanted.items()}
     for factor, chosen in labels.items():
         for label in chosen:

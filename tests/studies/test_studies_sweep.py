@@ -143,6 +143,7 @@ def test_a_failing_run_is_told_and_the_others_are_reported(sweep: Sweep) -> None
         (["plan_onl=true"], "plan_onl: there is no such option"),
         (["trainer.epoch=3"], "trainer.epoch: there is no such option"),
         (["hydra.launcher.devces=cpu"], "devces"),
+        (["only=mcl"], "only=mcl: give labels by factor"),
         (["only={los: mcl}"], "only names los, which does not vary. Did you mean 'loss'?"),
         (["only={loss: [mlc]}"], "only: loss has no mlc. Did you mean 'mcl'?"),
         (["seeds=[]"], "name at least one"),
