@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from mcl.config.folder import conf_folder
 from mcl.errors import UserError
+from mcl.tracking.tables import shown
 
 CONFIG_NAME = "train"
 OF_THE_SWEEP = (
@@ -65,17 +66,12 @@ def command_of(config: DictConfig, script: Path, overrides: Sequence[str], folde
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     name = config.hydra.job.config_name
     return [
-        *(sys.executable, *(torchrun if processes > 1 else []), short(script)),
+        *(sys.executable, *(torchrun if processes > 1 else []), shown(script)),
         *_sources(config),
         *([] if name == CONFIG_NAME else [f"--config-name={name}"]),
         *overrides,
-        f"hydra.run.dir={quoted(short(folder))}",
+        f"hydra.run.dir={quoted(shown(folder))}",
     ]
-
-
-def short(path: Path) -> str:
-    """Relative to here if it lies here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def quoted(path: str) -> str:

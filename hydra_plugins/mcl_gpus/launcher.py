@@ -20,20 +20,12 @@ class GpusLauncher(Launcher):
     """
 
     def __init__(self, **options: Any) -> None:
-        from mcl.errors import UserError, did_you_mean
         from mcl.launching.options import Options
 
-        known = list(Options.__dataclass_fields__)
-        for name in options:
-            if name not in known:
-                raise UserError(
-                    f"hydra.launcher.{name}: there is no such option.{did_you_mean(name, known)}"
-                    f" Here are: {', '.join(known)}."
-                )
         plain: dict[str, Any] = {
             name: OmegaConf.to_object(given) if OmegaConf.is_config(given) else given for name, given in options.items()
         }
-        self.options = Options(**plain)
+        self.options = Options.of(plain)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `launch`."""

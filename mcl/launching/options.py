@@ -1,10 +1,11 @@
 """What can be set about launching: ``hydra.launcher.*``, ``conf/hydra/launcher/gpus.yaml``."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from mcl.errors import UserError
+from mcl.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,18 @@ class Options:
     timeout: float | None = None
     fail_fast: bool = False
     grace: float = 30.0
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Options":
+        """By name. Raises UserError for a name that there is not, too."""
+        known = list(cls.__dataclass_fields__)
+        for name in given:
+            if name not in known:
+                raise UserError(
+                    f"hydra.launcher.{name}: there is no such option.{did_you_mean(name, known)}"
+                    f" Here are: {', '.join(known)}."
+                )
+        return cls(**given)
 
     def __post_init__(self) -> None:
         if self.jobs_per_device is not None:

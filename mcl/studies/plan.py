@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import Any
 
-from mcl.studies.runs import Run, read_run
+from mcl.studies.runs import Run, mapping, number, read_run
 from mcl.studies.study import PlannedRun, Study
 
 
@@ -77,12 +76,17 @@ def _done(run: Run) -> float:
 
 def _with_seconds(rows: Sequence[PlannedRow], everything: Sequence[Run]) -> list[PlannedRow]:
     finished = [run.summary for run in everything if run.finished]
-    counted = [(summary["multiply_adds"]["total"], summary["seconds"]) for summary in finished if _counts(summary)]
+    counted = [
+        (total, seconds)
+        for summary in finished
+        if (total := number(mapping(summary.get("multiply_adds")).get("total")))
+        and (seconds := number(summary.get("seconds")))
+    ]
     rate = sum(total for total, _ in counted) / sum(seconds for _, seconds in counted) if counted else None
     how = "by multiply-adds, as fast as the finished runs"
     estimated = []
     for row in rows:
-        own = [run.summary["seconds"] for run in row.found if run.finished]
+        own = [seconds for run in row.found if (seconds := number(run.summary.get("seconds"))) is not None]
         if own:
             estimated.append(PlannedRow(row.labels, row.planned, row.found, mean(own), "as its finished runs"))
             continue
@@ -94,7 +98,3 @@ def _with_seconds(rows: Sequence[PlannedRow], everything: Sequence[Run]) -> list
         seconds = None if total is None or rate is None else total / rate
         estimated.append(PlannedRow(row.labels, row.planned, row.found, seconds, problem or how))
     return estimated
-
-
-def _counts(summary: dict[str, Any]) -> bool:
-    return bool(summary.get("seconds")) and isinstance(summary.get("multiply_adds"), dict)

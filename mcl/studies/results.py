@@ -47,9 +47,9 @@ def main_table(rows: Rows, metric: str) -> list[str]:
     if metric == "top1_max_over_heads" or (metric == "top1_best" and "test" in _chosen_on(rows)):
         lines += ["This number was chosen with the test part in sight, so it flatters: see below.", ""]
     of_all = [of for row in rows.rows for _, of in _estimates(row, metric)]
-    ends = [of.mean + of.half_width for of in of_all if of.mean is not None and of.half_width is not None]
-    if max(ends, default=0) > 100:
-        lines += ["An interval that goes beyond 100 says that so few runs bound next to nothing.", ""]
+    widths = [(of.mean, of.half_width) for of in of_all if of.mean is not None and of.half_width is not None]
+    if any(mean + half > 100 or mean - half < 0 for mean, half in widths):
+        lines += ["An interval that goes beyond 0 or 100 says that so few runs bound next to nothing.", ""]
     return lines + [line for note in rows.notes for line in (note, "")]
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mcl.config.compose import Composed, composing
 from mcl.config.entry import explain
 from mcl.config.folder import conf_folder
 from mcl.errors import UserError, did_you_mean
+from mcl.studies.runs import number
 
 FILE = "study.yaml"
 
@@ -104,8 +105,9 @@ def find_study(name: str) -> Path:
     Raises:
         UserError: there is none.
     """
-    for folder in (studies_folder() / name, Path(name), Path(name).parent):
-        if (folder / FILE).is_file():
+    given = Path(name)
+    for folder in (studies_folder() / name, given.parent if given.name == FILE else given):
+        if name and (folder / FILE).is_file():
             return folder
     known = study_names()
     raise UserError(
@@ -138,9 +140,14 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     if not chosen or len(set(chosen)) < len(chosen):
         raise UserError(f"{file}: seeds are {chosen}: name at least one, and none twice.")
     rows = [row for row in _rows(factors) if not any(skipped.items() <= row.items() for skipped in page.skip)]
+    if not rows:
+        raise UserError(f"{file}: skip leaves no row.")
+    for override in [*page.hold, *(each for choices in factors.values() for held in choices.values() for each in held)]:
+        if override.lstrip("+").partition("=")[0] == "seed":
+            raise UserError(f"{file}: {override}: seeds stand under seeds, such as seeds: [0, 1].")
     if page.search is not None:
         _check_search(file, page)
-    runs = []
+    runs: list[PlannedRun] = []
     base = None
     with composing() as compose:
         for seed, row in itertools.product(chosen, rows):
@@ -151,6 +158,11 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
             except UserError as error:
                 told = ", ".join(row.values()) or folder.name
                 raise UserError(f"{file}, {told}: {error}") from error
+            if (same := next((run for run in runs if run.folder == base.folder), None)) is not None:
+                raise UserError(
+                    f"{file}: {', '.join(same.labels.values())} and {', '.join(row.values())} come to one and the same"
+                    " run: two labels say the same, or something held or typed overrides what varies."
+                )
             runs.append(PlannedRun(row, seed, overrides, base.folder))
     return Study(
         name=folder.resolve().name,
@@ -181,6 +193,8 @@ def only(study: Study, wanted: Mapping[str, Any]) -> list[PlannedRun]:
         raise UserError(f"only={wanted}: give labels by factor, such as 'only={{loss: lmcl}}'.")
     labels = {factor: [str(each) for each in _as_list(given)] for factor, given in wanted.items()}
     for factor, chosen in labels.items():
+        if not chosen:
+            raise UserError(f"only: {factor} has no label, so that nothing would run.")
         for label in chosen:
             check_labels("only", {factor: label}, study.factors)
     return [run for run in study.runs if all(run.labels[factor] in chosen for factor, chosen in labels.items())]
@@ -196,8 +210,11 @@ def _read(file: Path) -> _Page:
         if not isinstance(given, DictConfig):
             raise UserError(f"{file}: no mapping of title, vary, seeds and so on.")
         page: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(_Page), given))
+    except MissingMandatoryValue as error:
+        raise UserError(f"{file}: {error.full_key} is not set.") from error
     except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: {explain(error) or error}") from error
+        told = (explain(error) or str(error)).removeprefix(f"{file.absolute()}, ")
+        raise UserError(f"{file}: {told}") from error
     assert isinstance(page, _Page)
     return page
 
@@ -258,8 +275,8 @@ def _published(file: Path, page: _Page, labels: Mapping[str, list[str]]) -> Iter
             top1, deviation = row.get("top1"), row.get("deviation") or {}
             if not isinstance(top1, dict) or not isinstance(deviation, dict):
                 raise UserError(f"{file}: published: {row} needs top1 by network, such as top1: {{resnet32: 70.91}}.")
+            for value in (*top1.values(), *deviation.values()):
+                if number(value) is None:
+                    raise UserError(f"{file}: published: {row}: {value} is no number.")
             for network, value in top1.items():
-                spread = deviation.get(network)
-                yield Published(
-                    of, str(network), float(value), None if spread is None else float(spread), table.runs, table.source
-                )
+                yield Published(of, str(network), value, deviation.get(network), table.runs, table.source)

@@ -1,13 +1,15 @@
 """A search: which trials there are, and its report. Trials are compared on the validation part, and on nothing else."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mcl.config.compose import Composed
 from mcl.config.identity import identity
 from mcl.config.objective import value
+from mcl.studies.figures import files, new_figure, style
 from mcl.studies.runs import Run, read_run
-from mcl.studies.tables import listed, percent, table
+from mcl.studies.tables import NONE, listed, percent, table
 from mcl.tracking.tables import counted, shown
 
 if TYPE_CHECKING:
@@ -32,10 +34,10 @@ def find_trials(base: Composed, search: "Search") -> Iterator[tuple[Run, dict[st
             continue
         own = identity(run.config)
         if all(own.get(key) == common.get(key) for key in {*own, *common} - set(search.options)):
-            yield run, {option: f"{own[option]:.4g}" for option in search.options if option in own}
+            yield run, {option: _shown(own[option]) for option in search.options if option in own}
 
 
-def search_page(study: "Study", command: str) -> tuple[list[str], dict[str, bytes]]:
+def search_page(study: "Study", command: str, formats: Sequence[str] = ("png",)) -> tuple[list[str], dict[str, bytes]]:
     """Lines of a report, and its pictures by name: which values did best on the validation part."""
     assert study.search is not None
     assert study.base is not None
@@ -52,23 +54,25 @@ def search_page(study: "Study", command: str) -> tuple[list[str], dict[str, byte
             "Mean top-1 of the backbones on the validation part at the last epoch, %.",
             "",
         ]
-        rows = [[*(values[option] for option in options), percent(score)] for _, values, score in done[:SHOWN]]
+        rows = [
+            [*(values.get(option, NONE) for option in options), percent(score)] for _, values, score in done[:SHOWN]
+        ]
         lines += [*table([*options, "validation top-1"], rows, words=0), ""]
         best, spread = done[0][2], done[0][2] - done[-1][2]
         lines += [
-            f"The best of {len(done)} trials reached {percent(best)} %, {percent(spread)} points above the worst. It is"
-            " the greatest of many numbers that each vary with the seed, and so is partly luck: whether its values are"
-            " better than the published ones is shown by training both with several seeds on all training images, and"
-            " only then by the test part.",
+            f"The best of {counted(len(done), 'trial')} reached {percent(best)} %, {percent(spread)} points above the"
+            " worst. It is the greatest of many numbers that each vary with the seed, and so is partly luck: whether"
+            " its values are better than the published ones is shown by training both with several seeds on all"
+            " training images, and only then by the test part.",
             "",
             "```bash",
-            " ".join(["python train.py -m", *_retrain(study), *(f"{k}={v}" for k, v in done[0][1].items())]),
+            "python train.py -m " + shlex.join([*_retrain(study), *(f"{k}={v}" for k, v in done[0][1].items())]),
             "```",
             "",
         ]
-        pictures[f"{PICTURE}.png"] = _picture(options, done)
+        pictures = {f"{PICTURE}.{form}": content for form, content in _pictures(options, done, formats).items()}
         alt = f"Validation top-1 of every trial against {listed(options)}."
-        lines += [f"![{alt}]({PICTURE}.png)", ""]
+        lines += [*[f"![{alt}]({name})" for name in pictures if not name.endswith(".pdf")][:1], ""]
     if unfinished := [run for run, _ in trials if not run.finished]:
         lines += ["## Trials that do not count", ""]
         lines += [f"- {shown(run.folder)}: {run.status}. {run.reason}" for run in unfinished] + [""]
@@ -85,27 +89,36 @@ def _score(run: Run) -> float | None:
     return value(run.summary, OBJECTIVE) if run.finished else None
 
 
-def _picture(options: Sequence[str], done: Sequence[tuple[Run, dict[str, str], float]]) -> bytes:
-    """One panel for each option, one point for each trial."""
-    import io
+def _pictures(
+    options: Sequence[str], done: Sequence[tuple[Run, dict[str, str], float]], formats: Sequence[str]
+) -> dict[str, bytes]:
+    """One panel for each option that is a number, one point for each trial; by format."""
+    found = {option: [_as_number(of.get(option)) for _, of, _ in done] for option in options}
+    numeric = {option: [x for x in values if x is not None] for option, values in found.items()}
+    panels = {option: values for option, values in numeric.items() if len(values) == len(done)}
+    if not panels:
+        return {}
+    with style():
+        figure = new_figure(2.6 * len(panels) + 0.8, 3.2)
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        scores = [score for *_, score in done]
+        for axes, (option, values) in zip(grid, panels.items(), strict=True):
+            axes.plot(values[1:], scores[1:], "o", color="#0072B2", markersize=4, alpha=0.8)
+            axes.plot(values[:1], scores[:1], "D", color="#D55E00", markersize=6)
+            if min(values) > 0 and max(values) > 10 * min(values):
+                axes.set_xscale("log")
+            axes.set_xlabel(option)
+        grid[0].set_ylabel("validation top-1, %")
+        grid[0].set_title("diamond: the best trial", loc="left")
+        return files(figure, formats)
 
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.6 * len(options) + 0.8, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(options), sharey=True, squeeze=False)[0]
-    scores = [score for *_, score in done]
-    for axes, option in zip(panels, options, strict=True):
-        values = [float(of[option]) for _, of, _ in done]
-        axes.plot(values[1:], scores[1:], "o", color="#0072B2", markersize=4, alpha=0.8)
-        axes.plot(values[:1], scores[:1], "D", color="#D55E00", markersize=6)
-        if min(values) > 0 and max(values) > 10 * min(values):
-            axes.set_xscale("log")
-        axes.set_xlabel(option)
-        axes.grid(color="#e4e4e4")
-    panels[0].set_ylabel("validation top-1, %")
-    panels[0].set_title("diamond: the best trial", fontsize=9, loc="left")
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
-    return content.getvalue()
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _as_number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

@@ -97,7 +97,16 @@ def test_rows_can_be_skipped(page: Callable[..., Study]) -> None:
         ("baseline: {loss: independent}", "baseline: {loss: independant}", "Did you mean 'independent'?"),
         ("top1: {resnet8: 70.5}", "top1: 70.5", "needs top1 by network"),
         ("loss: lmcl, size: small, top1", "loss: lmcl, size: smal, top1", "Did you mean 'small'?"),
-        ("title:", "title: [", "not valid YAML"),
+        ("resnet8: 70.5", "resnet8: much", "much is no number"),
+        ("deviation: {resnet8: 0.2}", "deviation: {resnet8: little}", "little is no number"),
+        ("title:", "title: [", "study.yaml: line 3: not valid YAML"),
+        ("trainer.max_steps=2]", "seed=4]", "seed=4: seeds stand under seeds"),
+        (
+            "pair=resnet20, optimizer.lr=0.05",
+            "pair=resnet8",
+            "small and independent, large come to one and the same run",
+        ),
+        ("seeds: [3, 5]", "skip: [{loss: lmcl}, {loss: independent}]", "skip leaves no row"),
         ("seeds: [3, 5]", "search: {options: {}}", "a search takes its settings from search.options"),
     ],
 )
@@ -117,6 +126,22 @@ def test_a_study_is_found_by_name_or_by_folder_and_a_near_name_is_suggested(tmp_
     assert find_study(str(tmp_path / "study.yaml")) == tmp_path
     with pytest.raises(UserError, match="Did you mean 'quickstart'"):
         find_study("quikstart")
+    for nowhere in ("", str(tmp_path / "another")):  # not the study of the folder above
+        with pytest.raises(UserError, match="is there"):
+            find_study(nowhere)
+
+
+def test_what_is_typed_must_leave_rows_apart(page: Callable[..., Study]) -> None:
+    with pytest.raises(UserError, match="independent, small and lmcl, small come to one and the same run"):
+        page(extra=["loss=lmcl"])
+
+
+def test_the_page_of_the_manual_is_one(tmp_path: Path) -> None:
+    manual = (studies_folder().parent / "docs" / "studies.md").read_text()
+    (tmp_path / "study.yaml").write_text(manual.partition("```yaml\n")[2].partition("```")[0])
+    study = load_study(tmp_path)
+    assert len(study.runs) == 3 * 3
+    assert len(study.published) == 1
 
 
 ROWS = {  # what is shipped -> how many runs of each seed it is
