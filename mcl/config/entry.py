@@ -176,7 +176,8 @@ def _bad_key(cause: OmegaConfBaseException, chain: list[BaseException]) -> str:
         siblings = [name for name in siblings if name != "hydra" and not name.startswith("_")]
         return f"{full_key}: there is no such option.{did_you_mean(key, siblings)} Here are: {', '.join(siblings)}."
     composition = [c for c in chain if isinstance(c, ConfigCompositionException)]
-    return _one_line(f"{full_key}: {cause.msg or composition or cause}")
+    told = str(cause.msg or composition or cause).partition("full_key:")[0]  # which is here already
+    return _one_line(f"{full_key}: {told}")
 
 
 def _one_line(text: str) -> str:

@@ -95,6 +95,8 @@ def understand(arguments: Sequence[str]) -> Asked:
         key = override.key_or_group
         if override.is_hydra_override():
             for_hydra.append(text)
+        elif key in own and override.is_sweep_override():
+            raise UserError(f"{text}: a list is written in brackets, such as seeds=[0,1].")
         elif key in own:
             for_sweep.append(text)
         elif key == "seed" or override.is_sweep_override():
@@ -121,7 +123,7 @@ def _at_once(launcher: DictConfig) -> int | None:
     name = str(launcher._target_).rpartition(".")[2]
     if name != "GpusLauncher":
         return 1 if name == "BasicLauncher" else None
-    options = Options(**{str(key): _plain(value) for key, value in launcher.items() if key != "_target_"})
+    options = Options.of({str(key): _plain(value) for key, value in launcher.items() if key != "_target_"})
     return len(make_slots(find_gpus(options.devices, os.environ), options))
 
 
