@@ -22,8 +22,7 @@ def train(config: DictConfig) -> float | None:
             parts = assemble(config)
             run.announce(parts)
             run.fit(parts, parts.dataset.load())
-            if run.processes.first:
-                export_best(run.path, config)
+            run.finish(export_best(run.path, config) if run.processes.first else ())
         return run.report()
 
 

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from omegaconf import DictConfig
 
 from mcl.config.entry import register
 from mcl.config.folder import conf_folder
+
+os.environ["WANDB_MODE"] = "disabled"  # but where a test asks for it; processes that tests start have it, too
 
 
 class Typed(NamedTuple):

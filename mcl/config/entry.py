@@ -22,6 +22,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mcl import extras
 from mcl.config.folder import conf_folder
+from mcl.config.grouping import grouped, sweep_name
 from mcl.config.official_names import in_our_words
 from mcl.config.schema import SweepConfig, TrainConfig
 from mcl.errors import UserError, causes, did_you_mean
@@ -63,7 +64,7 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             register()
             run = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)
             try:
-                with _exceptions_from_hydra():
+                with _exceptions_from_hydra(), grouped(sweep_name(sys.argv[1:])):
                     run()
             except KeyboardInterrupt:
                 print("\nInterrupted.", file=sys.stderr)

@@ -9,11 +9,11 @@ from typing import Literal
 
 from mcl.config.instantiate import build
 from mcl.data.batches import batches_in_order
-from mcl.deploy.pictures import confusion_picture
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.deploy.scores import Scores
 from mcl.errors import UserError
 from mcl.files import write_atomically, write_error
+from mcl.tracking.pictures import confusion_picture
 from mcl.training.devices import use_tf32, use_threads
 from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
 from mcl.training.trainer import Trainer

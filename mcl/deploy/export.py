@@ -81,11 +81,14 @@ def export(
     return list(exported.values())
 
 
-def export_best(folder: Path, config: DictConfig) -> None:
+def export_best(folder: Path, config: DictConfig) -> list[Path]:
     """Where ``trainer.export`` asks for it, write the best backbones of the run that has just ended in ``folder``."""
-    if (form := config.trainer.export) is not None:
-        for file in export(SavedRun(folder, allow=config.allow_modules), form, weights="best"):
-            print(shown(file.path))
+    if (form := config.trainer.export) is None:
+        return []
+    files = [file.path for file in export(SavedRun(folder, allow=config.allow_modules), form, weights="best")]
+    for file in files:
+        print(shown(file))
+    return files
 
 
 def _export_one(run: SavedRun, form: str, key: str, weights: Weights, folder: Path) -> Exported:

@@ -2,10 +2,13 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Status = Literal["finished", "failed", "interrupted"]
 
@@ -29,6 +32,29 @@ class RunInfo:
     job_type: str | None = None
     tags: tuple[str, ...] = ()
     resumed_step: int = 0  # the step of the checkpoint that this attempt goes on from; 0: from the beginning
+    resumed_lines: int = 0  # of metrics.jsonl, up to that step
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one evaluation saw, for those who make pictures of it; all on the host.
+
+    Args:
+        classes: their names.
+        labels: (N,) of the whole split.
+        predicted: by ``first``, ``second``, ..., ``ensemble``: the classes (N,) their backbones chose.
+        images: (K, channels, height, width) uint8, a few from all over the split.
+        image_labels: (K,).
+        image_predicted, image_confidence: as ``predicted``, for the few images, (K,), and with which probability.
+    """
+
+    classes: Sequence[str]
+    labels: "Tensor"
+    predicted: Mapping[str, "Tensor"]
+    images: "Tensor"
+    image_labels: "Tensor"
+    image_predicted: Mapping[str, "Tensor"]
+    image_confidence: Mapping[str, "Tensor"]
 
 
 class Tracker(ABC):
@@ -42,7 +68,7 @@ class Tracker(ABC):
     ``aggregated``, and the quantity ``top1``, ``top5`` (percent) or ``loss``.
     """
 
-    name: ClassVar[str]
+    name: str
     required: ClassVar[bool] = False  # whether training must stop when this tracker fails
 
     @abstractmethod
@@ -58,6 +84,16 @@ class Tracker(ABC):
             step: optimiser steps done so far, never less than in an earlier call.
             epoch: the epoch these steps lie in, counted from 1.
         """
+
+    def wants_look(self, run: RunInfo, epoch: int) -> bool:
+        """Whether ``look`` should be called for the evaluation after this epoch. Asked before ``start`` has ended."""
+        return False
+
+    def look(self, look: Look) -> None:  # noqa: B027 - most have no use for it
+        """What the test part's evaluation saw, whose numbers the next ``log`` has."""
+
+    def keep(self, files: Sequence[Path]) -> None:  # noqa: B027
+        """Networks that the run has exported."""
 
     @abstractmethod
     def finish(
@@ -78,11 +114,24 @@ class Trackers(list[Tracker]):
     The error of a tracker that is ``required`` is raised instead, once the others have been told.
     """
 
+    _run: RunInfo | None = None
+
     def start(self, run: RunInfo) -> None:
+        self._run = run
         self._tell(lambda tracker: tracker.start(run))
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
         self._tell(lambda tracker: tracker.log(metrics, step=step, epoch=epoch))
+
+    def wants_look(self, epoch: int) -> bool:
+        run = self._run
+        return run is not None and any(tracker.wants_look(run, epoch) for tracker in self)
+
+    def look(self, look: Look) -> None:
+        self._tell(lambda tracker: tracker.look(look))
+
+    def keep(self, files: Sequence[Path]) -> None:
+        self._tell(lambda tracker: tracker.keep(files))
 
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None

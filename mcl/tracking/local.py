@@ -101,6 +101,21 @@ def cut(path: Path, step: int) -> float:
     if not path.exists():
         return 0.0
     content = path.read_bytes()
+    kept, torn, seconds = _lines(content, step)
+    if torn:
+        logger.warning("Dropped %d torn line%s of %s.", torn, "s" * (torn > 1), path)
+    if (whole := b"".join(kept)) != content:
+        write_atomically(path, whole)
+    return seconds
+
+
+def kept_lines(path: Path, step: int) -> int:
+    """How many lines `cut` leaves."""
+    return len(_lines(path.read_bytes(), step)[0]) if path.exists() else 0
+
+
+def _lines(content: bytes, step: int) -> tuple[list[bytes], int, float]:
+    """The lines up to ``step``, how many others are torn, and the ``time`` of the last."""
     kept, torn, seconds = [], 0, 0.0
     for line in content.splitlines(keepends=True) if step else []:
         try:
@@ -112,11 +127,7 @@ def cut(path: Path, step: int) -> float:
         if row_step <= step:
             kept.append(line if line.endswith(b"\n") else line + b"\n")
             seconds = max(seconds, row_time)
-    if torn:
-        logger.warning("Dropped %d torn line%s of %s.", torn, "s" * (torn > 1), path)
-    if (whole := b"".join(kept)) != content:
-        write_atomically(path, whole)
-    return seconds
+    return kept, torn, seconds
 
 
 def _json(value: object, indent: int | None = None) -> str:

@@ -1,28 +1,33 @@
 """Weights & Biases: the numbers on a dashboard, beside those of every other run."""
 
+import io
 import logging
 import os
 import secrets
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mcl.errors import UserError
 from mcl.files import write_atomically
-from mcl.tracking.base import RunInfo, Status, Tracker
-from mcl.tracking.local import METRICS
+from mcl.tracking.base import Look, RunInfo, Status, Tracker
 from mcl.tracking.tables import shown
 
 if TYPE_CHECKING:
     import wandb
 
 Mode = Literal["auto", "online", "offline"]
+Pictures = int | Literal["auto"]
 
 CONNECT_SECONDS = 5  # how long to look for the server before going offline
 INIT_SECONDS = 30  # how long a server that was found may take to open the run
 FINISH_SECONDS = 120  # how long to wait for the last uploads; what is left stays on disk for `wandb sync`
 FLUSH_SECONDS = 0.5  # a killed process loses at most this much of what it logged
+AUTO_PICTURES, AUTO_SECONDS = 10, 60.0  # sets of pictures that a run makes by itself, and time between two
+LONGEST_GROUP, LONGEST_TAG = 128, 64  # letters that W&B takes
+AXES = {"step": ("train", "meta", "matching"), "epoch": ("test", "validation", "pictures")}
 EXIT_CODES: dict[Status, int] = {"finished": 0, "failed": 1, "interrupted": 255}  # 255 is W&B's own code for Ctrl-C
 
 logger = logging.getLogger(__name__)
@@ -41,39 +46,89 @@ class WandbTracker(Tracker):
         mode: ``"auto"`` is online when logged in and offline otherwise; ``"online"`` warns when not logged in. There is
             never a prompt, and a server that cannot be reached means offline. The mode set by ``WANDB_MODE`` or
             ``wandb offline`` comes first.
+        pictures: evaluations from one set of pictures to the next: matching weights as a heat map, confusion matrices,
+            sample predictions. 0 for none; ``"auto"`` for up to ten sets a run, a minute apart, the last epoch's among
+            them, and none in a study or sweep.
+        artifacts: upload the networks that ``trainer.export`` writes.
 
     Raises:
-        UserError: if ``mode`` is none of these.
+        UserError: if ``mode`` or ``pictures`` is none of these.
     """
 
     name = "W&B"
 
-    def __init__(self, project: str = "mcl", entity: str | None = None, mode: Mode = "auto") -> None:
+    def __init__(
+        self,
+        project: str = "mcl",
+        entity: str | None = None,
+        mode: Mode = "auto",
+        pictures: Pictures = "auto",
+        artifacts: bool = False,
+    ) -> None:
         if mode not in get_args(Mode):
             raise UserError(f"tracking.wandb.mode={mode}: it must be {', '.join(get_args(Mode))}.")
+        if isinstance(pictures, int) and pictures < 0:
+            raise UserError(f"tracking.wandb.pictures={pictures}: evaluations between pictures, 0 for none, or auto.")
         self.project = project
         self.entity = entity
         self.mode = mode
+        self.pictures = pictures
+        self.artifacts = artifacts
+        self._looked = monotonic()
         self._run: wandb.Run | None = None
 
     def start(self, run: RunInfo) -> None:
+        if os.environ.get("WANDB_MODE") == "disabled":
+            return
         import wandb  # takes half a second, which only its users should pay
 
-        self._keys = [key for key, _ in run.networks]
-        self._row = _count_lines(run.run_dir / METRICS)
+        self._info = run
+        self._row = run.resumed_lines
+        self._pictures: dict[str, bytes] = {}  # for the next row
+        self._matching: dict[str, float] = {}  # the latest weights
         mode = self._choose_mode(wandb.setup(wandb.Settings(silent=True)).settings)
-        self._run = wandb.init(
+        self._run = self._init(run, mode)
+        self._sent_row = self._run.starting_step  # where the server's history ends: 0 for a new run, and offline
+        self._sent_step = self._run.summary.get("step", 0)
+        for axis, families in AXES.items():
+            self._run.define_metric(axis, hidden=True)
+            for family in families:
+                self._run.define_metric(f"{family}/*", step_metric=axis)
+        if self._run.offline:
+            place = shlex.quote(shown(run.run_dir))
+            print(f"W&B: offline, beside the other files of the run; to upload: python -m mcl sync {place}", flush=True)
+        elif not self._run.disabled:
+            print(f"W&B: {self._run.url}", flush=True)
+
+    def _init(self, run: RunInfo, mode: Any) -> "wandb.Run":
+        import wandb
+
+        known = _kept_id(run)
+        if known is None:
+            return self._open(run, mode, _new_id(run))
+        try:
+            return self._open(run, mode, known)
+        except wandb.errors.CommError as error:
+            if "deleted" not in str(error):
+                raise
+            logger.warning("W&B: run %s was deleted there, so this goes on as a new one.", known)
+            return self._open(run, mode, _new_id(run))
+
+    def _open(self, run: RunInfo, mode: Any, wandb_id: str) -> "wandb.Run":
+        import wandb
+
+        return wandb.init(
             dir=run.run_dir,
             project=self.project,
             entity=self.entity,
             mode=mode,
-            id=_wandb_id(run),
+            id=wandb_id,
             resume="allow",
             reinit="create_new",  # else a run that was not finished would be taken for this one
             name=run.name,
-            group=run.group,
+            group=run.group and run.group[:LONGEST_GROUP],
             job_type=run.job_type,
-            tags=run.tags,
+            tags=[tag[:LONGEST_TAG] for tag in run.tags],
             config={**run.config, "overrides": run.overrides, "code": run.code},
             settings=wandb.Settings(
                 silent=True,
@@ -84,24 +139,52 @@ class WandbTracker(Tracker):
                 x_transaction_log_flush_interval=FLUSH_SECONDS,
             ),
         )
-        self._sent_row = self._run.starting_step  # where the server's history ends: 0 for a new run, and offline
-        self._sent_step = self._run.summary.get("step", 0)
-        for axis, families in {"step": ("train", "meta", "matching"), "epoch": ("test", "validation")}.items():
-            self._run.define_metric(axis, hidden=True)
-            for family in families:
-                self._run.define_metric(f"{family}/*", step_metric=axis)
-        if self._run.offline:
-            print(f"W&B: offline; to upload: wandb sync {shlex.quote(shown(Path(self._run.dir).parent))}", flush=True)
-        elif not self._run.disabled:
-            print(f"W&B: {self._run.url}", flush=True)
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
-        assert self._run is not None, "log comes after start"
+        if self._run is None:
+            return
+        self._matching |= {name: value for name, value in metrics.items() if name.startswith("matching/")}
+        pictures = {name: _image(content) for name, content in self._pictures.items()}
+        self._pictures.clear()
         if self._row >= self._sent_row or step > self._sent_step:
             self._row = max(self._row, self._sent_row)
             # Without commit W&B would hold the row back until the next one.
-            self._run.log({**metrics, "step": step, "epoch": epoch}, step=self._row, commit=True)
+            self._run.log({**metrics, **pictures, "step": step, "epoch": epoch}, step=self._row, commit=True)
         self._row += 1
+
+    def wants_look(self, run: RunInfo, epoch: int) -> bool:
+        last = epoch >= run.total_epochs
+        if self.pictures != "auto":
+            return self.pictures > 0 and (epoch % self.pictures == 0 or last)
+        if run.group is not None:
+            return False
+        soon = monotonic() - self._looked < AUTO_SECONDS  # a set takes a second, which others may need
+        if not last and (soon or epoch % max(1, run.total_epochs // AUTO_PICTURES)):
+            return False
+        self._looked = monotonic()
+        return True
+
+    def look(self, look: Look) -> None:
+        if self._run is None:
+            return
+        from mcl.tracking.pictures import confusion_of, confusion_picture, matching_pictures, samples_picture
+
+        for pair, content in matching_pictures(self._matching).items():
+            self._pictures[f"pictures/matching/{pair}"] = content
+        for name, predicted in look.predicted.items():
+            confusion = confusion_of(look.labels, predicted, len(look.classes))
+            self._pictures[f"pictures/confusion/{name}"] = confusion_picture(confusion, look.classes, name)
+        self._pictures["pictures/samples"] = samples_picture(look)
+
+    def keep(self, files: Sequence[Path]) -> None:
+        if self._run is None or not self.artifacts:
+            return
+        import wandb
+
+        artifact = wandb.Artifact(f"networks-{self._info.run_id}", type="model")
+        for file in files:
+            artifact.add_file(str(file))
+        self._run.log_artifact(artifact)
 
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
@@ -109,7 +192,7 @@ class WandbTracker(Tracker):
         if self._run is None:
             return
         run, self._run = self._run, None
-        run.summary.update(_flat(summary or {}, self._keys))
+        run.summary.update(_flat(summary or {}, [key for key, _ in self._info.networks]))
         run.finish(exit_code=EXIT_CODES[status])
 
     def _choose_mode(self, settings: "wandb.Settings") -> Any:
@@ -130,17 +213,38 @@ class WandbTracker(Tracker):
         return "online"
 
 
-def _wandb_id(run: RunInfo) -> str:
-    """The id of this run at W&B, kept in the run folder from its beginning on."""
-    path = run.run_dir / "wandb" / "run_id"
-    of_sweep = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None  # W&B lets no other id count
-    if run.resumed_step and path.exists() and not of_sweep:
-        return path.read_text().strip()
-    # The same settings may run again, here or elsewhere: that must not touch what an earlier run has reported.
-    fresh = of_sweep or f"{run.run_id}-{secrets.token_hex(4)}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, fresh + "\n")
+def _kept_id(run: RunInfo) -> str | None:
+    """The id that the run which is gone on with has had at W&B from its beginning; None for a new one."""
+    path = _id_file(run)
+    return path.read_text().strip() if run.resumed_step and path.exists() and not _id_of_sweep() else None
+
+
+def _new_id(run: RunInfo) -> str:
+    """An id for a run that begins, kept in the run folder.
+
+    The same settings may run again, here or elsewhere. That must not touch what an earlier run has reported, and W&B
+    takes the id of a run that was deleted never again.
+    """
+    fresh = _id_of_sweep() or f"{run.run_id}-{secrets.token_hex(4)}"
+    _id_file(run).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(_id_file(run), fresh + "\n")
     return fresh
+
+
+def _id_file(run: RunInfo) -> Path:
+    return run.run_dir / "wandb" / "run_id"
+
+
+def _id_of_sweep() -> str | None:
+    """In a sweep of W&B: the one its agent has named; no other counts."""
+    return os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+
+
+def _image(content: bytes) -> "wandb.Image":
+    import wandb
+    from PIL import Image
+
+    return wandb.Image(Image.open(io.BytesIO(content)))
 
 
 def _reachable(url: str) -> bool:
@@ -158,14 +262,6 @@ def _reachable(url: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _count_lines(path: str | os.PathLike[str]) -> int:
-    try:
-        with open(path, "rb") as file:
-            return sum(1 for _ in file)
-    except FileNotFoundError:
-        return 0
 
 
 def _flat(summary: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """How good every head, every backbone, every aggregated network and the ensemble are."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,13 @@ BACKBONE, AGGREGATED, ENSEMBLE = "backbone", "aggregated", "ensemble"
 
 
 def evaluate(
-    cohort: Cohort, loss: Loss, batches: Iterable[Batch], *, device: torch.device, precision: str
+    cohort: Cohort,
+    loss: Loss,
+    batches: Iterable[Batch],
+    *,
+    device: torch.device,
+    precision: str,
+    hear: Callable[[Mapping[str, Tensor], Tensor], None] | None = None,
 ) -> dict[str, float]:
     """Top-1 and top-5 in percent and cross-entropy of every head over a whole split.
 
@@ -26,6 +32,7 @@ def evaluate(
         batches: the split; over several processes, this one's share of it, of one batch at least.
         device: of the batches.
         precision: of the forward pass.
+        hear: told the logits (B, classes) of each head, and the labels (B,), of every batch.
 
     Returns:
         ``{"first/backbone/top1": 97.2, "first/stage1/loss": 0.1, "ensemble/top5": 99.9, ...}``. Top-5 counts the best
@@ -36,6 +43,8 @@ def evaluate(
     count = 0
     for heads, labels in predictions(cohort, loss, batches, device=device, precision=precision):
         names = list(heads)
+        if hear is not None:
+            hear(heads, labels)
         totals = totals + torch.stack([_scores(logits, labels) for logits in heads.values()])
         count += len(labels)
     assert isinstance(totals, Tensor), "nothing to evaluate"

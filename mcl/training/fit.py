@@ -26,6 +26,7 @@ from mcl.training.evaluation import evaluate
 from mcl.training.learner import Learner
 from mcl.training.meta_round import MetaRound
 from mcl.training.meters import Meters, NonFiniteLoss
+from mcl.training.onlooker import Onlooker
 from mcl.training.processes import Processes
 from mcl.training.random_state import random_state, set_random_state
 from mcl.training.results import Results
@@ -240,8 +241,10 @@ class Fit:
         self.optimizers[0].zero_grad(set_to_none=True)
         total.backward()
         values = self.learner.measure(total, terms, outputs, batch)
+        gradients = [parameter.grad for parameter in self.trained if parameter.grad is not None]
+        values["train/grad_norm"] = norm = torch.nn.utils.get_total_norm(gradients)
         if self.trainer.clip_norm is not None:
-            values["train/grad_norm"] = torch.nn.utils.clip_grad_norm_(self.trained, self.trainer.clip_norm)
+            torch.nn.utils.clip_grads_with_norm_(self.trained, self.trainer.clip_norm, norm)
         self.optimizers[0].step()
         if self.processes.size > 1 and self.statistics:
             torch._foreach_copy_(self.statistics, distributed.mean(self.statistics))
@@ -258,25 +261,9 @@ class Fit:
         return {"meta/outer_loss": value}
 
     def _evaluate(self) -> None:
-        by_split = {
-            split: evaluate(
-                self.learner.cohort,
-                self.learner.loss,
-                self._unless_stopped(
-                    batches_in_order(
-                        part,
-                        self.dataset,
-                        batch_size=max(1, self.trainer.batch_size // self.processes.size),
-                        share=self.share,
-                        device=self.device,
-                        memory_format=self.trainer.memory_format,
-                    )
-                ),
-                device=self.device,
-                precision=self.trainer.precision,
-            )
-            for split, part in self.splits.items()
-        }
+        looking = self.processes.share(self.trackers.wants_look(self.epoch))
+        onlooker = Onlooker(self.dataset, len(self.splits["test"].labels), self.processes) if looking else None
+        by_split = {split: self._evaluate_on(split, onlooker if split == "test" else None) for split in self.splits}
         named = {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}
         bad = [name for name, value in named.items() if not math.isfinite(value)]
         if bad:
@@ -290,7 +277,27 @@ class Fit:
             if key in improved:
                 state = backbone.state_dict()
                 self.best[key] = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+        if onlooker is not None:
+            self.trackers.look(onlooker.look())
         self._log(named)
+
+    def _evaluate_on(self, split: str, onlooker: Onlooker | None) -> dict[str, float]:
+        batches = batches_in_order(
+            self.splits[split],
+            self.dataset,
+            batch_size=max(1, self.trainer.batch_size // self.processes.size),
+            share=self.share,
+            device=self.device,
+            memory_format=self.trainer.memory_format,
+        )
+        return evaluate(
+            self.learner.cohort,
+            self.learner.loss,
+            self._unless_stopped(batches if onlooker is None else onlooker.watch(batches)),
+            device=self.device,
+            precision=self.trainer.precision,
+            hear=None if onlooker is None else onlooker.hear,
+        )
 
     def _unless_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The same batches, for as long as no signal has come. Several processes hear of it after the last one."""

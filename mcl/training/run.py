@@ -1,20 +1,25 @@
 """One run: its folder, what is said before and after it, and how it ends."""
 
 import logging
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mcl.config import objective
-from mcl.config.identity import config_hash, run_folder
+from mcl.config.grouping import current_group, sweep_name
+from mcl.config.identity import choice_name, config_hash, identity, run_folder
 from mcl.config.instantiate import build
 from mcl.data.dataset import Splits
 from mcl.data.preprocessing import Preprocessing
 from mcl.errors import UserError
-from mcl.tracking import LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
+from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
+from mcl.tracking.local import METRICS, kept_lines
 from mcl.training.assemble import Parts
 from mcl.training.fit import Fit
 from mcl.training.initial_weights import first_weights
@@ -49,6 +54,7 @@ class Run:
         self.choices = dict(hydra.runtime.choices)
         self.overrides = [str(override) for override in hydra.overrides.task]
         self.path = Path(hydra.runtime.output_dir)
+        self.several = hydra.mode is RunMode.MULTIRUN
         self.processes = Processes()
         self.folder: RunFolder | None = None  # in the first process alone
         self.summary: dict[str, Any] | None = None
@@ -108,7 +114,7 @@ class Run:
                 "classes": list(parts.dataset.spec.classes),
                 "preprocessing": Preprocessing.of(parts.dataset).as_dict(),
             }
-            self.trackers.extend([LocalFiles(), Terminal(), *parts.trackers.values()])
+            self.trackers.extend([LocalFiles(), Terminal(), *map(Background, parts.trackers.values())])
             self.trackers.start(self._info(self.folder, parts, fit))
         code = code_version()  # before training: the files may change while it runs
         with self.signals:
@@ -124,6 +130,14 @@ class Run:
             **fit.summary(),
         }
         self.summary["objective"] = objective.value(self.summary, self.config.objective)
+        elsewhere = Trackers(tracker for tracker in self.trackers if isinstance(tracker, Background))
+        Trackers(tracker for tracker in self.trackers if tracker not in elsewhere).finish("finished", self.summary)
+        self.trackers = elsewhere
+
+    def finish(self, exported: Sequence[Path] = ()) -> None:
+        """Close the trackers that are elsewhere. They may keep the files of networks that were exported."""
+        if exported:
+            self.trackers.keep(exported)
         self.trackers.finish("finished", self.summary)
         self.trackers.clear()
 
@@ -168,7 +182,7 @@ class Run:
     def _info(self, folder: RunFolder, parts: Parts, fit: Fit) -> RunInfo:
         return RunInfo(
             run_dir=self.path,
-            name=run_folder(self.config, self.choices),
+            name=" ".join(self._name()),
             run_id=folder.hash,
             total_steps=fit.total_steps,
             total_epochs=parts.trainer.epochs,
@@ -176,8 +190,33 @@ class Run:
             config=folder.config,
             overrides=self.overrides,
             code=folder.about["code"],
+            group=current_group() or (sweep_name(sys.argv[1:]) if self.several else None),
+            job_type="train",
+            tags=tuple(self._tags()),
             resumed_step=fit.step,
+            resumed_lines=kept_lines(self.path / METRICS, fit.step),
         )
+
+    def _name(self) -> Iterator[str]:
+        """``digits/resnet8/lmcl``, ``seed=0``, and what else was typed that changes the result."""
+        yield run_folder(self.config, self.choices).rpartition("/")[0]
+        yield f"seed={self.config.seed}"
+        settings = identity(self.config)
+        for override in self.overrides:
+            key = override.lstrip("+").partition("=")[0]
+            if key != "seed" and key in settings:
+                yield override
+
+    def _tags(self) -> Iterator[str]:
+        """What was chosen of the groups that runs are told apart by."""
+        yield choice_name(self.choices.get("dataset"), self.config.dataset)
+        yield choice_name(self.choices.get("loss"), self.config.loss)
+        yield from dict.fromkeys(
+            choice_name(self.choices.get(f"network@pair.{key}"), node) for key, node in self.config.pair.items()
+        )
+        for group in ("experiment", "recipe", "debug"):
+            if self.choices.get(group):
+                yield str(self.choices[group])
 
     def _refuse_other_data(self, folder: RunFolder) -> None:
         try:

@@ -41,4 +41,5 @@ def test_several_trackers_are_chosen_at_once(other_conf: Path) -> None:
 
 def test_the_config_says_every_default_of_the_constructor(other_conf: Path) -> None:
     tracker = instantiate(composed(other_conf, "tracking=wandb").tracking.wandb)
-    assert vars(tracker) == vars(WandbTracker())
+    ours, theirs = vars(tracker), vars(WandbTracker())
+    assert {k: v for k, v in ours.items() if k != "_looked"} == {k: v for k, v in theirs.items() if k != "_looked"}

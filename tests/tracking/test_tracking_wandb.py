@@ -98,6 +98,7 @@ def test_an_offline_run_holds_everything_and_prints_one_line(
         "matching/*": "step",
         "test/*": "epoch",
         "validation/*": "epoch",
+        "pictures/*": "epoch",
     }
 
     values = final_summary(records)
@@ -111,9 +112,8 @@ def test_an_offline_run_holds_everything_and_prints_one_line(
     captured = capfd.readouterr()
     assert captured.err == ""
     (line,) = captured.out.splitlines()
-    folder = Path(line.removeprefix("W&B: offline; to upload: wandb sync "))
-    assert folder.parent == run.run_dir / "wandb"
-    assert list(folder.glob("*.wandb"))
+    assert line.startswith("W&B: offline, beside the other files of the run; to upload: python -m mcl sync ")
+    assert line.endswith(str(run.run_dir))
 
 
 def test_in_a_sweep_of_wandb_the_run_is_the_one_its_agent_has_named(
@@ -159,7 +159,7 @@ def test_runs_one_after_another_in_one_process_are_separate(make_run: MakeRun, t
 
 
 def test_a_resumed_offline_run_continues_the_rows_of_the_metrics_file(make_run: MakeRun) -> None:
-    for run, steps in ((make_run(), (1, 2, 3)), (make_run(resumed_step=2), (3, 4))):
+    for run, steps in ((make_run(), (1, 2, 3)), (make_run(resumed_step=2, resumed_lines=2), (3, 4))):
         trackers = Trackers([LocalFiles(), WandbTracker(mode="offline")])
         trackers.start(run)
         for step in steps:
@@ -215,9 +215,7 @@ def test_a_resumed_online_run_sends_what_the_server_does_not_have(
     last_step: int,
     sent: list[tuple[int, int]],
 ) -> None:
-    run = make_run(resumed_step=kept)
-    run.run_dir.mkdir()
-    (run.run_dir / "metrics.jsonl").write_text("{}\n" * kept)
+    run = make_run(resumed_step=kept, resumed_lines=kept)
     fake = FakeRun(starting_step, last_step)
     monkeypatch.setattr(wandb, "init", lambda **_: fake)
     tracker = WandbTracker()

@@ -1,0 +1,119 @@
+"""Pictures of what networks confuse, of single images, and of what listens to what. All come as PNG."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mcl.tracking.base import Look
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+NAMED, NUMBERED = 40, 20  # up to so many classes, names fit on the axes, and numbers into the squares
+LONGEST_NAME = 18  # letters of a class name beside an image
+
+
+def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -> bytes:
+    """A confusion matrix as PNG: each row, a true class, in shares of its images.
+
+    Args:
+        confusion: (classes, classes) counts, [label, prediction].
+        classes: their names.
+        title: above the picture.
+    """
+    count = len(classes)
+    shares = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
+    side = min(16.0, 3.5 + 0.35 * min(count, NAMED))
+    figure = _figure(side + 0.8, side)
+    axes = figure.add_subplot()
+    image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    axes.set(title=title, xlabel="predicted", ylabel="true")
+    if count <= NAMED:
+        axes.set_xticks(range(count), classes, rotation=90)
+        axes.set_yticks(range(count), classes)
+    if count <= NUMBERED:
+        for label, row in enumerate(confusion.tolist()):
+            for predicted, number in enumerate(row):
+                if number:
+                    colour = "white" if shares[label, predicted] > 0.5 else "black"
+                    axes.text(predicted, label, str(number), ha="center", va="center", color=colour, fontsize=7)
+    return _png(figure)
+
+
+def confusion_of(labels: "Tensor", predicted: "Tensor", classes: int) -> "Tensor":
+    """(classes, classes) counts, [label, prediction], of labels and predictions (N,)."""
+    return (labels * classes + predicted).bincount(minlength=classes**2).reshape(classes, classes)
+
+
+def matching_pictures(metrics: Mapping[str, float]) -> dict[str, bytes]:
+    """A heat map of matching weights for each two networks, ``"first-second"``; none where nothing is matched.
+
+    Args:
+        metrics: among others ``matching/first.stage1/second.backbone``, ...
+    """
+    by_pair: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
+    for name, weight in metrics.items():
+        if name.startswith("matching/"):
+            (one, place), (other, other_place) = (part.split(".", 1) for part in name.split("/")[1:])
+            by_pair.setdefault((one, other), {})[place, other_place] = weight
+    return {f"{one}-{other}": _heat_map(weights, one, other) for (one, other), weights in by_pair.items()}
+
+
+def _heat_map(weights: Mapping[tuple[str, str], float], one: str, other: str) -> bytes:
+    down, across = (list(dict.fromkeys(places[side] for places in weights)) for side in (0, 1))
+    figure = _figure(1.8 + 0.8 * len(across), 1.2 + 0.6 * len(down))
+    axes = figure.add_subplot()
+    image = axes.imshow([[weights.get((a, b), float("nan")) for b in across] for a in down], cmap="viridis")
+    figure.colorbar(image, ax=axes, label="matching weight")
+    axes.set(xlabel=other, ylabel=one)
+    axes.set_xticks(range(len(across)), across)
+    axes.set_yticks(range(len(down)), down)
+    middle = (min(weights.values()) + max(weights.values())) / 2
+    for (a, b), weight in weights.items():
+        colour = "white" if weight <= middle else "black"
+        axes.text(across.index(b), down.index(a), f"{weight:.3f}", ha="center", va="center", color=colour)
+    return _png(figure)
+
+
+def samples_picture(look: Look) -> bytes:
+    """The few images of a look, with their class, and what each network and the ensemble took them for."""
+    count = len(look.images)
+    columns = min(6, count)
+    rows = -(-count // columns)
+    lines = 1 + len(look.image_predicted)
+    figure = _figure(2.1 * columns, (1.9 + 0.16 * lines) * rows)
+    for i in range(count):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.set_axis_off()
+        image = look.images[i].permute(1, 2, 0).numpy()
+        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        label = int(look.image_labels[i])
+        told = [_shortened(look.classes[label])]
+        for name, predicted in look.image_predicted.items():
+            mark = "" if predicted[i] == label else " ✗"
+            confidence = float(look.image_confidence[name][i])
+            told.append(f"{name} {_shortened(look.classes[int(predicted[i])])} {confidence:.0%}{mark}")
+        axes.set_title("\n".join(told), fontsize=7, parse_math=False)
+    return _png(figure)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """Of so many inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # no pyplot: it would look for a display
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    return content.getvalue()
