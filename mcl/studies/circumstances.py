@@ -81,7 +81,7 @@ def _commands(open_runs: Sequence[Run], study: Study | None) -> list[str]:
         return ["The command that began a run, typed again, goes on with it from its last checkpoint.", ""]
     commands = [run.command for run in open_runs]
     lines = [
-        f"`python sweep.py study={study.name}` runs what is missing and goes on with what was begun; one by one:",
+        f"`{study.command}` runs what is missing and goes on with what was begun; one by one:",
         "",
     ]
     block = ["```bash", *commands, "```", ""]

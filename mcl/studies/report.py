@@ -19,6 +19,7 @@ from mcl.tracking.tables import counted, shown
 
 RESULTS, CSV = "RESULTS.md", "results.csv"
 MARK = "<!-- Written by python -m mcl report, which writes it anew: changes made here are lost. -->"
+NOTHING = "\n0 finished runs in "  # stands in the report of a study that has not been run
 
 
 def write_report(
@@ -49,19 +50,22 @@ def write_report(
         UserError: there are no runs, the baseline does not exist, or a file cannot be written.
     """
     path = out / RESULTS
-    if path.is_file() and MARK not in path.read_text(errors="replace"):
-        raise UserError(f"{path} was not written by this command, and would be lost. Choose another folder with --out.")
+    refuse_to_replace(out)
     command = command or f"python -m mcl report {shown(out)}"
     if study is not None and study.search is not None:
-        lines, found = search_page(study, command)
+        lines, found = search_page(study, command, formats)
         _write(out, {**found, RESULTS: "\n".join([MARK, "", *lines]) + "\n"})
         return path
     rows = _rows(study, list(folders or ()), baseline)
     if not rows.rows:
-        if study is not None:
-            raise UserError(f"{study.name} has no runs yet: python sweep.py study={study.name} makes them.")
         told = [f"  {run.folder}: {run.reason}" for run in rows.astray]
         raise UserError("\n".join(["No run was found that can be read.", *told]))
+    nothing = study is not None and all(run.status == "missing" for run in rows.runs)
+    if nothing and path.is_file() and NOTHING not in path.read_text(errors="replace"):
+        raise UserError(
+            f"None of these runs is there, such as {rows.runs[0].folder}, and {path} has results, which would be lost."
+            " Say where the runs are with --runs, or write elsewhere with --out."
+        )
     drawn = pictures(rows, metric, formats)
     text = _page(study, rows, metric, drawn, command)
     from mcl.studies.spreadsheet import as_csv
@@ -69,6 +73,24 @@ def write_report(
     files = {f"{picture.name}.{form}": content for picture in drawn for form, content in picture.files.items()}
     _write(out, {**files, CSV: as_csv(rows), RESULTS: text})
     return path
+
+
+def refuse_to_replace(out: Path, marked: Iterable[str] = (RESULTS,)) -> None:
+    """Raise UserError where a report in ``out`` would replace what no report has written.
+
+    Args:
+        out: the folder.
+        marked: names of files that hold `MARK` if a report has written them.
+    """
+    lost = [out / name for name in marked if (out / name).is_file()]
+    lost = [path for path in lost if MARK not in path.read_text(errors="replace")]
+    if (out / CSV).is_file() and not (out / RESULTS).is_file():  # a report leaves both
+        lost.append(out / CSV)
+    if lost:
+        raise UserError(
+            f"{lost[0]} was not written by this command, and would be lost. Choose another folder with --out, or, of"
+            " sweep.py, with out=."
+        )
 
 
 def _write(out: Path, files: Mapping[str, bytes | str]) -> None:

@@ -1,6 +1,7 @@
 """What a study is: one page, ``study.yaml``, that says what varies, what is held, and what is compared with what."""
 
 import itertools
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from mcl.config.entry import explain
 from mcl.config.folder import conf_folder
 from mcl.errors import UserError, did_you_mean
 from mcl.studies.runs import number
+from mcl.tracking.tables import shown
 
 FILE = "study.yaml"
 
@@ -55,6 +57,7 @@ class Study:
     """A page that has been read, and the runs it asks for."""
 
     name: str
+    command: str  # ``python sweep.py study=...``, with what was typed besides the page
     title: str
     text: str
     factors: dict[str, list[str]]  # factor -> labels, in the order of the page
@@ -164,8 +167,12 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
                     " run: two labels say the same, or something held or typed overrides what varies."
                 )
             runs.append(PlannedRun(row, seed, overrides, base.folder))
+    name = folder.resolve().name
+    where = name if (studies_folder() / name).resolve() == folder.resolve() else shown(folder)
+    typed = [f"study={where}", *extra, *([] if seeds is None else [f"seeds=[{','.join(map(str, seeds))}]"])]
     return Study(
-        name=folder.resolve().name,
+        name=name,
+        command=f"python sweep.py {shlex.join(typed)}",
         title=page.title,
         text=page.text.strip(),
         factors=labels,

@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 from mcl.config import launch
 from mcl.config.entry import FULL_ERROR, INTERRUPTED, explain, register
 from mcl.config.folder import conf_folder
-from mcl.config.grouping import grouped
 from mcl.config.schema import SweepConfig
 from mcl.errors import UserError
 from mcl.launching.devices import find_gpus
@@ -144,15 +143,16 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     if settings.plan_only:
         return 0
 
-    from mcl.studies.report import write_report
+    from mcl.studies.report import refuse_to_replace, write_report
 
+    out = Path(settings.out or place)
+    refuse_to_replace(out)  # not only when everything has run
     hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
-    with grouped(study.name):
-        failures = _run(task, study, runs, hydra)
+    failures = _run(task, study, runs, hydra)
     for message in failures:
         print(f"error: {message}", file=sys.stderr)
-    command = f"python sweep.py {shlex.join(asked.typed)}" if asked.runs or settings.seeds else None
-    written = write_report(study, None, Path(settings.out or place), settings.formats, command=command)
+    command = f"python sweep.py {shlex.join(asked.typed)}" if asked.runs or settings.seeds or settings.out else None
+    written = write_report(study, None, out, settings.formats, command=command)
     print(f"\nreport: {shown(written)}")
     return USAGE_ERROR if failures else 0
 

@@ -13,6 +13,7 @@ import pytest
 from run_folders import write_run
 
 from mcl.__main__ import main
+from mcl.errors import UserError
 from mcl.studies.study import PlannedRun, Published, Study
 from mcl.training.lock import FolderLock
 
@@ -46,6 +47,7 @@ def study_of(runs: Path, seeds: list[int], **changes: Any) -> Study:
             planned.append(PlannedRun({"loss": loss}, seed, [f"loss={loss}", f"seed={seed}"], folder))
     made: dict[str, Any] = {
         "name": "two",
+        "command": "python sweep.py study=two",
         "title": "Two losses",
         "text": "Which is better?",
         "factors": {"loss": ["independent", "lmcl"]},
@@ -337,6 +339,7 @@ def test_the_command_writes_the_same_bytes_again_with_pictures(
         (["runs", "--baseline", "los=mcl"], "baseline los=mcl: there is no such factor."),
         (["runs", "--runs", "elsewhere"], "--runs elsewhere: only a study's folder"),
         (["runs", "--out", "mine"], "mine/RESULTS.md was not written by this command"),
+        (["runs", "--out", "empty/mine"], "empty/mine/results.csv was not written by this command"),
     ],
 )
 def test_what_cannot_work_is_one_message_and_changes_nothing(
@@ -344,7 +347,8 @@ def test_what_cannot_work_is_one_message_and_changes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     three_seeds(tmp_path / "runs")
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "mine").mkdir(parents=True)
+    (tmp_path / "empty" / "mine" / "results.csv").write_text("my own numbers")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "RESULTS.md").write_text("my own words")
     before = sorted(tmp_path.rglob("*"))
@@ -365,8 +369,16 @@ def test_a_study_is_reported_before_it_is_run(
     text = (tmp_path / "mine" / "RESULTS.md").read_text()
     assert text.splitlines()[2] == "# Mine"
     assert "besides 4 missing" in text
+    assert "`python sweep.py study=mine runs=elsewhere` runs what is missing" in text
     assert "- trainer.epochs=2, seeds 0 and 1: planned, and not run yet" in text
     assert "trainer.epochs=2 seed=1 runs=elsewhere" in text
+
+
+def test_results_are_not_replaced_where_no_run_is_found(tmp_path: Path, page: Page) -> None:
+    text = page(study=study_of(three_seeds(tmp_path / "runs"), [0, 1, 2]))
+    with pytest.raises(UserError, match=r"RESULTS.md has results, which would be lost. Say where"):
+        page(study=study_of(tmp_path / "elsewhere", [0, 1, 2]))
+    assert (tmp_path / "out" / "RESULTS.md").read_text() == text
 
 
 def test_torch_is_not_needed(tmp_path: Path) -> None:

@@ -99,6 +99,14 @@ def test_some_rows_alone_are_run_and_the_others_are_reported_missing(sweep: Swee
     assert "planned, and not run yet" in Path("tiny/RESULTS.md").read_text()
 
 
+def test_a_report_that_cannot_be_written_is_told_before_anything_runs(sweep: Sweep) -> None:
+    Path("tiny/RESULTS.md").write_text("my own words")
+    status, _, err = sweep()
+    assert status == 1
+    assert err.startswith("error: tiny/RESULTS.md was not written by this command")
+    assert not Path("runs").exists()
+
+
 def test_plan_only_says_how_long_and_starts_nothing(sweep: Sweep) -> None:
     status, out, _ = sweep("plan_only=true")
     assert status == 0
