@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from mcl.config import launch
 from mcl.config.entry import FULL_ERROR, INTERRUPTED, explain, register
 from mcl.config.folder import conf_folder
+from mcl.config.grouping import grouped
 from mcl.config.schema import SweepConfig
 from mcl.errors import UserError
 from mcl.launching.devices import find_gpus
@@ -148,7 +149,8 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     out = Path(settings.out or place)
     refuse_to_replace(out)  # not only when everything has run
     hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
-    failures = _run(task, study, runs, hydra)
+    with grouped(study.name):
+        failures = _run(task, study, runs, hydra)
     for message in failures:
         print(f"error: {message}", file=sys.stderr)
     command = f"python sweep.py {shlex.join(asked.typed)}" if asked.runs or settings.seeds or settings.out else None
