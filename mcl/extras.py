@@ -4,7 +4,11 @@ from importlib.util import find_spec
 
 from mcl.errors import UserError
 
-EXTRAS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}  # names of pyproject.toml -> what they bring
+EXTRAS = {  # names of pyproject.toml -> what they bring
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "html": ("plotly", "markdown_it"),
+    "dashboard": ("wandb_workspaces",),
+}
 PLUGINS = {  # of Hydra: choice -> its extra
     "hydra/launcher/submitit_slurm": "slurm",
     "hydra/launcher/submitit_local": "slurm",

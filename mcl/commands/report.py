@@ -8,7 +8,7 @@ EPILOG = """\
 PLACE is a folder of runs, whose rows are what differs in more than the seed, or a study's folder:
 
   python -m mcl report runs/digits
-  python -m mcl report experiments/quickstart
+  python -m mcl report experiments/quickstart --html
   python -m mcl report runs --baseline loss=mcl --metric ensemble --format svg --out /tmp/report
 
 Run folders are read, never changed. RESULTS.md, results.csv and the pictures go to PLACE or the folder of --out."""
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline", metavar="LABEL", help="what rows are compared with: factor=label, several with a comma"
     )
+    parser.add_argument("--html", action="store_true", help="write report.html, too: one page with live charts")
     parser.add_argument(
         "--format", action="append", choices=FORMATS, dest="formats", help="of pictures; again for more; default: png"
     )
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and say where it is."""
     from mcl.errors import UserError
-    from mcl.studies.report import write_report
+    from mcl.studies.report import PAGE, write_report
     from mcl.studies.runs import find_runs
     from mcl.tracking.tables import shown
 
@@ -57,8 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
         metric=arguments.metric,
         baseline=arguments.baseline,
         command=_typed(arguments),
+        html=arguments.html,
     )
     print(shown(path))
+    if arguments.html:
+        print(shown(path.with_name(PAGE)))
     return 0
 
 
@@ -71,4 +75,5 @@ def _typed(arguments: argparse.Namespace) -> str:
     words = [str(arguments.place)]
     words += [str(word) for option, value in options.items() if value is not None for word in (option, value)]
     words += [word for name in arguments.formats or [] for word in ("--format", name)]
+    words += ["--html"] if arguments.html else []
     return f"python -m mcl report {shlex.join(words)}"

@@ -13,24 +13,27 @@ if TYPE_CHECKING:
 MOMENTS = 5  # of training, at which matching weights are shown
 NEUTRAL = 0.5  # matching weight of two layers whose embeddings are orthogonal
 
+# Of a pair of networks of a row: a title, the two, and the weights of pairs of layers at a few epochs.
+Strip = tuple[str, tuple[str, str], list[tuple[int, dict[tuple[str, str], float]]]]
+
 
 def matching(rows: Rows, formats: Sequence[str]) -> Picture | None:
     """Layer against layer, at a few moments from the beginning to the end of training."""
-    strips = [strip for row in rows.rows for strip in _strips(rows, row)]
-    if not strips:
+    found = [strip for row in rows.rows for strip in strips(rows, row, MOMENTS)]
+    if not found:
         return None
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    every = [value for _, _, moments in strips for _, weights in moments for value in weights.values()]
-    reach = max(0.02, *(abs(value - NEUTRAL) for value in every))
+    every = _values(found)
+    reach = colour_reach(found)
     colours = ScalarMappable(Normalize(NEUTRAL - reach, NEUTRAL + reach), "PuOr")
-    columns = max(len(moments) for _, _, moments in strips)
-    figure = new_figure(2.0 * columns + 1.6, 2.15 * len(strips) + 0.5)
+    columns = max(len(moments) for _, _, moments in found)
+    figure = new_figure(2.0 * columns + 1.6, 2.15 * len(found) + 0.5)
     axes_left = []
-    grid = figure.subplots(len(strips), columns, squeeze=False)
+    grid = figure.subplots(len(found), columns, squeeze=False)
     above: list[int] = []
-    for line, (title, networks, moments) in zip(grid, strips, strict=True):
+    for line, (title, networks, moments) in zip(grid, found, strict=True):
         epochs = [epoch for epoch, _ in moments]
         for axes in line[len(moments) :]:
             axes.set_axis_off()
@@ -40,16 +43,16 @@ def matching(rows: Rows, formats: Sequence[str]) -> Picture | None:
                 axes.set_title(f"epoch {epoch}")
         above = epochs
         line[len(moments) // 2].set_xlabel(networks[1])
-        line[0].set_ylabel(f"{title}\n{networks[0]}" if len(strips) > 1 or title else networks[0])
+        line[0].set_ylabel(f"{title}\n{networks[0]}" if len(found) > 1 or title else networks[0])
         axes_left.append(line[0])
         for axes in line[1 : len(moments)]:
             axes.set_yticklabels([])
     figure.align_ylabels(axes_left)
     figure.colorbar(
-        colours, ax=grid.ravel().tolist(), shrink=min(1.0, 1.6 / len(strips) + 0.2), label="matching weight", pad=0.01
+        colours, ax=grid.ravel().tolist(), shrink=min(1.0, 1.6 / len(found) + 0.2), label="matching weight", pad=0.01
     )
     told = []
-    for title, networks, moments in strips:
+    for title, networks, moments in found:
         weights = moments[-1][1]
         most, least = max(weights, key=lambda pair: weights[pair]), min(weights, key=lambda pair: weights[pair])
         told.append(
@@ -67,16 +70,21 @@ def matching(rows: Rows, formats: Sequence[str]) -> Picture | None:
     )
 
 
-def _strips(rows: Rows, row: Row) -> list[tuple[str, tuple[str, str], list[tuple[int, dict[tuple[str, str], float]]]]]:
-    """Of each pair of networks of a row: a title, the two, and the weights at a few epochs, averaged over runs."""
+def colour_reach(found: Sequence[Strip]) -> float:
+    """How far from `NEUTRAL` the colours reach that show all weights."""
+    return max(0.02, *(abs(value - NEUTRAL) for value in _values(found)))
+
+
+def strips(rows: Rows, row: Row, most: int) -> list[Strip]:
+    """Each pair of networks of a row, averaged over its finished runs, at up to ``most`` moments, its ends included."""
     runs = [{line.step: line for line in run.matching} for run in row.finished if run.matching]
     steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
     if not steps:
         return []
-    chosen = sorted({steps[round(i * (len(steps) - 1) / (MOMENTS - 1))] for i in range(MOMENTS)})
+    chosen = sorted({steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)})
     names = {network.get("key"): network["name"] for network in row.finished[0].summary["networks"]}
     pairs = dict.fromkeys((a.split(".")[0], b.split(".")[0]) for a, b in runs[0][steps[0]].weights)
-    strips = []
+    found: list[Strip] = []
     for pair in pairs:
         moments = []
         for step in chosen:
@@ -89,8 +97,12 @@ def _strips(rows: Rows, row: Row) -> list[tuple[str, tuple[str, str], list[tuple
             }
             moments.append((lines[0].epoch, weights))
         called = (f"{pair[0]} ({names.get(pair[0], '?')})", f"{pair[1]} ({names.get(pair[1], '?')})")
-        strips.append((rows.name(row), called, [moment for moment in moments if moment[1]]))
-    return strips
+        found.append((rows.name(row), called, [moment for moment in moments if moment[1]]))
+    return found
+
+
+def _values(found: Sequence[Strip]) -> list[float]:
+    return [value for _, _, moments in found for _, weights in moments for value in weights.values()]
 
 
 def _heat_map(axes: "Axes", weights: Mapping[tuple[str, str], float], colours: Any, *, digits: int) -> None:

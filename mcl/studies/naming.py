@@ -14,13 +14,18 @@ LOSSES = ("independent", "deep_supervision", "mcl", "lmcl")  # each adds to the 
 
 def place_labels(run: Run) -> dict[str, str]:
     """The dataset, the pair and the loss of a run: by its folder where that is named after them."""
-    networks = [mapping(node) for node in mapping(run.config["pair"]).values()]
-    pair = pair_name([str(node.get("name") or choice_name(None, node)) for node in networks])
+    pair = pair_name(list(network_names(run.config).values()))
     parts, of_pair = run.folder.absolute().parts, tuple(pair.split("/"))
     if parts[-2 - len(of_pair) : -2] == of_pair and re.fullmatch("[0-9a-f]{10}", parts[-1]):
         return {"dataset": parts[-3 - len(of_pair)], "pair": pair, "loss": parts[-2]}
     dataset, loss = mapping(run.config["dataset"]), mapping(run.config.get("loss"))
     return {"dataset": str(dataset.get("name") or _module(dataset)), "pair": pair, "loss": _module(loss)}
+
+
+def network_names(config: Mapping[str, Any]) -> dict[str, str]:
+    """``{"first": "resnet8", ...}`` of the settings of a run."""
+    networks = {key: mapping(node) for key, node in mapping(config["pair"]).items()}
+    return {key: str(node.get("name") or choice_name(None, node)) for key, node in networks.items()}
 
 
 def _module(node: Mapping[str, Any]) -> str:

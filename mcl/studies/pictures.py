@@ -7,7 +7,7 @@ from mcl.studies.cost import by_name, training_cost
 from mcl.studies.figures import Picture, alternative_text, files, new_figure, style
 from mcl.studies.heat_maps import matching
 from mcl.studies.rows import METRICS, Row, Rows
-from mcl.studies.statistics import Estimate, estimate
+from mcl.studies.statistics import estimate
 from mcl.studies.tables import count, interval, listed, percent
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
     figure, grid = _small_multiples(len(panels))
     for axes, (title, _, curves) in zip(grid, panels, strict=False):
         for row, curve in curves:
-            colour, dash, _ = styles[_key(rows, row)]
+            colour, dash, _ = styles[row_key(rows, row)]
             epochs = list(curve)
             axes.plot(epochs, [sum(of) / len(of) for of in curve.values()], color=colour, linestyle=dash, linewidth=1.5)
             low, high = [min(of) for of in curve.values()], [max(of) for of in curve.values()]
@@ -56,7 +56,7 @@ def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
     _label(figure, grid, "epoch", "test top-1, %")
     _legend(figure, styles, lines=True)
     ends = [
-        f"{title}: {listed(f'{_key(rows, row)} ends at {percent(_last(curve))}' for row, curve in curves)}"
+        f"{title}: {listed(f'{row_key(rows, row)} ends at {percent(_last(curve))}' for row, curve in curves)}"
         for title, _, curves in panels
     ]
     return Picture(
@@ -89,28 +89,23 @@ def _last(curve: Mapping[int, Sequence[float]]) -> float:
 
 def _against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | None:
     """One mark per row with its interval, one dot per run, by the multiply-adds of training."""
-    panels = []
-    for title, network, group in _panels(rows, metric):
-        points = [
-            (row, cost, values) for row in group if (cost := _cost(row)) and (values := _values(row, metric, network))
-        ]
-        if points:
-            panels.append((title, network, points))
+    panels = cost_panels(rows, metric)
     if not panels:
         return None
     styles = _styles(rows)
     figure, grid = _small_multiples(len(panels))
-    for axes, (title, _, points) in zip(grid, panels, strict=False):
+    for axes, (title, points) in zip(grid, panels, strict=False):
         costs = [cost for _, cost, _ in points]
-        for (row, cost, values), aside in zip(points, _aside(costs), strict=True):
-            colour, _, marker = styles[_key(rows, row)]
+        for (row, cost, of_seeds), shift in zip(points, aside(costs), strict=True):
+            values = list(of_seeds.values())
+            colour, _, marker = styles[row_key(rows, row)]
             of = estimate(values)
-            at, beside = (_moved(figure, axes, points=shift) for shift in (aside, aside + 5))
+            at, beside = (_moved(figure, axes, points=by) for by in (shift, shift + 5))
             axes.plot([cost] * len(values), values, ".", color=colour, alpha=0.6, markersize=5, transform=beside)
             bar = {"color": colour, "capsize": 3, "markersize": 5.5, "elinewidth": 1.1, "transform": at}
             axes.errorbar(cost, of.mean or 0.0, of.half_width, fmt=marker, **bar)
         axes.set_title(title)
-        axes.set_ylim(*_window([(values, estimate(values)) for _, _, values in points]))
+        axes.set_ylim(*window([list(of_seeds.values()) for *_, of_seeds in points]))
         _cost_axis(axes, costs)
     _label(figure, grid, "multiply-adds of training", "test top-1, %")
     _legend(figure, styles, lines=False)
@@ -118,11 +113,11 @@ def _against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | 
         title
         + ": "
         + listed(
-            f"{_key(rows, row)} {percent(of.mean)} (95 % interval {interval(of)}) at {count(cost)}"
-            for row, cost, values in points
-            for of in [estimate(values)]
+            f"{row_key(rows, row)} {percent(of.mean)} (95 % interval {interval(of)}) at {count(cost)}"
+            for row, cost, of_seeds in points
+            for of in [estimate(list(of_seeds.values()))]
         )
-        for title, _, points in panels
+        for title, points in panels
     ]
     return Picture(
         "cost",
@@ -137,8 +132,16 @@ def _against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | 
     )
 
 
-def _values(row: Row, metric: str, network: str) -> list[float]:
-    return list(row.values(metric).get(network, {}).values())
+def cost_panels(rows: Rows, metric: str) -> list[tuple[str, list[tuple[Row, float, dict[int, float]]]]]:
+    """Of each panel its title, and its rows with the multiply-adds of training and the accuracy by seed."""
+    panels = [
+        (
+            title,
+            [(row, cost, values) for row in group if (cost := _cost(row)) and (values := row.values(metric)[network])],
+        )
+        for title, network, group in _panels(rows, metric)
+    ]
+    return [(title, points) for title, points in panels if points]
 
 
 def _cost(row: Row) -> float | None:
@@ -146,7 +149,7 @@ def _cost(row: Row) -> float | None:
     return sum(costs) / len(costs) if costs else None
 
 
-def _aside(costs: Sequence[float]) -> list[int]:
+def aside(costs: Sequence[float]) -> list[int]:
     """How far, in points, to move each mark to the side, so that those of nearly equal cost do not hide each other."""
     near = 0.03 * max(costs)
     found = []
@@ -162,13 +165,16 @@ def _moved(figure: "Figure", axes: "Axes", *, points: float) -> Any:
     return axes.transData + ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
 
 
-def _window(points: Sequence[tuple[Sequence[float], Estimate]]) -> tuple[float, float]:
+def window(by_row: Sequence[Sequence[float]]) -> tuple[float, float]:
     """Limits that show every run, and of wide intervals as much as leaves the runs apart."""
-    values = [value for of_row, _ in points for value in of_row]
+    values = [value for of_row in by_row for value in of_row]
     low, high = min(values), max(values)
     room = max(high - low, 0.5)
     ends = [
-        of.mean + side * of.half_width for _, of in points if of.mean is not None and of.half_width for side in (-1, 1)
+        of.mean + side * of.half_width
+        for of in map(estimate, by_row)
+        if of.mean is not None and of.half_width
+        for side in (-1, 1)
     ]
     bottom, top = max(min([low, *ends]), low - room), min(max([high, *ends]), high + room)
     return bottom - 0.08 * room, top + 0.08 * room
@@ -199,14 +205,20 @@ def _panels(rows: Rows, metric: str) -> list[Panel]:
     return found
 
 
-def _key(rows: Rows, row: Row) -> str:
+def row_key(rows: Rows, row: Row) -> str:
     """What tells a row apart within its panel."""
     return rows.name(row, rows.compared) or rows.name(row)
 
 
+def style_numbers(rows: Rows) -> list[int]:
+    """Of each row a number, the same for those that every picture draws in one style."""
+    keys = list(dict.fromkeys(row_key(rows, row) for row in rows.rows))
+    return [keys.index(row_key(rows, row)) for row in rows.rows]
+
+
 def _styles(rows: Rows) -> dict[str, tuple[str, str, str]]:
     """Colour, dash and marker by what tells rows apart: the same in every picture."""
-    keys = dict.fromkeys(_key(rows, row) for row in rows.rows)
+    keys = dict.fromkeys(row_key(rows, row) for row in rows.rows)
     return {
         key: (COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)], MARKERS[i % len(MARKERS)])
         for i, key in enumerate(keys)

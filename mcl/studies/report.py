@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mcl.errors import UserError
+from mcl.extras import require
 from mcl.files import write_atomically, write_error
 from mcl.studies.circumstances import missing, not_finite, versions
 from mcl.studies.conclusions import differences
@@ -17,7 +18,7 @@ from mcl.studies.tables import listed
 from mcl.studies.trials import search_page
 from mcl.tracking.tables import counted, shown
 
-RESULTS, CSV = "RESULTS.md", "results.csv"
+RESULTS, CSV, PAGE = "RESULTS.md", "results.csv", "report.html"
 MARK = "<!-- Written by python -m mcl report, which writes it anew: changes made here are lost. -->"
 NOTHING = "\n0 finished runs in "  # stands in the report of a study that has not been run
 
@@ -31,6 +32,7 @@ def write_report(
     metric: str = "top1_last",
     baseline: str | None = None,
     command: str | None = None,
+    html: bool = False,
 ) -> Path:
     """Write what runs show, as often as one likes: the same runs give the same bytes.
 
@@ -42,6 +44,7 @@ def write_report(
         metric: a name of ``mcl.studies.rows.METRICS``.
         baseline: ``factor=label``, in place of the study's.
         command: what to type for the same report, for the reader; None: found from ``out``.
+        html: write ``report.html``, too.
 
     Returns:
         The path of ``RESULTS.md``.
@@ -50,11 +53,18 @@ def write_report(
         UserError: there are no runs, the baseline does not exist, or a file cannot be written.
     """
     path = out / RESULTS
-    refuse_to_replace(out)
+    refuse_to_replace(out, (RESULTS, *[PAGE][: int(html)]))
+    if html:
+        require("html", asked="--html")
     command = command or f"python -m mcl report {shown(out)}"
     if study is not None and study.search is not None:
         lines, found = search_page(study, command, formats)
-        _write(out, {**found, RESULTS: "\n".join([MARK, "", *lines]) + "\n"})
+        files: dict[str, bytes | str] = {**found, RESULTS: _marked(lines)}
+        if html:
+            from mcl.studies.page.build import page
+
+            files[PAGE] = page(lines, found)
+        _write(out, files)
         return path
     rows = _rows(study, list(folders or ()), baseline)
     if not rows.rows:
@@ -67,12 +77,21 @@ def write_report(
             " Say where the runs are with --runs, or write elsewhere with --out."
         )
     drawn = pictures(rows, metric, formats)
-    text = _page(study, rows, metric, drawn, command)
+    before, after = _tables(study, rows, metric), _circumstances(study, rows, command)
     from mcl.studies.spreadsheet import as_csv
 
     files = {f"{picture.name}.{form}": content for picture in drawn for form, content in picture.files.items()}
-    _write(out, {**files, CSV: as_csv(rows), RESULTS: text})
+    files |= {CSV: as_csv(rows), RESULTS: _marked([*before, *_shown_pictures(drawn), *after])}
+    if html:
+        from mcl.studies.page.build import page_of_rows
+
+        files[PAGE] = page_of_rows(rows, metric, before, after, drawn)
+    _write(out, files)
     return path
+
+
+def _marked(lines: Sequence[str]) -> str:
+    return "\n".join([MARK, "", *lines]) + "\n"
 
 
 def refuse_to_replace(out: Path, marked: Iterable[str] = (RESULTS,)) -> None:
@@ -110,9 +129,10 @@ def _rows(study: Study | None, folders: list[Path], baseline: str | None) -> Row
     return rows_of_folders(folders, chosen) if study is None else rows_of_study(study, chosen)
 
 
-def _page(study: Study | None, rows: Rows, metric: str, drawn: Sequence[Picture], command: str) -> str:
+def _tables(study: Study | None, rows: Rows, metric: str) -> list[str]:
+    """What stands above the pictures: what came out."""
     found, notes = differences(rows, metric)
-    lines = [MARK, "", f"# {study.title if study else 'Results'}", ""]
+    lines = [f"# {study.title if study else 'Results'}", ""]
     if study and study.text.strip():
         lines += [study.text.strip(), ""]
     lines += [_standing(rows), ""]
@@ -121,14 +141,14 @@ def _page(study: Study | None, rows: Rows, metric: str, drawn: Sequence[Picture]
     lines += difference_table(rows, found, notes)
     lines += published_table(rows, study.published if study else [])
     lines += accuracies_table(rows)
-    lines += cost_table(rows)
-    if drawn:
-        lines += ["## Pictures", ""]
-        for picture in drawn:
-            lines += _shown_picture(picture)
-    lines += versions(rows)
-    lines += missing(rows, study)
-    lines += [
+    return lines + cost_table(rows)
+
+
+def _circumstances(study: Study | None, rows: Rows, command: str) -> list[str]:
+    """What stands below the pictures: how it came about."""
+    return [
+        *versions(rows),
+        *missing(rows, study),
         "## How this was made",
         "",
         "```bash",
@@ -138,7 +158,6 @@ def _page(study: Study | None, rows: Rows, metric: str, drawn: Sequence[Picture]
         f"from the files of the run folders alone. [{CSV}]({CSV}) has one line per run and network, with everything"
         " that the tables are made of.",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _standing(rows: Rows) -> str:
@@ -149,6 +168,11 @@ def _standing(rows: Rows) -> str:
     others = [f"{number} {status}" for status, number in sorted(stands.items()) if status != "finished"]
     text = f"{counted(stands.get('finished', 0), 'finished run')} in {counted(len(rows.rows), 'row')}"
     return f"{text}; besides {listed(others)} ([below](#runs-that-do-not-count))." if others else f"{text}."
+
+
+def _shown_pictures(drawn: Sequence[Picture]) -> list[str]:
+    lines = [line for picture in drawn for line in _shown_picture(picture)]
+    return ["## Pictures", "", *lines] if lines else []
 
 
 def _shown_picture(picture: Picture) -> list[str]:

@@ -1,10 +1,12 @@
 """Numbers and tables in Markdown, as GitHub shows it."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from mcl.studies.statistics import Estimate
 
 NONE = "–"  # in place of a number that there is not
+_MARKS = re.compile(r"[\\`*\[\]]|(?<![^\W_])_|_(?![^\W_])")  # of Markdown; an underscore within a word is none
 _UNITS = ("", " k", " M", " G", " T", " P", " E", " Z")
 
 
@@ -14,7 +16,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], words: int, clo
     """
     numbers = len(headers) - words - closing
     sides = [" --- "] * words + [" ---: "] * numbers + [" --- "] * closing
-    lines = [f"| {' | '.join(headers)} |", f"|{'|'.join(sides)}|"]
+    lines = [f"| {' | '.join(map(cell, headers))} |", f"|{'|'.join(sides)}|"]
     lines += [f"| {' | '.join(cell(text) for text in row)} |" for row in rows]
     return [*lines, ""]
 
@@ -27,7 +29,8 @@ def without_empty(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> tupl
 
 def cell(text: str) -> str:
     """Text from elsewhere on one line, without what Markdown would take for its own."""
-    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
+    text = _MARKS.sub(r"\\\g<0>", " ".join(str(text).split()))
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def percent(value: float | None) -> str:

@@ -1,0 +1,64 @@
+"""Confusion matrices that ``python -m mcl evaluate`` left in run folders."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcl.studies.runs import Run
+from mcl.tracking.tables import shown
+
+PREFIX = "confusion-"
+MOST_CLASSES = 200  # more are too fine for a screen
+MOST_CELLS = 1_000_000  # of all matrices of a page
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """How often each class was taken for each.
+
+    Args:
+        run: whose.
+        head: such as ``first backbone``, with the split where it is not the test part.
+        classes: their names.
+        counts: [true, predicted].
+    """
+
+    run: Run
+    head: str
+    classes: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+def find_matrices(runs: list[Run]) -> tuple[list[Matrix], list[str]]:
+    """The matrices of some runs, and a sentence on each that cannot be shown."""
+    found: list[Matrix] = []
+    notes: list[str] = []
+    cells = 0
+    left_out = 0
+    for run in runs:
+        for file in sorted(run.folder.glob(f"evaluation/*/{PREFIX}*.csv")):
+            matrix = _read(run, file)
+            if isinstance(matrix, str):
+                notes.append(f"{shown(file)}: {matrix}.")
+            elif (cells := cells + len(matrix.classes) ** 2) > MOST_CELLS:
+                left_out += 1
+            else:
+                found.append(matrix)
+    if left_out:
+        notes.append(f"{left_out} more would make this page too large; they lie in the evaluation folders of the runs.")
+    return found, notes
+
+
+def _read(run: Run, file: Path) -> Matrix | str:
+    try:
+        with open(file, newline="", encoding="utf-8") as lines:
+            (_, *classes), *body = csv.reader(lines)
+        counts = tuple(tuple(int(count) for count in row[1:]) for row in body)
+    except (OSError, ValueError, csv.Error):
+        return "cannot be read"
+    if len(classes) > MOST_CLASSES:
+        return f"{len(classes)} classes are too many for a picture"
+    if not classes or [len(row) for row in counts] != [len(classes)] * len(classes) or min(map(min, counts)) < 0:
+        return "is no confusion matrix"
+    split, head = file.parent.name, file.stem.removeprefix(PREFIX).replace("-", " ")
+    return Matrix(run, head if split == "test" else f"{head}, {split}", tuple(classes), counts)

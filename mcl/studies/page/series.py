@@ -1,0 +1,151 @@
+"""What metrics.jsonl has over training, beyond what tables need: of each run, and as the mean of each row."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mcl.studies.naming import network_names
+from mcl.studies.rows import Row, mean
+from mcl.studies.runs import Run, number
+
+ACCURACY, TERMS, PACE = "accuracy", "terms", "pace"  # the charts that share out the series
+PACES = {"lr": "learning rate", "images_per_second": "training images per second", "grad_norm": "gradient norm"}
+PARTS = {"test": "", "validation": ", validation part"}
+BACKBONE = "backbone"
+
+Name = tuple[str, str]  # chart, what people call the series
+Series = dict[Name, dict[int, float]]  # step -> value
+
+
+@dataclass(frozen=True)
+class Line:
+    """A series of one run, or of the finished runs of a row.
+
+    Args:
+        run: whose; None for the mean of the row.
+        epochs: fractions where several points lie within an epoch.
+        values: as many, finite.
+    """
+
+    run: Run | None
+    epochs: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+def lines(row: Row) -> dict[Name, list[Line]]:
+    """Each series of a row: its mean first, where there is one, then the runs it does not stand for by itself.
+
+    A mean is of the finished runs that have the series, at the steps that all of these logged.
+    """
+    series = {id(run): read_series(run) for run in row.runs}
+    rate = _steps_per_epoch(row)
+    found: dict[Name, list[Line]] = {}
+    for name in dict.fromkeys(name for of in series.values() for name in of):
+        having = [run for run in row.runs if name in series[id(run)]]
+        finished = [run for run in having if run.finished]
+        if finished:
+            shared = sorted(set.intersection(*({*series[id(run)][name]} for run in finished)))
+            average = {step: sum(series[id(run)][name][step] for run in finished) / len(finished) for step in shared}
+            if average:
+                found.setdefault(name, []).append(_line(None, average, rate))
+        alone = len(finished) == 1
+        found.setdefault(name, []).extend(
+            _line(run, series[id(run)][name], rate) for run in having if not (alone and run.finished)
+        )
+    return found
+
+
+def thinned(line: Line, most: int) -> Line:
+    """A line of no more than ``most`` points, evenly chosen, its ends among them."""
+    count = len(line.epochs)
+    if count <= most:
+        return line
+    chosen = [round(i * (count - 1) / (most - 1)) for i in range(most)]
+    return Line(line.run, tuple(line.epochs[i] for i in chosen), tuple(line.values[i] for i in chosen))
+
+
+def read_series(run: Run) -> Series:
+    """Every series of a run that a chart has a place for. Lines that cannot be read are passed over."""
+    try:
+        with open(run.folder / "metrics.jsonl", errors="replace") as file:
+            logged = list(_logged(file))
+    except OSError:
+        return {}
+    names = network_names(run.config) if run.config else {}
+    found: Series = {}
+    for key in dict.fromkeys(key for _, values in logged for key in values):
+        if (name := _name(key, names)) is not None:
+            points = {step: value for step, values in logged if (value := number(values.get(key))) is not None}
+            if points:
+                found[name] = points
+    return {**_means(found, names), **found}
+
+
+def _logged(file: Iterator[str]) -> Iterator[tuple[int, Mapping[str, object]]]:
+    for line in file:
+        try:
+            values = json.loads(line)
+            step = values["step"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if isinstance(step, int) and not isinstance(step, bool) and step >= 0:
+            yield step, values
+
+
+def _name(key: str, networks: Mapping[str, str]) -> Name | None:
+    """The chart and the name of what metrics.jsonl calls ``key``; None for what has no place."""
+    match key.split("/"):
+        case [("test" | "validation") as part, "ensemble", "top1"]:
+            return ACCURACY, f"ensemble{PARTS[part]}"
+        case [("test" | "validation") as part, network, head, "top1"]:
+            return ACCURACY, f"{_called(network, networks)}, {head}{PARTS[part]}"
+        case ["train", "top1", network]:
+            return ACCURACY, f"{_called(network, networks)}, training batches"
+        case ["train", pace] if pace in PACES:
+            return PACE, PACES[pace]
+        case ["train", "total"]:
+            return TERMS, "total"
+        case ["train", term]:
+            return TERMS, f"{term}, raw"
+        case ["train", "weighted", term]:
+            return TERMS, f"{term}, weighted"
+        case ["meta", term]:
+            return TERMS, f"{term} of meta rounds"
+    return None
+
+
+def _called(network: str, networks: Mapping[str, str]) -> str:
+    return f"{network} ({networks[network]})" if network in networks else network
+
+
+def _means(series: Series, networks: Mapping[str, str]) -> Series:
+    """Accuracies of networks of one name, averaged; backbones first, for they are what the tables have."""
+    found: Series = {}
+    for name in dict.fromkeys(networks.values()):
+        alike = [_called(key, networks) for key, of in networks.items() if of == name]
+        heads = dict.fromkeys(
+            label.removeprefix(f"{alike[0]}, ")
+            for chart, label in series
+            if chart == ACCURACY and label.startswith(f"{alike[0]}, ")
+        )
+        for head in sorted(heads, key=lambda head: head != BACKBONE):
+            of_each = [series.get((ACCURACY, f"{called}, {head}")) for called in alike]
+            there = [of for of in of_each if of is not None]
+            if 1 < len(alike) == len(there):
+                steps = sorted(set.intersection(*map(set, there)))
+                averages = {step: mean([of[step] for of in there]) for step in steps}
+                found[ACCURACY, f"{name}, {head}, mean of {len(alike)} networks"] = {
+                    step: value for step, value in averages.items() if value is not None
+                }
+    return found
+
+
+def _line(run: Run | None, points: Mapping[int, float], steps_per_epoch: float | None) -> Line:
+    rate = steps_per_epoch or max(1, *points)  # no epoch has ended: all of it is one
+    return Line(run, tuple(step / rate for step in points), tuple(points.values()))
+
+
+def _steps_per_epoch(row: Row) -> float | None:
+    """By an evaluation, which ends an epoch; None before the first."""
+    ends = [run.evaluations[-1] for run in row.runs if run.evaluations]
+    return next((end.step / end.epoch for end in ends if end.step and end.epoch), None)

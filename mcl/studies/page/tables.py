@@ -1,0 +1,79 @@
+"""Tables that only the page has: every run, and the settings that rows differ in."""
+
+import json
+import os
+
+from mcl.config.identity import identity
+from mcl.studies.results import labels
+from mcl.studies.rows import ENSEMBLE, Row, Rows, run_values
+from mcl.studies.runs import Run, mapping, number
+from mcl.studies.tables import NONE, cell, percent, table, without_empty
+from mcl.tracking.tables import clock, shown
+
+
+def run_table(rows: Rows) -> list[str]:
+    """A line for each run, whatever became of it."""
+    runs = [(row, run) for row in rows.rows for run in row.runs]
+    place = os.path.commonpath([run.folder.absolute().parent for _, run in runs])
+    keys = list(dict.fromkeys(key for _, run in runs for key in mapping(run.config.get("pair"))))
+    body = [
+        [
+            *labels(rows, row),
+            str(run.seed),
+            run.status,
+            *(percent(_of_network(run, key)) for key in keys),
+            percent(run_values(run.summary, ENSEMBLE)[ENSEMBLE]) if run.finished else NONE,
+            _epochs(run),
+            NONE if (seconds := number(run.summary.get("seconds"))) is None else clock(seconds),
+            os.path.relpath(run.folder.absolute(), place),
+        ]
+        for row, run in runs
+    ]
+    headers = [*rows.varying, "seed", "status", *keys, "ensemble", "epochs", "time", "folder"]
+    return [
+        "## Runs",
+        "",
+        *table(*without_empty(headers, body), len(rows.varying) + 2, closing=1),
+        "Top-1 of each backbone and of the ensemble on the test part at the last epoch, %."
+        f" Folders are those in {cell(shown(place))}.",
+        "",
+    ]
+
+
+def settings_table(rows: Rows) -> list[str]:
+    """A line for each setting that rows differ in, a column for each row that has begun."""
+    settings = {rows.name(row): found for row in rows.rows if (found := _settings(row))}
+    names = sorted({name for of in settings.values() for name in of})
+    body = [[name, *(_written(of[name]) if name in of else NONE for of in settings.values())] for name in names]
+    body = [line for line in body if len({*line[1:]}) > 1]
+    if not body:
+        return []
+    return [
+        "## Settings that differ",
+        "",
+        *table(["setting", *settings], body, len(settings) + 1),
+        f"All others that can change a result are the same in all rows. {NONE}: the row has no such setting.",
+        "",
+    ]
+
+
+def _settings(row: Row) -> dict[str, object]:
+    begun = [run for run in row.runs if run.config]
+    return {name: value for name, value in identity(begun[0].config).items() if name != "seed"} if begun else {}
+
+
+def _written(value: object) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _of_network(run: Run, key: str) -> float | None:
+    found = [network for network in run.summary.get("networks", []) if network.get("key") == key]
+    return number(found[0].get("top1_last")) if found else None
+
+
+def _epochs(run: Run) -> str:
+    done = run.evaluations[-1].epoch if run.evaluations else 0
+    planned = mapping(run.config.get("trainer")).get("epochs")
+    if run.finished:
+        return str(run.summary.get("epochs", done))
+    return NONE if not run.config else f"{done} of {planned}" if planned else str(done)
