@@ -21,6 +21,8 @@ COMMANDS = {  # what is typed -> its module, imported only when needed
     "predict": "predict",
     "bundle": "bundle",
     "report": "report",
+    "sync": "sync",
+    "dashboard": "dashboard",
 }
 USAGE_ERROR, INTERRUPTED = 1, 130
 

@@ -267,7 +267,8 @@ def _reachable(url: str) -> bool:
 def _flat(summary: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
     """What ``summary.json`` says, under flat names: ``first/top1_best``, ``ensemble/top1_last``, ``seconds``."""
     flat = {name: value for name, value in summary.items() if isinstance(value, (int, float, str))}
-    parts = dict(zip(keys, summary.get("networks", []), strict=False)) | {"ensemble": summary.get("ensemble") or {}}
+    parts = dict(zip(keys, summary.get("networks", []), strict=False))
+    parts |= {name: summary.get(name) or {} for name in ("ensemble", "multiply_adds")}
     for part, values in parts.items():
         flat |= {f"{part}/{name}": value for name, value in values.items() if value is not None}
     return flat

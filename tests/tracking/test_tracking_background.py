@@ -1,0 +1,101 @@
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcl.tracking import Background, LocalFiles, RunInfo, Status, Tracker, Trackers
+from mcl.tracking import background as module
+
+MakeRun = Callable[..., RunInfo]
+
+
+class Recorder(Tracker):
+    """Remembers what it is told; ``log`` waits for leave where it is given a gate."""
+
+    name = "recorder"
+
+    def __init__(self, gate: threading.Event | None = None, fails_at: int | None = None) -> None:
+        self.gate, self.fails_at = gate, fails_at
+        self.told: list[Any] = []
+
+    def start(self, run: RunInfo) -> None:
+        self.told.append("start")
+
+    def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
+        if self.gate is not None:
+            self.gate.wait()
+        if step == self.fails_at:
+            raise OSError("disk full")
+        self.told.append(step)
+
+    def finish(
+        self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
+    ) -> None:
+        self.told.append(status)
+
+
+def test_training_does_not_wait_for_a_tracker_and_its_end_does(make_run: MakeRun) -> None:
+    gate = threading.Event()
+    recorder = Recorder(gate)
+    tracker = Background(recorder)
+    tracker.start(make_run())
+    for step in range(3):
+        tracker.log({"train/total": 1.0}, step=step, epoch=1)  # returns although the gate is closed
+    assert not any(isinstance(told, int) for told in recorder.told)
+    gate.set()
+    tracker.finish("finished", {})
+    assert recorder.told == ["start", 0, 1, 2, "finished"]
+
+
+def test_a_tracker_that_fails_warns_once_and_the_others_go_on(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, recorder = make_run(), Recorder(fails_at=2)
+    trackers = Trackers([LocalFiles(), Background(recorder)])
+    with caplog.at_level(logging.WARNING):
+        trackers.start(run)
+        for step in range(1, 6):
+            trackers.log({"train/total": 1.0}, step=step, epoch=1)
+        trackers.finish("finished", {})
+    assert recorder.told == ["start", 1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "recorder is switched off, training goes on. It failed with OSError: disk full"
+    ]
+    assert len((run.run_dir / "metrics.jsonl").read_text().splitlines()) == 5
+    assert (run.run_dir / "summary.json").is_file()
+
+
+def test_a_tracker_that_hangs_is_left_behind(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "FINISH_SECONDS", 0.01)
+    gate = threading.Event()
+    trackers = Trackers([Background(Recorder(gate))])
+    trackers.start(make_run())
+    trackers.log({"train/total": 1.0}, step=1, epoch=1)
+    trackers.finish("finished", {})
+    gate.set()
+    assert "recorder is switched off, training goes on. It failed with TimeoutError" in caplog.text
+
+
+def test_a_tracker_that_does_not_keep_up_is_switched_off(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 2)
+    gate = threading.Event()
+    trackers = Trackers([Background(Recorder(gate))])
+    trackers.start(make_run())
+    for step in range(5):
+        trackers.log({"train/total": 1.0}, step=step, epoch=1)
+    gate.set()
+    assert not trackers
+    assert caplog.text.count("it does not keep up with training") == 1
+
+
+def test_a_tracker_that_never_started_finishes_at_once(tmp_path: Path) -> None:
+    recorder = Recorder()
+    Background(recorder).finish("failed")
+    assert recorder.told == []
