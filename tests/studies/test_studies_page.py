@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -233,6 +235,24 @@ def test_the_command_writes_the_same_page_again(
     (tmp_path / "runs/report.html").write_text("my own page")
     assert main(["report", "runs", "--html"]) == 1
     assert "was not written by this command" in capsys.readouterr().err
+
+
+def test_a_study_has_its_page_before_it_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    page_of_study = ["title: Mine", "text: Look.", "vary: {trainer.epochs: [1, 2]}", "baseline: {trainer.epochs: 1}"]
+    (tmp_path / "mine" / "study.yaml").write_text("\n".join([*page_of_study, "hold: [trainer.precision=float32]"]))
+    assert main(["report", "mine", "--html"]) == 0
+    text = (tmp_path / "mine" / "report.html").read_text()
+    assert "<title>Mine</title>" in text
+    assert text.count("<td>missing</td>") == 2
+    assert "planned, and not run yet" in text
+    assert 'class="chart"' not in text
+
+
+def test_torch_is_not_needed() -> None:
+    code = "import sys, mcl.studies.page.build, plotly.offline, markdown_it; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_without_plotly_the_extra_is_named(

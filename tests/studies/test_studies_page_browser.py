@@ -125,7 +125,7 @@ def test_a_point_tells_what_it_is_when_hovered(at_page: Any) -> None:
         "return [...plot.querySelectorAll('.hovertext tspan')].map(of => of.textContent).join(' ')"
     )
     assert "lmcl" in told
-    assert "epoch 4: 72 %" in told
+    assert "epoch 4: 72.00 %" in told
 
 
 def test_what_a_chart_shows_can_be_chosen(at_page: Any) -> None:

@@ -120,7 +120,7 @@
               line: { color: ofRow(row), width: line.run ? 1 : 2.5, dash: DASHES[Math.floor(row.style / COLOURS) % 3] },
               marker: { color: ofRow(row), size: line.run ? 5 : 8 },
               opacity: line.run ? 0.5 : 1,
-              hovertemplate: "<b>%{fullData.name}</b><br>%{meta}<br>epoch %{x:.4~g}: %{y:.5~g}" + unit + "<extra></extra>",
+              hovertemplate: "<b>%{fullData.name}</b><br>%{meta}<br>epoch %{x:.4~g}: %{y:" + (unit ? ".2f" : ".5~g") + "}" + unit + "<extra></extra>",
             };
           });
         traces.sort((a, b) => a.opacity - b.opacity); // means above runs
@@ -246,6 +246,7 @@
       const { counts, classes } = ofRun.find((of) => of.head === head.value);
       const sums = counts.map((line) => line.reduce((sum, value) => sum + value, 0));
       const names = values.confusion.classes[classes].map(plain);
+      element.classList.toggle("large", names.length > NUMBERED);
       heatMap(
         element,
         {
