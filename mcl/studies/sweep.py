@@ -17,7 +17,7 @@ from mcl.config.entry import FULL_ERROR, INTERRUPTED, explain, register
 from mcl.config.folder import conf_folder
 from mcl.config.grouping import grouped
 from mcl.config.schema import SweepConfig
-from mcl.errors import UserError
+from mcl.errors import UserError, did_you_mean
 from mcl.launching.devices import find_gpus
 from mcl.launching.options import Options
 from mcl.launching.slots import make_slots
@@ -106,6 +106,9 @@ def understand(arguments: Sequence[str]) -> Asked:
             for_runs.append(text)
         if key == "runs":
             for_runs.append(text)
+    if not any(text.startswith("study=") for text in for_sweep):
+        near = did_you_mean("study", [text.partition("=")[0] for text in for_runs])
+        raise UserError(f"study is not set: give study=NAME, one of {', '.join(study_names())}.{near}")
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("sweep", overrides=[*for_sweep, *for_hydra], return_hydra_config=True)
@@ -215,8 +218,7 @@ def _print_plan(study: Study, rows: Sequence[PlannedRow], at_once: int | None) -
 
 def _print_search(study: Study, search: Search) -> None:
     console = make_console()
-    assert study.base is not None
-    found = len(list(find_trials(study.base, search)))
+    found = len(list(find_trials(study)))
     console.print(f"{study.title}\n", style="bold")
     for option, where in search.options.items():
         console.print(f"{option}  {where}", soft_wrap=True)

@@ -2,39 +2,41 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mcl.config.compose import Composed
+from mcl.config.compose import composing
 from mcl.config.identity import identity
 from mcl.config.objective import value
+from mcl.errors import UserError
 from mcl.studies.figures import files, new_figure, style
 from mcl.studies.runs import Run, read_run
 from mcl.studies.tables import NONE, listed, percent, table
 from mcl.tracking.tables import counted, shown
 
 if TYPE_CHECKING:
-    from mcl.studies.study import Search, Study
+    from mcl.studies.study import Study
 
 OBJECTIVE = "validation/top1_last"
 SHOWN = 10  # trials in the table
 PICTURE = "trials"
 
 
-def find_trials(base: Composed, search: "Search") -> Iterator[tuple[Run, dict[str, str]]]:
-    """The runs beside ``base`` that differ from it in what is searched and in nothing else, each with its values.
-
-    Args:
-        base: what every trial has in common; its own values of the searched options do not count.
-        search: says which options are searched.
-    """
-    common = identity(base.config)
-    for folder in sorted(base.folder.parent.glob("*/")):
-        run = read_run(folder)
-        if not run.config:
-            continue
-        own = identity(run.config)
-        if all(own.get(key) == common.get(key) for key in {*own, *common} - set(search.options)):
-            yield run, {option: _shown(own[option]) for option in search.options if option in own}
+def find_trials(study: "Study") -> Iterator[tuple[Run, dict[str, str]]]:
+    """The runs of a search, each with its values: those that its page and these values make what they are."""
+    assert study.search is not None
+    assert study.base is not None
+    common = [*study.common, f"seed={study.seeds[0]}"]
+    with composing() as compose:
+        for folder in sorted(study.base.folder.parent.glob("*/")):
+            run = read_run(folder)
+            own = identity(run.config) if run.config else {}
+            if not study.search.options.keys() <= own.keys():
+                continue
+            values = {option: own[option] for option in study.search.options}
+            with suppress(UserError):  # values that this study would refuse
+                if compose([*common, *(f"{key}={value}" for key, value in values.items())]).folder.name == folder.name:
+                    yield run, {option: _shown(value) for option, value in values.items()}
 
 
 def search_page(study: "Study", command: str, formats: Sequence[str] = ("png",)) -> tuple[list[str], dict[str, bytes]]:
@@ -42,7 +44,7 @@ def search_page(study: "Study", command: str, formats: Sequence[str] = ("png",))
     assert study.search is not None
     assert study.base is not None
     options = list(study.search.options)
-    trials = list(find_trials(study.base, study.search))
+    trials = list(find_trials(study))
     pictures: dict[str, bytes] = {}
     done = [(run, values, score) for run, values in trials if (score := _score(run)) is not None]
     done.sort(key=lambda trial: (-trial[2], trial[0].folder.name))
