@@ -26,7 +26,7 @@ INIT_SECONDS = 30  # how long a server that was found may take to open the run
 FINISH_SECONDS = 120  # how long to wait for the last uploads; what is left stays on disk for `wandb sync`
 FLUSH_SECONDS = 0.5  # a killed process loses at most this much of what it logged
 AUTO_PICTURES, AUTO_SECONDS = 10, 60.0  # sets of pictures that a run makes by itself, and time between two
-LONGEST_GROUP, LONGEST_TAG = 128, 64  # letters that W&B takes
+LONGEST_NAME, LONGEST_TAG = 128, 64  # letters that W&B takes
 AXES = {"step": ("train", "meta", "matching"), "epoch": ("test", "validation", "pictures")}
 EXIT_CODES: dict[Status, int] = {"finished": 0, "failed": 1, "interrupted": 255}  # 255 is W&B's own code for Ctrl-C
 
@@ -46,7 +46,7 @@ class WandbTracker(Tracker):
         mode: ``"auto"`` is online when logged in and offline otherwise; ``"online"`` warns when not logged in. There is
             never a prompt, and a server that cannot be reached means offline. The mode set by ``WANDB_MODE`` or
             ``wandb offline`` comes first.
-        pictures: evaluations from one set of pictures to the next: matching weights as a heat map, confusion matrices,
+        pictures: epochs from one set of pictures to the next: matching weights as a heat map, confusion matrices,
             sample predictions. 0 for none; ``"auto"`` for up to ten sets a run, a minute apart, the last epoch's among
             them, and none in a study or sweep.
         artifacts: upload the networks that ``trainer.export`` writes.
@@ -68,7 +68,7 @@ class WandbTracker(Tracker):
         if mode not in get_args(Mode):
             raise UserError(f"tracking.wandb.mode={mode}: it must be {', '.join(get_args(Mode))}.")
         if isinstance(pictures, int) and pictures < 0:
-            raise UserError(f"tracking.wandb.pictures={pictures}: evaluations between pictures, 0 for none, or auto.")
+            raise UserError(f"tracking.wandb.pictures={pictures}: epochs between two sets, 0 for none, or auto.")
         self.project = project
         self.entity = entity
         self.mode = mode
@@ -78,7 +78,7 @@ class WandbTracker(Tracker):
         self._run: wandb.Run | None = None
 
     def start(self, run: RunInfo) -> None:
-        if os.environ.get("WANDB_MODE") == "disabled":
+        if _disabled():
             return
         import wandb  # takes half a second, which only its users should pay
 
@@ -125,8 +125,8 @@ class WandbTracker(Tracker):
             id=wandb_id,
             resume="allow",
             reinit="create_new",  # else a run that was not finished would be taken for this one
-            name=run.name,
-            group=run.group and run.group[:LONGEST_GROUP],
+            name=run.name[:LONGEST_NAME],
+            group=run.group and run.group[:LONGEST_NAME],
             job_type=run.job_type,
             tags=[tag[:LONGEST_TAG] for tag in run.tags],
             config={**run.config, "overrides": run.overrides, "code": run.code},
@@ -153,10 +153,12 @@ class WandbTracker(Tracker):
         self._row += 1
 
     def wants_look(self, run: RunInfo, epoch: int) -> bool:
+        if _disabled():
+            return False
         last = epoch >= run.total_epochs
         if self.pictures != "auto":
             return self.pictures > 0 and (epoch % self.pictures == 0 or last)
-        if run.group is not None:
+        if run.group is not None or _id_of_sweep():
             return False
         soon = monotonic() - self._looked < AUTO_SECONDS  # a set takes a second, which others may need
         if not last and (soon or epoch % max(1, run.total_epochs // AUTO_PICTURES)):
@@ -238,6 +240,10 @@ def _id_file(run: RunInfo) -> Path:
 def _id_of_sweep() -> str | None:
     """In a sweep of W&B: the one its agent has named; no other counts."""
     return os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+
+
+def _disabled() -> bool:
+    return os.environ.get("WANDB_MODE") == "disabled"
 
 
 def _image(content: bytes) -> "wandb.Image":

@@ -1,60 +1,24 @@
-import json
 import logging
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
+from wandb_files import final_summary, history, read_all, run_ids
 
 from mcl.errors import UserError
 from mcl.tracking import LocalFiles, RunInfo, Trackers, WandbTracker
 
 MakeRun = Callable[..., RunInfo]
-Records = list[dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No login, no settings and no server of the person who runs the tests."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    for name in ("NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing answers there
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    wandb.teardown()
-    yield
-    wandb.teardown()
-
-
-def read(folder: Path) -> Records:
-    """The records of a W&B run file."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def read_all(run: RunInfo) -> list[Records]:
-    """The records of every W&B run file in a run folder, oldest first."""
-    return [read(folder) for folder in sorted((run.run_dir / "wandb").glob("offline-run-*"))]
-
-
-def history(records: Records) -> list[dict[str, Any]]:
-    return [record["history"]["item"] for record in records if record["type"] == "history"]
-
-
-def run_ids(records: Records) -> list[str]:
-    return [record["run"]["run_id"] for record in records if record["type"] == "run"]
-
-
-def final_summary(records: Records) -> dict[str, Any]:
-    updates = [record["summary"]["update"] for record in records if record["type"] == "summary"]
-    return {name: value for update in updates for name, value in update.items()}
+def _alone(alone: None) -> None:
+    """Every test here."""
 
 
 def test_an_offline_run_holds_everything_and_prints_one_line(
@@ -74,7 +38,7 @@ def test_an_offline_run_holds_everything_and_prints_one_line(
     tracker.log({"test/ensemble/top1": 94.0}, step=10, epoch=1)
     tracker.finish("finished", summary)
 
-    (records,) = read_all(run)
+    (records,) = read_all(run.run_dir)
     (begin,) = [record["run"] for record in records if record["type"] == "run"]
     assert begin["project"] == "digits"
     assert begin["run_id"].startswith("0a1b2c3d-")
@@ -130,7 +94,7 @@ def test_in_a_sweep_of_wandb_the_run_is_the_one_its_agent_has_named(
     again = WandbTracker(mode="offline")
     again.start(run := make_run(resumed_step=10))
     again.finish("finished")
-    assert [run_ids(records)[0] for records in read_all(run)] == ["named", "named"]
+    assert [run_ids(records)[0] for records in read_all(run.run_dir)] == ["named", "named"]
 
 
 @pytest.mark.parametrize(("status", "code"), [("failed", 1), ("interrupted", 255)])
@@ -138,7 +102,7 @@ def test_a_run_that_stops_ends_with_an_exit_code(make_run: MakeRun, status: Any,
     run, tracker = make_run(), WandbTracker(mode="offline")
     tracker.start(run)
     tracker.finish(status, error=RuntimeError("out of memory"))
-    (records,) = read_all(run)
+    (records,) = read_all(run.run_dir)
     assert [record["exit"]["exit_code"] for record in records if record["type"] == "exit"] == [code]
 
 
@@ -153,7 +117,7 @@ def test_runs_one_after_another_in_one_process_are_separate(make_run: MakeRun, t
         tracker.finish("finished", {})
     left_open.finish("finished", {})
     for value, run in enumerate(runs):
-        (records,) = read_all(run)
+        (records,) = read_all(run.run_dir)
         assert run_ids(records)[0].startswith(run.run_id)
         assert [row["train/total"] for row in history(records)] == [value]
 
@@ -165,7 +129,7 @@ def test_a_resumed_offline_run_continues_the_rows_of_the_metrics_file(make_run: 
         for step in steps:
             trackers.log({"train/total": 1.0}, step=step, epoch=1)
         trackers.finish("interrupted")
-    first, second = read_all(run)
+    first, second = read_all(run.run_dir)
     assert [(row["_step"], row["step"]) for row in history(first)] == [(0, 1), (1, 2), (2, 3)]
     assert [(row["_step"], row["step"]) for row in history(second)] == [(2, 3), (3, 4)]
     assert run_ids(first) == run_ids(second)
@@ -177,7 +141,7 @@ def test_a_run_that_starts_over_does_not_touch_what_it_reported_before(make_run:
         tracker = WandbTracker(mode="offline")
         tracker.start(run)
         tracker.finish("finished", {})
-    first, second = read_all(run)
+    first, second = read_all(run.run_dir)
     assert run_ids(first) != run_ids(second)
 
 
@@ -237,7 +201,7 @@ def test_a_server_that_cannot_be_reached_means_offline_with_one_warning(
     assert [record.getMessage() for record in caplog.records if record.name.startswith("mcl")] == [
         "W&B: http://127.0.0.1:9 cannot be reached, so this run is written offline."
     ]
-    (records,) = read_all(run)
+    (records,) = read_all(run.run_dir)
     assert len(history(records)) == 1
 
 
@@ -284,10 +248,53 @@ def test_a_killed_process_loses_no_row_older_than_a_moment(make_run: MakeRun) ->
     try:
         assert any(line == "logged\n" for line in process.stdout)
         deadline = time.monotonic() + 10  # less than the 15 seconds after which W&B writes anyway
-        while len(history(read_all(run)[0])) < 5 and time.monotonic() < deadline:
+        while len(history(read_all(run.run_dir)[0])) < 5 and time.monotonic() < deadline:
             time.sleep(0.1)
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
-    assert [row["step"] for row in history(read_all(run)[0])] == [1, 2, 3, 4, 5]
+    assert [row["step"] for row in history(read_all(run.run_dir)[0])] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "group", "epochs"),
+    [
+        ("auto", None, [6, 12, 18, 20]),
+        ("auto", "study", []),
+        (0, None, []),
+        (6, "study", [6, 12, 18, 20]),
+    ],
+)
+def test_pictures_come_at_intervals_and_in_sweeps_only_when_asked_for(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, pictures: Any, group: str | None, epochs: list[int]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("mcl.tracking.wandb.monotonic", lambda: clock[0])
+    run, tracker = make_run(total_epochs=20, group=group), WandbTracker(pictures=pictures)
+    found = []
+    for epoch in range(1, 21):
+        clock[0] += 10  # seconds an epoch; auto waits a minute
+        if tracker.wants_look(run, epoch):
+            found.append(epoch)
+    assert found == epochs
+
+
+def test_a_resumed_run_that_was_deleted_at_the_server_becomes_a_new_one(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = WandbTracker(mode="offline")
+    first.start(run := make_run())
+    first.finish("interrupted")
+    asked: list[str] = []
+
+    def init(**options: Any) -> FakeRun:
+        asked.append(options["id"])
+        if len(asked) == 1:
+            raise wandb.errors.CommError(f"run {options['id']} was previously created and deleted; try a new run name")
+        return FakeRun(0, 0)
+
+    monkeypatch.setattr(wandb, "init", init)
+    WandbTracker().start(make_run(resumed_step=10))
+    assert asked[0] != asked[1] == (run.run_dir / "wandb" / "run_id").read_text().strip()
+    assert caplog.text.count("was deleted there") == 1

@@ -1,0 +1,34 @@
+"""What W&B has written offline, read back."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+Records = list[dict[str, Any]]
+
+
+def read(folder: Path) -> Records:
+    """The records of a W&B run file."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def read_all(run_dir: Path) -> list[Records]:
+    """The records of every W&B run file in a run folder, oldest first."""
+    return [read(folder) for folder in sorted((run_dir / "wandb").glob("offline-run-*"))]
+
+
+def history(records: Records) -> list[dict[str, Any]]:
+    return [record["history"]["item"] for record in records if record["type"] == "history"]
+
+
+def run_ids(records: Records) -> list[str]:
+    return [record["run"]["run_id"] for record in records if record["type"] == "run"]
+
+
+def final_summary(records: Records) -> dict[str, Any]:
+    updates = [record["summary"]["update"] for record in records if record["type"] == "summary"]
+    return {name: value for update in updates for name, value in update.items()}
