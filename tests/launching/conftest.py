@@ -1,6 +1,7 @@
 """Sweeps in this process."""
 
 import io
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -25,3 +26,10 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
         return Ran(sweep, file.getvalue())
 
     return start
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_are_heard() -> None:
+    """What is ignored stays so in every process started from here, and who runs tests in the background ignores some."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
