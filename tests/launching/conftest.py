@@ -30,6 +30,6 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _signals_are_heard() -> None:
-    """What is ignored stays so in every process started from here, and who runs tests in the background ignores some."""
+    """What is ignored stays so in every process started from here, and tests in the background ignore some."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
