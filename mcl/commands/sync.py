@@ -57,6 +57,9 @@ def _places(place: Path, runs: Path | None) -> list[Path]:
     if not (place / "study.yaml").is_file():
         return [place]
     from mcl.studies.study import load_study
+    from mcl.studies.trials import find_trials
 
     study = load_study(place, [f"runs={runs}"] if runs else [])
+    if study.search is not None:
+        return [trial.folder for trial, _ in find_trials(study)]
     return [planned.folder for planned in study.runs]
