@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from mcl import distributed
 from mcl.config.instantiate import build, resolve
 from mcl.data import shares
-from mcl.data.dataset import Dataset
+from mcl.data.dataset import Dataset, Splits
 from mcl.data.samplers import Sampler
 from mcl.data.shares import Share
 from mcl.errors import UserError
@@ -21,8 +21,11 @@ from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.tracking.base import Tracker
 from mcl.training.devices import use_deterministic, use_tf32, use_threads
+from mcl.training.fit import Fit
 from mcl.training.learner import Learner
+from mcl.training.processes import Processes
 from mcl.training.random_state import seed_everything
+from mcl.training.results import Results
 from mcl.training.schedules import Constant
 from mcl.training.trainer import Trainer
 
@@ -50,6 +53,29 @@ class Parts:
         """Batches of one pass over the training set."""
         share = Share(distributed.rank(), distributed.size())
         return shares.steps_per_epoch(self.sampler, self.dataset.spec.counts, self.trainer.batch_size, share)
+
+    def fit(self, splits: Splits, *, seed: int, data: str = "", processes: Processes | None = None) -> Fit:
+        """The training of these parts on these images, at its first step.
+
+        Args:
+            splits: what ``dataset.load()`` gave.
+            seed: of the batches and their augmentation.
+            data: fingerprint of the images, kept in the checkpoints.
+            processes: those that train this run together; None for this one alone.
+        """
+        return Fit(
+            self.trainer,
+            self.learner,
+            splits,
+            self.dataset,
+            self.sampler,
+            make_optimizer=self.make_optimizer,
+            schedule=self.schedule,
+            results=Results(self.networks, chosen_on="test" if splits.validation is None else "validation"),
+            seed=seed,
+            data=data,
+            processes=processes,
+        )
 
 
 def assemble(config: DictConfig) -> Parts:

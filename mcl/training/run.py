@@ -25,7 +25,6 @@ from mcl.training.fit import Fit
 from mcl.training.initial_weights import first_weights
 from mcl.training.plan import device_name, plan
 from mcl.training.processes import Processes
-from mcl.training.results import Results
 from mcl.training.run_folder import RunFolder
 from mcl.training.signals import StopSignals
 from mcl.version import code_version, library_versions
@@ -87,19 +86,7 @@ class Run:
     def fit(self, parts: Parts, splits: Splits) -> None:
         """Train from the beginning or from the last checkpoint, and write the summary."""
         fingerprint = parts.dataset.fingerprint()
-        fit = Fit(
-            parts.trainer,
-            parts.learner,
-            splits,
-            parts.dataset,
-            parts.sampler,
-            make_optimizer=parts.make_optimizer,
-            schedule=parts.schedule,
-            results=Results(parts.networks, chosen_on="test" if splits.validation is None else "validation"),
-            seed=self.config.seed,
-            data=fingerprint,
-            processes=self.processes,
-        )
+        fit = parts.fit(splits, seed=self.config.seed, data=fingerprint, processes=self.processes)
         if self.folder is not None:
             self.folder.refuse_other_data(fingerprint)
         if self.saved is not None:
