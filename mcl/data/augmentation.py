@@ -66,7 +66,7 @@ class Normalization:
         mean, std: per channel, in [0, 1] units.
         device: where the images are.
         memory_format: of the result.
-        dtype: of the result; the arithmetic is in float32.
+        dtype: of the result; the arithmetic is in float32 or better.
     """
 
     def __init__(
@@ -79,12 +79,13 @@ class Normalization:
         dtype: torch.dtype = torch.float32,
     ):
         means, deviations = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (mean, std))
-        self.scale = (1 / (255 * deviations)).float().to(device)  # (C, 1, 1)
-        self.shift = (-means / deviations).float().to(device)
+        self.arithmetic = torch.promote_types(dtype, torch.float32)
+        self.scale = (1 / (255 * deviations)).to(self.arithmetic).to(device)  # (C, 1, 1)
+        self.shift = (-means / deviations).to(self.arithmetic).to(device)
         self.memory_format = memory_format
         self.dtype = dtype
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) uint8 to ``dtype``."""
-        pixels = images.to(torch.float32, memory_format=self.memory_format)
+        pixels = images.to(self.arithmetic, memory_format=self.memory_format)
         return torch.addcmul(self.shift, pixels, self.scale).to(self.dtype)
