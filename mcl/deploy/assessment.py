@@ -13,6 +13,7 @@ from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.deploy.scores import Scores
 from mcl.errors import UserError
 from mcl.files import write_atomically, write_error
+from mcl.tracking.confusion import write_confusion
 from mcl.tracking.pictures import confusion_picture
 from mcl.training.devices import use_tf32, use_threads
 from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
@@ -83,21 +84,15 @@ def write_assessment(scores: Mapping[str, Scores], classes: tuple[str, ...], fol
     recalls: list[list[object]] = [
         [label, name, *(of.per_class()[label] for of in scores.values())] for label, name in enumerate(classes)
     ]
-    write_atomically(folder / "per_class.csv", _csv([["label", "class", *scores], *recalls]))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([["label", "class", *scores], *recalls])
+    write_atomically(folder / "per_class.csv", text.getvalue())
     for name in main_heads(scores):
         matrix = scores[name].confusion
-        rows: list[list[object]] = [[label, *row] for label, row in zip(classes, matrix.tolist(), strict=True)]
-        stem = f"confusion-{name.replace('/', '-')}"
-        write_atomically(folder / f"{stem}.csv", _csv([["true / predicted", *classes], *rows]))
-        write_atomically(folder / f"{stem}.png", confusion_picture(matrix, classes, title=name))
+        file = write_confusion(folder, name, matrix, classes)
+        write_atomically(file.with_suffix(".png"), confusion_picture(matrix, classes, title=name))
 
 
 def main_heads(names: Mapping[str, object]) -> list[str]:
     """The heads that stand for whole networks: backbones, aggregated ones, the ensemble."""
     return [name for name in names if name.rpartition("/")[2] in (BACKBONE, AGGREGATED, ENSEMBLE)]
-
-
-def _csv(rows: list[list[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

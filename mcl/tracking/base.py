@@ -23,7 +23,7 @@ class RunInfo:
     name: str  # for people
     run_id: str  # the same for equal settings
     total_steps: int
-    total_epochs: int
+    total_epochs: int  # the last one may be broken off
     networks: list[tuple[str, str]]  # (key in metric names, name), such as ("first", "resnet8")
     config: dict[str, Any] = field(default_factory=dict)  # resolved: plain dicts, lists and scalars
     overrides: list[str] = field(default_factory=list)  # as typed on the command line
@@ -115,6 +115,7 @@ class Trackers(list[Tracker]):
     """
 
     _run: RunInfo | None = None
+    _looking: Sequence[Tracker] = ()  # those that want the next look
 
     def start(self, run: RunInfo) -> None:
         self._run = run
@@ -124,11 +125,19 @@ class Trackers(list[Tracker]):
         self._tell(lambda tracker: tracker.log(metrics, step=step, epoch=epoch))
 
     def wants_look(self, epoch: int) -> bool:
-        run = self._run
-        return run is not None and any(tracker.wants_look(run, epoch) for tracker in self)
+        run, looking = self._run, []
+
+        def ask(tracker: Tracker) -> None:
+            if run is not None and tracker.wants_look(run, epoch):
+                looking.append(tracker)
+
+        self._tell(ask)
+        self._looking = looking
+        return bool(looking)
 
     def look(self, look: Look) -> None:
-        self._tell(lambda tracker: tracker.look(look))
+        looking = self._looking
+        self._tell(lambda tracker: tracker.look(look) if tracker in looking else None)
 
     def keep(self, files: Sequence[Path]) -> None:
         self._tell(lambda tracker: tracker.keep(files))

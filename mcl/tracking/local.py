@@ -10,11 +10,13 @@ from time import monotonic
 from typing import Any, BinaryIO
 
 from mcl.files import seal, write_atomically, write_error
-from mcl.tracking.base import RunInfo, Status, Tracker
+from mcl.tracking.base import Look, RunInfo, Status, Tracker
+from mcl.tracking.confusion import confusion_of, write_confusion
 
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 FAILURE = "failure.json"
+EVALUATION = Path("evaluation", "test")  # where `python -m mcl evaluate` writes, too
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ class LocalFiles(Tracker):
     time in seconds since the run began, earlier attempts included. It reaches the operating system before ``log``
     returns, so a killed process loses nothing. All files are strict JSON: a number that is not finite is ``null``,
     which pandas reads as NaN.
+
+    After the last epoch, the confusion matrices of the backbones and the ensemble go to ``evaluation/test/``.
 
     A resumed run keeps the lines up to the step of its checkpoint and writes the later ones anew. For this to leave
     neither gap nor repetition, the lines of a step must be logged before the checkpoint of that step is written.
@@ -63,6 +67,21 @@ class LocalFiles(Tracker):
         except OSError as error:
             raise write_error(self._run.run_dir / METRICS, error) from error
         self._step = step
+
+    def wants_look(self, run: RunInfo, epoch: int) -> bool:
+        return epoch >= run.total_epochs
+
+    def look(self, look: Look) -> None:
+        assert self._run is not None, "look comes after start"
+        folder = self._run.run_dir / EVALUATION
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(folder, error) from error
+        for name, predicted in look.predicted.items():
+            head = name if name == "ensemble" else f"{name}/backbone"
+            confusion = confusion_of(look.labels, predicted, len(look.classes))
+            write_confusion(folder, head, confusion, look.classes)
 
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None

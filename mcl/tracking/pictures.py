@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mcl.tracking.base import Look
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 NAMED, NUMBERED = 40, 20  # up to so many classes, names fit on the axes, and numbers into the squares
 LONGEST_NAME = 18  # letters of a class name beside an image
+UPRIGHT_NAME = 2  # letters of a class name that fit below a square
+NEUTRAL = 0.5  # matching weight of two layers whose embeddings are orthogonal
+LEAST_REACH = 0.02  # of the colours, on either side of it: less is noise
+WRONG = "firebrick"
 
 
 def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -> bytes:
@@ -24,14 +28,15 @@ def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -
     """
     count = len(classes)
     shares = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
-    side = min(16.0, 3.5 + 0.35 * min(count, NAMED))
+    side = 3.5 + 0.35 * count if count <= NAMED else 10.0
     figure = _figure(side + 0.8, side)
     axes = figure.add_subplot()
     image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
     axes.set(title=title, xlabel="predicted", ylabel="true")
     if count <= NAMED:
-        axes.set_xticks(range(count), classes, rotation=90)
+        upright = max(map(len, classes)) <= UPRIGHT_NAME
+        axes.set_xticks(range(count), classes, rotation=0 if upright else 90)
         axes.set_yticks(range(count), classes)
     if count <= NUMBERED:
         for label, row in enumerate(confusion.tolist()):
@@ -40,11 +45,6 @@ def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -
                     colour = "white" if shares[label, predicted] > 0.5 else "black"
                     axes.text(predicted, label, str(number), ha="center", va="center", color=colour, fontsize=7)
     return _png(figure)
-
-
-def confusion_of(labels: "Tensor", predicted: "Tensor", classes: int) -> "Tensor":
-    """(classes, classes) counts, [label, prediction], of labels and predictions (N,)."""
-    return (labels * classes + predicted).bincount(minlength=classes**2).reshape(classes, classes)
 
 
 def matching_pictures(metrics: Mapping[str, float]) -> dict[str, bytes]:
@@ -63,22 +63,27 @@ def matching_pictures(metrics: Mapping[str, float]) -> dict[str, bytes]:
 
 def _heat_map(weights: Mapping[tuple[str, str], float], one: str, other: str) -> bytes:
     down, across = (list(dict.fromkeys(places[side] for places in weights)) for side in (0, 1))
-    figure = _figure(1.8 + 0.8 * len(across), 1.2 + 0.6 * len(down))
+    reach = max(LEAST_REACH, *(abs(weight - NEUTRAL) for weight in weights.values()))
+    figure = _figure(2.6 + 0.8 * len(across), 1.0 + 0.8 * len(down))
     axes = figure.add_subplot()
-    image = axes.imshow([[weights.get((a, b), float("nan")) for b in across] for a in down], cmap="viridis")
-    figure.colorbar(image, ax=axes, label="matching weight")
+    shown = [[weights.get((a, b), float("nan")) for b in across] for a in down]
+    image: Any = axes.imshow(shown, vmin=NEUTRAL - reach, vmax=NEUTRAL + reach, cmap="PuOr")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="matching weight")
     axes.set(xlabel=other, ylabel=one)
     axes.set_xticks(range(len(across)), across)
     axes.set_yticks(range(len(down)), down)
-    middle = (min(weights.values()) + max(weights.values())) / 2
     for (a, b), weight in weights.items():
-        colour = "white" if weight <= middle else "black"
+        red, green, blue, _ = image.to_rgba(weight)
+        colour = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
         axes.text(across.index(b), down.index(a), f"{weight:.3f}", ha="center", va="center", color=colour)
     return _png(figure)
 
 
 def samples_picture(look: Look) -> bytes:
-    """The few images of a look, with their class, and what each network and the ensemble took them for."""
+    """The few images of a look, with their class, and what each network and the ensemble took them for.
+
+    In red are those that the ensemble takes for another class.
+    """
     count = len(look.images)
     columns = min(6, count)
     rows = -(-count // columns)
@@ -90,12 +95,14 @@ def samples_picture(look: Look) -> bytes:
         image = look.images[i].permute(1, 2, 0).numpy()
         axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
         label = int(look.image_labels[i])
-        told = [_shortened(look.classes[label])]
+        told = [f"true {_shortened(look.classes[label])}"]
+        right = True
         for name, predicted in look.image_predicted.items():
-            mark = "" if predicted[i] == label else " ✗"
+            right = bool(predicted[i] == label)
             confidence = float(look.image_confidence[name][i])
-            told.append(f"{name} {_shortened(look.classes[int(predicted[i])])} {confidence:.0%}{mark}")
-        axes.set_title("\n".join(told), fontsize=7, parse_math=False)
+            told.append(f"{name} {_shortened(look.classes[int(predicted[i])])} {confidence:.0%}{'' if right else ' ✗'}")
+        colour = "black" if right else WRONG  # of the last: the ensemble, where there is one
+        axes.set_title("\n".join(told), fontsize=7, parse_math=False, color=colour)
     return _png(figure)
 
 

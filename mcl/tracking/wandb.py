@@ -169,7 +169,8 @@ class WandbTracker(Tracker):
     def look(self, look: Look) -> None:
         if self._run is None:
             return
-        from mcl.tracking.pictures import confusion_of, confusion_picture, matching_pictures, samples_picture
+        from mcl.tracking.confusion import confusion_of
+        from mcl.tracking.pictures import confusion_picture, matching_pictures, samples_picture
 
         for pair, content in matching_pictures(self._matching).items():
             self._pictures[f"pictures/matching/{pair}"] = content

@@ -172,7 +172,7 @@ class Run:
             name=" ".join(self._name()),
             run_id=folder.hash,
             total_steps=fit.total_steps,
-            total_epochs=parts.trainer.epochs,
+            total_epochs=-(-fit.total_steps // len(fit.loader)),
             networks=parts.networks,
             config=folder.config,
             overrides=self.overrides,

@@ -3,9 +3,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+import torch
 
 from mcl.errors import UserError
-from mcl.tracking import RunInfo, Status, Tracker, Trackers
+from mcl.tracking import Look, RunInfo, Status, Tracker, Trackers
 
 
 class Recorder(Tracker):
@@ -31,6 +32,20 @@ class Recorder(Tracker):
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
     ) -> None:
         self._call("finish")
+
+
+class Looker(Recorder):
+    def __init__(self, wants: bool, error: Exception | None = None) -> None:
+        super().__init__()
+        self.wants, self.looked, self.wants_error = wants, False, error
+
+    def wants_look(self, run: RunInfo, epoch: int) -> bool:
+        if self.wants_error is not None:
+            raise self.wants_error
+        return self.wants
+
+    def look(self, look: Look) -> None:
+        self.looked = True
 
 
 class Required(Recorder):
@@ -68,3 +83,13 @@ def test_the_error_of_a_required_tracker_is_raised_once_all_have_been_told(make_
         trackers.log({}, step=1, epoch=1)
     trackers.finish("failed")
     assert required.calls == other.calls == ["start", "log", "finish"]
+
+
+def test_only_those_who_want_a_look_get_one(make_run: Callable[..., RunInfo]) -> None:
+    wants, other, broken = Looker(True), Looker(False), Looker(True, RuntimeError("no"))
+    trackers = Trackers([wants, other, broken])
+    trackers.start(make_run())
+    assert trackers.wants_look(1)
+    trackers.look(Look([], torch.empty(0), {}, torch.empty(0), torch.empty(0), {}, {}))
+    assert [looker.looked for looker in (wants, other, broken)] == [True, False, False]
+    assert trackers == [wants, other]

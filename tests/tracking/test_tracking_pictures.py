@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 
 from mcl.tracking import Look
-from mcl.tracking.pictures import confusion_of, matching_pictures, samples_picture
+from mcl.tracking.confusion import confusion_of
+from mcl.tracking.pictures import matching_pictures, samples_picture
 
 
 def size(content: bytes) -> tuple[int, int]:

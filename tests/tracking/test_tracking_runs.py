@@ -54,9 +54,16 @@ def test_a_run_by_default_is_in_its_files_with_everything(command: Callable[...,
     assert "meta/outer_loss" in training[0]
     assert {"test/first/stage1/top1", "test/second/aggregated/loss", "test/ensemble/top1"} <= evaluated.keys()
     assert not any(name.startswith("pictures/") for row in training for name in row)
+    assert any(
+        name.startswith("pictures/samples") for name in evaluated
+    )  # although the end breaks an epoch off
     summary = final_summary(records)
     assert {"first/top1_last", "first/top1_best", "second/top1_last", "multiply_adds/total"} <= summary.keys()
     assert exit_codes(records) == [0]
+    lines = Path("run/evaluation/test/confusion-first-backbone.csv").read_text().splitlines()[1:]
+    counts = [[int(count) for count in line.split(",")[1:]] for line in lines]
+    right = sum(row[label] for label, row in enumerate(counts))
+    assert 100 * right / sum(map(sum, counts)) == pytest.approx(summary["first/top1_last"])
 
 
 def test_pictures_come_with_the_evaluation_and_exported_networks_as_an_artifact(command: Callable[..., Any]) -> None:
@@ -122,3 +129,4 @@ def _four_of_one_group() -> None:
     assert len({run["run_id"] for run in runs}) == len(runs) == 4
     (group,) = {run["run_group"] for run in runs}
     assert group.startswith("dataset=synthetic ")
+    assert not list(Path("runs").rglob("media"))  # pictures

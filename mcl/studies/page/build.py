@@ -26,7 +26,8 @@ CHARTS = {  # chart -> its title and what stands below it, where no picture of t
     "matching": ("", ""),
     "confusion": (
         "What is taken for what",
-        "A line is a true class, in shares of its images. `python -m mcl evaluate RUN` makes these matrices.",
+        "Each line is a true class, in shares of its images. After the last epoch; `python -m mcl evaluate RUN` adds"
+        " other heads and parts.",
     ),
 }
 IMAGES = {".png": "image/png", ".svg": "image/svg+xml"}

@@ -1,13 +1,13 @@
-"""Confusion matrices that ``python -m mcl evaluate`` left in run folders."""
+"""Confusion matrices that training and ``python -m mcl evaluate`` left in run folders."""
 
 import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from mcl.studies.runs import Run
+from mcl.tracking.confusion import PREFIX
 from mcl.tracking.tables import shown
 
-PREFIX = "confusion-"
 MOST_CLASSES = 200  # more are too fine for a screen
 MOST_CELLS = 1_000_000  # of all matrices of a page
 
