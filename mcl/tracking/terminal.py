@@ -100,14 +100,22 @@ class Terminal(Tracker):
         """The split whose accuracies are shown: the test set if it has been evaluated; empty before any evaluation."""
         return max((_split(name) for name in self._values), key=("", "validation", "test").index, default="")
 
+    def _terms(self) -> dict[str, float]:
+        """The loss terms, raw."""
+        train = {name.removeprefix("train/"): value for name, value in self._values.items() if _is_train(name)}
+        return {name: value for name, value in train.items() if name not in NOT_LOSSES}
+
     def _print_line(self) -> None:
+        """What is new, the loss terms on a line of their own where there are several."""
         run, values = self._run, self._values
         parts = [
             f"epoch {self._epoch:{len(str(run.total_epochs))}}/{run.total_epochs}",
             f"step {self._step:{len(str(run.total_steps))}}/{run.total_steps}",
         ]
-        if "train/total" in values:
-            parts.append(f"loss {_number(values['train/total'])}")
+        terms = self._terms()
+        loss = [f"loss {_number(values['train/total'])}"] if "train/total" in values else []
+        if len(terms) < 2:  # the loss says it all
+            parts += loss
         for key, _ in run.networks:
             if "backbone" in (heads := self._heads(key)):
                 parts.append(f"{key} {accuracy(heads['backbone'])}")
@@ -118,6 +126,9 @@ class Terminal(Tracker):
         if (left := self._seconds_left()) is not None:
             parts.append(f"left {clock(left)}")
         self._console.print("  ".join(parts), soft_wrap=True)
+        if len(terms) > 1:
+            named = [f"{name} {_number(value)}" for name, value in terms.items()]
+            self._console.print("  ".join(["", *loss, *named]), soft_wrap=True)
         self._console.file.flush()
         self._values.clear()
         self._drawn = monotonic()
@@ -146,11 +157,10 @@ class Terminal(Tracker):
 
     def _facts(self) -> Columns:
         facts = {"epoch": f"{self._epoch}/{self._run.total_epochs}"}
-        train = {name.removeprefix("train/"): value for name, value in self._values.items() if _is_train(name)}
-        for label, name in (("lr", "lr"), ("loss", "total")):
-            if name in train:
-                facts[label] = _number(train[name])
-        facts |= {name: _number(value) for name, value in train.items() if name not in NOT_LOSSES}
+        for label, name in (("lr", "train/lr"), ("loss", "train/total")):
+            if name in self._values:
+                facts[label] = _number(self._values[name])
+        facts |= {name: _number(value) for name, value in self._terms().items()}
         return Columns([Text.assemble((f"{label} ", "dim"), value) for label, value in facts.items()], padding=(0, 3))
 
     def _accuracies(self) -> Table:

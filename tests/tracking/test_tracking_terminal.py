@@ -78,6 +78,22 @@ def test_a_plain_line_for_every_evaluation(make_run: MakeRun, time: Clock, capsy
     )
 
 
+def test_several_loss_terms_have_a_plain_line_of_their_own(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker = Terminal()
+    tracker.start(make_run(total_steps=78_200, total_epochs=300))
+    terms = ("classification", "distillation", "vcl", "soft_vcl", "icl", "soft_icl")
+    weighted = {f"train/weighted/{term}": 1.0 for term in terms}
+    norm = {"train/grad_norm": 2.0, "train/top1/first": 50.0}
+    tracker.log({**TRAIN, **{f"train/{term}": 86.984 for term in terms}, **weighted, **norm}, step=10, epoch=1)
+    tracker.log(TEST, step=10, epoch=1)
+    progress, loss = capsys.readouterr().out.splitlines()
+    assert progress == "epoch   1/300  step    10/78200  first 93.1  second 92.8  ensemble 94.0  12,300 images/s"
+    assert loss == "  loss 4.210" + "".join(f"  {term} 86.984" for term in terms)
+    assert max(len(progress), len(loss)) < 120
+
+
 def test_a_plain_line_for_an_epoch_without_evaluation(
     make_run: MakeRun, time: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,7 +202,7 @@ def test_log_lines_and_streams_survive_the_display(make_run: MakeRun, open_scree
 
 
 def test_no_color_is_respected(
-    make_run: MakeRun, open_screen: Callable[[], FakeTerminal], monkeypatch: pytest.MonkeyPatch, summary: dict[str, Any]
+    make_run: MakeRun, time: Clock, open_screen: Callable[[], FakeTerminal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = open_screen()
     colour = re.compile(r"\x1b\[[0-9;]*\b(3[0-9]|38)\b[0-9;]*m")
@@ -196,12 +212,16 @@ def test_no_color_is_respected(
         screen.truncate()
         tracker = Terminal()
         tracker.start(make_run(resumed_step=20))
+        time.now += 1
+        tracker.log({**TRAIN, **TEST}, step=21, epoch=1)
         tracker.finish("interrupted", error=KeyboardInterrupt())
         return screen.getvalue()
 
     assert colour.search(play())
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not colour.search(play())
+    shown = play()
+    assert "ensemble" in shown
+    assert not colour.search(shown)
 
 
 def test_the_final_table_has_every_number(
