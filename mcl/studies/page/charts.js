@@ -55,7 +55,7 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("ink") },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
-      margin: { l: 56, r: 12, t: 12, b: 48 },
+      margin: { l: 56, r: 20, t: 12, b: 48 }, // to the right there is room for half a number below the last tick
       hoverlabel: { bgcolor: colour("raised"), bordercolor: colour("line"), font: { color: colour("ink") }, namelength: -1 },
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("muted"), activecolor: colour("ink") },
@@ -145,6 +145,7 @@
       const logarithmic = most > 6 * least;
       const range = logarithmic ? [Math.log10(least / 1.6), Math.log10(most * 1.6)] : [0, most * 1.12];
       const pixel = (range[1] - range[0]) / Math.max(200, element.clientWidth - 80);
+      const apart = (point) => 1.4 * point.aside; // marks are larger here than in a picture
       const aside = (cost, pixels) => (logarithmic ? cost * 10 ** (pixels * pixel) : cost + pixels * pixel);
       const traces = points.flatMap((point) => {
         const row = values.rows[point.row];
@@ -154,7 +155,7 @@
         return [
           {
             ...common,
-            x: [aside(point.cost, point.aside)],
+            x: [aside(point.cost, apart(point))],
             y: [point.mean],
             error_y: { type: "data", array: [point.half], visible: point.half !== null, color: ofRow(row), thickness: 1.5 },
             marker: { color: ofRow(row), size: 10, symbol: row.style % 8 },
@@ -162,7 +163,7 @@
           },
           {
             ...common,
-            x: seeds.map(() => aside(point.cost, point.aside + 7)),
+            x: seeds.map(() => aside(point.cost, apart(point) + 7)),
             y: seeds.map((seed) => point.runs[seed]),
             text: seeds.map(plain),
             showlegend: false,

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 ALERT = "[!WARNING]\n"
+LONGEST_WORD = 24  # letters in a cell; longer ones are broken after their dots
 OWN_TAGS = re.compile(r"&lt;(/?(?:details|summary))&gt;")  # those that a report writes
 
 
@@ -48,6 +49,10 @@ def as_html(lines: Sequence[str], embed: Callable[[str, str], str | None]) -> tu
         elif token.type == "td_open" and tokens[i - 1].type == "tr_open":  # what the line is of
             token.tag = tokens[i + 2].tag = "th"
             token.attrSet("scope", "row")
+        elif token.type == "td_open" and _longest_word(tokens[i + 1].content) > LONGEST_WORD:
+            token.attrSet("class", "long")
+            for part in tokens[i + 1].children or []:
+                part.meta["breaks"] = True
         elif token.type == "blockquote_open" and tokens[i + 2].content.startswith(ALERT):
             token.attrSet("class", "warning")
             tokens[i + 2].children = (tokens[i + 2].children or [])[2:]  # the mark and the end of its line
@@ -57,6 +62,10 @@ def as_html(lines: Sequence[str], embed: Callable[[str, str], str | None]) -> tu
     def html(_: Any, tokens: Any, i: int, *__: Any) -> str:
         return OWN_TAGS.sub(r"<\1>", escape(tokens[i].content))
 
+    def words(_: Any, tokens: Any, i: int, *__: Any) -> str:
+        found = escape(tokens[i].content)
+        return found.replace(".", ".<wbr>") if tokens[i].meta.get("breaks") else found
+
     def image(_: Any, tokens: Any, i: int, *__: Any) -> str:
         found = embedded(tokens[i])
         return escape(tokens[i].content) if found is None else found
@@ -64,10 +73,15 @@ def as_html(lines: Sequence[str], embed: Callable[[str, str], str | None]) -> tu
     def table_open(_: Any, tokens: Any, i: int, *__: Any) -> str:
         return f'<div class="table" role="region" tabindex="0" aria-label="{escape(tokens[i].meta["label"])}"><table>\n'
 
-    for name, rule in {"html_block": html, "html_inline": html, "image": image, "table_open": table_open}.items():
+    rules: dict[str, Callable[..., str]] = {"html_block": html, "html_inline": html, "text": words, "image": image}
+    rules |= {"table_open": table_open, "table_close": lambda *_: "</table></div>\n"}
+    for name, rule in rules.items():
         parser.add_render_rule(name, rule)
-    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     return str(parser.renderer.render(tokens, parser.options, {})), headings
+
+
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split()), default=0)
 
 
 def anchor(text: str) -> str:

@@ -45,7 +45,7 @@ def settings_table(rows: Rows) -> list[str]:
     settings = {rows.name(row): found for row in rows.rows if (found := _settings(row))}
     names = sorted({name for of in settings.values() for name in of})
     body = [[name, *(_written(of[name]) if name in of else NONE for of in settings.values())] for name in names]
-    body = [line for line in body if len({*line[1:]}) > 1]
+    body = [line for line in body if len({*line[1:]}) > 1 and not line[0].endswith("._partial_")]
     if not body:
         return []
     return [
