@@ -40,6 +40,8 @@ SECONDS_TO_TELL = 5.0  # until torchrun notices that the process that tells has 
 
 def register() -> None:
     """Make the schema known to Hydra."""
+    # Hydra copies its store, with the schemas of all plugins, for every group that --help lists, and changes no copy.
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     ConfigStore.instance().store(name="train_schema", node=TrainConfig)
     ConfigStore.instance().store(name="sweep_schema", node=SweepConfig)
 

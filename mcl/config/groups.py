@@ -11,15 +11,15 @@ from mcl.config.instantiate import check
 from mcl.config.schema import TrainConfig
 from mcl.errors import UserError, did_you_mean
 
-SUPPLIED: dict[str, tuple[str, ...]] = {
-    "dataset": (),
-    "pair": ("num_classes", "in_channels"),
-    "sampler": (),
-    "loss": ("widths",),
+SUPPLIED: dict[str, tuple[str, ...]] = {  # what is mistyped most comes first, what takes long to import last
+    "trainer": (),
     "optimizer": ("params",),
     "schedule": (),
-    "trainer": (),
+    "sampler": (),
+    "dataset": (),
+    "loss": ("widths",),
     "tracking": (),
+    "pair": ("num_classes", "in_channels"),
 }
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torchvision.transforms import functional
 
 log = logging.getLogger(__name__)
 _CHUNK = 128  # images a thread decodes at a time
@@ -51,6 +50,8 @@ def decode(path: Path, size: int, channels: int, resize: int | None = None) -> N
         Exception: of many kinds, when the file cannot be read as an image.
     """
     if resize is not None:
+        from torchvision.transforms import functional  # slow to import
+
         image = functional.resize(open_image(path, channels), [resize], functional.InterpolationMode.BILINEAR)
         image = functional.center_crop(image, [size, size])
     else:

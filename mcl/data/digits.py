@@ -1,6 +1,11 @@
 """The handwritten digits that come with scikit-learn: 1,797 real grey images of 8 x 8 pixels, nothing to download."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mcl.data.augmentation import Augmentation
@@ -49,9 +54,7 @@ class Digits(WholeDataset):
         return digest(["digits", self.spec.image_size, _COUNTS, _TEST_FRACTION])
 
     def read(self) -> tuple[Images, Images]:
-        from sklearn.datasets import load_digits  # slow to import
-
-        pixels, labels = load_digits(return_X_y=True)
+        pixels, labels = _load_digits()
         grey = torch.from_numpy(pixels).float().view(-1, 1, _SIDE, _SIDE) * (255 / 16)
         size = self.spec.image_size
         if size != _SIDE:
@@ -59,3 +62,15 @@ class Digits(WholeDataset):
         every = Images(grey.round().to(torch.uint8), torch.from_numpy(labels).long())
         train, test = split(every.labels, _TEST_FRACTION, stream="digits", seed=0)
         return every.take(train), every.take(test)
+
+
+def _load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Pixels (1797, 64) from 0 to 16 and labels (1797,), as ``sklearn.datasets.load_digits`` gives them."""
+    package = find_spec("sklearn")
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz" if package and package.origin else None
+    if file is None or not file.is_file():
+        from sklearn.datasets import load_digits  # slow to import
+
+        return load_digits(return_X_y=True)
+    table = np.loadtxt(file, delimiter=",")
+    return table[:, :-1], table[:, -1].astype(np.int64)

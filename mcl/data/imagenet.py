@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.models import ResNet18_Weights
 
 from mcl.data.dataset import Dataset, Splits, digest, some
 from mcl.data.files import ImageFiles, Square, Transformed, check_workers
@@ -102,6 +101,8 @@ class ImageNet(Dataset):
     @staticmethod
     def published_classes() -> tuple[str, ...]:
         """The 1000 classes in words, in the order of their identifiers."""
+        from torchvision.models import ResNet18_Weights  # slow to import
+
         return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
     def fingerprint(self) -> str:

@@ -1,10 +1,10 @@
 """What every dataset has in common: spec, limit, validation, fingerprint."""
 
-import sys
-
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
+from mcl.data import digits
 from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import Dataset, Images, take_rows
 from mcl.data.digits import Digits
@@ -49,17 +49,22 @@ def test_spec_announces_what_load_gives(dataset: Dataset):
 
 
 def test_digits_are_read_only_when_loaded(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setattr(digits, "_load_digits", None)
     assert sum(Digits().spec.counts) == 1438
-    with pytest.raises(ImportError):
+    with pytest.raises(TypeError):
         Digits().load()
 
 
+def test_digits_are_those_of_sklearn():
+    for ours, theirs in zip(digits._load_digits(), load_digits(return_X_y=True), strict=True):
+        assert (ours == theirs).all()
+
+
 def test_digits_mean_and_std_are_those_of_its_training_part():
-    digits = Digits()
-    pixels = digits.load().train.images.float() / 255
-    assert digits.mean[0] == pytest.approx(pixels.mean().item(), abs=1e-4)
-    assert digits.std[0] == pytest.approx(pixels.std().item(), abs=1e-4)
+    dataset = Digits()
+    pixels = dataset.load().train.images.float() / 255
+    assert dataset.mean[0] == pytest.approx(pixels.mean().item(), abs=1e-4)
+    assert dataset.std[0] == pytest.approx(pixels.std().item(), abs=1e-4)
 
 
 def test_digits_test_part_does_not_depend_on_the_options():

@@ -1,0 +1,74 @@
+"""What a command imports before it does anything: the time until a person sees something is spent there."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NEVER = {"sklearn", "scipy", "matplotlib", "pandas", "plotly", "onnx", "optuna", "ray", "submitit", "wandb"}
+SLOW = NEVER | {"torchvision", "torch._dynamo", "sympy", "triton"}
+
+TYPED = """
+import atexit, sys
+import train
+sys.argv = ["train.py", *sys.argv[1:]]
+atexit.register(lambda: print("imported:", *sys.modules))
+train.train()
+"""
+UNTIL_THE_FIRST_STEP = """
+import sys
+import train
+from mcl.training.fit import Fit
+
+def first_step(*_):
+    print("imported:", *sys.modules)
+    raise KeyboardInterrupt
+
+Fit._step = first_step
+sys.argv = ["train.py", *sys.argv[1:]]
+train.train()
+"""
+
+
+def imported(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str], str]:
+    """The modules that ``code`` had imported when it told of them, and what else was said."""
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    said, found, modules = run.stdout.partition("imported:")
+    assert found, run.stderr
+    return set(modules.split()), said + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["--help"], "Groups and their choices"),
+        (["optimizer.lrr=1"], "Did you mean 'lr'?"),
+        (["loss=lmcll"], "Did you mean 'lmcl'?"),
+        (["seed=x"], "seed"),
+    ],
+)
+def test_help_and_mistyped_names_need_no_torch(typed: list[str], expected: str) -> None:
+    modules, said = imported(TYPED, *typed)
+    assert expected in said
+    assert not modules & {*SLOW, "torch", "numpy", "rich"}
+
+
+def test_values_are_checked_without_what_is_slow_to_import() -> None:
+    modules, said = imported(TYPED, "loss.tau=x")  # after trainer, optimizer, schedule, sampler and dataset
+    assert said == "error: loss.tau=x: expected a number.\n"
+    assert not modules & SLOW
+
+
+def test_training_begins_without_what_it_does_not_need(tmp_path: Path) -> None:
+    modules, _ = imported(UNTIL_THE_FIRST_STEP, "tracking=none", folder=tmp_path)
+    assert "torch" in modules
+    assert not modules & NEVER
