@@ -23,6 +23,7 @@ COMMANDS = {  # what is typed -> its module, imported only when needed
     "report": "report",
     "sync": "sync",
     "dashboard": "dashboard",
+    "benchmark": "benchmark",
 }
 USAGE_ERROR, INTERRUPTED = 1, 130
 

@@ -1,0 +1,135 @@
+"""Generated images where those of a dataset are not on this machine: as many, as large, of as many classes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mcl.config.instantiate import build, resolve
+from mcl.data.dataset import Dataset, Splits
+from mcl.data.files import ImageFiles, Square, Transformed, as_bytes, check_workers
+from mcl.data.imagenet import CLASSES, IMAGES, TEST, TRAIN, ImageNet
+from mcl.data.published import Published
+
+STAND_INS = __name__  # the module, for ``allow_modules``
+COMMON = ("mean", "std", "limit", "validation", "seed")  # options that every dataset has
+FILES = 64
+PIXELS = (500, 375)  # of a usual file of ImageNet, which has some 110 kB
+QUALITY, NOISE = 90, 12
+
+
+def stand_in(node: Mapping[str, Any], allow: Sequence[str], folder: Path) -> dict[str, Any] | None:
+    """What to put in the place of a dataset whose images are not here; None where they are.
+
+    Only published datasets have such a double: of others nobody knows how many images there would be.
+
+    Args:
+        node: ``dataset`` of a configuration, resolved.
+        allow: ``allow_modules`` of the configuration.
+        folder: gets the image files, where the dataset has files.
+
+    Raises:
+        UserError: the dataset cannot be built.
+    """
+    kind = resolve(node["_target_"], path="dataset", allow=allow)
+    if kind is ImageNet and not node.get("root"):
+        make_files(folder)
+        kept = ["transform", "image_size", "resize", "workers", *COMMON]
+        return {
+            "_target_": f"{STAND_INS}.GeneratedImageNet",
+            "folder": str(folder),
+            **{key: node[key] for key in kept if key in node},
+        }
+    dataset = build(node, path="dataset", allow=allow)
+    if not isinstance(dataset, Published) or any(_has_files(dataset, place) for place in dataset.places):
+        return None
+    kept = ["augmentation", *COMMON]
+    return {
+        "_target_": "mcl.data.synthetic.Synthetic",
+        "classes": len(dataset.classes),
+        "channels": dataset.channels,
+        "image_size": dataset.image_size,
+        "train_per_class": dataset.train_per_class,
+        "test_per_class": 1,  # nothing is evaluated
+        **{key: node[key] for key in kept if key in node},
+    }
+
+
+def _has_files(dataset: Published, place: Path) -> bool:
+    try:
+        return dataset.parse(place) is not None
+    except Exception:  # damaged files, of which training will say so
+        return True
+
+
+def make_files(folder: Path) -> None:
+    """Write JPEG files as large and as hard to decode as those of ImageNet."""
+    rng = np.random.default_rng(0)
+    for number in range(FILES):
+        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize(PIXELS)
+        noisy = np.asarray(coarse) + rng.normal(0, NOISE, (PIXELS[1], PIXELS[0], 3))
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.jpg", quality=QUALITY)
+
+
+class GeneratedImageNet(Dataset):
+    """As many images and classes as ImageNet, read as ImageNet's are, from a few files over and over.
+
+    Args:
+        folder: of `make_files`.
+        transform, image_size, resize, workers: as of `mcl.data.imagenet.ImageNet`.
+        mean, std, limit, validation, seed: as for every dataset, see `mcl.data.dataset.Dataset`.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        transform: Sequence[Callable[..., object]] = (),
+        image_size: int = 224,
+        resize: int = 256,
+        workers: int | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        limit: int | None = None,
+        validation: float = 0.0,
+        seed: int = 0,
+    ):
+        self.counts = {part: _spread(IMAGES[part]) for part in (TRAIN, TEST)}
+        super().__init__(
+            name="imagenet",
+            classes=ImageNet.published_classes(),
+            channels=3,
+            image_size=image_size,
+            counts=self.counts[TRAIN],
+            mean=mean or ImageNet.own_mean,
+            std=std or ImageNet.own_std,
+            augmentation=None,
+            limit=limit,
+            validation=validation,
+            seed=seed,
+        )
+        self.folder = Path(folder)
+        self.transform = Transformed(list(transform), image_size, 3)
+        self.plain = Square(image_size, 3, resize)
+        self.workers = check_workers(workers)
+
+    def fingerprint(self) -> str:
+        return "generated"
+
+    def load(self) -> Splits:
+        train = self._files(TRAIN, self.transform if self.transform.transforms else self.plain)
+        kept, held_out = self.select(train.labels)
+        validation = train.take(held_out) if self.validation else None
+        return Splits(train.take(kept), self._files(TEST, self.plain), validation)
+
+    def _files(self, part: str, decode: Square | Transformed) -> ImageFiles:
+        labels = torch.arange(CLASSES).repeat_interleave(torch.tensor(self.counts[part]))
+        names = as_bytes([path.name for path in sorted(self.folder.iterdir())])
+        return ImageFiles(self.folder, np.resize(names, len(labels)), labels, decode, skip=False, workers=self.workers)
+
+
+def _spread(images: int) -> list[int]:
+    """Images of each class, as evenly as can be."""
+    return [images // CLASSES + (label < images % CLASSES) for label in range(CLASSES)]
