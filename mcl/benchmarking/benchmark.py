@@ -11,14 +11,15 @@ from mcl.benchmarking.attempt import Attempt, attempt
 from mcl.benchmarking.images import STAND_INS, stand_in
 from mcl.benchmarking.measure import GROUPS, Request
 from mcl.benchmarking.numbers import in_a_line, summary
-from mcl.benchmarking.settings import REFERENCE, Tried, judge, search
+from mcl.benchmarking.settings import COMPARED, REFERENCE, Tried, judge, search
 from mcl.config.compose import Composed, composing
 from mcl.errors import UserError
 
-WARM_UP, LEAST = 3, 3  # steps
+WARM_UP = 3  # steps
 SECONDS = 10.0  # for steps that count
 PATIENCE = (120.0, 5.0)  # seconds that trying a setting may take, or so many times as long as the one given
 META_ROUNDS = 2
+LEAST = COMPARED - WARM_UP  # steps that count
 NOWHERE = "dataset.root=null"
 IMAGENET = "mcl.data.imagenet.ImageNet"
 
@@ -28,7 +29,7 @@ def benchmark(overrides: Sequence[str], *, steps: int, quick: bool, tell: Callab
 
     Args:
         overrides: as typed.
-        steps: that count, of each setting; fewer where they take long.
+        steps: that count, of each setting, `LEAST` or more; fewer where they take long.
         quick: try no other settings.
         tell: told how it goes, in lines.
 
@@ -110,7 +111,7 @@ class _Benchmark:
             {name: config[name] for name in GROUPS},
             steps=self.steps,
             warm_up=WARM_UP,
-            least=min(LEAST, self.steps),
+            least=LEAST,
             seconds=SECONDS,
             meta_rounds=META_ROUNDS if details else 1,
             details=details,

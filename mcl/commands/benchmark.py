@@ -14,6 +14,8 @@ Images of a published dataset that are not here are generated, and the output sa
   python -m mcl benchmark pair=resnet32 dataset=cifar100 --json speed.json
   python -m mcl benchmark experiment=imagenet_lmcl trainer.batch_size=32 --quick"""
 
+LEAST = 3
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be typed after ``benchmark``."""
@@ -32,8 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mcl.errors import UserError
 
-    if arguments.steps < 1:
-        raise UserError(f"--steps {arguments.steps}: must be at least 1.")
+    if arguments.steps < LEAST:
+        raise UserError(f"--steps {arguments.steps}: must be at least {LEAST}.")
     if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
         raise UserError(f"--json {arguments.json}: there is no such folder.")
 

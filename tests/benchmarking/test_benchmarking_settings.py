@@ -1,0 +1,88 @@
+"""Which settings are tried, which of them are safe, and which one is the fastest."""
+
+from typing import Any
+
+import pytest
+
+from mcl.benchmarking.attempt import Attempt
+from mcl.benchmarking.settings import Tried, alternatives, fastest, judge, largest_deviation, search
+
+LOSSES = [10.0, 9.0, 8.0, 7.0, 6.0, 5.0]
+CONFIG = {
+    "trainer": {"precision": "float32", "channels_last": False, "threads": None},
+    "loss": {"meta": {"memory": "keep"}},
+}
+
+
+def answer(step: float = 1.0, **others: Any) -> dict[str, Any]:
+    found = {"step": step, "meta_round": None, "interval": None, "losses": LOSSES, "memory": 10, "usable_memory": 100}
+    return {**found, "threads": 1, "most_threads": 2, "batch_size": 8, **others}
+
+
+def ran(step: float = 1.0, **others: Any) -> Attempt:
+    return Attempt(answer(step, **others), "", False, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("came", "outcome", "reason"),
+    [
+        (ran(losses=[loss * 1.009 for loss in LOSSES]), "safe", ""),
+        (ran(losses=[10.0, 9.0, 8.0, 7.0, 6.0, 5.1]), "unsafe", "losses up to 2.0% off"),
+        (ran(losses=[10.0, float("nan"), 8.0, 7.0, 6.0, 5.0]), "unsafe", "losses up to inf% off"),
+        (ran(memory=101), "unsafe", "more memory than was free"),
+        (Attempt(None, "killed by SIGKILL", False, 1.0), "failed", "killed by SIGKILL"),
+    ],
+)
+def test_a_setting_is_safe_when_it_ran_and_its_losses_are_those_of_the_reference(
+    came: Attempt, outcome: str, reason: str
+) -> None:
+    judged = judge(["trainer.threads=1"], came, LOSSES)
+    assert (judged.outcome, judged.reason) == (outcome, reason)
+
+
+def test_losses_beyond_the_first_steps_do_not_count() -> None:
+    assert largest_deviation([*LOSSES, 99.0], [*LOSSES, 4.0]) == 0.0
+
+
+def test_only_what_exists_here_is_tried() -> None:
+    assert list(alternatives(CONFIG, answer())) == [
+        ["trainer.precision=bfloat16"],
+        ["trainer.channels_last=true"],
+        ["trainer.threads=2"],
+        ["loss.meta.memory=recompute"],
+    ]
+    compiling = {"trainer": {**CONFIG["trainer"], "compile": False}, "loss": {}}
+    assert list(alternatives(compiling, answer(threads=None))) == [
+        ["trainer.precision=bfloat16"],
+        ["trainer.channels_last=true"],
+        ["trainer.compile=true"],
+    ]
+
+
+def test_the_search_builds_on_what_was_safe_and_faster() -> None:
+    seconds = {"trainer.precision=bfloat16": 0.5, "trainer.channels_last=true": 0.6, "trainer.threads=2": 0.4}
+
+    def measure(overrides: Any) -> Attempt:
+        if overrides[-1] == "loss.meta.memory=recompute":
+            return Attempt(None, "given up", False, 1.0)
+        return ran(seconds[overrides[-1]])
+
+    told: list[Tried] = []
+    tried = search(CONFIG, judge([], ran(1.0), LOSSES), LOSSES, measure, told.append)
+    assert tried[1:] == told
+    assert fastest(tried).overrides == ("trainer.precision=bfloat16", "trainer.threads=2")
+    assert tried[-1].overrides == ("trainer.precision=bfloat16", "trainer.threads=2", "loss.meta.memory=recompute")
+
+
+def test_unsafe_settings_and_gains_within_the_noise_are_not_chosen() -> None:
+    given = judge([], ran(1.0), LOSSES)
+    wrong = judge(["a=1"], ran(0.1, losses=[1.0] * 6), LOSSES)
+    noise = judge(["b=1"], ran(0.98), LOSSES)
+    assert fastest([given, wrong, noise]) is given
+    assert fastest([wrong, noise, given]) is noise
+
+
+def test_meta_rounds_count_in_the_speed_of_a_setting() -> None:
+    keep = judge([], ran(1.0, meta_round=10.0, interval=5), LOSSES)
+    recompute = judge(["loss.meta.memory=recompute"], ran(1.1, meta_round=2.0, interval=5), LOSSES)
+    assert fastest([keep, recompute]) is recompute
