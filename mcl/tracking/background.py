@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Full, Queue
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from mcl.tracking.base import Look, RunInfo, Status, Tracker
 
 MOST_WAITING = 10_000  # calls; whoever is so far behind has stopped
+SILENT_SECONDS = 10.0  # of these, before it is said
 FINISH_SECONDS = 150.0  # how long to wait for what is left to tell at the end
 
 
@@ -57,7 +59,10 @@ class Background(Tracker):
             return
         self._tell(lambda: self.tracker.finish(status, summary, error))
         self._calls.put(None)
-        self._thread.join(FINISH_SECONDS)
+        self._thread.join(min(SILENT_SECONDS, FINISH_SECONDS))
+        if self._thread.is_alive() and FINISH_SECONDS > SILENT_SECONDS:
+            print(f"{self.name}: finishing, for up to {FINISH_SECONDS:g} s", flush=True)
+            self._thread.join(FINISH_SECONDS - SILENT_SECONDS)
         if self._thread.is_alive():
             raise TimeoutError(f"not finished after {FINISH_SECONDS:g} s")
         self._raise()
@@ -78,4 +83,6 @@ class Background(Tracker):
             while (call := self._calls.get()) is not None:
                 call()
         except Exception as error:
+            with suppress(Exception):
+                self.tracker.abandon()
             self._error = error

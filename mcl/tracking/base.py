@@ -95,6 +95,9 @@ class Tracker(ABC):
     def keep(self, files: Sequence[Path]) -> None:  # noqa: B027
         """Networks that the run has exported."""
 
+    def abandon(self) -> None:  # noqa: B027
+        """It has failed, and is told nothing more: let go of what would trouble the next run, or the process's end."""
+
     @abstractmethod
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None

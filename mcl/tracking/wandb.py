@@ -82,6 +82,7 @@ class WandbTracker(Tracker):
             return
         import wandb  # takes half a second, which only its users should pay
 
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # W&B's own: says again that nothing is reached
         self._info = run
         self._row = run.resumed_lines
         self._pictures: dict[str, bytes] = {}  # for the next row
@@ -103,16 +104,19 @@ class WandbTracker(Tracker):
     def _init(self, run: RunInfo, mode: Any) -> "wandb.Run":
         import wandb
 
-        known = _kept_id(run)
-        if known is None:
-            return self._open(run, mode, _new_id(run))
+        wandb_id = _kept_id(run) or _new_id(run)
         try:
-            return self._open(run, mode, known)
+            return self._open(run, mode, wandb_id)
         except wandb.errors.CommError as error:
-            if "deleted" not in str(error):
+            if "deleted" in str(error):
+                logger.warning("W&B: run %s was deleted there, so this goes on as a new one.", wandb_id)
+                return self._open(run, mode, _new_id(run))
+            if mode == "offline":
                 raise
-            logger.warning("W&B: run %s was deleted there, so this goes on as a new one.", known)
-            return self._open(run, mode, _new_id(run))
+            reason = str(error).strip().splitlines()[0]
+            logger.warning("W&B: the server did not take this run, so it is written offline. %s", reason)
+        wandb.teardown()  # else the id would be in use
+        return self._open(run, "offline", wandb_id)
 
     def _open(self, run: RunInfo, mode: Any, wandb_id: str) -> "wandb.Run":
         import wandb
@@ -136,6 +140,7 @@ class WandbTracker(Tracker):
                 git_commit=run.code.get("commit"),
                 init_timeout=INIT_SECONDS,
                 finish_timeout=FINISH_SECONDS,
+                finish_timeout_raises=True,
                 x_transaction_log_flush_interval=FLUSH_SECONDS,
             ),
         )
@@ -189,6 +194,12 @@ class WandbTracker(Tracker):
             artifact.add_file(str(file))
         self._run.log_artifact(artifact)
 
+    def abandon(self) -> None:
+        import wandb
+
+        self._run = None
+        wandb.teardown(EXIT_CODES["failed"])  # else the next run would meet a service that may be gone
+
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
     ) -> None:
@@ -196,7 +207,13 @@ class WandbTracker(Tracker):
             return
         run, self._run = self._run, None
         run.summary.update(_flat(summary or {}, [key for key, _ in self._info.networks]))
-        run.finish(exit_code=EXIT_CODES[status])
+        try:
+            run.finish(exit_code=EXIT_CODES[status])
+        except TimeoutError:
+            rest = shlex.quote(shown(run.settings.sync_dir))
+            logger.warning(
+                "W&B: not all of the run could be uploaded. To upload the rest: wandb sync --no-skip-online %s", rest
+            )
 
     def _choose_mode(self, settings: "wandb.Settings") -> Any:
         """The mode for ``wandb.init``: one that asks nothing and reaches its server."""

@@ -1,4 +1,6 @@
 import logging
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,10 +10,11 @@ from typing import Any
 
 import pytest
 import wandb
-from wandb_files import final_summary, history, read_all, run_ids
+from fake_wandb import FakeWandb
+from wandb_files import final_summary, history, read, read_all, run_ids
 
 from mcl.errors import UserError
-from mcl.tracking import LocalFiles, RunInfo, Trackers, WandbTracker
+from mcl.tracking import Background, LocalFiles, RunInfo, Trackers, WandbTracker
 
 MakeRun = Callable[..., RunInfo]
 
@@ -198,11 +201,95 @@ def test_a_server_that_cannot_be_reached_means_offline_with_one_warning(
         tracker.start(run)
         tracker.log({"train/total": 1.0}, step=1, epoch=1)
         tracker.finish("finished", {})
-    assert [record.getMessage() for record in caplog.records if record.name.startswith("mcl")] == [
-        "W&B: http://127.0.0.1:9 cannot be reached, so this run is written offline."
-    ]
+    assert warnings_of(caplog) == ["W&B: http://127.0.0.1:9 cannot be reached, so this run is written offline."]
     (records,) = read_all(run.run_dir)
     assert len(history(records)) == 1
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("mcl")]
+
+
+def play(tracker: WandbTracker, run: RunInfo) -> None:
+    tracker.start(run)
+    for step in (1, 2):
+        tracker.log({"train/total": 1.0}, step=step, epoch=1)
+    tracker.finish("finished", {})
+
+
+def test_an_online_run_is_sent_to_the_server(
+    make_run: MakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    with FakeWandb() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        play(WandbTracker(), make_run())
+        wandb.teardown()
+    assert [(row["_step"], row["step"], row["train/total"]) for row in server.rows] == [(0, 1, 1.0), (1, 2, 1.0)]
+    assert server.exit_codes == [0]
+    assert warnings_of(caplog) == []
+    assert capsys.readouterr().out.startswith(f"W&B: {server.url}/me/mcl/runs/0a1b2c3d-")
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_server_that_refuses_the_run_means_offline_with_one_warning(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, resumed: bool
+) -> None:
+    if resumed:
+        play(WandbTracker(mode="offline"), make_run())
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    with FakeWandb(status=401) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        wandb.teardown()
+        play(WandbTracker(), run := make_run(resumed_step=2 if resumed else 0, resumed_lines=2 if resumed else 0))
+    (warning,) = warnings_of(caplog)
+    assert "the server did not take this run, so it is written offline" in warning
+    *earlier, last = read_all(run.run_dir)
+    assert len(history(last)) == 2
+    assert len({run_ids(records)[0] for records in [*earlier, last]}) == 1
+
+
+def test_what_a_lost_server_did_not_get_is_told_and_kept(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mcl.tracking.wandb.FINISH_SECONDS", 1)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    tracker, run = WandbTracker(), make_run()
+    with FakeWandb() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        tracker.start(run)
+    for step in (1, 2):
+        tracker.log({"train/total": 1.0}, step=step, epoch=1)
+    tracker.finish("finished", {})
+    (warning,) = warnings_of(caplog)
+    assert "not all of the run could be uploaded" in warning
+    kept = Path(warning.split()[-1])
+    assert f"wandb sync --no-skip-online {kept}" in warning
+    assert len(history(read(kept))) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process by /proc")
+def test_a_service_that_dies_warns_once_and_the_next_run_has_another(
+    make_run: MakeRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trackers = Trackers([Background(WandbTracker(mode="offline"))])
+    trackers.start(make_run(run_dir=tmp_path / "killed"))
+    while not list(tmp_path.glob("killed/wandb/offline-run-*/*.wandb")):
+        time.sleep(0.1)
+    for task in Path("/proc/self/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            if "wandb-core" in Path(f"/proc/{child}/cmdline").read_text():
+                os.kill(child, signal.SIGKILL)
+    trackers.log({"train/total": 1.0}, step=1, epoch=1)
+    trackers.finish("finished", {})
+    (warning,) = warnings_of(caplog)
+    assert warning.startswith("W&B is switched off, training goes on.")
+    play(WandbTracker(mode="offline"), run := make_run(run_dir=tmp_path / "next"))
+    (records,) = read_all(run.run_dir)
+    assert len(history(records)) == 2
 
 
 @pytest.mark.parametrize(("mode", "warnings"), [("auto", 0), ("online", 1)])
