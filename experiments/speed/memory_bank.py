@@ -1,98 +1,75 @@
-"""Time and memory of the contrast with memory banks: ours beside the textbook form, and ours at ImageNet's size.
+"""The contrast with memory banks: ours beside the textbook form, and ours at ImageNet's size.
 
-    python experiments/speed/memory_bank.py --threads 1 2
-
-Every line is measured in a process of its own, on the CPU, in float32. `ms` is the median of a forward and backward
-pass to all embeddings, after one that is not counted. `MB` is what the passes need at their peak beside the banks and
-the embeddings (high-water mark of resident memory, less that before the first pass). At the smaller size both forms
-take turns, and their losses must agree.
+Every measurement has a process of its own, on the CPU, in float32. `ms` is the median of a forward and backward pass to
+all embeddings, after one that is not counted. `MB` is what the passes need at their peak beside the banks and the
+embeddings. Both forms take turns, and their losses must agree.
 """
 
-import argparse
-import json
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from measuring import Options, apart
+
+from mcl.studies.tables import table
+
+TITLE = "Memory banks"
+SPARE = 1.1  # memory there must be, over what the textbook's gathered rows take
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: a form, the sizes, the threads."""
+    """What is measured: a form, the sizes."""
 
     form: str
     samples: int
     negatives: int
-    threads: int
     batch: int = 32
     stages: int = 4
     networks: int = 2
     positives: int = 1
     dim: int = 128
-    repeats: int = 5
+    repeats: int = 3
+
+    @property
+    def gathered(self) -> int:
+        """Bytes of the rows that the textbook holds: four gathers for each ordered pair of stages."""
+        pairs = self.networks * (self.networks - 1) * self.stages**2
+        return 4 * pairs * self.batch * (1 + self.positives + self.negatives) * self.dim * 4
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--threads", type=int, nargs="+", default=[1, 2], help="threads of PyTorch, each measured (1 2)")
-    add("--batch", type=int, default=32, help="images of a batch (32)")
-    add("--stages", type=int, default=4, help="stages of each network (4)")
-    add("--samples", type=int, default=1_281_167, help="rows of a bank at full size (those of ImageNet)")
-    add("--negatives", type=int, default=8192, help="negatives of a sample at full size (8192)")
-    add("--small-samples", type=int, default=100_000, help="rows where both forms are measured (100000)")
-    add("--small-negatives", type=int, default=1024, help="negatives there: the textbook gathers 4 times a pair (1024)")
-    add("--repeats", type=int, default=5, help="passes of a measurement (5)")
-    add("--rounds", type=int, default=3, help="measurements of each form at the smaller size, in turns (3)")
-    add("--measure", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.measure:
-        print(json.dumps(measure(Case(**json.loads(given.measure)))))
-        return
-    print(f"{'form':<9} {'threads':>7} {'rows':>9} {'negatives':>9} {'ms':>9} {'MB':>7} {'banks, MB':>10}")
-    for threads in given.threads:
-        shared = {"threads": threads, "batch": given.batch, "stages": given.stages, "repeats": given.repeats}
-        textbook = Case("textbook", given.small_samples, given.small_negatives, **shared)
-        ours = replace(textbook, form="ours")
-        found: dict[str, list[dict[str, float]]] = {"textbook": [], "ours": []}
-        for _ in range(given.rounds):
-            for case in (textbook, ours):
-                found[case.form].append(apart(case))
-        slow, fast = line(textbook, found["textbook"]), line(ours, found["ours"])
-        assert abs(slow["loss"] - fast["loss"]) < 1e-4 * abs(slow["loss"]), "the two forms disagree"
-        print(
-            f"          ours: {slow['ms'] / fast['ms']:.1f} times as fast, 1/{slow['MB'] / fast['MB']:.1f} the memory"
-        )
-        full = replace(ours, samples=given.samples, negatives=given.negatives)
-        line(full, [apart(full)])
+def measure(options: Options) -> dict[str, Any]:
+    from mcl.data.memory import available_memory
+
+    textbook = Case("textbook", options.rows, options.negatives)
+    free = available_memory()
+    while free is not None and SPARE * textbook.gathered > free:
+        textbook = replace(textbook, negatives=textbook.negatives // 2)
+    ours = replace(textbook, form="ours")
+    full = replace(ours, samples=options.all_rows, negatives=options.negatives)
+    turns = [(case, apart(passes, case=asdict(case))) for _ in range(options.rounds) for case in (textbook, ours)]
+    found = [{"case": asdict(case), "turns": [of for one, of in turns if one is case]} for case in (textbook, ours)]
+    found.append({"case": asdict(full), "turns": [apart(passes, case=asdict(full))]})
+    slow, fast = (_middle(of)["loss"] for of in found[:2])
+    assert abs(slow - fast) < 1e-4 * abs(slow), f"the two forms disagree: {slow} and {fast}"
+    return {"rows": found}
 
 
-def line(case: Case, found: list[dict[str, float]]) -> dict[str, float]:
-    """Print the median of some measurements, and give it back."""
-    middle = {name: statistics.median(each[name] for each in found) for name in found[0]}
-    banks = case.networks * case.samples * case.dim * 4 / 1e6
-    print(f"{case.form:<9} {case.threads:>7} {case.samples:>9} {case.negatives:>9}", end=" ")
-    print(f"{middle['ms']:>9.1f} {middle['MB']:>7.0f} {banks:>10.0f}", flush=True)
-    return middle
+def passes(case: dict[str, Any]) -> dict[str, float]:
+    """``{"ms", "MB", "loss"}`` of some passes in this process."""
+    return _passes(Case(**case))
 
 
-def apart(case: Case) -> dict[str, float]:
-    """Measure in a new process. Its high-water mark starts from that of this one, which therefore stays small."""
-    command = [sys.executable, __file__, "--measure", json.dumps(asdict(case))]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(ended.stdout)
-
-
-def measure(case: Case) -> dict[str, float]:
+def _passes(case: Case) -> dict[str, float]:
     import torch
     import torch.nn.functional as F
 
+    from mcl.benchmarking.memory import peak_memory
     from mcl.losses.memory import MemoryBank
     from mcl.textbook.memory import memory_contrast
 
-    torch.set_num_threads(case.threads)
     generator = torch.Generator().manual_seed(0)
     bank = MemoryBank(case.samples, case.networks, case.dim, generator=generator)
     raw = torch.randn(case.networks, case.stages, case.batch, case.dim, generator=generator)
@@ -118,21 +95,39 @@ def measure(case: Case) -> dict[str, float]:
             )
         return torch.stack([0.01 * terms.vcl, terms.soft_vcl, 0.01 * terms.icl, terms.soft_icl]).sum()
 
-    before = high_water()
+    cpu = torch.device("cpu")
+    before = peak_memory(cpu) or 0
     seconds = []
     for _ in range(case.repeats + 1):
         start = time.perf_counter()
         loss = total()
         torch.autograd.grad(loss, embeddings)
         seconds.append(time.perf_counter() - start)
-    peak = high_water() - before
-    return {"ms": 1e3 * statistics.median(seconds[1:]), "MB": peak / 1e6, "loss": loss.item()}
+    after = peak_memory(cpu) or 0
+    return {"ms": 1e3 * statistics.median(seconds[1:]), "MB": (after - before) / 1e6, "loss": loss.item()}
 
 
-def high_water() -> float:
-    """Bytes of resident memory at their most so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def _middle(found: dict[str, Any]) -> dict[str, float]:
+    return {name: statistics.median(turn[name] for turn in found["turns"]) for name in found["turns"][0]}
 
 
-if __name__ == "__main__":
-    main()
+def report(result: dict[str, Any], folder: Path) -> list[str]:
+    rows, middles = [], []
+    for found in result["found"]["rows"]:
+        case, middle = Case(**found["case"]), _middle(found)
+        banks = case.networks * case.samples * case.dim * 4 / 1e6
+        rows.append(
+            [case.form, *(f"{of:,}" for of in (case.samples, case.negatives)), f"{middle['ms']:,.1f}"]
+            + [f"{of:,.0f}" for of in (middle["MB"], banks)]
+        )
+        middles.append(middle)
+    slow, fast, _ = middles
+    compared, full = (result["found"]["rows"][i]["case"]["negatives"] for i in (0, 2))
+    fewer = f" With {full:,} negatives, what the textbook gathers did not fit into memory." if compared < full else ""
+    return [
+        f"{case.networks} networks of {case.stages} stages, batches of {case.batch}; forward and backward. MB is what"
+        " that takes beside the banks. Ours is"
+        f" **{slow['ms'] / fast['ms']:.1f} times as fast, with 1/{slow['MB'] / fast['MB']:.1f} of the memory**.{fewer}",
+        "",
+        *table(["", "rows", "negatives", "ms", "MB", "banks, MB"], rows, 1),
+    ]
