@@ -1,11 +1,14 @@
 """The search for the fastest settings that are safe."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mcl.benchmarking.attempt import Attempt
+
+Config = Mapping[str, Any]  # of the person, resolved
+Answer = Mapping[str, Any]  # of `mcl.benchmarking.measure.measure`, for the setting that others are tried on top of
 
 COMPARED = 6  # steps whose losses are compared, the first ones: as many as are always run
 TOLERANCE = 0.01
@@ -38,34 +41,47 @@ class Tried:
     seconds: float
 
 
-def step_seconds(answer: Mapping[str, Any]) -> float:
+def step_seconds(answer: Answer) -> float:
     """Of a training step with its part of a meta round: what settings are compared by."""
     if answer["meta_round"] is None:
         return float(answer["step"])
     return float(answer["step"] + answer["meta_round"] / answer["interval"])
 
 
-def alternatives(config: Mapping[str, Any], answer: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Override by override, what could be chosen otherwise; what cannot be here is left out.
+def precisions(config: Config, answer: Answer) -> list[str]:
+    """The other precision."""
+    return [f"trainer.precision={_other(answer['precision'], 'float32', 'bfloat16')}"]
 
-    Args:
-        config: of the person, resolved.
-        answer: of that configuration.
-    """
-    trainer, loss = config["trainer"], config["loss"]
-    yield [f"trainer.precision={_other(trainer['precision'], 'float32', 'bfloat16')}"]
-    yield [f"trainer.channels_last={str(not trainer['channels_last']).lower()}"]
-    if answer["threads"] is not None:
-        most = answer["most_threads"]
-        yield [f"trainer.threads={n}" for n in sorted({1, max(1, most // 2), most} - {answer["threads"]})]
-    if loss.get("meta"):
-        yield [f"loss.meta.memory={_other(loss['meta'].get('memory', 'keep'), 'keep', 'recompute')}"]
-    if "compile" in trainer:
-        yield [f"trainer.compile={str(not trainer['compile']).lower()}"]
+
+def memory_formats(config: Config, answer: Answer) -> list[str]:
+    """The other memory format."""
+    return [f"trainer.channels_last={_other(answer['channels_last'], 'false', 'true')}"]
+
+
+def threads(config: Config, answer: Answer) -> list[str]:
+    """One thread, half of them, all; of a GPU none."""
+    most = answer["most_threads"]
+    counts = {1, max(1, most // 2), most} if most else set()
+    return [f"trainer.threads={count}" for count in sorted(counts - {answer["threads"]})]
+
+
+def meta_modes(config: Config, answer: Answer) -> list[str]:
+    """The other way to hold the graphs of a meta round, where there is one."""
+    meta = config["loss"].get("meta")
+    return [f"loss.meta.memory={_other(meta.get('memory', 'keep'), 'keep', 'recompute')}"] if meta else []
+
+
+def compilation(config: Config, answer: Answer) -> list[str]:
+    """Compiled or not."""
+    trainer = config["trainer"]
+    return [f"trainer.compile={_other(trainer['compile'], 'false', 'true')}"] if "compile" in trainer else []
+
+
+ALTERNATIVES = (precisions, memory_formats, threads, meta_modes, compilation)
 
 
 def search(
-    config: Mapping[str, Any],
+    config: Config,
     given: Tried,
     reference: Sequence[float],
     measure: Callable[[Sequence[str]], Attempt],
@@ -85,14 +101,21 @@ def search(
     """
     assert given.answer is not None
     tried, best = [given], given
-    for options in alternatives(config, given.answer):
-        for option in options:
-            overrides = (*best.overrides, option)
+    for alternatives in ALTERNATIVES:
+        assert best.answer is not None
+        for option in alternatives(config, best.answer):
+            overrides = joined(best.overrides, [option])
             now = judge(overrides, measure(overrides), reference)
             tried.append(now)
             tell(now)
             best = fastest([best, now])
     return tried
+
+
+def joined(overrides: Sequence[str], further: Sequence[str]) -> list[str]:
+    """Overrides, less those that later ones replace."""
+    replaced = {override.partition("=")[0] for override in further}
+    return [one for one in overrides if one.lstrip("+").partition("=")[0] not in replaced] + [*further]
 
 
 def fastest(tried: Sequence[Tried]) -> Tried:
@@ -115,7 +138,9 @@ def judge(overrides: Sequence[str], came: Attempt, reference: Sequence[float]) -
         return Tried(tuple(overrides), "failed", came.reason, None, None, came.seconds)
     deviation = largest_deviation(answer["losses"], reference)
     reason = ""
-    if not deviation <= TOLERANCE:
+    if math.isinf(deviation):
+        reason = "a loss is not finite"
+    elif deviation > TOLERANCE:
         reason = f"losses up to {deviation:.1%} off"
     elif answer["memory"] and answer["usable_memory"] and answer["memory"] > answer["usable_memory"]:
         reason = "more memory than was free"
@@ -125,9 +150,10 @@ def judge(overrides: Sequence[str], came: Attempt, reference: Sequence[float]) -
 def largest_deviation(losses: Sequence[float], reference: Sequence[float]) -> float:
     """Relative, over the first steps; infinite where a loss is not finite."""
     pairs = list(zip(losses[:COMPARED], reference[:COMPARED], strict=False))
-    worst = max(abs(loss - right) / max(abs(right), 1e-9) for loss, right in pairs)
-    return worst if all(math.isfinite(loss) for loss, _ in pairs) else math.inf
+    if not all(math.isfinite(loss) for loss, _ in pairs):
+        return math.inf
+    return max(abs(loss - right) / max(abs(right), 1e-9) for loss, right in pairs)
 
 
-def _other(value: str, one: str, another: str) -> str:
-    return another if value == one else one
+def _other(value: object, one: str, another: str) -> str:
+    return another if str(value).lower() == one else one

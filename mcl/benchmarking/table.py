@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mcl.benchmarking.settings import joined
 from mcl.tracking.tables import clock, make_console, print_plan
 
 PHASES = {  # as they are called in the file -> as they are called here
@@ -88,7 +89,7 @@ def _settings(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         ran = row["step"] is not None
         table.add_row(
-            " ".join(row["overrides"]) or "as given",
+            "\n".join(row["overrides"]) or "as given",
             f"{row['images_per_second']:,.0f}" if ran else "-",
             f"{row['faster']:.2f}x" if ran else "-",
             _bytes(row["memory"]) if row["memory"] else "-",
@@ -107,12 +108,6 @@ def _print_best(console: Console, found: Mapping[str, Any]) -> None:
         return
     console.print(f"Fastest safe setting found, {best['faster']:.2f}x:", style="bold")
     console.print(f"python train.py {shlex.join(joined(found['overrides'], best['overrides']))}", soft_wrap=True)
-
-
-def joined(typed: Sequence[str], further: Sequence[str]) -> list[str]:
-    """Overrides, less those that later ones replace."""
-    replaced = {override.partition("=")[0] for override in further}
-    return [override for override in typed if override.lstrip("+").partition("=")[0] not in replaced] + [*further]
 
 
 def _columns(first: str, *others: str) -> Table:

@@ -5,18 +5,16 @@ from typing import Any
 import pytest
 
 from mcl.benchmarking.attempt import Attempt
-from mcl.benchmarking.settings import Tried, alternatives, fastest, judge, largest_deviation, search
+from mcl.benchmarking.settings import ALTERNATIVES, Tried, fastest, joined, judge, largest_deviation, search
 
 LOSSES = [10.0, 9.0, 8.0, 7.0, 6.0, 5.0]
-CONFIG = {
-    "trainer": {"precision": "float32", "channels_last": False, "threads": None},
-    "loss": {"meta": {"memory": "keep"}},
-}
+CONFIG: dict[str, Any] = {"trainer": {}, "loss": {"meta": {"memory": "keep"}}}
 
 
 def answer(step: float = 1.0, **others: Any) -> dict[str, Any]:
     found = {"step": step, "meta_round": None, "interval": None, "losses": LOSSES, "memory": 10, "usable_memory": 100}
-    return {**found, "threads": 1, "most_threads": 2, "batch_size": 8, **others}
+    found |= {"threads": 1, "most_threads": 2, "batch_size": 8, "precision": "float32", "channels_last": False}
+    return {**found, **others}
 
 
 def ran(step: float = 1.0, **others: Any) -> Attempt:
@@ -28,7 +26,7 @@ def ran(step: float = 1.0, **others: Any) -> Attempt:
     [
         (ran(losses=[loss * 1.009 for loss in LOSSES]), "safe", ""),
         (ran(losses=[10.0, 9.0, 8.0, 7.0, 6.0, 5.1]), "unsafe", "losses up to 2.0% off"),
-        (ran(losses=[10.0, float("nan"), 8.0, 7.0, 6.0, 5.0]), "unsafe", "losses up to inf% off"),
+        (ran(losses=[10.0, float("nan"), 8.0, 7.0, 6.0, 5.0]), "unsafe", "a loss is not finite"),
         (ran(memory=101), "unsafe", "more memory than was free"),
         (Attempt(None, "killed by SIGKILL", False, 1.0), "failed", "killed by SIGKILL"),
     ],
@@ -45,17 +43,20 @@ def test_losses_beyond_the_first_steps_do_not_count() -> None:
 
 
 def test_only_what_exists_here_is_tried() -> None:
-    assert list(alternatives(CONFIG, answer())) == [
-        ["trainer.precision=bfloat16"],
-        ["trainer.channels_last=true"],
-        ["trainer.threads=2"],
-        ["loss.meta.memory=recompute"],
+    def everything(config: dict[str, Any], **found: Any) -> list[str]:
+        return [override for some in ALTERNATIVES for override in some(config, answer(**found))]
+
+    assert everything(CONFIG) == [
+        "trainer.precision=bfloat16",
+        "trainer.channels_last=true",
+        "trainer.threads=2",
+        "loss.meta.memory=recompute",
     ]
-    compiling = {"trainer": {**CONFIG["trainer"], "compile": False}, "loss": {}}
-    assert list(alternatives(compiling, answer(threads=None))) == [
-        ["trainer.precision=bfloat16"],
-        ["trainer.channels_last=true"],
-        ["trainer.compile=true"],
+    compiling = {"trainer": {"compile": False}, "loss": {}}
+    assert everything(compiling, threads=None, most_threads=None, precision="bfloat16", channels_last=True) == [
+        "trainer.precision=float32",
+        "trainer.channels_last=false",
+        "trainer.compile=true",
     ]
 
 
@@ -72,6 +73,10 @@ def test_the_search_builds_on_what_was_safe_and_faster() -> None:
     assert tried[1:] == told
     assert fastest(tried).overrides == ("trainer.precision=bfloat16", "trainer.threads=2")
     assert tried[-1].overrides == ("trainer.precision=bfloat16", "trainer.threads=2", "loss.meta.memory=recompute")
+
+
+def test_a_later_override_takes_the_place_of_an_earlier_one() -> None:
+    assert joined(["pair=resnet8", "trainer.threads=1"], ["trainer.threads=2"]) == ["pair=resnet8", "trainer.threads=2"]
 
 
 def test_unsafe_settings_and_gains_within_the_noise_are_not_chosen() -> None:
