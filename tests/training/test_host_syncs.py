@@ -1,0 +1,169 @@
+"""Between two log points the host looks at no value of the device and waits for no copy.
+
+Training runs through the real loop on torch's ``meta`` device: a device of its own, like a GPU, on which nothing has a
+value. Whatever would have the host wait for a GPU there fails or is caught here: ``.item()``, ``.tolist()``,
+``.cpu()``, ``.numpy()``, ``float()``, ``bool()`` and ``if`` of a tensor; shapes that hang on values (``nonzero``,
+``unique``, masks as indices); printing; copies between host and device that are not ``non_blocking``, an index that
+lies on the host among them; tensors made from Python numbers within the step. What it cannot see: waits inside a
+kernel of a GPU, and whether the memory behind a ``non_blocking`` copy is pinned.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from mcl.config.compose import compose_train
+from mcl.tracking.base import Trackers
+from mcl.training.assemble import assemble
+from mcl.training.fit import Fit
+from mcl.training.signals import StopSignals
+
+DEVICE = torch.device("meta")
+SMALL = ["trainer.batch_size=8", "trainer.device=cpu", "trainer.log_every=1000", "tracking=none"]
+SYNTHETIC = [
+    *("dataset=synthetic", "dataset.image_size=8", "dataset.train_per_class=4", "dataset.test_per_class=1"),
+    *("dataset.classes=4", "dataset.augmentation.padding=1", "dataset.augmentation.flip=true"),
+]
+META = ["loss.meta.steps=1", "loss.meta.outer_batch=next"]  # one round, after the first step
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the meta device lacks, and what does not wait on a GPU: casting, and its random state, held by the host."""
+    module = SimpleNamespace(get_rng_state=lambda device: None, set_rng_state=lambda state, device: None)
+    found = torch.get_device_module
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module if device == DEVICE else found(device))
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+
+
+class HostWaitsError(Exception):
+    """The host looked at the device, or waited for it."""
+
+
+class LogPointError(Exception):
+    """Here the host may look."""
+
+
+class _Functions(TorchFunctionMode):
+    """What happens above the operators: printing, and tensors from values of Python."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in (Tensor.__repr__, Tensor.__format__):
+            raise HostWaitsError("a tensor is printed")
+        made = function(*args, **(kwargs or {}))
+        if function in (torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy) and made.device == DEVICE:
+            raise HostWaitsError(f"{function.__name__} copies from the host")
+        return made
+
+
+class _Operators(TorchDispatchMode):
+    """Copies between host and device, and operators that need one."""
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        found = operator(*args, **kwargs)
+        given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+        everything = given + [value for value in tree_leaves(found) if isinstance(value, Tensor)]
+        devices = {value.device for value in everything if value.device == DEVICE or value.dim() > 0}
+        non_blocking = any(value is True for value in (kwargs.get("non_blocking"), *args[2:3]))  # args: of copy_
+        if len(devices) > 1 and not non_blocking:
+            raise HostWaitsError(f"{operator} copies between host and device")
+        return found
+
+
+def train(fit: Fit) -> None:
+    """One epoch, until its numbers are read, after a step in which tables that are kept are made."""
+    fit.learner.train()
+    fit._step(next(fit.loader.epoch(0)), None, 0.1)
+
+    def read() -> dict[str, float]:
+        raise LogPointError
+
+    fit.meters.read = read  # type: ignore[method-assign]
+    with pytest.raises(LogPointError), _Functions(), _Operators():
+        fit.run(None, Trackers(), StopSignals())
+    assert fit.step == len(fit.loader) == 2
+
+
+def fit_on_the_device(*overrides: str) -> Fit:
+    config = compose_train([*SMALL, *overrides])
+    parts = assemble(config)
+    parts.trainer.device = DEVICE
+    return parts.fit(parts.dataset.load(), seed=config.seed)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["loss=independent"],
+        ["loss=deep_supervision"],
+        ["loss=mcl"],
+        ["loss=lmcl", *META],
+        ["loss=lmcl_imagenet", *META, "loss.contrast.neg_k=16", "loss.meta.memory=recompute"],
+        ["loss=mcl", "optimizer=adamw", "trainer.clip_norm=1", "trainer.channels_last=true"],
+    ],
+    ids=lambda overrides: " ".join(overrides),
+)
+def test_no_step_waits_for_the_device(overrides: list[str]) -> None:
+    train(fit_on_the_device(*SYNTHETIC, *overrides))
+
+
+def test_images_read_from_disk_are_not_waited_for(tmp_path: Path) -> None:
+    for i in range(40):
+        (folder := tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        Image.new("L", (8, 8), i).save(folder / f"{i}.png")
+    options = ("dataset=folder", "dataset.storage=disk", "dataset.workers=0", "dataset.image_size=8")
+    train(fit_on_the_device(*options, f"dataset.root={tmp_path}", "trainer.batch_size=16", "loss=independent"))
+
+
+def _copy(value: Tensor) -> None:
+    torch.ones(3).to(value.device)
+
+
+WAITS: dict[str, Callable[[Tensor], Any]] = {
+    "item": Tensor.item,
+    "tolist": Tensor.tolist,
+    "cpu": Tensor.cpu,
+    "numpy": Tensor.numpy,
+    "float": float,
+    "int": int,
+    "bool": bool,
+    "print": print,
+    "format": "{}".format,
+    "nonzero": Tensor.nonzero,
+    "unique": Tensor.unique,
+    "mask": lambda value: value[value > 0],
+    "masked_select": lambda value: value.masked_select(value > 0),
+    "to device": _copy,
+    "to host": lambda value: value.to("cpu"),
+    "copy_": lambda value: torch.empty(()).copy_(value),
+    "tensor": lambda value: torch.tensor([1.0], device=value.device),
+    "index on the host": lambda value: value.expand(3)[torch.tensor([0])],
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_a_wait_in_the_step_is_found(wait: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = fit_on_the_device(*SYNTHETIC, "loss=independent")
+    measure = fit.learner.measure
+
+    def look(total: Tensor, *arguments: Any) -> Any:
+        try:
+            WAITS[wait](total.detach())
+        except Exception as error:
+            raise HostWaitsError from error
+        return measure(total, *arguments)
+
+    monkeypatch.setattr(fit.learner, "measure", look)
+    with pytest.raises(HostWaitsError):
+        train(fit)
