@@ -40,7 +40,7 @@ def _precision_of(device: str) -> str:
     return default_precision(device)
 
 
-def _channels_last_of(device: str, precision: str) -> bool:
+def _channels_last_of(device: str) -> bool:
     from mcl.training.devices import default_channels_last
 
-    return default_channels_last(device, precision)
+    return default_channels_last(device)

@@ -159,7 +159,7 @@ def test_no_device_changes_a_recipe(
     name: str, composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "default_precision", lambda device: "bfloat16")
-    monkeypatch.setattr(devices, "default_channels_last", lambda device, precision: True)
+    monkeypatch.setattr(devices, "default_channels_last", lambda device: True)
     assert composed("trainer.device=cuda").trainer.precision == "bfloat16"  # as without a recipe
     assert settings(composed(f"experiment={name}", "trainer.device=cuda")) == RECIPES[name]
 

@@ -1,0 +1,246 @@
+"""Convolution and batch normalisation whose second derivatives are written by hand, for whoever differentiates twice.
+
+PyTorch differentiates the backward pass of a convolution by convolutions with batch and channels exchanged, and that
+of a batch normalisation by some thirty elementwise products. Here both take a few calls of the kernels that make the
+first derivatives, in any memory format, and what nobody asked for is not computed. Values and first derivatives are
+PyTorch's own, by the same kernels.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.overrides import TorchFunctionMode
+
+_aten = torch.ops.aten
+
+
+class DoubleBackward(TorchFunctionMode):
+    """Within the block, two-dimensional convolutions and batch normalisations in training are those of this module.
+
+    Whatever module calls them. Their third derivatives are refused.
+
+    Example:
+        >>> convolution, images = torch.nn.Conv2d(1, 2, 3), torch.ones(1, 1, 4, 4)
+        >>> with DoubleBackward():
+        ...     loss = convolution(images).square().sum()
+        >>> (gradient,) = torch.autograd.grad(loss, [convolution.weight], create_graph=True)
+        >>> torch.autograd.grad(gradient.sum(), [convolution.weight])[0].shape
+        torch.Size([2, 1, 3, 3])
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        replacement = _REPLACEMENTS.get(func)
+        result = NotImplemented if replacement is None else replacement(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {})) if result is NotImplemented else result
+
+
+def _conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    if input.ndim != 4 or isinstance(padding, str):
+        return NotImplemented
+    return _Convolution.apply(input, _no_leaf(weight), bias, _two(stride), _two(padding), _two(dilation), groups)
+
+
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    values = input[:, 0].numel()
+    if not training or weight is None or bias is None or input.ndim != 4 or values < 2:
+        return NotImplemented
+    return _BatchNorm.apply(input, _no_leaf(weight), bias, running_mean, running_var, momentum, eps)
+
+
+_REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {F.conv2d: _conv2d, F.batch_norm: _batch_norm}
+
+
+def _two(value: int | Sequence[int]) -> list[int]:
+    return [value, value] if isinstance(value, int) else list(value) * (2 // len(value))
+
+
+def _no_leaf(parameter: Tensor) -> Tensor:
+    """The same values: of leaves autograd does not tell whether their gradient is asked for (`_asked_for`)."""
+    return parameter.view_as(parameter)
+
+
+class _Convolution(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = geometry  # stride, padding, dilation, groups
+        ctx.bias_sizes = None if bias is None else list(bias.shape)
+        return _convolve(x, weight, bias, geometry)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        asked = ctx.needs_input_grad[:3]
+        found = _ConvolutionBackward.apply(grad, *ctx.saved_tensors, ctx.bias_sizes, ctx.geometry, asked)
+        return *found, None, None, None, None
+
+
+class _ConvolutionBackward(Function):
+    """The gradients by input, weight and bias: linear in ``grad``, and the first two also in weight or input."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, bias_sizes: Any, geometry: Any, asked: Any) -> Any:
+        ctx.save_for_backward(grad, x, weight)
+        ctx.set_materialize_grads(False)
+        ctx.geometry = geometry
+        return _convolve_backward(grad, x, weight, geometry, asked, bias_sizes)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, v_x: Tensor | None, v_weight: Tensor | None, v_bias: Tensor | None) -> Any:
+        grad, x, weight = ctx.saved_tensors
+        to_grad, to_x, to_weight = _asked_for(ctx)
+        by_grad = None
+        if to_grad:
+            by_grad = torch.zeros_like(grad) if v_x is None else _convolve(v_x, weight, None, ctx.geometry)
+            if v_weight is not None:
+                by_grad += _convolve(x, v_weight, None, ctx.geometry)
+            if v_bias is not None:
+                by_grad += _channels(v_bias)
+        asked = (to_x and v_weight is not None, to_weight and v_x is not None, False)
+        by_x = by_weight = None
+        if any(asked):
+            v_x, v_weight = x if v_x is None else v_x, weight if v_weight is None else v_weight
+            by_x, by_weight, _ = _convolve_backward(grad, v_x, v_weight, ctx.geometry, asked)
+        return by_grad, by_x, by_weight, None, None, None
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[Any]) -> Tensor:
+    stride, padding, dilation, groups = geometry
+    found: Tensor = _aten.convolution(x, weight, bias, stride, padding, dilation, False, [0, 0], groups)
+    return found
+
+
+def _convolve_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: Sequence[Any], asked: Sequence[bool], bias_sizes: Any = None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of a convolution of ``x`` and ``weight`` by its input, weight and bias, as far as asked for."""
+    stride, padding, dilation, groups = geometry
+    found: tuple[Tensor | None, Tensor | None, Tensor | None] = _aten.convolution_backward(
+        grad, x, weight, bias_sizes, stride, padding, dilation, False, [0, 0], groups, list(asked)
+    )
+    return found
+
+
+class _BatchNorm(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        y, mean, s = torch.native_batch_norm(x, weight, bias, running_mean, running_var, True, momentum, eps)
+        ctx.save_for_backward(x, weight, mean, s)
+        ctx.eps = eps
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return *_BatchNormBackward.apply(grad, *ctx.saved_tensors, ctx.eps), None, None, None, None
+
+
+class _BatchNormBackward(Function):
+    """The gradients by input, weight and bias.
+
+    Of a channel with n values, s the inverse of their deviation, z = s (x - mean), and with the projection
+    P(v) = v - mean(v) - z mean(v z), they are  weight s P(grad),  sum(grad z)  and  sum(grad).  In these, z and s come
+    from x, and follow it by  dz = s P(dx)  and  ds = -s² mean(z dx);  P is its own adjoint.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, s: Tensor, eps: float) -> Any:
+        by_x, grad_z, grad_1 = _normalise_backward(grad, x, weight, mean, s, eps)
+        ctx.save_for_backward(grad, x, weight, mean, s, grad_z, grad_1)
+        ctx.set_materialize_grads(False)
+        ctx.eps = eps
+        return by_x, grad_z, grad_1
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, v: Tensor | None, v_weight: Tensor | None, v_bias: Tensor | None) -> Any:
+        grad, x, weight, mean, s, grad_z, grad_1 = (
+            ctx.saved_tensors
+        )  # sums over a channel: ..._z of ... z, ..._1 of ...
+        to_grad, to_x, to_weight = _asked_for(ctx)
+        zero = torch.zeros_like(mean)
+        v_weight, v_bias = zero if v_weight is None else v_weight, zero if v_bias is None else v_bias
+        by_grad = by_x = by_weight = None
+        if v is None:
+            by_grad, v_z, v_1, v_grad = torch.zeros_like(grad), zero, zero, zero
+        else:
+            by_grad, v_z, v_1 = _normalise_backward(v, x, weight, mean, s, ctx.eps)
+            if to_x or to_weight:
+                v_grad = (v * grad).sum((0, 2, 3))
+        if to_grad:
+            slope = v_weight * s
+            by_grad.addcmul_(x, _channels(slope)).add_(_channels(v_bias - slope * mean))
+        if to_x or to_weight:
+            n = x[:, 0].numel()
+            through_s = v_grad - (v_1 * grad_1 + v_z * grad_z) / n
+            by_weight = s * through_s
+            # sum(v by_x) + sum(v_weight grad z) has the derivatives  a v + b grad  by z, and  weight through_s  by s.
+            a = -weight * s * grad_z / n
+            b = -weight * s * v_z / n + v_weight
+            mean_1 = (a * v_1 + b * grad_1) / n
+            mean_z = (a * v_z + b * grad_z) / n
+        if to_x:
+            slope = -s * s * (mean_z + weight * s * through_s / n)
+            by_x = torch.addcmul(_channels(-s * mean_1 - slope * mean), x, _channels(slope))
+            by_x.addcmul_(grad, _channels(s * b))
+            if v is not None:
+                by_x.addcmul_(v, _channels(s * a))
+        return by_grad, by_x, by_weight, None, None, None
+
+
+def _normalise_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, s: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``weight s P(grad)`` (B, C, H, W), and of each channel (C,) the sums of ``grad z`` and of ``grad``."""
+    found: tuple[Tensor, Tensor, Tensor] = _aten.native_batch_norm_backward(
+        grad, x, weight, None, None, mean, s, True, eps, [True, True, True]
+    )
+    return found
+
+
+def _channels(values: Tensor) -> Tensor:
+    """(C,) to stand beside (B, C, H, W)."""
+    return values[:, None, None]
+
+
+def _asked_for(ctx: Any) -> list[bool]:
+    """Whether what is asked of autograd just now takes the derivatives by the first three inputs.
+
+    ``ctx.needs_input_grad`` says no more than which of them require grad.
+    """
+    nodes = [node for node, _ in ctx.next_functions[:3]]
+    return [
+        node is not None and (hasattr(node, "variable") or torch._C._will_engine_execute_node(node)) for node in nodes
+    ]

@@ -1,0 +1,132 @@
+"""Second derivatives written by hand, against PyTorch's own and against differences, in float64."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mcl.double_backward import DoubleBackward
+
+CONVOLUTIONS = [
+    {},
+    {"stride": 2},  # leaves a row and a column over
+    {"padding": 1, "dilation": 2},
+    {"stride": (2, 1), "padding": (0, 1)},
+    {"groups": 2, "padding": 1},
+    {"groups": 4, "bias": False},
+]
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
+def test_convolution_twice_differentiated(options: dict[str, Any]) -> None:
+    options = dict(options)
+    bias = [drawn(4, seed=2)] if options.pop("bias", True) else []
+    inputs = [drawn(2, 4, 6, 5), drawn(4, 4 // options.get("groups", 1), 3, 3, seed=1), *bias]
+
+    def convolve(*tensors: Tensor) -> Tensor:
+        with DoubleBackward():
+            return F.conv2d(*tensors, **options)
+
+    assert type(convolve(*inputs).grad_fn).__name__ == "_ConvolutionBackward"
+    assert torch.equal(convolve(*inputs), F.conv2d(*inputs, **options))
+    assert torch.autograd.gradcheck(convolve, inputs)
+    assert torch.autograd.gradgradcheck(convolve, inputs)
+
+
+def test_batch_norm_twice_differentiated() -> None:
+    inputs = [drawn(3, 4, 2, 2), drawn(4, seed=1), drawn(4, seed=2)]
+
+    def normalise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        with DoubleBackward():
+            return F.batch_norm(x, None, None, weight, bias, training=True, eps=0.1)
+
+    assert type(normalise(*inputs).grad_fn).__name__ == "_BatchNormBackward"
+    assert torch.autograd.gradcheck(normalise, inputs)
+    assert torch.autograd.gradgradcheck(normalise, inputs)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = [
+        *(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(8, 8, 3, stride=2, groups=4, bias=False), nn.BatchNorm2d(8), nn.Tanh()),
+        *(nn.Flatten(), nn.LazyLinear(5)),
+    ]
+    made = nn.Sequential(*layers)
+    made(torch.zeros(2, 3, 9, 9))
+    return made.double()
+
+
+def second_derivatives(model: nn.Module, memory_format: torch.memory_format) -> list[Tensor]:
+    """Of the squared norm of the gradient, by parameters and images."""
+    images = drawn(4, 3, 9, 9).detach().contiguous(memory_format=memory_format).requires_grad_()
+    inputs = [*model.parameters(), images]
+    loss = model(images).square().sum()
+    gradients = torch.autograd.grad(loss, inputs, create_graph=True)
+    return list(torch.autograd.grad(sum(g.square().sum() for g in gradients), inputs, materialize_grads=True))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_a_network_has_the_second_derivatives_of_pytorch(memory_format: torch.memory_format) -> None:
+    ours, theirs = network().to(memory_format=memory_format), network()
+    with DoubleBackward():
+        found = second_derivatives(ours, memory_format)
+    for value, wanted in zip(found, second_derivatives(theirs, torch.contiguous_format), strict=True):
+        torch.testing.assert_close(value, wanted, rtol=1e-9, atol=1e-9)
+    for name, buffer in theirs.named_buffers():
+        torch.testing.assert_close(ours.get_buffer(name), buffer, rtol=1e-12, atol=1e-12)
+
+
+class Counting(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_is_not_asked_for_is_not_computed() -> None:
+    """A mixed derivative needs no gradient by the input or the weight of a convolution once more."""
+    factor = torch.ones((), dtype=torch.float64, requires_grad=True)
+    model, images = network(), drawn(4, 3, 9, 9).detach()
+    with DoubleBackward():
+        loss = (factor * model(images).square()).sum()
+    gradients = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
+    squares = sum(g.square().sum() for g in gradients)
+    with Counting() as mixed:
+        torch.autograd.grad(squares, [factor], retain_graph=True)
+    with Counting() as everything:
+        torch.autograd.grad(squares, [factor, *model.parameters()])
+    assert mixed.calls["convolution_backward"] == 0
+    assert mixed.calls["convolution"] > 0
+    assert everything.calls["convolution_backward"] > 0
+
+
+def refused_or_same(function: Callable[[], Tensor]) -> None:
+    with DoubleBackward():
+        found = function()
+    assert not type(found.grad_fn).__name__.startswith("_")
+    assert torch.equal(found, function())
+
+
+def test_what_is_not_of_this_kind_is_left_to_pytorch() -> None:
+    x, weight = drawn(2, 4, 5, 5), drawn(4, 4, 3, 3)
+    mean, var = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
+    refused_or_same(lambda: F.conv2d(x, weight, padding="same"))
+    refused_or_same(lambda: F.conv2d(x[0], weight))
+    refused_or_same(lambda: F.batch_norm(x, mean, var, drawn(4), drawn(4)))
+    refused_or_same(lambda: F.batch_norm(x, None, None, training=True))
+    refused_or_same(lambda: F.batch_norm(x[:, :, 0, 0], None, None, drawn(4), drawn(4), training=True))
+    with DoubleBackward(), pytest.raises(ValueError, match="more than 1 value per channel"):
+        F.batch_norm(x[:1, :, :1, :1], None, None, drawn(4), drawn(4), training=True)
