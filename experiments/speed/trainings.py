@@ -52,7 +52,7 @@ class Ours:
 
     def bare_step(self, batch: Batch) -> None:
         """Forward, backward, optimiser, and nothing else."""
-        total, _, _ = self.fit.learner(batch)
+        total, _, _ = self.fit.forward(batch)
         self.fit.optimizers[0].zero_grad(set_to_none=True)
         total.backward()
         self.fit.optimizers[0].step()
