@@ -9,7 +9,12 @@ from measuring import Options, alternate, apart, medians
 from mcl.studies.tables import table
 
 TITLE = "Meta round"
-FORMS = ("textbook", "keep", "recompute")  # ours keeps the graphs of the unrolled steps, or computes them again
+FORMS = {  # ours keeps the graphs of the unrolled steps, or computes them again
+    "textbook": ["trainer.channels_last=false"],
+    "keep": ["loss.meta.memory=keep"],
+    "keep, contiguous": ["loss.meta.memory=keep", "trainer.channels_last=false"],
+    "recompute": ["loss.meta.memory=recompute"],
+}
 
 
 def measure(options: Options) -> dict[str, Any]:
@@ -23,12 +28,9 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def made(form: str, options: Options) -> Any:
-    from trainings import PLAIN, Ours, Textbook, as_on_cifar, assembled
+    from trainings import Ours, Textbook, as_on_cifar, assembled
 
-    overrides = [*as_on_cifar(options), *PLAIN]
-    if form != "textbook":
-        overrides.append(f"loss.meta.memory={form}")
-    parts = assembled(overrides)
+    parts = assembled([*as_on_cifar(options), "trainer.precision=float32", *FORMS[form]])
     return (Textbook if form == "textbook" else Ours)(parts, parts.dataset.load())
 
 
@@ -66,9 +68,10 @@ def report(result: dict[str, Any], folder: Path) -> list[str]:
         for name in FORMS
     ]
     return [
-        f"One round of the {options['pair']} pair, batch {options['batch']}, float32, contiguous: two inner steps, one"
-        " outer step, and back through all of them. *keep* and *recompute* are `loss.meta.memory=`. Memory is resident"
-        " memory at its most: what the round added, and the whole process.",
+        f"One round of the {options['pair']} pair, batch {options['batch']}, float32: two inner steps, one outer"
+        " step, and back through all of them. *keep* and *recompute* are `loss.meta.memory=`, in channels_last where"
+        " not said otherwise; the textbook is contiguous, which is its faster format. Memory is resident memory at its"
+        " most: what the round added, and the whole process.",
         "",
         *table(["", "s", "MB added", "MB in all", "times as fast", "of the textbook's memory"], rows, 1),
     ]
