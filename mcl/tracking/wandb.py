@@ -191,7 +191,7 @@ class WandbTracker(Tracker):
 
         artifact = wandb.Artifact(f"networks-{self._info.run_id}", type="model")
         for file in files:
-            artifact.add_file(str(file))
+            artifact.add_file(str(file), policy="immutable")  # else a copy waits in the home folder of this machine
         self._run.log_artifact(artifact)
 
     def abandon(self) -> None:

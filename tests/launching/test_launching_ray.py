@@ -25,6 +25,7 @@ def task(config):
     from train import train
     returned = train.__wrapped__(config)
     seen = {"device": os.environ["CUDA_VISIBLE_DEVICES"], "process": os.getpid(), "began": began, "ended": time.time()}
+    seen["group"] = os.environ.get("MCL_GROUP")
     Path(f"seen-{config.seed}.json").write_text(json.dumps(seen))
     return returned
 
@@ -53,6 +54,8 @@ def test_each_job_sees_one_gpu_that_is_its_own_and_one_that_was_killed_is_starte
     seen = [json.loads(file.read_text()) for file in tmp_path.glob("seen-*.json")]
     assert len(list(tmp_path.rglob("summary.json"))) == len(seen) == 4
     assert {job["device"] for job in seen} == {"0", "1"}
+    (group,) = {job["group"] for job in seen}
+    assert group.startswith("dataset=synthetic ")
     assert len({job["process"] for job in seen}) == 4
     for device in "01":
         times = sorted((job["began"], job["ended"]) for job in seen if job["device"] == device)

@@ -1,6 +1,7 @@
 """Runs as Slurm jobs: what is submitted, and what comes back."""
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,10 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
 def directives(script: str) -> dict[str, str]:
     lines = (line.removeprefix("#SBATCH --") for line in script.splitlines() if line.startswith("#SBATCH"))
     return dict(line.partition("=")[::2] for line in lines)
+
+
+def wandb_files() -> list[Path]:
+    return sorted(Path("runs").rglob("offline-run-*/*.wandb"))
 
 
 def summaries() -> list[Path]:
@@ -72,13 +77,19 @@ def test_without_slurm_or_its_plugin_one_line_says_so(command: Command, monkeypa
 
 
 @pytest.mark.slow
-def test_jobs_finish_and_one_that_fails_is_told(command: Command, slurm: FakeSlurm) -> None:
+def test_jobs_finish_and_one_that_fails_is_told(
+    command: Command, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
     done = command(*SWEEP, "optimizer.lr=1e30,0.1")
     assert done.status == 1
     assert "Try a smaller optimizer.lr" in done.err
     wait_until(lambda: slurm.states == {"1_0": "COMPLETED", "1_1": "COMPLETED"})  # the jobs have: one run has not
     (finished,) = summaries()
     (_failed,) = Path("runs").rglob("failure.json")
+    groups = [re.findall("dataset=synthetic .*… [0-9a-f]{8}".encode(), file.read_bytes()) for file in wandb_files()]
+    assert len(groups) == 2
+    assert groups[0][:1] == groups[1][:1] != []  # W&B knows that they are of one sweep
     before = finished.stat().st_mtime_ns
     assert command(*SWEEP, "optimizer.lr=0.1,0.05").status == 0
     assert len(summaries()) == 2

@@ -13,6 +13,7 @@ from small_runs import META, SMALL, during_step, small  # noqa: F401 - fixtures
 from wandb_files import final_summary, history, read_all, run_ids
 
 TWO_STEPS = [*SMALL, *META, "trainer.max_steps=2", "trainer.log_every=1"]
+TRAIN = Path(__file__).parents[2] / "train.py"
 SECONDS = 300.0  # for a machine that is busy otherwise
 
 
@@ -54,9 +55,7 @@ def test_a_run_by_default_is_in_its_files_with_everything(command: Callable[...,
     assert "meta/outer_loss" in training[0]
     assert {"test/first/stage1/top1", "test/second/aggregated/loss", "test/ensemble/top1"} <= evaluated.keys()
     assert not any(name.startswith("pictures/") for row in training for name in row)
-    assert any(
-        name.startswith("pictures/samples") for name in evaluated
-    )  # although the end breaks an epoch off
+    assert any(name.startswith("pictures/samples") for name in evaluated)  # although the end breaks an epoch off
     summary = final_summary(records)
     assert {"first/top1_last", "first/top1_best", "second/top1_last", "multiply_adds/total"} <= summary.keys()
     assert exit_codes(records) == [0]
@@ -76,7 +75,10 @@ def test_pictures_come_with_the_evaluation_and_exported_networks_as_an_artifact(
     for name in wanted:
         assert any(key.startswith(f"pictures/{name}") for key in evaluated)
     assert len(list(Path("run/wandb").glob("offline-run-*/files/media/images/pictures/**/*.png"))) == len(wanted)
-    assert any("artifact" in str(record) and "networks-" in str(record) for record in records)
+    (artifact,) = [record["artifact"] for record in records if record["type"] == "artifact"]
+    assert artifact["name"].startswith("networks-")
+    kept = [Path(content["local_path"]) for content in artifact["manifest"]["contents"]]
+    assert sorted(kept) == sorted(Path("run/export").absolute().glob("*.safetensors"))
 
 
 def test_a_run_that_was_stopped_goes_on_as_the_same_one(
@@ -109,6 +111,22 @@ def test_a_run_that_fails_says_so(
     assert exit_codes(records) == [1]
 
 
+@pytest.mark.slow
+def test_a_server_that_is_not_there_is_told_once_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    command = [sys.executable, TRAIN, *TWO_STEPS, "hydra.run.dir=run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0
+    assert done.stderr == "W&B: http://127.0.0.1:9 cannot be reached, so this run is written offline.\n"
+    assert Path("run/summary.json").is_file()
+    (records,) = read_all(Path("run"))
+    assert exit_codes(records) == [0]
+
+
 def test_four_jobs_in_one_process_are_four_runs_of_one_group(command: Callable[..., Any]) -> None:
     done = command("-m", *TWO_STEPS, "seed=0,1,2,3")
     assert done.status == 0, done.err
@@ -118,9 +136,8 @@ def test_four_jobs_in_one_process_are_four_runs_of_one_group(command: Callable[.
 @pytest.mark.slow
 def test_four_jobs_at_a_time_are_four_runs_of_one_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    script = Path(__file__).parents[2] / "train.py"
     launcher = ["hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.launcher.jobs_per_device=4"]
-    subprocess.run([sys.executable, script, "-m", *TWO_STEPS, *launcher, "seed=0,1,2,3"], check=True, timeout=SECONDS)
+    subprocess.run([sys.executable, TRAIN, "-m", *TWO_STEPS, *launcher, "seed=0,1,2,3"], check=True, timeout=SECONDS)
     _four_of_one_group()
 
 
