@@ -1,6 +1,7 @@
 """A measurement in a process of its own, and what became of it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -42,9 +43,8 @@ def attempt(request: "Request", timeout: float | None = None) -> Attempt:
     with TemporaryDirectory(prefix="mcl-benchmark-") as name:
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps(asdict(request)))
-        child = [sys.executable, "-m", "mcl.benchmarking.measure", name]
         try:
-            done = subprocess.run(child, capture_output=True, text=True, errors="replace", timeout=timeout)
+            done = _run([sys.executable, "-m", "mcl.benchmarking.measure", name], timeout)
         except subprocess.TimeoutExpired:
             return Attempt(None, f"given up after {timeout:.0f} s", False, time.perf_counter() - begun)
         answer: dict[str, Any] = {}
@@ -53,6 +53,18 @@ def attempt(request: "Request", timeout: float | None = None) -> Attempt:
     refused = answer.get("refused")
     reason = refused or answer.get("failed") or ("" if answer else _end_of(done))
     return Attempt(None if reason else answer, reason, refused is not None, time.perf_counter() - begun)
+
+
+def _run(command: list[str], timeout: float | None) -> "subprocess.CompletedProcess[str]":
+    """Run a process that ends when its standard input does, so that it does not outlive this one."""
+    theirs, ours = os.pipe()
+    try:
+        return subprocess.run(
+            command, stdin=theirs, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+        )
+    finally:
+        os.close(theirs)
+        os.close(ours)
 
 
 def _end_of(done: "subprocess.CompletedProcess[str]") -> str:

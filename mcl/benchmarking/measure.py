@@ -5,7 +5,9 @@ says what to measure; the answer, or what was wrong, goes to ``FOLDER/answer.jso
 """
 
 import json
+import os
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,5 +152,16 @@ def main(folder: Path) -> None:
     write_atomically(folder / ANSWER, json.dumps(answer))
 
 
+def _end_with_parent() -> None:
+    """Whoever asked holds the other end of the standard input: its end is theirs, and then nobody wants an answer."""
+
+    def wait() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 if __name__ == "__main__":
+    _end_with_parent()
     main(Path(sys.argv[1]))

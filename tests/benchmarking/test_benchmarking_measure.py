@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +99,10 @@ def test_what_cannot_be_trained_is_refused_in_the_words_of_training(tmp_path: Pa
     (tmp_path / measuring.REQUEST).write_text(json.dumps(vars(request(*META, "loss.meta.steps=0"))))
     measuring.main(tmp_path)
     assert "loss.meta.steps=0: must be at least 1" in json.loads((tmp_path / measuring.ANSWER).read_text())["refused"]
+
+
+def test_a_measurement_does_not_outlive_whoever_asked_for_it(tmp_path: Path) -> None:
+    (tmp_path / measuring.REQUEST).write_text(json.dumps(vars(request())))
+    command = [sys.executable, "-m", "mcl.benchmarking.measure", str(tmp_path)]
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 1
+    assert not (tmp_path / measuring.ANSWER).exists()
