@@ -60,8 +60,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def opened(browser: Any, address: str) -> Any:
     """The browser at the page, which is opened once: that takes long where a machine is busy."""
     browser.get_log("performance")  # what the browser asked for by itself
+    from selenium.webdriver.support.ui import WebDriverWait
+
     browser.get(address)
-    assert browser.execute_script("return document.documentElement.dataset.ready") == "true"
+    WebDriverWait(browser, 60).until(lambda _: browser.execute_script("return document.documentElement.dataset.ready"))
     return browser
 
 
