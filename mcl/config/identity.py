@@ -37,6 +37,8 @@ LEFT_OUT = (
     "trainer.export",
 )
 
+ADDED = {"trainer.compile": False}  # settings younger than VERSION, with what was meant before they came
+
 
 def identity(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The settings that make the result, as ``{"dataset.limit": 10, ...}``."""
@@ -46,6 +48,7 @@ def identity(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         key: value
         for key, value in flatten(plain).items()
         if not any(key == left_out or key.startswith(f"{left_out}.") for left_out in LEFT_OUT)
+        and not (key in ADDED and value == ADDED[key])
     }
 
 

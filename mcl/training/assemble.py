@@ -104,7 +104,7 @@ def assemble(config: DictConfig) -> Parts:
         backbone.check_input(spec.channels, spec.image_size)
     seed_everything(config.seed)
     loss: Loss = make(config.loss, path="loss", widths=cohort.widths)
-    make_optimizer = functools.partial(make, config.optimizer, path="optimizer")
+    make_optimizer = functools.partial(make, config.optimizer, path="optimizer", **_fused(config, trainer.device))
     make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # a refused setting shows before any image is read
     use_deterministic(trainer.deterministic)
     use_tf32(trainer.precision)
@@ -142,6 +142,17 @@ def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branche
         for key, node in config.pair.items()
     }
     return Cohort(factories, branched=branched, seed=config.seed)
+
+
+def _fused(config: DictConfig, device: torch.device) -> dict[str, bool]:
+    """``{"fused": True}``: one kernel for all parameters, where torch has it and the configuration names no other way.
+
+    It rounds otherwise in the last bit, as another device does, and so is no part of who a run is.
+    """
+    with_kernels = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+    optimizer = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
+    chosen = {"fused", "foreach", "differentiable"} & config.optimizer.keys()
+    return {"fused": True} if optimizer in with_kernels and device.type in ("cpu", "cuda") and not chosen else {}
 
 
 def enough_networks(loss_class: Any, keys: list[str]) -> None:

@@ -21,6 +21,7 @@ from mcl.data.streaming import raise_if_worker_lost
 from mcl.errors import UserError
 from mcl.tracking.base import Trackers
 from mcl.training.checkpoints import Checkpoints
+from mcl.training.compiling import compiled
 from mcl.training.cost import Cost
 from mcl.training.evaluation import evaluate
 from mcl.training.learner import Learner
@@ -113,6 +114,8 @@ class Fit:
                     " twice, as the meta round does. Use false, or a fixed matching (loss/matching=one)."
                 )
             torch.nn.SyncBatchNorm.convert_sync_batchnorm(learner)
+        if trainer.compile:
+            learner.networks = compiled(learner.cohort)
         self.forward = learner if processes.size == 1 else self._in_step_with_others()
         # Of float type, those of batch normalisation: each process sees other images, so they are averaged.
         constant = learner.loss.constants()
@@ -367,6 +370,7 @@ class Fit:
             pairs = zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
             groups = [{**ours, "lr": theirs["lr"]} for ours, theirs in pairs]
             optimizer.load_state_dict({**saved, "param_groups": groups})
+            _lay_out_as_parameters(optimizer)
         if "meters" in state:  # not where settings that changed would mix two losses in one average
             self.meters.load_state_dict(state["meters"], self.device)
         self.outer_loss = state["outer_loss"]
@@ -380,6 +384,14 @@ class Fit:
         states = state["random_states"]
         if len(states) == self.processes.size:  # else modules that draw at random draw anew
             set_random_state(states[self.processes.rank], self.device)
+
+
+def _lay_out_as_parameters(optimizer: Optimizer) -> None:
+    """Give what has built up the strides of its parameters: fused kernels on a CPU do not look at strides."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _with_next(batches: Iterator[Batch]) -> Iterator[tuple[Batch, Batch | None]]:

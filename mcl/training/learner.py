@@ -1,6 +1,6 @@
 """What is optimised: the networks together with the loss and its heads."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,12 @@ class Learner(nn.Module):
         self.cohort = cohort
         self.loss = loss
         self.precision = "float32"
+        self.networks: Callable[[Tensor], list[Outputs]] | None = None  # what the step calls instead of the cohort
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], list[Outputs]]:
         """Weighted total, raw terms, and what every network said."""
         with autocast(batch.images.device, self.precision):
-            outputs = self.cohort(batch.images)
+            outputs = (self.networks or self.cohort)(batch.images)
         outputs = to_float32(outputs)
         terms = self.loss(outputs, batch)
         return self.loss.total(terms), terms, outputs

@@ -30,6 +30,7 @@ class Trainer:
         keep: how many checkpoints are kept.
         deterministic: on a GPU, only operations that give the same bits every time; slower. A CPU needs no asking.
         export: write the best backbone of each network in this format when training ends.
+        compile: in training steps, run the networks through torch.compile; the first step takes minutes.
         sync_batch_norm: take batch statistics over all processes, on GPUs (torch.nn.SyncBatchNorm).
     """
 
@@ -53,6 +54,7 @@ class Trainer:
         deterministic: bool = False,
         export: Literal["torch", "safetensors", "onnx"] | None = None,
         sync_batch_norm: bool = False,
+        compile: bool = False,
     ):
         lowest = {"epochs": 1, "max_steps": 1, "evaluate_every": 1, "log_every": 1, "threads": 1}
         lowest |= {"batch_size": 2, "checkpoint_every": 1, "checkpoint_minutes": 0, "keep": 1}
@@ -78,6 +80,7 @@ class Trainer:
         self.deterministic = deterministic
         self.export = export
         self.sync_batch_norm = sync_batch_norm
+        self.compile = compile
         if sync_batch_norm and self.device.type != "cuda":
             raise UserError(f"trainer.sync_batch_norm=true works on GPUs alone, and this is {self.device}: use false.")
         if export is not None:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from mcl.config.identity import config_hash, differences, identity, pair_name, run_folder
+from mcl.config.identity import ADDED, config_hash, differences, identity, pair_name, run_folder
 
 SAME = [
     "trainer.device=cpu",
@@ -31,6 +31,7 @@ OTHER = [
     "trainer.epochs=31",
     "trainer.max_steps=3",
     "trainer.precision=bfloat16",
+    "trainer.compile=true",
 ]
 
 
@@ -46,6 +47,16 @@ def test_what_can_change_the_result_counts(override: str, composed: Callable[...
 
 def test_all_hashes_differ(composed: Callable[..., DictConfig]) -> None:
     assert len({config_hash(composed(override)) for override in OTHER}) == len(OTHER)
+
+
+def test_a_setting_that_came_later_leaves_earlier_runs_who_they_are(composed: Callable[..., DictConfig]) -> None:
+    now = composed()
+    earlier = now.copy()
+    OmegaConf.set_struct(earlier, False)
+    for key in ADDED:
+        group, _, name = key.rpartition(".")
+        del OmegaConf.select(earlier, group)[name]
+    assert config_hash(earlier) == config_hash(now)
 
 
 def test_whole_floats_are_whole_numbers(composed: Callable[..., DictConfig]) -> None:

@@ -1,0 +1,36 @@
+"""The networks of a training step as one compiled function: ``trainer.compile``."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mcl.errors import UserError
+from mcl.networks.cohort import Cohort
+from mcl.types import Outputs
+
+
+def compiled(cohort: Cohort) -> Callable[[Tensor], list[Outputs]]:
+    """``cohort(images)`` through `torch.compile`, with the same parameters and buffers; compiled when first called.
+
+    The cohort itself stays plain: evaluation, checkpoints and the meta round, which differentiates it twice, use that.
+
+    Raises:
+        UserError: (when called) it cannot be compiled here.
+    """
+    # Batches have one size, or two where the last of an epoch is smaller.
+    run: Callable[[Tensor], list[Outputs]] = torch.compile(cohort.forward, dynamic=False)
+
+    def forward(images: Tensor) -> list[Outputs]:
+        from torch._dynamo.exc import TorchDynamoException
+
+        try:
+            return run(images)
+        except TorchDynamoException as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise UserError(
+                f"trainer.compile=true: torch.compile failed: {reason}. On a CPU it needs a C++ compiler (g++, or"
+                " another in the environment variable CXX), on a GPU Triton. Install it, or use trainer.compile=false."
+            ) from error
+
+    return forward

@@ -1,0 +1,84 @@
+"""Training steps through torch.compile; all else through the plain networks."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import META, SMALL
+
+from mcl.config.compose import compose_train
+from mcl.errors import UserError
+from mcl.training.assemble import assemble
+from mcl.training.fit import Fit
+from mcl.training.meta_round import MetaRound
+
+COMPILE = torch.compile
+ALONE = ["pair=single", "loss=independent"]
+
+
+@pytest.fixture
+def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traces and differentiates as torch.compile does, and runs the outcome as it is: quick."""
+    monkeypatch.setattr(torch, "compile", functools.partial(COMPILE, backend="aot_eager"))
+
+
+def fit_of(*overrides: str) -> Fit:
+    meta = [] if "loss=independent" in overrides else META
+    parts = assemble(compose_train([*SMALL, *meta, "trainer.device=cpu", "tracking=none", *overrides]))
+    return parts.fit(parts.dataset.load(), seed=0)
+
+
+def losses(fit: Fit, steps: int) -> list[float]:
+    """Of the first steps, a meta round after the first."""
+    fit.learner.train()
+    found = []
+    for _, batch in zip(range(steps), fit.loader.epoch(0), strict=False):
+        found.append(float(fit._step(batch, None, 0.1)["train/total"].detach()))
+        fit.step += 1
+    return found
+
+
+def equals_plain_training(*overrides: str) -> None:
+    plain, compiled = fit_of(*overrides), fit_of("trainer.compile=true", *overrides)
+    assert losses(compiled, 2) == pytest.approx(losses(plain, 2), rel=1e-4)
+    assert compiled.learner.state_dict().keys() == plain.learner.state_dict().keys()
+    for (name, one), other in zip(
+        compiled.learner.state_dict().items(), plain.learner.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_compiled_step_is_the_plain_one(without_compiler: None) -> None:
+    equals_plain_training(*ALONE)
+
+
+@pytest.mark.slow
+def test_a_step_through_the_c_compiler_is_the_plain_one() -> None:
+    equals_plain_training()
+
+
+def test_the_meta_round_gets_the_plain_networks(without_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    fit = fit_of("trainer.compile=true")
+    fit.learner.networks = lambda images: called.append("compiled") or fit.learner.cohort(images)
+    one_round = MetaRound.__call__
+
+    def round_alone(*arguments: Any) -> Any:
+        assert called == ["compiled"]
+        found = one_round(*arguments)
+        assert called == ["compiled"]
+        called.append("meta")
+        return found
+
+    monkeypatch.setattr(MetaRound, "__call__", round_alone)
+    losses(fit, 1)
+    assert called == ["compiled", "meta"]
+
+
+def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # no kernels of earlier runs
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/nowhere/g++",))
+    with pytest.raises(UserError, match=r"^trainer\.compile=true: torch\.compile failed: .*C\+\+ compiler"):
+        losses(fit_of("trainer.compile=true", *ALONE), 1)

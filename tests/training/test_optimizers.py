@@ -1,0 +1,59 @@
+"""Fused kernels: where they are taken, and what they ask of the layout of tensors."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from mcl.config.compose import compose_train
+from mcl.training.assemble import assemble
+from mcl.training.fit import Fit
+
+SMALL = [
+    *("dataset=synthetic", "dataset.image_size=8", "dataset.train_per_class=4", "dataset.test_per_class=1"),
+    *("dataset.classes=4", "trainer.batch_size=8", "trainer.device=cpu", "tracking=none", "loss=independent"),
+]
+
+
+def small(*overrides: str) -> Fit:
+    parts = assemble(compose_train([*SMALL, *overrides]))
+    return parts.fit(parts.dataset.load(), seed=0)
+
+
+def step(fit: Fit) -> None:
+    fit.learner.train()
+    fit._step(next(fit.loader.epoch(0)), None, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fused"),
+    [
+        ([], True),
+        (["optimizer=adamw"], True),
+        (["+optimizer.fused=false"], False),
+        (["+optimizer.foreach=true"], None),
+        (["optimizer._target_=torch.optim.NAdam", "~optimizer.nesterov", "~optimizer.momentum"], None),
+    ],
+)
+def test_kernels_are_fused_where_nothing_else_was_asked_for(overrides: list[str], fused: bool | None) -> None:
+    (optimizer,) = small(*overrides).optimizers
+    assert optimizer.defaults.get("fused") is fused
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_fused_step_is_the_plain_one(name: str) -> None:
+    plain, fused = small(f"optimizer={name}", "+optimizer.fused=false"), small(f"optimizer={name}")
+    for fit in (plain, fused):
+        step(fit)
+    for one, other in zip(plain.trained, fused.trained, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_what_has_built_up_is_laid_out_as_the_parameters() -> None:
+    before, after = small("trainer.channels_last=false"), small("trainer.channels_last=true")
+    step(before)
+    before._start = 0.0  # of the clock
+    after.load_state_dict(before.state_dict())
+    for ours, theirs in zip(after.trained, before.trained, strict=True):
+        built_up: Tensor = after.optimizers[0].state[ours]["momentum_buffer"]
+        assert built_up.stride() == ours.stride()
+        assert torch.equal(built_up, before.optimizers[0].state[theirs]["momentum_buffer"])
