@@ -86,9 +86,9 @@ class Loss(nn.Module):
         """The aggregated logits of each network, N times (B, classes); None where a loss has no aggregators."""
         return None
 
-    def matching_means(self, outputs: Sequence[Outputs]) -> Tensor | None:
-        """Mean over the batch of learned matching weights between all G places (G, G), counted network by network,
-        stage by stage; None where a loss learns none."""
+    def matching_means(self) -> Tensor | None:
+        """Mean over the last batch of learned matching weights between all G places (G, G), counted network by
+        network, stage by stage; None where a loss learns none."""
         return None
 
     def constants(self) -> set[str]:

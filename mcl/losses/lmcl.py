@@ -56,6 +56,7 @@ class LMCL(MutualLoss):
         self.contrast = contrast()
         self.dim = dim
         self.meta = meta
+        self._latest_weights: Tensor | None = None  # (G, G, B) of the last step, for `matching_means`
         if meta is not None and not self.meta_parameters():
             raise UserError(
                 f"loss.meta is set, but {type(self.matching).__name__} has nothing to learn. "
@@ -69,6 +70,7 @@ class LMCL(MutualLoss):
         aggregated = self.aggregate(outputs)
         with torch.no_grad():
             weights = self.matching([network.features for network in outputs])
+        self._latest_weights = weights
         stages = [stage for network in outputs for stage in network.logits]
         backbones = [network.logits[-1] for network in outputs]
         embeddings = self._embed(outputs)
@@ -84,11 +86,10 @@ class LMCL(MutualLoss):
     def aggregate(self, outputs: Sequence[Outputs]) -> list[Tensor]:
         return [aggregator(*network) for aggregator, network in zip(self.aggregators, outputs, strict=True)]
 
-    def matching_means(self, outputs: Sequence[Outputs]) -> Tensor | None:
-        if not self.meta_parameters():
+    def matching_means(self) -> Tensor | None:
+        if self._latest_weights is None or next(self.matching.parameters(), None) is None:
             return None
-        means: Tensor = self.matching([network.features for network in outputs]).mean(-1)
-        return means
+        return self._latest_weights.mean(-1)
 
     def inner_parameters(self) -> dict[str, nn.Parameter]:
         return self._parameters_of("heads")

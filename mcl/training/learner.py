@@ -46,16 +46,17 @@ class Learner(nn.Module):
     ) -> dict[str, Tensor]:
         """The scalars of one step for the meters, by their names on the dashboard; still on the device."""
         values: dict[str, Tensor] = {f"train/{name}": value for name, value in terms.items()}
-        values |= {f"train/weighted/{name}": self.loss.weights[name] * value for name, value in terms.items()}
+        weighted = torch._foreach_mul(list(terms.values()), [self.loss.weights[name] for name in terms])
+        values |= {f"train/weighted/{name}": value for name, value in zip(terms, weighted, strict=True)}
         values["train/total"] = total
-        for key, network in zip(self.cohort.keys, outputs, strict=True):
-            right = network.logits[-1].argmax(dim=-1) == batch.labels
-            values[f"train/top1/{key}"] = 100 * right.float().mean()
+        right = torch.stack([network.logits[-1].argmax(dim=-1) == batch.labels for network in outputs])  # (N, B)
+        top1 = 100 * right.float().mean(dim=1)
+        values |= {f"train/top1/{key}": value for key, value in zip(self.cohort.keys, top1.unbind(), strict=True)}
         return values | self._matching(outputs)
 
     def _matching(self, outputs: list[Outputs]) -> dict[str, Tensor]:
         """``matching/first.stage1/second.backbone``: mean weights between the places of two networks."""
-        means = self.loss.matching_means(outputs)
+        means = self.loss.matching_means()
         if means is None:
             return {}
         places = [

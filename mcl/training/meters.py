@@ -25,9 +25,10 @@ class Meters:
         self._bad_values: Tensor | None
         self._clear((), None)
 
+    @torch.no_grad()
     def update(self, values: Mapping[str, Tensor], step: int) -> None:
         """Add one step's scalars. No host synchronisation."""
-        row = torch.stack([value.detach().to(torch.float32) for value in values.values()])
+        row = torch.stack(list(values.values())).to(torch.float32)
         if self._sums is None:
             self._clear(tuple(values), torch.zeros_like(row))
         assert self._sums is not None

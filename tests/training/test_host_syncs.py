@@ -29,7 +29,10 @@ from mcl.training.fit import Fit
 from mcl.training.signals import StopSignals
 
 DEVICE = torch.device("meta")
-SMALL = ["trainer.batch_size=8", "trainer.device=cpu", "trainer.log_every=1000", "tracking=none"]
+SMALL = [  # of fused optimisers the meta device knows nothing
+    *("trainer.batch_size=8", "trainer.device=cpu", "trainer.log_every=1000", "tracking=none"),
+    "+optimizer.fused=false",
+]
 SYNTHETIC = [
     *("dataset=synthetic", "dataset.image_size=8", "dataset.train_per_class=4", "dataset.test_per_class=1"),
     *("dataset.classes=4", "dataset.augmentation.padding=1", "dataset.augmentation.flip=true"),
