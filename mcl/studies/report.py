@@ -13,6 +13,7 @@ from mcl.studies.figures import Picture
 from mcl.studies.pictures import pictures
 from mcl.studies.results import accuracies_table, difference_table, main_table, published_table
 from mcl.studies.rows import Rows, parse_baseline, rows_of_folders, rows_of_study
+from mcl.studies.spreadsheet import as_csv, finished, finished_in
 from mcl.studies.study import Study
 from mcl.studies.tables import listed
 from mcl.studies.trials import search_page
@@ -20,7 +21,6 @@ from mcl.tracking.tables import counted, shown
 
 RESULTS, CSV, PAGE = "RESULTS.md", "results.csv", "report.html"
 MARK = "<!-- Written by python -m mcl report, which writes it anew: changes made here are lost. -->"
-NOTHING = "\n0 finished runs in "  # stands in the report of a study that has not been run
 
 
 def write_report(
@@ -33,6 +33,7 @@ def write_report(
     baseline: str | None = None,
     command: str | None = None,
     html: bool = False,
+    instead: Path | None = None,
 ) -> Path:
     """Write what runs show, as often as one likes: the same runs give the same bytes.
 
@@ -45,12 +46,14 @@ def write_report(
         baseline: ``factor=label``, in place of the study's.
         command: what to type for the same report, for the reader; None: found from ``out``.
         html: write ``report.html``, too.
+        instead: the folder to take when a report in ``out`` has finished runs that are not finished here.
 
     Returns:
         The path of ``RESULTS.md``.
 
     Raises:
-        UserError: there are no runs, the baseline does not exist, or a file cannot be written.
+        UserError: there are no runs, the baseline does not exist, a file cannot be written, or a report with more
+            runs would be lost and there is no other folder.
     """
     path = out / RESULTS
     refuse_to_replace(out, (RESULTS, *[PAGE][: int(html)]))
@@ -70,16 +73,17 @@ def write_report(
     if not rows.rows:
         told = [f"  {run.folder}: {run.reason}" for run in rows.astray]
         raise UserError("\n".join(["No run was found that can be read.", *told]))
-    nothing = study is not None and all(run.status == "missing" for run in rows.runs)
-    if nothing and path.is_file() and NOTHING not in path.read_text(errors="replace"):
-        raise UserError(
-            f"None of these runs is there, such as {rows.runs[0].folder}, and {path} has results, which would be lost."
-            " Say where the runs are with --runs, or write elsewhere with --out."
-        )
+    lost = finished_in(out / CSV, rows.factors) - finished(rows) if study is not None else set()
+    if lost:
+        if instead is None:
+            raise UserError(
+                f"{path} has {counted(len(lost), 'finished run')} that would be lost, unfinished or not here now, such as"
+                f" {', '.join(min(lost))}. Say where the runs are with --runs, write elsewhere with --out, or"
+                " remove the old report."
+            )
+        out, path = instead, instead / RESULTS
     drawn = pictures(rows, metric, formats)
     before, after = _tables(study, rows, metric), _circumstances(study, rows, command)
-    from mcl.studies.spreadsheet import as_csv
-
     files = {f"{picture.name}.{form}": content for picture in drawn for form, content in picture.files.items()}
     files |= {CSV: as_csv(rows), RESULTS: _marked([*before, *_shown_pictures(drawn), *after])}
     if html:

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from mcl.studies.cost import at_cost, cheapest, training_cost
@@ -45,6 +46,26 @@ def as_csv(rows: Rows) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return content.getvalue()
+
+
+def finished(rows: Rows) -> set[tuple[str, ...]]:
+    """The finished runs, each by the labels of its row and its seed."""
+    return {
+        (*(row.labels.get(factor, "") for factor in rows.factors), f"seed={run.seed}")
+        for row in rows.rows
+        for run in row.runs
+        if run.finished
+    }
+
+
+def finished_in(path: Path, factors: Iterable[str]) -> set[tuple[str, ...]]:
+    """Those that a results.csv tells of; none where there is no such file, or one of other factors."""
+    try:
+        lines = list(csv.DictReader(io.StringIO(path.read_text())))
+        found = [line for line in lines if line["status"] == "finished"]
+        return {(*(line[factor] for factor in factors), f"seed={line['seed']}") for line in found}
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error):
+        return set()
 
 
 def _lines(run: Run, labels: Mapping[str, str], budget: float | None) -> list[dict[str, Any]]:

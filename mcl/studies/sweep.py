@@ -157,8 +157,11 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     for message in failures:
         print(f"error: {message}", file=sys.stderr)
     command = f"python sweep.py {shlex.join(asked.typed)}" if asked.runs or settings.seeds or settings.out else None
-    written = write_report(study, None, out, settings.formats, command=command)
+    aside = Path(settings.runs) / "reports" / study.name  # for fewer runs than the report beside the study has
+    written = write_report(study, None, out, settings.formats, command=command, instead=aside)
     print(f"\nreport: {shown(written)}")
+    if written.parent != out:
+        print(f"{shown(out / written.name)} has finished runs that are not here, and stays as it is.")
     return USAGE_ERROR if failures else 0
 
 

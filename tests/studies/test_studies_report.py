@@ -374,11 +374,14 @@ def test_a_study_is_reported_before_it_is_run(
     assert "trainer.epochs=2 seed=1 runs=elsewhere" in text
 
 
-def test_results_are_not_replaced_where_no_run_is_found(tmp_path: Path, page: Page) -> None:
-    text = page(study=study_of(three_seeds(tmp_path / "runs"), [0, 1, 2]))
-    with pytest.raises(UserError, match=r"RESULTS.md has results, which would be lost. Say where"):
-        page(study=study_of(tmp_path / "elsewhere", [0, 1, 2]))
-    assert (tmp_path / "out" / "RESULTS.md").read_text() == text
+def test_results_are_not_replaced_by_those_of_fewer_runs(tmp_path: Path, page: Page) -> None:
+    runs = three_seeds(tmp_path / "runs")
+    text = page(study=study_of(runs, [0, 1, 2]))
+    for study, lost in ((study_of(tmp_path / "elsewhere", [0, 1, 2]), 6), (study_of(runs, [0, 1]), 2)):
+        with pytest.raises(UserError, match=f"RESULTS.md has {lost} finished runs that would be lost"):
+            page(study=study)
+        assert (tmp_path / "out" / "RESULTS.md").read_text() == text
+    assert page(study=study_of(runs, [0, 1, 2, 3])) != text
 
 
 def test_torch_is_not_needed(tmp_path: Path) -> None:

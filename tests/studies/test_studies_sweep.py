@@ -99,6 +99,17 @@ def test_some_rows_alone_are_run_and_the_others_are_reported_missing(sweep: Swee
     assert "planned, and not run yet" in Path("tiny/RESULTS.md").read_text()
 
 
+def test_a_part_of_a_study_leaves_the_report_of_all_as_it_is(sweep: Sweep) -> None:
+    sweep("seeds=[0]")
+    text = Path("tiny/RESULTS.md").read_text()
+    status, out, err = sweep("seeds=[0]", "only={loss: mcl}", "runs=other")
+    assert status == 0, err
+    assert "report: other/reports/tiny/RESULTS.md" in out
+    assert "tiny/RESULTS.md has finished runs that are not here, and stays as it is." in out
+    assert Path("tiny/RESULTS.md").read_text() == text
+    assert "planned, and not run yet" in Path("other/reports/tiny/RESULTS.md").read_text()
+
+
 def test_a_report_that_cannot_be_written_is_told_before_anything_runs(sweep: Sweep) -> None:
     Path("tiny/RESULTS.md").write_text("my own words")
     status, _, err = sweep()
