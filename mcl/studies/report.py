@@ -77,8 +77,8 @@ def write_report(
     if lost:
         if instead is None:
             raise UserError(
-                f"{path} has {counted(len(lost), 'finished run')} that would be lost, unfinished or not here now, such as"
-                f" {', '.join(min(lost))}. Say where the runs are with --runs, write elsewhere with --out, or"
+                f"{path} has {counted(len(lost), 'finished run')} that would be lost, unfinished or not here now, such"
+                f" as {', '.join(min(lost))}. Say where the runs are with --runs, write elsewhere with --out, or"
                 " remove the old report."
             )
         out, path = instead, instead / RESULTS
