@@ -81,11 +81,16 @@ def shares(answer: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def speed(images: float, unit: str = " images/s") -> str:
+    """``"2,159 images/s"``, ``"0.6 images/s"``."""
+    return f"{images:,.{1 if images < 10 else 0}f}{unit}"
+
+
 def in_a_line(one: Tried) -> str:
     """What became of a setting, for progress."""
     name = " ".join(one.overrides) or "as given"
-    speed = f"{images_per_second(one.answer):,.0f} images/s, " if one.answer else ""
-    return f"{name}: {speed}{one.outcome}" + (f": {one.reason}" if one.reason else "")
+    ran = f"{speed(images_per_second(one.answer))}, " if one.answer else ""
+    return f"{name}: {ran}{one.outcome}" + (f": {one.reason}" if one.reason else "")
 
 
 def _row(one: Tried, given: Tried) -> dict[str, Any]:

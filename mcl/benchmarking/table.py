@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mcl.benchmarking.numbers import speed
 from mcl.benchmarking.settings import joined
 from mcl.tracking.tables import clock, make_console, print_plan
 
@@ -46,7 +47,7 @@ def _numbers(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("training", f"{found['what']}: {networks}; batches of {found['batch_size']}"),
         ("data", found["data"]),
         ("on", f"{found['device']}, {found['precision']}, {layout}, torch {found['libraries']['torch']}"),
-        ("speed", f"{found['images_per_second']:,.0f} images/s"),
+        ("speed", speed(found["images_per_second"])),
         ("a step", f"{_time(seconds['step'])}: median of {len(steps)}, {_time(min(steps))} to {_time(max(steps))}"),
     ]
     if seconds["meta_round"] is not None:
@@ -90,7 +91,7 @@ def _settings(rows: Sequence[Mapping[str, Any]]) -> Table:
         ran = row["step"] is not None
         table.add_row(
             "\n".join(row["overrides"]) or "as given",
-            f"{row['images_per_second']:,.0f}" if ran else "-",
+            speed(row["images_per_second"], "") if ran else "-",
             f"{row['faster']:.2f}x" if ran else "-",
             _bytes(row["memory"]) if row["memory"] else "-",
             f"{row['deviation']:.2%}" if row["deviation"] is not None else "-",
@@ -119,7 +120,7 @@ def _columns(first: str, *others: str) -> Table:
 
 
 def _time(seconds: float) -> str:
-    return f"{1000 * seconds:,.2f} ms" if seconds < 0.1 else f"{1000 * seconds:,.0f} ms"
+    return f"{seconds:,.2f} s" if seconds >= 1 else f"{1000 * seconds:,.{2 if seconds < 0.1 else 0}f} ms"
 
 
 def _bytes(count: int) -> str:

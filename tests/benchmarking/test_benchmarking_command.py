@@ -10,6 +10,7 @@ from small_runs import META, SMALL
 
 from mcl import __main__ as entry
 from mcl.benchmarking.images import stand_in
+from mcl.benchmarking.numbers import speed
 from mcl.config.compose import compose_train
 from mcl.config.instantiate import build
 
@@ -25,7 +26,7 @@ def test_the_file_and_the_table_tell_the_same(tmp_path: Path, capsys: pytest.Cap
     assert entry.main(["benchmark", *SMALL, *META, "--quick", "--steps", "3", "--json", str(file)]) == 0
     out, found = capsys.readouterr().out, json.loads(file.read_text())
     assert found["what"] == "synthetic/resnet8/lmcl"
-    assert f"{found['images_per_second']:,.0f} images/s" in out
+    assert speed(found["images_per_second"]) in out
     assert found["phases"]["whole"] == pytest.approx(
         sum(seconds for name, seconds in found["phases"].items() if name != "whole")
     )
