@@ -62,15 +62,16 @@ class _Benchmark:
         if came.answer is None:
             raise UserError(came.reason if came.refused else self._advice(came.reason))
         reference = came.answer["losses"] if quick else self._reference(came.answer["losses"])
-        tried = [judge([], came, reference)]
+        given = judge([], came, reference)
+        tried, best = [given], given
         if not quick:
-            self._tell_of(tried[0])
+            self._tell_of(given)
             timeout = max(PATIENCE[0], PATIENCE[1] * came.seconds)
-            tried = search(
-                self.config, tried[0], reference, lambda added: self._attempt(added, timeout=timeout), self._tell_of
+            tried, best = search(
+                self.config, given, reference, lambda added: self._attempt(added, timeout=timeout), self._tell_of
             )
         generated = self._said_of_images() if self.double is not None else None
-        return summary(tried, self.what, self.typed, generated)
+        return summary(tried, best, self.what, self.typed, generated)
 
     def _given(self) -> Composed:
         try:

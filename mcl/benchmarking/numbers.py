@@ -3,20 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mcl.benchmarking.settings import RULE, Tried, fastest, step_seconds
+from mcl.benchmarking.settings import RULE, Tried, step_seconds
 from mcl.version import code_version, library_versions
 
 
-def summary(tried: list[Tried], what: str, typed: list[str], generated: str | None) -> dict[str, Any]:
+def summary(tried: list[Tried], best: Tried, what: str, typed: list[str], generated: str | None) -> dict[str, Any]:
     """Everything the benchmark found, as it is shown and as it goes to the file. Seconds, bytes, shares of 1.
 
     Args:
         tried: the given configuration first, with details; others behind it.
+        best: the fastest safe one.
         what: dataset, pair and loss.
         typed: the overrides of the given configuration.
         generated: what is said of images that stand in for others; None where they are the real ones.
     """
-    given, best = tried[0], fastest(tried)
+    given = tried[0]
     answer = given.answer
     assert answer is not None, "the given configuration ran"
     names = ["device", "threads", "data", "networks", "batch_size", "precision", "channels_last"]

@@ -12,7 +12,7 @@ Answer = Mapping[str, Any]  # of `mcl.benchmarking.measure.measure`, for the set
 
 COMPARED = 6  # steps whose losses are compared, the first ones: as many as are always run
 TOLERANCE = 0.01
-GAIN = 1.03
+GAIN = 1.05
 RULE = (
     f"A setting is safe when training started and went on, its memory fitted, and the loss of each of the first"
     f" {COMPARED} steps was within {TOLERANCE:.0%} of the same steps in float32, not compiled."
@@ -86,8 +86,8 @@ def search(
     reference: Sequence[float],
     measure: Callable[[Sequence[str]], Attempt],
     tell: Callable[[Tried], None],
-) -> list[Tried]:
-    """Try one change after the other on top of the fastest safe setting so far.
+) -> tuple[list[Tried], Tried]:
+    """Try one change after the other on top of the fastest safe setting so far, which must be beaten twice.
 
     Args:
         config: of the person, resolved.
@@ -97,7 +97,7 @@ def search(
         tell: told of each setting as soon as it was tried.
 
     Returns:
-        All that was tried, the given one first.
+        All that was tried, the given one first, and the fastest safe setting.
     """
     assert given.answer is not None
     tried, best = [given], given
@@ -108,8 +108,9 @@ def search(
             now = judge(overrides, measure(overrides), reference)
             tried.append(now)
             tell(now)
-            best = fastest([best, now])
-    return tried
+            if fastest([best, now]) is now:  # the machine may have had less to do: measure the other one again, too
+                best = fastest([judge(best.overrides, measure(best.overrides), reference), now])
+    return tried, best
 
 
 def joined(overrides: Sequence[str], further: Sequence[str]) -> list[str]:
