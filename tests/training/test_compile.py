@@ -31,10 +31,10 @@ def fit_of(*overrides: str) -> Fit:
 
 
 def losses(fit: Fit, steps: int) -> list[float]:
-    """Of the first steps, a meta round after the first."""
+    """Of the next steps, a meta round after the first of all."""
     fit.learner.train()
     found = []
-    for _, batch in zip(range(steps), fit.loader.epoch(0), strict=False):
+    for _, batch in zip(range(steps), fit.loader.epoch(0, start=fit.step), strict=False):
         found.append(float(fit._step(batch, None, 0.1)["train/total"].detach()))
         fit.step += 1
     return found
@@ -57,6 +57,26 @@ def test_a_compiled_step_is_the_plain_one(without_compiler: None) -> None:
 @pytest.mark.slow
 def test_a_step_through_the_c_compiler_is_the_plain_one() -> None:
     equals_plain_training()
+
+
+def goes_on_to_the_last_bit(*overrides: str) -> None:
+    undisturbed, stopped, resumed = (fit_of("trainer.compile=true", *overrides) for _ in range(3))
+    expected = losses(undisturbed, 2)
+    stopped._start = 0.0  # of the clock
+    losses(stopped, 1)
+    resumed.load_state_dict(stopped.state_dict())
+    assert losses(resumed, 1) == expected[1:]
+    for one, other in zip(resumed.learner.parameters(), undisturbed.learner.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_compiled_training_goes_on_to_the_last_bit(without_compiler: None) -> None:
+    goes_on_to_the_last_bit(*ALONE)
+
+
+@pytest.mark.slow
+def test_a_training_through_the_c_compiler_goes_on_to_the_last_bit() -> None:
+    goes_on_to_the_last_bit()
 
 
 def test_the_meta_round_gets_the_plain_networks(without_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
