@@ -39,6 +39,7 @@ def check_groups(config: DictConfig) -> None:
     for key in map(str, config):
         if key not in known:  # added with a plus, which Hydra does not compare with the schema
             raise UserError(f"{key}: there is no such option.{did_you_mean(key, known)} Here are: {', '.join(known)}.")
+    _check_trainer_as_it_stands(config)
     for key in sorted(OmegaConf.missing_keys(config)):
         raise UserError(f"{key} is not set: give {key}=VALUE.")
     if not 0 <= config.seed < 2**63:
@@ -53,3 +54,11 @@ def check_groups(config: DictConfig) -> None:
         raise UserError("pair: no network chosen; give pair=NAME or network@pair.first=NAME.")
     for path, node, supplied in nodes(config):
         check(node, path=path, allow=config.allow_modules, supplied=supplied)
+
+
+def _check_trainer_as_it_stands(config: DictConfig) -> None:
+    """Check what was typed without the defaults that hang on the device: to resolve those, torch is imported."""
+    if OmegaConf.is_missing(config, "trainer") or config.trainer is None:
+        return
+    typed = [key for key in config.trainer if not OmegaConf.is_interpolation(config.trainer, key)]
+    check(OmegaConf.masked_copy(config.trainer, typed), path="trainer", allow=config.allow_modules)

@@ -54,9 +54,11 @@ def imported(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str],
         (["optimizer.lrr=1"], "Did you mean 'lr'?"),
         (["loss=lmcll"], "Did you mean 'lmcl'?"),
         (["seed=x"], "seed"),
+        (["trainer.epochs=x"], "error: trainer.epochs=x: expected a whole number."),
+        (["trainer.export=x"], "error: trainer.export=x"),
     ],
 )
-def test_help_and_mistyped_names_need_no_torch(typed: list[str], expected: str) -> None:
+def test_help_and_what_is_mistyped_most_need_no_torch(typed: list[str], expected: str) -> None:
     modules, said = imported(TYPED, *typed)
     assert expected in said
     assert not modules & {*SLOW, "torch", "numpy", "rich"}
