@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import objective
+from mcl.config.identity import flatten
 from mcl.config.instantiate import check
 from mcl.config.schema import TrainConfig
 from mcl.errors import UserError, did_you_mean
@@ -39,9 +40,9 @@ def check_groups(config: DictConfig) -> None:
     for key in map(str, config):
         if key not in known:  # added with a plus, which Hydra does not compare with the schema
             raise UserError(f"{key}: there is no such option.{did_you_mean(key, known)} Here are: {', '.join(known)}.")
-    _check_trainer_as_it_stands(config)
-    for key in sorted(OmegaConf.missing_keys(config)):
-        raise UserError(f"{key} is not set: give {key}=VALUE.")
+    for key, value in sorted(flatten(OmegaConf.to_container(config)).items()):  # unresolved
+        if value == "???":
+            raise UserError(f"{key} is not set: give {key}=VALUE.")
     if not 0 <= config.seed < 2**63:
         raise UserError(f"seed={config.seed}: must be from 0 to 2^63 - 1.")
     if config.runs == "":
@@ -52,13 +53,12 @@ def check_groups(config: DictConfig) -> None:
             raise UserError(f"{group} is null: choose one with {group}=NAME.")
     if not config.pair:
         raise UserError("pair: no network chosen; give pair=NAME or network@pair.first=NAME.")
-    for path, node, supplied in nodes(config):
-        check(node, path=path, allow=config.allow_modules, supplied=supplied)
+    for as_written in (True, False):  # importing takes seconds: what shows without it is told first
+        for path, node, supplied in nodes(config):
+            given = _typed(node) if as_written and path == "trainer" else node
+            check(given, path=path, allow=config.allow_modules, supplied=supplied, as_written=as_written)
 
 
-def _check_trainer_as_it_stands(config: DictConfig) -> None:
-    """Check what was typed without the defaults that hang on the device: to resolve those, torch is imported."""
-    if OmegaConf.is_missing(config, "trainer") or config.trainer is None:
-        return
-    typed = [key for key in config.trainer if not OmegaConf.is_interpolation(config.trainer, key)]
-    check(OmegaConf.masked_copy(config.trainer, typed), path="trainer", allow=config.allow_modules)
+def _typed(node: DictConfig) -> DictConfig:
+    """Without the defaults that hang on the device: to resolve those, torch is imported."""
+    return OmegaConf.masked_copy(node, [key for key in map(str, node) if not OmegaConf.is_interpolation(node, key)])

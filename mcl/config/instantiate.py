@@ -21,6 +21,7 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.config.signatures import Signature, signature_of, written_signature
 from mcl.errors import UserError, did_you_mean
 
 PACKAGES = (
@@ -58,20 +59,34 @@ def build(node: Any, /, *, path: str = "", allow: Collection[str] = (), **suppli
         raise UserError(f"{path or plain['_target_']} cannot be built: {cause} (given: {given})") from error
 
 
-def check(node: Any, *, path: str = "", allow: Collection[str] = (), supplied: Collection[str] = ()) -> None:
-    """Compare a node, and every target inside it, with the signatures of what it would build. Builds nothing."""
+def check(
+    node: Any,
+    *,
+    path: str = "",
+    allow: Collection[str] = (),
+    supplied: Collection[str] = (),
+    as_written: bool = False,
+) -> None:
+    """Compare a node, and every target inside it, with the signatures of what it would build. Builds nothing.
+
+    With ``as_written`` nothing is imported either: signatures are read from source, and those that cannot be pass.
+    """
     plain = _plain(node)
     if not isinstance(plain.get("_target_"), str):
         raise UserError(f"{path or 'node'}: no _target_ here, so there is nothing to build.")
     unknown = [key for key in plain if key.startswith("_") and key not in KEYWORDS]
     if unknown:
         raise UserError(f"{path}.{unknown[0]}: not a keyword here; known are {', '.join(sorted(KEYWORDS))}.")
-    target = resolve(plain["_target_"], path=path, allow=allow)
+    if as_written:
+        signature = written_signature(plain["_target_"]) if _inside(plain["_target_"], PACKAGES) else None
+    else:
+        signature = signature_of(resolve(plain["_target_"], path=path, allow=allow))
     options = {key: value for key, value in plain.items() if key not in KEYWORDS}
-    _check_options(target, options, path, set(supplied), partial=bool(plain.get("_partial_")))
+    if signature is not None:
+        _check_options(signature, options, path, set(supplied), partial=bool(plain.get("_partial_")))
     for key, value in options.items():
         for where, child in _nested(value, f"{path}.{key}" if path else key):
-            check(child, path=where, allow=allow)
+            check(child, path=where, allow=allow, as_written=as_written)
 
 
 def resolve(name: str, *, path: str = "", allow: Collection[str] = ()) -> Callable[..., Any]:
@@ -143,35 +158,24 @@ def _nested(value: Any, path: str) -> list[tuple[str, Any]]:
 
 
 def _check_options(
-    target: Callable[..., Any], options: Mapping[str, Any], path: str, supplied: set[str], *, partial: bool
+    signature: Signature, options: Mapping[str, Any], path: str, supplied: set[str], *, partial: bool
 ) -> None:
-    parameters = inspect.signature(target).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    named = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    open_names = named - supplied
+    open_names = [name for name in signature.names if name not in supplied]
     prefix = f"{path}." if path else ""
-    title = getattr(target, "__qualname__", str(target))
     for name, value in options.items():
-        if name not in open_names and not (takes_any and name not in supplied):
+        if name not in open_names and not (signature.takes_any and name not in supplied):
             raise UserError(
-                f"{prefix}{name}: {title} has no such option.{did_you_mean(name, open_names)}"
-                f" It has: {', '.join(n for n in parameters if n in open_names) or 'none'}."
+                f"{prefix}{name}: {signature.title} has no such option.{did_you_mean(name, open_names)}"
+                f" It has: {', '.join(open_names) or 'none'}."
             )
-        hint = _hints(target).get(name, Any)
+        hint = signature.hints.get(name, Any)
         if value == "???":
             raise UserError(f"{prefix}{name} is not set: give {prefix}{name}=VALUE.")
         if not _fits(value, hint):
             raise UserError(f"{prefix}{name}={value}: expected {_describe(hint)}.{_near_literal(value, hint)}")
-    missing = [name for name in named - supplied - set(options) if parameters[name].default is inspect.Parameter.empty]
+    missing = [name for name in open_names if name in signature.required and name not in options]
     if missing and not partial:
-        raise UserError(f"{prefix}{missing[0]} is not set: give {prefix}{missing[0]}=VALUE (for {title}).")
-
-
-def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError):  # hints that only exist for type checkers
-        return {}
+        raise UserError(f"{prefix}{missing[0]} is not set: give {prefix}{missing[0]}=VALUE (for {signature.title}).")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -2,8 +2,11 @@
 
 from typing import Literal
 
+import torch
+
 from mcl.errors import UserError
 from mcl.extras import require
+from mcl.training.devices import find_device
 
 
 class Trainer:
@@ -53,10 +56,6 @@ class Trainer:
         sync_batch_norm: bool = False,
         compile: bool = False,
     ):
-        import torch  # here, so that options are checked without it
-
-        from mcl.training.devices import find_device
-
         lowest = {"epochs": 1, "max_steps": 1, "evaluate_every": 1, "log_every": 1, "threads": 1}
         lowest |= {"batch_size": 2, "checkpoint_every": 1, "checkpoint_minutes": 0, "keep": 1}
         for name, least in lowest.items():
