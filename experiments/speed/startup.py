@@ -22,7 +22,8 @@ CASES = {
     "python -c pass": "Python alone",
     "python -c 'import torch'": "PyTorch alone",
     "python train.py --help": "help",
-    "python train.py pair=resnet9": "an error in the configuration",
+    "python train.py pair=resnet9": "a choice that is not there",
+    "python train.py loss.tau=x": "a wrong value",
     "python train.py": "the first step of the default run is done and written down",
 }
 
@@ -33,6 +34,7 @@ def measure(options: Options) -> Seconds:
         lambda: _seconds("-c", "import torch"),
         lambda: _seconds(str(TRAIN), "--help"),
         lambda: _seconds(str(TRAIN), "pair=resnet9", status=1),
+        lambda: _seconds(str(TRAIN), "loss.tau=x", status=1),
         _seconds_to_first_step,
     ]
     found: Seconds = {command: [] for command in CASES}

@@ -1,6 +1,7 @@
 """The processes that train one run together: torchrun starts them, here they find one another, agree, and part."""
 
 import atexit
+import gc
 import os
 import socket
 from datetime import timedelta
@@ -116,5 +117,8 @@ def _join() -> None:
 
 
 def _part() -> None:
+    # What still refers to the group, such as DistributedDataParallel in a cycle, would keep its threads: one that asks
+    # for the interpreter while that is being taken down aborts the process.
+    gc.collect()
     if dist.is_initialized():
         dist.destroy_process_group()
