@@ -32,7 +32,7 @@ class Options:
     side: int = _option(32, "of its images, in pixels", 8)
     per_class: int = _option(500, "training images of each of its 100 classes", 4)
     repeats: int = _option(7, "turns of everything but meta rounds", 2)
-    rounds: int = _option(3, "turns of meta rounds, and of memory banks", 1)
+    rounds: int = _option(5, "turns of meta rounds, and of memory banks", 1)
     rows: int = _option(100_000, "rows of a memory bank where the textbook is measured", 2000)
     all_rows: int = _option(1_281_167, "rows of a memory bank at full size", 4000)
     negatives: int = _option(8192, "of a sample, of memory banks", 64)
