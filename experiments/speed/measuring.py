@@ -70,13 +70,13 @@ def apart(function: Callable[..., Any], **arguments: Any) -> Any:
     return json.loads(answers[-1].removeprefix(ANSWER))
 
 
-def measured(part: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What a part found, and the circumstances."""
+def measured(part: str, options: dict[str, Any], code: dict[str, Any]) -> dict[str, Any]:
+    """What a part found, and the circumstances. ``code`` is what `mcl.version.code_version` said at the beginning."""
     import torch
 
-    from mcl.version import code_version, library_versions
+    from mcl.version import library_versions
 
-    threads, code = torch.get_num_threads(), code_version()  # before anything may change
+    threads = torch.get_num_threads()  # before anything may change it
     start = time.perf_counter()
     found = import_module(part).measure(Options(**options))
     return {

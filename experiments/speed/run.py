@@ -19,6 +19,7 @@ from typing import Any
 from measuring import Options, apart, circumstances, measured
 
 from mcl.files import write_atomically
+from mcl.version import code_version
 
 HERE = Path(__file__).parent
 PARTS = ("whole", "contrast", "meta_round", "memory_bank", "loop", "growth", "startup")  # modules of this folder
@@ -38,11 +39,12 @@ def main() -> None:
     results: dict[str, Any] = {}
     if (file := given.out / "results.json").is_file():
         results = json.loads(file.read_text())
+    code = code_version()  # before the results of the first part lie there uncommitted
     failed = []
     for part in given.parts:
         print(f"measuring {part} ...", file=sys.stderr, flush=True)
         try:
-            results[part] = apart(measured, part=part, options=asdict(options))
+            results[part] = apart(measured, part=part, options=asdict(options), code=code)
         except RuntimeError as error:
             print(f"{part}: {error}", file=sys.stderr)
             failed.append(part)

@@ -11,15 +11,13 @@ from mcl.benchmarking.attempt import Attempt, attempt
 from mcl.benchmarking.images import STAND_INS, stand_in
 from mcl.benchmarking.measure import GROUPS, Request
 from mcl.benchmarking.numbers import in_a_line, summary
-from mcl.benchmarking.settings import COMPARED, REFERENCE, Tried, judge, search
+from mcl.benchmarking.settings import LEAST, REFERENCE, WARM_UP, Tried, judge, search
 from mcl.config.compose import Composed, composing
 from mcl.errors import UserError
 
-WARM_UP = 3  # steps
 SECONDS = 10.0  # for steps that count
 PATIENCE = (120.0, 5.0)  # seconds that trying a setting may take, or so many times as long as the one given
 META_ROUNDS = 2
-LEAST = COMPARED - WARM_UP  # steps that count
 NOWHERE = "dataset.root=null"
 IMAGENET = "mcl.data.imagenet.ImageNet"
 

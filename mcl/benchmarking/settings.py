@@ -10,7 +10,8 @@ from mcl.benchmarking.attempt import Attempt
 Config = Mapping[str, Any]  # of the person, resolved
 Answer = Mapping[str, Any]  # of `mcl.benchmarking.measure.measure`, for the setting that others are tried on top of
 
-COMPARED = 6  # steps whose losses are compared, the first ones: as many as are always run
+WARM_UP, LEAST = 3, 3  # steps that do not count, and steps that do, however long they take
+COMPARED = WARM_UP + LEAST  # the first steps, whose losses are compared: as many as are always run
 TOLERANCE = 0.01
 GAIN = 1.05
 RULE = (

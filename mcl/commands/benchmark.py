@@ -14,8 +14,6 @@ Images of a published dataset that are not here are generated, and the output sa
   python -m mcl benchmark pair=resnet32 dataset=cifar100 --json speed.json
   python -m mcl benchmark experiment=imagenet_lmcl trainer.batch_size=32 --quick"""
 
-LEAST = 3
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be typed after ``benchmark``."""
@@ -32,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
     import sys
 
+    from mcl.benchmarking.settings import LEAST
     from mcl.errors import UserError
 
     if arguments.steps < LEAST:

@@ -1,6 +1,7 @@
 """What constructors take: asked of them, or read from their source where importing would take seconds."""
 
 import ast
+import functools
 import importlib.util
 import inspect
 import typing
@@ -46,6 +47,7 @@ def signature_of(target: Callable[..., Any]) -> Signature:
     )
 
 
+@functools.cache
 def written_signature(name: str) -> Signature | None:
     """Of a class with an ``__init__`` of its own, or a plain dataclass, by its source; nothing is imported.
 

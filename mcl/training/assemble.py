@@ -23,6 +23,7 @@ from mcl.tracking.base import Tracker
 from mcl.training.devices import use_deterministic, use_tf32, use_threads
 from mcl.training.fit import Fit
 from mcl.training.learner import Learner
+from mcl.training.optimizers import fused
 from mcl.training.processes import Processes
 from mcl.training.random_state import seed_everything
 from mcl.training.results import Results
@@ -104,7 +105,10 @@ def assemble(config: DictConfig) -> Parts:
         backbone.check_input(spec.channels, spec.image_size)
     seed_everything(config.seed)
     loss: Loss = make(config.loss, path="loss", widths=cohort.widths)
-    make_optimizer = functools.partial(make, config.optimizer, path="optimizer", **_fused(config, trainer.device))
+    optimizer_class = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
+    make_optimizer = functools.partial(
+        make, config.optimizer, path="optimizer", **fused(optimizer_class, config.optimizer, trainer.device)
+    )
     make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # a refused setting shows before any image is read
     use_deterministic(trainer.deterministic)
     use_tf32(trainer.precision)
@@ -142,17 +146,6 @@ def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branche
         for key, node in config.pair.items()
     }
     return Cohort(factories, branched=branched, seed=config.seed)
-
-
-def _fused(config: DictConfig, device: torch.device) -> dict[str, bool]:
-    """``{"fused": True}``: one kernel for all parameters, where torch has it and the configuration names no other way.
-
-    It rounds otherwise in the last bit, as another device does, and so is no part of who a run is.
-    """
-    with_kernels = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
-    optimizer = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
-    chosen = {"fused", "foreach", "differentiable"} & config.optimizer.keys()
-    return {"fused": True} if optimizer in with_kernels and device.type in ("cpu", "cuda") and not chosen else {}
 
 
 def enough_networks(loss_class: Any, keys: list[str]) -> None:

@@ -28,6 +28,7 @@ from mcl.training.learner import Learner
 from mcl.training.meta_round import MetaRound
 from mcl.training.meters import Meters, NonFiniteLoss
 from mcl.training.onlooker import Onlooker
+from mcl.training.optimizers import lay_out_state
 from mcl.training.processes import Processes
 from mcl.training.random_state import random_state, set_random_state
 from mcl.training.results import Results
@@ -370,7 +371,7 @@ class Fit:
             pairs = zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
             groups = [{**ours, "lr": theirs["lr"]} for ours, theirs in pairs]
             optimizer.load_state_dict({**saved, "param_groups": groups})
-            _lay_out_as_parameters(optimizer)
+            lay_out_state(optimizer)
         if "meters" in state:  # not where settings that changed would mix two losses in one average
             self.meters.load_state_dict(state["meters"], self.device)
         self.outer_loss = state["outer_loss"]
@@ -384,14 +385,6 @@ class Fit:
         states = state["random_states"]
         if len(states) == self.processes.size:  # else modules that draw at random draw anew
             set_random_state(states[self.processes.rank], self.device)
-
-
-def _lay_out_as_parameters(optimizer: Optimizer) -> None:
-    """Give what has built up the strides of its parameters: fused kernels on a CPU do not look at strides."""
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
-                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _with_next(batches: Iterator[Batch]) -> Iterator[tuple[Batch, Batch | None]]:
