@@ -90,6 +90,7 @@ class Attempt:
         """Let go of the guard, which then stops what still runs."""
         with contextlib.suppress(OSError):
             os.close(self._mouth)
+        self._wake()
 
     def returned(self) -> Any:
         """What the job handed over; None for nothing."""
@@ -129,3 +130,8 @@ class Attempt:
     def _say(self, word: bytes) -> None:
         with contextlib.suppress(OSError):  # it has ended
             os.write(self._mouth, word)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have a guard that somebody has stopped (SIGSTOP) hear what it is told."""
+        self._process.send_signal(signal.SIGCONT)

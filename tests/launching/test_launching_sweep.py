@@ -141,6 +141,13 @@ def test_nothing_is_left_of_a_job_that_hangs(run: Run, tmp_path: Path) -> None:
     assert not any(map(alive, left))
 
 
+def test_a_job_and_a_guard_that_are_frozen_time_out(run: Run, tmp_path: Path) -> None:
+    job = a_job(tmp_path / "a", "freeze")
+    ran = run([job], timeout=0.02, grace=0.5)
+    assert ran.of(job).reason == "timed out after 0.02 min"
+    assert not alive(traced(job.folder)[0]["pid"])
+
+
 def test_nothing_is_left_of_a_job_that_ends_well(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = a_job(tmp_path / "a", "daemon")
     assert run([job], grace=0.2).statuses == ["done"]
