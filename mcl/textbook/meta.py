@@ -1,11 +1,46 @@
-"""The gradient through unrolled SGD steps as one would write it on a blackboard: autograd over the whole loop."""
+"""The gradient through unrolled SGD steps as one would write it on a blackboard, in two ways.
+
+Autograd over the whole loop is the definition, and holds the graphs of all steps in memory. With copies of the states
+between the steps, each step is taken once without a graph, and once more with one on the way back.
+"""
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 Tensors = dict[str, Tensor]
+
+
+class State(NamedTuple):
+    """Of SGD with momentum."""
+
+    theta: Tensors
+    velocity: Tensors
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Of both."""
+        return [*self.theta.values(), *self.velocity.values()]
+
+    def copy(self) -> "State":
+        """The same values in tensors of their own, to differentiate by."""
+        return State(_leaves(self.theta), _leaves(self.velocity))
+
+
+def sgd_step(
+    loss: Tensor, state: State, *, lr: float, momentum: float, weight_decay: float, create_graph: bool
+) -> State:
+    """The state after one step on a loss of ``state.theta``; differentiable with ``create_graph``."""
+    theta, velocity = {}, {}
+    parameters = list(state.theta.values())
+    gradients = torch.autograd.grad(loss, parameters, create_graph=create_graph, materialize_grads=True)
+    for (name, value), gradient in zip(state.theta.items(), gradients, strict=True):
+        velocity[name] = momentum * state.velocity[name] + gradient + weight_decay * value
+        theta[name] = value - lr * velocity[name]
+    return State(theta, velocity)
 
 
 def meta_gradient(
@@ -20,15 +55,56 @@ def meta_gradient(
     weight_decay: float,
 ) -> tuple[Tensor, Tensors]:
     """As `mcl.meta.meta_gradient`, of objectives that depend on at least one of the parameters."""
-    phi = {name: value.detach().requires_grad_() for name, value in meta_parameters.items()}
-    theta = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-    velocity = {name: torch.zeros_like(value) for name, value in theta.items()}
-    for step in range(steps + 1):
-        loss = inner(theta, phi) if step < steps else outer(theta)
-        gradients = torch.autograd.grad(loss, list(theta.values()), create_graph=True, materialize_grads=True)
-        for name, gradient in zip(theta, gradients, strict=True):
-            velocity[name] = momentum * velocity[name] + gradient + weight_decay * theta[name]
-        theta = {name: value - lr * velocity[name] for name, value in theta.items()}
-    outer_loss = outer(theta)
+    step = partial(sgd_step, lr=lr, momentum=momentum, weight_decay=weight_decay, create_graph=True)
+    phi, state = _leaves(meta_parameters), _at_rest(parameters)
+    for _ in range(steps):
+        state = step(inner(state.theta, phi), state)
+    state = step(outer(state.theta), state)
+    outer_loss = outer(state.theta)
     gradients = torch.autograd.grad(outer_loss, list(phi.values()), materialize_grads=True)
     return outer_loss.detach(), dict(zip(phi, gradients, strict=True))
+
+
+def meta_gradient_by_copies(
+    inner: Callable[[Tensors, Tensors], Tensor],
+    outer: Callable[[Tensors], Tensor],
+    parameters: Mapping[str, Tensor],
+    meta_parameters: Mapping[str, Tensor],
+    *,
+    steps: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+) -> tuple[Tensor, Tensors]:
+    """As `meta_gradient`, of objectives that draw nothing at random, from copies of the states between the steps."""
+    phi, state = _leaves(meta_parameters), _at_rest(parameters)
+
+    def after(step: int, state: State, create_graph: bool) -> State:
+        loss = inner(state.theta, phi) if step < steps else outer(state.theta)
+        return sgd_step(loss, state, lr=lr, momentum=momentum, weight_decay=weight_decay, create_graph=create_graph)
+
+    copies = []
+    for step in range(steps + 1):
+        copies.append(state.copy())
+        state = after(step, state, create_graph=False).copy()
+    outer_loss = outer(state.theta)
+    vectors = torch.autograd.grad(outer_loss, state.tensors, materialize_grads=True)
+    total = {name: torch.zeros_like(value) for name, value in phi.items()}
+    for step, state in reversed(list(enumerate(copies))):
+        inputs = [*state.tensors, *phi.values()]
+        found = torch.autograd.grad(
+            after(step, state, create_graph=True).tensors, inputs, vectors, materialize_grads=True
+        )
+        vectors = found[: len(state.tensors)]
+        for name, gradient in zip(phi, found[len(state.tensors) :], strict=True):
+            total[name] += gradient
+    return outer_loss.detach(), total
+
+
+def _at_rest(parameters: Mapping[str, Tensor]) -> State:
+    theta = _leaves(parameters)
+    return State(theta, {name: torch.zeros_like(value, requires_grad=True) for name, value in theta.items()})
+
+
+def _leaves(tensors: Mapping[str, Tensor]) -> Tensors:
+    return {name: value.detach().clone().requires_grad_() for name, value in tensors.items()}

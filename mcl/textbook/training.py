@@ -1,12 +1,13 @@
 """The training of L-MCL as one would first write it: every image, every pair and every number by itself.
 
 Images pass through PIL one by one, losses are loops over ordered pairs, each term is fetched from the device in each
-step, and a meta round copies the whole state, differentiates the whole unrolled loop, and puts the copy back. It takes
-the same random draws as `mcl.training.fit.Fit` and so comes to the same weights; benchmarks measure against it.
+step, and a meta round copies the whole state, and that of every unrolled step, from which it finds its way back. It
+takes the same random draws as `mcl.training.fit.Fit` and so comes to the same weights; benchmarks measure against it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from torch.func import functional_call
 
@@ -17,7 +18,7 @@ from mcl.losses.lmcl import LMCL
 from mcl.losses.matching import LayerMatching
 from mcl.textbook.batches import Batches
 from mcl.textbook.lmcl import TextbookLMCL
-from mcl.textbook.meta import meta_gradient
+from mcl.textbook.meta import meta_gradient_by_copies
 from mcl.training.assemble import Parts
 from mcl.types import Batch
 
@@ -29,12 +30,20 @@ class TextbookTraining:
         parts: of ``loss=lmcl`` as published; the learner is trained in place.
         splits: what ``parts.dataset.load()`` gave.
         seed: of the batches and their augmentation.
+        meta_gradient: one of the two of `mcl.textbook.meta`.
 
     Raises:
         UserError: the parts are those of another method, or have options that the textbook leaves out.
     """
 
-    def __init__(self, parts: Parts, splits: Splits, *, seed: int):
+    def __init__(
+        self,
+        parts: Parts,
+        splits: Splits,
+        *,
+        seed: int,
+        meta_gradient: Callable[..., Any] = meta_gradient_by_copies,
+    ):
         loss = parts.learner.loss
         published = isinstance(loss, LMCL) and isinstance(loss.matching, LayerMatching) and loss.meta is not None
         if not published or not isinstance(loss.contrast, BatchContrast):
@@ -51,6 +60,7 @@ class TextbookTraining:
         self.parts = parts
         self.loss = loss
         self.schedule = loss.meta
+        self.meta_gradient = meta_gradient
         self.cohort = parts.learner.cohort
         self.method = TextbookLMCL(self.cohort, loss)
         self.batches = Batches(
@@ -115,7 +125,7 @@ class TextbookTraining:
         moved |= {f"loss.{name}": value for name, value in self.loss.inner_parameters().items()}
         call = partial(functional_call, self.method)
         group = self.optimizer.param_groups[0]
-        outer_loss, gradients = meta_gradient(
+        outer_loss, gradients = self.meta_gradient(
             lambda theta, phi: call({**theta, **phi}, ("inner", batch)),
             lambda theta: call(theta, ("outer", batch)),
             moved,

@@ -20,7 +20,7 @@ from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.tracking.base import Tracker
-from mcl.training.devices import use_deterministic, use_tf32, use_threads
+from mcl.training.devices import keep_freed_memory, use_deterministic, use_tf32, use_threads
 from mcl.training.fit import Fit
 from mcl.training.learner import Learner
 from mcl.training.optimizers import fused
@@ -113,6 +113,7 @@ def assemble(config: DictConfig) -> Parts:
     use_deterministic(trainer.deterministic)
     use_tf32(trainer.precision)
     use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
+    keep_freed_memory(trainer.device)
     schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
     factors = {schedule(epoch, trainer.epochs) for epoch in range(trainer.epochs)}
     if factors == {1.0} and not isinstance(schedule, Constant) and trainer.epochs > 1:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from mcl.config.compose import compose_train
 from mcl.data.augmentation import Normalization
 from mcl.errors import UserError
+from mcl.textbook.meta import meta_gradient, meta_gradient_by_copies
 from mcl.textbook.training import TextbookTraining
 from mcl.tracking.base import Trackers
 from mcl.training.assemble import Parts, assemble
@@ -66,9 +68,9 @@ def trained(*overrides: str) -> Trained:
     return Trained(parts, seen)
 
 
-def trained_by_the_textbook(*overrides: str) -> Trained:
+def trained_by_the_textbook(*overrides: str, **options: Any) -> Trained:
     parts = made(*overrides)
-    training = TextbookTraining(parts, parts.dataset.load(), seed=SEED)
+    training = TextbookTraining(parts, parts.dataset.load(), seed=SEED, **options)
     return Trained(parts, [training.step() for _ in range(STEPS)])
 
 
@@ -79,13 +81,17 @@ def close(found: Tensor, expected: Tensor) -> bool:
 
 
 @pytest.mark.parametrize(
-    "overrides",
-    [["loss.meta.memory=keep"], ["loss.meta.memory=recompute", "+network@pair.third=wrn_10_1"]],
+    ("overrides", "differentiate"),
+    [
+        (["loss.meta.memory=keep"], meta_gradient_by_copies),
+        (["loss.meta.memory=recompute", "+network@pair.third=wrn_10_1"], meta_gradient),
+    ],
     ids=["a pair", "three networks"],
 )
-def test_ten_steps_with_meta_rounds_are_those_of_the_textbook(overrides):
+def test_ten_steps_with_meta_rounds_are_those_of_the_textbook(overrides, differentiate):
     overrides = [*overrides, f"loss.meta.interval={INTERVAL}"]
-    ours, textbook = trained(*overrides), trained_by_the_textbook(*overrides)
+    ours = trained(*overrides)
+    textbook = trained_by_the_textbook(*overrides, meta_gradient=differentiate)
     assert len(ours.steps) == len(textbook.steps) == STEPS
     for step, (found, expected) in enumerate(zip(ours.steps, textbook.steps, strict=True)):
         assert ("outer_loss" in found) == ("outer_loss" in expected) == (step % INTERVAL == 0)
