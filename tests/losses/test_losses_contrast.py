@@ -156,6 +156,20 @@ def test_weights_within_a_network_are_ignored():
     assert torch.equal(case.fast(case.raw, filled), case.fast(case.raw, case.weights.detach()))
 
 
+@pytest.mark.parametrize("tau", [0.1, 0.02, 0.003])
+def test_float32_is_exact_at_low_temperatures_and_for_opposite_embeddings(tau):
+    case = Case(stages=[2, 1], labels=[0, 0, 1, 1], seed=13, tau=tau, temperature=3.0)
+    case.raw = [torch.cat([x[:, :3], -x[:, :1]], 1).detach().requires_grad_() for x in case.raw]  # cosine -1 is there
+    case.inputs = [*case.raw, case.weights]
+    single = [x.detach().float().requires_grad_() for x in case.inputs]
+    found, expected = case.fast(single[:-1], single[-1]), case.slow(case.raw, case.weights)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
+    gradients = torch.autograd.grad(FACTORS.float() @ found, single)
+    for a, b in zip(gradients, torch.autograd.grad(FACTORS @ expected, case.inputs), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-4 * float(b.abs().max()))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_embeddings_are_contrasted_in_float32(dtype):
     case = Case(stages=[2, 1], labels=[0, 0, 1, 1], seed=8)

@@ -174,3 +174,9 @@ def test_mutual_losses_need_two_networks(loss):
 def test_temperatures_must_be_positive(option):
     with pytest.raises(UserError, match=rf"loss\.{option}=0"):
         MCL(widths=[[4], [4]], **{option: 0.0})
+
+
+def test_temperatures_of_which_no_exponential_is_a_number_are_refused():
+    with pytest.raises(UserError, match=r"loss\.tau=0\.005, loss\.temperature=0\.5: .* Use loss\.tau=0\.006 or more"):
+        MCL(widths=[[4], [4]], tau=0.005, temperature=0.5)
+    MCL(widths=[[4], [4]], tau=0.006, temperature=0.5)
