@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mcl.allocator import return_freed_memory
 from mcl.errors import UserError
 
 Tensors = dict[str, Tensor]
@@ -99,7 +100,12 @@ def meta_gradient(
             u = torch._foreach_add(m, a, alpha=-lr)
             # Nothing lies before the first step: of it only the mixed derivative is asked.
             inputs = list(leaves.values()) if tape else []
-            products = reduce(_vjp(differentiable(), [*inputs, *phi.values()], u))
+            gradient = differentiable()  # in memory beside what its making left free
+            if memory == "recompute":
+                return_freed_memory(outer_loss.device)
+            products = reduce(_vjp(gradient, [*inputs, *phi.values()], u))
+            if memory == "recompute":
+                return_freed_memory(outer_loss.device)
             torch._foreach_add_(total, products[len(inputs) :])
             if tape:
                 a = list(torch._foreach_add(torch._foreach_add(a, u, alpha=weight_decay), products[: len(inputs)]))

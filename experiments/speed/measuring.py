@@ -74,7 +74,7 @@ def measured(part: str, options: dict[str, Any], code: dict[str, Any]) -> dict[s
     """What a part found, and the circumstances. ``code`` is what `mcl.version.code_version` said at the beginning."""
     import torch
 
-    from mcl.training.devices import keep_freed_memory
+    from mcl.allocator import keep_freed_memory
     from mcl.version import library_versions
 
     keep_freed_memory(torch.device("cpu"))  # as training does

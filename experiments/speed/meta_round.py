@@ -11,6 +11,7 @@ from mcl.studies.tables import table
 TITLE = "Meta round"
 FORMS = {  # ours keeps the graphs of the unrolled steps, or computes them again
     "textbook": ["trainer.channels_last=false"],
+    "textbook, one graph": ["trainer.channels_last=false"],
     "keep": ["loss.meta.memory=keep"],
     "keep, contiguous": ["loss.meta.memory=keep", "trainer.channels_last=false"],
     "recompute": ["loss.meta.memory=recompute"],
@@ -28,10 +29,11 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def made(form: str, options: Options) -> Any:
-    from trainings import Ours, Textbook, as_on_cifar, assembled
+    from trainings import Ours, Textbook, TextbookOfOneGraph, as_on_cifar, assembled
 
     parts = assembled([*as_on_cifar(options), "trainer.precision=float32", *FORMS[form]])
-    return (Textbook if form == "textbook" else Ours)(parts, parts.dataset.load())
+    kinds = {"textbook": Textbook, "textbook, one graph": TextbookOfOneGraph}
+    return kinds.get(form, Ours)(parts, parts.dataset.load())
 
 
 def memory_of(form: str, options: dict[str, Any]) -> dict[str, int]:
@@ -70,8 +72,9 @@ def report(result: dict[str, Any], folder: Path) -> list[str]:
     return [
         f"One round of the {options['pair']} pair, batch {options['batch']}, float32: two inner steps, one outer"
         " step, and back through all of them. *keep* and *recompute* are `loss.meta.memory=`, in channels_last where"
-        " not said otherwise; the textbook is contiguous, which is its faster format. Memory is resident memory at its"
-        " most: what the round added, and the whole process.",
+        " not said otherwise. The textbook is contiguous, which is its faster format. It takes every step once more on"
+        " its way back, from a copy of the state; with *one graph* it keeps the whole unrolled loop. Memory is resident"
+        " memory at its most: what the round added, and the whole process.",
         "",
         *table(["", "s", "MB added", "MB in all", "times as fast", "of the textbook's memory"], rows, 1),
     ]

@@ -26,9 +26,9 @@ PARTS = ("whole", "contrast", "meta_round", "memory_bank", "loop", "growth", "st
 HEAD = """# Speed: ours beside the textbook
 
 The textbook (`mcl/textbook/`) is the same training as one would first write it: loops over ordered pairs of networks
-and stages, one number fetched at a time, images through PIL one by one, a meta round that copies the state and
-differentiates the whole unrolled loop. `tests/textbook` holds ours to its numbers, to 1e-9 in float64. Here both take
-turns in one process, on the CPU; figures are medians, and `results.json` has every single one.
+and stages, one number fetched at a time, images through PIL one by one, float32, a meta round by copies of the states.
+`tests/textbook` holds ours to its numbers, to 1e-9 in float64. Here both take turns in one process, on the CPU; figures
+are medians, and `results.json` has every single one.
 
 `python experiments/speed/run.py` measures all of this anew, `python experiments/speed/run.py PART` a part of it.
 """

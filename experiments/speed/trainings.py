@@ -1,13 +1,15 @@
 """Two trainings with the same handles: the one that `train.py` runs, and the textbook."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import torch
 from measuring import Options
 
 from mcl.config.compose import compose_train
 from mcl.data.dataset import Splits
+from mcl.textbook.meta import meta_gradient, meta_gradient_by_copies
 from mcl.textbook.training import TextbookTraining
 from mcl.training.assemble import Parts, assemble
 from mcl.types import Batch
@@ -69,8 +71,10 @@ class Ours:
 class Textbook:
     """The same training as one would first write it."""
 
+    differentiate: Callable[..., Any] = staticmethod(meta_gradient_by_copies)
+
     def __init__(self, parts: Parts, splits: Splits):
-        self.training = TextbookTraining(parts, splits, seed=0)
+        self.training = TextbookTraining(parts, splits, seed=0, meta_gradient=self.differentiate)
         self.batches = self.training.all_batches()
 
     def step(self, batch: Batch) -> None:
@@ -78,6 +82,12 @@ class Textbook:
 
     def meta_round(self, batch: Batch) -> None:
         self.training.meta_round(batch)
+
+
+class TextbookOfOneGraph(Textbook):
+    """Its meta round by autograd over the whole unrolled loop."""
+
+    differentiate = staticmethod(meta_gradient)
 
 
 def keep_threads() -> str:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch.optim import Optimizer
 
 from mcl import distributed
+from mcl.allocator import keep_freed_memory
 from mcl.config.instantiate import build, resolve
 from mcl.data import shares
 from mcl.data.dataset import Dataset, Splits
@@ -20,7 +21,7 @@ from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.tracking.base import Tracker
-from mcl.training.devices import keep_freed_memory, use_deterministic, use_tf32, use_threads
+from mcl.training.devices import use_deterministic, use_tf32, use_threads
 from mcl.training.fit import Fit
 from mcl.training.learner import Learner
 from mcl.training.optimizers import fused

@@ -1,8 +1,6 @@
 """Which device, which precision, which memory format."""
 
-import ctypes
 import os
-import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -11,7 +9,6 @@ from mcl.errors import UserError
 
 ALL_THREADS = torch.get_num_threads()  # before any run of this process lowered it
 PIXELS_PER_THREAD = 2**15  # a batch of 32 images of 32 x 32
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
 
 
 def find_device(name: str) -> torch.device:
@@ -76,24 +73,6 @@ def use_threads(device: torch.device, threads: int | None, *, pixels: int) -> No
     """
     if device.type == "cpu":
         torch.set_num_threads(threads or max(1, min(ALL_THREADS, pixels // PIXELS_PER_THREAD)))
-
-
-def keep_freed_memory(device: torch.device) -> None:
-    """Have the C library keep the memory that tensors give back, for the tensors of the next step.
-
-    Left to itself, glibc returns large pieces to the system, and each page of the next one has to be cleared and mapped
-    anew: up to a third of a meta round. Where ``MALLOC_...`` variables or another allocator are at work, they stay so.
-
-    Args:
-        device: nothing happens unless it is the CPU.
-    """
-    chosen = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD"} & os.environ.keys()
-    if device.type != "cpu" or sys.platform != "linux" or chosen:
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is not None:
-        mallopt(_M_TRIM_THRESHOLD, -1)
-        mallopt(_M_MMAP_THRESHOLD, 2**31 - 1)
 
 
 def use_deterministic(deterministic: bool) -> None:

@@ -1,10 +1,5 @@
 """Which device and which precision: what was asked for, whatever the hardware would rather do."""
 
-import os
-import platform
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -50,29 +45,3 @@ def test_float32_means_float32_on_every_device(precision: str, allowed: bool, mo
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not allowed)
     use_tf32(precision)
     assert torch.backends.cudnn.allow_tf32 == allowed
-
-
-FAULTS = """
-import resource, torch
-from mcl.training.devices import keep_freed_memory
-
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    tensors = [torch.ones(size) for size in (2**20, 2**24) for _ in range(4)]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-if {keep}: keep_freed_memory(torch.device("cpu"))
-print(min(faults() for _ in range(8)))
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a matter of glibc")
-def test_memory_of_freed_tensors_is_used_again() -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "LD_"))}
-    faults = {}
-    for keep in (False, True):
-        done = subprocess.run(
-            [sys.executable, "-c", FAULTS.format(keep=keep)], env=clean, capture_output=True, text=True, check=True
-        )
-        faults[keep] = int(done.stdout)
-    assert faults[True] < 100 < 1000 < faults[False]  # of some 70,000 pages
