@@ -1,63 +1,66 @@
 """The whole training: steps with their data, and meta rounds, weighed as often as they come."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from measuring import Options, alternate, medians
+from measuring import Options, alternate, apart, medians
 
 from mcl.studies.tables import table
 
 TITLE = "Whole training"
-ONE_GRAPH = "textbook, one graph"
+COLUMNS = (": textbook, s", ": ours, s", " ×")
 
 
 def measure(options: Options) -> dict[str, Any]:
-    from trainings import PLAIN, WAYS, Ours, Textbook, TextbookOfOneGraph, as_on_cifar, assembled
+    from trainings import WAYS
 
-    settings = as_on_cifar(options)
-    parts = assembled([*settings, *PLAIN])
+    return {way: apart(beside_the_textbook, way=way, options=asdict(options)) for way in WAYS}
+
+
+def beside_the_textbook(way: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of both, in turns."""
+    from trainings import PLAIN, WAYS, Ours, Textbook, as_on_cifar, assembled
+
+    sizes = Options(**options)
+    parts = assembled([*as_on_cifar(sizes), *PLAIN])
     splits = parts.dataset.load()
-    forms: dict[str, Ours | Textbook] = {"textbook": Textbook(parts, splits)}
-    for way, overrides in WAYS.items():
-        forms[way] = Ours(assembled([*settings, *overrides]), splits)
-    batches = {name: next(form.batches) for name, form in forms.items()}
-    rounds = {**forms, ONE_GRAPH: TextbookOfOneGraph(parts, splits)}
-    batches[ONE_GRAPH] = batches["textbook"]
-    interval = parts.learner.loss.meta.interval
+    textbook, ours = Textbook(parts, splits), Ours(assembled([*as_on_cifar(sizes), *WAYS[way]]), splits)
+    batches = next(textbook.batches), next(ours.batches)
+    steps = {
+        "textbook": lambda: textbook.step(next(textbook.batches)),
+        "ours": lambda: ours.step(next(ours.batches)),
+    }
+    rounds = {"textbook": lambda: textbook.meta_round(batches[0]), "ours": lambda: ours.meta_round(batches[1])}
     return {
-        "interval": interval,
-        "data": alternate({name: lambda f=form: next(f.batches) for name, form in forms.items()}, options.repeats),
-        "step": alternate(
-            {name: lambda f=form: f.step(next(f.batches)) for name, form in forms.items()}, options.repeats
+        "interval": parts.learner.loss.meta.interval,
+        "data": alternate(
+            {"textbook": lambda: next(textbook.batches), "ours": lambda: next(ours.batches)}, sizes.repeats
         ),
-        "meta_round": alternate(
-            {name: lambda f=form, b=batches[name]: f.meta_round(b) for name, form in rounds.items()}, options.rounds, 0
-        ),
+        "step": alternate(steps, sizes.repeats),
+        "meta_round": alternate(rounds, sizes.rounds),
     }
 
 
 def report(result: dict[str, Any], folder: Path) -> list[str]:
-    found, options = result["found"], result["options"]
-    data, step, rounds = (medians(found[name]) for name in ("data", "step", "meta_round"))
-    step[ONE_GRAPH], data[ONE_GRAPH] = step["textbook"], data["textbook"]  # they differ in the meta round alone
-    whole = {name: step[name] + rounds[name] / found["interval"] for name in step}
-    rows = [
-        [
-            name,
-            f"{1e3 * data[name]:.1f}",
-            f"{step[name]:.3f}",
-            f"{rounds[name]:.2f}",
-            f"{whole[name]:.3f}",
-            *(f"{of['textbook'] / of[name]:.2f}" for of in (step, rounds, whole)),
-        ]
-        for name in rounds
-    ]
+    options, rows = result["options"], []
+    for way, found in result["found"].items():
+        data, step, rounds = (medians(found[name]) for name in ("data", "step", "meta_round"))
+        interval = found["interval"]
+        whole = {name: step[name] + rounds[name] / interval for name in step}
+        cells = [cell for of in (step, rounds, whole) for cell in _cells(of)]
+        rows.append([way, *cells])
     return [
         f"The {options['pair']} pair by L-MCL, batches of {options['batch']} images of {options['side']} x"
-        f" {options['side']}, a meta round every {found['interval']} steps. A step has its data in it; *whole* is a"
-        f" step and 1/{found['interval']} of a meta round, which is in float32 in every row. The last three columns say"
-        " how many times as fast as the textbook, whose meta round goes back by copies of the states, as published;"
-        " *one graph* is autograd over the whole unrolled loop instead.",
+        f" {options['side']}, a meta round every {interval} steps. Each way of ours takes turns with the textbook in a"
+        f" process of their own. A step has its data in it (textbook {1e3 * data['textbook']:.1f} ms, ours"
+        f" {1e3 * data['ours']:.1f}); *whole* is a step and 1/{interval} of a meta round, which is in float32 in every"
+        " row.",
         "",
-        *table(["", "data, ms", "step, s", "meta round, s", "whole, s", "step ×", "meta round ×", "whole ×"], rows, 1),
+        *table(["ours", *(f"{name}{of}" for name in ("step", "meta round", "whole") for of in COLUMNS)], rows, 1),
     ]
+
+
+def _cells(seconds: dict[str, float]) -> list[str]:
+    textbook, ours = seconds["textbook"], seconds["ours"]
+    return [f"{textbook:.3g}", f"{ours:.3g}", f"{textbook / ours:.2f}"]
