@@ -1,80 +1,109 @@
-"""One meta round: its time in turns, its memory in processes of their own."""
+"""One meta round: its time and its memory."""
 
-from dataclasses import asdict
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from measuring import Options, alternate, apart, medians
+from measuring import Options
 
 from mcl.studies.tables import table
 
 TITLE = "Meta round"
+TEXTBOOK = ["trainer.channels_last=false"]
 FORMS = {  # ours keeps the graphs of the unrolled steps, or computes them again
-    "textbook": ["trainer.channels_last=false"],
-    "textbook, one graph": ["trainer.channels_last=false"],
     "keep": ["loss.meta.memory=keep"],
-    "keep, contiguous": ["loss.meta.memory=keep", "trainer.channels_last=false"],
     "recompute": ["loss.meta.memory=recompute"],
+    "textbook, one graph": TEXTBOOK,
 }
 
 
 def measure(options: Options) -> dict[str, Any]:
-    from trainings import Ours, Textbook
-
-    forms: dict[str, Ours | Textbook] = {name: made(name, options) for name in FORMS}
-    batches = {name: next(form.batches) for name, form in forms.items()}
-    calls = {name: lambda f=form, b=batches[name]: f.meta_round(b) for name, form in forms.items()}
-    memory = {name: apart(memory_of, form=name, options=asdict(options)) for name in FORMS}
-    return {"seconds": alternate(calls, options.rounds, 0), "memory": memory}
+    return {form: _in_turns(["textbook", form], options) for form in FORMS}
 
 
-def made(form: str, options: Options) -> Any:
-    from trainings import Ours, Textbook, TextbookOfOneGraph, as_on_cifar, assembled
+def _in_turns(forms: list[str], options: Options) -> dict[str, Any]:
+    """Each form in a process of its own: what one does with freed memory would cost the others time."""
+    found: dict[str, Any] = {form: {"seconds": []} for form in forms}
+    with ExitStack() as stack:
+        start = multiprocessing.get_context("spawn")
+        pools = {form: stack.enter_context(ProcessPoolExecutor(1, mp_context=start)) for form in forms}
+        for form, pool in pools.items():
+            found[form]["before"] = pool.submit(memory, form, options).result()
+        for turn in range(-1, options.rounds):  # the first one does not count
+            for form, pool in pools.items():
+                seconds = pool.submit(one_round, form, options).result()
+                found[form]["seconds"] += [seconds] if turn >= 0 else []
+        for form, pool in pools.items():
+            found[form]["after"] = pool.submit(memory, form, options).result()
+    return found
 
-    parts = assembled([*as_on_cifar(options), "trainer.precision=float32", *FORMS[form]])
-    kinds = {"textbook": Textbook, "textbook, one graph": TextbookOfOneGraph}
-    return kinds.get(form, Ours)(parts, parts.dataset.load())
+
+def one_round(form: str, options: Options) -> float:
+    """Seconds of a round in this process."""
+    training, batch = _made(form, options)
+    start = time.perf_counter()
+    training.meta_round(batch)
+    return time.perf_counter() - start
 
 
-def memory_of(form: str, options: dict[str, Any]) -> dict[str, int]:
-    """Bytes that the process held at most, before and after its first meta round."""
+def memory(form: str, options: Options) -> int:
+    """Bytes that this process has held at most."""
     import torch
 
     from mcl.benchmarking.memory import peak_memory
 
-    training = made(
-        form, Options(**{**options, "per_class": min(20, options["per_class"])})
-    )  # images are no matter here
-    batch = next(training.batches)
-    before = peak_memory(torch.device("cpu"))
-    training.meta_round(batch)
-    after = peak_memory(torch.device("cpu"))
-    assert before is not None
-    assert after is not None
-    return {"before": before, "after": after}
+    _made(form, options)
+    peak = peak_memory(torch.device("cpu"))
+    assert peak is not None
+    return peak
+
+
+@lru_cache
+def _made(form: str, options: Options) -> tuple[Any, Any]:
+    """The training of this process, and a batch."""
+    from trainings import Ours, Textbook, TextbookOfOneGraph, as_on_cifar, assembled
+
+    images = [f"dataset.train_per_class={min(20, options.per_class)}"]  # no more are needed
+    chosen = FORMS.get(form, TEXTBOOK)
+    parts = assembled([*as_on_cifar(options), "trainer.precision=float32", *images, *chosen])
+    kinds = {"textbook": Textbook, "textbook, one graph": TextbookOfOneGraph}
+    training = kinds.get(form, Ours)(parts, parts.dataset.load())
+    return training, next(training.batches)
 
 
 def report(result: dict[str, Any], folder: Path) -> list[str]:
-    found, options = result["found"], result["options"]
-    seconds = medians(found["seconds"])
-    memory = {name: of["after"] - of["before"] for name, of in found["memory"].items()}
-    rows = [
-        [
-            name,
-            f"{seconds[name]:.2f}",
-            f"{memory[name] / 1e6:,.0f}",
-            f"{found['memory'][name]['after'] / 1e6:,.0f}",
-            f"{seconds['textbook'] / seconds[name]:.2f}",
-            f"{memory[name] / memory['textbook']:.2f}",
-        ]
-        for name in seconds  # earlier measurements may know fewer forms
-    ]
+    options, rows = result["options"], []
+    for form, found in result["found"].items():
+        textbook, ours = found["textbook"], found[form]
+        seconds = median(textbook["seconds"]), median(ours["seconds"])
+        added = [of["after"] - of["before"] for of in (textbook, ours)]
+        rows.append(
+            [
+                form,
+                *(f"{value:.2f}" for value in (*seconds, seconds[0] / seconds[1])),
+                *(f"{value / 1e6:,.0f}" for value in (*added, textbook["after"], ours["after"])),
+            ]
+        )
     return [
         f"One round of the {options['pair']} pair, batch {options['batch']}, float32: two inner steps, one outer"
-        " step, and back through all of them. *keep* and *recompute* are `loss.meta.memory=`, in channels_last where"
-        " not said otherwise. The textbook is contiguous, which is its faster format. It takes every step once more on"
-        " its way back, from a copy of the state; with *one graph* it keeps the whole unrolled loop. Memory is resident"
-        " memory at its most: what the round added, and the whole process.",
+        " step, and back through all of them. Each form takes turns with the textbook, both in a process of their own."
+        " *keep* and *recompute* are `loss.meta.memory=`, in channels_last. The textbook is contiguous, which is its"
+        " faster format, and takes every step once more on its way back, from a copy of the state; with *one graph* it"
+        " keeps the whole unrolled loop. Memory is resident memory at its most: what rounds added, and the whole"
+        " process.",
         "",
-        *table(["", "s", "MB added", "MB in all", "times as fast", "of the textbook's memory"], rows, 1),
+        *table(
+            [
+                "form",
+                *("textbook, s", "s", "times as fast"),
+                *("textbook: MB added", "MB added", "textbook: MB in all", "MB in all"),
+            ],
+            rows,
+            1,
+        ),
     ]
