@@ -7,23 +7,23 @@ from typing import Any
 
 import torch
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # in malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # in malloc.h
+_CHOSEN = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES", "LD_PRELOAD"}
 
 
 def keep_freed_memory(device: torch.device) -> None:
-    """Keep what is freed from now on for the tensors of the next step.
+    """Keep what is freed from now on for the tensors of the next step: this process then holds its peak until it ends.
 
     Left to itself, glibc returns large pieces to the system, and each page of the next one has to be cleared and mapped
-    anew: up to a third of the time of a meta round. Where ``MALLOC_...`` variables or another allocator are at work,
-    they stay so.
+    anew: up to a third of the time of a meta round. Nothing happens where an environment variable has a say in it:
+    ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_MMAP_MAX_``, ``GLIBC_TUNABLES``, or ``LD_PRELOAD``.
 
     Args:
         device: nothing happens unless it is the CPU.
     """
-    chosen = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD"} & os.environ.keys()
-    if device.type == "cpu" and not chosen and (mallopt := _of_glibc("mallopt")):
+    if device.type == "cpu" and not _CHOSEN & os.environ.keys() and (mallopt := _of_glibc("mallopt")):
         mallopt(_M_TRIM_THRESHOLD, -1)
-        mallopt(_M_MMAP_THRESHOLD, 2**31 - 1)
+        mallopt(_M_MMAP_MAX, 0)  # large pieces mapped one by one go back as they are freed, whatever their threshold
 
 
 def return_freed_memory(device: torch.device) -> None:

@@ -55,7 +55,8 @@ def meta_gradient(
         momentum: momentum of all unrolled steps (no Nesterov, no dampening), from a zero buffer.
         weight_decay: weight decay of all unrolled steps.
         memory: ``keep`` the graphs of all steps until the reverse pass, or ``recompute`` them there one by one, with
-            the same random draws: one graph in memory at a time for about one more first-order gradient per step.
+            the same random draws: one graph in memory at a time, for about one more first-order gradient per step and,
+            on the CPU, the time it takes to return free memory to the system.
         reduce: makes gradients whole where this process sees a share of the batch: the mean over processes, of
             objectives that are means over processes (`mcl.distributed.mean`). Every product above is linear in what
             each process contributes, so reducing the products is enough.
@@ -100,12 +101,7 @@ def meta_gradient(
             u = torch._foreach_add(m, a, alpha=-lr)
             # Nothing lies before the first step: of it only the mixed derivative is asked.
             inputs = list(leaves.values()) if tape else []
-            gradient = differentiable()  # in memory beside what its making left free
-            if memory == "recompute":
-                return_freed_memory(outer_loss.device)
-            products = reduce(_vjp(gradient, [*inputs, *phi.values()], u))
-            if memory == "recompute":
-                return_freed_memory(outer_loss.device)
+            products = reduce(_vjp(differentiable(), [*inputs, *phi.values()], u))
             torch._foreach_add_(total, products[len(inputs) :])
             if tape:
                 a = list(torch._foreach_add(torch._foreach_add(a, u, alpha=weight_decay), products[: len(inputs)]))
@@ -135,8 +131,12 @@ def _record(
     rewind = _random_state([*leaves.values(), *phi.values()])
 
     def again() -> list[Tensor]:
+        device = next(iter(leaves.values())).device
         rewind()
-        return gradient(create_graph=True)
+        return_freed_memory(device)  # before a graph is made, and after it: what lies between tensors fits few others
+        made = gradient(create_graph=True)
+        return_freed_memory(device)
+        return made
 
     return gradient(create_graph=False), again
 

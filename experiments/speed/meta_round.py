@@ -4,7 +4,7 @@ import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,16 +14,17 @@ from measuring import Options
 from mcl.studies.tables import table
 
 TITLE = "Meta round"
-TEXTBOOK = ["trainer.channels_last=false"]
+CONTIGUOUS = ["trainer.channels_last=false"]
 FORMS = {  # ours keeps the graphs of the unrolled steps, or computes them again
+    "textbook": CONTIGUOUS,
     "keep": ["loss.meta.memory=keep"],
     "recompute": ["loss.meta.memory=recompute"],
-    "textbook, one graph": TEXTBOOK,
+    "textbook, one graph": CONTIGUOUS,
 }
 
 
 def measure(options: Options) -> dict[str, Any]:
-    return {form: _in_turns(["textbook", form], options) for form in FORMS}
+    return {form: _in_turns(["textbook", form], options) for form in FORMS if form != "textbook"}
 
 
 def _in_turns(forms: list[str], options: Options) -> dict[str, Any]:
@@ -66,12 +67,13 @@ def memory(form: str, options: Options) -> int:
 @lru_cache
 def _made(form: str, options: Options) -> tuple[Any, Any]:
     """The training of this process, and a batch."""
-    from trainings import Ours, Textbook, TextbookOfOneGraph, as_on_cifar, assembled
+    from trainings import Ours, Textbook, as_on_cifar, assembled
+
+    from mcl.textbook.meta import meta_gradient
 
     images = [f"dataset.train_per_class={min(20, options.per_class)}"]  # no more are needed
-    chosen = FORMS.get(form, TEXTBOOK)
-    parts = assembled([*as_on_cifar(options), "trainer.precision=float32", *images, *chosen])
-    kinds = {"textbook": Textbook, "textbook, one graph": TextbookOfOneGraph}
+    parts = assembled([*as_on_cifar(options), "trainer.precision=float32", *images, *FORMS[form]])
+    kinds = {"textbook": Textbook, "textbook, one graph": partial(Textbook, meta_gradient=meta_gradient)}
     training = kinds.get(form, Ours)(parts, parts.dataset.load())
     return training, next(training.batches)
 

@@ -9,7 +9,7 @@ from measuring import Options
 
 from mcl.config.compose import compose_train
 from mcl.data.dataset import Splits
-from mcl.textbook.meta import meta_gradient, meta_gradient_by_copies
+from mcl.textbook.meta import meta_gradient_by_copies
 from mcl.textbook.training import TextbookTraining
 from mcl.training.assemble import Parts, assemble
 from mcl.types import Batch
@@ -69,12 +69,10 @@ class Ours:
 
 
 class Textbook:
-    """The same training as one would first write it."""
+    """The same training as one would first write it; ``meta_gradient`` is one of the two of `mcl.textbook.meta`."""
 
-    differentiate: Callable[..., Any] = staticmethod(meta_gradient_by_copies)
-
-    def __init__(self, parts: Parts, splits: Splits):
-        self.training = TextbookTraining(parts, splits, seed=0, meta_gradient=self.differentiate)
+    def __init__(self, parts: Parts, splits: Splits, meta_gradient: Callable[..., Any] = meta_gradient_by_copies):
+        self.training = TextbookTraining(parts, splits, seed=0, meta_gradient=meta_gradient)
         self.batches = self.training.all_batches()
 
     def step(self, batch: Batch) -> None:
@@ -82,12 +80,6 @@ class Textbook:
 
     def meta_round(self, batch: Batch) -> None:
         self.training.meta_round(batch)
-
-
-class TextbookOfOneGraph(Textbook):
-    """Its meta round by autograd over the whole unrolled loop."""
-
-    differentiate = staticmethod(meta_gradient)
 
 
 def keep_threads() -> str:

@@ -53,9 +53,9 @@ def report(result: dict[str, Any], folder: Path) -> list[str]:
     return [
         f"The {options['pair']} pair by L-MCL, batches of {options['batch']} images of {options['side']} x"
         f" {options['side']}, a meta round every {interval} steps. Each way of ours takes turns with the textbook in a"
-        f" process of their own. A step has its data in it (textbook {1e3 * data['textbook']:.1f} ms, ours"
-        f" {1e3 * data['ours']:.1f}); *whole* is a step and 1/{interval} of a meta round, which is in float32 in every"
-        " row.",
+        f" process of their own. A step has its data in it (in the last row {1e3 * data['textbook']:.1f} ms of the"
+        f" textbook's, {1e3 * data['ours']:.1f} of ours); *whole* is a step and 1/{interval} of a meta round, which is"
+        " in float32 in every row.",
         "",
         *table(["ours", *(f"{name}{of}" for name in ("step", "meta round", "whole") for of in COLUMNS)], rows, 1),
     ]

@@ -14,17 +14,20 @@ So G stages have G blocks within a stage, and one block for each *unordered* pai
 `mcl.textbook.losses` has the definitions as they stand.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
+from mcl.errors import UserError
 from mcl.losses.numerics import full_precision
 
-_LARGEST_DIFFERENCE = 80  # exp(-80) is a normal number of float32
+# Similarities differ by 2 / temperature at most. Second derivatives divide by squares of sums of exponentials of that,
+# which are numbers of float32 down to exp(-43), of float64 down to exp(-354).
+_LOWEST, _LOWEST_OF_FLOAT32 = 2 / 340, 2 / 40
 
 
 class MutualContrast(NamedTuple):
@@ -43,7 +46,8 @@ def mutual_contrast(
 
     The terms are sums over ordered pairs of stages, and means over all anchors of the batch. An anchor without a
     positive in the batch has no hard terms (VCL, ICL). Twice differentiable, in the embeddings and in the weights;
-    computed in float32 at least, under autocast too.
+    computed in float32 at least, under autocast too, and in float64 where ``tau`` or ``tau * temperature`` is below
+    0.05.
 
     Args:
         projections: list over N >= 2 networks of (S_i, B, D), L2-normalised. Stage counts may differ.
@@ -56,6 +60,9 @@ def mutual_contrast(
 
     Returns:
         The terms. Each pair of stages counts in both orders, as the published loss weights assume.
+
+    Raises:
+        UserError: temperatures too low for float64, or for a device that has none.
     """
     assert len(projections) >= 2, "mutual contrast takes at least two networks"
     with torch.autocast(labels.device.type, enabled=False):
@@ -71,11 +78,11 @@ def mutual_contrast(
         count = positive.sum(1)
         means = (positive / count.clamp_min(1)[:, None].to(places.dtype)) @ places  # (G, B, D) of the positives, or 0
         hard_weights = weights * (count > 0)
-        largest, scale = 1 / tau, 1 / (tau * temperature)
+        scale = 1 / (tau * temperature)
 
         # Within a stage: x[p, n, m] compares samples n and m of place p.
         x = torch.baddbmm(places.new_full((), -scale), places, places.mT, alpha=scale)
-        repulsion = _ExpOfOthers.apply(x, temperature, (1, 2)).sum(2).clamp_min(_tiny(x)).log() + largest  # (G, B)
+        repulsion = _log_sum((x * temperature).exp().masked_fill(own, 0), 2) + 1 / tau  # (G, B)
         vcl = hard_weights.sum(1) * (repulsion - (places * means).sum(2) / tau)
         normaliser = x.exp().sum(2).log()
         with torch.no_grad():
@@ -89,7 +96,7 @@ def mutual_contrast(
         for i, network in enumerate(networks[:-1]):
             ours, later = slice(sum(sizes[:i]), sum(sizes[: i + 1])), slice(sum(sizes[: i + 1]), None)
             pair_weights = weights[ours, later], hard_weights[ours, later]
-            across.append(_across(network, places[later], *pair_weights, tau=tau, temperature=temperature))
+            across.append(_across(network, places[later], *pair_weights, own, tau=tau, temperature=temperature))
         repulsion, soft_icl = torch.stack(across).sum(0)
         icl = repulsion - (_mixed(weights, means) * places).sum() / tau
 
@@ -117,43 +124,70 @@ def last_stage_contrast(
     return terms._replace(vcl=terms.vcl / (networks - 1))
 
 
+def check_temperatures(tau: float, temperature: float) -> None:
+    """Raises ``UserError`` where they are too low for `mutual_contrast`."""
+    if tau * min(1, temperature) < _LOWEST:
+        lowest = math.ceil(1e4 * _LOWEST / min(1, temperature)) / 1e4
+        raise UserError(
+            f"loss.tau={tau}, loss.temperature={temperature}: exponentials of similarities leave the range of numbers."
+            f" Use loss.tau={lowest:g} or more."
+        )
+
+
 def _precise(projections: Sequence[Tensor], tau: float, temperature: float) -> list[Tensor]:
-    """float32 at least, and float64 where temperatures are so low that exponentials leave the range of float32."""
+    """In float32 at least, in float64 where the temperatures ask for it."""
+    check_temperatures(tau, temperature)
     networks = [full_precision(network) for network in projections]
-    difference = 2 / (tau * min(1, temperature))  # of the largest and the smallest similarity there can be
-    return networks if difference < _LARGEST_DIFFERENCE else [network.double() for network in networks]
+    if tau * min(1, temperature) >= _LOWEST_OF_FLOAT32:
+        return networks
+    if networks[0].device.type == "mps":
+        raise UserError(
+            f"loss.tau={tau}, loss.temperature={temperature}: so low temperatures take float64, which MPS has not."
+            " Use trainer.device=cpu."
+        )
+    return [network.double() for network in networks]
 
 
 def _across(
-    network: Tensor, later: Tensor, weights: Tensor, hard_weights: Tensor, *, tau: float, temperature: float
+    network: Tensor,
+    later: Tensor,
+    weights: Tensor,
+    hard_weights: Tensor,
+    own: Tensor,
+    *,
+    tau: float,
+    temperature: float,
 ) -> Tensor:
     """The repulsion of ICL and the soft ICL of a network's stages (S, B, D) with others (L, B, D), summed: (2,).
 
-    Weights (S, L, B) are those of both orders of a pair.
+    Weights (S, L, B) are those of both orders of a pair; ``own`` (B, B) is where a sample meets itself.
     """
     stages, batch, others, scale = len(network), network.shape[1], len(later), 1 / (tau * temperature)
-    # x[s, n, l, m] compares sample n of stage s with sample m of stage l. Sums over m are those of the anchors n.
+    # x[s, n, l, m] compares sample n of stage s with sample m of stage l. Sums over m are those of the anchors n, sums
+    # over n those of the anchors m.
     shift = network.new_full((), -scale)
     x = torch.addmm(shift, network.flatten(0, 1), later.flatten(0, 1).T, alpha=scale).view(stages, batch, others, batch)
     row_weights, hard_row_weights = weights.mT, hard_weights.mT  # (S, B, L)
-    e = _ExpOfOthers.apply(x, temperature, (1, 3))
-    repulsion = (hard_row_weights * (e.sum(3).clamp_min(_tiny(x)).log() + 1 / tau)).sum()
-    repulsion = repulsion + (hard_weights * (e.sum(1).clamp_min(_tiny(x)).log() + 1 / tau)).sum()
+    of_others = (x * temperature).exp().masked_fill(own[:, None], 0)
+    repulsion = (hard_row_weights * (_log_sum(of_others, 3) + 1 / tau)).sum()
+    repulsion = repulsion + (hard_weights * (_log_sum(of_others, 1) + 1 / tau)).sum()
 
-    e = x.exp()
-    rows, columns = e.sum(3), e.sum(1)  # (S, B, L), (S, L, B)
+    exponentials = x.exp()
+    rows, columns = exponentials.sum(3), exponentials.sum(1)  # (S, B, L), (S, L, B)
     row_normaliser, column_normaliser = rows.log(), columns.log()
-    e, rows, columns = e.detach(), rows.detach(), columns.detach()
     with torch.no_grad():
-        product = e * x
+        product = exponentials * x
         row_negentropy = product.sum(3) / rows - row_normaliser
         column_negentropy = product.sum(1) / columns - column_normaliser
-        # e[s, m, l, n] at [s, n, l, m]. Of two dimensions torch copies the transpose in tiles, of four it does not.
-        swapped = e.view(stages * batch, others * batch).T.contiguous()
+        # Those of [s, m, l, n] at [s, n, l, m]. Of two dimensions torch copies the transpose in tiles, of four it does
+        # not.
+        swapped = exponentials.view(stages * batch, others * batch).T.contiguous()
         swapped = swapped.view(others, batch, stages, batch).permute(2, 1, 0, 3)
     product = swapped * x  # each direction's target, the other's similarities
-    row_terms = row_negentropy + row_normaliser - product.sum(3) / columns.mT
-    column_terms = column_negentropy + column_normaliser - product.sum(1) / rows.mT
+    # Row n is drawn to the distribution of column n and column n to that of row n, by one weight: so the two
+    # negentropies may change places.
+    row_terms = row_negentropy + row_normaliser - product.sum(3) / columns.detach().mT
+    column_terms = column_negentropy + column_normaliser - product.sum(1) / rows.detach().mT
     return torch.stack([repulsion, (row_weights * row_terms).sum() + (weights * column_terms).sum()])
 
 
@@ -163,26 +197,9 @@ def _mixed(weights: Tensor, of_places: Tensor) -> Tensor:
     return (weights.permute(2, 0, 1).contiguous() @ of_places.transpose(0, 1)).transpose(0, 1)
 
 
-class _ExpOfOthers(Function):
-    """exp(factor * x) but for zeros where a sample meets itself: on the diagonal of two dimensions of x."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: float, samples: tuple[int, int]) -> Tensor:
-        found = torch.mul(x, factor).exp_()
-        found.diagonal(dim1=samples[0], dim2=samples[1]).zero_()
-        ctx.save_for_backward(found)
-        ctx.factor = factor
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        (found,) = ctx.saved_tensors
-        return grad * found * ctx.factor, None, None
-
-
-def _tiny(tensor: Tensor) -> float:
-    """Where nothing is summed, as in a batch of one, its logarithm is finite."""
-    return torch.finfo(tensor.dtype).tiny
+def _log_sum(exponentials: Tensor, dim: int) -> Tensor:
+    """Finite also where there are none to sum, as in a batch of one."""
+    return exponentials.sum(dim).clamp_min(torch.finfo(exponentials.dtype).tiny).log()
 
 
 @lru_cache

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mcl import distributed
 from mcl.errors import UserError
-from mcl.losses.contrast import MutualContrast, mutual_contrast
+from mcl.losses.contrast import MutualContrast, check_temperatures, mutual_contrast
 from mcl.losses.draws import Draws
 from mcl.losses.memory import MemoryBank
 from mcl.types import Batch
@@ -16,6 +16,9 @@ from mcl.types import Batch
 
 class Contrast(nn.Module):
     """Base: called with a batch's embeddings it gives the four terms. What it keeps in buffers is for training only."""
+
+    def check(self, tau: float, temperature: float) -> None:
+        """Raises ``UserError`` where temperatures are too low for the arithmetic."""
 
     def prepare(self, labels: Tensor, *, networks: int, dim: int) -> None:
         """Told once before training: the class (samples,) of every training image, and what embeddings will come."""
@@ -48,6 +51,9 @@ class BatchContrast(Contrast):
     def __init__(self, gather: bool = True):
         super().__init__()
         self.gather = gather
+
+    def check(self, tau: float, temperature: float) -> None:
+        check_temperatures(tau, temperature)
 
     def forward(
         self, projections: Sequence[Tensor], batch: Batch, weights: Tensor, *, tau: float, temperature: float

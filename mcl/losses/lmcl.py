@@ -54,6 +54,7 @@ class LMCL(MutualLoss):
         self.aggregators = nn.ModuleList(Aggregator(stages[-1], len(stages)) for stages in widths)
         self.matching = matching(widths)
         self.contrast = contrast()
+        self.contrast.check(tau, temperature)
         self.dim = dim
         self.meta = meta
         self._latest_weights: Tensor | None = None  # (G, G, B) of the last step, for `matching_means`

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from mcl.losses.classification import classification
-from mcl.losses.contrast import last_stage_contrast
+from mcl.losses.contrast import check_temperatures, last_stage_contrast
 from mcl.losses.contrasts import whole_batch
 from mcl.losses.distillation import mean_logit_distillation
 from mcl.losses.mutual import MutualLoss
@@ -39,6 +39,7 @@ class MCL(MutualLoss):
         gather: bool = True,
     ):
         super().__init__([stages[-1:] for stages in widths], weights, tau, temperature, dim)
+        check_temperatures(tau, temperature)
         self.gather = gather
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:

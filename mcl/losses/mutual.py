@@ -9,8 +9,6 @@ from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.losses.heads import PerStage, ProjectionHead
 
-LOWEST = 0.003  # temperature of similarities, however it comes about: exp(-2 / 0.003) is a normal number of float64
-
 
 class MutualLoss(Loss):
     """Base of MCL and L-MCL: their terms, their options, and a projection head for each place.
@@ -40,11 +38,6 @@ class MutualLoss(Loss):
         for name, value in (("tau", tau), ("temperature", temperature), ("dim", dim)):
             if value <= 0:
                 raise UserError(f"loss.{name}={value}: must be greater than 0.")
-        if tau * min(1, temperature) < LOWEST:
-            raise UserError(
-                f"loss.tau={tau}, loss.temperature={temperature}: exponentials of similarities leave the range of"
-                f" numbers. Use loss.tau={LOWEST / min(1, temperature):g} or more."
-            )
         self.tau = tau
         self.temperature = temperature
         self.heads = nn.ModuleList(PerStage(ProjectionHead(width, dim) for width in stages) for stages in widths)

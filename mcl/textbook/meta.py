@@ -15,14 +15,14 @@ Tensors = dict[str, Tensor]
 
 
 class State(NamedTuple):
-    """Of SGD with momentum."""
+    """What SGD with momentum moves: parameters and their velocities, by the same names."""
 
     theta: Tensors
     velocity: Tensors
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Of both."""
+        """The parameters, then the velocities."""
         return [*self.theta.values(), *self.velocity.values()]
 
     def copy(self) -> "State":
@@ -77,20 +77,20 @@ def meta_gradient_by_copies(
     weight_decay: float,
 ) -> tuple[Tensor, Tensors]:
     """As `meta_gradient`, of objectives that draw nothing at random, from copies of the states between the steps."""
-    phi, state = _leaves(meta_parameters), _at_rest(parameters)
+    phi = _leaves(meta_parameters)
 
     def after(step: int, state: State, create_graph: bool) -> State:
         loss = inner(state.theta, phi) if step < steps else outer(state.theta)
         return sgd_step(loss, state, lr=lr, momentum=momentum, weight_decay=weight_decay, create_graph=create_graph)
 
-    copies = []
+    states = [_at_rest(parameters)]
     for step in range(steps + 1):
-        copies.append(state.copy())
-        state = after(step, state, create_graph=False).copy()
-    outer_loss = outer(state.theta)
-    vectors = torch.autograd.grad(outer_loss, state.tensors, materialize_grads=True)
+        states.append(after(step, states[-1], create_graph=False).copy())
+    last = states.pop()
+    outer_loss = outer(last.theta)
+    vectors = torch.autograd.grad(outer_loss, last.tensors, materialize_grads=True)
     total = {name: torch.zeros_like(value) for name, value in phi.items()}
-    for step, state in reversed(list(enumerate(copies))):
+    for step, state in reversed(list(enumerate(states))):
         inputs = [*state.tensors, *phi.values()]
         found = torch.autograd.grad(
             after(step, state, create_graph=True).tensors, inputs, vectors, materialize_grads=True

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from mcl.errors import UserError
 from mcl.losses.contrast import last_stage_contrast, mutual_contrast
 from mcl.textbook import losses as textbook
 
@@ -156,18 +157,31 @@ def test_weights_within_a_network_are_ignored():
     assert torch.equal(case.fast(case.raw, filled), case.fast(case.raw, case.weights.detach()))
 
 
-@pytest.mark.parametrize("tau", [0.1, 0.02, 0.003])
-def test_float32_is_exact_at_low_temperatures_and_for_opposite_embeddings(tau):
-    case = Case(stages=[2, 1], labels=[0, 0, 1, 1], seed=13, tau=tau, temperature=3.0)
-    case.raw = [torch.cat([x[:, :3], -x[:, :1]], 1).detach().requires_grad_() for x in case.raw]  # cosine -1 is there
-    case.inputs = [*case.raw, case.weights]
+@pytest.mark.parametrize(("tau", "temperature"), [(0.1, 3.0), (0.051, 3.0), (0.1, 0.51), (0.03, 3.0), (0.006, 1.0)])
+def test_low_temperatures_are_exact_to_the_second_derivative_where_networks_disagree(tau, temperature):
+    case = Case(stages=[1, 1], labels=[0, 0, 1, 1], seed=13, tau=tau, temperature=temperature)
+    generator = torch.Generator().manual_seed(13)
+    one = torch.randn(1, 1, 5, generator=generator, dtype=torch.float64).expand(1, 4, 5)
+    noise = [0.05 * torch.randn(1, 4, 5, generator=generator, dtype=torch.float64) for _ in range(2)]
+    case.inputs = [(one + noise[0]).requires_grad_(), (noise[1] - one).requires_grad_(), case.weights]
+
+    def derivatives(function, inputs, factors):
+        value = function(inputs[:-1], inputs[-1])
+        gradients = torch.autograd.grad(factors @ value, inputs, create_graph=True)
+        slope = sum((g * v.to(g.dtype)).sum() for g, v in zip(gradients, case.directions, strict=True))
+        return [value, *gradients, *torch.autograd.grad(slope, inputs)]
+
     single = [x.detach().float().requires_grad_() for x in case.inputs]
-    found, expected = case.fast(single[:-1], single[-1]), case.slow(case.raw, case.weights)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
-    gradients = torch.autograd.grad(FACTORS.float() @ found, single)
-    for a, b in zip(gradients, torch.autograd.grad(FACTORS @ expected, case.inputs), strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-4 * float(b.abs().max()))
+    found = derivatives(case.fast, single, FACTORS.float())
+    assert {x.dtype for x in found} == {torch.float32}
+    for a, b in zip(found, derivatives(case.slow, case.inputs, FACTORS), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
+
+
+def test_temperatures_that_are_too_low_are_refused():
+    z = torch.eye(3)[None]
+    with pytest.raises(UserError, match=r"Use loss\.tau=0\.0059 or more"):
+        mutual_contrast([z, z], torch.zeros(3), torch.ones(2, 2, 3), tau=0.001, temperature=3.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

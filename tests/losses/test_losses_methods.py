@@ -176,7 +176,9 @@ def test_temperatures_must_be_positive(option):
         MCL(widths=[[4], [4]], **{option: 0.0})
 
 
-def test_temperatures_of_which_no_exponential_is_a_number_are_refused():
-    with pytest.raises(UserError, match=r"loss\.tau=0\.005, loss\.temperature=0\.5: .* Use loss\.tau=0\.006 or more"):
-        MCL(widths=[[4], [4]], tau=0.005, temperature=0.5)
-    MCL(widths=[[4], [4]], tau=0.006, temperature=0.5)
+@pytest.mark.parametrize("loss", [MCL, lmcl])
+def test_temperatures_of_which_no_exponential_is_a_number_are_refused(loss):
+    widths = [[4, 4], [4, 4]]
+    with pytest.raises(UserError, match=r"loss\.tau=0\.005, loss\.temperature=0\.7: .* Use loss\.tau=0\.0085 or more"):
+        loss(widths=widths, tau=0.005, temperature=0.7)
+    loss(widths=widths, tau=0.0085, temperature=0.7)
