@@ -133,9 +133,8 @@ def _record(
     def again() -> list[Tensor]:
         device = next(iter(leaves.values())).device
         rewind()
-        return_freed_memory(device)  # before a graph is made, and after it: what lies between tensors fits few others
         made = gradient(create_graph=True)
-        return_freed_memory(device)
+        return_freed_memory(device)  # beside a whole graph; what lies free between its tensors fits few others
         return made
 
     return gradient(create_graph=False), again
