@@ -15,7 +15,7 @@ def keep_freed_memory(device: torch.device) -> None:
     """Keep what is freed from now on for the tensors of the next step: this process then holds its peak until it ends.
 
     Left to itself, glibc returns large pieces to the system, and each page of the next one has to be cleared and mapped
-    anew: up to a third of the time of a meta round. Nothing happens where an environment variable has a say in it:
+    anew: a fifth of the time of a meta round. Nothing happens where an environment variable has a say in it:
     ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_MMAP_MAX_``, ``GLIBC_TUNABLES``, or ``LD_PRELOAD``.
 
     Args:

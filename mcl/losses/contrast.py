@@ -84,9 +84,11 @@ def mutual_contrast(
         x = torch.baddbmm(places.new_full((), -scale), places, places.mT, alpha=scale)
         repulsion = _log_sum((x * temperature).exp().masked_fill(own, 0), 2) + 1 / tau  # (G, B)
         vcl = hard_weights.sum(1) * (repulsion - (places * means).sum(2) / tau)
-        normaliser = x.exp().sum(2).log()
+        exponentials = x.exp()
+        total = exponentials.sum(2)
+        normaliser = total.log()
         with torch.no_grad():
-            target = (x - normaliser[:, :, None]).exp()
+            target = exponentials / total[:, :, None]
             negentropy = (target * x).sum(2) - normaliser
         soft_vcl = weights.sum(1) * (negentropy + normaliser) - (_mixed(weights, target) * x).sum(2)
 
