@@ -22,6 +22,7 @@ OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
 )
+READY = "document.documentElement.dataset.ready"
 CHARTS = ("accuracy", "terms", "pace", "cost", "matching", "confusion")
 
 
@@ -60,10 +61,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def opened(browser: Any, address: str) -> Any:
     """The browser at the page, which is opened once: that takes long where a machine is busy."""
     browser.get_log("performance")  # what the browser asked for by itself
-    from selenium.webdriver.support.ui import WebDriverWait
-
     browser.get(address)
-    WebDriverWait(browser, 60).until(lambda _: browser.execute_script("return document.documentElement.dataset.ready"))
+    wait_for(browser, READY)
     return browser
 
 
@@ -76,6 +75,13 @@ def at_page(opened: Any, address: str) -> Iterator[Any]:
     messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
     asked = [of["params"]["request"]["url"] for of in messages if of["method"] == "Network.requestWillBeSent"]
     assert {url for url in asked if not url.startswith(("data:", "blob:"))} <= {address}
+
+
+def wait_for(browser: Any, script: str) -> None:
+    """Until a value of the page is true: what follows from an event is there a frame or more after it."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 60).until(lambda _: browser.execute_script(f"return {script}"), f"never true: {script}")
 
 
 def lines_of(browser: Any, chart: str) -> list[str]:
@@ -167,13 +173,21 @@ def test_tables_can_be_sorted(at_page: Any) -> None:
 def test_it_is_dark_where_the_reader_wants_it(at_page: Any) -> None:
     page = "getComputedStyle(document.body).backgroundColor"
     text = "getComputedStyle(document.querySelector('#chart-accuracy .xtick text')).fill"
+
+    def want(scheme: str) -> None:
+        before = at_page.execute_script(f"return {text}")
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        at_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
+        wait_for(at_page, f"{text} != '{before}'")
+
     assert luminance(at_page, page) > 200
     assert luminance(at_page, text) < 100
-    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-    at_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": dark})
+    want("dark")
     assert luminance(at_page, page) < 50
     assert luminance(at_page, text) > 150
-    at_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    want("light")
+    assert luminance(at_page, page) > 200
+    assert luminance(at_page, text) < 100
 
 
 def test_it_can_be_printed(at_page: Any) -> None:
@@ -185,6 +199,7 @@ def test_it_fits_a_telephone(at_page: Any) -> None:
     screen = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     at_page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     at_page.refresh()
+    wait_for(at_page, READY)
     assert at_page.execute_script("return [document.documentElement.scrollWidth, innerWidth]") == [390, 390]
     wide = (
         "return [...document.querySelectorAll('.main-svg')].filter(of => of.getBoundingClientRect().right > 390).length"
