@@ -1,13 +1,14 @@
-"""Convolution and batch normalisation whose second derivatives are written by hand, for whoever differentiates twice.
+"""Convolution, batch normalisation and ReLU with second derivatives written by hand, for whoever takes these.
 
-PyTorch differentiates the backward pass of a convolution by convolutions with batch and channels exchanged, and that
-of a batch normalisation by some thirty elementwise products. Here both take a few calls of the kernels that make the
-first derivatives, in any memory format, and what nobody asked for is not computed. Values and first derivatives are
-PyTorch's own, by the same kernels.
+PyTorch differentiates the backward pass of a convolution by convolutions with batch and channels exchanged, that of a
+batch normalisation by some thirty elementwise products, and that of ReLU adds zeros. Here all take a few calls of the
+kernels that make the first derivatives, in any memory format, and what nobody asked for is not computed. Values and
+first derivatives are PyTorch's own, by the same kernels. Of the four tensors of a convolution and its normalisation
+that second derivatives need, one is computed again from two others, in place of being kept.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +21,9 @@ _aten = torch.ops.aten
 
 
 class DoubleBackward(TorchFunctionMode):
-    """Within the block, two-dimensional convolutions and batch normalisations in training are those of this module.
+    """Within the block, 2-dimensional convolutions, batch normalisations in training and ReLUs are those of this file.
 
-    Whatever module calls them. Their third derivatives are refused.
+    Whatever module calls them, by `torch.nn.functional`. Their third derivatives are refused.
 
     Example:
         >>> convolution, images = torch.nn.Conv2d(1, 2, 3), torch.ones(1, 1, 4, 4)
@@ -71,7 +72,15 @@ def _batch_norm(
     return _BatchNorm.apply(input, _no_leaf(weight), bias, running_mean, running_var, momentum, eps)
 
 
-_REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {F.conv2d: _conv2d, F.batch_norm: _batch_norm}
+def _relu(input: Tensor, inplace: bool = False) -> Any:
+    return NotImplemented if inplace and input._is_view() else _Relu.apply(input, inplace)
+
+
+_REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
+    F.conv2d: _conv2d,
+    F.batch_norm: _batch_norm,
+    F.relu: _relu,
+}
 
 
 def _two(value: int | Sequence[int]) -> list[int]:
@@ -103,7 +112,9 @@ class _ConvolutionBackward(Function):
 
     @staticmethod
     def forward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, bias_sizes: Any, geometry: Any, asked: Any) -> Any:
-        ctx.save_for_backward(grad, x, weight)
+        made_from = getattr(grad, _MADE_FROM, None) if grad._version == 0 else None  # as it was made
+        ctx.save_for_backward(x, weight, *([grad] if made_from is None else made_from.tensors))
+        ctx.eps = None if made_from is None else made_from.eps
         ctx.set_materialize_grads(False)
         ctx.geometry = geometry
         return _convolve_backward(grad, x, weight, geometry, asked, bias_sizes)
@@ -111,7 +122,8 @@ class _ConvolutionBackward(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, v_x: Tensor | None, v_weight: Tensor | None, v_bias: Tensor | None) -> Any:
-        grad, x, weight = ctx.saved_tensors
+        x, weight, *made_from = ctx.saved_tensors
+        grad = made_from[0]
         to_grad, to_x, to_weight = _asked_for(ctx)
         by_grad = None
         if to_grad:
@@ -123,6 +135,9 @@ class _ConvolutionBackward(Function):
         asked = (to_x and v_weight is not None, to_weight and v_x is not None, False)
         by_x = by_weight = None
         if any(asked):
+            if len(made_from) > 1:
+                grad_y, y, weight_y, mean, s = made_from
+                grad, _, _ = _normalise_backward(grad_y, y, weight_y, mean, s, ctx.eps)
             v_x, v_weight = x if v_x is None else v_x, weight if v_weight is None else v_weight
             by_x, by_weight, _ = _convolve_backward(grad, v_x, v_weight, ctx.geometry, asked)
         return by_grad, by_x, by_weight, None, None, None
@@ -143,6 +158,16 @@ def _convolve_backward(
         grad, x, weight, bias_sizes, stride, padding, dilation, False, [0, 0], groups, list(asked)
     )
     return found
+
+
+class _MadeFrom(NamedTuple):
+    """What `_normalise_backward` made a gradient from, a note that the gradient carries to the convolution before."""
+
+    tensors: tuple[Tensor, ...]
+    eps: float
+
+
+_MADE_FROM = "_made_from"
 
 
 class _BatchNorm(Function):
@@ -178,6 +203,7 @@ class _BatchNormBackward(Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, s: Tensor, eps: float) -> Any:
         by_x, grad_z, grad_1 = _normalise_backward(grad, x, weight, mean, s, eps)
+        setattr(by_x, _MADE_FROM, _MadeFrom((grad, x, weight, mean, s), eps))
         ctx.save_for_backward(grad, x, weight, mean, s, grad_z, grad_1)
         ctx.set_materialize_grads(False)
         ctx.eps = eps
@@ -198,7 +224,7 @@ class _BatchNormBackward(Function):
         else:
             by_grad, v_z, v_1 = _normalise_backward(v, x, weight, mean, s, ctx.eps)
             if to_x or to_weight:
-                v_grad = (v * grad).sum((0, 2, 3))
+                v_grad = _inner_products(v, grad)
         if to_grad:
             slope = v_weight * s
             by_grad.addcmul_(x, _channels(slope)).add_(_channels(v_bias - slope * mean))
@@ -227,6 +253,47 @@ def _normalise_backward(
     found: tuple[Tensor, Tensor, Tensor] = _aten.native_batch_norm_backward(
         grad, x, weight, None, None, mean, s, True, eps, [True, True, True]
     )
+    return found
+
+
+def _inner_products(a: Tensor, b: Tensor) -> Tensor:
+    """(C,) sums of ``a b`` over all else, both (B, C, H, W): that of ``grad z`` with mean 0 and deviation 1."""
+    mean = b.new_zeros(b.shape[1])
+    only_that = [False, True, False]
+    _, found, _ = _aten.native_batch_norm_backward(a, b, None, None, None, mean, mean + 1, True, 0.0, only_that)
+    return found
+
+
+class _Relu(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, inplace: bool) -> Tensor:
+        y = x.relu_() if inplace else x.relu()
+        if inplace:
+            ctx.mark_dirty(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return _ReluBackward.apply(grad, *ctx.saved_tensors), None
+
+
+class _ReluBackward(Function):
+    """The gradient where ``y`` is positive: linear in it, and constant in ``y`` but for jumps."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(y)
+        return _mask(grad, y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, v: Tensor) -> Any:
+        return _mask(v, *ctx.saved_tensors), None
+
+
+def _mask(grad: Tensor, y: Tensor) -> Tensor:
+    found: Tensor = _aten.threshold_backward(grad, y, 0)
     return found
 
 

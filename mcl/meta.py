@@ -132,6 +132,7 @@ def _record(
 
     def again() -> list[Tensor]:
         device = next(iter(leaves.values())).device
+        return_freed_memory(device)
         rewind()
         made = gradient(create_graph=True)
         return_freed_memory(device)  # beside a whole graph; what lies free between its tensors fits few others

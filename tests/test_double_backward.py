@@ -1,5 +1,6 @@
 """Second derivatives written by hand, against PyTorch's own and against differences, in float64."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -52,6 +53,19 @@ def test_batch_norm_twice_differentiated() -> None:
     assert type(normalise(*inputs).grad_fn).__name__ == "_BatchNormBackward"
     assert torch.autograd.gradcheck(normalise, inputs)
     assert torch.autograd.gradgradcheck(normalise, inputs)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_relu_twice_differentiated(inplace: bool) -> None:
+    x = drawn(3, 4, 2, 2)
+
+    def rectify(x: Tensor) -> Tensor:
+        with DoubleBackward():
+            return F.relu(x * 1, inplace) * x  # without a product there would be no second derivative
+
+    assert torch.equal(rectify(x), F.relu(x) * x)
+    assert torch.autograd.gradcheck(rectify, [x])
+    assert torch.autograd.gradgradcheck(rectify, [x])
 
 
 def network() -> nn.Sequential:
@@ -113,6 +127,52 @@ def test_what_is_not_asked_for_is_not_computed() -> None:
     assert everything.calls["convolution_backward"] > 0
 
 
+def kept(model: nn.Module, images: Tensor) -> int:
+    """How many different tensors as large as the images second derivatives keep, and what they had to be made."""
+    found = set()
+
+    def pack(tensor: Tensor) -> Tensor:
+        if tensor.numel() == images.numel():
+            found.add(tensor.data_ptr())
+        return tensor
+
+    with DoubleBackward(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model(images).square().sum()
+        gradients = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
+    assert all(gradient.requires_grad for gradient in gradients)
+    return len(found)
+
+
+def test_the_gradient_between_convolution_and_normalisation_is_not_kept() -> None:
+    def layers(count: int) -> nn.Module:
+        layer = [nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True)]
+        return nn.Sequential(*copy.deepcopy(layer * count)).double()
+
+    images = drawn(4, 8, 5, 5)
+    # The output of the convolution, that of ReLU, and its gradient. PyTorch keeps that of the convolution's, too.
+    assert kept(layers(4), images) - kept(layers(3), images) == 3
+
+
+def test_a_gradient_that_was_changed_on_its_way_is_kept() -> None:
+    def second(model: nn.Module) -> list[Tensor]:
+        def change(grad: Tensor) -> None:
+            with torch.no_grad():
+                grad.mul_(0.5)
+
+        images = drawn(4, 3, 9, 9).detach()
+        made = model[:4](images)
+        made.register_hook(change)
+        loss = model[4:](made).square().sum()
+        gradients = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
+        squares = sum(gradient.square().sum() for gradient in gradients)
+        return list(torch.autograd.grad(squares, list(model.parameters())))
+
+    with DoubleBackward():
+        found = second(network())
+    for value, wanted in zip(found, second(network()), strict=True):
+        torch.testing.assert_close(value, wanted, rtol=1e-9, atol=1e-9)
+
+
 def refused_or_same(function: Callable[[], Tensor]) -> None:
     with DoubleBackward():
         found = function()
@@ -127,6 +187,7 @@ def test_what_is_not_of_this_kind_is_left_to_pytorch() -> None:
     refused_or_same(lambda: F.conv2d(x[0], weight))
     refused_or_same(lambda: F.batch_norm(x, mean, var, drawn(4), drawn(4)))
     refused_or_same(lambda: F.batch_norm(x, None, None, training=True))
+    refused_or_same(lambda: F.relu((x * 1)[0], inplace=True))
     refused_or_same(lambda: F.batch_norm(x[:, :, 0, 0], None, None, drawn(4), drawn(4), training=True))
     with DoubleBackward(), pytest.raises(ValueError, match="more than 1 value per channel"):
         F.batch_norm(x[:1, :, :1, :1], None, None, drawn(4), drawn(4), training=True)
