@@ -1,5 +1,6 @@
 """Sums of what the step computes, kept on the device: the host looks only when something is logged."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -45,7 +46,7 @@ class Meters:
         """The averages since the last reading, which start anew. Synchronises.
 
         Raises:
-            NonFiniteLoss: a step was not finite; names the step and every value of it.
+            NonFiniteLoss: a step was not finite; names the step, and first values of it that are and are not finite.
         """
         sums = self._finite_sums()
         averages = {name: total / self._count for name, total in zip(self.names, sums, strict=False)}
@@ -92,8 +93,16 @@ class Meters:
         """Raise NonFiniteLoss, from what each process saw: steps (W,), values (W, names)."""
         steps = steps.where(steps >= 0, steps.max() + 1)
         row = values[steps.argmin()].tolist()
-        listed = ", ".join(f"{name}={value:g}" for name, value in zip(self.names, row, strict=True))
+        named = dict(zip(self.names, row, strict=True))
+        bad = _listed({name: value for name, value in named.items() if not math.isfinite(value)})
+        finite = _listed({name: value for name, value in named.items() if math.isfinite(value)})
         raise NonFiniteLoss(
-            f"the loss is not finite at step {int(steps.min())}: {listed}. Nothing was saved after it."
+            f"the loss is not finite at step {int(steps.min())}: {bad}; finite: {finite}. Nothing was saved after it."
             " Try a smaller optimizer.lr, trainer.clip_norm=5, or trainer.precision=float32."
         )
+
+
+def _listed(values: Mapping[str, float], most: int = 4) -> str:
+    """The first of them, and how many more there are."""
+    first = ", ".join(f"{name}={value:g}" for name, value in list(values.items())[:most])
+    return f"{first} and {len(values) - most} more" if len(values) > most else first or "none"

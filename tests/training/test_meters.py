@@ -21,12 +21,19 @@ def test_reading_averages_and_starts_anew() -> None:
     assert meters.read() == {"a": 5.0, "b": 0.0}
 
 
-def test_the_first_step_that_is_not_finite_is_named_with_all_its_values() -> None:
+def test_the_first_step_that_is_not_finite_is_named_with_its_values() -> None:
     meters = Meters()
     meters.update(scalars(a=1.0, b=2.0), 10)
     meters.update(scalars(a=float("nan"), b=7.0), 11)
     meters.update(scalars(a=float("inf"), b=8.0), 12)
-    with pytest.raises(NonFiniteLoss, match=r"step 11: a=nan, b=7"):
+    with pytest.raises(NonFiniteLoss, match=r"step 11: a=nan; finite: b=7\. Nothing"):
+        meters.read()
+
+
+def test_of_many_values_the_first_ones_are_named() -> None:
+    meters = Meters()
+    meters.update(scalars(**{f"x{i}": float("nan") for i in range(9)}), 0)
+    with pytest.raises(NonFiniteLoss, match=r"x0=nan, x1=nan, x2=nan, x3=nan and 5 more; finite: none\."):
         meters.read()
 
 
