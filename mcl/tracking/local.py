@@ -32,7 +32,8 @@ class LocalFiles(Tracker):
     After the last epoch, the confusion matrices of the backbones and the ensemble go to ``evaluation/test/``.
 
     A resumed run keeps the lines up to the step of its checkpoint and writes the later ones anew. For this to leave
-    neither gap nor repetition, the lines of a step must be logged before the checkpoint of that step is written.
+    neither gap nor repetition, the lines of a step must be logged before the checkpoint of that step is written. That
+    of an evaluation may follow it, if the checkpoint says that the evaluation is still due.
 
     Raises (from every method):
         UserError: if a file cannot be written.
@@ -50,7 +51,7 @@ class LocalFiles(Tracker):
         try:
             run.run_dir.mkdir(parents=True, exist_ok=True)
             (run.run_dir / SUMMARY).unlink(missing_ok=True)
-            seconds = cut(path, run.resumed_step)
+            seconds = cut(path, run.resumed_step, run.resumed_evaluation)
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - open for as long as the run
         except OSError as error:
             raise write_error(path, error) from error
@@ -107,12 +108,13 @@ class LocalFiles(Tracker):
         return round(monotonic() - self._began, 3)
 
 
-def cut(path: Path, step: int) -> float:
+def cut(path: Path, step: int, evaluation_is_due: bool = False) -> float:
     """Leave only the lines of ``metrics.jsonl`` up to ``step``, none for step 0. Torn lines go, wherever they are.
 
     Args:
         path: the file, which need not exist.
         step: of the checkpoint that the run goes on from.
+        evaluation_is_due: the evaluation at this step is to be done again, and its line goes.
 
     Returns:
         The ``time`` of the last line that stays, in seconds; 0 if none stays.
@@ -120,7 +122,7 @@ def cut(path: Path, step: int) -> float:
     if not path.exists():
         return 0.0
     content = path.read_bytes()
-    kept, torn, seconds = _lines(content, step)
+    kept, torn, seconds = _lines(content, step, evaluation_is_due)
     if torn:
         logger.warning("Dropped %d torn line%s of %s.", torn, "s" * (torn > 1), path)
     if (whole := b"".join(kept)) != content:
@@ -128,12 +130,12 @@ def cut(path: Path, step: int) -> float:
     return seconds
 
 
-def kept_lines(path: Path, step: int) -> int:
+def kept_lines(path: Path, step: int, evaluation_is_due: bool = False) -> int:
     """How many lines `cut` leaves."""
-    return len(_lines(path.read_bytes(), step)[0]) if path.exists() else 0
+    return len(_lines(path.read_bytes(), step, evaluation_is_due)[0]) if path.exists() else 0
 
 
-def _lines(content: bytes, step: int) -> tuple[list[bytes], int, float]:
+def _lines(content: bytes, step: int, evaluation_is_due: bool) -> tuple[list[bytes], int, float]:
     """The lines up to ``step``, how many others are torn, and the ``time`` of the last."""
     kept, torn, seconds = [], 0, 0.0
     for line in content.splitlines(keepends=True) if step else []:
@@ -143,7 +145,8 @@ def _lines(content: bytes, step: int) -> tuple[list[bytes], int, float]:
         except (ValueError, KeyError, TypeError):
             torn += 1
             continue
-        if row_step <= step:
+        of_evaluation = any(key.startswith("test/") for key in row)
+        if row_step < step or (row_step == step and not (evaluation_is_due and of_evaluation)):
             kept.append(line if line.endswith(b"\n") else line + b"\n")
             seconds = max(seconds, row_time)
     return kept, torn, seconds

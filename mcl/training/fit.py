@@ -168,10 +168,10 @@ class Fit:
         self.checkpoints, self.trackers, self.signals = checkpoints, trackers, signals
         self._start = self._saved = time.monotonic()
         try:
-            while self.step < self.total_steps or self._evaluation_is_due():
-                if not self._evaluation_is_due():  # it is when the attempt before this one was stopped in between
+            while self.step < self.total_steps or self.evaluation_is_due():
+                if not self.evaluation_is_due():  # it is when the attempt before this one was stopped in between
                     self._train(*divmod(self.step, len(self.loader)))
-                if self._evaluation_is_due():
+                if self.evaluation_is_due():
                     self._save()  # an evaluation may take long, and whoever kills it should not lose the epoch
                     self._evaluate()
                 self._save()
@@ -215,7 +215,7 @@ class Fit:
             if self._agree(checkpoint=not epoch_ends and self._checkpoint_is_due()):
                 self._save()
 
-    def _evaluation_is_due(self) -> bool:
+    def evaluation_is_due(self) -> bool:
         """Whether an epoch, or training, has just ended, and is one to be evaluated that was not yet."""
         last = self.step >= self.total_steps
         ended = last or (self.step > 0 and self.step % len(self.loader) == 0)

@@ -79,6 +79,27 @@ def test_a_run_cut_off_while_it_evaluates_loses_and_repeats_no_line(
     assert Outcome("run").equals(undisturbed)
 
 
+def test_a_run_cut_off_between_an_evaluation_and_its_checkpoint_repeats_no_line(
+    small: Small, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mcl.training.fit import Fit
+
+    log = Fit._log
+
+    def log_and_stop(fit: Fit, metrics: dict[str, float]) -> None:
+        log(fit, metrics)
+        if "train/lr" not in metrics:
+            power_cut()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fit, "_log", log_and_stop)
+        with pytest.raises(PowerCut):
+            small("run")
+    assert "test/" in Path("run/metrics.jsonl").read_text().splitlines()[-1]
+    assert small("run").status == 0
+    assert Outcome("run").equals(undisturbed)
+
+
 def test_a_signal_during_an_evaluation_has_it_done_later(
     small: Small, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
