@@ -33,7 +33,7 @@ class RunInfo:
     tags: tuple[str, ...] = ()
     resumed_step: int = 0  # the step of the checkpoint that this attempt goes on from; 0: from the beginning
     resumed_lines: int = 0  # of metrics.jsonl, up to that step
-    resumed_evaluation: bool = False  # that checkpoint was written before the evaluation at its step
+    resumed_before_evaluation: bool = False  # of that step, which is still due
 
 
 @dataclass(frozen=True)

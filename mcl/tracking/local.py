@@ -51,7 +51,7 @@ class LocalFiles(Tracker):
         try:
             run.run_dir.mkdir(parents=True, exist_ok=True)
             (run.run_dir / SUMMARY).unlink(missing_ok=True)
-            seconds = cut(path, run.resumed_step, run.resumed_evaluation)
+            seconds = cut(path, run.resumed_step, run.resumed_before_evaluation)
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - open for as long as the run
         except OSError as error:
             raise write_error(path, error) from error
@@ -108,7 +108,7 @@ class LocalFiles(Tracker):
         return round(monotonic() - self._began, 3)
 
 
-def cut(path: Path, step: int, evaluation_is_due: bool = False) -> float:
+def cut(path: Path, step: int, evaluation_is_due: bool) -> float:
     """Leave only the lines of ``metrics.jsonl`` up to ``step``, none for step 0. Torn lines go, wherever they are.
 
     Args:
@@ -130,7 +130,7 @@ def cut(path: Path, step: int, evaluation_is_due: bool = False) -> float:
     return seconds
 
 
-def kept_lines(path: Path, step: int, evaluation_is_due: bool = False) -> int:
+def kept_lines(path: Path, step: int, evaluation_is_due: bool) -> int:
     """How many lines `cut` leaves."""
     return len(_lines(path.read_bytes(), step, evaluation_is_due)[0]) if path.exists() else 0
 

@@ -182,7 +182,7 @@ class Run:
             tags=tuple(self._tags()),
             resumed_step=fit.step,
             resumed_lines=kept_lines(self.path / METRICS, fit.step, fit.evaluation_is_due()),
-            resumed_evaluation=fit.evaluation_is_due(),
+            resumed_before_evaluation=fit.evaluation_is_due(),
         )
 
     def _name(self) -> Iterator[str]:
