@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from hydra_plugins.mcl_gpus._checks import Fingerprints, refuse_shared_folders
 from hydra_plugins.mcl_gpus._command import command_of, kept_overrides, script_of, varied
 from mcl.config.entry import ASKED_FOR_TRACEBACKS, FULL_ERROR
 from mcl.config.groups import check_groups
@@ -63,11 +65,15 @@ def launch(launcher: "GpusLauncher", job_overrides: Sequence[Sequence[str]], fir
         returns = [_compose(launcher, overrides, first + i) for i, overrides in enumerate(job_overrides)]
     script = script_of(launcher.task_function)
     kept = kept_overrides(config, launcher.hydra_context, job_overrides[0])
+    configs = [done.cfg for done in returns]
+    folders = [Path(done.hydra_cfg.hydra.runtime.output_dir) for done in returns]
+    labels = varied(job_overrides)
+    fingerprints = Fingerprints()
+    refuse_shared_folders(configs, folders, labels, fingerprints)
     jobs = []
-    for done, overrides, label in zip(returns, job_overrides, varied(job_overrides), strict=True):
-        folder = Path(done.hydra_cfg.hydra.runtime.output_dir)
+    for cfg, overrides, folder, label in zip(configs, job_overrides, folders, labels, strict=True):
         command = command_of(config, script, [*overrides, *kept], folder, launcher.options.devices_per_job)
-        jobs.append(_job(done.cfg, folder, command, label))
+        jobs.append(_job(cfg, folder, command, label, fingerprints))
     sweep = Sweep(jobs, slots, launcher.options, Board())
     with _as_typed():
         sweep.run()
@@ -101,13 +107,14 @@ def _compose(launcher: "GpusLauncher", overrides: Sequence[str], number: int) ->
     )
 
 
-def _job(config: DictConfig, folder: Path, command: Sequence[str], label: str) -> Job:
+def _job(config: DictConfig, folder: Path, command: Sequence[str], label: str, fingerprints: Fingerprints) -> Job:
     runs = Path(config.runs).absolute()
     return Job(
         name=str(folder.relative_to(runs)) if folder.is_relative_to(runs) else str(folder),
         folder=folder,
         command=tuple(command),
         config_hash=None if config.resume.name == "never" else config_hash(config),
+        same_data=partial(fingerprints.agree, config),
         varied=label,
         epochs=config.trainer.get("epochs"),
         max_steps=config.trainer.get("max_steps"),

@@ -1,7 +1,7 @@
 """What is to be run, and what has become of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,8 @@ class Job:
         command: what a person would type.
         config_hash: what a ``summary.json`` in the folder must say for the job to count as finished; None where no
             file says so, and the job is run whatever is there.
+        same_data: whether the ``data`` of such a summary (None where there is none) stands for the images of the job;
+            if not, the job is started, and refuses or runs as it does alone.
         varied: the options in which it differs from the others, for people.
         epochs: that it will train; None if unknown.
         max_steps: at which it stops, whatever the epoch.
@@ -34,6 +36,7 @@ class Job:
     folder: Path
     command: tuple[str, ...]
     config_hash: str | None = None
+    same_data: Callable[[Any], bool] = lambda stored: True
     varied: str = ""
     epochs: int | None = None
     max_steps: int | None = None
@@ -53,7 +56,7 @@ class Job:
         found = read_summary(self.folder)
         if found is None or self.config_hash is None or found.get("config_hash") != self.config_hash:
             return None
-        return found
+        return found if self.same_data(found.get("data")) else None
 
 
 @dataclass

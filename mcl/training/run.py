@@ -12,9 +12,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mcl.config import objective
+from mcl.config.data import data_fingerprint
 from mcl.config.grouping import current_group, sweep_name
 from mcl.config.identity import choice_name, config_hash, identity, run_folder
-from mcl.config.instantiate import build
 from mcl.data.dataset import Splits
 from mcl.data.preprocessing import Preprocessing
 from mcl.errors import UserError
@@ -207,8 +207,6 @@ class Run:
                 yield str(self.choices[group])
 
     def _refuse_other_data(self, folder: RunFolder) -> None:
-        try:
-            data = build(self.config.dataset, path="dataset", allow=self.config.allow_modules).fingerprint()
-        except UserError:
-            return  # the images are gone; what was found with them can still be told
-        folder.refuse_other_data(data)
+        fingerprint = data_fingerprint(self.config)
+        if fingerprint is not None:  # if the images are gone, what was found with them can still be told
+            folder.refuse_other_data(fingerprint)

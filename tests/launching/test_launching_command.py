@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from PIL import Image
 
 from hydra_plugins.mcl_gpus import _launch
 from hydra_plugins.mcl_gpus._command import quoted, varied
 from mcl.launching.job import Job
 
 ROOT = Path(__file__).parents[2]
+MULTIRUN = ["-m", "hydra/launcher=gpus", "hydra.launcher.devices=cpu"]
 Command = Callable[..., Any]
 
 
@@ -118,17 +120,68 @@ def test_jobs_that_start_over_take_no_summary_for_theirs(typed: Callable[..., No
         (("trainer.epochs=1,many",), "trainer.epochs=many: expected a whole number"),
         (("seed=0,-1",), "seed=-1"),
         (("hydra.sweep.subdir=x", "optimizer.lr=fast"), "optimizer.lr=fast: expected a number"),
+        (
+            ("hydra.sweep.subdir=x", "seed=0,1"),
+            "seed=1 are different runs (seed: 0 -> 1) in one folder, runs/x",
+        ),
+        (("hydra.sweep.subdir=x", "seed=0,1", "resume=never"), "leave out hydra.sweep.subdir and hydra.sweep.dir"),
         (("hydra.launcher.devices=[0,0]",), "named twice"),
         (("hydra.launcher.device=0",), "hydra.launcher.device: there is no such option. Did you mean 'devices'?"),
         (("+hydra.launcher.device=0",), "hydra.launcher.device: there is no such option. Did you mean 'devices'?"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_starts(command: Command, wrong: tuple[str, ...], told: str) -> None:
-    done = command("-m", "hydra/launcher=gpus", "hydra.launcher.devices=cpu", *wrong)
+    done = command(*MULTIRUN, *wrong)
     assert (done.status, done.out) == (1, "")
     assert told in done.err
     assert done.err.count("\n") == 1
     assert not list(Path().rglob("job.log"))
+
+
+def test_a_run_of_other_images_is_not_done_before(
+    command: Command, typed: Callable[..., NotRun], tmp_path: Path
+) -> None:
+    options = [
+        "dataset=folder",
+        "loss=independent",
+        "trainer.batch_size=4",
+        "trainer.max_steps=1",
+        "trainer.device=cpu",
+    ]
+    one, other, copy, gone = (tmp_path / name / "pictures" for name in ("one", "other", "copy", "gone"))
+    for root, count in ((one, 6), (other, 7), (copy, 6)):
+        write_images(root, count)
+    assert command(*options, f"dataset.root={one}").status == 0
+
+    def finished(root: Path) -> bool:
+        (job,) = typed(*options, f"dataset.root={root}").jobs
+        assert (job.folder / "summary.json").exists()
+        return job.summary() is not None
+
+    assert finished(one)
+    assert finished(copy), "the same images elsewhere"
+    assert finished(gone), "no images to compare with: the result can still be told"
+    assert not finished(other)
+    assert command(*options, f"dataset.root={other}").status == 1, "as train.py alone"
+    (one / "a" / "0.png").unlink()
+    assert not finished(one)
+
+
+def test_data_of_one_name_and_other_images_cannot_share_a_folder(command: Command, tmp_path: Path) -> None:
+    write_images(tmp_path / "one" / "pictures", 6)
+    write_images(tmp_path / "other" / "pictures", 7)
+    done = command(*MULTIRUN, "dataset=folder", "loss=independent", "dataset.root=one/pictures,other/pictures")
+    assert (done.status, done.out) == (1, "")
+    assert "dataset.root=one/pictures and dataset.root=other/pictures have different images" in done.err
+    assert "dataset.name=NAME" in done.err
+
+
+def write_images(root: Path, count: int) -> None:
+    """Two classes of so many images."""
+    for label in "ab":
+        (root / label).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (8, 8), (20 * i, 100, 100)).save(root / label / f"{i}.png")
 
 
 def test_several_launchers_by_torchrun_are_refused(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,63 @@
+"""Comparisons of the jobs of a multirun, with one another and with finished runs."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mcl.config.data import data_fingerprint
+from mcl.config.identity import differences, identity
+from mcl.errors import UserError
+from mcl.tracking.tables import shown
+
+
+class Fingerprints:
+    """Fingerprints of the images of many jobs, each computed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str | None] = {}
+
+    def find(self, config: DictConfig) -> str | None:
+        """Return the fingerprint for a job, None if there are no images, or ``""`` if only the job itself can say."""
+        node = OmegaConf.to_container(config.dataset, resolve=True)
+        key = json.dumps([node, list(config.allow_modules)], default=str)
+        if key not in self._known:
+            try:
+                self._known[key] = data_fingerprint(config)
+            except Exception:  # of a user's own class: the job shows it, with its traceback
+                self._known[key] = ""
+        return self._known[key]
+
+    def agree(self, config: DictConfig, stored: Any) -> bool:
+        """Return whether a finished run with this fingerprint is the job's, by the rule of train.py."""
+        return stored is None or self.find(config) in (None, stored)
+
+
+def refuse_shared_folders(
+    configs: Sequence[DictConfig], folders: Sequence[Path], labels: Sequence[str], fingerprints: Fingerprints
+) -> None:
+    """Raise UserError if two jobs with one folder are not the same run; jobs that are the same run once.
+
+    Args:
+        configs: of each job.
+        folders: where each leaves its files.
+        labels: what tells each from the others, for messages.
+        fingerprints: of their images.
+    """
+    first: dict[Path, int] = {}
+    for i, folder in enumerate(folders):
+        j = first.setdefault(folder, i)
+        if i == j:
+            continue
+        if changed := differences(identity(configs[j]), identity(configs[i])):
+            raise UserError(
+                f"{labels[j]} and {labels[i]} are different runs ({'; '.join(changed)}) in one folder, {shown(folder)}:"
+                " leave out hydra.sweep.subdir and hydra.sweep.dir, and every run has a folder of its own."
+            )
+        if fingerprints.find(configs[j]) != fingerprints.find(configs[i]):
+            raise UserError(
+                f"{labels[j]} and {labels[i]} have different images, but one folder, {shown(folder)}: start a multirun"
+                " for each, with a name for its data (dataset.name=NAME)."
+            )
