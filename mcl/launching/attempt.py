@@ -15,6 +15,7 @@ from typing import Any
 from mcl.files import write_error
 from mcl.launching import guard
 from mcl.launching.job import Job
+from mcl.launching.leftovers import kill_all, processes_with
 from mcl.launching.slots import Slot
 
 RETURN_FILE = "MCL_RETURN_FILE"  # where a job leaves what it returns, as JSON
@@ -40,6 +41,8 @@ class Attempt:
     def __init__(self, job: Job, slot: Slot, number: int, grace: float, returns: Path):
         self.job, self.slot, self.number = job, slot, number
         self.timed_out = False
+        self._grace = grace
+        self._deadline: float | None = None  # by when what outlives its guard must have ended
         self._returns = returns
         self._returns.unlink(missing_ok=True)
         ears, self._mouth = os.pipe()
@@ -72,7 +75,8 @@ class Attempt:
 
     def poll(self) -> int | None:
         """None while it runs, then its exit status, or minus the number of the signal that killed it."""
-        return self._process.poll()
+        status = self._process.poll()
+        return None if status and self._outlives_guard() else status
 
     def stop(self) -> None:
         """Ask it to save and leave; after the grace it is killed."""
@@ -80,11 +84,14 @@ class Attempt:
 
     def kill(self) -> None:
         """End it at once, with all it has started."""
+        self._deadline = time.monotonic()
         self._say(guard.KILL)
 
     def wait(self) -> None:
         """Until nothing of it is left."""
         self._process.wait()
+        while self.poll() is None:
+            time.sleep(guard.PAUSE)
 
     def close(self) -> None:
         """Let go of the guard, which then stops what still runs."""
@@ -120,6 +127,18 @@ class Attempt:
         errors = [line for line in lines if _ERROR.match(line)]
         ours = [line for line in errors if line.startswith("error: ")]
         return next(iter([*ours[-1:], *errors[-1:], *lines[-1:]]), "").removeprefix("error: ")
+
+    def _outlives_guard(self) -> bool:
+        """Return whether processes are left although the guard has ended, as after SIGKILL to it.
+
+        The kernel has then sent SIGTERM to the job. What is left after the grace is killed.
+        """
+        left = processes_with(f"{RETURN_FILE}={self._returns}")
+        if left and self._deadline is None:
+            self._deadline = time.monotonic() + self._grace
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            kill_all(left)
+        return bool(left)
 
     def _header(self) -> str:
         command = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.slot.environment.items())

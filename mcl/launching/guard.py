@@ -9,7 +9,8 @@ once (``KILL``); its end means that the launcher is gone, and stops, too. To sto
 leaves; after GRACE seconds everything that is left is killed. On Linux that is every process that descends from the
 job, in whatever session: those that lose their parent become children of the guard. Elsewhere it is the job's group.
 
-The guard ends as the job did, with the same exit status or by the same signal.
+The guard ends as the job did, with the same exit status or by the same signal. If the guard itself is killed, Linux
+sends SIGTERM to the job, and the launcher kills what is left after GRACE seconds; elsewhere the job runs on.
 """
 
 import ctypes
@@ -36,8 +37,11 @@ def main(arguments: list[str]) -> None:
     if cores:
         os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
     job = _start(command)
-    status, killing = _wait(job, pipe, heard, grace)
-    _clear(job, 0.0 if killing else min(grace, LINGER))
+    killing = False
+    try:
+        status, killing = _wait(job, pipe, heard, grace)
+    finally:  # whatever fails here, nothing of the job is left
+        _clear(job, 0.0 if killing else min(grace, LINGER))
     _end_like(status)
 
 
@@ -65,7 +69,7 @@ def _start(command: list[str]) -> int:
                 os._exit(1)
         os.execvp(command[0], command)
     except OSError as error:
-        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+        _print_error(f"{command[0]}: {error.strerror}")
     finally:
         os._exit(127)
 
@@ -92,9 +96,9 @@ def _wait(job: int, pipe: int, heard: int, grace: float) -> tuple[int, bool]:
             deadline = time.monotonic() + grace
             _send(job, signal.SIGTERM)
         if killing or (deadline is not None and time.monotonic() >= deadline):
-            if not killing:
-                os.write(2, f"still running {grace:g} s after SIGTERM: killed\n".encode())
             _send(job, signal.SIGKILL)
+            if not killing:
+                _print_error(f"still running {grace:g} s after SIGTERM: killed")
             deadline, killing = time.monotonic() + 60.0, True  # whatever is left once the job itself has gone
 
 
@@ -157,6 +161,13 @@ def _send(process: int, number: int) -> None:
     try:  # noqa: SIM105 - contextlib takes as long to import as everything else here
         os.kill(process, number)
     except OSError:
+        pass
+
+
+def _print_error(text: str) -> None:
+    try:  # noqa: SIM105 - as above
+        os.write(2, f"{text}\n".encode(errors="replace"))
+    except OSError:  # the disk is full, for example
         pass
 
 

@@ -3,6 +3,8 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +13,12 @@ from typing import Any
 import pytest
 from small_jobs import Ran, a_job, alive, traced, wait_until
 
+from mcl.launching.attempt import GUARD
 from mcl.launching.job import Job
 from mcl.training.lock import FolderLock
 
 Run = Callable[..., Ran]
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nothing finds these processes")
 
 
 def twelve(place: Path) -> list[Job]:
@@ -154,18 +158,45 @@ def test_nothing_is_left_of_a_job_that_ends_well(run: Run, tmp_path: Path, monke
     assert not alive(int((job.folder / "daemon").read_text()))
 
 
+def kill_guard_of(job: Job) -> None:
+    pid = traced(job.folder)[0]["pid"]
+    guard = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(guard, signal.SIGKILL)
+
+
 def test_a_guard_that_is_killed_takes_its_job_along(run: Run, tmp_path: Path) -> None:
     job = a_job(tmp_path / "a", f"once=touch:{tmp_path}/on", "sleep=2")
-
-    def kill_guard() -> None:
-        pid = traced(job.folder)[0]["pid"]
-        guard = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        os.kill(guard, signal.SIGKILL)
-
-    when(tmp_path / "on", kill_guard)
+    when(tmp_path / "on", lambda: kill_guard_of(job))
     ran = run([job])
     assert ran.of(job).reason == "killed by SIGKILL (out of memory?)"
     assert traced(job.folder)[-1]["what"] == "stopped"
+
+
+@linux
+def test_nothing_is_left_of_a_hanging_job_whose_guard_is_killed(run: Run, tmp_path: Path) -> None:
+    job = a_job(tmp_path / "a", "daemon", "deaf", f"touch={tmp_path}/on", "sleep=60")
+    when(tmp_path / "on", lambda: kill_guard_of(job))
+    ran = run([job], grace=0.5)
+    left = [traced(job.folder)[0]["pid"], int((job.folder / "daemon").read_text())]
+    assert not any(map(alive, left))
+    assert ran.of(job).reason == "killed by SIGKILL (out of memory?)"
+
+
+@linux
+def test_a_guard_that_cannot_write_to_a_full_disk_still_kills(tmp_path: Path) -> None:
+    code = (
+        f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(tmp_path / 'on')!r}, 'w'); time.sleep(60)"
+    )
+    read_end, write_end = os.pipe()
+    with open("/dev/full", "w") as full:
+        command = [*GUARD, str(read_end), "0.2", "", sys.executable, "-S", "-c", code]
+        guard = subprocess.Popen(command, stderr=full, pass_fds=[read_end])
+    os.close(read_end)
+    wait_until((tmp_path / "on").exists)
+    (job,) = (int(pid) for pid in Path(f"/proc/{guard.pid}/task/{guard.pid}/children").read_text().split())
+    os.close(write_end)  # as a launcher that ends
+    assert guard.wait(timeout=20.0) == -signal.SIGKILL
+    assert not alive(job)
 
 
 def test_a_folder_in_use_elsewhere_waits_until_the_others_are_done(
