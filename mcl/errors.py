@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+IN_USE = 69  # exit status (EX_UNAVAILABLE of sysexits.h): another process works in the run folder
+
 
 class UserError(ValueError):
     """Something given from outside cannot work. The message says what was given, what is allowed and what to change.
@@ -10,7 +12,7 @@ class UserError(ValueError):
     The entry points print it without a traceback and exit with its ``status``.
     """
 
-    status: int = 1  # 75 where the same may work later
+    status: int = 1
 
 
 def did_you_mean(given: str, allowed: Iterable[object], count: int = 1) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import os
 import re
 import sys
@@ -37,6 +38,8 @@ TOLD_ELSEWHERE = re.compile(  # by a job of Slurm or Ray, of whose errors only t
 )
 SECONDS_TO_TELL = 5.0  # until torchrun notices that the process that tells has ended, and ends the others
 
+logger = logging.getLogger(__name__)
+
 
 def register() -> None:
     """Make the schema known to Hydra."""
@@ -58,7 +61,10 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                 if ASKED_FOR_TRACEBACKS or HydraConfig.get().mode is RunMode.MULTIRUN:
                     raise  # the other jobs of a multirun go on
                 _exit(str(error), error.status)  # before Hydra repeats the overrides
-            _hand_over(returned)
+            try:
+                _hand_over(returned)
+            except UserError as error:  # the run has finished all the same
+                logger.warning("The result is not handed over, but is in the run folder: %s", error.__cause__)
             return returned
 
         @functools.wraps(task)
@@ -89,6 +95,7 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
 
 
 def _hand_over(returned: Any) -> None:
+    """Write what the task returned, or ``{"exit_status": ...}``, where the launcher looks for it."""
     file = os.environ.get(RETURN_FILE)
     if file and os.environ.get("RANK", "0") == "0":
         write_atomically(file, json.dumps(returned))
@@ -110,6 +117,8 @@ def _exceptions_from_hydra() -> Iterator[None]:
 
 def _exit(message: str, status: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr, flush=True)
+    with suppress(UserError):
+        _hand_over({"exit_status": status})  # torchrun ends with 1 whatever its processes end with
     if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):  # where torchrun looks for what to say at the end
         told = {"message": message, "extraInfo": {"py_callstack": message, "timestamp": str(int(time.time()))}}
         with suppress(OSError):

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mcl.errors import IN_USE
 from mcl.files import write_error
 from mcl.launching import guard
 from mcl.launching.job import Job
@@ -105,6 +106,10 @@ class Attempt:
             return json.loads(self._returns.read_text())
         except (OSError, ValueError):
             return None
+
+    def found_in_use(self, status: int) -> bool:
+        """Return whether the job ended with this status because another process holds its folder."""
+        return status == IN_USE or (status != 0 and self.returned() == {"exit_status": IN_USE})
 
     def reason(self, status: int) -> str:
         """Why it failed, in a few words."""

@@ -12,12 +12,12 @@ from mcl.launching.interrupts import Interrupts
 from mcl.launching.job import Job, Outcome, Status, read_summary
 from mcl.launching.options import Options
 from mcl.launching.slots import Slot
-from mcl.training.lock import InUse, holder
-from mcl.training.signals import Stopped
+from mcl.training.lock import holder
+from mcl.training.signals import EXIT_STATUS, Stopped
 
 TICK = 0.1  # seconds between two looks at what runs
 ASK_AGAIN = 3.0  # seconds between two looks at a folder that is in use elsewhere
-TRY_AGAIN = InUse.status
+LOST_RACES = 5  # in a row, to a process that is gone when it is looked for; then the job has failed
 NAMED = 8  # failed jobs that the last line names
 
 
@@ -43,6 +43,7 @@ class Sweep:
         self._queue: list[Outcome] = []
         self._running: dict[Attempt, Outcome] = {}
         self._ask_at: dict[int, float] = {}  # id of an outcome whose folder is in use -> when to look again
+        self._lost_races: dict[int, int] = {}  # id of an outcome -> times that nobody held a folder found in use
         self._stopping = False
         self._interrupts = Interrupts()
 
@@ -187,17 +188,25 @@ class Sweep:
             outcome.status = "stopped"
         elif attempt.timed_out:
             outcome.status, outcome.reason = "failed", f"timed out after {self._options.timeout:g} min"
-        elif _lost_the_race(attempt, status):
+        elif attempt.found_in_use(status) and self._may_wait(outcome):
             outcome.attempts -= 1
             outcome.seconds -= attempt.seconds
             self._queue.append(outcome)
-            self._hold(outcome, holder(outcome.job.folder) or "another process")
             return
-        elif status == TRY_AGAIN:
+        elif status == EXIT_STATUS["SIGTERM"]:
             outcome.status, outcome.reason = "stopped", "stopped from outside"
         else:
             outcome.status, outcome.reason = "failed", attempt.reason(status)
         self._after(outcome)
+
+    def _may_wait(self, outcome: Outcome) -> bool:
+        """Return whether a job whose folder was in use may wait for it; it is held then."""
+        who = holder(outcome.job.folder)
+        self._lost_races[id(outcome)] = 0 if who else self._lost_races.get(id(outcome), 0) + 1
+        if self._lost_races[id(outcome)] > LOST_RACES:
+            return False
+        self._hold(outcome, who or "another process")
+        return True
 
     def _after(self, outcome: Outcome) -> None:
         """What follows from how an attempt ended."""
@@ -217,8 +226,3 @@ class Sweep:
             attempt.wait()
             outcome.status = "stopped"
         self._running.clear()
-
-
-def _lost_the_race(attempt: Attempt, status: int) -> bool:
-    """Whether a job ended because another process was quicker to take its folder; torchrun ends with 1 then."""
-    return status in (TRY_AGAIN, 1) and "is in use by" in attempt.last_error()

@@ -8,7 +8,7 @@ import socket
 import time
 from pathlib import Path
 
-from mcl.errors import UserError
+from mcl.errors import IN_USE, UserError
 from mcl.files import write_error
 
 try:
@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 class InUse(UserError):
-    """Another process works in the folder. Later it may be free: exit status 75, try again."""
+    """Another process works in the folder. Nothing was done; later it may be free."""
 
-    status = 75
+    status = IN_USE
 
 
 def holder(folder: Path) -> str | None:

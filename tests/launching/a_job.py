@@ -1,7 +1,8 @@
 """A job as the tests want it: ``a_job.py FOLDER BEHAVIOUR...``. It keeps to what train.py does, without torch.
 
 It takes the lock of its folder, goes on from what an earlier attempt has saved, saves and leaves with 75 at SIGTERM,
-and writes summary.json last. ``trace.jsonl`` has a line for every start, end and stop.
+and writes summary.json last. ``trace.jsonl`` has a line for every start, end and stop. With ``by torchrun`` among its
+behaviour it ends with 1 if the folder is taken.
 """
 
 import json
@@ -80,7 +81,8 @@ try:
     lock = FolderLock(folder)
 except UserError as error:
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(error.status)
+    write_atomically(os.environ["MCL_RETURN_FILE"], json.dumps({"exit_status": error.status}))
+    sys.exit(1 if "by torchrun" in behaviour else error.status)
 signal.signal(signal.SIGTERM, stopped)
 found = read_summary(folder)
 if found is None or found.get("config_hash") != folder.name or "whatever is there" in behaviour:

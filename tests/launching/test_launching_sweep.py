@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from small_jobs import Ran, a_job, alive, traced, wait_until
 
+from mcl.errors import IN_USE
 from mcl.launching.attempt import GUARD
 from mcl.launching.job import Job
 from mcl.training.lock import FolderLock
@@ -229,11 +230,12 @@ def test_what_another_launcher_finishes_is_done(run: Run, tmp_path: Path, monkey
     assert not traced(job.folder)
 
 
+@pytest.mark.parametrize("how", ["alone", "by torchrun"])
 def test_a_job_that_comes_too_late_to_its_folder_has_not_failed(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr("mcl.launching.sweep.ASK_AGAIN", 0.1)
-    job = a_job(tmp_path / "a")
+    job = a_job(tmp_path / "a", how)
     asked: list[Any] = []
     monkeypatch.setattr("mcl.launching.sweep.holder", lambda folder: asked.append(folder))  # sees nobody: the race
     lock = FolderLock(job.folder)
@@ -242,6 +244,22 @@ def test_a_job_that_comes_too_late_to_its_folder_has_not_failed(
     assert ran.statuses == ["done"]
     assert ran.of(job).attempts == 1
     assert "is in use by" in job.log.read_text()
+
+
+def test_a_folder_that_is_said_to_be_in_use_though_nobody_holds_it_is_not_tried_for_ever(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcl.launching.sweep.ASK_AGAIN", 0.0)
+    job = a_job(tmp_path / "a", f"exit={IN_USE}")
+    ran = run([job])
+    assert ran.of(job).reason.startswith(f"exit {IN_USE}")
+    assert 1 < len(traced(job.folder, "started")) < 20
+
+
+def test_an_error_that_speaks_of_use_is_a_failure(run: Run, tmp_path: Path) -> None:
+    job = a_job(tmp_path / "a", "raise=port 80 is in use by process 7")
+    assert run([job]).of(job).reason == "exit 1: RuntimeError: port 80 is in use by process 7"
+    assert len(traced(job.folder, "started")) == 1
 
 
 def test_a_folder_that_cannot_be_made_fails_its_job_alone(run: Run, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from omegaconf import DictConfig
 from small_runs import META, SMALL, Outcome
 
-from mcl.errors import UserError
+from mcl.errors import IN_USE, UserError
 from mcl.files import seal
 from mcl.training.lock import FolderLock, InUse, holder
 from mcl.training.run_folder import RunFolder
@@ -82,7 +82,7 @@ def test_a_dead_process_leaves_no_lock_behind(tmp_path: Path) -> None:
     assert process.stdout.readline() == "held\n"
     with pytest.raises(InUse, match=f"in use by process {process.pid}") as refused:
         FolderLock(tmp_path)
-    assert refused.value.status == 75
+    assert refused.value.status == IN_USE == 69
     assert f"process {process.pid} on" in str(holder(tmp_path))
     process.kill()
     process.wait()
