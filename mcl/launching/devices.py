@@ -1,5 +1,6 @@
 """Which GPUs there are to give to jobs, found without torch, so that nothing here claims one."""
 
+import logging
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,12 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 CPU = "cpu"
 _NUMBER = re.compile(r"\d+")
 _NAME = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")  # MIG-UUID, and the older MIG-GPU-UUID/INSTANCE/INSTANCE
+_GPU = re.compile(r"^GPU (\d+):.*\(UUID: ((?:GPU|MIG)-[^)\s]+)\)", re.MULTILINE)  # in the output of nvidia-smi -L
+_PART = re.compile(r"\s+MIG .*\(UUID: ((?:GPU|MIG)-[^)\s]+)\)")
+_NO_GPU = re.compile(r"no devices (were )?found", re.IGNORECASE)
 _ALLOWED = "auto, cpu, or a list of GPUs by number or name, such as [0,1] or [GPU-8932f937]"
+
+logger = logging.getLogger(__name__)
 
 
 def find_gpus(
@@ -21,13 +27,14 @@ def find_gpus(
 
     Args:
         asked: ``"auto"`` takes what ``CUDA_VISIBLE_DEVICES`` leaves or, where it is not set, every GPU of
-            ``nvidia-smi -L``. ``"cpu"`` takes none. Numbers in a list count among the entries of an outer
-            ``CUDA_VISIBLE_DEVICES``, as CUDA itself counts.
+            ``nvidia-smi -L``, by name if that reports a broken one. ``"cpu"`` takes none. Numbers in a list count among
+            the entries of an outer ``CUDA_VISIBLE_DEVICES``, as CUDA itself counts.
         environment: of this process.
         listed: gives the output of ``nvidia-smi -L``; empty where there is none.
 
     Raises:
-        UserError: a device that is none, is named twice, or lies outside of ``CUDA_VISIBLE_DEVICES``.
+        UserError: a device that is none, is named twice, or lies outside of ``CUDA_VISIBLE_DEVICES``; or
+            ``nvidia-smi`` fails.
     """
     outer = _outer(environment[VISIBLE]) if VISIBLE in environment else None
     if asked == "auto":
@@ -58,11 +65,34 @@ def is_mig(gpu: str) -> bool:
 
 
 def nvidia_smi() -> str:
-    """What ``nvidia-smi -L`` prints; nothing where it is missing or fails."""
+    """Return what ``nvidia-smi -L`` prints; nothing if it is not installed.
+
+    Raises:
+        UserError: it fails and lists no GPU, as after an update of the driver.
+    """
     try:
-        return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=60).stdout
-    except (OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["nvidia-smi", "-L"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=60,
+        )
+    except FileNotFoundError:
         return ""
+    except (OSError, subprocess.SubprocessError) as error:
+        raise _failure(str(error)) from error
+    if done.returncode and not _GPU.search(done.stdout) and not _NO_GPU.search(done.stdout):
+        raise _failure(" ".join(done.stdout.split()) or f"exit status {done.returncode}")
+    return done.stdout
+
+
+def _failure(reason: str) -> UserError:
+    return UserError(
+        f"hydra.launcher.devices=auto: nvidia-smi -L fails ({reason}). Use hydra.launcher.devices=cpu, or name the"
+        " GPUs, such as hydra.launcher.devices=[0,1]."
+    )
 
 
 def _one(device: object, outer: list[str] | None) -> str:
@@ -101,14 +131,26 @@ def _outer(value: str) -> list[str]:
 
 
 def _in_listing(text: str) -> list[str]:
-    """Numbers, or names where a GPU is split by MIG: its parts have no numbers of their own."""
+    """Return numbers; names if there are parts of a GPU (MIG), which have none, or a broken GPU, which shifts them."""
     gpus: list[tuple[str, list[str]]] = []  # name and parts
+    numbers, problems = [], []
     for line in text.splitlines():
-        name = re.search(r"\(UUID: ((?:GPU|MIG)-[^)\s]+)\)", line)
-        if name and line.startswith("GPU "):
-            gpus.append((name[1], []))
-        elif name and gpus and line.lstrip().startswith("MIG "):
-            gpus[-1][1].append(name[1])
-    if not any(parts for _, parts in gpus):
-        return [str(number) for number in range(len(gpus))]
-    return [found for name, parts in gpus for found in (parts or [name])]
+        if gpu := _GPU.match(line):
+            numbers.append(int(gpu[1]))
+            gpus.append((gpu[2], []))
+        elif gpus and (part := _PART.match(line)):
+            gpus[-1][1].append(part[1])
+        elif line.strip():
+            problems.append(line.strip())
+    if not gpus:
+        return []
+    names = [found for name, parts in gpus for found in (parts or [name])]
+    in_a_row = list(range(len(gpus)))
+    if numbers != in_a_row and not problems:
+        problems = [f"the GPUs are numbered {', '.join(map(str, numbers))}."]
+    if problems:
+        used = ", ".join(map(shown, names))
+        logger.warning("nvidia-smi -L: %s Jobs use %s.", " ".join(problems), used)
+    if problems or any(parts for _, parts in gpus):
+        return names
+    return [str(number) for number in in_a_row]

@@ -1,6 +1,8 @@
 """Which devices there are, how they and the cores are shared out, and what is refused."""
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +79,48 @@ def test_parts_of_a_gpu_go_by_name() -> None:
 def test_without_a_gpu_there_is_the_cpu() -> None:
     assert find_gpus("auto", {}, lambda: "") == []
     assert find_gpus("auto", {}, lambda: "No devices found.\n") == []
+
+
+def fake_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, prints: str, status: int) -> None:
+    """Put a program of that name on the PATH, alone."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!{sys.executable} -S\nprint({prints!r})\nraise SystemExit({status})\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def test_a_failing_nvidia_smi_is_no_word_for_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_nvidia_smi(tmp_path, monkeypatch, "Failed to initialize NVML: Driver/library version mismatch", 18)
+    with pytest.raises(UserError, match=r"devices=auto: nvidia-smi -L fails \(.*version mismatch\).*devices=cpu"):
+        find_gpus("auto", {})
+    assert find_gpus("cpu", {}) == []
+    assert find_gpus([1], {}) == ["1"]
+
+
+@pytest.mark.parametrize("status", [0, 6])
+def test_nvidia_smi_without_devices_means_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    fake_nvidia_smi(tmp_path, monkeypatch, "No devices were found", status)
+    assert find_gpus("auto", {}) == []
+
+
+def test_a_machine_without_nvidia_smi_has_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_gpus("auto", {}) == []
+
+
+BROKEN = "Unable to determine the device handle for gpu 0000:3B:00.0: GPU is lost."
+
+
+@pytest.mark.parametrize("status", [0, 15])
+def test_the_gpus_beside_a_broken_one_go_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    first, second = TWO.replace("GPU 1", "GPU 2").splitlines()
+    fake_nvidia_smi(tmp_path, monkeypatch, f"{first}\n{BROKEN}\n{second}", status)
+    assert find_gpus("auto", {}) == [A, B]
+    assert [record.message for record in caplog.records] == [
+        f"nvidia-smi -L: {BROKEN} Jobs use GPU-8932f937, GPU-1b2c3d4e."
+    ]
 
 
 def test_people_read_short_names() -> None:
