@@ -51,7 +51,7 @@ class Attempt:
         try:
             job.folder.mkdir(parents=True, exist_ok=True)
             with open(job.log, "ab", buffering=0) as log:
-                log.write(self._header().encode())
+                log.write(self._header().encode(errors="surrogateescape"))  # as typed, even bytes that are not text
                 self._before = log.tell()
                 self._process = subprocess.Popen(
                     [*GUARD, str(ears), str(grace), ",".join(map(str, slot.cores)), *job.command],

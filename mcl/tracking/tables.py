@@ -1,7 +1,9 @@
 """What a person sees before and after training: what is about to run, and what came out."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,12 @@ PLAIN_WIDTH = 120  # columns, where there is no terminal to ask
 
 
 def make_console() -> Console:
-    """Standard output, with nothing taken for markup. Colours follow ``NO_COLOR`` and ``FORCE_COLOR``."""
+    """Standard output, with nothing taken for markup. Colours follow ``NO_COLOR`` and ``FORCE_COLOR``.
+
+    A character that its encoding lacks becomes ``?`` from then on, as does a byte of a path that is not text.
+    """
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
+        sys.stdout.reconfigure(errors="replace")
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PLAIN_WIDTH

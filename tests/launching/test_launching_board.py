@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from small_jobs import Ran, a_job, sweep_of
 
 from mcl.launching.progress import read_progress
+from mcl.tracking.tables import make_console
 
 Run = Callable[..., Ran]
 
@@ -91,6 +93,19 @@ def test_in_a_terminal_one_table_stays_in_place(run: Run, tmp_path: Path, monkey
     assert "1 job: 1 running" in shown
     assert "started" not in shown
     assert shown.rstrip().endswith("1 job: 1 done in 0:00") or "1 job: 1 done in 0:0" in shown
+
+
+def test_a_console_that_lacks_a_character_replaces_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = a_job(tmp_path / "a", "raise=no luck│\udcff", name="é\udcff")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", errors="strict"))
+    sweep = sweep_of([job], make_console())
+    sweep.run()
+    assert [outcome.status for outcome in sweep.outcomes] == ["failed"]
+    assert "failed   ??  exit 1: RuntimeError: no luck?" in written.getvalue().decode()
+    assert os.fsencode("no luck│\udcff") in job.log.read_bytes(), "the command as typed"
 
 
 def test_a_terminal_that_goes_away_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
