@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from mcl.studies.images import IMAGES, data_settings, fingerprint, version
 from mcl.studies.rows import Rows
 from mcl.studies.runs import Run, mapping
 from mcl.studies.study import Study
@@ -11,6 +12,32 @@ from mcl.tracking.tables import counted, shown
 
 VERSION = ("code", "uncommitted changes", "libraries", "processes", "device", "precision")  # as `_version` finds them
 MANY = 12  # commands; more are folded away
+
+
+def images(rows: Rows) -> list[str]:
+    """Return a warning where runs saw different images, or where the files cannot tell whether they did."""
+    lines = []
+    if any(row.labels.get(IMAGES) for row in rows.rows):
+        lines += [
+            "> [!WARNING]",
+            f"> Runs whose settings are the same saw different images: `{IMAGES}` is the fingerprint in their"
+            " summary.json. They are rows of their own, and rows of different images are not compared.",
+            "",
+        ]
+    groups: dict[str, list[str | None]] = {}
+    for run in rows.runs:
+        if run.finished:
+            groups.setdefault(data_settings(run), []).append(fingerprint(run))
+    unsure = [found for group in groups.values() if len({*map(version, group)}) > 1 for found in group]
+    if unsure:
+        told = [f"{found or 'none'} ({counted(runs, 'run')})" for found, runs in Counter(unsure).items()]
+        lines += [
+            "> [!WARNING]",
+            "> Whether all runs saw the same images is not known: their fingerprints were made by different versions of"
+            f" the code and cannot be compared. They are {cell(listed(told))}.",
+            "",
+        ]
+    return lines
 
 
 def versions(rows: Rows) -> list[str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mcl.studies.images import differ, fingerprint
 from mcl.studies.rows import Row, Rows
 from mcl.studies.statistics import LEVEL, Comparison, compare, holm
 from mcl.studies.tables import listed, percent, seeds
@@ -75,6 +76,8 @@ def differences(rows: Rows, metric: str) -> tuple[list[Difference], list[str]]:
             why = f"{len(candidates)} rows have" if candidates else "no row has"
             notes.append(f"{rows.name(row)}: not compared, for {why} {wanted} and is otherwise equal.")
             continue
+        if differ(fingerprint(run) for run in [*row.finished, *candidates[0].finished]):
+            notes.append(f"{rows.name(row)}: its runs saw other images than those of its baseline.")
         ours, theirs = row.values(metric), candidates[0].values(metric)
         for network, values in ours.items():
             if network in theirs:

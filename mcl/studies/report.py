@@ -6,7 +6,7 @@ from pathlib import Path
 from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import write_atomically, write_error
-from mcl.studies.circumstances import missing, not_finite, versions
+from mcl.studies.circumstances import images, missing, not_finite, versions
 from mcl.studies.conclusions import differences
 from mcl.studies.cost_tables import cost_table
 from mcl.studies.figures import Picture
@@ -140,6 +140,7 @@ def _tables(study: Study | None, rows: Rows, metric: str) -> list[str]:
     if study and study.text.strip():
         lines += [study.text.strip(), ""]
     lines += [_standing(rows), ""]
+    lines += images(rows)
     lines += main_table(rows, metric)
     lines += not_finite(rows, metric)
     lines += difference_table(rows, found, notes)

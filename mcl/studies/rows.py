@@ -1,6 +1,7 @@
 """Runs as the rows of a table: what differs between rows, what they are compared with, which numbers each run gives."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 from mcl.config.identity import identity
 from mcl.errors import UserError, did_you_mean
+from mcl.studies.images import IMAGES, UNKNOWN, data_settings, differ, fingerprint, set_aside_other_images
 from mcl.studies.naming import add_settings, place_labels, sort_labels
 from mcl.studies.runs import Run, mapping, number, read_run
 from mcl.studies.study import Study
@@ -27,7 +29,7 @@ INDEPENDENT = "independent"
 
 @dataclass
 class Row:
-    """Runs that differ in nothing but their seed.
+    """Runs that differ in nothing but their seed, and saw the same images as far as their summaries tell.
 
     Args:
         labels: factor -> label.
@@ -139,14 +141,19 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 
 def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None) -> Rows:
-    """The rows that a study plans, with what has become of their runs."""
+    """The rows that a study plans, with what has become of their runs.
+
+    A finished run that is not the one planned, or that saw other images than the others, does not count.
+    """
     rows: dict[tuple[str, ...], Row] = {}
     for planned in study.runs:
         run = read_run(planned.folder)
         run.seed = planned.seed
         run.command = f"python train.py {shlex.join(planned.overrides)}"
+        _set_aside_other_settings(run)
         labels = tuple(planned.labels.get(factor, "") for factor in study.factors)
         rows.setdefault(labels, Row(dict(planned.labels), [])).runs.append(run)
+    set_aside_other_images(run for row in rows.values() for run in row.runs)
 
     def place(labels: tuple[str, ...]) -> list[int]:
         of_factors = zip(labels, study.factors.values(), strict=True)
@@ -164,17 +171,21 @@ def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None) -> Ro
 
 
 def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None = None) -> Rows:
-    """Rows made of what is found: runs that differ in nothing but their seed are one, named by what tells it apart."""
+    """Rows made of what is found: runs that differ in nothing but their seed are one, named by what tells it apart.
+
+    Where runs of one dataset with the same settings saw different images, each fingerprint has rows of its own.
+    """
     rows: dict[str, Row] = {}
     settings: dict[str, dict[str, Any]] = {}
-    astray = []
-    for run in map(read_run, folders):
+    found_runs = list(map(read_run, folders))
+    astray = [run for run in found_runs if not run.config or run.seed is None]
+    readable = [run for run in found_runs if run.config and run.seed is not None]
+    images = _images(readable)
+    for run in readable:
         run.command = "the command that began it, typed again"
-        if not run.config or run.seed is None:
-            astray.append(run)
-            continue
         own = {key: value for key, value in identity(run.config).items() if key != "seed"}
-        key = json.dumps([labels := place_labels(run), own], sort_keys=True, default=str)
+        labels = place_labels(run)
+        key = json.dumps([labels, images[id(run)], own], sort_keys=True, default=str)
         row = rows.setdefault(key, Row(labels, []))
         settings[key] = own
         if (first := next((other for other in row.runs if other.seed == run.seed), None)) is not None:
@@ -186,6 +197,9 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
             row.runs.append(run)
     notes = ["Rows are runs that differ in nothing but their seed."]
     notes += add_settings([row.labels for row in rows.values()], list(settings.values()))
+    if any(images.values()):
+        for row in rows.values():
+            row.labels[IMAGES] = images[id(row.runs[0])]
     has_independent = any(row.labels["loss"] == INDEPENDENT for row in rows.values())
     chosen = dict(baseline) if baseline is not None else {"loss": INDEPENDENT} if has_independent else {}
     if baseline is None and has_independent:
@@ -208,6 +222,27 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
     )
     _check_baseline(found)
     return found
+
+
+def _images(runs: Sequence[Run]) -> dict[int, str]:
+    """``{id(run): label}`` by the images it saw; empty labels where runs of one kind all saw the same ones."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((place_labels(run)["dataset"], data_settings(run)), []).append(run)
+    return {
+        id(run): (fingerprint(run) or UNKNOWN) if differ(map(fingerprint, group)) else ""
+        for group in groups.values()
+        for run in group
+    }
+
+
+def _set_aside_other_settings(run: Run) -> None:
+    """Exclude a finished run whose summary is of another run than the hash in the name of its folder."""
+    name, found = run.folder.name, run.summary.get("config_hash")
+    if run.finished and isinstance(found, str) and found != name and re.fullmatch("[0-9a-f]{10}", name):
+        run.status = "of other settings"
+        run.reason = f"its summary.json is that of run {found}. With resume=never its command trains it anew"
+        run.command = f"{run.command} resume=never"
 
 
 def parse_baseline(text: str, factors: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -247,4 +282,5 @@ def _in_order(row: Row) -> Row:
 
 def _named(factor: str, label: str) -> str:
     """A label that says nothing by itself, such as ``4``, with its factor."""
-    return label if "." not in factor and any(map(str.isalpha, label)) else f"{factor}={label}"
+    says_itself = "." not in factor and factor != IMAGES and any(map(str.isalpha, label))
+    return label if says_itself else f"{factor}={label}"

@@ -13,7 +13,17 @@ from mcl.errors import UserError
 from mcl.files import is_altered
 from mcl.training.lock import holder
 
-Status = Literal["finished", "running", "failed", "interrupted", "unfinished", "unreadable", "missing"]
+Status = Literal[
+    "finished",
+    "running",
+    "failed",
+    "interrupted",
+    "unfinished",
+    "unreadable",
+    "missing",
+    "of other images",  # finished, but no part of what is reported
+    "of other settings",  # the same
+]
 LARGEST = 2**53  # of the whole numbers that a float holds
 FILES = ("config.yaml", "metrics.jsonl", "summary.json", "failure.json")
 

@@ -28,7 +28,8 @@ def as_csv(rows: Rows) -> str:
     ``network`` and what summary.json says of it; of its run what summary.json says of that, so repeated for each
     network. ``ensemble_top1_last`` is in percent as the others are; ``training_multiply_adds_*`` are of a step per
     image, of a meta round per image, and in total; ``equal_cost`` is where the cheapest row compared with this one had
-    ended, ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` what this run's last evaluation by then said.
+    ended, ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` what this run's last evaluation by then said. ``data`` is
+    the fingerprint of the images.
     """
     budgets = {id(row): cheapest(group) for group in rows.groups().values() for row in group}
     lines = [line for row in rows.rows for run in row.runs for line in _lines(run, row.labels, budgets[id(row)])]
@@ -39,7 +40,7 @@ def as_csv(rows: Rows) -> str:
         *("seed", "status", "folder", "config_hash", "key", "network", *OF_NETWORK, "ensemble_top1_last", *OF_RUN),
         *TIMES,
         *(f"training_multiply_adds_{name}" for name in COSTS),
-        *("equal_cost", "top1_at_equal_cost", "epoch_at_equal_cost", "processes", "device", "precision"),
+        *("equal_cost", "top1_at_equal_cost", "epoch_at_equal_cost", "processes", "device", "precision", "data"),
         *(f"code_{name}" for name in CODE),
     ]
     writer = csv.DictWriter(content, header, restval="", extrasaction="ignore", lineterminator="\n")
@@ -74,7 +75,7 @@ def _lines(run: Run, labels: Mapping[str, str], budget: float | None) -> list[di
     if not run.finished:
         return [common]
     trainer = mapping(run.config.get("trainer"))
-    common |= {name: summary.get(name) for name in ("config_hash", "processes", *OF_RUN, *TIMES)}
+    common |= {name: summary.get(name) for name in ("config_hash", "processes", "data", *OF_RUN, *TIMES)}
     common |= {f"training_multiply_adds_{name}": mapping(summary.get("multiply_adds")).get(name) for name in COSTS}
     common |= {f"code_{name}": mapping(summary.get("code")).get(name) for name in CODE}
     common |= {

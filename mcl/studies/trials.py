@@ -10,6 +10,7 @@ from mcl.config.identity import identity
 from mcl.config.objective import value
 from mcl.errors import UserError
 from mcl.studies.figures import files, new_figure, style
+from mcl.studies.images import set_aside_other_images
 from mcl.studies.runs import Run, read_run
 from mcl.studies.tables import NONE, listed, percent, table
 from mcl.tracking.tables import counted, shown
@@ -45,6 +46,7 @@ def search_page(study: "Study", command: str, formats: Sequence[str] = ("png",))
     assert study.base is not None
     options = list(study.search.options)
     trials = list(find_trials(study))
+    set_aside_other_images(run for run, _ in trials)
     pictures: dict[str, bytes] = {}
     done = [(run, values, score) for run, values in trials if (score := _score(run)) is not None]
     done.sort(key=lambda trial: (-trial[2], trial[0].folder.name))

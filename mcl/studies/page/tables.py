@@ -4,6 +4,7 @@ import json
 import os
 
 from mcl.config.identity import identity
+from mcl.studies.images import IMAGES
 from mcl.studies.results import labels
 from mcl.studies.rows import ENSEMBLE, Row, Rows, run_values
 from mcl.studies.runs import Run, mapping, number
@@ -59,7 +60,10 @@ def settings_table(rows: Rows) -> list[str]:
 
 def _settings(row: Row) -> dict[str, object]:
     begun = [run for run in row.runs if run.config]
-    return {name: value for name, value in identity(begun[0].config).items() if name != "seed"} if begun else {}
+    if not begun:
+        return {}
+    found = {name: value for name, value in identity(begun[0].config).items() if name != "seed"}
+    return {**found, IMAGES: row.labels[IMAGES]} if row.labels.get(IMAGES) else found
 
 
 def _written(value: object) -> str:
