@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mcl.studies.images import differ, fingerprint
 from mcl.studies.rows import Row, Rows
-from mcl.studies.statistics import LEVEL, Comparison, compare, holm
+from mcl.studies.statistics import LEVEL, Comparison, compare, half_width, holm
 from mcl.studies.tables import listed, percent, seeds
 
 ALPHA = 1 - LEVEL
@@ -20,6 +20,8 @@ class Difference:
         found: the comparison.
         holm: p after Holm's correction over all comparisons of the report; None where there is no test.
         family: how many comparisons have a test.
+        limit: the smallest mean, up or down, that would have been significant after the same correction, with the
+            spread and the number of pairs seen and all other comparisons as they are; None where there is no test.
     """
 
     row: Row
@@ -28,26 +30,26 @@ class Difference:
     found: Comparison
     holm: float | None
     family: int
+    limit: float | None
 
     @property
     def conclusion(self) -> str:
         """What these runs show."""
-        found, mean, half = self.found, self.found.difference.mean, self.found.difference.half_width
+        found, mean, pairs = self.found, self.found.difference.mean, self.found.difference.count
         if mean is None:
             return "no seed in common: nothing can be compared"
-        if found.difference.count == 1:
+        if pairs == 1:
             return "one pair of runs: no deviation, no test; another seed may say otherwise"
         if found.no_spread:
             return f"all {len(found.seeds)} differences are equal: no spread, so the test is undefined"
         assert found.p is not None
-        assert half is not None
         assert self.holm is not None
         side = "higher" if mean > 0 else "lower"
         if self.holm < ALPHA:
             return f"{side}, and more than chance alone would often give"
         if found.p < ALPHA:
             return f"{side}, but not beyond chance once all {self.family} comparisons are counted"
-        return f"no difference shown: with this spread, only one above {percent(half)} would have stood out"
+        return f"no difference shown: significant beyond ±{percent(self.limit)}, for {pairs} pairs of this spread"
 
     @property
     def left_out(self) -> str:
@@ -85,5 +87,18 @@ def differences(rows: Rows, metric: str) -> tuple[list[Difference], list[str]]:
             elif theirs:
                 notes.append(f"{rows.name(row)}: its baseline has no network {network}.")
     tested = [comparison.p for *_, comparison in found if comparison.p is not None]
-    adjusted = iter(holm(tested))
-    return [Difference(*item, next(adjusted) if item[-1].p is not None else None, len(tested)) for item in found], notes
+    adjusted = holm(tested)
+    # The step of Holm's correction at which the next finding would be made: alpha / tests where there is none yet.
+    alpha = ALPHA / max(1, len(tested) - sum(p < ALPHA for p in adjusted))
+    remaining = iter(adjusted)
+    return [
+        Difference(*item, next(remaining) if item[-1].p is not None else None, len(tested), _limit(item[-1], alpha))
+        for item in found
+    ], notes
+
+
+def _limit(found: Comparison, alpha: float) -> float | None:
+    """Return the smallest mean whose p is ``alpha``, with the spread and the number of pairs of a comparison."""
+    if found.p is None or found.difference.deviation is None:
+        return None
+    return half_width(found.difference.count, found.difference.deviation, alpha)

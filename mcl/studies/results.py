@@ -96,9 +96,11 @@ def _how_compared(differences: Sequence[Difference]) -> list[str]:
     pairs, most = min(counts), max(counts)
     corrected = f"Holm's correction over the {tests} tests of this table" if tests > 1 else "one test, no correction"
     lines = [
-        f"p: paired t-test, two-sided; {corrected}. The interval is of one comparison by itself, without correction: a"
-        " difference smaller than half its width could not have reached p < 0.05 with the spread seen here. d_z:"
-        " Cohen's d of paired differences, their mean over their deviation, which a few runs give but roughly.",
+        f"p: paired t-test, two-sided; {corrected}. The interval is of one comparison by itself, without correction."
+        " d_z: Cohen's d of paired differences, their mean over their deviation, which a few runs give but roughly."
+        " Significant beyond: the smallest mean, up or down, whose corrected p would have been below 0.05 with as many"
+        " pairs and the spread seen here. It is a limit of significance, not a difference that these runs would detect:"
+        " a true difference of that size would be missed in a third to a half of such comparisons.",
         "",
     ]
     if pairs < 6:

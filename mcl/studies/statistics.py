@@ -70,7 +70,7 @@ def estimate(values: Sequence[float], scale: float | None = None) -> Estimate:
     deviation = statistics.stdev(values)
     if deviation <= ROUNDING * (scale if scale is not None else max(map(abs, values))):
         return Estimate(len(values), mean, 0.0)
-    return Estimate(len(values), mean, deviation, _quantile(len(values)) * deviation / math.sqrt(len(values)))
+    return Estimate(len(values), mean, deviation, half_width(len(values), deviation, 1 - LEVEL))
 
 
 def compare(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Comparison:
@@ -99,11 +99,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _quantile(count: int) -> float:
-    """Of Student's t, two-sided, for the mean of ``count`` numbers."""
+def half_width(count: int, deviation: float, alpha: float) -> float:
+    """Return half the width of the interval of level ``1 - alpha`` around the mean of ``count`` >= 2 numbers.
+
+    It is also the smallest distance from zero at which their mean has p = ``alpha`` in a two-sided t-test.
+    """
     from scipy.stats import t
 
-    return float(t.ppf((1 + LEVEL) / 2, count - 1))
+    return float(t.ppf(1 - alpha / 2, count - 1)) * deviation / math.sqrt(count)
 
 
 def _without(values: Mapping[int, float], seeds: tuple[int, ...]) -> tuple[int, ...]:

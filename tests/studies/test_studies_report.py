@@ -32,7 +32,7 @@ def test_difference_is_paired_by_seed(tmp_path: Path, page: Page) -> None:
     # differences 2, 3, 1, as in the test of the statistics
     found = cells(text, "Differences from the baseline", "lmcl")
     assert found[:7] == ["resnet8", "3", "+2.00", "−0.48 to +4.48", "0.074", "0.074", "+2.00"]
-    assert found[7] == "no difference shown: with this spread, only one above 2.48 would have stood out"
+    assert found[7] == "no difference shown: significant beyond ±2.48, for 3 pairs of this spread"
     assert "With 3 pairs" in text
 
 
@@ -49,6 +49,8 @@ def test_unlike_networks_have_a_line_each_and_are_corrected_together(tmp_path: P
     assert (first[3], second[3]) == ("0.074", "0.063")
     assert (first[4], second[4]) == ("0.127", "0.127")  # twice the smaller, and no less for the larger
     assert "over the 2 tests" in text
+    # of 2 degrees of freedom at 0.9875: (2q - 1) / sqrt(2 q (1 - q)) = 6.2053; over sqrt 3, times a deviation of 1
+    assert first[-1] == "no difference shown: significant beyond ±3.58, for 3 pairs of this spread"
 
 
 def test_a_clear_difference_is_called_one(tmp_path: Path, page: Page) -> None:
