@@ -13,10 +13,10 @@ from mcl.studies.figures import Picture
 from mcl.studies.pictures import pictures
 from mcl.studies.results import accuracies_table, difference_table, main_table, published_table
 from mcl.studies.rows import Rows, parse_baseline, rows_of_folders, rows_of_study
-from mcl.studies.spreadsheet import as_csv, finished, finished_in
-from mcl.studies.study import Study
+from mcl.studies.spreadsheet import as_csv, finished_in, hashes, trials_as_csv
+from mcl.studies.study import FILE, Study
 from mcl.studies.tables import listed
-from mcl.studies.trials import search_page
+from mcl.studies.trials import OBJECTIVE, find_trials, search_page
 from mcl.tracking.tables import counted, shown
 
 RESULTS, CSV, PAGE = "RESULTS.md", "results.csv", "report.html"
@@ -46,42 +46,37 @@ def write_report(
         baseline: ``factor=label``, in place of the study's.
         command: what to type for the same report, for the reader; None: found from ``out``.
         html: write ``report.html``, too.
-        instead: the folder to take when a report in ``out`` has finished runs that are not finished here.
+        instead: the folder to take when a study's report in ``out`` has finished runs that are not finished here.
 
     Returns:
         The path of ``RESULTS.md``.
 
     Raises:
-        UserError: there are no runs, the baseline does not exist, a file cannot be written, or a report with more
-            runs would be lost and there is no other folder.
+        UserError: there are no runs, the baseline does not exist, a file cannot be written, or a study's report with
+            other runs would be lost and there is no other folder.
     """
-    path = out / RESULTS
     refuse_to_replace(out, (RESULTS, *[PAGE][: int(html)]))
     if html:
         require("html", asked="--html")
     command = command or f"python -m mcl report {shown(out)}"
     if study is not None and study.search is not None:
-        lines, found = search_page(study, command, formats)
+        trials = find_trials(study)
+        lines, found = search_page(study, trials, command, formats)
+        out = _not_over_others(out, hashes(run for run, _ in trials), instead)
         files: dict[str, bytes | str] = {**found, RESULTS: _marked(lines)}
+        files[CSV] = trials_as_csv(trials, list(study.search.options), OBJECTIVE)
         if html:
             from mcl.studies.page.build import page
 
             files[PAGE] = page(lines, found)
         _write(out, files)
-        return path
+        return out / RESULTS
     rows = _rows(study, list(folders or ()), baseline)
     if not rows.rows:
         told = [f"  {run.folder}: {run.reason}" for run in rows.astray]
         raise UserError("\n".join(["No run was found that can be read.", *told]))
-    lost = finished_in(out / CSV, rows.factors) - finished(rows) if study is not None else set()
-    if lost:
-        if instead is None:
-            raise UserError(
-                f"{path} has {counted(len(lost), 'finished run')} that would be lost, unfinished or not here now, such"
-                f" as {', '.join(min(lost))}. Say where the runs are with --runs, write elsewhere with --out, or"
-                " remove the old report."
-            )
-        out, path = instead, instead / RESULTS
+    if study is not None or (out / FILE).is_file():
+        out = _not_over_others(out, hashes(rows.runs), instead)
     drawn = pictures(rows, metric, formats)
     before, after = _tables(study, rows, metric), _circumstances(study, rows, command)
     files = {f"{picture.name}.{form}": content for picture in drawn for form, content in picture.files.items()}
@@ -91,7 +86,25 @@ def write_report(
 
         files[PAGE] = page_of_rows(rows, metric, before, after, drawn)
     _write(out, files)
-    return path
+    return out / RESULTS
+
+
+def _not_over_others(out: Path, here: set[str], instead: Path | None) -> Path:
+    """Return the folder to write to: ``out``, unless a report there has finished runs that this one has not.
+
+    Args:
+        out: where the report should go.
+        here: the hashes of the finished runs of this report.
+        instead: the folder to take then; None raises UserError.
+    """
+    lost = [told for run, told in finished_in(out / CSV).items() if run not in here]
+    if lost and instead is None:
+        raise UserError(
+            f"{out / RESULTS} has {counted(len(lost), 'finished run')} that would be lost, for they are unfinished, of"
+            f" other settings or not here now, such as {min(lost)}. Say where the runs are with --runs, write elsewhere"
+            " with --out, or remove the old report."
+        )
+    return instead if lost and instead is not None else out
 
 
 def _marked(lines: Sequence[str]) -> str:

@@ -2,10 +2,11 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mcl.config.objective import value
 from mcl.studies.cost import at_cost, cheapest, training_cost
 from mcl.studies.rows import Rows
 from mcl.studies.runs import Run, mapping
@@ -49,24 +50,53 @@ def as_csv(rows: Rows) -> str:
     return content.getvalue()
 
 
-def finished(rows: Rows) -> set[tuple[str, ...]]:
-    """The finished runs, each by the labels of its row and its seed."""
-    return {
-        (*(row.labels.get(factor, "") for factor in rows.factors), f"seed={run.seed}")
-        for row in rows.rows
-        for run in row.runs
-        if run.finished
-    }
+def trials_as_csv(trials: Sequence[tuple[Run, Mapping[str, Any]]], options: Sequence[str], objective: str) -> str:
+    """Return one line per trial of a search: its values with all their digits, and what it reached.
+
+    Args:
+        trials: each with the value of every option.
+        options: what the search varies.
+        objective: the accuracy that trials are compared by, as `mcl.config.objective` names it.
+    """
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow([*options, "seed", "status", "folder", "config_hash", objective.replace("/", "_")])
+    for run, values in trials:
+        reached = value(run.summary, objective) if run.finished else None
+        known = run.summary.get("config_hash", "")
+        writer.writerow([*map(values.get, options), run.seed, run.status, shown(run.folder), known, reached])
+    return content.getvalue()
 
 
-def finished_in(path: Path, factors: Iterable[str]) -> set[tuple[str, ...]]:
-    """Those that a results.csv tells of; none where there is no such file, or one of other factors."""
+def hashes(runs: Iterable[Run]) -> set[str]:
+    """Return the hash of each run that has finished, whether or not it counts."""
+    return {_hash(run.summary.get("config_hash"), run.folder) for run in runs if run.summary}
+
+
+def finished_in(path: Path) -> dict[str, str]:
+    """Return the finished runs that a results.csv lists, each hash with the run's labels and seed in words.
+
+    Nothing where there is no such file, or one that no report has written.
+    """
     try:
-        lines = list(csv.DictReader(io.StringIO(path.read_text())))
-        found = [line for line in lines if line["status"] == "finished"]
-        return {(*(line[factor] for factor in factors), f"seed={line['seed']}") for line in found}
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error):
-        return set()
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            lines = [line for line in reader if line["status"] == "finished"]
+            header = list(reader.fieldnames or ())
+            factors = header[: header.index("seed")]
+            return {
+                _hash(line["config_hash"], Path(line["folder"])): ", ".join(
+                    [*filter(None, map(line.get, factors)), f"seed={line['seed']}"]
+                )
+                for line in lines
+            }
+    except (OSError, UnicodeDecodeError, KeyError, ValueError, csv.Error):
+        return {}
+
+
+def _hash(found: Any, folder: Path) -> str:
+    """Return the hash that a run wrote; of one that wrote none, the name of its folder."""
+    return str(found or folder.name)
 
 
 def _lines(run: Run, labels: Mapping[str, str], budget: float | None) -> list[dict[str, Any]]:

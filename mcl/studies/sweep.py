@@ -157,11 +157,11 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     for message in failures:
         print(f"error: {message}", file=sys.stderr)
     command = f"python sweep.py {shlex.join(asked.typed)}" if asked.runs or settings.seeds or settings.out else None
-    aside = Path(settings.runs) / "reports" / study.name  # for fewer runs than the report beside the study has
+    aside = Path(settings.runs) / "reports" / study.name  # where the report beside the study has others
     written = write_report(study, None, out, settings.formats, command=command, instead=aside)
     print(f"\nreport: {shown(written)}")
     if written.parent != out:
-        print(f"{shown(out / written.name)} has finished runs that are not here, and stays as it is.")
+        print(f"{shown(out / written.name)} has finished runs that are not among these, and stays as it is.")
     return USAGE_ERROR if failures else 0
 
 
@@ -221,7 +221,7 @@ def _print_plan(study: Study, rows: Sequence[PlannedRow], at_once: int | None) -
 
 def _print_search(study: Study, search: Search) -> None:
     console = make_console()
-    found = len(list(find_trials(study)))
+    found = len(find_trials(study))
     console.print(f"{study.title}\n", style="bold")
     for option, where in search.options.items():
         console.print(f"{option}  {where}", soft_wrap=True)

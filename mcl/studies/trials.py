@@ -1,9 +1,10 @@
 """A search: which trials there are, and its report. Trials are compared on the validation part, and on nothing else."""
 
+import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mcl.config.compose import composing
 from mcl.config.identity import identity
@@ -12,7 +13,7 @@ from mcl.errors import UserError
 from mcl.studies.figures import files, new_figure, style
 from mcl.studies.images import set_aside_other_images
 from mcl.studies.runs import Run, read_run
-from mcl.studies.tables import NONE, listed, percent, table
+from mcl.studies.tables import listed, percent, table
 from mcl.tracking.tables import counted, shown
 
 if TYPE_CHECKING:
@@ -23,8 +24,20 @@ SHOWN = 10  # trials in the table
 PICTURE = "trials"
 
 
-def find_trials(study: "Study") -> Iterator[tuple[Run, dict[str, str]]]:
-    """The runs of a search, each with its values: those that its page and these values make what they are."""
+Trial = tuple[Run, dict[str, Any]]  # a run, and the value of each option that the search varies
+
+
+def find_trials(study: "Study") -> list[Trial]:
+    """The runs of a search: those that its page and their values make what they are.
+
+    A run on other images than most does not count.
+    """
+    trials = list(_trials(study))
+    set_aside_other_images(run for run, _ in trials)
+    return trials
+
+
+def _trials(study: "Study") -> Iterator[Trial]:
     assert study.search is not None
     assert study.base is not None
     common = [*study.common, f"seed={study.seeds[0]}"]
@@ -36,17 +49,16 @@ def find_trials(study: "Study") -> Iterator[tuple[Run, dict[str, str]]]:
                 continue
             values = {option: own[option] for option in study.search.options}
             with suppress(UserError):  # values that this study would refuse
-                if compose([*common, *(f"{key}={value}" for key, value in values.items())]).folder.name == folder.name:
-                    yield run, {option: _shown(value) for option, value in values.items()}
+                if compose([*common, *_overrides(values)]).folder.name == folder.name:
+                    yield run, values
 
 
-def search_page(study: "Study", command: str, formats: Sequence[str] = ("png",)) -> tuple[list[str], dict[str, bytes]]:
+def search_page(
+    study: "Study", trials: Sequence[Trial], command: str, formats: Sequence[str] = ("png",)
+) -> tuple[list[str], dict[str, bytes]]:
     """Lines of a report, and its pictures by name: which values did best on the validation part."""
     assert study.search is not None
-    assert study.base is not None
     options = list(study.search.options)
-    trials = list(find_trials(study))
-    set_aside_other_images(run for run, _ in trials)
     pictures: dict[str, bytes] = {}
     done = [(run, values, score) for run, values in trials if (score := _score(run)) is not None]
     done.sort(key=lambda trial: (-trial[2], trial[0].folder.name))
@@ -58,9 +70,7 @@ def search_page(study: "Study", command: str, formats: Sequence[str] = ("png",))
             "Mean top-1 of the backbones on the validation part at the last epoch, %.",
             "",
         ]
-        rows = [
-            [*(values.get(option, NONE) for option in options), percent(score)] for _, values, score in done[:SHOWN]
-        ]
+        rows = [[*(_shown(values[option]) for option in options), percent(score)] for _, values, score in done[:SHOWN]]
         lines += [*table([*options, "validation top-1"], rows, words=0), ""]
         best, spread = done[0][2], done[0][2] - done[-1][2]
         lines += [
@@ -70,7 +80,7 @@ def search_page(study: "Study", command: str, formats: Sequence[str] = ("png",))
             " training images, and only then by the test part.",
             "",
             "```bash",
-            "python train.py -m " + shlex.join([*_retrain(study), *(f"{k}={v}" for k, v in done[0][1].items())]),
+            "python train.py -m " + shlex.join([*_retrain(study), *_overrides(done[0][1])]),
             "```",
             "",
         ]
@@ -94,7 +104,7 @@ def _score(run: Run) -> float | None:
 
 
 def _pictures(
-    options: Sequence[str], done: Sequence[tuple[Run, dict[str, str], float]], formats: Sequence[str]
+    options: Sequence[str], done: Sequence[tuple[Run, dict[str, Any], float]], formats: Sequence[str]
 ) -> dict[str, bytes]:
     """One panel for each option that is a number, one point for each trial; by format."""
     found = {option: [_as_number(of.get(option)) for _, of, _ in done] for option in options}
@@ -117,12 +127,17 @@ def _pictures(
         return files(figure, formats)
 
 
+def _overrides(values: Mapping[str, Any]) -> list[str]:
+    """Return values as they are typed, with all their digits: what a command needs to train the same run again."""
+    return [f"{option}={found if isinstance(found, str) else json.dumps(found)}" for option, found in values.items()]
+
+
 def _shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _as_number(text: str | None) -> float | None:
+def _as_number(value: object) -> float | None:
     try:
-        return None if text is None else float(text)
+        return float(str(value))
     except ValueError:
         return None

@@ -1,6 +1,8 @@
 """What tests of reports share: reading a table of a page, and runs to report."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from run_folders import config, write_run
@@ -24,11 +26,11 @@ def three_seeds(runs: Path) -> Path:
     return runs
 
 
-def study_of(runs: Path, seeds: list[int], **changes: Any) -> Study:
+def study_of(runs: Path, seeds: list[int], settings: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> Study:
     planned = []
     for loss in ("independent", "lmcl"):
         for seed in seeds:
-            folder = runs / "digits" / "resnet8" / loss / config_hash(config(loss, seed))
+            folder = runs / "digits" / "resnet8" / loss / config_hash(config(loss, seed, **settings))
             planned.append(PlannedRun({"loss": loss}, seed, [f"loss={loss}", f"seed={seed}"], folder))
     made: dict[str, Any] = {
         "name": "two",

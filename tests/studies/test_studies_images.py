@@ -7,9 +7,10 @@ import pytest
 from report_pages import cells, study_of
 from run_folders import write_run
 
+from mcl.studies import trials
 from mcl.studies.page.tables import settings_table
 from mcl.studies.rows import Rows, rows_of_folders
-from mcl.studies.runs import find_runs
+from mcl.studies.runs import find_runs, read_run
 
 Page = Callable[..., str]
 ONE, OTHER = "0123456789abcdef", "fedcba9876543210"
@@ -108,3 +109,14 @@ def test_a_folder_of_a_study_that_holds_another_run_does_not_count(tmp_path: Pat
     text = page(study=study)
     assert cells(text, "Accuracy", "lmcl")[1:3] == ["1 of 2", "72.00"]
     assert f"of other settings. its summary.json is that of run {of['independent', 1].name}." in text
+
+
+def test_a_trial_of_a_search_on_other_images_than_most_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, data in enumerate([OTHER, ONE, ONE]):
+        write(tmp_path, "mcl", seed, 70.0, data)
+    runs = sorted(map(read_run, find_runs(tmp_path)), key=lambda run: run.seed or 0)
+    monkeypatch.setattr(trials, "_trials", lambda _: [(run, {}) for run in runs])
+    found = trials.find_trials(study_of(tmp_path, [0]))
+    assert [run.status for run, _ in found] == ["of other images", "finished", "finished"]

@@ -348,6 +348,23 @@ def test_results_are_not_replaced_by_those_of_fewer_runs(tmp_path: Path, page: P
     assert page(study=study_of(runs, [0, 1, 2, 3])) != text
 
 
+def test_results_are_not_replaced_by_those_of_other_settings(tmp_path: Path, page: Page) -> None:
+    runs = tmp_path / "runs"
+    kept = page(study=study_of(three_seeds(runs), [0, 1, 2]))
+    other = {"optimizer__lr": 0.2}
+    for loss in ("independent", "lmcl"):
+        for seed in range(3):
+            write_run(runs, loss, seed, [50.0, 50.0], settings=other)
+    for changes in ({}, {"factors": {"method": ["independent", "lmcl"]}, "baseline": {}}):
+        study = study_of(runs, [0, 1, 2], other, **changes)
+        with pytest.raises(UserError, match=r"has 6 finished runs .* other settings .* independent, seed=0"):
+            page(study=study)
+    (tmp_path / "out" / "study.yaml").write_text("")  # the folder of a study
+    with pytest.raises(UserError, match="has 6 finished runs"):
+        page(write_run(tmp_path / "elsewhere", "mcl", 0, [50.0, 50.0]))
+    assert (tmp_path / "out" / "RESULTS.md").read_text() == kept
+
+
 def test_torch_is_not_needed(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "lmcl", 0, [70.0, 70.0], matching=True)
     code = "import sys, mcl.__main__ as m; m.main(['report', 'runs']); assert 'torch' not in sys.modules"

@@ -1,7 +1,9 @@
 """``python sweep.py``: what is planned, what is run, what is typed wrongly."""
 
+import csv
 import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 import train
 from mcl.config.folder import conf_folder
@@ -105,7 +108,7 @@ def test_a_part_of_a_study_leaves_the_report_of_all_as_it_is(sweep: Sweep) -> No
     status, out, err = sweep("seeds=[0]", "only={loss: mcl}", "runs=other")
     assert status == 0, err
     assert "report: other/reports/tiny/RESULTS.md" in out
-    assert "tiny/RESULTS.md has finished runs that are not here, and stays as it is." in out
+    assert "tiny/RESULTS.md has finished runs that are not among these, and stays as it is." in out
     assert Path("tiny/RESULTS.md").read_text() == text
     assert "planned, and not run yet" in Path("other/reports/tiny/RESULTS.md").read_text()
 
@@ -204,6 +207,18 @@ def test_the_trials_of_a_search_are_found_again(sweep: Sweep) -> None:
     scores = [json.loads(file.read_text())["networks"] for file in summaries()]
     best = max(sum(network["validation_top1_last"] for network in networks) / 2 for networks in scores)
     assert f"reached {best:.2f} %" in page
+    # The command trains the winner's own values, with all their digits.
+    typed = re.search(r"^python train.py -m .* loss.weights.vcl=(\S+)$", page, re.MULTILINE)
+    lines = list(csv.DictReader(Path("search/results.csv").read_text().splitlines()))
+    (winner, *_) = sorted(lines, key=lambda line: -float(line["validation_top1_last"]))
+    found = yaml.safe_load((Path(winner["folder"]) / "config.yaml").read_text())["loss"]["weights"]["vcl"]
+    assert typed is not None
+    assert float(typed[1]) == found == float(winner["loss.weights.vcl"])
+    # Trials of other settings leave the page as it is.
+    status, out, _ = sweep("trainer.max_steps=2", study="search")
+    assert status == 0
+    assert "report: runs/reports/search/RESULTS.md" in out
+    assert Path("search/RESULTS.md").read_text() == page
 
 
 def test_by_the_launcher_of_processes(sweep: Sweep) -> None:
