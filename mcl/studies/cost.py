@@ -29,8 +29,13 @@ def training_cost(run: Run, step: int | None = None) -> float | None:
 
 
 def at_cost(run: Run, budget: float) -> Evaluation | None:
-    """The last evaluation of a run that had cost no more than ``budget`` multiply-adds; None where there is none."""
+    """Return the last evaluation of a run that had cost no more than ``budget`` multiply-adds.
+
+    None where there is none, and where evaluations are missing from the run's metrics.jsonl.
+    """
     found = None
+    if not run.has_curve:
+        return None
     for evaluation in run.evaluations:
         cost = training_cost(run, evaluation.step)
         if cost is not None and cost <= budget * EXACT:

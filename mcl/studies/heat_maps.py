@@ -76,8 +76,8 @@ def colour_reach(found: Sequence[Strip]) -> float:
 
 
 def strips(rows: Rows, row: Row, most: int) -> list[Strip]:
-    """Each pair of networks of a row, averaged over its finished runs, at up to ``most`` moments, its ends included."""
-    runs = [{line.step: line for line in run.matching} for run in row.finished if run.matching]
+    """Each pair of networks of a row, averaged over its runs, at up to ``most`` moments, its ends included."""
+    runs = [{line.step: line for line in run.matching} for run in row.finished if run.matching and run.has_curve]
     steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
     if not steps:
         return []

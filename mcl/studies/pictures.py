@@ -59,25 +59,36 @@ def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
         f"{title}: {listed(f'{row_key(rows, row)} ends at {percent(_last(curve))}' for row, curve in curves)}"
         for title, _, curves in panels
     ]
+    fewer = [
+        f"{rows.name(row) or network}, {drawn} of {len(row.finished)}"
+        for _, network, curves in panels
+        for row, curve in curves
+        if (drawn := len(curve[max(curve)])) < len(row.finished)
+    ]
+    caption = "Mean over finished runs; the band reaches from the worst to the best of them."
+    if fewer:
+        caption += f" Drawn without the runs that have no whole curve: {'; '.join(dict.fromkeys(fewer))}."
     return Picture(
         "curves",
         "Learning curves",
         alternative_text("Learning curves: test top-1 of the backbone in percent by epoch, one line per row.", ends),
-        "Mean over finished runs; the band reaches from the worst to the best of them.",
+        caption,
         files(figure, formats),
     )
 
 
 def _curve(row: Row, network: str) -> dict[int, list[float]]:
-    """Epoch -> one accuracy per run, for the epochs that every run evaluated."""
-    runs = [
+    """Epoch -> one accuracy per run that has a curve, for the epochs that all of these evaluated."""
+    curves = [
         {
             evaluation.epoch: named[network]
             for evaluation in run.evaluations
             if network in (named := by_name(run, evaluation))
         }
         for run in row.finished
+        if run.has_curve
     ]
+    runs = [curve for curve in curves if curve]
     shared = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
     return {epoch: [run[epoch] for run in runs] for epoch in shared}
 

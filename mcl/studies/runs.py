@@ -58,6 +58,7 @@ class Run:
         config: its settings, empty where there are none.
         summary: its results, empty unless it is finished.
         evaluations: of the test part, in order.
+        evaluated_step: of the last line of metrics.jsonl on the test part; None where there is none.
         matching: matching weights, in order; empty where the loss has none.
         notes: what is odd about its files, one sentence each.
         command: what to type for it to be run or gone on with; empty where that is not known.
@@ -70,6 +71,7 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
+    evaluated_step: int | None = None
     matching: list[Matching] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     command: str = ""
@@ -78,6 +80,13 @@ class Run:
     def finished(self) -> bool:
         """Whether it ended well and its results can be read."""
         return self.status == "finished"
+
+    @property
+    def has_curve(self) -> bool:
+        """Whether it finished and its metrics.jsonl reaches the end of training."""
+        if not self.finished or self.evaluated_step is None:
+            return False
+        return self.evaluated_step == self.summary.get("steps", self.evaluated_step)
 
 
 def find_runs(place: Path) -> list[Path]:
@@ -119,6 +128,9 @@ def read_run(folder: Path) -> Run:
         run.status, run.reason = "unreadable", str(error)
     else:
         run.status, run.reason, run.summary = "finished", "", summary
+        if not run.has_curve:
+            last = "none" if run.evaluated_step is None else f"that of step {run.evaluated_step}"
+            run.notes.append(f"metrics.jsonl lacks evaluations, so it gives no curve: the last there is {last}")
     return run
 
 
@@ -196,6 +208,8 @@ def _read_metrics(run: Run) -> None:
             bad.append(place)
             continue
         top1 = {key: value for key in keys if (value := number(values.get(f"test/{key}/backbone/top1"))) is not None}
+        if any(name.startswith("test/") for name in values):
+            run.evaluated_step = step
         if top1:
             run.evaluations.append(Evaluation(step, epoch, top1))
         weights = {

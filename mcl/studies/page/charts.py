@@ -7,7 +7,7 @@ from mcl.studies.heat_maps import NEUTRAL, Strip, colour_reach, strips
 from mcl.studies.page.confusion import Matrix
 from mcl.studies.page.series import ACCURACY, PACE, TERMS, Line, lines, thinned
 from mcl.studies.pictures import aside, cost_panels, row_key, style_numbers, window
-from mcl.studies.rows import Row, Rows
+from mcl.studies.rows import Rows
 from mcl.studies.runs import Run
 from mcl.studies.statistics import estimate
 
@@ -47,9 +47,7 @@ def _curves(rows: Rows) -> dict[str, Any]:
     found: dict[str, Any] = {chart: [] for chart in (ACCURACY, TERMS, PACE)}
     for chart, name in _in_order(of_rows):
         drawn = [
-            _drawn(i, row, thinned(line, most), epochs)
-            for i, (row, of) in enumerate(zip(rows.rows, of_rows, strict=True))
-            for line in of.get((chart, name), [])
+            _drawn(i, thinned(line, most), epochs) for i, of in enumerate(of_rows) for line in of.get((chart, name), [])
         ]
         found[chart].append({"name": name, "lines": drawn})
     return {"epochs": [[_short(x) for x in of] for of in epochs], **found}
@@ -61,10 +59,10 @@ def _in_order(of_rows: Sequence[dict[tuple[str, str], Any]]) -> list[tuple[str, 
     return sorted(names, key=lambda name: (name[1] != "total", "mean of" not in name[1]))
 
 
-def _drawn(row_number: int, row: Row, line: Line, epochs: dict[tuple[float, ...], int]) -> dict[str, Any]:
+def _drawn(row_number: int, line: Line, epochs: dict[tuple[float, ...], int]) -> dict[str, Any]:
     found: dict[str, Any] = {"row": row_number, "run": None if line.run is None else _run_name(line.run)}
     if line.run is None:
-        found["runs"] = len(row.finished)
+        found["runs"] = line.runs
     found["x"] = epochs.setdefault(line.epochs, len(epochs))
     found["y"] = [_short(value) for value in line.values]
     return found
@@ -133,7 +131,8 @@ def _confusion(rows: Rows, matrices: Iterable[Matrix]) -> dict[str, Any]:
 
 
 def _run_name(run: Run) -> str:
-    return f"seed {run.seed}" + (f" ({run.status})" if not run.finished else "")
+    standing = "" if run.has_curve else " (incomplete metrics.jsonl)" if run.finished else f" ({run.status})"
+    return f"seed {run.seed}{standing}"
 
 
 def _short(value: float | None) -> float | None:

@@ -1,8 +1,8 @@
 """What metrics.jsonl has over training, beyond what tables need: of each run, and as the mean of each row."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from mcl.studies.naming import network_names
 from mcl.studies.rows import Row, mean
@@ -25,33 +25,35 @@ class Line:
         run: whose; None for the mean of the row.
         epochs: fractions where several points lie within an epoch.
         values: as many, finite.
+        runs: how many runs it is of.
     """
 
     run: Run | None
     epochs: tuple[float, ...]
     values: tuple[float, ...]
+    runs: int = 1
 
 
 def lines(row: Row) -> dict[Name, list[Line]]:
     """Each series of a row: its mean first, where there is one, then the runs it does not stand for by itself.
 
-    A mean is of the finished runs that have the series, at the steps that all of these logged.
+    A mean is of the finished runs that have the series and a whole metrics.jsonl, at the steps that all of these
+    logged.
     """
-    series = {id(run): read_series(run) for run in row.runs}
-    rate = _steps_per_epoch(row)
+    read = {id(run): read_series(run) for run in row.runs}
+    series = {run: found for run, (found, _) in read.items()}
+    rate = max((rate for _, rate in read.values() if rate), default=None)
     found: dict[Name, list[Line]] = {}
     for name in dict.fromkeys(name for of in series.values() for name in of):
         having = [run for run in row.runs if name in series[id(run)]]
-        finished = [run for run in having if run.finished]
-        if finished:
-            shared = sorted(set.intersection(*({*series[id(run)][name]} for run in finished)))
-            average = {step: sum(series[id(run)][name][step] for run in finished) / len(finished) for step in shared}
+        averaged = [run for run in having if run.has_curve]
+        found[name] = []
+        if averaged:
+            shared = sorted(set.intersection(*({*series[id(run)][name]} for run in averaged)))
+            average = {step: sum(series[id(run)][name][step] for run in averaged) / len(averaged) for step in shared}
             if average:
-                found.setdefault(name, []).append(_line(None, average, rate))
-        alone = len(finished) == 1
-        found.setdefault(name, []).extend(
-            _line(run, series[id(run)][name], rate) for run in having if not (alone and run.finished)
-        )
+                found[name].append(_line(None, average, rate, len(averaged)))
+        found[name] += [_line(run, series[id(run)][name], rate) for run in having if [run] != averaged]
     return found
 
 
@@ -61,16 +63,19 @@ def thinned(line: Line, most: int) -> Line:
     if count <= most:
         return line
     chosen = [round(i * (count - 1) / (most - 1)) for i in range(most)]
-    return Line(line.run, tuple(line.epochs[i] for i in chosen), tuple(line.values[i] for i in chosen))
+    return replace(line, epochs=tuple(line.epochs[i] for i in chosen), values=tuple(line.values[i] for i in chosen))
 
 
-def read_series(run: Run) -> Series:
-    """Every series of a run that a chart has a place for. Lines that cannot be read are passed over."""
+def read_series(run: Run) -> tuple[Series, float | None]:
+    """Return every series of a run that a chart has a place for, and its steps per epoch; None if it logged nothing.
+
+    Lines that cannot be read are passed over.
+    """
     try:
         with open(run.folder / "metrics.jsonl", errors="replace") as file:
             logged = list(_logged(file))
     except OSError:
-        return {}
+        return {}, None
     names = network_names(run.config) if run.config else {}
     found: Series = {}
     for key in dict.fromkeys(key for _, values in logged for key in values):
@@ -78,7 +83,7 @@ def read_series(run: Run) -> Series:
             points = {step: value for step, values in logged if (value := number(values.get(key))) is not None}
             if points:
                 found[name] = points
-    return {**_means(found, names), **found}
+    return {**_means(found, names), **found}, _steps_per_epoch(values for _, values in logged)
 
 
 def _logged(file: Iterator[str]) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -140,12 +145,20 @@ def _means(series: Series, networks: Mapping[str, str]) -> Series:
     return found
 
 
-def _line(run: Run | None, points: Mapping[int, float], steps_per_epoch: float | None) -> Line:
-    rate = steps_per_epoch or max(1, *points)  # no epoch has ended: all of it is one
-    return Line(run, tuple(step / rate for step in points), tuple(points.values()))
+def _line(run: Run | None, points: Mapping[int, float], steps_per_epoch: float | None, runs: int = 1) -> Line:
+    rate = steps_per_epoch or max(1, *points)
+    return Line(run, tuple(step / rate for step in points), tuple(points.values()), runs)
 
 
-def _steps_per_epoch(row: Row) -> float | None:
-    """By an evaluation, which ends an epoch; None before the first."""
-    ends = [run.evaluations[-1] for run in row.runs if run.evaluations]
-    return next((end.step / end.epoch for end in ends if end.step and end.epoch), None)
+def _steps_per_epoch(logged: Iterable[Mapping[str, object]]) -> float | None:
+    """Return the steps of an epoch: the most that any line has had per epoch begun.
+
+    The last step of every epoch is logged, and only there is this number reached: a last epoch that
+    ``trainer.max_steps`` breaks off is counted, but has fewer steps. Before the first epoch ends, all of it is one.
+    """
+    rates = [
+        step / epoch
+        for values in logged
+        if isinstance(step := values["step"], int) and isinstance(epoch := values.get("epoch"), int) and epoch > 0
+    ]
+    return max(rates, default=None) or None
