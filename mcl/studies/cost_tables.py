@@ -46,10 +46,11 @@ def cost_table(rows: Rows) -> list[str]:
         "## Cost",
         "",
         *table(*without_empty(headers, body), len(rows.varying)),
-        "Means over runs. Multiply-adds are those of convolutions and linear layers, forward and backward, branches and"
-        " meta rounds included; they do not depend on the machine. Time does: it may only be compared where each run"
-        " had the same machine to itself, which the files do not tell. What is deployed is the backbone alone; branches"
-        " and heads end with training.",
+        "Means over runs. Multiply-adds are those of the networks' convolutions and linear layers, forward and"
+        " backward, branches and meta rounds included. What the loss computes from their features (projection heads,"
+        " matching layers, similarities) is not counted, nor are evaluations. Multiply-adds do not depend on the"
+        " machine. Time does: it may only be compared where each run had the same machine to itself, which the files"
+        " do not tell. What is deployed is the backbone alone; branches and heads end with training.",
         "",
         *_equal_cost(rows),
     ]

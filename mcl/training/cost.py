@@ -14,7 +14,8 @@ SECOND_ORDER = 6  # differentiating a gradient: twice forward and backward
 class Cost:
     """Multiply-adds of convolutions and linear layers of the networks, branches included, for one image.
 
-    Heads, losses and evaluations are not counted, nor what ``loss.meta.memory=recompute`` computes again.
+    What the loss computes (projection heads included) and evaluations are not counted, nor what
+    ``loss.meta.memory=recompute`` computes again.
 
     Args:
         deployed: ``{"parameters", "multiply_adds"}`` of each backbone alone, by key, in a forward pass.

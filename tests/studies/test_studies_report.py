@@ -219,6 +219,7 @@ def test_at_equal_cost_a_dearer_row_is_read_midway(tmp_path: Path, page: Page) -
     assert cells(text, "At equal cost", "independent")[1:4] == ["2 M", "71.00 ± 1.00", "4 of 4"]
     assert cells(text, "At equal cost", "lmcl")[1:] == ["2 M", "18.25 ± 0.25", "1 of 4", "73.00 ± 1.00"]
     assert "has not finished its learning-rate schedule" in text
+    assert "What the loss computes from their features (projection heads, matching layers, similarities) is not" in text
 
 
 def test_rows_are_named_by_the_settings_that_tell_them_apart(tmp_path: Path, page: Page) -> None:
