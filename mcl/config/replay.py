@@ -30,8 +30,9 @@ def replay(stored: Mapping[str, Any], overrides: Sequence[str] = (), allow: Sequ
     try:
         config = OmegaConf.merge(OmegaConf.structured(TrainConfig), dict(stored) | {"allow_modules": list(allow)})
         assert isinstance(config, DictConfig)
-        for text, override in zip(overrides, _parse(overrides), strict=True):
-            _put(config, text, override)
+        typed = dict(zip(overrides, _parse(overrides), strict=True))
+        for text in sorted(typed, key=lambda text: not _is_choice(typed[text])):  # choices first, as Hydra has it
+            _put(config, text, typed)
         config.allow_modules = list(allow)
         check_groups(config)
     except OmegaConfBaseException as error:
@@ -39,14 +40,21 @@ def replay(stored: Mapping[str, Any], overrides: Sequence[str] = (), allow: Sequ
     return config
 
 
-def _put(config: DictConfig, text: str, override: Override) -> None:
+def _put(config: DictConfig, text: str, typed: Mapping[str, Override]) -> None:
+    override = typed[text]
     path = override.key_or_group.replace("/", ".")
-    if (conf_folder() / override.key_or_group).is_dir():
-        value = OmegaConf.select(compose_train([text]), path)
+    if _is_choice(override):
+        # With the options typed for it: some of them, such as dataset.root, a choice cannot do without.
+        own = [other for other, of in typed.items() if of.key_or_group.startswith(f"{path}.")]
+        value = OmegaConf.select(compose_train([text, *own]), path)
     else:
         value = override.value()
         _require_known(config, path, text)
     OmegaConf.update(config, path, value, merge=False, force_add=True)
+
+
+def _is_choice(override: Override) -> bool:
+    return (conf_folder() / override.key_or_group).is_dir()
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:

@@ -99,6 +99,12 @@ def test_what_cannot_be_evaluated_is_said(
         assert part in told
 
 
+def test_a_choice_is_made_with_the_options_typed_for_it(undisturbed: Outcome) -> None:
+    for typed in (["dataset=folder", "dataset.root=/some/photos"], ["dataset.root=/some/photos", "dataset=folder"]):
+        dataset = SavedRun(undisturbed.folder, typed).config.dataset
+        assert (dataset.root, dataset.name) == ("/some/photos", "photos")
+
+
 def test_a_config_that_names_other_code_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "evil.py").write_text("raise SystemExit('ran')")
     text = (run / "config.yaml").read_text()
