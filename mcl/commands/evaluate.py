@@ -12,8 +12,13 @@ The run's own configuration is replayed; options typed here come on top of it:
   python -m mcl evaluate RUN dataset=folder dataset.root=/other/images dataset.image_size=32
   python -m mcl evaluate BUNDLE.zip --weights best
 
+Classes of another dataset are matched by name. What is evaluated on other images, with other settings or before the
+end of training goes to a folder of its own.
+
 nll: negative log-likelihood in nats; ece: expected calibration error over 15 bins; balanced: mean of the accuracies of
 all classes. The ensemble is the mean of the backbones' probabilities."""
+
+OTHER_IMAGES = "These are other images than those of the run."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,16 +41,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print a table and write the files."""
     from rich.table import Table
 
-    from mcl.deploy.assessment import assess, write_assessment
+    from mcl.deploy.assessment import assess, record_of, write_assessment
+    from mcl.deploy.class_names import describe_match, match_classes
     from mcl.deploy.saved_run import SavedRun
     from mcl.tracking.tables import accuracy, make_console, shown
 
     saved = SavedRun(arguments.run, arguments.overrides, arguments.allow)
-    scores = assess(saved, arguments.split, arguments.weights)
-    split = arguments.split + ("-best" if arguments.weights == "best" else "")
+    match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
+    record = record_of(saved, arguments.split, arguments.weights, arguments.overrides)
     default = arguments.run / "evaluation" if arguments.run.is_dir() else Path(f"{arguments.run.stem}-evaluation")
-    folder = (arguments.out or default) / split
-    write_assessment(scores, saved.classes, folder)
+    folder = (arguments.out or default) / record.folder_name
+    console = make_console()
+    for note in filter(None, [OTHER_IMAGES if record.other_images else "", match]):
+        console.print(note, style="yellow")
+    scores = assess(saved, arguments.split, arguments.weights)
+    write_assessment(scores, saved.classes, folder, record)
 
     table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
     table.add_column(f"{arguments.split}, {next(iter(scores.values())).images:,} images", no_wrap=True)
@@ -55,10 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = of.result()
         percents = [accuracy(found[measure], 2) for measure in ("top1", "top5", "balanced_accuracy")]
         table.add_row(name, *percents, f"{found['nll']:.4f}", accuracy(found["ece"], 2))
-    console = make_console()
     console.print(table)
-    if saved.checkpoint.get("data", fingerprint := saved.dataset.fingerprint()) != fingerprint:
-        console.print("\nThese are other images than those of the run.", style="yellow")
     console.print(
         f"\n{', '.join(f'{key} {name}' for key, name in zip(saved.keys, saved.names, strict=True))}", style="dim"
     )

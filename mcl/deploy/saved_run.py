@@ -1,6 +1,7 @@
 """A run that was trained, opened again from its folder or from a bundle."""
 
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from mcl.config.identity import differences, identity
 from mcl.config.instantiate import build, resolve
 from mcl.config.replay import replay
 from mcl.config.stored import read_config
@@ -25,6 +27,7 @@ from mcl.training.checkpoints import Checkpoints
 
 Weights = Literal["last", "best"]
 T = TypeVar("T")
+IMPORTED = "imported.json"  # the record of `python -m mcl import`
 
 
 class SavedRun:
@@ -49,6 +52,34 @@ class SavedRun:
         stored = self.checkpoint["config"] if text is None else read_config(_decoded(text), f"{path}/config.yaml")
         self.stored: dict[str, Any] = stored
         self.config = replay(stored, overrides, self.allow)
+        self.own_config = replay(stored, (), self.allow) if overrides else self.config
+
+    @cached_property
+    def changes(self) -> list[str]:
+        """Settings that the overrides changed and that can change results: ``"dataset.limit: None -> 5"``."""
+        return differences(identity(self.own_config), identity(self.config))
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The content of ``summary.json``; empty if there is none that can be read."""
+        return self._json("summary.json") or {}
+
+    @cached_property
+    def imported(self) -> dict[str, Any] | None:
+        """What ``python -m mcl import`` recorded of the file that the networks come from; None if trained here."""
+        return None if "data" in self.checkpoint else self._json(IMPORTED)
+
+    @property
+    def finished(self) -> bool:
+        """Whether training ended with this checkpoint; an imported one counts as such."""
+        return self.imported is not None or self.summary.get("steps") == self.step
+
+    @property
+    def chosen_on(self) -> Literal["validation", "test"]:
+        """The split that the best epochs were chosen on."""
+        results = self.checkpoint.get("results") or {}
+        validated = "validation" if results.get("last_validation") else "test"
+        return "validation" if self.summary.get("best_epoch_chosen_on", validated) == "validation" else "test"
 
     @property
     def step(self) -> int:
@@ -61,16 +92,23 @@ class SavedRun:
         return self._build(Dataset, self.config.dataset, path="dataset")  # type: ignore[type-abstract]
 
     @cached_property
+    def _own_dataset(self) -> Dataset:
+        """The dataset that the run was trained on, whatever the overrides name."""
+        if self.own_config is self.config:
+            return self.dataset
+        return self._build(Dataset, self.own_config.dataset, path="dataset")  # type: ignore[type-abstract]
+
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         """Class names, by label."""
         found = self.checkpoint.get("classes")
-        return self.dataset.spec.classes if found is None else tuple(map(str, found))
+        return self._own_dataset.spec.classes if found is None else tuple(map(str, found))
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """What images go through before a network sees them."""
         found = self.checkpoint.get("preprocessing")
-        return Preprocessing.of(self.dataset) if found is None else Preprocessing.from_dict(found)
+        return Preprocessing.of(self._own_dataset) if found is None else Preprocessing.from_dict(found)
 
     @property
     def keys(self) -> list[str]:
@@ -158,6 +196,16 @@ class SavedRun:
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"{self.place.path}: its weights do not fit its configuration. {reason}") from error
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        content = self.place.read(name)
+        if content is None:
+            return None
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def _checkpoint(self) -> dict[str, Any]:
         path = self.place.path

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from mcl.files import seal, write_atomically, write_error
 from mcl.tracking.base import Look, RunInfo, Status, Tracker
 from mcl.tracking.confusion import confusion_of, write_confusion
+from mcl.tracking.evaluation_record import remove_evaluation
 
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
@@ -77,6 +78,7 @@ class LocalFiles(Tracker):
         folder = self._run.run_dir / EVALUATION
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            remove_evaluation(folder)  # of an earlier end of this run, which went on
         except OSError as error:
             raise write_error(folder, error) from error
         for name, predicted in look.predicted.items():

@@ -3,7 +3,9 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +14,16 @@ from small_runs import Outcome
 
 from mcl.__main__ import main
 from mcl.config.stored import read_config
+from mcl.data.dataset import Dataset
+from mcl.data.imagenet import ImageNet
+from mcl.data.synthetic import Synthetic
 from mcl.deploy.assessment import assess
+from mcl.deploy.class_names import match_classes
 from mcl.deploy.saved_run import SavedRun, build_kind
 from mcl.deploy.scores import Scores
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
+from mcl.tracking.evaluation_record import read_record
 from mcl.training import checkpoints
 
 
@@ -67,11 +74,121 @@ def test_the_best_weights_and_other_splits_can_be_evaluated(run: Path, capsys: p
         assert best[f"{key}/backbone"].result()["top1"] == pytest.approx(network["top1_best"])
 
 
-def test_other_images_are_noticed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_images_are_noticed_before_they_are_evaluated(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told_before: list[str] = []
+
+    def evaluated(*arguments: Any) -> Any:
+        told_before.append(capsys.readouterr().out)
+        return assess(*arguments)
+
+    monkeypatch.setattr("mcl.deploy.assessment.assess", evaluated)
     assert main(["evaluate", str(run), "dataset.test_per_class=5"]) == 0
+    assert "test, 20 images" in capsys.readouterr().out
+    assert told_before == ["These are other images than those of the run.\n"]
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "evaluation.json"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "lost", "described"),
+    [
+        (["dataset.test_per_class=5"], "", ["other images", "dataset.test_per_class: 3 -> 5"]),
+        (["trainer.precision=bfloat16"], "", ["trainer.precision: float32 -> bfloat16"]),
+        ([], "summary.json", ["step 10"]),
+    ],
+)
+def test_an_evaluation_of_something_else_leaves_that_of_the_run_alone(
+    typed: list[str], lost: str, described: list[str], run: Path
+) -> None:
+    assert main(["evaluate", str(run)]) == 0
+    own = files_in(run / "evaluation" / "test")
+    assert read_record(run / "evaluation" / "test").deviations(steps=10) == []  # type: ignore[union-attr]
+    if lost:
+        (run / lost).unlink()
+    assert main(["evaluate", str(run), *typed]) == 0
+    assert files_in(run / "evaluation" / "test") == own
+    (other,) = [folder for folder in (run / "evaluation").iterdir() if folder.name != "test"]
+    assert files_in(other).keys() == own.keys()
+    record = read_record(other)
+    assert record is not None
+    assert record.deviations() == described
+    assert (record.split, record.weights, record.step, record.overrides) == ("test", "last", 10, typed)
+
+
+def test_options_that_cannot_change_the_numbers_do_not_make_another_evaluation(run: Path) -> None:
+    assert main(["evaluate", str(run), "trainer.device=cpu", "trainer.threads=1"]) == 0
+    assert [folder.name for folder in (run / "evaluation").iterdir()] == ["test"]
+
+
+def test_a_folder_with_some_of_the_classes_is_evaluated_by_their_names(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCL_CACHE", str(tmp_path / "cache"))
+    images, labels = SavedRun(run).dataset.load().test
+    for i, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        for part in ("train", "test"):
+            folder = tmp_path / "some" / part / f"class_{label}"
+            if label in (1, 3):
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image[0].numpy()).save(folder / f"{i}.png")
+    typed = ["dataset.image_size=8", "dataset.root=some", "dataset.channels=1"]  # before the choice they belong to
+    typed += ["dataset.mean=[0.5]", "dataset.std=[0.25]", "dataset=folder"]
+    assert main(["evaluate", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(run), *typed]) == 0
     told = capsys.readouterr().out
-    assert "test, 20 images" in told
-    assert "other images than those of the run" in told
+    assert "Classes are matched by name: 2 of the 4 trained ones are in this dataset." in told
+    own, other = sorted((run / "evaluation").iterdir())
+    whole = list(csv.reader((own / "confusion-first-backbone.csv").open()))
+    part = list(csv.reader((other / "confusion-first-backbone.csv").open()))
+    assert [part[0], part[2], part[4]] == [whole[0], whole[2], whole[4]]
+    assert [row[1:] for row in (part[1], part[3])] == [["0"] * 4] * 2
+    recalls = [list(csv.DictReader((folder / "per_class.csv").open())) for folder in (own, other)]
+    assert [recalls[1][label] for label in (1, 3)] == [recalls[0][label] for label in (1, 3)]
+    assert recalls[1][0]["ensemble"] == ""
+    (tmp_path / "some" / "train" / "class_3").rename(tmp_path / "some" / "train" / "dog")
+    (tmp_path / "some" / "test" / "class_3").rename(tmp_path / "some" / "test" / "dog")
+    assert main(["evaluate", str(run), *typed]) == 1
+    assert "do not know dog. They know class_0, class_1, class_2, class_3" in capsys.readouterr().err
+
+
+def named(dataset: Dataset, *classes: str) -> Dataset:
+    dataset.spec = replace(dataset.spec, classes=classes)
+    return dataset
+
+
+def test_labels_follow_the_names_of_classes_not_their_order() -> None:
+    trained = ("cat", "dog", "fox")
+    assert match_classes(named(Synthetic(), *trained), trained) == (0, 1, 2)
+    assert match_classes(named(Synthetic(), "fox", "cat", "dog"), trained) == (2, 0, 1)
+    assert match_classes(named(Synthetic(), "fox", "cat"), trained) == (2, 0)
+    for unknown in (("cat", "dog", "wolf"), ("wolf",)):
+        with pytest.raises(UserError, match="do not know wolf"):
+            match_classes(named(Synthetic(), *unknown), trained)
+    twice = ("crane", "dog", "crane")
+    assert match_classes(named(Synthetic(), *twice), twice) == (0, 1, 2)
+    with pytest.raises(UserError, match="crane names several classes"):
+        match_classes(named(Synthetic(), "dog", "crane"), twice)
+
+
+def test_imported_networks_know_the_classes_of_imagenet_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = tuple(f"word {label}" for label in range(1000))
+    monkeypatch.setattr(ImageNet, "published_classes", lambda: words)
+    for part in ("train", "val"):
+        for label in range(1000):
+            file = tmp_path / "imagenet" / part / f"n{label:08}" / "1.JPEG"
+            file.parent.mkdir(parents=True)
+            file.touch()
+    dataset = ImageNet(str(tmp_path / "imagenet"), partial=True, cache_dir=str(tmp_path / "cache"))
+    assert match_classes(dataset, words) == tuple(range(1000))
+    with pytest.raises(UserError, match="do not know n00000000"):
+        match_classes(dataset, ("other", *words[1:]))
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from mcl.studies.page.series import Line, lines, thinned
 from mcl.studies.page.tables import run_table, settings_table
 from mcl.studies.rows import Rows, rows_of_folders
 from mcl.studies.runs import find_runs
+from mcl.tracking.evaluation_record import EvaluationRecord
 
 pytest.importorskip("plotly")
 
@@ -139,6 +142,30 @@ def test_confusion_matrices_are_found_and_damaged_ones_are_named(tmp_path: Path)
     ]
     assert found["classes"] == [("cat", "dog")]
     assert [note.rsplit(": ")[1] for note in notes] == ["is no confusion matrix.", "cannot be read."]
+
+
+def test_an_evaluation_of_something_else_is_not_shown_as_that_after_the_last_epoch(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "mcl", 0, [70.0, 70.0])
+    write_matrix(folder, ["cat", "dog"], [[5, 1], [2, 4]])
+    evaluations = folder / "evaluation"
+
+    def shown_as(name: str, record: EvaluationRecord | None) -> str:
+        if name != "test":
+            shutil.copytree(evaluations / "test", evaluations / name)
+        if record is not None:
+            record.write(evaluations / name)
+        matrices, notes = find_matrices(rows_in(tmp_path).runs)
+        assert notes == []
+        return matrices[-1].head
+
+    own = EvaluationRecord("test", "last", 40, True, "a1", False, [], [], {}, "2026-01-01")
+    assert shown_as("test", None) == "first backbone"
+    assert shown_as("test", own) == "first backbone"
+    other = replace(own, other_images=True, changes=["dataset.limit: 5 -> 6"])
+    assert shown_as("test-ab12", other) == "first backbone, test-ab12 (other images; dataset.limit: 5 -> 6)"
+    assert shown_as("test-step-30", replace(own, step=30)) == "first backbone, test-step-30 (step 30)"
+    (evaluations / "test" / "evaluation.json").write_text("[" * 100_000)
+    assert find_matrices(rows_in(tmp_path).runs)[1][0].endswith("evaluation.json beside it cannot be read.")
 
 
 def test_every_run_has_a_line_whatever_became_of_it(tmp_path: Path) -> None:

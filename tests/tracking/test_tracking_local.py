@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mcl.errors import UserError
 from mcl.files import seal
 from mcl.tracking import LocalFiles, RunInfo
 from mcl.tracking import local as local_module
+from mcl.tracking.base import Look
 
 MakeRun = Callable[..., RunInfo]
 
@@ -173,3 +175,16 @@ def test_a_run_folder_that_cannot_be_made_is_an_error_for_the_user(make_run: Mak
     tracker.finish(
         "failed", error=UserError("cannot write")
     )  # as the entry point will: nothing to close, no second error
+
+
+def test_the_end_of_a_run_that_went_on_replaces_what_was_evaluated_at_its_earlier_end(make_run: MakeRun) -> None:
+    run = make_run()
+    folder = run.run_dir / "evaluation" / "test"
+    folder.mkdir(parents=True)
+    for name in ("evaluation.json", "scores.json", "per_class.csv", "confusion-ensemble.png", "notes.txt"):
+        (folder / name).write_text("of an earlier end")
+    tracker = LocalFiles()
+    tracker.start(run)
+    labels, nothing = torch.tensor([0, 1]), torch.empty(0)
+    tracker.look(Look(["cat", "dog"], labels, {"ensemble": labels}, nothing, nothing, {}, {}))
+    assert sorted(file.name for file in folder.iterdir()) == ["confusion-ensemble.csv", "notes.txt"]

@@ -26,8 +26,8 @@ CHARTS = {  # chart -> its title and what stands below it, where no picture of t
     "matching": ("", ""),
     "confusion": (
         "What is taken for what",
-        "Each line is a true class, in shares of its images. After the last epoch; `python -m mcl evaluate RUN` adds"
-        " other heads and parts.",
+        "Each line is a true class, in shares of its images. After the last epoch, unless its name says otherwise:"
+        " `python -m mcl evaluate RUN` adds other heads, parts, images and settings.",
     ),
 }
 IMAGES = {".png": "image/png", ".svg": "image/svg+xml"}

@@ -4,8 +4,10 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcl.errors import UserError
 from mcl.studies.runs import Run
 from mcl.tracking.confusion import PREFIX
+from mcl.tracking.evaluation_record import RECORD, read_record
 from mcl.tracking.tables import shown
 
 MOST_CLASSES = 200  # more are too fine for a screen
@@ -18,7 +20,7 @@ class Matrix:
 
     Args:
         run: whose.
-        head: such as ``first backbone``, with the split where it is not the test part.
+        head: such as ``first backbone``; with what was evaluated if it is not the test part after the last step.
         classes: their names.
         counts: [true, predicted].
     """
@@ -60,5 +62,19 @@ def _read(run: Run, file: Path) -> Matrix | str:
         return f"{len(classes)} classes are too many for a picture"
     if not classes or [len(row) for row in counts] != [len(classes)] * len(classes) or min(map(min, counts)) < 0:
         return "is no confusion matrix"
-    split, head = file.parent.name, file.stem.removeprefix(PREFIX).replace("-", " ")
-    return Matrix(run, head if split == "test" else f"{head}, {split}", tuple(classes), counts)
+    try:
+        what = _what(run, file.parent)
+    except UserError:
+        return f"{RECORD} beside it cannot be read"
+    head = file.stem.removeprefix(PREFIX).replace("-", " ")
+    return Matrix(run, f"{head}, {what}" if what else head, tuple(classes), counts)
+
+
+def _what(run: Run, folder: Path) -> str:
+    """Describe what was evaluated; empty for the test part of the run after its last step."""
+    record = read_record(folder)
+    steps = run.summary.get("steps")
+    deviations = record.deviations(steps if isinstance(steps, int) else None) if record else []
+    if folder.name == "test" and not deviations:
+        return ""
+    return f"{folder.name} ({'; '.join(deviations)})" if deviations else folder.name

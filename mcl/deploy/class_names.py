@@ -1,0 +1,54 @@
+"""The classes of a dataset matched, by name, to those that networks were trained on."""
+
+import re
+from collections.abc import Sequence
+
+from mcl.data.dataset import Dataset, some
+from mcl.data.imagenet import CLASSES, ImageNet
+from mcl.errors import UserError
+
+_WORDNET_ID = re.compile(r"n\d{8}")
+
+
+def match_classes(dataset: Dataset, trained: Sequence[str]) -> tuple[int, ...]:
+    """Return, for each label of a dataset, the label that the networks know its class by.
+
+    Args:
+        dataset: its classes may be some of the trained ones, in any order.
+        trained: class names of the networks, by label.
+
+    Raises:
+        UserError: The networks were not trained on a class of the dataset, or names are not unique.
+    """
+    names, known = _names(dataset, trained), list(trained)
+    if list(names) == known:
+        return tuple(range(len(known)))
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(
+            f"The dataset has {len(names)} classes, and the networks, trained on {len(known)}, do not know"
+            f" {some(unknown)}. They know {some(known, 10)}: rename the other classes, or remove them."
+        )
+    if twice := [name for name in dict.fromkeys(names) if known.count(name) > 1 or names.count(name) > 1]:
+        raise UserError(
+            f"The dataset has its classes in another order than the networks, and they cannot be matched by name:"
+            f" {some(twice)} names several classes."
+        )
+    return tuple(known.index(name) for name in names)
+
+
+def describe_match(labels: Sequence[int], trained: Sequence[str]) -> str:
+    """Describe how `match_classes` matched; empty if the classes are the same in the same order."""
+    if list(labels) == list(range(len(trained))):
+        return ""
+    how = f"{len(labels)} of the {len(trained)} trained ones are" if len(labels) < len(trained) else "another order"
+    return f"Classes are matched by name: {how} in this dataset."
+
+
+def _names(dataset: Dataset, trained: Sequence[str]) -> tuple[str, ...]:
+    """Class names of a dataset; the words of ImageNet's classes in place of their identifiers if trained with these."""
+    names = dataset.spec.classes
+    if isinstance(dataset, ImageNet) and len(names) == len(trained) == CLASSES:
+        whole = all(map(_WORDNET_ID.fullmatch, names)) and names != tuple(trained)
+        if whole and tuple(trained) == (words := ImageNet.published_classes()):
+            return words
+    return names
