@@ -1,12 +1,12 @@
 """The model card: what exported networks are, what they were trained on and how, how good they are, how to use them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from mcl.config.identity import identity
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.networks.counting import multiply_adds, parameters
-from mcl.version import code_version
 
 _ONNX = """\
 With onnxruntime and numpy alone (`images` uint8, of shape B x {channels} x {size} x {size}):
@@ -47,16 +47,15 @@ def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str
         weights: ``last`` or ``best``.
         files: the name of each network's file, by its key.
     """
-    spec, config = run.preprocessing, run.stored
+    spec = run.preprocessing
     shape = (spec.channels, spec.image_size, spec.image_size)
-    settings = identity(config)
     first = next(iter(files.values()))
     names = dict(zip(run.keys, run.names, strict=True))
     how = (_ONNX if first.endswith(".onnx") else "") + "\n" + _MCL
     parts = [
         f"# {', '.join(dict.fromkeys(names[key] for key in files))}",
-        f"Image classifiers of {len(run.classes)} classes, trained together by mcl {_code(run)}. Auxiliary branches and"
-        " everything else that only training needs are left out.",
+        f"Image classifiers of {len(run.classes)} classes, {_origin(run)} Auxiliary branches and everything else that"
+        " only training needs are left out.",
         "## Networks",
         _table(
             ("file", "architecture", "parameters", "multiply-adds"),
@@ -65,19 +64,23 @@ def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str
         "## Accuracy",
         _accuracies(run, weights),
         "## Data",
-        f"{_recipe('dataset', settings)}. Images of {spec.channels} channels,"
+        f"{_dataset(run)} Images of {spec.channels} channels,"
         f" {spec.image_size} x {spec.image_size}; pixels x in [0, 1] become (x - mean) / std with mean"
         f" {_numbers(spec.mean)} and std {_numbers(spec.std)}.",
         f"Classes, by label: {', '.join(run.classes)}.",
         "## Recipe",
-        _table(("part", "choice"), [(part, _recipe(part, settings)) for part in _PARTS]),
-        f"Seed {config.get('seed', 0)}; {run.step:,} steps taken.",
+        *_training(run),
         "## How to use them",
         how.format(file=first, channels=spec.channels, size=spec.image_size).strip(),
     ]
     return "\n\n".join(parts) + "\n"
 
 
+_CHOSEN = {
+    "validation": "Each network is taken at its best epoch, which was chosen on the validation images.",
+    "test": "Each network is taken at its best epoch, which was chosen on these same test images: the accuracies are"
+    " too good to be true of others.",
+}
 _PARTS = ("loss", "sampler", "optimizer", "schedule", "trainer")
 
 
@@ -86,26 +89,64 @@ def _network_row(run: SavedRun, weights: Weights, key: str, file: str, shape: tu
     return file, backbone.name, f"{parameters(backbone):,}", f"{multiply_adds(backbone, shape):,}"
 
 
+def _origin(run: SavedRun) -> str:
+    """Say who trained the networks, and whether training ended: by what the run recorded, never by the present code."""
+    if run.imported is not None:
+        file, digest = run.imported.get("file"), run.imported.get("sha256")
+        return f"imported from {file}, a checkpoint of the official L-MCL code (SHA-256 {digest}), not trained by mcl."
+    code: Mapping[str, Any] = run.checkpoint.get("code") or {}
+    by = f" by mcl {code['version']}" if code.get("version") else ""
+    by += f", commit {str(code['commit'])[:10]}" if code.get("commit") else ""
+    by += " with uncommitted changes" if code.get("dirty") else ""
+    unfinished = "" if run.finished else f" Training had not ended: the checkpoint is that of step {run.step:,}."
+    return f"trained in one run{by}.{unfinished}"
+
+
 def _accuracies(run: SavedRun, weights: Weights) -> str:
     results: Mapping[str, Any] = run.checkpoint.get("results") or {}
+    evaluated = run.checkpoint.get("evaluated_step", run.step)
+    remedy = "`python -m mcl evaluate RUN` measures them."
+    if run.imported is not None:
+        stated = [f"{name} {value}" for name, value in run.imported.items() if name not in ("file", "sha256")]
+        said = f" The checkpoint itself states {', '.join(stated)}." if stated else ""
+        return f"Not measured here: {remedy}{said}"
     if not results.get("last"):
-        return f"Not measured here. `python -m mcl evaluate {run.place.path}` does."
+        return f"Not measured: {remedy}"
+    if weights == "last" and evaluated != run.step:
+        return (
+            f"Not measured: these weights are of step {run.step:,}, and the last evaluation was after step"
+            f" {evaluated:,}. {remedy}"
+        )
     rows = []
     for key, name in zip(run.keys, run.names, strict=True):
         last, best = results["last"], results["best"].get(key, {})
         if weights == "best":
-            rows.append((key, name, f"{best['top1']:.2f}", "", f"{best['epoch']:g}"))
+            rows.append((key, name, f"{best['top1']:.2f}", "", f"epoch {best['epoch']:g}"))
         else:
-            rows.append(
-                (key, name, f"{last[f'{key}/backbone/top1']:.2f}", f"{last[f'{key}/backbone/top5']:.2f}", "last")
-            )
-    return "On the test images, in percent:\n\n" + _table(("network", "architecture", "top-1", "top-5", "epoch"), rows)
+            top1, top5 = (f"{last[f'{key}/backbone/{measure}']:.2f}" for measure in ("top1", "top5"))
+            rows.append((key, name, top1, top5, f"step {run.step:,}"))
+    chosen = "" if weights == "last" else f" {_CHOSEN[run.chosen_on]}"
+    table = _table(("network", "architecture", "top-1", "top-5", "weights of"), rows)
+    return f"On the test images, in percent.{chosen}\n\n{table}"
 
 
-def _code(run: SavedRun) -> str:
-    code = run.checkpoint.get("code") or code_version()
-    commit = f", commit {str(code['commit'])[:10]}" if code.get("commit") else ""
-    return f"{code.get('version')}{commit}"
+def _dataset(run: SavedRun) -> str:
+    settings = identity(run.stored)
+    if run.imported is None:
+        return f"{_recipe('dataset', settings)}."
+    name = _recipe("dataset", settings).partition(":")[0]
+    return f"The checkpoint does not say what it was trained on; it was imported for {name}, with its preprocessing."
+
+
+def _training(run: SavedRun) -> list[str]:
+    if run.imported is not None:
+        return ["The checkpoint does not say how it was trained."]
+    settings = identity(run.stored)
+    steps = f"Seed {settings['seed']}; " if "seed" in settings else ""
+    steps += f"{run.step:,} steps taken."
+    if start := settings.get("init_from"):
+        steps += f" Training started from the weights of {PurePath(str(start)).name}."
+    return [_table(("part", "choice"), [(part, _recipe(part, settings)) for part in _PARTS]), steps]
 
 
 def _recipe(part: str, settings: Mapping[str, Any]) -> str:

@@ -23,11 +23,13 @@ from mcl.config.networks import build_network
 from mcl.data.preprocessing import Preprocessing
 from mcl.deploy.about import About
 from mcl.deploy.assessment import assess
+from mcl.deploy.card import model_card
 from mcl.deploy.export import export, largest_difference
 from mcl.deploy.formats import FORMATS
-from mcl.deploy.saved_run import SavedRun
+from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
+from mcl.training import checkpoints
 
 CLASSES = ("class0", "class1", "class2", "class3")
 SUFFIXES = {"torch": "pt", "safetensors": "safetensors", "onnx": "onnx"}
@@ -100,6 +102,41 @@ def test_an_exported_file_gives_what_the_network_gives(
     assert main(["predict", str(run), str(image), "--network", "1", "--top", "2"]) == 0
     assert capsys.readouterr().out == from_file
     assert from_file.count("%") == 2
+
+
+def card_of(run: Path, weights: Weights = "last", **changed: Any) -> str:
+    """The model card of a run whose checkpoint was changed so, without values that are None."""
+    last = run / "checkpoints" / "last.pt"
+    state = {**checkpoints.load(last), **changed}
+    checkpoints.save(last, {name: value for name, value in state.items() if value is not None and name != "version"})
+    return model_card(SavedRun(run), weights, {"first": "first.pt"})
+
+
+def test_a_card_gives_the_accuracy_of_the_weights_it_comes_with_or_none(run: Path) -> None:
+    (accuracy,) = [f"{n['top1_last']:.2f}" for n in json.loads((run / "summary.json").read_text())["networks"][:1]]
+    card = card_of(run)
+    assert f"| first | resnet8 | {accuracy} |" in card
+    assert "Training had not ended" not in card
+    (run / "summary.json").unlink()
+    card = card_of(run, step=7, evaluated_step=5)
+    assert "Training had not ended: the checkpoint is that of step 7." in card
+    assert "these weights are of step 7, and the last evaluation was after step 5" in card
+    assert "| top-1 |" not in card
+
+
+def test_a_card_says_on_which_images_the_best_epoch_was_chosen(run: Path) -> None:
+    assert "chosen" not in card_of(run)
+    assert "chosen on these same test images" in card_of(run, "best")
+    results = checkpoints.load(run / "checkpoints" / "last.pt")["results"]
+    (run / "summary.json").unlink()
+    validated = {**results, "last_validation": {"first/backbone/top1": 50.0}}
+    assert "chosen on the validation images" in card_of(run, "best", results=validated)
+
+
+def test_a_card_does_not_claim_that_the_present_code_trained_the_networks(run: Path) -> None:
+    code = {"version": "0.0.7", "commit": "0123456789abcdef", "dirty": True}
+    assert "trained in one run by mcl 0.0.7, commit 0123456789 with uncommitted changes." in card_of(run, code=code)
+    assert "trained in one run. " in card_of(run, code=None)
 
 
 def test_a_file_that_computes_something_else_is_noticed(undisturbed: Outcome, tmp_path: Path) -> None:

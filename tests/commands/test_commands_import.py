@@ -16,6 +16,8 @@ from torch import Tensor
 from mcl.__main__ import main
 from mcl.config.folder import conf_folder
 from mcl.config.official_names import our_name
+from mcl.deploy.card import model_card
+from mcl.deploy.saved_run import SavedRun
 from mcl.training import checkpoints
 from mcl.training.assemble import build_cohort
 
@@ -113,6 +115,24 @@ def test_imagenet_checkpoint_is_imported_without_its_images(tmp_path: Path, caps
 
 def test_import_needs_no_batch_of_images(imported: Callable[..., Path]) -> None:
     imported(baseline_state(), "resnet32", "dataset=synthetic", "dataset.train_per_class=1", "trainer.batch_size=128")
+
+
+def test_card_claims_no_training_of_ours(imported: Callable[..., Path]) -> None:
+    run = imported(baseline_state(), "resnet32")
+    card = model_card(SavedRun(run), "last", {"first": "first.pt"})
+    for part in (
+        "imported from official.pth.tar",
+        "not trained by mcl",
+        "states acc 0.7091, epoch 299",
+        "for Cifar10,",
+    ):
+        assert part in card
+    for claim in ("trained in one run", "SGD", "Augmentation", "flip", "Seed", "steps taken"):
+        assert claim not in card
+    saved = checkpoints.load(run / "checkpoints" / "last.pt")
+    trained = {key: value for key, value in saved.items() if key != "version"}
+    checkpoints.save(run / "checkpoints" / "last.pt", {**trained, "data": "a1"})  # as resume=never leaves it
+    assert "trained in one run" in model_card(SavedRun(run), "last", {"first": "first.pt"})
 
 
 def test_folder_says_what_is_known_and_no_more(
