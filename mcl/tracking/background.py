@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from queue import Full, Queue
+from queue import Queue
 from typing import Any
 
 from mcl.tracking.base import Look, RunInfo, Status, Tracker
@@ -29,7 +29,7 @@ class Background(Tracker):
     def __init__(self, tracker: Tracker):
         self.tracker = tracker
         self.name = tracker.name
-        self._calls: Queue[Callable[[], None] | None] = Queue(MOST_WAITING)
+        self._calls: Queue[Callable[[], None] | None] = Queue()  # no put ever waits
         self._error: Exception | None = None
         self._thread: threading.Thread | None = None
 
@@ -57,7 +57,8 @@ class Background(Tracker):
     ) -> None:
         if self._thread is None:
             return
-        self._tell(lambda: self.tracker.finish(status, summary, error))
+        self._raise()
+        self._calls.put(lambda: self.tracker.finish(status, summary, error))
         self._calls.put(None)
         self._thread.join(min(SILENT_SECONDS, FINISH_SECONDS))
         if self._thread.is_alive() and FINISH_SECONDS > SILENT_SECONDS:
@@ -69,10 +70,9 @@ class Background(Tracker):
 
     def _tell(self, call: Callable[[], None]) -> None:
         self._raise()
-        try:
-            self._calls.put_nowait(call)
-        except Full:
-            raise TimeoutError("it does not keep up with training") from None
+        if self._calls.qsize() >= MOST_WAITING:
+            raise TimeoutError("it does not keep up with training")
+        self._calls.put(call)
 
     def _raise(self) -> None:
         if self._error is not None:

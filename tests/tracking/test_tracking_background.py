@@ -95,6 +95,38 @@ def test_a_tracker_that_does_not_keep_up_is_switched_off(
     assert caplog.text.count("it does not keep up with training") == 1
 
 
+@pytest.mark.parametrize("waiting", [2, 3])
+def test_the_end_does_not_wait_for_room_among_the_calls_of_a_tracker_that_hangs(
+    waiting: int, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    monkeypatch.setattr(module, "FINISH_SECONDS", 0.01)
+    gate, begun = threading.Event(), threading.Event()
+    recorder = Recorder(gate)
+    monkeypatch.setattr(recorder, "start", lambda run: begun.set() or gate.wait())
+    tracker = Background(recorder)
+    tracker.start(make_run())
+    assert begun.wait(10)
+    for step in range(waiting):
+        tracker.log({"train/total": 1.0}, step=step, epoch=1)
+    ended: list[BaseException] = []
+
+    def finish() -> None:
+        try:
+            tracker.finish("finished", {})
+        except TimeoutError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=finish, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert [str(error) for error in ended] == ["not finished after 0.01 s"]
+    gate.set()
+    assert tracker._thread is not None
+    tracker._thread.join(10)
+    assert recorder.told == [*range(waiting), "finished"]  # what waited is told as long as the process lives
+
+
 def test_a_tracker_that_never_started_finishes_at_once(tmp_path: Path) -> None:
     recorder = Recorder()
     Background(recorder).finish("failed")
