@@ -1,6 +1,8 @@
 """The benchmark of one configuration: measure it, try other settings, tell what was found."""
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +13,7 @@ from mcl.benchmarking.attempt import Attempt, attempt
 from mcl.benchmarking.images import STAND_INS, stand_in
 from mcl.benchmarking.measure import GROUPS, Request
 from mcl.benchmarking.numbers import in_a_line, summary
-from mcl.benchmarking.settings import LEAST, REFERENCE, WARM_UP, Tried, judge, search
+from mcl.benchmarking.settings import LEAST, NO_REFERENCE, REFERENCE, RULE, WARM_UP, Tried, judge, search
 from mcl.config.compose import Composed, composing
 from mcl.errors import UserError
 
@@ -48,6 +50,7 @@ class _Benchmark:
         tell: Callable[[str], None],
     ):
         self.compose, self.typed, self.steps, self.tell = compose, list(typed), steps, tell
+        self.rule = RULE
         self.nowhere: list[str] = []  # an override that lets a published dataset be without a folder
         composed = self._given()
         self.config = _resolved(composed.config)
@@ -60,16 +63,17 @@ class _Benchmark:
         if came.answer is None:
             raise UserError(came.reason if came.refused else self._advice(came.reason))
         reference = came.answer["losses"] if quick else self._reference(came.answer["losses"])
-        given = judge([], came, reference)
+        given = replace(judge([], came, reference), faster=1.0)
         tried, best = [given], given
         if not quick:
             self._tell_of(given)
+            self.tell("the same again, warm, then others in turns ...")
             timeout = max(PATIENCE[0], PATIENCE[1] * came.seconds)
             tried, best = search(
                 self.config, given, reference, lambda added: self._attempt(added, timeout=timeout), self._tell_of
             )
         generated = self._said_of_images() if self.double is not None else None
-        return summary(tried, best, self.what, self.typed, generated)
+        return summary(tried, best, came.answer, self.rule, self.what, self.typed, generated)
 
     def _given(self) -> Composed:
         try:
@@ -93,10 +97,14 @@ class _Benchmark:
             return given
         self.tell("the reference, float32 ...")
         came = self._attempt(asked)
+        if came.refused:  # these settings are the given ones but for the precision: it is the loss that is at fault
+            self.tell(f"the reference does not train: {came.reason}")
+            return [math.nan]
         if came.answer is None:
             self.tell(
                 f"the reference did not run ({came.reason}): losses are compared with those of the settings given"
             )
+            self.rule = NO_REFERENCE
             return given
         losses: list[float] = came.answer["losses"]
         return losses

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -69,14 +69,8 @@ def measure(request: Request) -> dict[str, Any]:
     usable = usable_memory(trainer.device)
     fit = parts.fit(parts.dataset.load(), seed=request.config["seed"])
     total_steps, start = fit.total_steps, time.perf_counter() - begun
-    phases: dict[str, float] | None = None
-    if not request.details:
-        steps = _run(fit, request)
-    elif trainer.device.type == "cpu":  # where reading the clock costs nothing
-        steps, phases = _run_in_phases(fit, request)
-    else:
-        steps = _run(fit, request)
-        _, phases = _run_in_phases(fit, request)
+    steps = _run(fit, request)
+    phases = _run_in_phases(fit, request) if request.details else None  # other steps: the clocks take time, too
     peak_bytes = peak_memory(trainer.device)
     precisions = {trainer.precision, "float32"} if loss.meta is not None else {trainer.precision}
     return {
@@ -124,11 +118,15 @@ def _run(fit: Fit, request: Request, **options: Any) -> Steps:
     )
 
 
-def _run_in_phases(fit: Fit, request: Request) -> tuple[Steps, dict[str, float]]:
-    """And the seconds of every phase, the mean of the middle half of the steps: unlike medians, they add up."""
+def _run_in_phases(fit: Fit, request: Request) -> dict[str, float]:
+    """Run the same steps once more. Return the seconds of every phase.
+
+    These are means over the middle half of the steps: unlike medians, they add up.
+    """
     watch, records = Stopwatch(synchronizer(fit.device)), list[dict[str, float]]()
     with phases_of(fit, watch):
-        steps = _run(fit, request, after_step=lambda: records.append(watch.take()))
+        further = replace(request, meta_rounds=0)
+        steps = _run(fit, further, after_step=lambda: records.append(watch.take()))
     counted = [
         {name: record[name] for name in PHASES if name in record}  # without the meta round, which few steps have
         for record in records[request.warm_up :][: len(steps.seconds)]
@@ -137,7 +135,7 @@ def _run_in_phases(fit: Fit, request: Request) -> tuple[Steps, dict[str, float]]
     outside = len(counted) // 4
     middle = counted[outside : len(counted) - outside]
     present = [name for name in PHASES if any(name in record for record in middle)]
-    return steps, {name: fmean(record.get(name, 0.0) for record in middle) for name in present}
+    return {name: fmean(record.get(name, 0.0) for record in middle) for name in present}
 
 
 def main(folder: Path) -> None:

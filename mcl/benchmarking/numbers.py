@@ -1,25 +1,35 @@
 """What measurements amount to."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from mcl.benchmarking.settings import RULE, Tried, step_seconds
+from mcl.benchmarking.settings import Tried, step_seconds
 from mcl.version import code_version, library_versions
 
 
-def summary(tried: list[Tried], best: Tried, what: str, typed: list[str], generated: str | None) -> dict[str, Any]:
+def summary(
+    tried: list[Tried],
+    best: Tried,
+    details: Mapping[str, Any],
+    rule: str,
+    what: str,
+    typed: list[str],
+    generated: str | None,
+) -> dict[str, Any]:
     """Everything the benchmark found, as it is shown and as it goes to the file. Seconds, bytes, shares of 1.
 
     Args:
-        tried: the given configuration first, with details; others behind it.
+        tried: the given configuration first; others behind it.
         best: the fastest safe one.
+        details: what was measured of the given configuration beside its speed.
+        rule: when a setting is called safe.
         what: dataset, pair and loss.
         typed: the overrides of the given configuration.
         generated: what is said of images that stand in for others; None where they are the real ones.
     """
-    given = tried[0]
-    answer = given.answer
-    assert answer is not None, "the given configuration ran"
+    assert tried[0].answer is not None, "the given configuration ran"
+    answer = {**details, **{name: tried[0].answer[name] for name in ("step", "steps", "meta_round")}}
     names = ["device", "threads", "data", "networks", "batch_size", "precision", "channels_last"]
     names += ["epochs", "steps_per_epoch", "total_steps", "interval"]
     return {
@@ -36,9 +46,9 @@ def summary(tried: list[Tried], best: Tried, what: str, typed: list[str], genera
         "memory": answer["memory"],
         "memory_kind": answer["memory_kind"],
         **shares(answer),
-        "rule": RULE,
-        "settings": [_row(one, given) for one in tried],
-        "best": {"overrides": list(best.overrides), "faster": _faster(best, given)},
+        "rule": rule,
+        "settings": [_row(one) for one in tried],
+        "best": {"overrides": list(best.overrides), "faster": best.faster},
     }
 
 
@@ -94,23 +104,16 @@ def in_a_line(one: Tried) -> str:
     return f"{name}: {ran}{one.outcome}" + (f": {one.reason}" if one.reason else "")
 
 
-def _row(one: Tried, given: Tried) -> dict[str, Any]:
+def _row(one: Tried) -> dict[str, Any]:
     return {
         "overrides": list(one.overrides),
         "outcome": one.outcome,
         "reason": one.reason,
         "step": one.answer and step_seconds(one.answer),
         "images_per_second": one.answer and images_per_second(one.answer),
-        "faster": _faster(one, given),
+        "faster": one.faster,
         "memory": one.answer and one.answer["memory"],
-        "deviation": one.deviation,
+        "deviation": one.deviation if one.deviation is not None and math.isfinite(one.deviation) else None,
         "start": one.answer and one.answer["start"] + one.answer["first_step"],
         "seconds": one.seconds,
     }
-
-
-def _faster(one: Tried, given: Tried) -> float | None:
-    """How many times as fast as the given configuration."""
-    if one.answer is None or given.answer is None:
-        return None
-    return step_seconds(given.answer) / step_seconds(one.answer)

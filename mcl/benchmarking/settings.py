@@ -1,8 +1,9 @@
 """The search for the fastest settings that are safe."""
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mcl.benchmarking.attempt import Attempt
@@ -18,6 +19,10 @@ RULE = (
     f"A setting is safe when training started and went on, its memory fitted, and the loss of each of the first"
     f" {COMPARED} steps was within {TOLERANCE:.0%} of the same steps in float32, not compiled."
 )
+NO_REFERENCE = (
+    "Float32, not compiled, did not run here, so losses were compared with those of the settings given: safe means no"
+    " more than as good as these."
+)
 REFERENCE = ("trainer.precision=float32", "trainer.compile=false")
 
 
@@ -30,8 +35,9 @@ class Tried:
         outcome: ``safe``; ``unsafe``: it ran, but against the rule; ``failed``: it did not run.
         reason: why not safe; empty for a safe one.
         answer: of `mcl.benchmarking.measure.measure`, where it ran.
-        deviation: largest relative difference of the losses compared, where it ran.
+        deviation: largest relative difference of the losses compared, where it ran; infinite if one is not finite.
         seconds: that trying it took.
+        faster: how many times as fast as the given settings, by measurements taken in turns, where it ran.
     """
 
     overrides: tuple[str, ...]
@@ -40,6 +46,7 @@ class Tried:
     answer: dict[str, Any] | None
     deviation: float | None
     seconds: float
+    faster: float | None = None
 
 
 def step_seconds(answer: Answer) -> float:
@@ -88,7 +95,11 @@ def search(
     measure: Callable[[Sequence[str]], Attempt],
     tell: Callable[[Tried], None],
 ) -> tuple[list[Tried], Tried]:
-    """Try one change after the other on top of the fastest safe setting so far, which must be beaten twice.
+    """Try one change after the other on top of the fastest safe setting so far.
+
+    Speeds are compared between measurements taken in turns: that of the given settings which came first, on a cold
+    machine, is taken again, and each change is measured between two measurements of the fastest setting so far, both of
+    which it must beat.
 
     Args:
         config: of the person, resolved.
@@ -101,17 +112,32 @@ def search(
         All that was tried, the given one first, and the fastest safe setting.
     """
     assert given.answer is not None
-    tried, best = [given], given
+
+    def once_more(one: Tried) -> Tried:
+        again = judge(one.overrides, measure(one.overrides), reference)
+        return replace(again if again.answer is not None else one, faster=one.faster)
+
+    best = once_more(replace(given, faster=1.0))
+    tried = [best]
     for alternatives in ALTERNATIVES:
         assert best.answer is not None
         for option in alternatives(config, best.answer):
             overrides = joined(best.overrides, [option])
             now = judge(overrides, measure(overrides), reference)
+            before, after = best, best if now.answer is None else once_more(best)
+            now = replace(now, faster=_faster(now, before, after))
             tried.append(now)
             tell(now)
-            if fastest([best, now]) is now:  # the machine may have had less to do: measure the other one again, too
-                best = fastest([judge(best.overrides, measure(best.overrides), reference), now])
+            best = now if all(fastest([other, now]) is now for other in (before, after)) else after
     return tried, best
+
+
+def _faster(one: Tried, before: Tried, after: Tried) -> float | None:
+    """How many times as fast as the given settings, by two measurements of another setting, around that of this one."""
+    if one.answer is None or before.answer is None or after.answer is None or before.faster is None:
+        return None
+    others = (step_seconds(before.answer) + step_seconds(after.answer)) / 2
+    return before.faster * others / step_seconds(one.answer)
 
 
 def joined(overrides: Sequence[str], further: Sequence[str]) -> list[str]:
@@ -140,8 +166,10 @@ def judge(overrides: Sequence[str], came: Attempt, reference: Sequence[float]) -
         return Tried(tuple(overrides), "failed", came.reason, None, None, came.seconds)
     deviation = largest_deviation(answer["losses"], reference)
     reason = ""
-    if math.isinf(deviation):
+    if not all(map(math.isfinite, answer["losses"][:COMPARED])):
         reason = "a loss is not finite"
+    elif math.isinf(deviation):
+        reason = "a loss of the reference is not finite"
     elif deviation > TOLERANCE:
         reason = f"losses up to {deviation:.1%} off"
     elif answer["memory"] and answer["usable_memory"] and answer["memory"] > answer["usable_memory"]:
@@ -150,9 +178,9 @@ def judge(overrides: Sequence[str], came: Attempt, reference: Sequence[float]) -
 
 
 def largest_deviation(losses: Sequence[float], reference: Sequence[float]) -> float:
-    """Relative, over the first steps; infinite where a loss is not finite."""
+    """Relative, over the first steps; infinite if a loss on either side is not finite, or there are none."""
     pairs = list(zip(losses[:COMPARED], reference[:COMPARED], strict=False))
-    if not all(math.isfinite(loss) for loss, _ in pairs):
+    if not pairs or not all(map(math.isfinite, itertools.chain(*pairs))):
         return math.inf
     return max(abs(loss - right) / max(abs(right), 1e-9) for loss, right in pairs)
 

@@ -9,8 +9,12 @@ from omegaconf import OmegaConf
 from small_runs import META, SMALL
 
 from mcl import __main__ as entry
+from mcl.benchmarking import benchmark as benchmarking
+from mcl.benchmarking.attempt import Attempt
 from mcl.benchmarking.images import stand_in
+from mcl.benchmarking.measure import Request
 from mcl.benchmarking.numbers import speed
+from mcl.benchmarking.settings import NO_REFERENCE, RULE
 from mcl.config.compose import compose_train
 from mcl.config.instantiate import build
 
@@ -38,6 +42,29 @@ def test_the_file_and_the_table_tell_the_same(tmp_path: Path, capsys: pytest.Cap
     assert given.keys() > SETTING
     assert found["best"] == {"overrides": [], "faster": 1.0}
     assert "meta round, one in 4" in out
+
+
+@pytest.mark.parametrize(
+    ("came", "outcome", "rule"),
+    [
+        (Attempt(None, "out of memory", False, 1.0), "safe", NO_REFERENCE),
+        (Attempt(None, "the loss is not finite", True, 1.0), "unsafe", RULE),
+    ],
+)
+def test_a_reference_that_does_not_run_is_not_claimed_to_have_judged(
+    came: Attempt, outcome: str, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(asked: Request, timeout: float | None = None) -> Attempt:
+        return came if asked.config["trainer"]["precision"] == "float32" else real(asked, timeout)
+
+    real = benchmarking.attempt
+    monkeypatch.setattr(benchmarking, "attempt", measured)
+    monkeypatch.setattr(benchmarking, "search", lambda config, given, *others: ([given], given))
+    typed = [*SMALL, "loss=independent", "trainer.precision=bfloat16"]
+    found = benchmarking.benchmark(typed, steps=3, quick=False, tell=lambda line: None)
+    assert [row["outcome"] for row in found["settings"]] == [outcome]
+    assert found["rule"] == rule
+    json.dumps(found, allow_nan=False)
 
 
 @pytest.mark.parametrize(

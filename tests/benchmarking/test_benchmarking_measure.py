@@ -4,6 +4,8 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,32 @@ def test_all_phases_of_the_whole_method_are_timed() -> None:
     assert found["meta_round"] > 0
     assert found["memory"] > 0
     assert found["peaks"]["float32"] > 0
+
+
+def test_the_steps_timed_are_not_those_that_carry_the_clocks_of_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_clocks: list[bool] = []
+    run_steps, phases_of, open_clocks = measuring.run_steps, measuring.phases_of, []
+
+    @contextmanager
+    def phases(*arguments: Any) -> Iterator[None]:
+        open_clocks.append(True)
+        with phases_of(*arguments):
+            yield
+        open_clocks.pop()
+
+    def steps(*arguments: Any, **options: Any) -> Any:
+        with_clocks.append(bool(open_clocks))
+        found = run_steps(*arguments, **options)
+        if open_clocks:
+            found.seconds = [1000.0] * len(found.seconds)
+        return found
+
+    monkeypatch.setattr(measuring, "phases_of", phases)
+    monkeypatch.setattr(measuring, "run_steps", steps)
+    found = measure(request("loss=independent", "pair=single", steps=9))  # more than the 10 steps of training, in all
+    assert with_clocks == [False, True]
+    assert max(found["steps"]) < 1000
+    assert sum(found["phases"].values()) > 0
 
 
 def test_a_loss_without_contrast_and_meta_round_has_neither() -> None:

@@ -82,6 +82,30 @@ def test_what_was_faster_because_the_machine_was_is_not_chosen() -> None:
     assert best.overrides == ()
 
 
+@pytest.mark.parametrize("drift", [1.0, 0.9, 1.1])
+def test_faster_compares_measurements_taken_in_turns(drift: float) -> None:
+    """Also while other processes come to work on the machine, or leave it."""
+    taken: list[float] = []
+
+    def measure(overrides: Sequence[str]) -> Attempt:
+        seconds = {"trainer.channels_last=true": 0.5, "trainer.threads=2": 0.7}.get("".join(overrides[-1:]), 1.0)
+        taken.append(seconds * drift ** len(taken))
+        return ran(taken[-1])
+
+    cold = judge([], ran(9.0), LOSSES)
+    tried, best = search({"trainer": {}, "loss": {}}, cold, LOSSES, measure, lambda one: None)
+    assert best.overrides == ("trainer.channels_last=true",)
+    assert tried[0].answer == answer(1.0)
+    assert [one.faster for one in tried] == [pytest.approx(true, rel=0.1) for true in (1, 1, 2, 1 / 0.7)]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_nothing_is_safe_beside_a_reference_that_is_not_finite(wrong: float) -> None:
+    judged = judge([], ran(), [10.0, 9.0, wrong, 7.0, 6.0, 5.0])
+    assert (judged.outcome, judged.reason) == ("unsafe", "a loss of the reference is not finite")
+    assert judge([], ran(losses=[wrong] * 6), [wrong] * 6).reason == "a loss is not finite"
+
+
 def test_a_later_override_takes_the_place_of_an_earlier_one() -> None:
     assert joined(["pair=resnet8", "trainer.threads=1"], ["trainer.threads=2"]) == ["pair=resnet8", "trainer.threads=2"]
 
