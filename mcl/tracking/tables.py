@@ -51,7 +51,7 @@ def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str]) -
     console = make_console()
     table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("test accuracy, %", no_wrap=True)
-    for header in ("top-1 last", "top-5 last", "top-1 best", "at epoch", "best of any head"):
+    for header in ("top-1 last", "top-5 last", "top-1 best", "at epoch", "best of any stage"):
         table.add_column(header, justify="right", no_wrap=True)
     for network in summary["networks"]:
         table.add_row(
@@ -80,7 +80,7 @@ def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str]) -
 
 def _best_over_run(summary: Mapping[str, Any]) -> str:
     best = accuracy(summary.get("top1_max_over_run"), 2)
-    return f"best of any head of any network, over all epochs of the test split: {best}"
+    return f"best of any stage of any network, over all epochs of the test split: {best}"
 
 
 def accuracy(percent: float | None, digits: int = 1) -> str:

@@ -235,7 +235,7 @@ def test_the_final_table_has_every_number(
         ["wrn_16_2", "92.00", "99.50", "93.50", "3", "94.25"],
         ["ensemble", "94.75"],
     ]
-    best = "best of any head of any network, over all epochs of the test split: 94.25"
+    best = "best of any stage of any network, over all epochs of the test split: 94.25"
     assert f"best epoch chosen on the validation split; {best}" in lines
     assert "4 epochs, 40 steps in 1:02:05, 12,300 images/s, seed 7" in lines
     assert str(tmp_path / "run") in lines
