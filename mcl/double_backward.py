@@ -2,9 +2,34 @@
 
 PyTorch differentiates the backward pass of a convolution by convolutions with batch and channels exchanged, that of a
 batch normalisation by some thirty elementwise products, and that of ReLU adds zeros. Here all take a few calls of the
-kernels that make the first derivatives, in any memory format, and what nobody asked for is not computed. Values and
-first derivatives are PyTorch's own, by the same kernels. Of the four tensors of a convolution and its normalisation
-that second derivatives need, one is computed again from two others, in place of being kept.
+kernels that make the first derivatives, in any memory format, and what nobody asked for is not computed. Of the four
+tensors of a convolution and its normalisation that second derivatives need, one is computed again from two others, in
+place of being kept.
+
+On the CPU, values and first derivatives are PyTorch's own to the last bit. On CUDA, `F.batch_norm` takes cuDNN and this
+file PyTorch's own CUDA kernels, whose saved statistics are the ones their backward pass reads: last bits may differ.
+
+Backends differ in what internal calls do with arguments left out. So on the CPU and on CUDA (ROCm too: the same
+sources) only the calls below are made, with these arguments; tests/test_double_backward_calls.py fails at any other.
+
+==============================  ===================================  =================================================
+call                            arguments                            what is relied on
+==============================  ===================================  =================================================
+`native_batch_norm`             weight and bias given, training,     (C,) mean and 1 / sqrt(variance + eps) of the
+                                float32 or float64                   batch, of the input's dtype. CUDA has float32 ones
+                                                                     of a float16 input, so half precision is excluded.
+`native_batch_norm_backward`    weight and statistics given,         What the mask asks for. Without a weight, CUDA
+                                training, running statistics None;   raises (contiguous) or returns an empty gradient
+                                all of the mask, or the gradient     (channels_last), and MPS raises. Without the input
+                                by the weight alone                  in the mask, MPS returns uninitialised memory.
+`convolution`                   not transposed                       The convolution, as `F.conv2d` computes it.
+`convolution_backward`          sizes of the bias given if the mask  What the mask asks for. For the rest a backend may
+                                asks for its gradient                return anything, so that is dropped.
+`relu`, `threshold_backward`    threshold 0                          What PyTorch's own ReLU calls on every backend.
+==============================  ===================================  =================================================
+
+All else is public arithmetic. Other devices (MPS, XPU, ...) and dtypes have PyTorch's own derivatives of its own
+operations, formulas of public arithmetic that need none of these promises.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +48,7 @@ _aten = torch.ops.aten
 class DoubleBackward(TorchFunctionMode):
     """Within the block, 2-dimensional convolutions, batch normalisations in training and ReLUs are those of this file.
 
-    Whatever module calls them, by `torch.nn.functional`. Their third derivatives are refused.
+    Whatever module calls them, by `torch.nn.functional`, on the CPU and on CUDA. Their third derivatives are refused.
 
     Example:
         >>> convolution, images = torch.nn.Conv2d(1, 2, 3), torch.ones(1, 1, 4, 4)
@@ -51,7 +76,7 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    if input.ndim != 4 or isinstance(padding, str):
+    if not _by_hand(input) or input.ndim != 4 or isinstance(padding, str):
         return NotImplemented
     return _Convolution.apply(input, _no_leaf(weight), bias, _two(stride), _two(padding), _two(dilation), groups)
 
@@ -66,14 +91,17 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
-    values = input[:, 0].numel()
-    if not training or weight is None or bias is None or input.ndim != 4 or values < 2:
+    if not _by_hand(input) or not training or weight is None or bias is None:
+        return NotImplemented
+    if input.ndim != 4 or input[:, 0].numel() < 2:
         return NotImplemented
     return _BatchNorm.apply(input, _no_leaf(weight), bias, running_mean, running_var, momentum, eps)
 
 
 def _relu(input: Tensor, inplace: bool = False) -> Any:
-    return NotImplemented if inplace and input._is_view() else _Relu.apply(input, inplace)
+    if not _by_hand(input) or (inplace and input._is_view()):
+        return NotImplemented
+    return _Relu.apply(input, inplace)
 
 
 _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
@@ -81,6 +109,14 @@ _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
     F.batch_norm: _batch_norm,
     F.relu: _relu,
 }
+
+_DEVICES = ("cpu", "cuda")
+_DTYPES = (torch.float32, torch.float64)
+
+
+def _by_hand(input: Tensor) -> bool:
+    """Whether the internal calls of this file are known to keep their promises for such a tensor."""
+    return input.device.type in _DEVICES and input.dtype in _DTYPES
 
 
 def _two(value: int | Sequence[int]) -> list[int]:
@@ -154,10 +190,10 @@ def _convolve_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of a convolution of ``x`` and ``weight`` by its input, weight and bias, as far as asked for."""
     stride, padding, dilation, groups = geometry
-    found: tuple[Tensor | None, Tensor | None, Tensor | None] = _aten.convolution_backward(
+    by_x, by_weight, by_bias = _aten.convolution_backward(
         grad, x, weight, bias_sizes, stride, padding, dilation, False, [0, 0], groups, list(asked)
     )
-    return found
+    return by_x if asked[0] else None, by_weight if asked[1] else None, by_bias if asked[2] else None
 
 
 class _MadeFrom(NamedTuple):
@@ -258,9 +294,10 @@ def _normalise_backward(
 
 def _inner_products(a: Tensor, b: Tensor) -> Tensor:
     """(C,) sums of ``a b`` over all else, both (B, C, H, W): that of ``grad z`` with mean 0 and deviation 1."""
-    mean = b.new_zeros(b.shape[1])
+    mean, ones = b.new_zeros(b.shape[1]), b.new_ones(b.shape[1])
     only_that = [False, True, False]
-    _, found, _ = _aten.native_batch_norm_backward(a, b, None, None, None, mean, mean + 1, True, 0.0, only_that)
+    # The sum does not depend on the weight, but CUDA makes it in the shape and dtype of the weight.
+    _, found, _ = _aten.native_batch_norm_backward(a, b, ones, None, None, mean, ones, True, 0.0, only_that)
     return found
 
 
