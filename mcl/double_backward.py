@@ -30,6 +30,8 @@ call                            arguments                            what is rel
 
 All else is public arithmetic. Other devices (MPS, XPU, ...) and dtypes have PyTorch's own derivatives of its own
 operations, formulas of public arithmetic that need none of these promises.
+
+Hardsigmoid has no second derivative in PyTorch. Here it is the same function made of ReLU6, which has one.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,6 +51,7 @@ class DoubleBackward(TorchFunctionMode):
     """Within the block, 2-dimensional convolutions, batch normalisations in training and ReLUs are those of this file.
 
     Whatever module calls them, by `torch.nn.functional`, on the CPU and on CUDA. Their third derivatives are refused.
+    Hardsigmoid is differentiable twice, on every device.
 
     Example:
         >>> convolution, images = torch.nn.Conv2d(1, 2, 3), torch.ones(1, 1, 4, 4)
@@ -104,10 +107,15 @@ def _relu(input: Tensor, inplace: bool = False) -> Any:
     return _Relu.apply(input, inplace)
 
 
+def _hardsigmoid(input: Tensor, inplace: bool = False) -> Any:
+    return input.copy_(F.relu6(input + 3) / 6) if inplace else F.relu6(input + 3) / 6
+
+
 _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
     F.conv2d: _conv2d,
     F.batch_norm: _batch_norm,
     F.relu: _relu,
+    F.hardsigmoid: _hardsigmoid,
 }
 
 _DEVICES = ("cpu", "cuda")

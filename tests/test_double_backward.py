@@ -68,6 +68,20 @@ def test_relu_twice_differentiated(inplace: bool) -> None:
     assert torch.autograd.gradgradcheck(rectify, [x])
 
 
+@pytest.mark.parametrize("inplace", [False, True])
+def test_hardsigmoid_twice_differentiated(inplace: bool) -> None:
+    x = drawn(3, 4, 2, 2)
+
+    def squash(x: Tensor) -> Tensor:
+        with DoubleBackward():
+            return F.hardsigmoid(x * 3, inplace) * x
+
+    torch.testing.assert_close(squash(x), F.hardsigmoid(x * 3) * x)
+    (first,) = torch.autograd.grad(squash(x).sum(), [x])
+    torch.testing.assert_close(first, torch.autograd.grad((F.hardsigmoid(x * 3) * x).sum(), [x])[0])
+    assert torch.autograd.gradgradcheck(squash, [x])
+
+
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     layers = [

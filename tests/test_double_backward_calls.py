@@ -18,7 +18,7 @@ from mcl.types import Batch, Outputs
 
 FORMATS = pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 PUBLIC = {  # arithmetic, new tensors and views, which all backends have
-    *("add", "add_", "addcmul", "addcmul_", "div", "mul", "neg", "sub"),
+    *("add", "add_", "addcmul", "addcmul_", "div", "hardtanh", "mul", "neg", "sub"),
     *("empty_like", "new_ones", "new_zeros", "ones", "ones_like", "zeros", "zeros_like"),
     *("alias", "detach", "select", "slice", "unsqueeze", "view"),
 }
@@ -124,7 +124,7 @@ class Small(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             *(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(inplace=True)),
-            *(nn.Conv2d(6, 6, 3, padding=1, groups=2, bias=False), nn.BatchNorm2d(6), nn.ReLU()),
+            *(nn.Conv2d(6, 6, 3, padding=1, groups=2, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Hardsigmoid()),
             # One channel: there an empty gradient (0,) broadcasts, and the numbers are wrong without an error.
             *(nn.Conv2d(6, 1, 1, bias=False), nn.BatchNorm2d(1), nn.ReLU(), nn.Conv2d(1, 5, 3)),
         )

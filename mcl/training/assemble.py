@@ -29,6 +29,7 @@ from mcl.training.processes import Processes
 from mcl.training.random_state import seed_everything
 from mcl.training.results import Results
 from mcl.training.schedules import Constant
+from mcl.training.second_derivatives import check_twice_differentiable
 from mcl.training.trainer import Trainer
 
 
@@ -115,6 +116,8 @@ def assemble(config: DictConfig) -> Parts:
     use_tf32(trainer.precision)
     use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
     keep_freed_memory(trainer.device)
+    if loss.meta is not None:
+        check_twice_differentiable(cohort, spec.channels, spec.image_size)
     schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
     factors = {schedule(epoch, trainer.epochs) for epoch in range(trainer.epochs)}
     if factors == {1.0} and not isinstance(schedule, Constant) and trainer.epochs > 1:

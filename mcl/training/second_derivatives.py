@@ -1,0 +1,96 @@
+"""Whether networks can be differentiated twice, which a meta round needs, found out before training starts."""
+
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+from torch.func import functional_call
+
+from mcl.double_backward import DoubleBackward
+from mcl.errors import UserError
+from mcl.networks.backbone import Backbone
+from mcl.networks.cohort import Cohort
+
+_NO_DERIVATIVE = re.compile(r"derivative for aten::(\w+?)(_backward)? is not implemented")
+
+
+def check_twice_differentiable(cohort: Cohort, channels: int, image_size: int) -> None:
+    """Differentiate each architecture twice on two random images; weights, buffers and random state stay as they are.
+
+    Auxiliary branches are left out: they are made of the same layers, and would take several times as long.
+
+    Args:
+        cohort: the networks.
+        channels: channels of the images.
+        image_size: side of the square images in training, in pixels; smaller ones are taken if the network allows.
+
+    Raises:
+        UserError: an operation of a network has no second derivative.
+    """
+    checked = set()
+    for key, backbone in zip(cohort.keys, cohort.backbones, strict=True):
+        if backbone.name not in checked:
+            _check(backbone, key, channels, dict.fromkeys([min(image_size, 2 * backbone.stride), image_size]))
+        checked.add(backbone.name)
+
+
+def _check(backbone: Backbone, key: str, channels: int, sides: Iterable[int]) -> None:
+    for side in sides:
+        images = torch.randn(2, channels, side, side, generator=torch.Generator())
+        try:
+            gradients = _gradients(backbone, images)
+        except Exception:  # no first derivative: the images are too small for this network, or training reports it
+            continue
+        obstacle = _obstacle(gradients, backbone)
+        if obstacle is not None:
+            raise UserError(
+                f"pair.{key}: {backbone.name} cannot be differentiated twice, as the meta round does: {obstacle}."
+                " Use loss/matching=one, which has no meta round, or another network."
+            )
+        return
+
+
+def _gradients(backbone: Backbone, images: Tensor) -> list[Tensor]:
+    """Gradients of the squared logits by the parameters, with their graph."""
+    buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
+    with torch.random.fork_rng(devices=[]), DoubleBackward():
+        return _differentiate([functional_call(backbone, buffers, (images,))], backbone, create_graph=True)
+
+
+def _obstacle(gradients: list[Tensor], backbone: Backbone) -> str | None:
+    """What in the graph of these gradients has no derivative, or None."""
+    names = _node_names(gradients)
+    if "Error" in names:  # differentiating by given inputs passes it by in silence, with wrong numbers
+        return "one of its functions is marked with once_differentiable"
+    if "NotImplemented" in names:
+        try:
+            _differentiate(gradients, backbone)
+        except RuntimeError as error:
+            operation = _NO_DERIVATIVE.search(str(error))
+            return f"{operation[1]} has no second derivative" if operation else str(error).partition("\n")[0]
+    return None
+
+
+def _node_names(tensors: list[Tensor]) -> set[str]:
+    """Names of all nodes of the graph behind some tensors, without their namespace."""
+    waiting: list[Node | None] = [tensor.grad_fn for tensor in tensors]
+    seen: set[Node] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting.extend(following for following, _ in node.next_functions)
+    return {node.name().rpartition("::")[2] for node in seen}
+
+
+def _differentiate(values: list[Tensor], backbone: Backbone, create_graph: bool = False) -> list[Tensor]:
+    """Gradients of the sum of squares by the parameters that require one, without those that are not reached."""
+    parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    varying = [value.square().sum() for value in values if value.requires_grad]
+    if not parameters or not varying:
+        return []
+    total = torch.stack(varying).sum()
+    gradients = torch.autograd.grad(total, parameters, create_graph=create_graph, allow_unused=True)
+    return [gradient for gradient in gradients if gradient is not None]
