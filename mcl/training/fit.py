@@ -141,7 +141,7 @@ class Fit:
     def _in_step_with_others(self) -> DistributedDataParallel:
         """The learner as all processes have it: that of the first one, and gradients that are means over all."""
         distributed.copy_first([*self.learner.parameters(), *self.learner.buffers()])
-        meta = list(self.learner.loss.meta_parameters().values())
+        meta = [parameter for parameter in self.learner.loss.meta_parameters().values() if parameter.requires_grad]
         for parameter in meta:
             parameter.requires_grad_(False)  # the meta round learns them: here nobody should wait for their gradients
         together = DistributedDataParallel(self.learner, gradient_as_bucket_view=True, **_KEEP_BUFFERS)

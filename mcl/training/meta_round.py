@@ -19,10 +19,11 @@ Objective = Callable[[Sequence[Outputs], Batch], Tensor]
 class MetaRound:
     """Steps a loss's meta-parameters along the gradient through a few unrolled steps of the networks.
 
-    From the current weights, all parameters of the cohort and the loss's inner parameters take ``loss.meta.steps`` SGD
+    From the current weights, the parameters of the cohort and the loss's inner parameters take ``loss.meta.steps`` SGD
     steps on its inner objective and one on its outer objective; the outer objective where they arrive is differentiated
-    back to the meta-parameters, which ``optimizer`` then steps. All else stays as it was to the last bit: parameters
-    and their gradients, buffers, training flags, random state. Computed in float32 or better under any autocast.
+    back to the meta-parameters, which ``optimizer`` then steps. Parameters whose ``requires_grad`` is false are frozen:
+    nothing moves them. All else stays as it was to the last bit: parameters and their gradients, buffers, training
+    flags, random state. Computed in float32 or better under any autocast.
 
     Source: layer-wise mutual contrastive learning (L-MCL, TPAMI 2023), the bilevel training of its matching network.
 
@@ -59,13 +60,16 @@ class MetaRound:
         # Constants stay where they are: a memory bank is larger than the networks.
         constants = {f"loss.{name}" for name in self.loss.constants()}
         named = self.modules.named_buffers()
-        buffers = {name: _plain(buffer).clone() for name, buffer in named if name not in constants}
+        fixed = {name: _plain(buffer).clone() for name, buffer in named if name not in constants}
         parameters = {f"cohort.{name}": value for name, value in self.modules.cohort.named_parameters()}
         parameters |= {f"loss.{name}": value for name, value in self.loss.inner_parameters().items()}
         meta = {f"loss.{name}": value for name, value in self.loss.meta_parameters().items()}
+        # Training never moves frozen parameters, so neither do the unrolled steps.
+        fixed |= {name: _plain(value) for name, value in (parameters | meta).items() if not value.requires_grad}
+        parameters, meta = _trained(parameters), _trained(meta)
 
         def call(objective: Objective, batch: Batch, tensors: dict[str, Tensor]) -> Tensor:
-            return functional_call(self.modules, {**buffers, **tensors}, (objective, batch))
+            return functional_call(self.modules, {**fixed, **tensors}, (objective, batch))
 
         with torch.autocast(batch.images.device.type, enabled=False), DoubleBackward():
             outer_loss, gradients = meta_gradient(
@@ -96,6 +100,10 @@ class _Objectives(nn.Module):
 
     def forward(self, objective: Objective, batch: Batch) -> Tensor:
         return objective(self.cohort(batch.images), batch)
+
+
+def _trained(parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    return {name: value for name, value in parameters.items() if value.requires_grad}
 
 
 def _plain(tensor: Tensor) -> Tensor:

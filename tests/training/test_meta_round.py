@@ -86,9 +86,9 @@ def plain_autograd(
     cohort: nn.Module, loss: Loss, batch: Batch, outer_batch: Batch, lr: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The outer objective and the meta-gradient by autograd over the whole loop, on copies of the modules."""
-    moved = {f"cohort.{name}": value for name, value in cohort.named_parameters()}
-    moved |= {f"loss.{name}": value for name, value in loss.inner_parameters().items()}
-    meta = {f"loss.{name}": value for name, value in loss.meta_parameters().items()}
+    moved = {f"cohort.{name}": value for name, value in cohort.named_parameters() if value.requires_grad}
+    moved |= {f"loss.{name}": value for name, value in loss.inner_parameters().items() if value.requires_grad}
+    meta = {f"loss.{name}": value for name, value in loss.meta_parameters().items() if value.requires_grad}
 
     class Call(nn.Module):
         def __init__(self):
@@ -249,6 +249,28 @@ def test_half_precision_modules_are_differentiated_in_float32():
         MetaRound(*modules, optimizer_of(modules[1]), weight_decay=WEIGHT_DECAY)(batch, batch, 0.1)
     for name, value in loss.meta_parameters().items():
         assert torch.equal(value.grad, exact_loss.meta_parameters()[name].grad.bfloat16())
+
+
+@pytest.mark.parametrize("memory", MODES)
+@pytest.mark.parametrize(
+    "frozen",
+    [["bodies.0"], ["bodies.0.1", "heads.1.bias"], ["projections.1"], ["bodies.1", "matching.bias"]],
+    ids=",".join,
+)
+def test_frozen_parameters_do_not_move_in_the_unrolled_steps(frozen, memory):
+    cohort, loss = make(memory=memory)
+    for name, parameter in (*cohort.named_parameters(), *loss.named_parameters()):
+        parameter.requires_grad_(not name.startswith(tuple(frozen)))
+    batch, outer_batch = make_batch(1), make_batch(2)
+    bias = loss.matching.bias.detach().clone()
+    expected_loss, expected = plain_autograd(cohort, loss, batch, outer_batch, lr=0.1)
+    before = snapshot(cohort, loss)
+    outer_loss = MetaRound(cohort, loss, optimizer_of(loss), weight_decay=WEIGHT_DECAY)(batch, outer_batch, 0.1)
+    torch.testing.assert_close(outer_loss, expected_loss, rtol=1e-12, atol=0)
+    for name, wanted in expected.items():
+        torch.testing.assert_close(loss.meta_parameters()[name].grad, wanted, rtol=1e-9, atol=1e-15)
+    assert torch.equal(loss.matching.bias, bias) == ("matching.bias" in frozen)
+    assert_same_state(snapshot(cohort, loss), before)
 
 
 def test_loss_with_nothing_to_learn_is_refused():
