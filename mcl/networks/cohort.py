@@ -31,6 +31,12 @@ class Cohort(nn.Module):
         if not factories:
             raise UserError("pair: holds no network; it needs at least one, e.g. network@pair.first=resnet8.")
         self.networks = nn.ModuleDict()
+        for key in factories:
+            if not key or "." in key or hasattr(self.networks, key):
+                raise UserError(
+                    f"pair.{key}: PyTorch cannot name a network {key!r}, as modules have something of that name or it"
+                    " has a dot. Choose another key, e.g. network@pair.first=resnet8."
+                )
         for i, (key, make) in enumerate(factories.items()):
             with _seeded(seed, i, 0):
                 backbone = make()

@@ -89,7 +89,7 @@ class TorchvisionBackbone(Backbone):
         except RuntimeError as error:
             raise UserError(
                 f"network {self.name}: branch_depths={self.depths}: blocks {depth} of each stage after stage {k} do not"
-                f" fit one another ({' '.join(str(error).split())[:150]}). Use null for all blocks."
+                f" fit one another ({_brief(error)}). Use null for all blocks."
             ) from error
         return branch
 
@@ -108,9 +108,8 @@ class TorchvisionBackbone(Backbone):
             whole = get_model(self.model, weights=None, num_classes=len(state[f"{classifier}.weight"]))
             whole.load_state_dict(state)
         except (KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{self.name}: weights={self.weights} are not of torchvision's {self.model}: {reason}"
+                f"{self.name}: weights={self.weights} are not of torchvision's {self.model}: {_brief(error)}"
             ) from error
         parts = self._named.parts(whole, self.name)
         if self.in_channels == 1:
@@ -124,9 +123,17 @@ class TorchvisionBackbone(Backbone):
     def _check_against(self, whole: nn.Module) -> None:
         """Raise UserError unless this computes what the whole model does."""
         image = self._image()
+        try:
+            logits = _compute(self, image, self)
+        except Exception as error:  # whatever layers say of a feature map that does not fit
+            raise UserError(
+                f"network {self.name}: stem, stages, neck and head of torchvision's {self.model} do not fit one another"
+                f" ({_brief(error)}). Between neck and head lies global average pooling: a model that flattens its"
+                " feature maps instead (alexnet, vgg) or is no chain of feature maps cannot be named so."
+            ) from error
         if image.is_meta:
             return
-        if not torch.equal(_compute(self, image, self), _compute(whole, image, whole)):
+        if not torch.equal(logits, _compute(whole, image, whole)):
             raise UserError(
                 f"network {self.name}: stem, stages, neck and head one after the other do not compute what"
                 f" torchvision's {self.model} does; something between them is no module of its own, or their order is"
@@ -199,6 +206,11 @@ def _compute(function: Callable[[Tensor], Any], image: Tensor, *modules: nn.Modu
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def _brief(error: Exception) -> str:
+    """The beginning of an error's message, on one line."""
+    return " ".join(str(error).split())[:200]
 
 
 def _unpacked(module: nn.Module) -> list[nn.Module]:

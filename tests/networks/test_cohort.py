@@ -56,6 +56,12 @@ def test_cohort_of_no_network_is_refused() -> None:
         Cohort({}, branched=False, seed=0)
 
 
+@pytest.mark.parametrize("key", ["half", "type", "train", "keys", "training", "a.b", ""])
+def test_key_that_pytorch_cannot_give_to_a_module_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=rf"^pair\.{key}: PyTorch cannot name a network '{key}'.*Choose another key"):
+        Cohort({"first": partial(build_network, "resnet8", 5), key: pytest.fail}, branched=False, seed=0)
+
+
 def test_deployed_backbone_is_the_last_stage_bit_for_bit() -> None:
     for branched in (True, False):
         network = cohort("resnet8", branched=branched).eval()

@@ -173,3 +173,11 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_what_is_not_the_whole_model_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         small(**options)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_model_that_flattens_its_feature_maps_is_refused(device: str) -> None:
+    stages = [f"features.{k}" for k in range(1, 13)]  # whose 6 x 6 pixels the classifier takes apart
+    message = r"^network small: .* alexnet do not fit one another \(.*9216.*\)\. .* global average pooling"
+    with torch.device(device), pytest.raises(UserError, match=message):
+        small(model="alexnet", stem=["features.0"], stages=[stages], neck=None, head="classifier")
