@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from mcl.errors import UserError
-from mcl.losses.numerics import full_precision
+from mcl.losses.numerics import common_dtype, divergence_dtype
 
 # Similarities differ by 2 / temperature at most. Second derivatives divide by squares of sums of exponentials of that,
 # which are numbers of float32 down to exp(-43), of float64 down to exp(-354).
@@ -47,7 +47,7 @@ def mutual_contrast(
     The terms are sums over ordered pairs of stages, and means over all anchors of the batch. An anchor without a
     positive in the batch has no hard terms (VCL, ICL). Twice differentiable, in the embeddings and in the weights;
     computed in float32 at least, under autocast too, and in float64 where ``tau`` or ``tau * temperature`` is below
-    0.05.
+    0.05, or ``tau * temperature`` 1 or more. Networks of different dtypes meet in the widest.
 
     Args:
         projections: list over N >= 2 networks of (S_i, B, D), L2-normalised. Stage counts may differ.
@@ -103,7 +103,7 @@ def mutual_contrast(
         icl = repulsion - (_mixed(weights, means) * places).sum() / tau
 
         terms = torch.stack([vcl.sum(), soft_vcl.sum() * temperature**2, icl, soft_icl * temperature**2])
-        return MutualContrast(*(terms / len(labels)).to(full_precision(projections[0]).dtype))
+        return MutualContrast(*(terms / len(labels)).to(common_dtype(projections)))
 
 
 def last_stage_contrast(
@@ -137,17 +137,18 @@ def check_temperatures(tau: float, temperature: float) -> None:
 
 
 def _precise(projections: Sequence[Tensor], tau: float, temperature: float) -> list[Tensor]:
-    """In float32 at least, in float64 where the temperatures ask for it."""
+    """In one dtype: float32 at least, float64 where the temperatures ask for it."""
     check_temperatures(tau, temperature)
-    networks = [full_precision(network) for network in projections]
     if tau * min(1, temperature) >= _LOWEST_OF_FLOAT32:
-        return networks
-    if networks[0].device.type == "mps":
+        dtype = divergence_dtype(projections, tau, temperature)
+        return [network.to(dtype) for network in projections]
+    if projections[0].device.type == "mps":
         raise UserError(
-            f"loss.tau={tau}, loss.temperature={temperature}: so low temperatures take float64, which MPS has not."
+            f"loss.tau={tau}, loss.temperature={temperature}: temperatures this low need float64, which MPS does not"
+            " support."
             " Use trainer.device=cpu."
         )
-    return [network.double() for network in networks]
+    return [network.double() for network in projections]
 
 
 def _across(

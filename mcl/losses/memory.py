@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mcl import distributed
 from mcl.losses.contrast import MutualContrast
-from mcl.losses.numerics import full_precision, unit
+from mcl.losses.numerics import common_dtype, divergence_dtype, full_precision, unit
 
 
 class MemoryBank(nn.Module):
@@ -74,7 +74,8 @@ class MemoryBank(nn.Module):
         ICL is the InfoNCE of a place in the bank of the other network, its positives the own row and those of the
         class. VCL is that in the bank of its own network, without the own row. The soft terms draw the two
         distributions of a pair towards each other. Banks are constants; twice differentiable in the embeddings and in
-        the weights; computed in float32 at least, under autocast too.
+        the weights; computed in float32 at least, under autocast too, and in float64 where ``tau * temperature`` is 1
+        or more.
 
         Args:
             projections: list over the N networks of (S_i, B, D), L2-normalised. Stage counts may differ.
@@ -90,7 +91,8 @@ class MemoryBank(nn.Module):
         networks, drawn = range(len(projections)), positives.shape[1]
         assert len(networks) == len(self.rows) >= 2, "as many networks as banks, two at least"
         with torch.autocast(index.device.type, enabled=False):
-            places = torch.cat([full_precision(network) for network in projections])  # (G, B, D)
+            dtype = divergence_dtype(projections, tau, temperature)
+            places = torch.cat([network.to(dtype) for network in projections])  # (G, B, D)
             sizes = [len(network) for network in projections]
             columns = torch.cat([index[:, None], positives, negatives], 1)  # (B, C)
             queries = places.transpose(0, 1) / tau
@@ -117,12 +119,8 @@ class MemoryBank(nn.Module):
                     vcl.append(_meet(within[i], within[j], both))
             (hard_vcl, soft_vcl), (hard_icl, soft_icl) = torch.stack(vcl).sum(0), torch.stack(icl).sum(0)
             batch, soften = len(index), temperature**2
-            return MutualContrast(
-                vcl=hard_vcl / batch,
-                soft_vcl=soft_vcl * (soften / batch),
-                icl=hard_icl / batch,
-                soft_icl=soft_icl * (soften / batch),
-            )
+            terms = (hard_vcl / batch, soft_vcl * (soften / batch), hard_icl / batch, soft_icl * (soften / batch))
+            return MutualContrast(*(term.to(common_dtype(projections)) for term in terms))
 
     @torch.no_grad()
     def update(self, final_projections: Sequence[Tensor], index: Tensor) -> None:

@@ -178,6 +178,31 @@ def test_low_temperatures_are_exact_to_the_second_derivative_where_networks_disa
         torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-3 * float(b.detach().abs().max()))
 
 
+@pytest.mark.parametrize(("tau", "temperature"), [(0.1, 10.0), (0.5, 3.0), (1.0, 4.0), (0.1, 100.0)])
+def test_divergences_of_flat_distributions_keep_their_digits(tau, temperature):
+    generator = torch.Generator().manual_seed(0)
+    both = torch.randn(1, 64, 32, generator=generator)
+    pair = [F.normalize(both + 1e-3 * torch.randn(2, 64, 32, generator=generator), dim=-1) for _ in range(2)]
+    labels, weights, options = torch.arange(64) % 8, torch.ones(4, 4, 64), {"tau": tau, "temperature": temperature}
+    found = mutual_contrast(pair, labels, weights, **options)
+    exact = mutual_contrast([network.double() for network in pair], labels, weights.double(), **options)
+    for name in found._fields:
+        value = getattr(found, name)
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value.double(), getattr(exact, name), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32"), ("bfloat16", "float64")])
+def test_networks_of_different_dtypes_meet_in_the_widest(dtypes):
+    case = Case(stages=[2, 1], labels=[0, 0, 1, 1], seed=15)
+    pair = [F.normalize(x, dim=-1).to(getattr(torch, name)) for x, name in zip(case.raw, dtypes, strict=True)]
+    options = {"tau": 0.3, "temperature": 2.0}
+    found = mutual_contrast(pair, case.classes, case.weights, **options)
+    wide = [network.to(torch.float64) for network in pair]
+    for value, wanted in zip(found, mutual_contrast(wide, case.classes, case.weights, **options), strict=True):
+        assert torch.equal(value, wanted)
+
+
 def test_temperatures_that_are_too_low_are_refused():
     z = torch.eye(3)[None]
     with pytest.raises(UserError, match=r"Use loss\.tau=0\.0059 or more"):

@@ -229,6 +229,25 @@ def test_low_precision_embeddings_are_contrasted_in_float32(dtype):
     torch.testing.assert_close(torch.stack(terms).double(), torch.stack(exact), rtol=1e-5, atol=1e-6)
 
 
+def test_divergences_of_flat_distributions_keep_their_digits():
+    generator = torch.Generator().manual_seed(0)
+    both = torch.randn(1, 16, 32, generator=generator)
+    pair = [
+        torch.nn.functional.normalize(both + 1e-3 * torch.randn(2, 16, 32, generator=generator), dim=-1)
+        for _ in range(2)
+    ]
+    bank = MemoryBank(200, 2, 32, generator=generator)
+    bank.rows[1] = bank.rows[0]
+    index = torch.arange(16)
+    rows = (index, index[:, None] + 20, torch.randint(40, 200, (16, 100), generator=generator))
+    options = {"tau": 0.5, "temperature": 4.0}
+    found = bank.contrast(pair, *rows, torch.ones(4, 4, 16), **options)
+    exact = bank.double().contrast([z.double() for z in pair], *rows, torch.ones(4, 4, 16), **options)
+    for value, wanted in zip(found, exact, strict=True):
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value.double(), wanted, rtol=1e-6, atol=0)
+
+
 def test_rows_of_bfloat16_are_contrasted_and_moved_in_float32():
     half = MemoryBank(10, 2, 4, dtype="bfloat16", generator=torch.Generator().manual_seed(0))
     full = MemoryBank(10, 2, 4)
