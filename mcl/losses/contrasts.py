@@ -73,7 +73,7 @@ class BankContrast(Contrast):
         pos_k: rows of the same class.
         neg_k: rows of other classes.
         official_slip: compare as the published ImageNet runs did (see `mcl.losses.memory.MemoryBank`).
-        dtype: of the rows; bfloat16 takes half the memory.
+        dtype: of the rows; bfloat16 takes half the memory, and needs a ``momentum`` of 0.99 or less.
         seed: of the first rows and of the draws.
     """
 
@@ -97,6 +97,11 @@ class BankContrast(Contrast):
                 raise UserError(f"loss.contrast.{name}={value}: must be at least 1.")
         if dtype not in ("float32", "bfloat16"):
             raise UserError(f"loss.contrast.dtype={dtype}: must be float32 or bfloat16.")
+        if dtype == "bfloat16" and 1 - momentum < torch.finfo(torch.bfloat16).eps:
+            raise UserError(
+                f"loss.contrast.dtype=bfloat16, loss.contrast.momentum={momentum}: updates this small are lost in"
+                " rounding. Use loss.contrast.dtype=float32, or loss.contrast.momentum=0.99 or less."
+            )
         self.momentum = momentum
         self.pos_k = pos_k
         self.neg_k = neg_k

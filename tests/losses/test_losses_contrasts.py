@@ -15,6 +15,8 @@ from mcl.losses.contrasts import BankContrast, BatchContrast
 from mcl.losses.lmcl import LMCL
 from mcl.losses.matching import LayerMatching
 from mcl.losses.mcl import MCL
+from mcl.losses.memory import MemoryBank
+from mcl.losses.numerics import unit
 from mcl.types import Batch, Outputs
 
 WIDTHS = [[4, 4], [6, 6, 6]]
@@ -140,6 +142,27 @@ def test_seed_gives_the_first_rows():
 def test_bad_options_are_refused(option, value):
     with pytest.raises(UserError, match=rf"loss\.contrast\.{option}={value}: must"):
         BankContrast(**{option: value})
+
+
+def cosine_after_many_updates(momentum, dtype):
+    """Of rows with the embeddings that they took in again and again."""
+    generator = torch.Generator().manual_seed(0)
+    bank = MemoryBank(50, 1, 128, momentum, dtype=dtype, generator=generator)
+    embeddings = unit(torch.randn(50, 128, generator=generator))
+    for _ in range(round(5 / (1 - momentum))):
+        bank.update([embeddings], torch.arange(50))
+    return float((bank.rows[0].float() * embeddings).sum(1).mean())
+
+
+def test_rows_of_bfloat16_follow_the_embeddings_or_are_refused():
+    BankContrast(momentum=0.99, dtype="bfloat16")
+    assert cosine_after_many_updates(0.99, "bfloat16") > 0.97
+    BankContrast(momentum=0.999)
+    assert cosine_after_many_updates(0.999, "float32") > 0.99
+    assert cosine_after_many_updates(0.999, "bfloat16") < 0.5
+    for momentum in (0.995, 0.999):
+        with pytest.raises(UserError, match=rf"^loss\.contrast\.dtype=bfloat16, .*={momentum}: .*dtype=float32, or"):
+            BankContrast(momentum=momentum, dtype="bfloat16")
 
 
 def test_images_of_one_class_are_refused():
