@@ -3,14 +3,62 @@
 Every process holds the same parameters and its own share of each batch, in order of rank: together they see the batch
 that one process would see alone. An objective is the mean over processes of what each computes, and a gradient is made
 whole by the mean over processes of what each finds (`mean`), however often it is differentiated.
+
+Where a batch does not divide evenly, `Split` says who takes which images and what the mean of each process counts
+(`weight`); within `sharing` gathered tensors have one entry for each image of the batch.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+SMALLEST = 2  # images that batch normalisation can train on
+
+
+class Split(NamedTuple):
+    """Which images of a batch each process takes: pieces in order of rank, whose lengths differ by one at most.
+
+    A batch too small for all of them has fewer pieces than there are processes, none shorter than `SMALLEST` unless
+    the batch is: then some processes compute the same piece, and each counts for a part of it.
+    """
+
+    images: int
+    processes: int
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces there are."""
+        return max(1, min(self.processes, self.images // SMALLEST))
+
+    @property
+    def even(self) -> bool:
+        """Whether every process has as many images, and its own."""
+        return self.images % self.processes == 0 and self.pieces == self.processes
+
+    def piece(self, rank: int) -> int:
+        """The number of a process's piece."""
+        return rank * self.pieces // self.processes
+
+    def part(self, rank: int) -> range:
+        """The images of a process, as positions in the batch."""
+        piece = self.piece(rank)
+        return range(self.images * piece // self.pieces, self.images * (piece + 1) // self.pieces)
+
+    def owners(self) -> list[int]:
+        """The first process that has each piece."""
+        return [-(-piece * self.processes // self.pieces) for piece in range(self.pieces)]
+
+    def weight(self, rank: int) -> float:
+        """Factor on a process's mean over its images: the mean over processes is then that over the batch."""
+        copies = sum(self.piece(other) == self.piece(rank) for other in range(self.processes))
+        return self.processes * len(self.part(rank)) / (self.images * copies)
+
+
+_split: Split | None = None  # of the batch that is being computed, where it is not even
 
 
 def size() -> int:
@@ -23,8 +71,28 @@ def rank() -> int:
     return dist.get_rank() if _several() else 0
 
 
+@contextmanager
+def sharing(images: int | None) -> Iterator[None]:
+    """Within the block, this process computes its part of a batch of ``images``; None where all parts are equal."""
+    global _split
+    before = _split
+    split = None if images is None else Split(images, size())
+    _split = None if split is None or split.even else split
+    try:
+        yield
+    finally:
+        _split = before
+
+
+def weight(images: int | None) -> float:
+    """What this process's mean over its part of a batch of ``images`` counts in `mean`; 1 where all parts are equal."""
+    return 1.0 if images is None else Split(images, size()).weight(rank())
+
+
 def gather(tensor: Tensor, dim: int = 0) -> Tensor:
-    """The tensors of all processes, of one shape, concatenated in order of rank. Differentiable any number of times.
+    """The tensors of all processes, concatenated in order of rank. Differentiable any number of times.
+
+    They have one shape, except within `sharing`, where ``dim`` is that of the images.
 
     Its gradient is the sum over processes of what reaches this process's part. Where every process computes the same
     value from what it gathered, the mean of the processes' gradients is therefore the gradient of that value.
@@ -36,15 +104,24 @@ def gather(tensor: Tensor, dim: int = 0) -> Tensor:
     if size() == 1:
         return tensor
     moved = tensor.movedim(dim, 0)
-    return (_Gather.apply(moved) if tensor.is_floating_point() else _gather(moved)).movedim(0, dim)
+    split = _split
+    assert split is None or len(moved) == len(split.part(rank())), "dim is not that of the images"
+    return (_Gather.apply(moved, split) if tensor.is_floating_point() else _gather(moved, split)).movedim(0, dim)
 
 
 @torch.no_grad()
-def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The mean over processes of each of the floating-point ``tensors``, all sent as one message."""
+def mean(tensors: Sequence[Tensor], weight: float = 1.0) -> list[Tensor]:
+    """The mean over processes of each of the floating-point ``tensors``, all sent as one message.
+
+    Args:
+        tensors: this process's.
+        weight: factor on them; the mean of those of all processes is 1.
+    """
     if size() == 1 or not tensors:
         return list(tensors)
     message = torch.cat([tensor.flatten() for tensor in tensors])
+    if weight != 1.0:
+        message *= weight
     dist.all_reduce(message)
     message /= size()
     parts = message.split([tensor.numel() for tensor in tensors])
@@ -74,31 +151,43 @@ def _several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def _gather(tensor: Tensor) -> Tensor:
+def _gather(tensor: Tensor, split: Split | None) -> Tensor:
+    if split is not None:  # messages have one shape: that of the longest part
+        padded = tensor.new_zeros(max(len(split.part(rank)) for rank in range(size())), *tensor.shape[1:])
+        padded[: len(tensor)] = tensor
+        tensor = padded
     tensor = tensor.contiguous()
     parts = [torch.empty_like(tensor) for _ in range(size())]
     dist.all_gather(parts, tensor)
-    return torch.cat(parts)
+    return torch.cat(parts if split is None else [parts[rank][: len(split.part(rank))] for rank in split.owners()])
 
 
 class _Gather(torch.autograd.Function):
-    """(b, ...) to (size * b, ...)."""
+    """(b, ...) to (B, ...), B the images of all processes together."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        return _gather(tensor)
+    def forward(ctx: Any, tensor: Tensor, split: Split | None) -> Tensor:
+        ctx.split = split
+        return _gather(tensor, split)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _SumAndShare.apply(gradient)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _SumAndShare.apply(gradient, ctx.split), None
 
 
 class _SumAndShare(torch.autograd.Function):
-    """(size * b, ...) to this process's (b, ...) of the sum over processes: what takes the gradient of `_Gather`."""
+    """(B, ...) to this process's (b, ...) of the sum over processes: what takes the gradient of `_Gather`."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, split: Split | None) -> Tensor:
+        ctx.split = split
         tensor = tensor.contiguous()
+        if split is not None:
+            tensor = tensor.clone()
+            dist.all_reduce(tensor)
+            mine = split.part(rank())
+            own = tensor[mine.start : mine.stop].clone()
+            return own if rank() in split.owners() else own.zero_()  # of several copies, one was gathered
         if tensor.is_cuda:
             part = tensor.new_empty(len(tensor) // size(), *tensor.shape[1:])
             dist.reduce_scatter_tensor(part, tensor)
@@ -108,5 +197,5 @@ class _SumAndShare(torch.autograd.Function):
         return tensor.chunk(size())[rank()].clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _Gather.apply(gradient)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Gather.apply(gradient, ctx.split), None

@@ -12,6 +12,7 @@ class Batch(NamedTuple):
     labels: Tensor  # (B,) int64
     indices: Tensor  # (B,) int64, positions in the training set
     step: int = 0  # training steps before this batch: keys what is drawn at random for it
+    whole: int | None = None  # images of the batch over all processes; None: B in each
 
 
 class Outputs(NamedTuple):

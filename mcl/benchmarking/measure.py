@@ -68,7 +68,7 @@ def measure(request: Request) -> dict[str, Any]:
     trainer, loss = parts.trainer, parts.learner.loss
     usable = usable_memory(trainer.device)
     fit = parts.fit(parts.dataset.load(), seed=request.config["seed"])
-    total_steps, start = fit.total_steps, time.perf_counter() - begun
+    total_steps, start = fit.progress.total_steps, time.perf_counter() - begun
     steps = _run(fit, request)
     phases = _run_in_phases(fit, request) if request.details else None  # other steps: the clocks take time, too
     peak_bytes = peak_memory(trainer.device)

@@ -57,8 +57,8 @@ def run_steps(
     """
     assert warm_up >= 1, "the first steps allocate and choose algorithms"
     fit.trainer.evaluate_every = NEVER
-    fit.step = 0  # may have been trained before
-    fit.total_steps = max(fit.total_steps, warm_up + count + 1)
+    fit.progress.step = 0  # may have been trained before
+    fit.progress.total_steps = max(fit.progress.total_steps, warm_up + count + 1)
     steps, totals = Steps(), list[Tensor]()
     watch = _Watch(fit, warm_up, count, least, budget, steps, after_step)
     with ExitStack() as stack:

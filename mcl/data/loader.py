@@ -7,7 +7,7 @@ import torch
 from mcl.data.augmentation import Augmentation, Normalization
 from mcl.data.dataset import Images
 from mcl.data.samplers import Sampler
-from mcl.data.shares import ALONE, Share, plan_epoch, steps_per_epoch
+from mcl.data.shares import ALONE, Share, plan_epoch
 from mcl.errors import UserError
 from mcl.types import Batch
 
@@ -50,7 +50,7 @@ class Loader:
         counts = images.labels.bincount().tolist()
         sampler.check(counts, batch_size, [f"class {label}" for label in range(len(counts))])
         share.check(batch_size)
-        self.steps = steps_per_epoch(sampler, counts, batch_size, share)
+        self.steps = sampler.steps_per_epoch(counts, batch_size)
         self.share = share
         self.labels = images.labels.cpu()  # the sampler's copy
         try:
@@ -85,11 +85,13 @@ class Loader:
         plan = plan_epoch(
             self.sampler, self.augmentation, self.labels, self.batch_size, self.share, seed=self.seed, epoch=epoch
         )
-        order, draws = (numbers.to(self.device, non_blocking=True) for numbers in plan[1:])
-        for step, (indices, drawn) in enumerate(zip(order.split(plan.lengths), draws.split(plan.lengths), strict=True)):
+        order, draws = (
+            part.to(self.device, non_blocking=True).split(plan.lengths) for part in (plan.indices, plan.draws)
+        )
+        for step, (indices, drawn, whole) in enumerate(zip(order, draws, plan.wholes, strict=True)):
             if step >= start:
-                pixels = self.augmentation.apply(self.images.images, indices, drawn)
-                yield Batch(self.normalize(pixels), self.images.labels[indices], indices, epoch * self.steps + step)
+                pixels = self.normalize(self.augmentation.apply(self.images.images, indices, drawn))
+                yield Batch(pixels, self.images.labels[indices], indices, epoch * self.steps + step, whole)
 
 
 def evaluation_batches(

@@ -1,11 +1,10 @@
 """Which images of an epoch this process trains on, and how they are augmented.
 
 There is one order of images and one augmentation, whatever the number of processes: each takes its share of every
-batch, so that together they see what one process would see alone.
+batch, so that together they see what one process would see alone, in as many steps.
 """
 
 import itertools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,9 +13,8 @@ from torch import Tensor
 from mcl.data.augmentation import Augmentation
 from mcl.data.samplers import Sampler
 from mcl.data.seeding import generator
+from mcl.distributed import SMALLEST, Split
 from mcl.errors import UserError
-
-SMALLEST = 2  # images that batch normalisation can train on
 
 
 class Share(NamedTuple):
@@ -33,11 +31,6 @@ class Share(NamedTuple):
                 f" of {self.size}, and give each {SMALLEST} images or more."
             )
 
-    def length(self, batch: int) -> int:
-        """Images of a batch that each process takes; 0 where that would be too few to train on."""
-        each = batch // self.size
-        return each if each >= SMALLEST else 0
-
     def part(self, count: int) -> range:
         """This process's part of ``count`` images that are shared out without rest, for evaluation."""
         return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)
@@ -52,6 +45,7 @@ class Epoch(NamedTuple):
     lengths: list[int]  # images of each step
     indices: Tensor  # (sum of lengths,) int64
     draws: Tensor  # (sum of lengths, ...) of the augmentation, in the same order
+    wholes: list[int]  # images of each step over all processes
 
 
 def plan_epoch(
@@ -64,36 +58,14 @@ def plan_epoch(
     seed: int,
     epoch: int,
 ) -> Epoch:
-    """The share of one process: of each batch the ``rank``-th of ``size`` equal slices."""
+    """The share of one process: its part of each batch, see `Split`."""
     batches = sampler.batches(labels, batch_size, seed=seed, epoch=epoch)
     order = torch.cat(batches)
     draws = augmentation.draw(len(order), generator("augmentation", seed, epoch))
+    wholes = [len(batch) for batch in batches]
     if share.size == 1:
-        return Epoch([len(batch) for batch in batches], order, draws)
-    lengths = [share.length(len(batch)) for batch in batches]
-    starts = itertools.accumulate((len(batch) for batch in batches), initial=0)
-    own = torch.cat(
-        [start + share.rank * each + torch.arange(each) for start, each in zip(starts, lengths, strict=False)]
-    )
-    return Epoch([each for each in lengths if each], order[own], draws[own])
-
-
-def steps_per_epoch(sampler: Sampler, counts: Sequence[int], batch_size: int, share: Share) -> int:
-    """How many steps an epoch has, from the number of images of each class."""
-    steps = sampler.steps_per_epoch(counts, batch_size)
-    return steps - (share.length(last_batch(sampler, counts, batch_size)) == 0)
-
-
-def last_batch(sampler: Sampler, counts: Sequence[int], batch_size: int) -> int:
-    """Images of the last batch of an epoch, of all processes together."""
-    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    return len(sampler.batches(labels, batch_size, seed=0, epoch=0)[-1])
-
-
-def notes(sampler: Sampler, counts: Sequence[int], batch_size: int, share: Share) -> list[str]:
-    """What is worth telling of how batches are shared out."""
-    last = last_batch(sampler, counts, batch_size) if share.size > 1 else 0
-    left = last - share.size * share.length(last)
-    if not left:
-        return []
-    return [f"{share.size} processes share the last batch of an epoch without {left} of its {last} images."]
+        return Epoch(wholes, order, draws, wholes)
+    parts = [Split(images, share.size).part(share.rank) for images in wholes]
+    starts = itertools.accumulate(wholes, initial=0)
+    own = torch.cat([start + torch.arange(part.start, part.stop) for start, part in zip(starts, parts, strict=False)])
+    return Epoch([len(part) for part in parts], order[own], draws[own], wholes)

@@ -19,7 +19,7 @@ from mcl.data.augmentation import Augmentation, Normalization
 from mcl.data.files import ImageFiles
 from mcl.data.samplers import Sampler
 from mcl.data.seeding import generator
-from mcl.data.shares import ALONE, Share, plan_epoch, steps_per_epoch
+from mcl.data.shares import ALONE, Share, plan_epoch
 from mcl.errors import UserError
 from mcl.types import Batch
 
@@ -64,7 +64,7 @@ class StreamingLoader:
         counts = files.labels.bincount().tolist()
         sampler.check(counts, batch_size, [f"class {label}" for label in range(len(counts))])
         share.check(batch_size)
-        self.steps = steps_per_epoch(sampler, counts, batch_size, share)
+        self.steps = sampler.steps_per_epoch(counts, batch_size)
         self.files = files
         self.sampler = sampler
         self.augmentation = Augmentation() if overfit else augmentation
@@ -103,7 +103,7 @@ class StreamingLoader:
             pixels, labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in read[:3])
             everything = torch.arange(len(labels), device=self.device)
             pixels = self.augmentation.apply(pixels, everything, drawn)
-            yield Batch(self.normalize(pixels), labels, indices, epoch * self.steps + step)
+            yield Batch(self.normalize(pixels), labels, indices, epoch * self.steps + step, plan.wholes[step])
         if replaced:
             log.warning(
                 "epoch %d: %d unreadable files, others were taken instead: %s%s",

@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 from mcl import distributed
 from mcl.allocator import keep_freed_memory
 from mcl.config.instantiate import build, resolve
-from mcl.data import shares
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.samplers import Sampler
 from mcl.data.shares import Share
@@ -54,8 +53,7 @@ class Parts:
     @property
     def steps_per_epoch(self) -> int:
         """Batches of one pass over the training set."""
-        share = Share(distributed.rank(), distributed.size())
-        return shares.steps_per_epoch(self.sampler, self.dataset.spec.counts, self.trainer.batch_size, share)
+        return self.sampler.steps_per_epoch(self.dataset.spec.counts, self.trainer.batch_size)
 
     def fit(self, splits: Splits, *, seed: int, data: str = "", processes: Processes | None = None) -> Fit:
         """The training of these parts on these images, at its first step.
@@ -94,12 +92,8 @@ def assemble(config: DictConfig) -> Parts:
     dataset: Dataset = make(config.dataset, path="dataset")
     spec = dataset.spec
     sampler = make(config.sampler, path="sampler")
-    share = Share(distributed.rank(), distributed.size())
-    share.check(trainer.batch_size)
-    notes = [
-        *sampler.check(spec.counts, trainer.batch_size, spec.classes),
-        *shares.notes(sampler, spec.counts, trainer.batch_size, share),
-    ]
+    Share(distributed.rank(), distributed.size()).check(trainer.batch_size)
+    notes = sampler.check(spec.counts, trainer.batch_size, spec.classes)
     cohort = build_cohort(
         config, spec.num_classes, spec.channels, branched=getattr(loss_class, "needs_branches", False)
     )

@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ from mcl.training.meters import Meters, NonFiniteLoss
 from mcl.training.onlooker import Onlooker
 from mcl.training.optimizers import lay_out_state
 from mcl.training.processes import Processes
+from mcl.training.progress import Progress, with_progress
 from mcl.training.random_state import random_state, set_random_state
 from mcl.training.results import Results
 from mcl.training.signals import Stopped, StopSignals
@@ -39,6 +41,8 @@ from mcl.types import Batch
 # Buffers are averaged after each step instead. Newer versions of torch have another name for this option.
 _OPTIONS = inspect.signature(DistributedDataParallel).parameters
 _KEEP_BUFFERS: Any = {"forward_sync_buffers" if "forward_sync_buffers" in _OPTIONS else "broadcast_buffers": False}
+
+logger = logging.getLogger(__name__)
 
 
 class Fit:
@@ -84,6 +88,7 @@ class Fit:
         named = {"test": splits.test, "validation": splits.validation}
         self.splits = {name: part.to(self.device) for name, part in named.items() if part is not None}
         self.dataset = dataset
+        self.labels = splits.train.labels
         self.share = Share(processes.rank, processes.size)
         self.loader = training_batches(
             splits.train,
@@ -99,7 +104,7 @@ class Fit:
         for name, part in self.splits.items():
             if len(part.labels) < processes.size:
                 raise UserError(f"the {name} part has {len(part.labels)} images for {processes.size} processes.")
-        self.total_steps = trainer.total_steps(len(self.loader))
+        self.progress = Progress(trainer, len(self.loader))
         self.trained = learner.trained_parameters()
         self.optimizers = [make_optimizer(params=self.trained)]
         self.meta_round: MetaRound | None = None
@@ -128,8 +133,6 @@ class Fit:
         self.schedule = schedule
         self.results = results
         self.data = data
-        self.step = 0
-        self.evaluated_step = 0
         self.meters = Meters()
         self.best: dict[str, dict[str, Tensor]] = {}  # key -> the backbone at its best epoch, on the CPU
         self.earlier_seconds = 0.0  # of attempts before this one
@@ -150,9 +153,13 @@ class Fit:
         return together
 
     @property
-    def epoch(self) -> int:
-        """Epochs completed, the broken-off last one included once training has ended."""
-        return -(-self.step // len(self.loader))
+    def step(self) -> int:
+        """Steps taken."""
+        return self.progress.step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self.progress.step = step
 
     def run(self, checkpoints: Checkpoints | None, trackers: Trackers, signals: StopSignals) -> None:
         """Train from ``self.step`` to the end, with checkpoints on the way.
@@ -168,10 +175,10 @@ class Fit:
         self.checkpoints, self.trackers, self.signals = checkpoints, trackers, signals
         self._start = self._saved = time.monotonic()
         try:
-            while self.step < self.total_steps or self.evaluation_is_due():
-                if not self.evaluation_is_due():  # it is when the attempt before this one was stopped in between
-                    self._train(*divmod(self.step, len(self.loader)))
-                if self.evaluation_is_due():
+            while not self.progress.finished:
+                if not self.progress.evaluation_is_due:  # it is when the attempt before this one stopped in between
+                    self._train(*self.progress.position)
+                if self.progress.evaluation_is_due:
                     self._save()  # an evaluation may take long, and whoever kills it should not lose the epoch
                     self._evaluate()
                 self._save()
@@ -197,12 +204,12 @@ class Fit:
                 group["lr"] = optimizer.defaults["lr"] * lr_factor
         lr = self.optimizers[0].param_groups[0]["lr"]
         clock, images = time.monotonic(), 0
-        batches = itertools.islice(self.loader.epoch(epoch, start=first), self.total_steps - self.step)
+        batches = itertools.islice(self.loader.epoch(epoch, start=first), self.progress.total_steps - self.step)
         for batch, following in _with_next(batches):
-            self.meters.update(self._step(batch, following, lr), self.step)
+            self.meters.update(self._step(batch, following, lr), self.step, distributed.weight(batch.whole))
             self.step += 1
-            images += len(batch.labels) * self.processes.size
-            self.images_seen += len(batch.labels) * self.processes.size
+            images += batch.whole or len(batch.labels)
+            self.images_seen += batch.whole or len(batch.labels)
             epoch_ends = following is None
             if epoch_ends or self.step % self.trainer.log_every == 0:
                 averages = self.meters.read()  # waits for the device
@@ -214,12 +221,6 @@ class Fit:
                 self._log({**averages, **self._outer_loss(), "train/lr": lr, "train/images_per_second": rate})
             if self._agree(checkpoint=not epoch_ends and self._checkpoint_is_due()):
                 self._save()
-
-    def evaluation_is_due(self) -> bool:
-        """Whether an epoch, or training, has just ended, and is one to be evaluated that was not yet."""
-        last = self.step >= self.total_steps
-        ended = last or (self.step > 0 and self.step % len(self.loader) == 0)
-        return ended and self.evaluated_step < self.step and (last or self.epoch % self.trainer.evaluate_every == 0)
 
     def _checkpoint_is_due(self) -> bool:
         steps, minutes = self.trainer.checkpoint_every, self.trainer.checkpoint_minutes
@@ -242,8 +243,9 @@ class Fit:
     def _step(self, batch: Batch, following: Batch | None, lr: float) -> dict[str, Tensor]:
         """One optimisation step and, where it is due, a meta round at the new weights."""
         total, terms, outputs = self.forward(batch)
+        weight = distributed.weight(batch.whole)
         self.optimizers[0].zero_grad(set_to_none=True)
-        total.backward()
+        total.backward(torch.full_like(total, weight))
         values = self.learner.measure(total, terms, outputs, batch)
         gradients = [parameter.grad for parameter in self.trained if parameter.grad is not None]
         values["train/grad_norm"] = norm = torch.nn.utils.get_total_norm(gradients)
@@ -251,7 +253,7 @@ class Fit:
             torch.nn.utils.clip_grads_with_norm_(self.trained, self.trainer.clip_norm, norm)
         self.optimizers[0].step()
         if self.processes.size > 1 and self.statistics:
-            torch._foreach_copy_(self.statistics, distributed.mean(self.statistics))
+            torch._foreach_copy_(self.statistics, distributed.mean(self.statistics, weight))
         if self.meta_round is not None and self.step % self.meta_round.schedule.interval == 0:
             use_next = self.meta_round.schedule.outer_batch == "next" and following is not None
             self.outer_loss = self.meta_round(batch, following if use_next and following else batch, lr)
@@ -265,7 +267,7 @@ class Fit:
         return {"meta/outer_loss": value}
 
     def _evaluate(self) -> None:
-        looking = self.processes.share(self.trackers.wants_look(self.epoch))
+        looking = self.processes.share(self.trackers.wants_look(self.progress.epoch))
         onlooker = Onlooker(self.dataset, len(self.splits["test"].labels), self.processes) if looking else None
         by_split = {split: self._evaluate_on(split, onlooker if split == "test" else None) for split in self.splits}
         named = {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}
@@ -275,8 +277,8 @@ class Fit:
                 f"the networks diverged by step {self.step}: {', '.join(bad[:3])} is not finite."
                 " Try a smaller optimizer.lr, trainer.clip_norm=5, or trainer.precision=float32."
             )
-        self.evaluated_step = self.step
-        improved = self.results.add(self.epoch, by_split)
+        self.progress.evaluated_step = self.step
+        improved = self.results.add(self.progress.epoch, by_split)
         for key, backbone in zip(self.learner.cohort.keys, self.learner.cohort.backbones, strict=True):
             if key in improved:
                 state = backbone.state_dict()
@@ -311,14 +313,14 @@ class Fit:
             yield batch
 
     def _log(self, metrics: dict[str, float]) -> None:
-        self.trackers.log(metrics, step=self.step, epoch=self.epoch)
+        self.trackers.log(metrics, step=self.step, epoch=self.progress.epoch)
 
     def summary(self) -> dict[str, Any]:
         """What summary.json says of the training."""
         found, deployed = self.results.summary(), self.cost.deployed
         return {
             "steps": self.step,
-            "epochs": self.epoch,
+            "epochs": self.progress.epoch,
             **found,
             "networks": [{**network, **deployed[network["key"]]} for network in found["networks"]],
             "images": self.images_seen,
@@ -333,8 +335,8 @@ class Fit:
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on. Data order and augmentation follow from the seed and the step."""
         return {
-            "step": self.step,
-            "evaluated_step": self.evaluated_step,
+            **self.progress.state_dict(),
+            "processes": self.processes.size,
             "data": self.data,
             "learner": self.learner.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -377,7 +379,9 @@ class Fit:
         self.outer_loss = state["outer_loss"]
         self.results.load_state_dict(state["results"])
         self.best = dict(state["best"])
-        self.step, self.evaluated_step = state["step"], state["evaluated_step"]
+        note = self.progress.load_state_dict(with_progress(state, self.trainer, self.loader.sampler, self.labels))
+        if note is not None and self.processes.first:
+            logger.warning("%s", note)
         self.earlier_seconds = state["seconds"]
         self.training_seconds = state["training_seconds"]
         self.images_seen = state["images_seen"]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from mcl import distributed
 from mcl.losses.base import Loss
 from mcl.networks.cohort import Cohort
 from mcl.training.devices import autocast
@@ -32,7 +33,8 @@ class Learner(nn.Module):
         with autocast(batch.images.device, self.precision):
             outputs = (self.networks or self.cohort)(batch.images)
         outputs = to_float32(outputs)
-        terms = self.loss(outputs, batch)
+        with distributed.sharing(batch.whole):
+            terms = self.loss(outputs, batch)
         return self.loss.total(terms), terms, outputs
 
     def trained_parameters(self) -> list[nn.Parameter]:

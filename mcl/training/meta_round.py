@@ -69,7 +69,9 @@ class MetaRound:
         parameters, meta = _trained(parameters), _trained(meta)
 
         def call(objective: Objective, batch: Batch, tensors: dict[str, Tensor]) -> Tensor:
-            return functional_call(self.modules, {**fixed, **tensors}, (objective, batch))
+            with distributed.sharing(batch.whole):
+                value = functional_call(self.modules, {**fixed, **tensors}, (objective, batch))
+            return value * distributed.weight(batch.whole)
 
         with torch.autocast(batch.images.device.type, enabled=False), DoubleBackward():
             outer_loss, gradients = meta_gradient(

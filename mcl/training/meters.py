@@ -27,8 +27,14 @@ class Meters:
         self._clear((), None)
 
     @torch.no_grad()
-    def update(self, values: Mapping[str, Tensor], step: int) -> None:
-        """Add one step's scalars. No host synchronisation."""
+    def update(self, values: Mapping[str, Tensor], step: int, weight: float = 1.0) -> None:
+        """Add one step's scalars. No host synchronisation.
+
+        Args:
+            values: of this process's part of the batch.
+            step: to which they belong.
+            weight: what they count in the mean over processes (`mcl.distributed.weight`).
+        """
         row = torch.stack(list(values.values())).to(torch.float32)
         if self._sums is None:
             self._clear(tuple(values), torch.zeros_like(row))
@@ -36,7 +42,7 @@ class Meters:
         assert self._bad_step is not None
         assert self._bad_values is not None
         assert self.names == tuple(values), "a meter holds the same names in every step"
-        self._sums += row
+        self._sums.add_(row, alpha=weight)
         self._count += 1
         newly_bad = (self._bad_step < 0) & ~row.isfinite().all()
         self._bad_step = torch.where(newly_bad, step, self._bad_step)

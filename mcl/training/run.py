@@ -171,8 +171,8 @@ class Run:
             run_dir=self.path,
             name=" ".join(self._name()),
             run_id=folder.hash,
-            total_steps=fit.total_steps,
-            total_epochs=-(-fit.total_steps // len(fit.loader)),
+            total_steps=fit.progress.total_steps,
+            total_epochs=fit.progress.total_epochs,
             networks=parts.networks,
             config=folder.config,
             overrides=self.overrides,
@@ -181,8 +181,8 @@ class Run:
             job_type="train",
             tags=tuple(self._tags()),
             resumed_step=fit.step,
-            resumed_lines=kept_lines(self.path / METRICS, fit.step, fit.evaluation_is_due()),
-            resumed_before_evaluation=fit.evaluation_is_due(),
+            resumed_lines=kept_lines(self.path / METRICS, fit.step, fit.progress.evaluation_is_due),
+            resumed_before_evaluation=fit.progress.evaluation_is_due,
         )
 
     def _name(self) -> Iterator[str]:

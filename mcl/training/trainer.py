@@ -86,7 +86,7 @@ class Trainer:
         if export is not None:
             require(export, asked=f"trainer.export={export}")
 
-    def total_steps(self, steps_per_epoch: int) -> int:
-        """Steps of the whole run."""
-        everything = self.epochs * steps_per_epoch
+    def total_steps(self, steps_per_epoch: int, *, extra: int = 0) -> int:
+        """Steps of the whole run; ``extra`` more than its epochs have if some of them had another number."""
+        everything = self.epochs * steps_per_epoch + extra
         return everything if self.max_steps is None else min(everything, self.max_steps)

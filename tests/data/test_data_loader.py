@@ -8,7 +8,7 @@ from mcl.data.augmentation import Augmentation, Normalization
 from mcl.data.dataset import Images
 from mcl.data.loader import Loader, evaluation_batches
 from mcl.data.samplers import ClassBalanced, Shuffle
-from mcl.data.shares import Share, notes
+from mcl.data.shares import Share
 from mcl.errors import UserError
 from mcl.types import Batch
 
@@ -174,24 +174,20 @@ def test_processes_together_see_the_batches_of_one(images, sampler, size):
         assert {part.step for part in parts} == {whole.step}
 
 
-@pytest.mark.parametrize(("batch_size", "size", "lengths"), [(8, 2, [4] * 7 + [2]), (16, 4, [4] * 3 + [3])])
-def test_last_batch_is_shortened_to_what_all_can_share(images, batch_size, size, lengths):
+@pytest.mark.parametrize(
+    ("batch_size", "size", "last"),
+    [(8, 2, [2, 2]), (9, 3, [2, 2, 2]), (16, 4, [3, 3, 3, 3]), (14, 7, [2, 2]), (58, 2, [2]), (57, 3, [3])],
+)
+def test_last_batch_is_shared_without_leaving_an_image_out(images, batch_size, size, last):
     training = [loader(images, batch_size=batch_size, share=Share(rank, size)) for rank in range(size)]
-    for part in training:
-        assert [len(batch.labels) for batch in part.epoch(0)] == lengths
-        assert len(part) == len(lengths)
-
-
-def test_last_batch_too_small_to_share_is_left_out_and_told(images):
-    counts = [12] * 5
-    training = loader(images, batch_size=28, share=Share(1, 4))  # 28, 28, 4
-    assert [len(batch.labels) for batch in training.epoch(0)] == [7, 7]
-    assert len(training) == 2
-    assert [batch.step for batch in training.epoch(1)] == [2, 3]
-    (note,) = notes(Shuffle(), counts, 28, Share(1, 4))
-    assert "without 4 of its 4 images" in note
-    assert not notes(Shuffle(), counts, 28, Share())
-    assert not notes(ClassBalanced(), counts, 20, Share(0, 4))
+    (whole,) = list(loader(images, batch_size=batch_size).epoch(1))[-1:]
+    parts = [list(part.epoch(1))[-1] for part in training]
+    pieces = list(dict.fromkeys(tuple(part.indices.tolist()) for part in parts))
+    assert [len(piece) for piece in pieces] == last
+    assert [index for piece in pieces for index in piece] == whole.indices.tolist()
+    assert {(len(part), batch.whole) for part, batch in zip(training, parts, strict=True)} == {
+        (-(-60 // batch_size), len(whole.labels))
+    }
 
 
 @pytest.mark.parametrize("batch_size", [9, 2])

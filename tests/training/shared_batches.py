@@ -1,8 +1,9 @@
-"""Five steps of L-MCL with two meta rounds in float64, batch statistics frozen; run by every process of a test.
+"""Five steps of L-MCL with three meta rounds in float64, batch statistics frozen; run by every process of a test.
 
     python shared_batches.py OUT [batch|memory]
 
-Each process takes its share of the same batches of 32 images. OUT gets what the first one has in the end, and for every
+Each process takes its share of the same batches: of 32 images, of 7, which two processes cannot share evenly, and
+of 3, which are too few for two. OUT gets what the first one has in the end, and for every
 step the hashes of the state of every process.
 """
 
@@ -28,7 +29,8 @@ from mcl.training.schedules import Constant
 from mcl.training.trainer import Trainer
 from mcl.types import Batch
 
-BATCH, CLASSES, STEPS = 32, 8, 5
+BATCH, CLASSES = 32, 8
+SIZES = [BATCH, BATCH, 7, BATCH, 3]
 LR = 1e-3  # nothing is normalised
 
 
@@ -39,7 +41,7 @@ def make_learner() -> Learner:
         seed=0,
     )
     torch.manual_seed(1)
-    loss = LMCL(widths=cohort.widths, matching=LayerMatching, meta=MetaSchedule(interval=3), dim=16, **contrast())
+    loss = LMCL(widths=cohort.widths, matching=LayerMatching, meta=MetaSchedule(interval=2), dim=16, **contrast())
     loss.prepare(torch.arange(4 * CLASSES) % CLASSES)
     for module in cohort.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -58,12 +60,13 @@ def contrast() -> dict[str, object]:
 
 def batches(processes: Processes) -> list[Batch]:
     generator = torch.Generator().manual_seed(2)
-    share = slice(processes.rank * BATCH // processes.size, (processes.rank + 1) * BATCH // processes.size)
     made = []
-    for step in range(STEPS):
-        images = torch.randn(BATCH, 3, 8, 8, generator=generator, dtype=torch.float64)
-        indices = torch.randperm(4 * CLASSES, generator=generator)[:BATCH]
-        made.append(Batch(images[share], (indices % CLASSES)[share], indices[share], step))
+    for step, size in enumerate(SIZES):
+        part = distributed.Split(size, processes.size).part(processes.rank)
+        share = slice(part.start, part.stop)
+        images = torch.randn(size, 3, 8, 8, generator=generator, dtype=torch.float64)
+        indices = torch.randperm(4 * CLASSES, generator=generator)[:size]
+        made.append(Batch(images[share], (indices % CLASSES)[share], indices[share], step, size))
     return made
 
 
@@ -98,7 +101,8 @@ def main() -> None:
         values = fit._step(batch, None, LR)
         fit.step += 1
         names = ("train/total", *(f"train/{term}" for term in learner.loss.terms))
-        (mean,) = distributed.mean([torch.stack([values[name].detach() for name in names])])
+        weight = distributed.weight(batch.whole)
+        (mean,) = distributed.mean([torch.stack([values[name].detach() for name in names])], weight)
         losses.append(dict(zip(names, mean.tolist(), strict=True)))
         outer.append(fit._outer_loss())
         hashes.append(processes.gather(fingerprint(learner.state_dict())))

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def one_and_two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def test_two_processes_compute_what_one_does(one_and_two: tuple[Any, Any]) -> None:
     one, two = one_and_two
     assert one["losses"] == [pytest.approx(step, rel=1e-9) for step in two["losses"]]
-    assert [list(step) for step in two["outer"]] == [["meta/outer_loss"], [], [], ["meta/outer_loss"], []]
+    assert [list(step) for step in two["outer"]] == [["meta/outer_loss"], []] * 2 + [["meta/outer_loss"]]
     assert one["outer"] == [pytest.approx(step, rel=1e-9) for step in two["outer"]]
     assert one["state"].keys() == two["state"].keys()
     assert any(name.startswith("loss.matching.") for name in one["state"])
@@ -163,6 +164,29 @@ def test_signal_to_one_process_stops_all_and_saves(tmp_path: Path) -> None:
     again = torchrun(1, *TRAIN, folder=tmp_path)  # by another number of processes
     assert again.returncode == 0, again.stderr
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 8
+
+
+def test_a_run_of_one_process_is_continued_by_two_in_the_same_epochs(
+    command: Callable[..., Any], during_step: Callable[..., None], tmp_path: Path
+) -> None:
+    options = [
+        *TRAIN[1:],
+        "sampler=shuffle",
+        "trainer.batch_size=10",
+    ]  # 10, 10, 10 and 2 images, one for each of two processes
+    during_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert command(*options).status == 75
+    saved = checkpoints.load(tmp_path / "run" / "checkpoints" / "last.pt")
+    ended = torchrun(2, TRAIN[0], *options, folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["steps"], summary["epochs"], summary["images"]) == (8, 2, 64)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["epoch"]) for line in lines if "test/ensemble/top1" in line] == [(4, 1), (8, 2)]
+    rates = {line["epoch"]: line["train/lr"] for line in lines if "train/lr" in line}
+    assert rates[2] == pytest.approx(rates[1] / 2)
+    assert (saved["step"], saved["steps_per_epoch"], saved["processes"]) == (6, 4, 1)
+    assert len(saved["classes"]) == 4
 
 
 def test_port_in_use_is_told(tmp_path: Path) -> None:

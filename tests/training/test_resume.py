@@ -152,6 +152,19 @@ def test_other_settings_resume_exactly_too(overrides: list[str], small: Small, d
     assert Outcome("stopped").equals(Outcome("whole"))
 
 
+def test_another_batch_size_by_force_starts_the_unfinished_epoch_again(
+    small: Small, during_step: DuringStep, caplog: pytest.LogCaptureFixture
+) -> None:
+    during_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert small("run").status == 75  # after 3 of the 5 steps of the second epoch
+    assert small("run", "trainer.batch_size=8", "resume=force").status == 0
+    assert "epoch 2 starts again: the checkpoint was 3 of 5 steps into it" in caplog.text
+    outcome = Outcome("run")
+    assert (outcome.summary["steps"], outcome.summary["epochs"], outcome.summary["images"]) == (12, 2, 32 + 21 + 32)
+    evaluations = [(line["step"], line["epoch"]) for line in outcome.metrics if "test/ensemble/top1" in line]
+    assert evaluations == [(5, 1), (12, 2)]
+
+
 def test_minutes_ask_for_checkpoints_too(small: Small, during_step: DuringStep) -> None:
     during_step(3, power_cut)
     with pytest.raises(PowerCut):
