@@ -20,6 +20,7 @@ from mcl.data.preprocessing import Preprocessing
 from mcl.errors import UserError
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
 from mcl.tracking.local import METRICS, kept_lines
+from mcl.training.agreement import refuse_different_images, refuse_other_classes
 from mcl.training.assemble import Parts
 from mcl.training.fit import Fit
 from mcl.training.initial_weights import first_weights
@@ -86,9 +87,14 @@ class Run:
     def fit(self, parts: Parts, splits: Splits) -> None:
         """Train from the beginning or from the last checkpoint, and write the summary."""
         fingerprint = parts.dataset.fingerprint()
-        fit = parts.fit(splits, seed=self.config.seed, data=fingerprint, processes=self.processes)
+        refuse_different_images(self.processes, parts.dataset, splits, fingerprint)
         if self.folder is not None:
+            if self.saved is not None:
+                refuse_other_classes(
+                    self.saved.get("classes", parts.dataset.spec.classes), parts.dataset.spec.classes, str(self.path)
+                )
             self.folder.refuse_other_data(fingerprint)
+        fit = parts.fit(splits, seed=self.config.seed, data=fingerprint, processes=self.processes)
         if self.saved is not None:
             fit.load_state_dict(self.saved)
             self.saved = None  # its tensors are in use or copied

@@ -100,21 +100,23 @@ def test_what_is_wrong_is_told_once(typed: str, message: str, tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
 
 
-def test_process_without_data_is_told_once(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    for part, name in itertools.product(("train", "test"), ("cat", "dog")):
-        (data / part / name).mkdir(parents=True)
-        for n in range(4):
-            Image.new("RGB", (8, 8), (n, 0, 0)).save(data / part / name / f"{n}.png")
-    # As on a machine where the folder is missing: each process looks where its number leads it.
+@pytest.mark.parametrize(
+    ("second", "message"), [(None, "1: there is no such folder"), (5, "train images: 10, not 8")], ids=["none", "other"]
+)
+def test_process_without_the_same_data_is_told_once(second: int | None, message: str, tmp_path: Path) -> None:
+    # As on a machine where the folder is missing, or another: each process looks where its number leads it.
+    for number, images in (("0", 4), ("1", second)):
+        for part, name in itertools.product(("train", "test"), ("cat", "dog")) if images else ():
+            (tmp_path / number / part / name).mkdir(parents=True)
+            for n in range(images or 0):
+                Image.new("RGB", (8, 8), (n, 0, 0)).save(tmp_path / number / part / name / f"{n}.png")
     options = ["dataset=folder", "trainer.batch_size=4", "trainer.device=cpu", "hydra.run.dir=run"]
-    (tmp_path / "0").symlink_to(data)
     ended = torchrun(
         2, str(ROOT / "train.py"), *options, "dataset.root=${oc.env:RANK}", "dataset.name=d", folder=tmp_path
     )
     assert ended.returncode != 0
     (line,) = told(ended)
-    assert "1: there is no such folder" in line
+    assert message in line
     left = [path.name for path in tmp_path.glob("run/*")]
     assert left in ([], ["lock"])  # torchrun ends the other one, which then locks nothing
 
