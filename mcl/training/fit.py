@@ -32,7 +32,7 @@ from mcl.training.onlooker import Onlooker
 from mcl.training.optimizers import lay_out_state
 from mcl.training.processes import Processes
 from mcl.training.progress import Progress, with_progress
-from mcl.training.random_state import random_state, set_random_state
+from mcl.training.random_state import random_state, resume_random_state, seed_process
 from mcl.training.results import Results
 from mcl.training.signals import Stopped, StopSignals
 from mcl.training.trainer import Trainer
@@ -140,6 +140,7 @@ class Fit:
         self.images_timed = 0  # during training_seconds, which end where numbers are read
         self.images_seen = 0  # in all
         self.outer_loss: Tensor | None = None
+        seed_process(seed, processes.rank)
 
     def _in_step_with_others(self) -> DistributedDataParallel:
         """The learner as all processes have it: that of the first one, and gradients that are means over all."""
@@ -386,9 +387,7 @@ class Fit:
         self.training_seconds = state["training_seconds"]
         self.images_seen = state["images_seen"]
         self.images_timed = state.get("images_timed", self.images_seen)
-        states = state["random_states"]
-        if len(states) == self.processes.size:  # else modules that draw at random draw anew
-            set_random_state(states[self.processes.rank], self.device)
+        resume_random_state(state["random_states"], self.loader.seed, self.processes.rank, self.step, self.device)
 
 
 def _with_next(batches: Iterator[Batch]) -> Iterator[tuple[Batch, Batch | None]]:

@@ -1,12 +1,18 @@
-"""The global random generators, for modules that draw from them as they run (dropout, a user's own code)."""
+"""The global random generators, for modules that draw from them as they run (dropout, a user's own code).
+
+Every process of a run draws numbers of its own, so that the images of a batch are treated independently. The first
+process draws what a single one would.
+"""
 
 import copy
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+
+from mcl.data.seeding import generator
 
 
 def seed_everything(seed: int) -> None:
@@ -14,6 +20,31 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - the global one is what others may use
     torch.manual_seed(seed)
+
+
+def seed_process(seed: int, rank: int, *, step: int = 0) -> None:
+    """Seed every global generator of a process that joins a run at ``step``; the first is seeded already."""
+    if rank > 0:
+        seed_everything(generator("process", seed, rank, step).initial_seed())
+
+
+def resume_random_state(
+    states: Sequence[Mapping[str, Any]], seed: int, rank: int, step: int, device: torch.device
+) -> None:
+    """Continue the draws of a checkpoint, whose processes may have been more or fewer.
+
+    Args:
+        states: ``random_state`` of each process, in order of rank. A process continues that of its rank; one that has
+            none starts anew, with numbers that depend on the step, as no process has drawn them before.
+        seed: of the run.
+        rank: of this process.
+        step: of the checkpoint.
+        device: of this process.
+    """
+    if rank < len(states):
+        set_random_state(states[rank], device)
+    else:
+        seed_process(seed, rank, step=step)
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

@@ -82,6 +82,9 @@ class Run:
             first_weights(parts.learner.cohort, self.config.init_from)
         if self.folder is not None:
             notes = dict.fromkeys([*parts.notes, *self.folder.notes])
+            before = (self.saved or {}).get("processes", self.processes.size)
+            if before != self.processes.size:
+                notes[f"processes: {before} until the checkpoint, now {self.processes.size}."] = None
             print_plan(plan(self.config, parts, self.choices, self.path), notes=list(notes))
 
     def fit(self, parts: Parts, splits: Splits) -> None:

@@ -1,0 +1,106 @@
+"""What modules draw at random as they run: other numbers in each process, and no number twice after a resume."""
+
+from functools import partial
+
+import pytest
+import torch
+from small_runs import assert_same
+
+from mcl import build_network
+from mcl.data.samplers import Shuffle
+from mcl.data.synthetic import Synthetic
+from mcl.losses.independent import Independent
+from mcl.networks.cohort import Cohort
+from mcl.training.fit import Fit
+from mcl.training.learner import Learner
+from mcl.training.processes import Processes
+from mcl.training.random_state import random_state, seed_everything
+from mcl.training.results import Results
+from mcl.training.schedules import Constant
+from mcl.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+class Rank(Processes):
+    """One of several processes, on which it does not wait."""
+
+    def __init__(self, rank: int, size: int):
+        self.rank, self.size = rank, size
+
+    def gather(self, value):
+        return [value]
+
+
+@pytest.fixture
+def make_fit(monkeypatch: pytest.MonkeyPatch):
+    """``make_fit(rank, size)``: as that process makes it, from the same random state as the others."""
+    monkeypatch.setattr(Fit, "_in_step_with_others", lambda fit: fit.learner)
+    dataset = Synthetic(image_size=8, classes=2, train_per_class=6, test_per_class=4)
+
+    def make(rank: int, size: int) -> Fit:
+        cohort = Cohort({"first": partial(build_network, "resnet8", 2)}, branched=False, seed=0)
+        seed_everything(7)
+        fit = Fit(
+            Trainer(epochs=2, batch_size=12, device="cpu"),
+            Learner(cohort, Independent(widths=cohort.widths)),
+            dataset.load(),
+            dataset,
+            Shuffle(),
+            make_optimizer=partial(torch.optim.SGD, lr=0.1),
+            schedule=Constant(),
+            results=Results([("first", "resnet8")], chosen_on="test"),
+            seed=7,
+            data="",
+            processes=Rank(rank, size),
+        )
+        fit._start = 0.0  # as of a run that has begun
+        return fit
+
+    return make
+
+
+def draw() -> list[float]:
+    return torch.rand(4).tolist()
+
+
+def test_every_process_draws_numbers_of_its_own_and_the_first_those_of_one(make_fit) -> None:
+    seed_everything(7)
+    alone = draw()
+    drawn = []
+    for rank in range(4):
+        make_fit(rank, 4)
+        drawn.append(tuple(draw()))
+    assert list(drawn[0]) == alone
+    assert len(set(drawn)) == 4
+
+
+def test_a_resumed_process_continues_its_numbers_and_a_new_one_repeats_none(make_fit) -> None:
+    drawn = set()
+    states = []
+    for rank in range(2):
+        fit = make_fit(rank, 2)
+        drawn.add(tuple(draw()))
+        states.append(random_state(CPU))
+    saved = {**fit.state_dict(), "seconds": 1.0, "random_states": states, "step": 1}
+    following = []
+    for state in states:
+        torch.set_rng_state(state["torch"])
+        following.append(draw())
+    for rank, size in ((0, 2), (1, 2), (0, 1), (0, 3), (1, 3)):
+        make_fit(rank, size).load_state_dict(saved)
+        assert draw() == following[rank]
+    for step in (0, 1, 2):  # a process that joins for the first time, or again later
+        make_fit(2, 3).load_state_dict({**saved, "step": step})
+        drawn.add(tuple(draw()))
+    make_fit(1, 2).load_state_dict({**saved, "random_states": states[:1]})
+    drawn.add(tuple(draw()))
+    assert len(drawn | {tuple(numbers) for numbers in following}) == 8
+
+
+def test_the_state_of_all_generators_is_continued(make_fit) -> None:
+    make_fit(1, 2)
+    state = random_state(CPU)
+    fit = make_fit(0, 1)
+    fit.load_state_dict({**make_fit(0, 1).state_dict(), "seconds": 1.0, "random_states": [state]})
+    assert_same(random_state(CPU), state, "state")
