@@ -62,19 +62,21 @@ class Meters:
         return averages
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint in the middle of an average. Synchronises.
+        """For a checkpoint in the middle of an average, which goes on unchanged. Synchronises.
 
         Raises:
             NonFiniteLoss: a step was not finite, and must not be saved.
         """
         self._finite_sums()
-        if self._sums is not None:
-            (self._sums,) = distributed.mean([self._sums])
-        return {"names": list(self.names), "count": self._count, "sums": self._sums}
+        sums = None if self._sums is None else distributed.gather(self._sums[None])  # (W, names)
+        return {"names": list(self.names), "count": self._count, "sums": sums}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """From a checkpoint."""
-        self._clear(tuple(state["names"]), None if state["sums"] is None else state["sums"].to(device))
+        """From a checkpoint. Each process continues its own sums, or the mean of all if there were more or fewer."""
+        sums = state["sums"]
+        if sums is not None and sums.dim() == 2:  # older checkpoints have the mean alone
+            sums = sums[distributed.rank()] if len(sums) == distributed.size() else sums.mean(0)
+        self._clear(tuple(state["names"]), None if sums is None else sums.to(device, copy=True))
         self._count = state["count"]
 
     def _clear(self, names: tuple[str, ...], sums: Tensor | None) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mcl import distributed
 from mcl.training.meters import Meters, NonFiniteLoss
 
 
@@ -56,3 +57,43 @@ def test_a_step_keeps_no_graph() -> None:
     meters.update({"a": value}, 0)
     assert meters._sums is not None
     assert not meters._sums.requires_grad
+
+
+@pytest.fixture
+def as_one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process has sums three times as large."""
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    monkeypatch.setattr(distributed, "mean", lambda tensors: [2 * tensor for tensor in tensors])
+    monkeypatch.setattr(distributed, "gather", lambda tensor: torch.cat([tensor, 3 * tensor]))
+
+
+def read_after_checkpoint(saved_after: int | None, *, resumed: bool = False) -> dict[str, float]:
+    meters = Meters()
+    for step in range(5):
+        meters.update(scalars(a=0.1 * step + 0.3), step)
+        if step == saved_after:
+            state = meters.state_dict()
+            if resumed:
+                meters = Meters()
+                meters.load_state_dict(state, torch.device("cpu"))
+    return meters.read()
+
+
+@pytest.mark.usefixtures("as_one_of_two")
+@pytest.mark.parametrize("resumed", [False, True], ids=["going on", "resumed"])
+def test_averages_of_several_processes_do_not_depend_on_checkpoints(resumed: bool) -> None:
+    assert read_after_checkpoint(2, resumed=resumed) == read_after_checkpoint(None)
+
+
+@pytest.mark.usefixtures("as_one_of_two")
+@pytest.mark.parametrize("older", [False, True])
+def test_another_number_of_processes_continues_the_mean(older: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    meters = Meters()
+    meters.update(scalars(a=1.0, b=2.0), 0)
+    state = meters.state_dict()
+    if older:
+        state["sums"] = torch.tensor([2.0, 4.0])
+    monkeypatch.undo()
+    for other in (meters, Meters()):
+        other.load_state_dict(state, torch.device("cpu"))
+        assert other.read() == {"a": 2.0, "b": 4.0}

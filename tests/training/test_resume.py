@@ -165,6 +165,21 @@ def test_another_batch_size_by_force_starts_the_unfinished_epoch_again(
     assert evaluations == [(5, 1), (12, 2)]
 
 
+def test_a_checkpoint_of_an_older_version_is_continued(
+    small: Small, undisturbed: Outcome, during_step: DuringStep
+) -> None:
+    during_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert small("run").status == 75
+    last = Path("run/checkpoints/last.pt")
+    state = checkpoints.load(last)
+    for name in ("steps_per_epoch", "extra_steps", "batch_size", "processes", "classes"):
+        del state[name]
+    (state["meters"]["sums"],) = state["meters"]["sums"]
+    checkpoints.save(last, state)
+    assert small("run").status == 0
+    assert Outcome("run").equals(undisturbed)
+
+
 def test_minutes_ask_for_checkpoints_too(small: Small, during_step: DuringStep) -> None:
     during_step(3, power_cut)
     with pytest.raises(PowerCut):
