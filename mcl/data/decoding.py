@@ -1,5 +1,6 @@
 """From image files to one uint8 array."""
 
+import io
 import logging
 import sys
 import time
@@ -11,13 +12,43 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mcl.errors import UserError
 
 log = logging.getLogger(__name__)
 _CHUNK = 128  # images a thread decodes at a time
 _QUIET_SECONDS = 10.0  # between two lines of progress where there is no terminal
+
+
+class FileSystemError(Exception):
+    """The file system did not give a file. The image in it may be whole, and be read a moment later."""
+
+
+def read_file(path: Path) -> io.BytesIO:
+    """Return the content of a file.
+
+    Raises:
+        FileSystemError: The file system does not give it.
+    """
+    try:
+        return io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise FileSystemError(error.strerror or str(error)) from error
+
+
+MAY_PASS = (FileSystemError, MemoryError)  # failures that say nothing about the image: the file is not damaged
+
+
+def read_error(path: Path, error: Exception) -> UserError:
+    """Return what to tell the user when a file cannot be read for a reason that lies outside of it."""
+    reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+    return UserError(
+        f"Cannot read {path} ({reason}). This says nothing about the image in it, so dataset.corrupt=skip does not skip"
+        " it: type the same command again, or remove the file if it can never be read."
+    )
 
 
 def open_image(file: IO[bytes] | Path, channels: int, draft: int | None = None) -> Image.Image:
@@ -33,7 +64,11 @@ def open_image(file: IO[bytes] | Path, channels: int, draft: int | None = None) 
     Raises:
         Exception: of many kinds, when the file cannot be read as an image.
     """
-    with Image.open(file) as opened:
+    try:
+        opened = Image.open(file)
+    except UnidentifiedImageError:  # its message names the buffer
+        raise UnidentifiedImageError("no image, or one of an unknown format") from None
+    with opened:
         if draft is not None and min(opened.size) > draft:
             opened.draft(None, (draft, draft))
         return _eight_bit(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
@@ -47,15 +82,17 @@ def decode(path: Path, size: int, channels: int, resize: int | None = None) -> N
     that and the centre is cut out, pixel by pixel as torchvision does it.
 
     Raises:
+        FileSystemError: The file system does not give the file.
         Exception: of many kinds, when the file cannot be read as an image.
     """
+    content = read_file(path)
     if resize is not None:
         from torchvision.transforms import functional  # slow to import
 
-        image = functional.resize(open_image(path, channels), [resize], functional.InterpolationMode.BILINEAR)
+        image = functional.resize(open_image(content, channels), [resize], functional.InterpolationMode.BILINEAR)
         image = functional.center_crop(image, [size, size])
     else:
-        image = open_image(path, channels, draft=2 * size)  # at least twice the wanted
+        image = open_image(content, channels, draft=2 * size)  # at least twice the wanted
     width, height = image.size
     if (width, height) != (size, size):
         side = min(width, height)

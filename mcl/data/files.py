@@ -1,6 +1,5 @@
 """A part of a dataset that stays on disk: its files are read as training goes."""
 
-import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mcl.data.decoding import decode, open_image
+from mcl.data.decoding import decode, open_image, read_file
 from mcl.errors import UserError
 
 MOST_WORKERS = 16
@@ -80,7 +79,7 @@ class Transformed:
     channels: int
 
     def __call__(self, path: Path) -> NDArray[np.uint8]:
-        image: object = open_image(io.BytesIO(path.read_bytes()), self.channels)
+        image: object = open_image(read_file(path), self.channels)
         for transform in self.transforms:
             image = transform(image)
         if isinstance(image, Image.Image):

@@ -15,9 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from mcl.data.augmentation import Augmentation
+from mcl.data.contents import contents
 from mcl.data.dataset import Dataset, Images, Splits, digest, some, take_rows
 from mcl.data.decoding import decode_all
 from mcl.data.files import ImageFiles, Square, as_bytes, check_workers
+from mcl.data.fingerprint import fingerprint
 from mcl.data.listing import Files, list_folder
 from mcl.data.memory import available_memory
 from mcl.data.prepare import cache_folder, prepared
@@ -25,14 +27,15 @@ from mcl.errors import UserError
 
 log = logging.getLogger(__name__)
 _IMAGENET = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.449,), (0.226,))}
-_CACHE_FORMAT = 1  # raised whenever decoding changes, so that old caches are not read
+_CACHE_FORMAT = 2  # raised whenever decoding changes, so that old caches are not read
 
 
 class Folder(Dataset):
     """Images in class folders; :func:`mcl.data.listing.list_folder` says which trees are understood.
 
-    Decoded images are kept in ``cache_dir`` and mapped into memory from there. They are decoded again when the files,
-    the size or the channels change; deleting the cache is always safe.
+    Decoded images are kept in ``cache_dir`` and mapped into memory from there. They are found by the contents of the
+    files (:mod:`mcl.data.contents`), the size and the channels, so a copy of the folder finds them too and another
+    folder does not; deleting the cache is always safe.
 
     Args:
         root: the folder.
@@ -101,9 +104,11 @@ class Folder(Dataset):
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else cache_folder()
 
     def fingerprint(self) -> str:
-        parts = [part for part in self.listing[1:] if part]
-        sizes = sorted((path, self._stat(path).st_size) for part in parts for path in part.paths)
-        return digest([*self.listing.classes, *sizes])
+        """Identify the images by their classes, names, sizes and contents, see :mod:`mcl.data.contents`."""
+        paths = sorted(path for part in self.listing[1:] if part for path in part.paths)
+        found = contents(self.root, paths, self.cache_dir)
+        names = digest([*self.listing.classes, *zip(paths, found.sizes, strict=True)])
+        return fingerprint(names, found.digest)
 
     def load(self) -> Splits:
         train, test, validation = self.listing.train, self.listing.test, self.listing.validation
@@ -136,10 +141,8 @@ class Folder(Dataset):
     def _decoded(self, paths: list[str]) -> "_Decoded":
         """The images of these files, from the cache or into it."""
         size, channels = self.spec.image_size, self.spec.channels
-        stats = ((path, stat.st_size, stat.st_mtime_ns) for path in paths for stat in [self._stat(path)])
-        key = digest([_CACHE_FORMAT, size, channels, *stats])
         shape = (len(paths), channels, size, size)
-        folder = self.cache_dir / "folders" / f"{self.root.name}-{size}px-{key}"
+        folder = self.cache_dir / "folders" / self._cache_name(paths)
         images, unreadable = prepared(
             folder, partial(_read_cache, shape=shape), partial(self._build_cache, paths), option="dataset.cache_dir"
         )
@@ -161,8 +164,11 @@ class Folder(Dataset):
         about = {"crc32": zlib.crc32(images.data), "unreadable": unreadable}
         (folder / "about.json").write_text(json.dumps(about))
 
-    def _stat(self, path: str) -> os.stat_result:
-        return os.stat(os.path.join(self.root, path))
+    def _cache_name(self, paths: list[str]) -> str:
+        """The folder of a cache, named after everything that makes the pixels of these files."""
+        size, channels = self.spec.image_size, self.spec.channels
+        key = digest([_CACHE_FORMAT, size, channels, *contents(self.root, paths, self.cache_dir).key])
+        return f"{self.root.name}-{size}px-{key}"
 
     def _stop(self, paths: list[str], unreadable: dict[int, str]) -> NoReturn:
         named = [f"{self.root / paths[row]} ({reason})" for row, reason in unreadable.items()]

@@ -4,17 +4,20 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcl.data.contents import THREADS, content_digest, file_status
 from mcl.data.dataset import Dataset, Splits, digest, some
-from mcl.data.files import ImageFiles, Square, Transformed, check_workers
-from mcl.data.listing import EXTENSIONS
+from mcl.data.files import ImageFiles, Square, Transformed, as_bytes, check_workers
+from mcl.data.fingerprint import fingerprint
+from mcl.data.listing import is_image
 from mcl.data.prepare import cache_folder, prepared
 from mcl.errors import UserError
 
@@ -22,7 +25,7 @@ TRAIN, TEST = "train", "val"
 CLASSES = 1000
 IMAGES = {TRAIN: 1_281_167, TEST: 50_000}
 OF_A_CLASS = {TRAIN: (732, 1300), TEST: (50, 50)}  # fewest and most
-_INDEX_FORMAT = 1
+_INDEX_FORMAT = 2
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +33,10 @@ log = logging.getLogger(__name__)
 class ImageNet(Dataset):
     """ImageNet from ``root/train/WNID/*.JPEG`` and ``root/val/WNID/*.JPEG``; the latter is the test part.
 
-    The names of the files are listed once and kept in ``cache_dir``. They are listed again when a class folder has been
-    changed, which its time of modification tells, or where ``cache_dir`` was emptied; what changes inside a file is
-    not noticed.
+    The files are listed once, and the list is kept in ``cache_dir`` with the fingerprint: a hash of their names, their
+    sizes and the contents of about 10,000 of them (:mod:`mcl.data.contents`). They are listed again when a class folder
+    has been changed, which its time of modification tells, or where ``cache_dir`` was emptied. Until then, a file that
+    is overwritten in place is not noticed.
 
     Args:
         root: the folder.
@@ -106,6 +110,7 @@ class ImageNet(Dataset):
         return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
     def fingerprint(self) -> str:
+        """Identify the images by what was found when they were listed."""
         return self.listing.fingerprint
 
     def load(self) -> Splits:
@@ -127,7 +132,7 @@ class Listing(NamedTuple):
     classes: tuple[str, ...]  # WordNet identifiers, in order
     paths: dict[str, NDArray[np.bytes_]]  # (N,) relative to the root, class by class
     labels: dict[str, Tensor]  # (N,) int64
-    fingerprint: str  # of all names
+    fingerprint: str
 
 
 def _listing(root: Path, cache: Path) -> Listing:
@@ -162,7 +167,7 @@ def _class_folders(root: Path, part: str) -> list[tuple[str, int]]:
     except FileNotFoundError:
         raise UserError(f"dataset.root={root} has no {part}/ folder; ImageNet lies in train/ and val/.") from None
     if not found:
-        loose = sum(name.lower().endswith(EXTENSIONS) for name in os.listdir(root / part))
+        loose = sum(map(is_image, os.listdir(root / part)))
         sort_them = (
             f" Its {loose:,} images lie side by side: move each into a folder named after its class (n01440764, ...),"
             " as the ground truth of the development kit says."
@@ -173,20 +178,30 @@ def _class_folders(root: Path, part: str) -> list[tuple[str, int]]:
 
 def _build_index(root: Path, classes: list[str], folder: Path) -> None:
     log.warning("Listing the files of %s, once", root)
-    arrays: dict[str, NDArray[np.bytes_] | NDArray[np.int64]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
+    paths: list[str] = []
+    sizes: list[int] = []
     for part in (TRAIN, TEST):
-        paths, counts = [], []
-        for name in classes:
-            with os.scandir(root / part / name) as entries:
-                files = sorted(os.fsencode(e.name) for e in entries if e.name.lower().endswith(EXTENSIONS))
-            paths += [b"/".join((os.fsencode(part), os.fsencode(name), file)) for file in files]
-            counts.append(len(files))
-        empty = [name for name, count in zip(classes, counts, strict=True) if not count]
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = list(pool.map(functools.partial(_files_of_class, root, part), classes))
+        empty = [name for name, files in zip(classes, found, strict=True) if not files]
         if empty:
             raise UserError(f"No images in these class folders of {root / part}: {some(empty)}. Copy them again.")
-        arrays[f"{part}_paths"] = np.array(paths, dtype=np.bytes_)
-        arrays[f"{part}_labels"] = np.repeat(np.arange(len(classes)), counts)
+        files = [file for files in found for file in files]
+        paths += [path for path, _ in files]
+        sizes += [size for _, size in files]
+        arrays[f"{part}_paths"] = as_bytes([path for path, _ in files])
+        arrays[f"{part}_labels"] = np.repeat(np.arange(len(classes)), [len(files) for files in found])
+    arrays["contents"] = np.array(content_digest(root, paths, sizes))
     np.savez(folder / "index.npz", **arrays)  # type: ignore[arg-type]
+
+
+def _files_of_class(root: Path, part: str, name: str) -> list[tuple[str, int]]:
+    """``(path below root, size)`` of the images of a class, in order."""
+    with os.scandir(root / part / name) as entries:
+        names = sorted((entry.name for entry in entries if is_image(entry.name)), key=os.fsencode)
+    paths = ["/".join((part, name, file)) for file in names]
+    return [(path, file_status(root, path).st_size) for path in paths]
 
 
 def _read_index(folder: Path, classes: tuple[str, ...]) -> Listing | None:
@@ -195,13 +210,14 @@ def _read_index(folder: Path, classes: tuple[str, ...]) -> Listing | None:
         with np.load(folder / "index.npz") as arrays:
             paths = {part: arrays[f"{part}_paths"] for part in (TRAIN, TEST)}
             labels = {part: torch.from_numpy(arrays[f"{part}_labels"]) for part in (TRAIN, TEST)}
+            contents = str(arrays["contents"])
     except FileNotFoundError:
         return None
     except Exception:  # a damaged archive can raise anything
         log.warning("The list of files in %s is damaged: listing them again", folder)
         return None
     names = digest([paths[part].tobytes() for part in (TRAIN, TEST)])
-    return Listing(classes, paths, labels, names)
+    return Listing(classes, paths, labels, fingerprint(names, contents))
 
 
 def _require_all(root: Path, listing: Listing) -> None:

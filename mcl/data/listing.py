@@ -74,6 +74,11 @@ def list_folder(root: Path, *, test_fraction: float, seed: int) -> Listing:
     )
 
 
+def is_image(name: str) -> bool:
+    """Whether a file of this name counts as an image: it has an image's extension and is not hidden."""
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
 def _single_tree(root: Path, test_fraction: float, seed: int) -> Listing:
     """Class folders alone: each class is cut in two."""
     if not 0 < test_fraction < 1:

@@ -84,7 +84,7 @@ def record_of(
         step=run.step,
         finished=run.finished,
         data=fingerprint,
-        other_images=run.checkpoint.get("data", fingerprint) != fingerprint,
+        other_images=not same_images(run.checkpoint.get("data", fingerprint), fingerprint),
         changes=run.changes,
         overrides=list(overrides),
         code=code_version(),

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.config.identity import config_hash, differences, flatten, identity
 from mcl.config.stored import plain, read_config
+from mcl.data.fingerprint import same_images
 from mcl.errors import UserError
 from mcl.files import is_altered, write_atomically, write_error
 from mcl.training.checkpoints import Checkpoints
@@ -68,7 +69,7 @@ class RunFolder:
     def refuse_other_data(self, fingerprint: str) -> None:
         """Raise UserError when what the folder holds was made from other images than these."""
         found: Mapping[str, Any] = self.summary or self.saved or {}
-        if found.get("data", fingerprint) != fingerprint:
+        if not same_images(found.get("data", fingerprint), fingerprint):
             raise UserError(
                 f"{self.path} belongs to other images than those of dataset.root: give this data a name of its own"
                 " (dataset.name=NAME), another folder (hydra.run.dir=FOLDER), or start over (resume=never)."

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mcl.data import contents as contents_module
 from mcl.data import folder as folder_module
 from mcl.data.folder import Folder
 from mcl.errors import UserError
@@ -33,6 +35,12 @@ def decoded(monkeypatch) -> list[int]:
 
     monkeypatch.setattr(folder_module, "decode_all", counted)
     return counts
+
+
+@pytest.fixture
+def old_files(monkeypatch) -> None:
+    """No file counts as changed a moment ago."""
+    monkeypatch.setattr(contents_module, "_JUST_CHANGED", -(10**18))
 
 
 def error_of(**options) -> str:
@@ -331,6 +339,90 @@ def test_fingerprint_follows_names_and_sizes_but_not_the_place(make_tree, tmp_pa
     second = Folder(root=str(root)).fingerprint()
     Image.new("RGB", (8, 8), "red").save(root / "train" / "cat" / "9.png")
     assert len({first, second, Folder(root=str(root)).fingerprint()}) == 3
+
+
+@pytest.fixture
+def twins(tmp_path) -> tuple[Path, Path]:
+    """Two folders of one name with files of equal names, sizes and times, in which one image differs."""
+    roots = []
+    for place, brightness in (("one", 0), ("other", 200)):
+        roots.append(tmp_path / place / "pets")
+        for name in ("cat", "dog"):
+            (roots[-1] / name).mkdir(parents=True)
+            for number in range(3):
+                file = roots[-1] / name / f"{number}.bmp"
+                Image.new("RGB", (8, 8), (brightness if number == 2 else 50 * number,) * 3).save(file)
+                os.utime(file, ns=(10**18, 10**18))
+    return roots[0], roots[1]
+
+
+@pytest.mark.parametrize("sample", [2**30, 0], ids=["whole", "beyond the sample"])
+def test_folders_alike_but_for_their_contents_share_no_cache(twins, monkeypatch, sample):
+    monkeypatch.setattr(contents_module, "SAMPLE_BYTES", sample)
+    for root in twins:
+        train, test, _ = Folder(root=str(root)).load()
+        bright = max(int(part.images.max()) for part in (train, test))
+        assert bright == max(int(pixels(path).max()) for path in root.rglob("*.bmp"))
+
+
+def test_copy_of_a_folder_finds_its_cache(make_tree, tmp_path, decoded):
+    root = make_tree()
+    expected = Folder(root=str(root)).load().train.images
+    copy = tmp_path / "elsewhere" / "pets"
+    shutil.copytree(root, copy, copy_function=shutil.copyfile)  # other times
+    assert torch.equal(Folder(root=str(copy)).load().train.images, expected)
+    assert decoded == [20]
+
+
+def test_fingerprint_notices_an_image_that_changed_in_place_at_the_same_size_and_time(twins, old_files):
+    root, other = twins
+    first = Folder(root=str(root)).fingerprint()
+    assert first != Folder(root=str(other)).fingerprint()
+    time.sleep(0.02)  # file systems date changes to some milliseconds
+    changed = root / "cat" / "2.bmp"
+    changed.write_bytes((other / "cat" / "2.bmp").read_bytes())
+    os.utime(changed, ns=(10**18, 10**18))
+    assert Folder(root=str(root)).fingerprint() != first
+
+
+def test_files_are_hashed_again_only_when_one_has_changed(make_tree, old_files, monkeypatch):
+    root = make_tree()
+    first = Folder(root=str(root)).fingerprint()
+    monkeypatch.setattr(contents_module, "read_file", lambda path: pytest.fail(f"{path} was read again"))
+    assert Folder(root=str(root)).fingerprint() == first
+    os.utime(root / "train" / "cat" / "0.png", ns=(1, 1))
+    with pytest.raises(BaseException, match="was read again"):
+        Folder(root=str(root)).fingerprint()
+
+
+def test_files_changed_a_moment_ago_are_hashed_each_time(twins):
+    """A second change could leave the times as they are where a file system dates changes coarsely."""
+    Folder(root=str(twins[0])).fingerprint()
+    assert not list((twins[0].parents[1] / "cache").rglob("contents/*"))
+
+
+def test_fingerprint_of_a_large_folder_has_a_sample_of_contents(twins, monkeypatch):
+    one_file = (twins[0] / "cat" / "0.bmp").stat().st_size
+    monkeypatch.setattr(contents_module, "SAMPLE_BYTES", 2 * one_file)
+    read = []
+    read_file = contents_module.read_file
+    monkeypatch.setattr(contents_module, "read_file", lambda path: read.append(path.name) or read_file(path))
+    for root in twins:
+        Folder(root=str(root)).fingerprint()
+    assert len(read) == 4
+    assert read[:2] == read[2:]
+
+
+def test_cache_folder_that_cannot_be_written_hinders_no_fingerprint(make_tree, tmp_path, old_files):
+    (tmp_path / "file").write_text("")
+    root = str(make_tree())
+    assert Folder(root=root, cache_dir=str(tmp_path / "file")).fingerprint() == Folder(root=root).fingerprint()
+
+
+def test_link_to_nothing_is_named(make_tree):
+    root = make_tree()
+    (root / "train" / "cat" / "link.png").symlink_to("nothing")
+    assert f"Cannot read {root / 'train' / 'cat' / 'link.png'} (No such file" in error_of(root=str(root))
 
 
 CHILD = """

@@ -92,6 +92,27 @@ def test_changed_folder_is_listed_again(tree: Path) -> None:
     assert second.fingerprint() != first.fingerprint()
 
 
+def test_fingerprint_follows_contents_but_not_the_place(tree: Path, tmp_path: Path) -> None:
+    first = dataset(tree).fingerprint()
+    shutil.copytree(tree, tmp_path / "copy")
+    assert dataset(tmp_path / "copy").fingerprint() == first
+    replaced = tree / "train" / "n02" / "0.png"
+    content = replaced.read_bytes()
+    (tree / "aside").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # of equal size
+    (tree / "aside").rename(replaced)
+    os.utime(tree / "train" / "n02", ns=(1, 1))  # a clock may be too coarse to tell
+    assert dataset(tree).fingerprint() != first
+
+
+def test_hidden_files_do_not_count(tree: Path) -> None:
+    first = dataset(tree)
+    (tree / "train" / "n02" / "._0.png").write_bytes(b"what macOS leaves in archives")
+    os.utime(tree / "train" / "n02", ns=(1, 1))
+    second = dataset(tree)
+    assert second.spec.counts == (5, 5, 5)
+    assert second.fingerprint() == first.fingerprint()
+
+
 def test_damaged_list_is_made_again(tree: Path, tmp_path: Path) -> None:
     first = dataset(tree)
     (index,) = (tmp_path / "cache").rglob("index.npz")

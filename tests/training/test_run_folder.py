@@ -18,6 +18,7 @@ import pytest
 from omegaconf import DictConfig
 from small_runs import META, SMALL, Outcome
 
+from mcl.data.fingerprint import fingerprint
 from mcl.errors import IN_USE, UserError
 from mcl.files import seal
 from mcl.training.lock import FolderLock, InUse, holder
@@ -62,6 +63,15 @@ def test_an_unfinished_run_is_locked_until_it_is_closed(stopped: Path, config: D
     folder.close()
     RunFolder(stopped, config).close()
     assert not (stopped / "lock").exists()
+
+
+def test_a_fingerprint_written_before_contents_counted_is_accepted(undisturbed: Outcome, config: DictConfig) -> None:
+    folder = RunFolder(undisturbed.folder, config)
+    assert folder.summary is not None
+    names = folder.summary["data"]
+    folder.refuse_other_data(fingerprint(names, "contents"))
+    with pytest.raises(UserError, match="belongs to other images"):
+        folder.refuse_other_data(fingerprint("others", "contents"))
 
 
 def test_a_finished_run_can_be_read_by_many(undisturbed: Outcome, config: DictConfig) -> None:

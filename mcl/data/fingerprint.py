@@ -1,0 +1,26 @@
+"""Fingerprints of images: what a run's ``data`` holds, and how two of them are compared.
+
+``2:NAMES-CONTENTS`` has a hash of the classes with the names and sizes of the files, and a hash of what is in them
+(:mod:`mcl.data.contents`). Fingerprints written by earlier versions are NAMES alone, without a prefix.
+"""
+
+_PREFIX = "2:"
+
+
+def fingerprint(names: str, contents: str) -> str:
+    """Return the fingerprint of images, from the hashes of their files' names and contents."""
+    return f"{_PREFIX}{names}-{contents}"
+
+
+def same_images(one: str, other: str) -> bool:
+    """Return whether two fingerprints belong to the same images, as far as both can say.
+
+    When one of them was written by an earlier version, the names decide alone.
+    """
+    if one.startswith(_PREFIX) == other.startswith(_PREFIX):
+        return one == other
+    return _names(one) == _names(other)
+
+
+def _names(fingerprint: str) -> str:
+    return fingerprint.removeprefix(_PREFIX).partition("-")[0] if fingerprint.startswith(_PREFIX) else fingerprint
