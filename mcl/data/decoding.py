@@ -4,7 +4,7 @@ import io
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from os import cpu_count
 from pathlib import Path
@@ -116,12 +116,39 @@ def decode_all(
     Returns:
         (N, channels, size, size), black where a file is unreadable, and why each of these is, by its position. Unless
         ``keep_going``, the first ones end the work.
+
+    Raises:
+        UserError: A file cannot be read for a reason that lies outside of it.
     """
     images = np.zeros((len(paths), channels, size, size), np.uint8)
 
+    def decode_into(position: int) -> None:
+        images[position] = decode(paths[position], size, channels)
+
+    return images, _unreadable(paths, decode_into, f"Decoding {name}", keep_going=keep_going)
+
+
+def find_unreadable(paths: Sequence[Path], size: int, channels: int, *, name: str) -> dict[int, str]:
+    """Return which files `decode_all` would find unreadable, by position, and why. No image is kept.
+
+    Raises:
+        UserError: A file cannot be read for a reason that lies outside of it.
+    """
+    return _unreadable(
+        paths, lambda position: decode(paths[position], size, channels), f"Checking {name}", keep_going=True
+    )
+
+
+def _unreadable(
+    paths: Sequence[Path], decode_one: Callable[[int], object], what: str, *, keep_going: bool
+) -> dict[int, str]:
+    """Decode every position in threads, and return those that fail, with the reason."""
+
     def reason(position: int) -> str | None:
         try:
-            images[position] = decode(paths[position], size, channels)
+            decode_one(position)
+        except MAY_PASS as error:
+            raise read_error(paths[position], error) from error
         except Exception as error:  # a damaged file can raise anything
             return str(error) or type(error).__name__
         return None
@@ -135,13 +162,13 @@ def decode_all(
     try:
         tasks = [pool.submit(work, start) for start in range(0, len(paths), _CHUNK)]
         done = (task.result() for task in as_completed(tasks))
-        for broken in _told(done, len(paths), f"Decoding {name}"):
+        for broken in _told(done, len(paths), what):
             unreadable |= broken
             if broken and not keep_going:
                 break
     finally:  # at once when interrupted, too
         pool.shutdown(cancel_futures=True)
-    return images, dict(sorted(unreadable.items()))
+    return dict(sorted(unreadable.items()))
 
 
 def _eight_bit(image: Image.Image, mode: str) -> Image.Image:

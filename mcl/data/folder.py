@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import zlib
+from collections.abc import Container
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
@@ -17,7 +18,7 @@ from torch import Tensor
 from mcl.data.augmentation import Augmentation
 from mcl.data.contents import contents
 from mcl.data.dataset import Dataset, Images, Splits, digest, some, take_rows
-from mcl.data.decoding import decode_all
+from mcl.data.decoding import decode_all, find_unreadable
 from mcl.data.files import ImageFiles, Square, as_bytes, check_workers
 from mcl.data.fingerprint import fingerprint
 from mcl.data.listing import Files, list_folder
@@ -44,9 +45,11 @@ class Folder(Dataset):
         image_size: side in pixels; None takes that of the first image, which must then be square. See
             :func:`mcl.data.decoding.decode` for how others are resized.
         test_fraction: share of each class that becomes the test part, where the folder has none.
-        corrupt: what to do about unreadable files: ``stop``, or ``skip`` and say how many. ``spec`` counts them all.
+        corrupt: what to do about unreadable files: ``stop``, or ``skip`` and say how many. ``spec`` counts them all. A
+            file that the file system does not give is not skipped: it stops, and is read at the next start.
         storage: decode all images into ``memory``, or leave them on ``disk`` and read them as training goes; ``auto``
-            takes the memory as long as they fit. The pixels are the same, except where files are skipped.
+            takes the memory as long as they fit. Images, pixels and steps are the same. With ``corrupt=skip``, ``disk``
+            decodes every file once beforehand to find those to skip.
         workers: processes that read from disk; None for as many as there are cores, 16 at most.
         cache_dir: where decoded images are kept; None for ``$MCL_CACHE`` or the platform's cache folder.
         augmentation, limit, validation, seed: as for every dataset, see :class:`Dataset`; ``seed`` also chooses the
@@ -116,10 +119,16 @@ class Folder(Dataset):
         if self.validation:
             validation = train.take(held_out)
         train = train.take(kept)
-        if self._stays_on_disk(len(train.paths) + len(test.paths) + (len(validation.paths) if validation else 0)):
-            return Splits(self._on_disk(train), self._on_disk(test), self._on_disk(validation) if validation else None)
-        # Decoded in the order of their names, so that one cache serves every way of splitting the same files.
-        decoded = self._decoded(sorted(train.paths + test.paths + (validation.paths if validation else [])))
+        # In the order of their names, so that one cache serves every way of splitting the same files.
+        paths = sorted(train.paths + test.paths + (validation.paths if validation else []))
+        if self._stays_on_disk(len(paths)):
+            readable = self._readable(paths)
+            return Splits(
+                self._on_disk("training", train, readable),
+                self._on_disk("test", test, readable),
+                self._on_disk("validation", validation, readable) if validation else None,
+            )
+        decoded = self._decoded(paths)
         return Splits(
             self._part("training", train, decoded),
             self._part("test", test, decoded),
@@ -128,15 +137,34 @@ class Folder(Dataset):
 
     def _part(self, name: str, files: Files, decoded: "_Decoded") -> Images:
         """The images of these files, less the unreadable ones, in the order of their names."""
-        rows = torch.tensor([decoded.rows.get(path, -1) for path in files.paths])
-        rows, order = rows.sort()
-        order = order[rows >= 0]
-        labels = files.labels[order]
-        left = labels.bincount(minlength=self.spec.num_classes).tolist()
+        order = self._order(name, files, decoded.rows)
+        rows = torch.tensor([decoded.rows[files.paths[i]] for i in order])
+        return Images(take_rows(decoded.images, rows), files.labels[torch.tensor(order)])
+
+    def _on_disk(self, name: str, files: Files, readable: Container[str]) -> ImageFiles:
+        """These files, less the unreadable ones, in the order of their names."""
+        order = self._order(name, files, readable)
+        return ImageFiles(
+            self.root,
+            as_bytes([files.paths[i] for i in order]),
+            files.labels[torch.tensor(order)],
+            Square(self.spec.image_size, self.spec.channels),
+            skip=self.corrupt == "skip",
+            workers=self.workers,
+        )
+
+    def _order(self, name: str, files: Files, readable: Container[str]) -> list[int]:
+        """Positions of the readable files, in the order of their names.
+
+        Raises:
+            UserError: A class has none.
+        """
+        order = sorted((i for i, path in enumerate(files.paths) if path in readable), key=files.paths.__getitem__)
+        left = files.labels[torch.tensor(order, dtype=torch.int64)].bincount(minlength=self.spec.num_classes).tolist()
         lost = [name for name, count in zip(self.spec.classes, left, strict=True) if count == 0]
         if lost:
             raise UserError(f"No readable image in the {name} part of class {some(lost)} of {self.root}.")
-        return Images(take_rows(decoded.images, rows[rows >= 0]), labels)
+        return order
 
     def _decoded(self, paths: list[str]) -> "_Decoded":
         """The images of these files, from the cache or into it."""
@@ -148,10 +176,34 @@ class Folder(Dataset):
         )
         if unreadable and self.corrupt == "stop":
             self._stop(paths, unreadable)
-        if unreadable:
-            log.warning("%s: skipped %d unreadable of %d files", self.root, len(unreadable), len(paths))
+        self._tell_skipped(paths, unreadable)
         rows = {path: row for row, path in enumerate(paths) if row not in unreadable}
         return _Decoded(torch.from_numpy(images), rows)
+
+    def _readable(self, paths: list[str]) -> set[str]:
+        """Those of these files that a decoded folder would hold, so that storage changes neither images nor steps.
+
+        With ``corrupt=skip``, every file is decoded once to see; what is found is kept in the cache.
+        """
+        if self.corrupt == "stop":
+            return set(paths)
+        unreadable = prepared(
+            self.cache_dir / "unreadable" / self._cache_name(paths),
+            _read_unreadable,
+            partial(self._build_unreadable, paths),
+            option="dataset.cache_dir",
+        )
+        self._tell_skipped(paths, unreadable)
+        return {path for row, path in enumerate(paths) if row not in unreadable}
+
+    def _tell_skipped(self, paths: list[str], unreadable: dict[int, str]) -> None:
+        if unreadable:
+            log.warning("%s: skipped %d unreadable of %d files", self.root, len(unreadable), len(paths))
+
+    def _build_unreadable(self, paths: list[str], folder: Path) -> None:
+        files = [self.root / path for path in paths]
+        unreadable = find_unreadable(files, self.spec.image_size, self.spec.channels, name=self.spec.name)
+        (folder / "unreadable.json").write_text(json.dumps(unreadable))
 
     def _build_cache(self, paths: list[str], folder: Path) -> None:
         files = [self.root / path for path in paths]
@@ -201,18 +253,6 @@ class Folder(Dataset):
         log.warning("%s: they are read from disk as training goes (dataset.storage=auto).", too_large)
         return True
 
-    def _on_disk(self, files: Files) -> ImageFiles:
-        """These files, in the order of their names, as those in memory are."""
-        order = sorted(range(len(files.paths)), key=files.paths.__getitem__)
-        return ImageFiles(
-            self.root,
-            as_bytes([files.paths[i] for i in order]),
-            files.labels[torch.tensor(order)],
-            Square(self.spec.image_size, self.spec.channels),
-            skip=self.corrupt == "skip",
-            workers=self.workers,
-        )
-
     def _size_of_first(self) -> int:
         path = self.root / self.listing.train.paths[0]
         try:
@@ -237,7 +277,7 @@ def _read_cache(folder: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8]
         # Mapped copy-on-write: read from the file as needed, shared among processes, never written back.
         images = np.load(folder / "images.npy", mmap_mode="c")
         whole = images.shape == shape and images.dtype == np.uint8 and zlib.crc32(images.data) == about["crc32"]
-        unreadable = {int(row): str(reason) for row, reason in about["unreadable"].items()}
+        unreadable = _by_row(about["unreadable"])
     except FileNotFoundError:
         return None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
@@ -246,3 +286,15 @@ def _read_cache(folder: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8]
         log.warning("The cache %s is damaged: decoding again", folder)
         return None
     return images, unreadable
+
+
+def _read_unreadable(folder: Path) -> dict[int, str] | None:
+    """Why which files are unreadable, by row; None where this was not found out, or the cache is damaged."""
+    try:
+        return _by_row(json.loads((folder / "unreadable.json").read_text()))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _by_row(reasons: dict[str, str]) -> dict[int, str]:
+    return {int(row): str(reason) for row, reason in reasons.items()}

@@ -1,5 +1,6 @@
 """Folders of images: trees, errors, cache."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -236,13 +237,44 @@ def test_unreadable_files_are_skipped_and_counted_when_told_to(make_tree, caplog
     assert "1.png" in error_of(root=str(root), corrupt="stop")  # the cache of another choice hides nothing
 
 
+@pytest.mark.parametrize("storage", ["memory", "disk"])
+@pytest.mark.parametrize("times", [0, 1], ids=["at first", "later"])
+def test_failure_of_the_file_system_is_neither_skipped_nor_kept(make_tree, monkeypatch, times, storage):
+    root = make_tree()
+    opened = 0
+
+    def failing(file, *args, **options):
+        nonlocal opened
+        if str(file) == str(root / "train" / "cat" / "1.png"):
+            opened += 1
+            if opened == times + 1:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(file))
+        return plain_open(file, *args, **options)
+
+    plain_open = open
+    monkeypatch.setattr("builtins.open", failing)
+    monkeypatch.setattr("io.open", failing)
+    message = error_of(root=str(root), image_size=8, corrupt="skip", storage=storage)
+    assert f"Cannot read {root / 'train' / 'cat' / '1.png'} (Too many open files)" in message
+    assert len(Folder(root=str(root), image_size=8, corrupt="skip", storage=storage).load().train.labels) == 10
+
+
+def test_lack_of_memory_is_not_taken_for_damage(make_tree, monkeypatch):
+    def open_image(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("mcl.data.decoding.open_image", open_image)
+    assert "(MemoryError)" in error_of(root=str(make_tree()), corrupt="skip")
+
+
 def test_class_left_without_a_readable_image_is_named(make_tree):
     root = make_tree()
     for path in (root / "test" / "dog").iterdir():
         path.write_text("a text")
-    message = error_of(root=str(root), corrupt="skip")
-    assert "test part" in message
-    assert "dog" in message
+    for storage in ("memory", "disk"):
+        message = error_of(root=str(root), corrupt="skip", storage=storage)
+        assert "test part" in message
+        assert "dog" in message
 
 
 @pytest.mark.parametrize(

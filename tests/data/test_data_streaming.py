@@ -193,6 +193,30 @@ def test_folder_on_disk_equals_the_one_in_memory(both: Any, options: dict[str, A
     assert memory.fingerprint() == disk.fingerprint()
 
 
+def test_skipping_gives_the_same_images_and_steps_from_disk_and_from_memory(
+    both: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, disk = both(corrupt="skip", image_size=8)
+    damage(disk.load().train, 0, 1, 9)
+    damage(disk.load().test, 2)
+    memory, disk = both(corrupt="skip", image_size=8)
+    parts = [memory.load()]
+    monkeypatch.setattr(folder_module, "available_memory", lambda: 0)
+    disk.storage = "auto"
+    parts.append(disk.load())
+    assert isinstance(parts[1].train, ImageFiles)
+    assert len(parts[1].train.labels) == 21
+    for one, other in zip(*(part[:2] for part in parts), strict=True):
+        in_order = [list(batches_in_order(part, memory, batch_size=5)) for part in (one, other)]
+        assert all(same(a, b) for a, b in zip(*in_order, strict=True))
+    training = [
+        training_batches(part.train, dataset, Shuffle(), batch_size=7, seed=3)
+        for part, dataset in zip(parts, (memory, disk), strict=True)
+    ]
+    assert len(training[0]) == len(training[1]) == 3
+    assert all(same(a, b) for a, b in zip(*(part.epoch(1) for part in training), strict=True))
+
+
 def test_folder_too_large_for_memory_stays_on_disk(
     both: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
