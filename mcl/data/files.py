@@ -30,6 +30,7 @@ class ImageFiles:
             which is seeded for each image.
         skip: what to do about an unreadable file: take another one instead and count it, or stop.
         workers: processes that read.
+        decode_plainly: the same without anything random, for evaluation; None if ``decode`` is so already.
     """
 
     root: Path
@@ -38,6 +39,7 @@ class ImageFiles:
     decode: Decode
     skip: bool
     workers: int
+    decode_plainly: Decode | None = None
 
     def take(self, indices: Tensor) -> "ImageFiles":
         """The files at ``indices``."""
@@ -46,6 +48,10 @@ class ImageFiles:
     def to(self, device: torch.device | str) -> "ImageFiles":
         """The same: files stay where they are."""
         return self
+
+    def for_evaluation(self) -> "ImageFiles":
+        """The same files, read without anything random."""
+        return replace(self, decode=self.decode_plainly or self.decode)
 
     def path(self, position: int) -> Path:
         """Of one file."""

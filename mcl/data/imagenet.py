@@ -116,12 +116,14 @@ class ImageNet(Dataset):
     def load(self) -> Splits:
         size, channels = self.spec.image_size, self.spec.channels
         plain = Square(size, channels, self.resize)
-        everything = self._files(TRAIN, Transformed(self.transform, size, channels) if self.transform else plain)
+        everything = self._files(TRAIN, plain)
         kept, held_out = self.select(everything.labels)
-        validation = self._files(TRAIN, plain).take(held_out) if self.validation else None
-        return Splits(everything.take(kept), self._files(TEST, plain), validation)
+        train = everything.take(kept)
+        if self.transform:
+            train = replace(train, decode=Transformed(self.transform, size, channels), decode_plainly=plain)
+        return Splits(train, self._files(TEST, plain), everything.take(held_out) if self.validation else None)
 
-    def _files(self, part: str, decode: Square | Transformed) -> ImageFiles:
+    def _files(self, part: str, decode: Square) -> ImageFiles:
         paths, labels = self.listing.paths[part], self.listing.labels[part]
         return ImageFiles(self.root, paths, labels, decode, skip=self.corrupt == "skip", workers=self.workers)
 

@@ -120,7 +120,11 @@ def streamed_evaluation(
     memory_format: torch.memory_format = torch.contiguous_format,
     share: Share = ALONE,
 ) -> Iterator[Batch]:
-    """All images of this process's share in order; unreadable ones are left out and counted with ``files.skip``."""
+    """All images of this process's share in order, without random transforms.
+
+    With ``files.skip``, unreadable ones are left out and counted.
+    """
+    files = files.for_evaluation()
     normalize = Normalization(mean, std, device=device, memory_format=memory_format)
     own = share.part(len(files.labels))
     batches = _Batches(

@@ -12,6 +12,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from mcl.data import imagenet
+from mcl.data.batches import batches_in_order
 from mcl.data.imagenet import ImageNet
 from mcl.data.preprocessing import Preprocessing
 from mcl.errors import UserError
@@ -53,6 +54,17 @@ def test_training_images_are_transformed_and_others_are_not(tree: Path) -> None:
     for part, random in ((train, True), (test, False), (validation, False)):
         versions = {tuple(part.decode(part.path(0)).flatten().tolist()) for _ in range(8)}
         assert (len(versions) > 1) == random
+
+
+def test_training_images_are_evaluated_as_test_images_are(tree: Path) -> None:
+    for part in ("train", "val"):  # the same images in either part
+        for name in ("n01", "n02", "n03"):
+            for number in range(5):
+                pixels = torch.randint(256, (20, 15, 3), generator=torch.Generator().manual_seed(number)).byte()
+                Image.fromarray(pixels.numpy()).save(tree / part / name / f"{number}.png")
+    found = dataset(tree, transform=TRANSFORM)
+    train, test = (list(batches_in_order(part, found, batch_size=4)) for part in found.load()[:2])
+    assert all(torch.equal(one.images, other.images) for one, other in zip(train, test, strict=True))
 
 
 def test_limit_and_validation_take_from_every_class(tree: Path) -> None:
