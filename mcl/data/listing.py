@@ -40,7 +40,8 @@ def list_folder(root: Path, *, test_fraction: float, seed: int) -> Listing:
     Either ``root`` has a train/ folder and one or both of val|valid|validation/ and test/ (with both, the first is the
     validation part), each a tree of class folders; or it has the class folders themselves, and ``test_fraction`` of
     each class becomes the test part. Images lie anywhere below their class folder. Classes are sorted by name. Files
-    without an image's extension, hidden files and hidden folders do not count.
+    without an image's extension, hidden files and hidden folders do not count, nor do links to a folder that they lie
+    in.
 
     Raises:
         UserError: when this is not what is there; the message says what is.
@@ -116,15 +117,31 @@ def _files(root: Path, part: Path, classes: list[str]) -> Files:
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted((entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")), key=str)
+    return sorted(
+        (
+            entry
+            for entry in path.iterdir()
+            if entry.is_dir() and not entry.name.startswith(".") and not _leads_back(str(entry))
+        ),
+        key=str,
+    )
 
 
 def _images_below(folder: Path, root: Path) -> list[str]:
     """Paths relative to ``root``; strings, since a million ``Path`` objects take their time."""
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        images = (name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith("."))
-        found += [os.path.join(parent, name) for name in images]
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and not _leads_back(os.path.join(parent, name))
+        ]
+        found += [os.path.join(parent, name) for name in names if is_image(name)]
     start = len(os.path.join(root, ""))
     return sorted(path[start:] for path in found)
+
+
+def _leads_back(folder: str) -> bool:
+    """Whether a folder is a link to one that it lies in, itself or by way of other links."""
+    if not os.path.islink(folder):
+        return False
+    target = os.path.realpath(folder)
+    return any(Path(os.path.realpath(parent)).is_relative_to(target) for parent in Path(folder).parents)

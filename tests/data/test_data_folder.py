@@ -125,6 +125,36 @@ def test_images_may_lie_deeper_and_other_files_do_not_count(make_tree):
     assert len(dataset.load().train.labels) == 10
 
 
+@pytest.mark.parametrize("targets", [("..",), (".",), ("../../..",), ("up", "..")], ids=str)
+def test_link_to_a_folder_it_lies_in_adds_no_images(make_tree, targets):
+    root = make_tree()
+    for name, target in zip(("loop", "up"), targets, strict=False):
+        (root / "train" / "cat" / name).symlink_to(target)
+    dataset = Folder(root=str(root))
+    assert dataset.spec.counts == (5, 5)
+    assert {path.split("/")[1] for path in dataset.listing.train.paths[:5]} == {"cat"}
+
+
+def test_links_in_a_circle_end(make_tree):
+    root = make_tree()
+    for name, other in (("cat", "dog"), ("dog", "cat")):
+        (root / "train" / name / "others").symlink_to(f"../{other}")
+    assert Folder(root=str(root)).spec.counts == (10, 10)
+
+
+def test_links_to_folders_elsewhere_are_followed(make_tree):
+    root = make_tree()
+    shutil.move(root / "train" / "cat", root.parent / "cats")
+    (root / "train" / "cat").symlink_to("../../cats")
+    assert Folder(root=str(root)).spec.counts == (5, 5)
+
+
+def test_class_folder_that_is_a_link_to_its_parent_is_no_class(make_tree):
+    root = make_tree()
+    (root / "train" / "all").symlink_to(".")
+    assert Folder(root=str(root)).spec.classes == ("cat", "dog")
+
+
 def test_size_and_channels_are_as_asked(make_tree):
     splits = Folder(root=str(make_tree()), image_size=5, channels=1).load()
     assert splits.train.images.shape == (10, 1, 5, 5)
