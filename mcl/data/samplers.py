@@ -13,7 +13,13 @@ from mcl.errors import UserError
 
 
 class Sampler(ABC):
-    """Base of all samplers. They hold options, never a position: a resumed run sees the batches it would have seen."""
+    """Base of all samplers. They hold options, never a position: a resumed run sees the batches it would have seen.
+
+    Attributes:
+        distinct: whether no image comes twice in a batch. Streaming keeps this when it replaces an unreadable image.
+    """
+
+    distinct: bool = True
 
     @abstractmethod
     def batches(self, labels: Tensor, batch_size: int, *, seed: int, epoch: int) -> tuple[Tensor, ...]:
@@ -78,6 +84,7 @@ class ClassBalanced(Sampler):
             raise UserError(f"sampler.per_class={per_class}: must be at least 1.")
         self.per_class = per_class
         self.replacement = replacement
+        self.distinct = not replacement
 
     def batches(self, labels: Tensor, batch_size: int, *, seed: int, epoch: int) -> tuple[Tensor, ...]:
         counts = labels.bincount()  # (C,)

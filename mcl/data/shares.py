@@ -45,7 +45,13 @@ class Epoch(NamedTuple):
     lengths: list[int]  # images of each step
     indices: Tensor  # (sum of lengths,) int64
     draws: Tensor  # (sum of lengths, ...) of the augmentation, in the same order
-    wholes: list[int]  # images of each step over all processes
+    repeats: Tensor  # (sum of lengths,) int64: how often each image comes earlier in the epoch, over all processes
+    batches: tuple[Tensor, ...]  # the indices of each step over all processes
+
+    @property
+    def wholes(self) -> list[int]:
+        """Images of each step over all processes."""
+        return [len(batch) for batch in self.batches]
 
 
 def plan_epoch(
@@ -62,10 +68,20 @@ def plan_epoch(
     batches = sampler.batches(labels, batch_size, seed=seed, epoch=epoch)
     order = torch.cat(batches)
     draws = augmentation.draw(len(order), generator("augmentation", seed, epoch))
-    wholes = [len(batch) for batch in batches]
+    repeats = _earlier(order)
     if share.size == 1:
-        return Epoch(wholes, order, draws, wholes)
-    parts = [Split(images, share.size).part(share.rank) for images in wholes]
-    starts = itertools.accumulate(wholes, initial=0)
+        return Epoch([len(batch) for batch in batches], order, draws, repeats, batches)
+    parts = [Split(len(batch), share.size).part(share.rank) for batch in batches]
+    starts = itertools.accumulate((len(batch) for batch in batches), initial=0)
     own = torch.cat([start + torch.arange(part.start, part.stop) for start, part in zip(starts, parts, strict=False)])
-    return Epoch([len(part) for part in parts], order[own], draws[own], wholes)
+    return Epoch([len(part) for part in parts], order[own], draws[own], repeats[own], batches)
+
+
+def _earlier(order: Tensor) -> Tensor:
+    """How often each of these numbers comes before, (N,) to (N,)."""
+    by_number = order.argsort(stable=True)
+    counts = order.bincount()
+    firsts = counts.cumsum(0) - counts
+    earlier = torch.empty_like(order)
+    earlier[by_number] = torch.arange(len(order)) - firsts[order[by_number]]
+    return earlier

@@ -1,24 +1,22 @@
 """Batches of images that worker processes read from disk, in the order and with the pixels of any other loader.
 
-Whatever is random follows from (seed, epoch, image): neither the number of workers, nor that of the processes that
-train together, nor the step at which a resumed run jumps in changes a pixel.
+Whatever is random follows from (seed, epoch, image, how often it came before in the epoch): neither the number of
+workers, nor that of the processes that train together, nor the step at which a resumed run jumps in changes a pixel.
 """
 
+import itertools
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from mcl.data.augmentation import Augmentation, Normalization
 from mcl.data.files import ImageFiles
+from mcl.data.reading import Read, Reader, Request
 from mcl.data.samplers import Sampler
-from mcl.data.seeding import generator
 from mcl.data.shares import ALONE, Share, plan_epoch
 from mcl.errors import UserError
 from mcl.types import Batch
@@ -31,7 +29,8 @@ class StreamingLoader:
     """Training batches. Batch k of an epoch depends on (seed, epoch, k) alone, whether reached or jumped to.
 
     An unreadable file stops training, or, with ``files.skip``, gives way to the next readable one of its class, so that
-    batches keep their size and their classes; how many there were is told once an epoch.
+    batches keep their size and their classes; how many there were is told once an epoch. Where the sampler gives
+    distinct images, the next one that no process has in this batch. A failure of the file system always stops training.
 
     Args:
         files: the training part.
@@ -93,22 +92,27 @@ class StreamingLoader:
         plan = plan_epoch(
             self.sampler, self.augmentation, self.files.labels, self.batch_size, self.share, seed=self.seed, epoch=epoch
         )
-        self._batches.now = [[(epoch, i) for i in part.tolist()] for part in plan.indices.split(plan.lengths)[start:]]
+        distinct = self.files.skip and self.sampler.distinct
+        own = zip(plan.indices.split(plan.lengths), plan.repeats.split(plan.lengths), plan.batches, strict=False)
+        self._batches.requests = (
+            Request(indices.tolist(), epoch, repeats.tolist(), batch.tolist() if distinct else None)
+            for indices, repeats, batch in itertools.islice(own, start, None)
+        )
         draws = plan.draws.to(self.device, non_blocking=True).split(plan.lengths)[start:]
         replaced: set[str] = set()
-        for step, (read, drawn) in enumerate(zip(_read(self._loader, self.files), draws, strict=True), start):
-            replaced |= read.unreadable.keys()
-            if len(read.labels) < len(drawn):
-                raise UserError(f"No file of a class can be read, as {next(iter(read.unreadable))}. Remove the class.")
-            pixels, labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in read[:3])
-            everything = torch.arange(len(labels), device=self.device)
-            pixels = self.augmentation.apply(pixels, everything, drawn)
-            yield Batch(self.normalize(pixels), labels, indices, epoch * self.steps + step, plan.wholes[step])
-        if replaced:
-            log.warning(
-                "epoch %d: %d unreadable files, others were taken instead: %s%s",
-                *(epoch + 1, len(replaced), min(replaced), ", ..." if len(replaced) > 1 else ""),
-            )
+        try:
+            for step, (read, drawn) in enumerate(zip(_read(self._loader), draws, strict=True), start):
+                replaced |= read.unreadable.keys()
+                pixels, labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in read[:3])
+                everything = torch.arange(len(labels), device=self.device)
+                pixels = self.augmentation.apply(pixels, everything, drawn)
+                yield Batch(self.normalize(pixels), labels, indices, epoch * self.steps + step, plan.wholes[step])
+        finally:  # training takes the last batch and asks for no other
+            if replaced:
+                log.warning(
+                    "epoch %d: %d unreadable files, others were taken instead: %s%s",
+                    *(epoch + 1, len(replaced), min(replaced), ", ..." if len(replaced) > 1 else ""),
+                )
 
 
 def streamed_evaluation(
@@ -127,11 +131,9 @@ def streamed_evaluation(
     files = files.for_evaluation()
     normalize = Normalization(mean, std, device=device, memory_format=memory_format)
     own = share.part(len(files.labels))
-    batches = _Batches(
-        [[(None, i) for i in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
-    )
+    batches = _Batches([Request(list(own[start : start + batch_size])) for start in range(0, len(own), batch_size)])
     lost: dict[str, str] = {}
-    for read in _read(_workers(files, batches, torch.device(device), seed=0, persistent=False), files):
+    for read in _read(_workers(files, batches, torch.device(device), seed=0, persistent=False)):
         lost |= read.unreadable
         if len(read.labels):
             pixels, labels, indices = (tensor.to(device, non_blocking=True) for tensor in read[:3])
@@ -149,63 +151,14 @@ def raise_if_worker_lost(error: RuntimeError) -> None:
         ) from error
 
 
-class _Read(NamedTuple):
-    """What a worker hands over."""
-
-    images: Tensor  # (B, channels, height, width) uint8
-    labels: Tensor  # (B,)
-    indices: Tensor  # (B,) of the images really read
-    unreadable: dict[str, str]  # path -> reason
-
-
 class _Batches:
-    """The batch sampler: lists of (epoch, position), for an epoch at a time; the epoch is None in evaluation."""
+    """The batch sampler: what is asked of the workers, for an epoch at a time."""
 
-    def __init__(self, now: list[list[tuple[int | None, int]]] | None = None):
-        self.now = now or []
+    def __init__(self, requests: Iterable[Request] = ()):
+        self.requests = requests
 
-    def __iter__(self) -> Iterator[list[tuple[int | None, int]]]:
-        return iter(self.now)
-
-    def __len__(self) -> int:
-        return len(self.now)
-
-
-class _Reader(TorchDataset[Any]):
-    """Reads a batch; runs in the workers."""
-
-    def __init__(self, files: ImageFiles, seed: int):
-        self.files = files
-        self.seed = seed
-
-    def __getitems__(self, items: list[tuple[int | None, int]]) -> _Read:
-        images, positions, unreadable = [], [], {}
-        with torch.random.fork_rng(devices=[]):
-            for epoch, position in items:
-                for candidate in [position] if epoch is None else self._candidates(position):
-                    if epoch is not None:
-                        torch.set_rng_state(generator("transform", self.seed, epoch, candidate).get_state())
-                    try:
-                        images.append(self.files.decode(self.files.path(candidate)))
-                    except Exception as error:  # a damaged file can raise anything
-                        unreadable[str(self.files.path(candidate))] = str(error) or type(error).__name__
-                        if not self.files.skip:
-                            break
-                        continue
-                    positions.append(candidate)
-                    break
-                if unreadable and not self.files.skip:
-                    break
-        at = torch.tensor(positions, dtype=torch.int64)
-        stacked = torch.from_numpy(np.stack(images)) if images else torch.empty(0, 0, 0, 0, dtype=torch.uint8)
-        return _Read(stacked, self.files.labels[at], at, unreadable)
-
-    def _candidates(self, position: int) -> Iterator[int]:
-        """An image and, where it cannot be read, the others of its class, from the next one on."""
-        yield position
-        if self.files.skip:
-            of_class = (self.files.labels == self.files.labels[position]).nonzero().flatten()
-            yield from torch.cat([of_class[of_class > position], of_class[of_class < position]]).tolist()
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.requests)
 
 
 def _workers(
@@ -213,7 +166,7 @@ def _workers(
 ) -> DataLoader[Any]:
     several = files.workers > 0
     return DataLoader(
-        _Reader(files, seed),
+        Reader(files, seed),
         batch_sampler=batches,
         num_workers=files.workers,
         collate_fn=_as_it_is,
@@ -235,7 +188,7 @@ def _begin_worker(number: int) -> None:
         os.setsid()
 
 
-def _read(loader: DataLoader[Any], files: ImageFiles) -> Iterator[_Read]:
+def _read(loader: DataLoader[Any]) -> Iterator[Read]:
     """What the workers hand over, with plain errors."""
     batches = iter(loader)
     while True:
@@ -246,10 +199,6 @@ def _read(loader: DataLoader[Any], files: ImageFiles) -> Iterator[_Read]:
         except RuntimeError as error:
             raise_if_worker_lost(error)
             raise
-        if read.unreadable and not files.skip:
-            path, reason = next(iter(read.unreadable.items()))
-            raise UserError(
-                f"Cannot read {path} ({reason}). Mend or remove what is damaged, or use dataset.corrupt=skip to take"
-                " another image instead."
-            )
+        if read.failure:
+            raise UserError(read.failure)
         yield read

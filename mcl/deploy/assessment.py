@@ -12,6 +12,7 @@ import torch
 
 from mcl.config.instantiate import build
 from mcl.data.batches import batches_in_order
+from mcl.data.fingerprint import same_images
 from mcl.deploy.class_names import match_classes
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.deploy.scores import Scores

@@ -1,5 +1,6 @@
 """Images that workers read as training goes: the same batches as any other loader's, whoever reads them."""
 
+import itertools
 import os
 import signal
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from mcl.data.dataset import Images
 from mcl.data.files import ImageFiles, Square, Transformed, as_bytes
 from mcl.data.folder import Folder
 from mcl.data.samplers import ClassBalanced, Shuffle
+from mcl.data.seeding import generator
 from mcl.data.shares import Share
 from mcl.data.streaming import StreamingLoader
 from mcl.errors import UserError
@@ -67,9 +69,10 @@ def test_batch_jumped_to_equals_batch_reached(files: ImageFiles, sampler: Any) -
         assert all(same(a, b) for a, b in zip(reached[start:], training.epoch(2, start=start), strict=True))
 
 
-def test_processes_together_see_the_batches_of_one(files: ImageFiles) -> None:
-    shared = [loader(files, share=Share(rank, 2)).epoch(0) for rank in range(2)]
-    for whole, *parts in zip(loader(files).epoch(0), *shared, strict=True):
+@pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced(replacement=True)], ids=["shuffle", "class_balanced"])
+def test_processes_together_see_the_batches_of_one(files: ImageFiles, sampler: Any) -> None:
+    shared = [loader(files, sampler, share=Share(rank, 2)).epoch(0) for rank in range(2)]
+    for whole, *parts in zip(loader(files, sampler).epoch(0), *shared, strict=True):
         together = Batch(*(torch.cat(values) for values in list(zip(*parts, strict=True))[:3]), whole.step)
         assert same(whole, together)
 
@@ -78,6 +81,32 @@ def test_every_epoch_and_every_image_is_transformed_anew(files: ImageFiles) -> N
     one_image = changed(files, paths=files.paths[[0] * 30])
     first, second = (next(loader(one_image).epoch(epoch)).images for epoch in (0, 1))
     assert len({tuple(image.flatten().tolist()) for image in [*first, *second]}) > 12
+
+
+class Drawn:
+    """Stands for an image's random transform: what it draws is the image."""
+
+    def __call__(self, path: Path) -> Any:
+        return torch.randint(256, (3, 6, 6)).byte().numpy()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_image_that_comes_again_in_an_epoch_is_transformed_anew(files: ImageFiles, processes: int) -> None:
+    drawn = changed(files, decode=Drawn())
+    sampler = ClassBalanced(per_class=4, replacement=True)
+    plain = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}
+    loaders = [
+        StreamingLoader(drawn, sampler, Augmentation(), **plain, batch_size=8, seed=1, share=Share(rank, processes))
+        for rank in range(processes)
+    ]
+    batches = [batch for each in loaders for batch in each.epoch(0)]
+    indices = torch.cat([batch.indices for batch in batches])
+    images = torch.cat([batch.images for batch in batches]).flatten(1)
+    assert len(indices.unique()) < len(indices)
+    assert len(images.unique(dim=0)) == len(images)
+    first = int(batches[0].indices[0])
+    torch.set_rng_state(generator("transform", 1, 0, first).get_state())  # as it was when each image had one transform
+    assert torch.equal(images[0].round().byte(), torch.from_numpy(Drawn()(Path())).flatten())
 
 
 def test_global_random_state_is_left_alone(files: ImageFiles) -> None:
@@ -129,9 +158,59 @@ def test_unreadable_files_give_way_to_others_of_their_class(
     assert all(same(a, b) for a, b in zip(batches, again, strict=True))
 
 
+def test_unreadable_files_are_told_though_no_batch_after_the_last_is_asked_for(
+    files: ImageFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    damage(files, 7)
+    training = loader(changed(files, skip=True))
+    for _ in itertools.islice(training.epoch(0), len(training)):
+        pass
+    assert "epoch 1: 1 unreadable files, others were taken instead" in caplog.text
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced(per_class=4)], ids=["shuffle", "class_balanced"])
+def test_replacement_keeps_the_images_of_a_batch_distinct(files: ImageFiles, processes: int, sampler: Any) -> None:
+    damage(files, 2, 3, 4, 25)
+    skipping = changed(files, skip=True)
+    replaced = 0
+    for epoch in range(3):
+        loaders = [loader(skipping, sampler, share=Share(rank, processes)) for rank in range(processes)]
+        alone = loader(skipping, sampler).epoch(epoch)
+        planned = sampler.batches(files.labels, 8, seed=1, epoch=epoch)
+        for whole, wanted, *parts in zip(alone, planned, *(each.epoch(epoch) for each in loaders), strict=True):
+            indices = torch.cat([part.indices for part in parts])
+            assert torch.equal(indices, whole.indices)
+            assert len(indices.unique()) == len(indices)
+            assert torch.equal(files.labels[indices], files.labels[wanted])
+            replaced += int((indices != wanted).sum())
+    assert replaced > 5
+
+
+def test_sampler_with_replacement_may_repeat_an_image_instead_of_a_damaged_one(files: ImageFiles) -> None:
+    damage(files, *range(1, 10))
+    sampler = ClassBalanced(per_class=4, replacement=True)
+    seen = {index for batch in loader(changed(files, skip=True), sampler).epoch(0) for index in batch.indices.tolist()}
+    assert 0 in seen
+    assert not seen & set(range(1, 10))
+
+
+def test_batch_that_cannot_be_kept_distinct_is_told(files: ImageFiles) -> None:
+    damage(files, *range(1, 10))
+    with pytest.raises(UserError, match=r"Cannot read .*cat.*no other readable image that the batch does not have"):
+        list(loader(changed(files, skip=True), ClassBalanced(per_class=4)).epoch(0))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_failure_of_the_file_system_stops_though_damaged_files_are_skipped(files: ImageFiles, workers: int) -> None:
+    files.path(7).unlink()
+    with pytest.raises(UserError, match=rf"^Cannot read {files.path(7)} \(No such file or directory\)"):
+        list(loader(changed(files, skip=True, workers=workers)).epoch(0))
+
+
 def test_class_without_a_readable_file_is_told(files: ImageFiles) -> None:
     damage(files, *range(10))
-    with pytest.raises(UserError, match=r"No file of a class can be read, as .*cat"):
+    with pytest.raises(UserError, match=r"Cannot read .*cat.* \(no image.*no other readable image"):
         list(loader(changed(files, skip=True)).epoch(0))
 
 
