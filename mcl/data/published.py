@@ -1,5 +1,6 @@
 """Published datasets: read from wherever they already lie, downloaded at first use."""
 
+import hashlib
 import pickle
 import tarfile
 import zlib
@@ -11,6 +12,7 @@ import torch
 
 from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import Images, WholeDataset, digest
+from mcl.data.fingerprint import fingerprint
 from mcl.data.prepare import cache_folder, prepared
 from mcl.errors import UserError
 
@@ -61,6 +63,7 @@ class Published(WholeDataset):
             seed=seed,
         )
         self.root = Path(root).expanduser() if root else cache_folder() / "downloads"
+        self._contents: str | None = None  # hash of the images, once they were read
         self.places = [self.root, self.root / self.subfolder]
         if not root and self.system_folder:
             self.places.insert(0, self.system_folder)
@@ -79,14 +82,22 @@ class Published(WholeDataset):
         """Which files to put into the root without a network."""
 
     def fingerprint(self) -> str:
-        return digest([self.name, len(self.classes), self.train_per_class])
+        """Identify the set by its name and, where its files are here already, by all pixels and labels in them."""
+        names = digest([self.name, len(self.classes), self.train_per_class])
+        if self._contents is None and (found := self._found()) is not None:
+            self._contents = _digest(found)
+        return names if self._contents is None else fingerprint(names, self._contents)
 
     def read(self) -> Parts:
-        for place in self.places:
-            found = self._read(place)
-            if found is not None:
-                return found
-        return prepared(self.root / self.subfolder, self._read, self._fetch, option="dataset.root")
+        parts = self._found()
+        if parts is None:
+            parts = prepared(self.root / self.subfolder, self._read, self._fetch, option="dataset.root")
+        self._contents = _digest(parts)
+        return parts
+
+    def _found(self) -> Parts | None:
+        """The parts where their files are already; None if they are nowhere."""
+        return next((parts for place in self.places if (parts := self._read(place)) is not None), None)
 
     def _read(self, folder: Path) -> Parts | None:
         try:
@@ -114,6 +125,14 @@ class Published(WholeDataset):
                 f"Cannot get {self.name}: {str(error).rstrip('.')}. Without a network, put {self.wanted} into "
                 f"{self.root}, or say where the files are with dataset.root."
             ) from error
+
+
+def _digest(parts: Parts) -> str:
+    state = hashlib.sha256()
+    for part in parts:
+        for tensor in part:
+            state.update(tensor.contiguous().numpy().data)
+    return state.hexdigest()[:16]
 
 
 def download(url: str, folder: Path, md5: str) -> Path:

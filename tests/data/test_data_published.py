@@ -14,6 +14,7 @@ import torch
 from mcl.data import cifar, fashion_mnist
 from mcl.data.cifar import Cifar10, Cifar100
 from mcl.data.fashion_mnist import FashionMNIST, read_idx
+from mcl.data.fingerprint import same_images
 from mcl.errors import UserError
 
 
@@ -85,6 +86,24 @@ def test_cifar_is_read_from_its_pickles(tmp_path, offline, kind, protocol):
         assert torch.equal(splits.train.images, torch.from_numpy(train))
         assert splits.train.labels.tolist()[:12] == [n % len(kind.classes) for n in range(12)]
         assert torch.equal(splits.test.images.flatten(1), torch.from_numpy(pixels[kind.test_files[0]]))
+
+
+def test_fingerprint_follows_pixels_and_labels_but_not_the_place(tmp_path, offline):
+    absent = SmallCifar10(root=str(tmp_path / "nowhere")).fingerprint()
+    prints = []
+    for place in ("one", "copy", "noisy"):
+        write_cifar(tmp_path / place, SmallCifar10)
+        if place == "noisy":
+            file = tmp_path / place / SmallCifar10.subfolder / "test_batch"
+            batch = pickle.loads(file.read_bytes())
+            batch[b"labels"][0] = 7  # as sets for learning with wrong labels have it
+            file.write_bytes(pickle.dumps(batch))
+        dataset = SmallCifar10(root=str(tmp_path / place), limit=1)
+        prints.append(dataset.fingerprint())
+        dataset.load()
+        assert dataset.fingerprint() == prints[-1]
+    assert prints[0] == prints[1] != prints[2]
+    assert all(same_images(absent, found) for found in prints)  # as a run of an earlier version has it
 
 
 def test_cifar_is_unpacked_from_its_archive(tmp_path, offline):
