@@ -133,7 +133,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A short hash of what the data is, whatever part of it the options choose; cheap."""
+        """Identify the images by what is in them, whatever part of them the options choose and wherever they lie.
+
+        It is taken at every start, so it must not read everything each time. Runs are compared by it:
+        `mcl.data.fingerprint.same_images`.
+        """
 
     def select(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Indices (ascending) of the training images that ``limit`` and ``validation`` keep and hold out."""

@@ -46,8 +46,8 @@ class ImageNet(Dataset):
         image_size: side in pixels.
         resize: to what the shorter side of a test image is resized, before its centre is cut out.
         partial: accept a tree of other classes and counts, such as 100 of its classes.
-        corrupt: what to do about unreadable files: ``stop``, or ``skip``: another image of the class is taken instead
-            (in a test part none), and their number told.
+        corrupt: what to do about damaged images: ``stop``, or ``skip``: another image of the class is taken instead
+            (in a test part none), and their number told. A file that the file system does not give always stops.
         workers: processes that read; None for as many as there are cores, 16 at most.
         cache_dir: where the list of files is kept; None for ``$MCL_CACHE`` or the platform's cache folder.
         mean, std: None for the usual ones.
