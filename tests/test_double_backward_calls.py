@@ -188,6 +188,19 @@ def test_meta_gradient_does_not_depend_on_what_backends_do_differently(memory_fo
 
 
 @FORMATS
+def test_on_other_devices_no_internal_call_is_made(
+    memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = meta_gradient(memory_format)
+    monkeypatch.setattr(double_backward, "_DEVICES", ())  # the CPU stands for such a device
+    with Calls() as calls:
+        found = meta_gradient(memory_format)
+    assert not calls.names & INTERNAL.keys()
+    for value, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-7)
+
+
+@FORMATS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_sums_of_products_are_those_without_a_weight_to_the_last_bit(
     memory_format: torch.memory_format, dtype: torch.dtype
