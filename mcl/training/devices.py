@@ -50,11 +50,13 @@ def find_device(name: str) -> torch.device:
 
 
 def default_precision(device_name: str) -> str:
-    """bfloat16 where the hardware multiplies it, else float32."""
+    """bfloat16 where the hardware of this device multiplies it, else float32."""
     device = find_device(device_name)
-    return (
-        "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    )
+    if device.type != "cuda":
+        return "float32"
+    # torch.cuda.is_bf16_supported says so of the current device alone.
+    supported = torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+    return "bfloat16" if supported else "float32"
 
 
 def default_channels_last(device_name: str) -> bool:

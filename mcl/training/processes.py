@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 _PATIENCE = timedelta(hours=2)  # for what one process does while the others wait, such as decoding a large folder
 _LOST = ("gloo", "NCCL", "Connection", "Socket", "Broken pipe", "TCPStore")  # in what torch says when a process is gone
+_WRONG_USE = ("enforce fail", "ncclInvalidUsage", "ncclInvalidArgument", "ncclUnhandledCudaError")  # and when none is
 _store: dist.Store | None = None  # of the processes that this one has joined
 
 
@@ -90,7 +91,9 @@ class Processes:
 
 
 def _is_of_a_connection(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST)
+    if not isinstance(error, RuntimeError) or any(word in str(error) for word in _WRONG_USE):
+        return False
+    return any(word in str(error) for word in _LOST)
 
 
 def _join() -> None:

@@ -1,10 +1,12 @@
 """Which device and which precision: what was asked for, whatever the hardware would rather do."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from mcl.errors import UserError
-from mcl.training.devices import find_device, use_tf32
+from mcl.training.devices import default_precision, find_device, use_tf32
 
 
 @pytest.fixture
@@ -38,6 +40,20 @@ def test_several_processes_do_not_share_one_gpu(four_gpus: list[int], monkeypatc
     with pytest.raises(UserError, match=r"trainer.device=cuda:3: several processes .*trainer.device=cuda\."):
         find_device("cuda:3")
     assert find_device("cpu") == torch.device("cpu")
+
+
+def test_default_precision_is_that_of_the_device_asked_for(
+    four_gpus: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generations = [(7, 5), (8, 0), (9, 0), (6, 1)]
+    asked = [SimpleNamespace(major=major, minor=minor) for major, minor in generations]
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device=None: asked[torch.device(device or 0).index or 0]
+    )
+    found = [default_precision(name) for name in ("cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cpu")]
+    assert found == ["float32", "float32", "bfloat16", "bfloat16", "float32", "float32"]
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("bfloat16", True)])

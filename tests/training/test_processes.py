@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from mcl.training import checkpoints
+from mcl.training.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).parent / "shared_batches.py"
@@ -208,6 +209,33 @@ def test_port_in_use_is_told(tmp_path: Path) -> None:
     assert ended.returncode == 1
     (line,) = told(ended)
     assert f"127.0.0.1:{port}: that port is in use" in line
+
+
+@pytest.mark.parametrize(
+    ("message", "lost"),
+    [
+        ("[../gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.1.1]:30858", True),
+        (
+            "NCCL error in: NCCLUtils.cpp:77, remote process exited or there was a network error\nncclRemoteError: ...",
+            True,
+        ),
+        ("NCCL communicator was aborted on rank 1.", True),
+        ("NCCL error in: NCCLUtils.cpp:77, invalid usage\nncclInvalidUsage: ... Duplicate GPU detected", False),
+        (
+            "NCCL error in: NCCLUtils.cpp:77, invalid argument\nncclInvalidArgument: Invalid value for an argument.",
+            False,
+        ),
+        ("[enforce fail at ../gloo/transport/tcp/pair.cc:446] op.preamble.length <= op.nbytes. 8 vs 4", False),
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+    ],
+)
+def test_wrong_use_of_what_connects_processes_is_not_told_as_a_lost_one(message: str, lost: bool) -> None:
+    processes = object.__new__(Processes)
+    processes.rank, processes.size = 0, 2
+    told = processes.lost_another(torch.distributed.DistBackendError(message))
+    assert (told is not None) == lost
+    if told is not None:
+        assert "has lost touch with another process" in str(told)
 
 
 def test_processes_that_cannot_find_one_another_say_what_is_missing(
