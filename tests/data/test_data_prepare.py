@@ -89,3 +89,44 @@ def test_available_memory_is_the_tightest_limit_known(monkeypatch, system, conta
     monkeypatch.setattr(memory, "_system", lambda: system)
     monkeypatch.setattr(memory, "_container", lambda: container)
     assert memory.available_memory() == expected
+
+
+def group(folder: Path, version: int, limit: str, usage: int, cached: int) -> None:
+    """A control group of Linux."""
+    names = {1: ("limit_in_bytes", "usage_in_bytes", "total_inactive_file"), 2: ("max", "current", "inactive_file")}
+    most, used, inactive = names[version]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"memory.{most}").write_text(f"{limit}\n")
+    (folder / f"memory.{used}").write_text(f"{usage}\n")
+    (folder / "memory.stat").write_text(f"anon 1\n{inactive} {cached}\nfile 2\n")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("limits", "free"),
+    [
+        ({"": "none", "job": "1000", "job/step": "none"}, 730),  # that of a group above
+        ({"": "none", "job": "1000", "job/step": "500"}, 230),
+        ({"": "400", "job": "none", "job/step": "none"}, 130),  # at the top, as in most containers
+        ({"": "none", "job": "none", "job/step": "none"}, None),
+        ({"": "200", "job": "none", "job/step": "none"}, 0),
+    ],
+)
+def test_memory_limits_of_all_groups_of_a_process_count(tmp_path, version, limits, free):
+    top = tmp_path / "sys/fs/cgroup" / ("memory" if version == 1 else "")
+    none = {1: str(2**63 - 4096), 2: "max"}[version]
+    for path, limit in limits.items():
+        group(top / path, version, none if limit == "none" else limit, 300, 30)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    own = {1: "4:memory:/job/step\n1:cpu:/other\n", 2: "0::/job/step\n"}[version]
+    (tmp_path / "proc/self/cgroup").write_text(own)
+    found = memory._container(tmp_path)
+    assert found == free if free is not None or version == 2 else found > 10**18
+
+
+def test_a_group_that_is_not_to_be_seen_here_limits_by_the_one_that_is(tmp_path):
+    group(tmp_path / "sys/fs/cgroup", 2, "1000", 300, 0)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/docker/abc\n")
+    assert memory._container(tmp_path) == 700
+    assert memory._container(tmp_path / "nothing") is None
