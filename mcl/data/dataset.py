@@ -26,8 +26,19 @@ class Images(NamedTuple):
         return Images(take_rows(self.images, indices), take_rows(self.labels, indices))
 
     def to(self, device: torch.device | str) -> "Images":
-        """The same on ``device``."""
-        return Images(self.images.to(device), self.labels.to(device))
+        """The same on ``device``.
+
+        Raises:
+            UserError: they do not fit there.
+        """
+        try:
+            return Images(self.images.to(device), self.labels.to(device))
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{len(self.labels):,} images ({self.images.nbytes / 1e9:.1f} GB) do not fit on {device}. Lower"
+                " dataset.image_size or set dataset.limit; with dataset=folder, dataset.storage=disk reads them as"
+                " training goes."
+            ) from error
 
 
 class Splits(NamedTuple):

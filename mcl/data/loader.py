@@ -8,7 +8,6 @@ from mcl.data.augmentation import Augmentation, Normalization
 from mcl.data.dataset import Images
 from mcl.data.samplers import Sampler
 from mcl.data.shares import ALONE, Share, plan_epoch
-from mcl.errors import UserError
 from mcl.types import Batch
 
 
@@ -53,14 +52,7 @@ class Loader:
         self.steps = sampler.steps_per_epoch(counts, batch_size)
         self.share = share
         self.labels = images.labels.cpu()  # the sampler's copy
-        try:
-            self.images = images.to(device)
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"The training images ({images.images.nbytes / 1e9:.1f} GB) do not fit on {device}. "
-                "Lower dataset.image_size or set dataset.limit; with dataset=folder, dataset.storage=disk reads them "
-                "as training goes."
-            ) from error
+        self.images = images.to(device)
         self.sampler = sampler
         self.augmentation = Augmentation() if overfit else augmentation
         self.normalize = Normalization(mean, std, device=device, memory_format=memory_format, dtype=dtype)

@@ -8,6 +8,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -101,7 +102,7 @@ class StreamingLoader:
         draws = plan.draws.to(self.device, non_blocking=True).split(plan.lengths)[start:]
         replaced: set[str] = set()
         try:
-            for step, (read, drawn) in enumerate(zip(_read(self._loader), draws, strict=True), start):
+            for step, (read, drawn) in enumerate(zip(_read(self._loader, self.device), draws, strict=True), start):
                 replaced |= read.unreadable.keys()
                 pixels, labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in read[:3])
                 everything = torch.arange(len(labels), device=self.device)
@@ -133,7 +134,8 @@ def streamed_evaluation(
     own = share.part(len(files.labels))
     batches = _Batches([Request(list(own[start : start + batch_size])) for start in range(0, len(own), batch_size)])
     lost: dict[str, str] = {}
-    for read in _read(_workers(files, batches, torch.device(device), seed=0, persistent=False)):
+    workers = _workers(files, batches, torch.device(device), seed=0, persistent=False)
+    for read in _read(workers, torch.device(device)):
         lost |= read.unreadable
         if len(read.labels):
             pixels, labels, indices = (tensor.to(device, non_blocking=True) for tensor in read[:3])
@@ -188,9 +190,11 @@ def _begin_worker(number: int) -> None:
         os.setsid()
 
 
-def _read(loader: DataLoader[Any]) -> Iterator[Read]:
+def _read(loader: DataLoader[Any], device: torch.device) -> Iterator[Read]:
     """What the workers hand over, with plain errors."""
-    batches = iter(loader)
+    # The thread that pins memory opens a context on the GPU that is current now, and keeps to it.
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        batches = iter(loader)
     while True:
         try:
             read = next(batches)

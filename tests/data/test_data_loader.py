@@ -201,3 +201,12 @@ def test_evaluation_is_shared_without_rest(images):
     seen = [index for part in parts for batch in part for index in batch.indices.tolist()]
     assert seen == list(range(60))
     assert all(sum(len(batch.labels) for batch in part) in (8, 9) for part in parts)
+
+
+def test_images_that_do_not_fit_on_the_device_are_told_with_the_options_to_change(images, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    with pytest.raises(UserError, match=r"60 images \(0\.0 GB\) do not fit on cuda:0\. .*dataset\.limit"):
+        images.to("cuda:0")

@@ -3,7 +3,8 @@
 import itertools
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from mcl.data import folder as folder_module
+from mcl.data import streaming
 from mcl.data.augmentation import Augmentation
 from mcl.data.batches import batches_in_order, training_batches
 from mcl.data.dataset import Images
@@ -333,3 +335,24 @@ def test_test_images_are_resized_and_cut_out_as_torchvision_does(tmp_path: Path)
     expected = v2.CenterCrop(28)(v2.Resize(32)(Image.open(tmp_path / "image.png")))
     found = torch.from_numpy(Square(28, 3, 32)(tmp_path / "image.png").copy())
     assert torch.equal(found, v2.functional.pil_to_tensor(expected))
+
+
+def test_memory_is_pinned_for_the_gpu_that_trains(files: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    current = [torch.device("cuda:0")]
+
+    @contextmanager
+    def device(chosen: torch.device) -> Iterator[None]:
+        current.append(chosen)
+        yield
+        current.pop()
+
+    class Workers:
+        def __iter__(self) -> Iterator[None]:
+            seen.append(current[-1])
+            return iter(())
+
+    seen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "device", device)
+    assert not list(streaming._read(Workers(), files, torch.device("cuda:1")))
+    assert seen == [torch.device("cuda:1")]
+    assert len(current) == 1
