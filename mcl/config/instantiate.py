@@ -1,8 +1,8 @@
 """The one place where a configuration becomes objects.
 
 A ``_target_`` is built only when it lies in the packages below or in a module that the user allowed by name, so that
-a configuration found in somebody's run folder cannot call anything else. Names and scalar types are compared with the
-constructor's signature before anything is built.
+a configuration found in somebody's run folder cannot call anything else. Interpolations are resolved first, and names
+and scalar types compared with the constructor's signature before anything is built.
 """
 
 import functools
@@ -21,6 +21,7 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.config.received import interpolation_in
 from mcl.config.signatures import Signature, signature_of, written_signature
 from mcl.errors import UserError, did_you_mean
 
@@ -44,7 +45,7 @@ def build(node: Any, /, *, path: str = "", allow: Collection[str] = (), **suppli
     Raises:
         UserError: unknown target or option, wrong type, or a constructor that refuses its values.
     """
-    plain = _plain(node)
+    plain = _plain(node, path)
     check(plain, path=path, allow=allow, supplied=supplied)
     given = ", ".join(f"{k}={v}" for k, v in plain.items() if k not in KEYWORDS and not isinstance(v, dict | list))
     try:
@@ -71,7 +72,7 @@ def check(
 
     With ``as_written`` nothing is imported either: signatures are read from source, and those that cannot be pass.
     """
-    plain = _plain(node)
+    plain = _plain(node, path)
     if not isinstance(plain.get("_target_"), str):
         raise UserError(f"{path or 'node'}: no _target_ here, so there is nothing to build.")
     unknown = [key for key in plain if key.startswith("_") and key not in KEYWORDS]
@@ -101,11 +102,15 @@ def resolve(name: str, *, path: str = "", allow: Collection[str] = ()) -> Callab
     if not _inside(name, PACKAGES) and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that nothing there stands in for an installed module
     found = _locate(name, where, packages)
-    home = getattr(found, "__module__", "") or ""
     # An alias such as mcl.losses.base.torch.hub.load leaves the package by attribute: where it was defined counts.
-    if not callable(found) or not _inside(home, packages):
+    if not callable(found) or not defined_in(found, packages):
         raise UserError(f"{where}: not a class or function defined in {', '.join(sorted(packages))}.")
     return typing.cast(Callable[..., Any], found)
+
+
+def defined_in(target: Any, packages: Collection[str]) -> bool:
+    """Return whether a class or function was defined in one of these packages, whatever name it was found by."""
+    return _inside(getattr(target, "__module__", "") or "", packages)
 
 
 def _locate(name: str, where: str, packages: Sequence[str]) -> Any:
@@ -138,11 +143,16 @@ def _with_parents(packages: Collection[str]) -> set[str]:
     return {*packages, *(package.split(".")[0] for package in packages)}
 
 
-def _plain(node: Any) -> dict[str, Any]:
+def _plain(node: Any, path: str) -> dict[str, Any]:
+    """Return a node as plain data in which Hydra has nothing left to resolve: what is checked is what is built."""
     if isinstance(node, DictConfig):
         node = OmegaConf.to_container(node, resolve=True)
     if not isinstance(node, Mapping):
         raise UserError(f"expected a mapping with _target_, got {node!r}.")
+    if (left := interpolation_in(node, path)) is not None:
+        raise UserError(
+            f"{left} still holds '${{' once it is resolved, as an escaped interpolation does: write it out."
+        )
     return {str(key): value for key, value in node.items()}
 
 

@@ -4,14 +4,22 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mcl.config.identity import flatten
+from mcl.config.received import interpolation_in, received_run
 from mcl.errors import UserError
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """A configuration as dicts, lists and scalars, its interpolations resolved."""
+    """A configuration as dicts, lists and scalars, its interpolations resolved.
+
+    Raises:
+        UserError: it holds an escaped interpolation, so that it could not be read again.
+    """
     container = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     assert isinstance(container, dict)
+    if (left := interpolation_in(container)) is not None:
+        raise UserError(
+            f"{left} still holds '${{' once it is resolved, as an escaped interpolation does: write it out."
+        )
     return {str(key): value for key, value in container.items()}
 
 
@@ -29,9 +37,4 @@ def read_config(text: str, name: str) -> dict[str, Any]:
         found = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except Exception as error:  # YAML and OmegaConf raise many kinds for a damaged file
         raise UserError(f"{name} is no configuration: {' '.join(str(error).split())}") from error
-    if not isinstance(found, dict) or not {"pair", "dataset"} <= found.keys():
-        raise UserError(f"{name} is no configuration of a run: it names no pair and no dataset.")
-    for key, value in flatten(found).items():
-        if isinstance(value, str) and "${" in value:
-            raise UserError(f"{name}: {key}={value} is an interpolation, which a run does not write.")
-    return {str(key): value for key, value in found.items()}
+    return received_run(found, name)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mcl.config.received import checked_network_key, received
 from mcl.data.preprocessing import Preprocessing
 from mcl.errors import UserError
 
@@ -57,18 +58,20 @@ class About:
         """From plain values.
 
         Raises:
-            UserError: these are not what ``as_dict`` gives; says so of ``source``.
+            UserError: these are not what ``as_dict`` gives, or not plain data; says so of ``source``.
         """
         try:
             return cls(
                 name=str(values["name"]),
-                key=str(values["key"]),
-                architecture=dict(values["architecture"]),
+                key=checked_network_key(str(values["key"]), f"{source}: key"),
+                architecture=received(values["architecture"], f"{source}: architecture"),
                 classes=tuple(map(str, values["classes"])),
                 preprocessing=Preprocessing.from_dict(values["preprocessing"]),
                 weights=str(values["weights"]),
                 step=int(values["step"]),
             )
+        except UserError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{source} is not a file that python -m mcl export made.") from error
 

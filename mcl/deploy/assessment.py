@@ -10,11 +10,10 @@ from typing import Literal
 
 import torch
 
-from mcl.config.instantiate import build
 from mcl.data.batches import batches_in_order
 from mcl.data.fingerprint import same_images
 from mcl.deploy.class_names import match_classes
-from mcl.deploy.saved_run import SavedRun, Weights
+from mcl.deploy.saved_run import SavedRun, Weights, build_kind
 from mcl.deploy.scores import Scores
 from mcl.errors import UserError
 from mcl.files import write_atomically, write_error
@@ -41,7 +40,7 @@ def assess(run: SavedRun, split: Split = "test", weights: Weights = "last") -> d
         UserError: there is no such split, or the dataset does not fit the networks: a class that they were not trained
             on, another normalisation, images too small.
     """
-    trainer: Trainer = build(run.config.trainer, path="trainer", allow=run.allow)
+    trainer = build_kind(Trainer, run.config.trainer, path="trainer", allow=run.allow)
     dataset = run.dataset
     spec = dataset.spec
     known_as = torch.tensor(match_classes(dataset, run.classes))  # (classes of the dataset,)

@@ -12,11 +12,12 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from mcl.config.identity import differences, identity
-from mcl.config.instantiate import build, resolve
+from mcl.config.instantiate import build
 from mcl.config.replay import replay
 from mcl.config.stored import read_config
 from mcl.data.dataset import Dataset
 from mcl.data.preprocessing import Preprocessing
+from mcl.deploy.kinds import check_kinds
 from mcl.deploy.place import Folder, open_place
 from mcl.errors import UserError
 from mcl.losses.base import Loss
@@ -220,23 +221,17 @@ class SavedRun:
 
 
 def build_kind(kind: type[T], node: Any, *, path: str, allow: Sequence[str] = (), **supplied: Any) -> T:
-    """Build a node found somewhere, if it gives what is expected there.
+    """Build a node of a received configuration, if it gives what is expected there.
 
     Raises:
-        UserError: it does not, or cannot be built.
+        UserError: it does not, or names something that a received file may not build, or cannot be built.
     """
     if OmegaConf.is_config(node):
-        node = OmegaConf.to_container(node, resolve=False)
-    if not isinstance(node, Mapping) or "_target_" not in node:
-        raise UserError(f"{path}: no _target_ here, so there is nothing to build.")
-    target = resolve(str(node["_target_"]), path=path, allow=allow)
-    wrong = UserError(f"{path}._target_={node['_target_']}: gives no {kind.__name__}.")
-    # Not even called when it cannot give what is expected, unless it is the caller's own.
-    if not allow and not (inspect.isclass(target) and issubclass(target, kind)):
-        raise wrong
+        node = OmegaConf.to_container(node, resolve=True)  # only what the user typed holds interpolations
+    check_kinds(kind, node, path=path, allow=allow)
     built = build(node, path=path, allow=allow, **supplied)
     if not isinstance(built, kind):
-        raise wrong
+        raise UserError(f"{path}._target_={node['_target_']}: gives no {kind.__name__}.")
     return built
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from mcl.config.received import received_run
 from mcl.errors import UserError
 from mcl.files import atomic_file, write_error
 
@@ -71,7 +72,7 @@ def decode(content: bytes, name: str) -> dict[str, Any]:
         name: what messages call it.
 
     Raises:
-        UserError: it is torn, altered, or of another version.
+        UserError: it is torn, altered, or of another version, or its configuration is not plain data.
     """
     body = memoryview(content)[:-_SEAL_SIZE]
     if content[-_SEAL_SIZE:] != _seal(body):
@@ -85,6 +86,8 @@ def decode(content: bytes, name: str) -> dict[str, Any]:
         ) from error
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise UserError(f"{name} is not a checkpoint of this version of mcl.")
+    if "config" in state:
+        state["config"] = received_run(state["config"], f"{name}: config")
     return state
 
 
