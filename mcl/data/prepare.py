@@ -79,10 +79,20 @@ def _build_aside(folder: Path, build: Callable[[Path], None]) -> None:
         for path in partial.rglob("*"):
             if path.is_file():
                 _sync(path)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
+        _put_in_place(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    """Rename ``partial`` to ``folder``; where the user keeps other files in it, replace only those of the same name."""
+    made = {path.name for path in partial.iterdir()}
+    if folder.is_dir() and not made.issuperset(path.name for path in folder.iterdir()):
+        for path in partial.iterdir():
+            path.replace(folder / path.name)
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
 
 
 def _sync(path: Path) -> None:

@@ -35,6 +35,14 @@ def test_what_a_killed_process_left_is_not_in_the_way(tmp_path):
     assert not (tmp_path / ".target.partial").exists()
 
 
+def test_other_files_in_the_folder_stay(tmp_path):
+    (tmp_path / "target" / "mine").mkdir(parents=True)
+    (tmp_path / "target" / "mine" / "notes").write_text("kept")
+    assert prepared(tmp_path / "target", read, build, option="dataset.root") == "whole"
+    assert (tmp_path / "target" / "mine" / "notes").read_text() == "kept"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".lock") == ["target"]
+
+
 def test_build_that_fails_leaves_nothing_and_can_be_repeated(tmp_path):
     def fail(folder: Path) -> None:
         build(folder)
