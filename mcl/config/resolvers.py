@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.config import new_folders
 from mcl.config.groups import check_groups
 from mcl.config.identity import run_folder
 from mcl.config.objective import check_search
@@ -23,7 +24,9 @@ def _run_folder(*, _root_: DictConfig) -> str:
     config = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     check_groups(config)
     check_search(config, _root_.hydra.sweeper)
-    return run_folder(config, _root_.hydra.runtime.choices)
+    folder = run_folder(config, _root_.hydra.runtime.choices)
+    new_folders.note(Path(_root_.hydra.sweep.dir, folder))
+    return folder
 
 
 def _basename(path: Any) -> str | None:

@@ -1,6 +1,5 @@
 """A run that was trained, opened again from its folder or from a bundle."""
 
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mcl.config import objective
+from mcl.config import new_folders, objective
 from mcl.config.data import data_fingerprint
 from mcl.config.grouping import current_group, sweep_name
 from mcl.config.identity import choice_name, config_hash, identity, run_folder
@@ -56,6 +56,7 @@ class Run:
         self.path = Path(hydra.runtime.output_dir)
         self.several = hydra.mode is RunMode.MULTIRUN
         self.processes = Processes()
+        self.added = set().union(*self.processes.gather(new_folders.added_for(self.path)))
         self.folder: RunFolder | None = None  # in the first process alone
         self.summary: dict[str, Any] | None = None
         self.saved: dict[str, Any] | None = None  # the checkpoint to go on from
@@ -161,7 +162,7 @@ class Run:
                 self.trackers.finish(status, error=self.processes.lost_another(error) or error)
             except UserError as other:
                 logger.warning("%s", other)  # what ended the run is the error to tell
-            self.folder.forget_if_empty()
+            self.folder.forget_if_empty(self.added)
         self.folder.close()
         if error is not None:
             self._raise_for_all(error)

@@ -1,9 +1,10 @@
 """The folder of one run: who it belongs to, whether it is finished, where its files are."""
 
 import contextlib
+import itertools
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +123,15 @@ class RunFolder:
             self._lock.release()
             self._lock = None
 
-    def forget_if_empty(self) -> None:
-        """Remove the folder, and those above it, as long as they are empty: a run that never began leaves no trace."""
+    def forget_if_empty(self, added: Collection[Path]) -> None:
+        """Remove the folder and those above it, as long as they are empty and were added for this run.
+
+        Args:
+            added: folders that did not exist before the run; others stay, whoever made them.
+        """
         self.close()
         with contextlib.suppress(OSError):  # the first that is not empty
-            for folder in (self.path, *self.path.parents):
+            for folder in itertools.takewhile(added.__contains__, (self.path, *self.path.parents)):
                 folder.rmdir()
 
     def _summary(self) -> dict[str, Any] | None:

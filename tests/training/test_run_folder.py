@@ -317,3 +317,33 @@ def test_a_full_disk_is_told_and_the_older_checkpoint_stays(
         assert Outcome(disk / "run").summary["steps"] == 10
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+FAILING = ["dataset=synthetic", "loss.tau=0"]  # noticed once the run folder is there
+
+
+@pytest.mark.parametrize("typed", [[], ["-m", "seed=0,1"]])
+@pytest.mark.parametrize("before", [".", "runs", "runs/synthetic", "runs/synthetic/resnet8/lmcl"])
+def test_a_run_that_fails_at_its_start_removes_what_it_made_and_nothing_else(
+    before: str, typed: list[str], command: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / before).mkdir(parents=True, exist_ok=True)
+    failed = command(*typed, *FAILING)
+    assert failed.status == 1
+    assert "loss.tau=0" in failed.err
+    assert (tmp_path / before).is_dir()
+    multirun = {tmp_path / "runs", tmp_path / "runs" / "multirun.yaml"} if typed else set()  # which Hydra keeps
+    assert set((tmp_path / before).rglob("*")) <= multirun
+
+
+@pytest.mark.parametrize("folder", ["mine/empty", "mine", "."])
+def test_a_folder_that_the_user_names_stays_when_the_run_fails(
+    folder: str, command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine" / "empty").mkdir(parents=True)
+    failed = command(*FAILING, f"hydra.run.dir={folder}")
+    assert failed.status == 1
+    assert (tmp_path / "mine" / "empty").is_dir()
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "empty"]
+    assert command(*FAILING, f"hydra.run.dir={folder}/new/run").status == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "empty"]
