@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.types import HydraContext, RunMode, TaskFunction
-from omegaconf import DictConfig
+from hydra.types import TaskFunction
+from omegaconf import DictConfig, OmegaConf
 
 from mcl.config.folder import conf_folder
 from mcl.errors import UserError
@@ -19,6 +19,7 @@ OF_THE_SWEEP = (
     *("hydra.mode", "hydra.run.dir", "hydra.sweep"),
     *("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper"),
 )
+_JOB_NUMBER = re.compile(r"hydra[.:]job\.(num|id)\b")
 _PLAIN = re.compile(r"[\w.+-]*/[\w./+-]*", re.ASCII)  # a path that Hydra takes as it is; without a slash: a number?
 
 
@@ -37,20 +38,32 @@ def script_of(task: TaskFunction) -> Path:
     return Path(file).absolute()
 
 
-def kept_overrides(config: DictConfig, context: HydraContext, overrides: Sequence[str]) -> list[str]:
-    """What was typed about Hydra itself and is meant for the jobs, too.
+def kept_overrides(config: DictConfig) -> list[str]:
+    """Return what was typed about Hydra itself and is meant for the jobs, too.
+
+    Interpolations stay as typed, because each job resolves them in its own configuration.
 
     Args:
         config: of the sweep.
-        context: as Hydra gives it to a launcher.
-        overrides: of any job.
     """
-    kept = [typed for typed in config.hydra.overrides.hydra if not _is_of_the_sweep(typed)]
-    single = context.config_loader.load_configuration(
-        config.hydra.job.config_name, [*kept, *overrides], run_mode=RunMode.RUN
-    )
-    # Where a file asks for a multirun: the job of one is not another.
-    return [*kept, "hydra.mode=RUN"] if single.hydra.mode is RunMode.MULTIRUN else kept
+    typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    assert isinstance(typed, list)
+    return [text for text in map(str, typed) if not _is_of_the_sweep(text)]
+
+
+def overrides_of(typed: Sequence[str], kept: Sequence[str], number: int, *, asks_for_multirun: bool) -> list[str]:
+    """Return all overrides of a job.
+
+    Args:
+        typed: its own.
+        kept: those of Hydra that every job has.
+        number: of the job in the sweep.
+        asks_for_multirun: whether a file that it chooses would make the job itself a multirun.
+    """
+    overrides = [*typed, *(text for text in kept if text not in typed)]
+    if any(_JOB_NUMBER.search(text.replace("\\", "")) for text in overrides):  # a job that is run alone has no number
+        overrides += [f"hydra.job.num={number}", f"hydra.job.id={number}"]
+    return [*overrides, "hydra.mode=RUN"] if asks_for_multirun else overrides
 
 
 def command_of(config: DictConfig, script: Path, overrides: Sequence[str], folder: Path, processes: int) -> list[str]:

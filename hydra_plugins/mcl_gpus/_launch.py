@@ -1,5 +1,6 @@
 """From overrides to jobs, and from what came of them to what Hydra expects. Hydra skips files with an underscore."""
 
+import copy
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, setup_globals
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.mcl_gpus._checks import Fingerprints, refuse_shared_folders
-from hydra_plugins.mcl_gpus._command import command_of, kept_overrides, script_of, varied
+from hydra_plugins.mcl_gpus._command import command_of, kept_overrides, overrides_of, script_of, varied
 from mcl.config.entry import ASKED_FOR_TRACEBACKS, FULL_ERROR
 from mcl.config.groups import check_groups
 from mcl.config.identity import config_hash
+from mcl.config.loader import Progress, ReusingLoader
 from mcl.config.objective import value
 from mcl.errors import UserError
 from mcl.launching.board import Board
@@ -34,6 +37,7 @@ class Returned(JobReturn):
 
     cfg: DictConfig
     hydra_cfg: DictConfig
+    asks_for_multirun: bool = False  # whether the files that it chooses say hydra.mode=MULTIRUN
 
     @property
     def return_value(self) -> Any:
@@ -62,18 +66,19 @@ def launch(launcher: "GpusLauncher", job_overrides: Sequence[Sequence[str]], fir
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     slots = make_slots(find_gpus(launcher.options.devices, os.environ), launcher.options)
     with _seeing(slots[0].visible):
-        returns = [_compose(launcher, overrides, first + i) for i, overrides in enumerate(job_overrides)]
+        returns = _compose_all(launcher, job_overrides, first)
     script = script_of(launcher.task_function)
-    kept = kept_overrides(config, launcher.hydra_context, job_overrides[0])
+    kept = kept_overrides(config)
     configs = [done.cfg for done in returns]
     folders = [Path(done.hydra_cfg.hydra.runtime.output_dir) for done in returns]
     labels = varied(job_overrides)
     fingerprints = Fingerprints()
     refuse_shared_folders(configs, folders, labels, fingerprints)
     jobs = []
-    for cfg, overrides, folder, label in zip(configs, job_overrides, folders, labels, strict=True):
-        command = command_of(config, script, [*overrides, *kept], folder, launcher.options.devices_per_job)
-        jobs.append(_job(cfg, folder, command, label, fingerprints))
+    for i, (done, typed, folder, label) in enumerate(zip(returns, job_overrides, folders, labels, strict=True)):
+        overrides = overrides_of(typed, kept, first + i, asks_for_multirun=done.asks_for_multirun)
+        command = command_of(config, script, overrides, folder, launcher.options.devices_per_job)
+        jobs.append(_job(done.cfg, folder, command, label, fingerprints))
     sweep = Sweep(jobs, slots, launcher.options, Board())
     with _as_typed():
         sweep.run()
@@ -83,28 +88,46 @@ def launch(launcher: "GpusLauncher", job_overrides: Sequence[Sequence[str]], fir
     return returns
 
 
-def _compose(launcher: "GpusLauncher", overrides: Sequence[str], number: int) -> Returned:
-    """The configuration of a job, checked, with the folder it will have."""
-    config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, list(overrides))
+def _compose_all(launcher: "GpusLauncher", job_overrides: Sequence[Sequence[str]], first: int) -> list[Returned]:
+    """Compose and check every job."""
+    loader = launcher.loader
+    loader.progress = Progress(len(job_overrides))
+    config = _without_mode(launcher.config)
+    return [_compose(loader, config, each, first + i) for i, each in enumerate(job_overrides)]
+
+
+def _without_mode(config: DictConfig) -> DictConfig:
+    """Leave out that a multirun was typed, so that a job's ``hydra.mode`` says what its own files ask for."""
+    config = copy.deepcopy(config)
+    typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    assert isinstance(typed, list)
+    with read_write(config.hydra):
+        config.hydra.overrides.hydra = [text for text in typed if not text.lstrip("+").startswith("hydra.mode=")]
+    return config
+
+
+def _compose(loader: ReusingLoader, of_the_sweep: DictConfig, overrides: Sequence[str], number: int) -> Returned:
+    """Return the configuration of a job, checked and resolved, with the folder it will have."""
+    config = loader.load_sweep_config(of_the_sweep, list(overrides))
+    asks_for_multirun = config.hydra.mode is RunMode.MULTIRUN
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = number
-    before = HydraConfig.instance().cfg
-    try:
-        HydraConfig.instance().set_config(config)  # which ${hydra:...} asks
+        config.hydra.mode = RunMode.MULTIRUN
+    with _hydra_config(config) as own:  # which ${hydra:...} asks
         folder = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
-        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-            config.hydra.runtime.output_dir = str(folder.absolute())
-    finally:
-        HydraConfig.instance().cfg = before
-    task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    check_groups(task)
-    return Returned(
+        with read_write(own.hydra.runtime), open_dict(own.hydra.runtime):
+            own.hydra.runtime.output_dir = str(folder.absolute())
+        _resolve(config)
+        check_groups(config)  # again, where hydra.sweep.subdir does not ask for the run folder
+    composed = Returned(
         overrides=list(overrides),
-        cfg=task,
-        hydra_cfg=OmegaConf.masked_copy(config, ["hydra"]),
+        cfg=config,
+        hydra_cfg=own,
         working_dir=os.getcwd(),
         task_name=JobRuntime.instance().get("name"),
     )
+    composed.asks_for_multirun = asks_for_multirun
+    return composed
 
 
 def _job(config: DictConfig, folder: Path, command: Sequence[str], label: str, fingerprints: Fingerprints) -> Job:
@@ -130,6 +153,30 @@ def _fill(done: Returned, outcome: Outcome, failure: UserError | None) -> None:
     else:
         done.status = JobStatus.FAILED
         done.return_value = failure or UserError(f"{outcome.job.title}: {outcome.reason or outcome.status}")
+
+
+def _resolve(config: DictConfig) -> None:
+    """Resolve interpolations in place, and leave out Hydra's own part, which some of them ask."""
+    for key in [str(key) for key in config if key != "hydra"]:
+        if OmegaConf.is_config(config[key]):
+            OmegaConf.resolve(config[key])
+        else:
+            config[key] = config[key]
+    with open_dict(config):
+        del config["hydra"]
+
+
+@contextmanager
+def _hydra_config(config: DictConfig) -> Iterator[DictConfig]:
+    """Make a configuration the one that is asked for Hydra's own part, and yield a copy of that part."""
+    instance = HydraConfig.instance()
+    before = instance.cfg
+    try:
+        instance.set_config(config)
+        assert isinstance(instance.cfg, DictConfig)
+        yield instance.cfg
+    finally:
+        instance.cfg = before
 
 
 @contextmanager

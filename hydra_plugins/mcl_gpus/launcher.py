@@ -28,7 +28,11 @@ class GpusLauncher(Launcher):
         self.options = Options.of(plain)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before `launch`."""
+        """Called by Hydra before `launch`, and before a sweeper composes every job to see that it can be."""
+        from mcl.config.loader import ReusingLoader
+
+        self.loader = ReusingLoader(hydra_context.config_loader.get_search_path())
+        hydra_context.config_loader = self.loader  # for the sweeper, which has the same context
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config

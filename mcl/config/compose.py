@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.config.entry import explain, register
 from mcl.config.folder import conf_folder
 from mcl.config.groups import check_groups
+from mcl.config.loader import ReusingLoader
 from mcl.errors import UserError
 
 
@@ -30,6 +32,9 @@ def composing() -> Iterator[Callable[[Sequence[str]], Composed]]:
     """
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        hydra.config_loader = ReusingLoader(hydra.config_loader.get_search_path())
         yield _compose
 
 

@@ -35,12 +35,18 @@ def nodes(config: DictConfig) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
 
 
 def check_groups(config: DictConfig) -> None:
-    """Raise UserError for the first option that no constructor knows, or of the wrong type."""
+    """Raise UserError for the first option that no constructor knows, or of the wrong type.
+
+    Hydra's own part, if it is there, is not checked.
+    """
     known = [field.name for field in fields(TrainConfig)]
-    for key in map(str, config):
+    written = OmegaConf.to_container(config)  # unresolved
+    assert isinstance(written, dict)
+    written.pop("hydra", None)
+    for key in map(str, written):
         if key not in known:  # added with a plus, which Hydra does not compare with the schema
             raise UserError(f"{key}: there is no such option.{did_you_mean(key, known)} Here are: {', '.join(known)}.")
-    for key, value in sorted(flatten(OmegaConf.to_container(config)).items()):  # unresolved
+    for key, value in sorted(flatten(written).items()):
         if value == "???":
             raise UserError(f"{key} is not set: give {key}=VALUE.")
     if not 0 <= config.seed < 2**63:
@@ -53,12 +59,19 @@ def check_groups(config: DictConfig) -> None:
             raise UserError(f"{group} is null: choose one with {group}=NAME.")
     if not config.pair:
         raise UserError("pair: no network chosen; give pair=NAME or network@pair.first=NAME.")
-    for as_written in (True, False):  # importing takes seconds: what shows without it is told first
-        for path, node, supplied in nodes(config):
-            given = _typed(node) if as_written and path == "trainer" else node
-            check(given, path=path, allow=config.allow_modules, supplied=supplied, as_written=as_written)
+    found = []
+    for path, node, supplied in nodes(config):  # importing takes seconds: what shows without it is told first
+        given = _typed(node) if path == "trainer" else _resolved(node)
+        check(given, path=path, allow=config.allow_modules, supplied=supplied, as_written=True)
+        found.append((path, node if path == "trainer" else given, supplied))
+    for path, given, supplied in found:
+        check(given, path=path, allow=config.allow_modules, supplied=supplied)
 
 
-def _typed(node: DictConfig) -> DictConfig:
+def _typed(node: DictConfig) -> dict[str, Any]:
     """Without the defaults that hang on the device: to resolve those, torch is imported."""
-    return OmegaConf.masked_copy(node, [key for key in map(str, node) if not OmegaConf.is_interpolation(node, key)])
+    return {key: _resolved(node[key]) for key in map(str, node) if not OmegaConf.is_interpolation(node, key)}
+
+
+def _resolved(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

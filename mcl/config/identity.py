@@ -42,14 +42,23 @@ ADDED = {"trainer.compile": False}  # settings younger than VERSION, with what w
 
 def identity(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The settings that make the result, as ``{"dataset.limit": 10, ...}``."""
-    plain = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
-    assert isinstance(plain, Mapping)
+    plain = _resolved(config) if isinstance(config, DictConfig) else config
     return {
         key: value
         for key, value in flatten(plain).items()
         if not any(key == left_out or key.startswith(f"{left_out}.") for left_out in LEFT_OUT)
         and not (key in ADDED and value == ADDED[key])
     }
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    """All but Hydra's own part, which may ask for the run folder and so for this."""
+    plain = {}
+    for key in map(str, config):
+        if key != "hydra":
+            value = config[key]
+            plain[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    return plain
 
 
 def config_hash(config: DictConfig | Mapping[str, Any]) -> str:

@@ -21,10 +21,9 @@ def register() -> None:
 
 def _run_folder(*, _root_: DictConfig) -> str:
     # Checked here because Hydra makes the folder before the task starts: a mistyped option leaves none behind.
-    config = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
-    check_groups(config)
-    check_search(config, _root_.hydra.sweeper)
-    folder = run_folder(config, _root_.hydra.runtime.choices)
+    check_groups(_root_)
+    check_search(_root_, _root_.hydra.sweeper)
+    folder = run_folder(_root_, _root_.hydra.runtime.choices)
     new_folders.note(Path(_root_.hydra.sweep.dir, folder))
     return folder
 

@@ -30,6 +30,7 @@ class Signature:
     hints: Mapping[str, Any]
 
 
+@functools.cache
 def signature_of(target: Callable[..., Any]) -> Signature:
     """Of what has been imported."""
     parameters = inspect.signature(target).parameters

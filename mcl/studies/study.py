@@ -14,6 +14,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from mcl.config.compose import Composed, composing
 from mcl.config.entry import explain
 from mcl.config.folder import conf_folder
+from mcl.config.loader import Progress
 from mcl.errors import UserError, did_you_mean
 from mcl.studies.runs import number
 from mcl.tracking.tables import shown
@@ -152,6 +153,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
         _check_search(file, page)
     runs: list[PlannedRun] = []
     base = None
+    progress = Progress(len(chosen) * len(rows))
     with composing() as compose:
         for seed, row in itertools.product(chosen, rows):
             varied = [override for name, label in row.items() for override in factors[name][label]]
@@ -167,6 +169,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
                     " run: two labels say the same, or something held or typed overrides what varies."
                 )
             runs.append(PlannedRun(row, seed, overrides, base.folder))
+            progress.advance()
     name = folder.resolve().name
     where = name if (studies_folder() / name).resolve() == folder.resolve() else shown(folder)
     typed = [f"study={where}", *extra, *([] if seeds is None else [f"seeds=[{','.join(map(str, seeds))}]"])]

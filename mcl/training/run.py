@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import new_folders, objective
 from mcl.config.data import data_fingerprint
@@ -52,7 +52,9 @@ class Run:
             raise UserError("hydra.run.dir is empty: name a folder, or leave it out.")
         self.config = config
         self.choices = dict(hydra.runtime.choices)
-        self.overrides = [str(override) for override in hydra.overrides.task]
+        typed = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+        assert isinstance(typed, list)
+        self.overrides = [str(override) for override in typed]
         self.path = Path(hydra.runtime.output_dir)
         self.several = hydra.mode is RunMode.MULTIRUN
         self.processes = Processes()

@@ -103,6 +103,41 @@ def test_a_file_that_asks_for_a_multirun_does_not_make_jobs_sweeps(
     assert "hydra.mode=RUN" in command
 
 
+def test_only_jobs_whose_own_files_ask_for_a_multirun_are_kept_from_it(
+    typed: Callable[..., NotRun], tmp_path: Path
+) -> None:
+    (tmp_path / "mine" / "debug").mkdir(parents=True)
+    (tmp_path / "mine" / "debug" / "one.yaml").write_text("# @package _global_\ntrainer: {epochs: 3}\n")
+    (tmp_path / "mine" / "debug" / "many.yaml").write_text("# @package _global_\nhydra: {mode: MULTIRUN}\n")
+    plain, nested = typed("debug=one,many", "seed=0,1", "--config-dir=mine").typed[1:3]
+    assert "hydra.mode=RUN" in nested, "although the first job does not ask for it"
+    assert "hydra.mode=RUN" not in plain
+
+
+def test_interpolations_are_left_to_each_job(typed: Callable[..., NotRun], composed: Callable[..., Any]) -> None:
+    typed_in = ["+hydra.job.env_set.FOO=s_${seed}", "+hydra.job.env_set.BAR=${hydra.job.num}"]
+    sweep = typed(*typed_in, "seed=4,5", "dataset.limit=${seed}")
+    for number, (seed, command) in enumerate(zip((4, 5), sweep.typed, strict=True)):
+        assert command[2:4] == typed_in
+        config = composed(*command, hydra=True)
+        assert config.hydra.job.env_set == {"FOO": f"s_{seed}", "BAR": str(number)}
+        assert (config.seed, config.dataset.limit) == (seed, seed)
+
+
+def test_a_job_s_folder_may_be_named_by_its_number_and_its_overrides(typed: Callable[..., NotRun]) -> None:
+    sweep = typed("hydra.sweep.subdir=${hydra.job.num}_${hydra.job.override_dirname}", "seed=4,5")
+    assert [job.folder.name for job in sweep.jobs] == ["0_seed=4", "1_seed=5"]
+    assert [command[0] for command in sweep.typed] == ["seed=4", "seed=5"]
+
+
+def test_a_setting_may_ask_hydra_for_the_job_s_number(
+    typed: Callable[..., NotRun], composed: Callable[..., Any]
+) -> None:
+    sweep = typed("seed=${hydra:job.num}", "loss=mcl,lmcl")
+    assert len({job.config_hash for job in sweep.jobs}) == 2
+    assert sweep.typed[1][2:4] == ["hydra.job.num=1", "hydra.job.id=1"]
+
+
 def test_several_devices_are_a_job_of_torchrun(typed: Callable[..., NotRun]) -> None:
     (job,) = typed("hydra.launcher.devices_per_job=2").jobs
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
