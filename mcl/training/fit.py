@@ -134,7 +134,7 @@ class Fit:
         self.results = results
         self.data = data
         self.meters = Meters()
-        self.best: dict[str, dict[str, Tensor]] = {}  # key -> the backbone at its best epoch, on the CPU
+        self.best: dict[str, dict[str, Tensor]] = {}  # key -> the backbone at its best epoch, on the CPU of the first
         self.earlier_seconds = 0.0  # of attempts before this one
         self.training_seconds = 0.0  # without evaluations and start-up
         self.images_timed = 0  # during training_seconds, which end where numbers are read
@@ -281,7 +281,7 @@ class Fit:
         self.progress.evaluated_step = self.step
         improved = self.results.add(self.progress.epoch, by_split)
         for key, backbone in zip(self.learner.cohort.keys, self.learner.cohort.backbones, strict=True):
-            if key in improved:
+            if key in improved and self.processes.first:
                 state = backbone.state_dict()
                 self.best[key] = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
         if onlooker is not None:

@@ -4,20 +4,25 @@ import atexit
 import gc
 import os
 import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from mcl.errors import UserError, causes
 
 T = TypeVar("T")
 
 _PATIENCE = timedelta(hours=2)  # for what one process does while the others wait, such as decoding a large folder
+_PATIENCE_OF_GPUS = timedelta(minutes=30)  # within a step; NCCL may not notice earlier that a process is gone
 _LOST = ("gloo", "NCCL", "Connection", "Socket", "Broken pipe", "TCPStore")  # in what torch says when a process is gone
 _WRONG_USE = ("enforce fail", "ncclInvalidUsage", "ncclInvalidArgument", "ncclUnhandledCudaError")  # and when none is
 _store: dist.Store | None = None  # of the processes that this one has joined
+_group: Any = None  # dist.ProcessGroup of objects and decisions; None: that of the tensors, too
 
 
 class Processes:
@@ -48,15 +53,24 @@ class Processes:
         if self.size == 1:
             return value
         values: list[Any] = [value if self.first else None]
-        dist.broadcast_object_list(values, src=0)
+        dist.broadcast_object_list(values, src=0, group=_group)
         return values[0]
+
+    def share_state(self, state: T) -> T:
+        """As ``share``, for dicts, lists and tuples with large tensors on the CPU, which are sent one after another."""
+        if self.size == 1:
+            return state
+        outline = self.share(_mapped(state, Tensor, lambda tensor: _Outline(tensor.shape, tensor.dtype)))
+        if self.first:
+            return _mapped(state, Tensor, _broadcast)
+        return _mapped(outline, _Outline, lambda like: _broadcast(torch.empty(like.shape, dtype=like.dtype)))
 
     def gather(self, value: T) -> list[T]:
         """Every process's value, in order of rank, in all of them."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=_group)
         return values
 
     def most(self, *numbers: int) -> list[int]:
@@ -64,7 +78,7 @@ class Processes:
         if self.size == 1:
             return list(numbers)
         message = torch.tensor(numbers)
-        dist.all_reduce(message, dist.ReduceOp.MAX)
+        dist.all_reduce(message, dist.ReduceOp.MAX, group=_group)
         return [int(number) for number in message]
 
     def tells(self) -> bool:
@@ -90,6 +104,32 @@ class Processes:
         )
 
 
+@dataclass(frozen=True)
+class _Outline:
+    """A tensor without its values."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+
+
+def _mapped(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """The same nested dicts, lists and tuples with each value of a kind changed, in order."""
+    if isinstance(value, kind):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _mapped(item, kind, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([_mapped(item, kind, change) for item in value])
+    return value
+
+
+def _broadcast(tensor: Tensor) -> Tensor:
+    """The first process's values of a tensor, as bytes: gloo does not know all types of numbers."""
+    if tensor.numel():
+        dist.broadcast(tensor.detach().reshape(-1).view(torch.uint8), src=0, group=_group)
+    return tensor
+
+
 def _is_of_a_connection(error: BaseException) -> bool:
     if not isinstance(error, RuntimeError) or any(word in str(error) for word in _WRONG_USE):
         return False
@@ -97,7 +137,7 @@ def _is_of_a_connection(error: BaseException) -> bool:
 
 
 def _join() -> None:
-    global _store
+    global _store, _group
     address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
@@ -106,10 +146,12 @@ def _join() -> None:
             " not set. Start them by: torchrun --nproc_per_node=N train.py ..."
         )
     # Objects and decisions go over gloo and the CPU, so that agreeing never waits for a GPU.
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    gpus = torch.cuda.is_available()
+    backend, patience = ("cpu:gloo,cuda:nccl", _PATIENCE_OF_GPUS) if gpus else ("gloo", _PATIENCE)
     try:
         _store, rank, size = next(dist.rendezvous("env://", timeout=_PATIENCE))
-        dist.init_process_group(backend, store=_store, rank=rank, world_size=size, timeout=_PATIENCE)
+        dist.init_process_group(backend, store=_store, rank=rank, world_size=size, timeout=patience)
+        _group = dist.new_group(backend="gloo", timeout=_PATIENCE) if gpus else None
     except (RuntimeError, OSError, ValueError) as error:
         reason = "that port is in use" if "EADDRINUSE" in str(error) else str(error).strip().splitlines()[0]
         raise UserError(

@@ -72,7 +72,10 @@ class Run:
                 self.summary, self.saved = self.folder.summary, self.folder.saved
                 if self.folder.finished:
                     self._refuse_other_data(self.folder)
-            self.summary, self.saved = self.processes.share((self.summary, self.saved))
+            self.summary = self.processes.share(self.summary)
+            shared = self.processes.share_state(self.saved and {**self.saved, "best": {}})
+            if not self.processes.first:
+                self.saved = shared  # without the best backbones, which the first one alone writes again
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise

@@ -3,19 +3,23 @@
 import itertools
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from small_runs import assert_same
 
 from mcl.training import checkpoints
+from mcl.training import processes as processes_module
 from mcl.training.processes import Processes
 
 ROOT = Path(__file__).parents[2]
@@ -209,6 +213,43 @@ def test_port_in_use_is_told(tmp_path: Path) -> None:
     assert ended.returncode == 1
     (line,) = told(ended)
     assert f"127.0.0.1:{port}: that port is in use" in line
+
+
+def test_a_checkpoint_goes_to_other_processes_tensor_by_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = {
+        "learner": {"weight": torch.randn(3, 4, 2, 2).to(memory_format=torch.channels_last), "step": torch.tensor(7)},
+        "optimizers": [{"momentum": torch.randn(5, dtype=torch.bfloat16), "lr": 0.1}],
+        "random": (3, (torch.zeros(0), torch.tensor([True, False])), None),
+    }
+    first, second = object.__new__(Processes), object.__new__(Processes)
+    first.rank, first.size, second.rank, second.size = 0, 2, 1, 2
+    objects: list[bytes] = []
+    messages: list[torch.Tensor] = []
+    monkeypatch.setattr(first, "share", lambda value: objects.append(pickle.dumps(value)) or value)
+    monkeypatch.setattr(second, "share", lambda value: pickle.loads(objects[0]))
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, **_: messages.append(tensor.clone()))
+    assert first.share_state(state) is not None
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, **_: tensor.copy_(messages.pop(0)))
+    assert_same(second.share_state(None), state, "state")
+    assert not messages
+    assert b"_rebuild_tensor" not in objects[0]
+
+
+def test_a_lost_gpu_process_is_noticed_sooner_than_a_slow_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, timedelta] = {}
+    for name, value in {"MASTER_ADDR": "here", "MASTER_PORT": "1", "RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("_store", "_group"):
+        monkeypatch.setattr(processes_module, name, None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(processes_module.atexit, "register", lambda _: None)
+    monkeypatch.setattr(torch.distributed, "rendezvous", lambda *_, **__: iter([(object(), 0, 2)]))
+    note = lambda backend, timeout, **_: made.setdefault(backend, timeout)  # noqa: E731
+    monkeypatch.setattr(torch.distributed, "init_process_group", note)
+    monkeypatch.setattr(torch.distributed, "new_group", note)
+    Processes()
+    assert made["cpu:gloo,cuda:nccl"] <= timedelta(minutes=30)
+    assert made["gloo"] >= timedelta(hours=2)
 
 
 @pytest.mark.parametrize(
