@@ -39,16 +39,24 @@ LEFT_OUT = (
 
 ADDED = {"trainer.compile": False}  # settings younger than VERSION, with what was meant before they came
 
+WEIGHTS = "init_weights"
+
 
 def identity(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that make the result, as ``{"dataset.limit": 10, ...}``."""
+    """The settings that make the result, as ``{"dataset.limit": 10, ...}``.
+
+    ``init_from`` is the checksum of the weights there, if the configuration has it: runs that were begun before there
+    was one keep the path that was typed.
+    """
     plain = _resolved(config) if isinstance(config, DictConfig) else config
-    return {
+    found = {
         key: value
         for key, value in flatten(plain).items()
         if not any(key == left_out or key.startswith(f"{left_out}.") for left_out in LEFT_OUT)
         and not (key in ADDED and value == ADDED[key])
     }
+    weights = found.pop(WEIGHTS, None)
+    return found if weights is None else found | {"init_from": weights}
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
@@ -65,6 +73,16 @@ def config_hash(config: DictConfig | Mapping[str, Any]) -> str:
     """Ten hexadecimal digits, the same for the same result."""
     text = json.dumps({"version": VERSION, **identity(config)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Return the differences between two configurations that make the result another one.
+
+    If one of them does not know the weights that it starts from, the paths of these are compared.
+    """
+    if None in (theirs.get(WEIGHTS), ours.get(WEIGHTS)):
+        theirs, ours = ({key: value for key, value in each.items() if key != WEIGHTS} for each in (theirs, ours))
+    return differences(identity(theirs), identity(ours))
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ class TrainConfig:
     tracking: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     init_from: str | None = None
+    init_weights: str | None = None
     objective: str = "validation/top1_last"
     resume: Resume = Resume.auto
     allow_modules: list[str] = field(default_factory=list)

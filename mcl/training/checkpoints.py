@@ -18,11 +18,9 @@ import torch
 from mcl.config.received import received_run
 from mcl.errors import UserError
 from mcl.files import atomic_file, write_error
+from mcl.training.checkpoint_files import LAST, SEAL_SIZE, TITLE
 
 VERSION = 3
-LAST = "last.pt"
-_TITLE = b"sha256 "
-_SEAL_SIZE = 2 + len(_TITLE) + 64  # length of the comment, as zip has it, and the comment
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +72,8 @@ def decode(content: bytes, name: str) -> dict[str, Any]:
     Raises:
         UserError: it is torn, altered, or of another version, or its configuration is not plain data.
     """
-    body = memoryview(content)[:-_SEAL_SIZE]
-    if content[-_SEAL_SIZE:] != _seal(body):
+    body = memoryview(content)[:-SEAL_SIZE]
+    if content[-SEAL_SIZE:] != _seal(body):
         raise UserError(f"{name} is no checkpoint, or has been cut short or altered: its checksum is wrong.")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -92,7 +90,7 @@ def decode(content: bytes, name: str) -> dict[str, Any]:
 
 
 def _seal(body: memoryview) -> bytes:
-    comment = _TITLE + hashlib.sha256(body).hexdigest().encode()
+    comment = TITLE + hashlib.sha256(body).hexdigest().encode()
     return len(comment).to_bytes(2, "little") + comment
 
 

@@ -5,21 +5,29 @@ from pathlib import Path
 from mcl.errors import UserError
 from mcl.networks.cohort import Cohort
 from mcl.training import checkpoints
+from mcl.training.checkpoint_files import checkpoint_of, read_checksum
 
 _NETWORKS = "cohort."
 
 
-def first_weights(cohort: Cohort, init_from: str | None) -> None:
+def first_weights(cohort: Cohort, init_from: str | None, init_weights: str | None = None) -> None:
     """Give networks that were just built the weights they are to start from, where these are not new ones.
 
     Args:
         cohort: the networks, each of which may name pretrained weights of its own.
         init_from: a run folder or a checkpoint that has all of them.
+        init_weights: the checksum that this checkpoint must have; None for any.
 
     Raises:
-        UserError: the weights cannot be had, or do not fit.
+        UserError: the weights cannot be had, do not fit, or are not those that are asked for.
     """
     if init_from is not None:
+        found = read_checksum(checkpoint_of(Path(init_from)))
+        if None not in (init_weights, found) and found != init_weights:
+            raise UserError(
+                f"init_from={init_from}: its weights are {found}, not init_weights={init_weights}. Leave init_weights"
+                " out to start a run from the present ones."
+            )
         start_from(Path(init_from), cohort)
         return
     for backbone in cohort.backbones:
@@ -40,7 +48,7 @@ def start_from(place: Path, cohort: Cohort) -> None:
         UserError: there is no checkpoint, or it lacks a tensor of the networks, or has it in another shape.
     """
     option = f"init_from={place}"
-    path = place / "checkpoints" / checkpoints.LAST if place.is_dir() else place
+    path = checkpoint_of(place)
     if not path.is_file():
         raise UserError(f"{option}: there is no file {path}; give a run folder or a checkpoint.")
     learner = checkpoints.load(path)["learner"]

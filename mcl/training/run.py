@@ -85,7 +85,7 @@ class Run:
     def announce(self, parts: Parts) -> None:
         """Give new networks their first weights, and print what is about to run, before any image is read."""
         if self.saved is None and self.processes.first:  # the others get what the first one has
-            first_weights(parts.learner.cohort, self.config.init_from)
+            first_weights(parts.learner.cohort, self.config.init_from, self.config.init_weights)
         if self.folder is not None:
             notes = dict.fromkeys([*parts.notes, *self.folder.notes])
             before = (self.saved or {}).get("processes", self.processes.size)
@@ -123,7 +123,7 @@ class Run:
             fit.run(checkpoints, self.trackers, self.signals)
         self.summary = {
             "seed": self.config.seed,
-            "config_hash": config_hash(self.config),
+            "config_hash": config_hash(self.config) if self.folder is None else self.folder.hash,
             "code": code,
             "libraries": library_versions(),
             "device": device_name(parts.trainer.device),

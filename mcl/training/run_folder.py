@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mcl.config.identity import config_hash, differences, flatten, identity
+from mcl.config.identity import WEIGHTS, changes, config_hash, differences, flatten
 from mcl.config.stored import plain, read_config
 from mcl.data.fingerprint import same_images
 from mcl.errors import UserError
@@ -148,6 +148,8 @@ class RunFolder:
             raise UserError(f"{file} is broken ({error}). Delete it to train on from the last checkpoint.") from error
         if theirs != self.hash:
             written = self._written_config() or {}
+            if written.get("init_from") and config_hash(written) == theirs and not changes(written, self.config):
+                return found  # the weights that it started from are no longer there, or it did not write down which
             if not self._accepts(written, str(file)):
                 raise UserError(
                     f"{file} is of a run with another hash of its settings: {theirs}, not {self.hash}. Delete it to"
@@ -177,6 +179,9 @@ class RunFolder:
         if isinstance(theirs, Mapping):
             if self._accepts(theirs, str(self.path)):
                 saved.pop("meters", None)  # averages begun under other settings
+            elif theirs.get(WEIGHTS):  # its own, if the file it started from is gone
+                self.config[WEIGHTS] = theirs[WEIGHTS]
+                self.hash = config_hash(self.config)
             written = self._written_config(broken_is_fatal=False)
             if written is None or differences(flatten(written), flatten(theirs)):
                 self.notes.append(
@@ -194,11 +199,11 @@ class RunFolder:
         Raises:
             UserError: they differ in what changes the result, and nothing forces it.
         """
-        changed = differences(identity(theirs), identity(self.config))
+        changed = changes(theirs, self.config)
         harmless = [
             line
             for line in differences(flatten(theirs), flatten(self.config))
-            if line not in changed and not line.startswith(("resume:", "runs:", "tracking."))
+            if line not in changed and not line.startswith(("resume:", "runs:", "tracking.", f"{WEIGHTS}:"))
         ]
         if changed and not self.forced:
             also = [f"  {line}  (does not change the result)" for line in harmless]

@@ -23,10 +23,10 @@ SWEEP += ["loss=independent", "trainer.device=cpu"]
 
 
 def test_a_sweep_runs_what_is_unfinished_and_names_what_failed(command: Command) -> None:
-    sweep = [*SWEEP, "trainer.max_steps=2", "init_from=null,/nowhere", "resume=auto"]
+    sweep = [*SWEEP, "trainer.max_steps=2", "trainer.batch_size=7,1000", "resume=auto"]
     done = command(*sweep)
     assert done.status == 1
-    assert "1 of 2 jobs failed: init_from=/nowhere (exit 1: init_from=/nowhere: there is no file" in done.err
+    assert "1 of 2 jobs failed: trainer.batch_size=1000 (exit 1: 32 training images do not fill" in done.err
     assert done.err.count("error:") == 1
     assert "Traceback" not in done.err
     (summary,) = Path("runs").rglob("summary.json")

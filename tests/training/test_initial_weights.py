@@ -1,18 +1,26 @@
 """``init_from=``: a run that starts from the networks of another one."""
 
+import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from mcl import build_network
+from mcl.config.folder import conf_folder
+from mcl.config.identity import VERSION, config_hash, identity
 from mcl.errors import UserError
+from mcl.files import seal
 from mcl.networks.cohort import Cohort
 from mcl.training import checkpoints
-from mcl.training.initial_weights import start_from
+from mcl.training.checkpoint_files import read_checksum
+from mcl.training.initial_weights import first_weights, start_from
 
 TINY = [
     *("dataset=synthetic", "dataset.classes=4", "dataset.image_size=8", "dataset.train_per_class=4"),
@@ -52,28 +60,81 @@ def test_run_starts_from_the_networks_of_another(command: Callable) -> None:
     assert not same_weights(last("one"), last("fresh"))
 
 
-def test_where_a_run_starts_from_is_part_of_who_it_is(composed: Callable) -> None:
-    from mcl.config.identity import config_hash
+def test_the_weights_a_run_starts_from_are_part_of_who_it_is_and_their_path_is_not(
+    composed: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def base(folder: str, step: int) -> None:
+        checkpoints.save(Path(folder) / "checkpoints" / "last.pt", {"step": step, "learner": {}})
 
-    hashes = {config_hash(composed(f"init_from={place}")) for place in ("null", "one", "other")}
-    assert len(hashes) == 3
+    monkeypatch.chdir(tmp_path)
+    base("base", 1)
+    shutil.copytree("base", "copy")
+    spellings = ["base", "./base/", str(tmp_path / "base"), "base/checkpoints/last.pt", "copy"]
+    first = {config_hash(composed(f"init_from={place}")) for place in spellings}
+    assert len(first) == 1
+    base("base", 2)  # trained anew
+    anew = {config_hash(composed(f"init_from={place}")) for place in spellings[:4]}
+    assert len(anew | first | {config_hash(composed())}) == 3
+
+
+def test_runs_keep_the_hash_that_they_had_before_weights_were_part_of_it(composed: Callable) -> None:
+    now = OmegaConf.to_container(composed("trainer.device=cpu"), resolve=True)
+    before = {key: value for key, value in now.items() if key != "init_weights"}
+    assert config_hash(now) == config_hash(before)
+    text = json.dumps({"version": VERSION, **identity(before)}, sort_keys=True)
+    assert '"init_from": null' in text
+    assert "init_weights" not in text
+    assert config_hash(before | {"init_from": "one"}) != config_hash(before | {"init_from": "other"})
+    stored = list((conf_folder().parent / "experiments").rglob("runs/**/config.yaml"))
+    assert stored
+    assert [config_hash(yaml.safe_load(file.read_text())) for file in stored] == [file.parent.name for file in stored]
+
+
+def test_run_that_noted_only_a_path_is_told_again_and_resumed(command: Callable) -> None:
+    assert command(*TINY, "hydra.run.dir=one").status == 0
+    typed = [*TINY, "init_from=one", "hydra.run.dir=other"]
+    assert command(*typed).status == 0
+    config, summary = Path("other/config.yaml"), Path("other/summary.json")
+    earlier = [line for line in config.read_text().splitlines() if not line.startswith("init_weights")]
+    config.write_text("\n".join(earlier))
+    found = json.loads(summary.read_text())
+    del found["sha256"]
+    found["config_hash"] = config_hash(yaml.safe_load(config.read_text()))
+    summary.write_text(json.dumps(seal(found)))
+    again = command(*typed)
+    assert again.status == 0, again.err
+    assert "step 1/1" not in again.out
+
+
+def test_weights_that_changed_since_the_run_was_composed_are_refused(tmp_path: Path) -> None:
+    networks = cohort("resnet8")
+    file = saved(networks, tmp_path / "file.pt")
+    first_weights(networks, str(file), read_checksum(file))
+    with pytest.raises(UserError, match="not init_weights=0123"):
+        first_weights(networks, str(file), "0123")
 
 
 def test_resumed_run_goes_on_from_its_own_checkpoint(command: Callable) -> None:
     assert command(*TINY, "hydra.run.dir=one").status == 0
     command(*TINY, "init_from=one", "hydra.run.dir=other")
-    trained = last("other")
+    trained, config = last("other"), (Path("other") / "config.yaml").read_text()
     (Path("other") / "summary.json").unlink()
     (Path("one") / "checkpoints" / "last.pt").unlink()  # no longer needed
     again = command(*TINY, "init_from=one", "hydra.run.dir=other")
     assert again.status == 0, again.err
     assert same_weights(trained, last("other"))
+    assert (Path("other") / "config.yaml").read_text() == config
+    assert json.loads((Path("other") / "summary.json").read_text())["config_hash"] == config_hash(
+        yaml.safe_load(config)
+    )
+    once_more = command(*TINY, "init_from=one", "hydra.run.dir=other")
+    assert once_more.status == 0, once_more.err
 
 
 def test_missing_checkpoint_is_named(command: Callable) -> None:
     typed = command(*TINY, "init_from=nowhere")
     assert typed.status == 1
-    assert "init_from=nowhere: there is no file nowhere" in typed.err
+    assert "init_from=nowhere: nowhere is not there, or is not a checkpoint" in typed.err
     assert not Path("runs").exists()
 
 
