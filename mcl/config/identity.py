@@ -71,7 +71,8 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
 
 def config_hash(config: DictConfig | Mapping[str, Any]) -> str:
     """Ten hexadecimal digits, the same for the same result."""
-    text = json.dumps({"version": VERSION, **identity(config)}, sort_keys=True)
+    settings = identity(config)
+    text = json.dumps({"version": VERSION, **_revision(settings), **settings}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -83,6 +84,17 @@ def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     if None in (theirs.get(WEIGHTS), ours.get(WEIGHTS)):
         theirs, ours = ({key: value for key, value in each.items() if key != WEIGHTS} for each in (theirs, ours))
     return differences(identity(theirs), identity(ours))
+
+
+def _revision(settings: Mapping[str, Any]) -> dict[str, int]:
+    """Return what tells runs apart from earlier ones of the same settings, whose numbers a correction has changed.
+
+    Revision 2: ImageNet with a sampler that repeats images. Each draw of an image in an epoch now has random transforms
+    of its own; all draws of one epoch used to share them.
+    """
+    transformed = settings.get("dataset._target_") == "mcl.data.imagenet.ImageNet"
+    repeated = settings.get("sampler._target_") == "mcl.data.samplers.ClassBalanced"
+    return {"revision": 2} if transformed and repeated else {}
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -45,6 +45,12 @@ def test_what_can_change_the_result_counts(override: str, composed: Callable[...
     assert config_hash(composed(override)) != config_hash(composed())
 
 
+def test_corrected_numbers_have_a_hash_of_their_own(composed: Callable[..., DictConfig]) -> None:
+    imagenet = ["dataset=imagenet", "dataset.root=D", "pair=imagenet/resnet18", "trainer.device=cpu"]
+    assert config_hash(composed(*imagenet)) != "7a05a67b24"  # transforms shared by all draws of an image in an epoch
+    assert config_hash(composed(*imagenet, "sampler=shuffle")) == "df64faa66b"  # an image comes once: nothing changed
+
+
 def test_all_hashes_differ(composed: Callable[..., DictConfig]) -> None:
     assert len({config_hash(composed(override)) for override in OTHER}) == len(OTHER)
 
