@@ -66,8 +66,8 @@ def seal(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_altered(values: Mapping[str, Any]) -> bool:
-    """Whether what was read from a JSON file has a seal that belongs to other values."""
-    return SEAL in values and values[SEAL] != _digest(values)
+    """Whether what was read from a JSON file has no seal, or one that belongs to other values."""
+    return values.get(SEAL) != _digest(values)
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The queue: every job on its own device, none of them taken down by another, only what is unfinished run again."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from small_jobs import Ran, a_job, alive, traced, wait_until
 
 from mcl.errors import IN_USE
+from mcl.files import seal
 from mcl.launching.attempt import GUARD
 from mcl.launching.job import Job
 from mcl.training.lock import FolderLock
@@ -129,7 +131,9 @@ def test_a_job_that_shall_run_whatever_is_there_runs_again(run: Run, tmp_path: P
     assert len(traced(job.folder, "ended")) == 2
 
 
-@pytest.mark.parametrize("content", ["", '{"config_hash": "other"}', '{"config_hash": "a", "sha256": "0"}', "[]"])
+@pytest.mark.parametrize(
+    "content", ["", '{"config_hash": "other"}', '{"config_hash": "a"}', '{"config_hash": "a", "sha256": "0"}', "[]"]
+)
 def test_a_summary_that_is_not_this_jobs_does_not_count(run: Run, tmp_path: Path, content: str) -> None:
     job = a_job(tmp_path / "a")
     job.folder.mkdir()
@@ -220,7 +224,7 @@ def test_what_another_launcher_finishes_is_done(run: Run, tmp_path: Path, monkey
     lock = FolderLock(job.folder)
 
     def finish() -> None:
-        (job.folder / "summary.json").write_text('{"config_hash": "a", "networks": []}')
+        (job.folder / "summary.json").write_text(json.dumps(seal({"config_hash": "a", "networks": []})))
         lock.release()
 
     when(tmp_path / "on", finish)

@@ -255,13 +255,19 @@ def test_a_broken_config_without_a_checkpoint_is_named(
         RunFolder(stopped, config)
 
 
+def drop_the_checksum(path: Path) -> None:
+    found = json.loads(path.read_text())
+    found["networks"][0]["top1_last"] = found.pop("sha256") and 99.0
+    path.write_text(json.dumps(found))
+
+
 def alter_a_number(path: Path) -> None:
     text = path.read_text()
     assert '"steps": 10' in text
     path.write_text(text.replace('"steps": 10', '"steps": 11'))
 
 
-@pytest.mark.parametrize("damage", [truncate, empty, alter_a_number])
+@pytest.mark.parametrize("damage", [truncate, empty, alter_a_number, drop_the_checksum])
 def test_a_broken_summary_is_named(damage: Callable[[Path], None], undisturbed: Outcome, tmp_path: Path, config: Any):
     shutil.copytree(undisturbed.folder, tmp_path / "run")
     damage(tmp_path / "run" / "summary.json")
