@@ -24,6 +24,7 @@ from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.training import checkpoints
 from mcl.training.checkpoints import Checkpoints
+from mcl.training.same_run import read_summary, refuse_other_run
 
 Weights = Literal["last", "best"]
 T = TypeVar("T")
@@ -39,7 +40,8 @@ class SavedRun:
         allow: the caller's own modules that the configuration may name.
 
     Raises:
-        UserError: there is no run, nothing whole is left of it, or its configuration names what may not be built.
+        UserError: there is no run, nothing whole is left of it, its files are of several runs, or its configuration
+            names what may not be built.
     """
 
     def __init__(self, path: str | Path, overrides: Sequence[str] = (), allow: Sequence[str] = ()):
@@ -53,16 +55,14 @@ class SavedRun:
         self.stored: dict[str, Any] = stored
         self.config = replay(stored, overrides, self.allow)
         self.own_config = replay(stored, (), self.allow) if overrides else self.config
+        text = self.place.read("summary.json")
+        self.summary: dict[str, Any] = {} if text is None else read_summary(text, f"{path}/summary.json")
+        refuse_other_run(self.checkpoint, path, config=stored, summary=self.summary)
 
     @cached_property
     def changes(self) -> list[str]:
         """Settings that the overrides changed and that can change results: ``"dataset.limit: None -> 5"``."""
         return differences(identity(self.own_config), identity(self.config))
-
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        """The content of ``summary.json``; empty if there is none that can be read."""
-        return self._json("summary.json") or {}
 
     @cached_property
     def imported(self) -> dict[str, Any] | None:

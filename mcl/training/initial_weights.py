@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from mcl.config.stored import read_config
 from mcl.errors import UserError
 from mcl.networks.cohort import Cohort
 from mcl.training import checkpoints
 from mcl.training.checkpoint_files import checkpoint_of, read_checksum
+from mcl.training.same_run import refuse_other_run
 
 _NETWORKS = "cohort."
 
@@ -51,7 +53,10 @@ def start_from(place: Path, cohort: Cohort) -> None:
     path = checkpoint_of(place)
     if not path.is_file():
         raise UserError(f"{option}: there is no file {path}; give a run folder or a checkpoint.")
-    learner = checkpoints.load(path)["learner"]
+    checkpoint = checkpoints.load(path)
+    if (config := place / "config.yaml").is_file():
+        refuse_other_run(checkpoint, option, config=read_config(config.read_text(), str(config)))
+    learner = checkpoint["learner"]
     wanted = cohort.state_dict()
     missing = [key for key in wanted if _NETWORKS + key not in learner]
     if missing:

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -14,9 +13,10 @@ from mcl.config.identity import WEIGHTS, changes, config_hash, differences, flat
 from mcl.config.stored import plain, read_config
 from mcl.data.fingerprint import same_images
 from mcl.errors import UserError
-from mcl.files import is_altered, write_atomically, write_error
+from mcl.files import write_atomically, write_error
 from mcl.training.checkpoints import Checkpoints
 from mcl.training.lock import FolderLock
+from mcl.training.same_run import read_summary
 from mcl.version import code_version, library_versions
 
 MADE_BY_A_RUN = ("config.yaml", "metrics.jsonl", "summary.json", "failure.json", "checkpoints", "evaluation", "export")
@@ -42,7 +42,12 @@ class RunFolder:
         self.hash = config_hash(config)
         self.start_over = config.resume.name == "never"
         self.forced = config.resume.name == "force"
-        self.about = {"config": self.config, "code": code_version(), "libraries": library_versions()}
+        self.about: dict[str, Any] = {
+            "config": self.config,
+            "config_hash": self.hash,
+            "code": code_version(),
+            "libraries": library_versions(),
+        }
         self.checkpoints = Checkpoints(
             path / "checkpoints", path / "metrics.jsonl", keep=config.trainer.get("keep", 2), about=self.about
         )
@@ -140,12 +145,10 @@ class RunFolder:
         if self.start_over or not file.is_file():
             return None
         try:
-            found = json.loads(file.read_text())
-            theirs = found["config_hash"]
-            if is_altered(found):
-                raise ValueError("its checksum is wrong")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            found = read_summary(file.read_bytes(), str(file))
+        except OSError as error:
             raise UserError(f"{file} is broken ({error}). Delete it to train on from the last checkpoint.") from error
+        theirs = found["config_hash"]
         if theirs != self.hash:
             written = self._written_config() or {}
             if written.get("init_from") and config_hash(written) == theirs and not changes(written, self.config):
@@ -156,7 +159,6 @@ class RunFolder:
                     " train on from the last checkpoint, or choose another hydra.run.dir."
                 )
             return None
-        assert isinstance(found, dict)
         return found
 
     def _checkpoint(self) -> dict[str, Any] | None:

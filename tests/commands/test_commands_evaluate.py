@@ -249,6 +249,8 @@ def test_an_allowed_module_is_built(run: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.syspath_prepend(run)
     text = (run / "config.yaml").read_text().replace("mcl.networks.resnet.ResNet", "mine.Mine")
     (run / "config.yaml").write_text(text)
+    last = run / "checkpoints" / "last.pt"
+    checkpoints.save(last, {**checkpoints.load(last), "config": read_config(text, "config.yaml")})
     with pytest.raises(UserError, match=r"mine\.Mine"):
         SavedRun(run)
     assert type(SavedRun(run, allow=["mine"]).backbone()).__name__ == "Mine"

@@ -44,7 +44,8 @@ NO_RECEIVED_CONFIGURATION = {
     "mcl/studies/runs.py": "a summary and metrics",
     "mcl/studies/study.py": "a study, which is a list of commands that the user starts",
     "mcl/tracking/local.py": "metrics",
-    "mcl/training/run_folder.py": "a summary; config.yaml goes through mcl/config/stored.py",
+    "mcl/training/run_folder.py": "only writes",
+    "mcl/training/same_run.py": "a summary",
 }
 
 
