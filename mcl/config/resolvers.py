@@ -32,6 +32,11 @@ def _run_folder(*, _root_: DictConfig) -> str:
             " checkpoint; give a run folder or a checkpoint."
         )
     folder = run_folder(_root_, _root_.hydra.runtime.choices)
+    if ".." in Path(folder).parts or Path(folder).is_absolute():
+        raise UserError(
+            f"{_root_.runs}/{folder} would not lie in {_root_.runs}: give dataset.name, and what else names the folder,"
+            " a name and no path, or choose a folder with hydra.run.dir=FOLDER."
+        )
     new_folders.note(Path(_root_.hydra.sweep.dir, folder))
     return folder
 

@@ -1,5 +1,6 @@
 """Which GPUs there are to give to jobs, found without torch, so that nothing here claims one."""
 
+import itertools
 import logging
 import re
 import subprocess
@@ -41,17 +42,26 @@ def find_gpus(
         return _in_listing((listed or nvidia_smi)()) if outer is None else outer
     if asked == CPU or asked == [CPU]:
         return []
+    if not isinstance(asked, str | int | Sequence):
+        raise refusal("devices", "null" if asked is None else asked, _ALLOWED)
     wanted = [asked] if isinstance(asked, str | int) else list(asked)
     if not wanted:
         raise refusal("devices", "[]", _ALLOWED)
     found = [_one(device, outer) for device in wanted]
-    if len(set(found)) < len(found):
+    if any(_is_same(one, other) for one, other in itertools.combinations(found, 2)):
         given = ",".join(map(str, wanted))
         raise UserError(
             f"hydra.launcher.devices=[{given}]: a device is named twice. To run several jobs on each at a time use"
             " hydra.launcher.jobs_per_device."
         )
     return found
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Return whether two entries mean one GPU; its UUID may be cut short anywhere, that of a part of it may not."""
+    if one.startswith("GPU-") and other.startswith("GPU-"):
+        return one.startswith(other) or other.startswith(one)
+    return one == other
 
 
 def shown(gpu: str) -> str:
@@ -124,7 +134,7 @@ def _outer(value: str) -> list[str]:
     for entry in (part.strip() for part in value.split(",")):
         if not (_NUMBER.fullmatch(entry) or _NAME.fullmatch(entry)):
             break
-        if entry in found:
+        if any(_is_same(entry, other) for other in found):
             raise UserError(f"{VISIBLE}={value}: {entry} is there twice, so CUDA would show no device at all.")
         found.append(entry)
     return found

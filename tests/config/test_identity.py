@@ -1,6 +1,8 @@
 """Which settings make a run another run."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -92,3 +94,17 @@ def test_folder_says_dataset_pair_and_loss(composed: Callable[..., DictConfig]) 
 )
 def test_pair_name(names: list[str], expected: str) -> None:
     assert pair_name(names) == expected
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/../../x", "/abs"])
+def test_a_name_does_not_lead_out_of_the_folder_of_runs(name: str, command: Callable[..., Any]) -> None:
+    done = command("dataset=folder", "dataset.root=images", f"dataset.name={name}")
+    assert done.status == 1
+    assert "would not lie in runs: give dataset.name" in done.err
+    assert not list(Path().iterdir())
+    for launcher in ("basic", "gpus"):
+        done = command(
+            "-m", f"hydra/launcher={launcher}", "dataset=folder", "dataset.root=images", f"dataset.name={name}"
+        )
+        assert "would not lie in runs: give dataset.name" in done.err
+    assert [path.name for path in Path().iterdir()] in ([], ["runs"])

@@ -43,6 +43,7 @@ SPLIT = f"GPU 0: NVIDIA A100 (UUID: {A})\n  MIG 1g.5gb      Device  0: (UUID: {M
         ([M2], None, [M2]),
         (["GPU-1b2c"], f"{A},{B}", [B]),
         ([A], "0,1", [A]),
+        (["MIG-GPU-8932f937/1/1", "MIG-GPU-8932f937/1/10"], None, ["MIG-GPU-8932f937/1/1", "MIG-GPU-8932f937/1/10"]),
     ],
 )
 def test_devices(asked: Any, outer: str | None, found: list[str]) -> None:
@@ -59,6 +60,11 @@ def test_devices(asked: Any, outer: str | None, found: list[str]) -> None:
         ([-1], None, "devices=-1: expected"),
         ([True], None, "devices=True: expected"),
         ([1.5], None, "devices=1.5: expected"),
+        (None, None, r"devices=null: expected auto, cpu, or a list"),
+        ({"gpu": 0}, None, r"devices=.*: expected auto, cpu, or a list"),
+        ([A[:8], A[:12]], None, "a device is named twice"),
+        ([A, A[:12]], "0,1", "a device is named twice"),
+        ("auto", f"{A[:8]},{A}", "is there twice"),
         ([0, 0], None, r"devices=\[0,0\]: a device is named twice.*jobs_per_device"),
         ([2], "5,7", "2 is not among the 2 of CUDA_VISIBLE_DEVICES=5,7, which are counted from 0"),
         ([0], "", "0 is not among the 0"),
