@@ -17,14 +17,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from hydra_plugins.mcl_gpus._checks import Fingerprints, refuse_shared_folders
 from hydra_plugins.mcl_gpus._command import command_of, kept_overrides, overrides_of, script_of, varied
 from mcl.config.entry import ASKED_FOR_TRACEBACKS, FULL_ERROR
-from mcl.config.groups import check_groups
+from mcl.config.groups import check_groups, leaves_precision_open
 from mcl.config.identity import config_hash
 from mcl.config.loader import Progress, ReusingLoader
 from mcl.config.objective import value
 from mcl.errors import UserError
 from mcl.launching.board import Board
-from mcl.launching.devices import VISIBLE, find_gpus
+from mcl.launching.devices import find_gpus
 from mcl.launching.job import Job, Outcome
+from mcl.launching.probe import default_precisions, refuse_unlike, seeing
 from mcl.launching.slots import make_slots
 from mcl.launching.sweep import Sweep
 
@@ -38,6 +39,7 @@ class Returned(JobReturn):
     cfg: DictConfig
     hydra_cfg: DictConfig
     asks_for_multirun: bool = False  # whether the files that it chooses say hydra.mode=MULTIRUN
+    precision_of_device: bool = False  # whether its precision is left to the device
 
     @property
     def return_value(self) -> Any:
@@ -64,9 +66,13 @@ def launch(launcher: "GpusLauncher", job_overrides: Sequence[Sequence[str]], fir
     setup_globals()
     config = launcher.config
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
-    slots = make_slots(find_gpus(launcher.options.devices, os.environ), launcher.options)
-    with _seeing(slots[0].visible):
+    gpus = find_gpus(launcher.options.devices, os.environ)
+    slots = make_slots(gpus, launcher.options)
+    precisions = default_precisions(gpus)
+    with seeing(slots[0].visible):
         returns = _compose_all(launcher, job_overrides, first)
+    if any(done.precision_of_device for done in returns):
+        refuse_unlike(precisions)
     script = script_of(launcher.task_function)
     kept = kept_overrides(config)
     configs = [done.cfg for done in returns]
@@ -110,6 +116,7 @@ def _compose(loader: ReusingLoader, of_the_sweep: DictConfig, overrides: Sequenc
     """Return the configuration of a job, checked and resolved, with the folder it will have."""
     config = loader.load_sweep_config(of_the_sweep, list(overrides))
     asks_for_multirun = config.hydra.mode is RunMode.MULTIRUN
+    precision_of_device = leaves_precision_open(config)
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = number
         config.hydra.mode = RunMode.MULTIRUN
@@ -127,6 +134,7 @@ def _compose(loader: ReusingLoader, of_the_sweep: DictConfig, overrides: Sequenc
         task_name=JobRuntime.instance().get("name"),
     )
     composed.asks_for_multirun = asks_for_multirun
+    composed.precision_of_device = precision_of_device
     return composed
 
 
@@ -180,27 +188,14 @@ def _hydra_config(config: DictConfig) -> Iterator[DictConfig]:
 
 
 @contextmanager
-def _seeing(visible: str) -> Iterator[None]:
-    """Compose under the devices that a job will see: they decide the precision, and so the name of its folder."""
-    with _environment(VISIBLE, visible):
-        yield
-
-
-@contextmanager
 def _as_typed() -> Iterator[None]:
     """Jobs print tracebacks only where they were asked for; here Hydra is told to hand every exception over."""
-    with _environment(FULL_ERROR, "1" if ASKED_FOR_TRACEBACKS else None):
-        yield
-
-
-@contextmanager
-def _environment(name: str, value: str | None) -> Iterator[None]:
-    before = os.environ.pop(name, None)
-    if value is not None:
-        os.environ[name] = value
+    before = os.environ.pop(FULL_ERROR, None)
+    if ASKED_FOR_TRACEBACKS:
+        os.environ[FULL_ERROR] = "1"
     try:
         yield
     finally:
-        os.environ.pop(name, None)
+        os.environ.pop(FULL_ERROR, None)
         if before is not None:
-            os.environ[name] = before
+            os.environ[FULL_ERROR] = before

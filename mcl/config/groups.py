@@ -68,6 +68,18 @@ def check_groups(config: DictConfig) -> None:
         check(given, path=path, allow=config.allow_modules, supplied=supplied)
 
 
+def leaves_precision_open(config: DictConfig) -> bool:
+    """Return whether the GPU that a run gets decides its precision.
+
+    Args:
+        config: not yet resolved.
+    """
+    trainer = config.trainer
+    if not OmegaConf.is_config(trainer):
+        return False
+    return OmegaConf.is_interpolation(trainer, "precision") and str(trainer.get("device")) not in ("cpu", "mps")
+
+
 def _typed(node: DictConfig) -> dict[str, Any]:
     """Without the defaults that hang on the device: to resolve those, torch is imported."""
     return {key: _resolved(node[key]) for key in map(str, node) if not OmegaConf.is_interpolation(node, key)}

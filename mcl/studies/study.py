@@ -14,6 +14,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from mcl.config.compose import Composed, composing
 from mcl.config.entry import explain
 from mcl.config.folder import conf_folder
+from mcl.config.groups import leaves_precision_open
 from mcl.config.loader import Progress
 from mcl.errors import UserError, did_you_mean
 from mcl.studies.runs import number
@@ -69,6 +70,7 @@ class Study:
     seeds: list[int] = field(default_factory=list)
     search: Search | None = None
     base: Composed | None = None  # what the trials of a search have in common
+    precision_is_open: bool = False  # whether the device decides the precision of a run, and so its folder
 
 
 @dataclass
@@ -153,6 +155,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
         _check_search(file, page)
     runs: list[PlannedRun] = []
     base = None
+    precision_is_open = False
     progress = Progress(len(chosen) * len(rows))
     with composing() as compose:
         for seed, row in itertools.product(chosen, rows):
@@ -168,6 +171,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
                     f"{file}: {', '.join(same.labels.values())} and {', '.join(row.values())} come to one and the same"
                     " run: two labels say the same, or something held or typed overrides what varies."
                 )
+            precision_is_open |= leaves_precision_open(base.config)
             runs.append(PlannedRun(row, seed, overrides, base.folder))
             progress.advance()
     name = folder.resolve().name
@@ -186,6 +190,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
         seeds=chosen,
         search=page.search,
         base=base if page.search else None,
+        precision_is_open=precision_is_open,
     )
 
 

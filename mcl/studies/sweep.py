@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from mcl.config.schema import SweepConfig
 from mcl.errors import UserError, did_you_mean
 from mcl.launching.devices import find_gpus
 from mcl.launching.options import Options
-from mcl.launching.slots import make_slots
+from mcl.launching.probe import seeing
+from mcl.launching.slots import Slot, make_slots
 from mcl.studies.figures import FORMATS
 from mcl.studies.plan import PlannedRow, plan_rows
 from mcl.studies.study import PlannedRun, Search, Study, find_study, load_study, only, study_names
@@ -54,8 +56,17 @@ class Asked:
     typed: list[str]
     settings: SweepConfig
     launcher: list[str]  # overrides of Hydra
-    at_once: int | None  # runs at a time; None where a cluster decides
+    slots: list[Slot] | None  # of the launcher; empty if runs share this process, None if a cluster decides
     runs: list[str]  # overrides of every run, the folder of runs among them
+
+    @property
+    def at_once(self) -> int | None:
+        """Runs at a time; None if a cluster decides."""
+        return None if self.slots is None else max(1, len(self.slots))
+
+    def devices(self) -> AbstractContextManager[None]:
+        """Compose under the devices of a run, which decide its precision and so its folder."""
+        return seeing(self.slots[0].visible) if self.slots else nullcontext()
 
 
 def main(task: launch.Task, arguments: Sequence[str]) -> int:
@@ -104,7 +115,7 @@ def understand(arguments: Sequence[str]) -> Asked:
             raise UserError(f"{text}: what varies stands in study.yaml; for other seeds: seeds=[0,1].")
         else:
             for_runs.append(text)
-        if key == "runs":
+        if key in ("runs", "hydra.searchpath"):  # the planner composes the runs, too
             for_runs.append(text)
     if not any(text.startswith("study=") for text in for_sweep):
         near = did_you_mean("study", [text.partition("=")[0] for text in for_runs])
@@ -119,16 +130,16 @@ def understand(arguments: Sequence[str]) -> Asked:
         if form not in FORMATS:
             raise UserError(f"formats={settings.formats}: {form} is none of {', '.join(FORMATS)}.")
     return Asked(
-        list(arguments), settings, [f"hydra/launcher={launcher}", *others], _at_once(config.hydra.launcher), for_runs
+        list(arguments), settings, [f"hydra/launcher={launcher}", *others], _slots(config.hydra.launcher), for_runs
     )
 
 
-def _at_once(launcher: DictConfig) -> int | None:
+def _slots(launcher: DictConfig) -> list[Slot] | None:
     name = str(launcher._target_).rpartition(".")[2]
     if name != "GpusLauncher":
-        return 1 if name == "BasicLauncher" else None
+        return [] if name == "BasicLauncher" else None
     options = Options.of({str(key): _plain(value) for key, value in launcher.items() if key != "_target_"})
-    return len(make_slots(find_gpus(options.devices, os.environ), options))
+    return make_slots(find_gpus(options.devices, os.environ), options)
 
 
 def _plain(value: Any) -> Any:
@@ -138,12 +149,19 @@ def _plain(value: Any) -> Any:
 def _sweep(task: launch.Task, asked: Asked) -> int:
     settings = asked.settings
     place = find_study(settings.study)
-    study = load_study(place, asked.runs, settings.seeds)
+    with asked.devices():
+        study = load_study(place, asked.runs, settings.seeds)
+    if asked.slots is None and study.precision_is_open:
+        raise UserError(
+            f"{asked.launcher[0]}: trainer.precision is left to the device, which may be another one on a node than on"
+            " this machine, so that runs would not be found. Give it, such as trainer.precision=bfloat16 or float32."
+        )
     runs = only(study, settings.only or {})
     if study.search is None:
         _print_plan(study, plan_rows(study, runs, estimate=settings.plan_only), asked.at_once)
     else:
-        _print_search(study, study.search)
+        with asked.devices():
+            _print_search(study, study.search)
     if settings.plan_only:
         return 0
 
@@ -158,7 +176,8 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
         print(f"error: {message}", file=sys.stderr)
     command = f"python sweep.py {shlex.join(asked.typed)}" if asked.runs or settings.seeds or settings.out else None
     aside = Path(settings.runs) / "reports" / study.name  # where the report beside the study has others
-    written = write_report(study, None, out, settings.formats, command=command, instead=aside)
+    with asked.devices():
+        written = write_report(study, None, out, settings.formats, command=command, instead=aside)
     print(f"\nreport: {shown(written)}")
     if written.parent != out:
         print(f"{shown(out / written.name)} has finished runs that are not among these, and stays as it is.")

@@ -44,6 +44,7 @@ class NotRun(_launch.Sweep):
 def typed(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., NotRun]:
     """``typed("seed=0,1")``: what ``python train.py -m hydra/launcher=gpus seed=0,1`` would run."""
     monkeypatch.setattr(_launch, "Sweep", NotRun)
+    monkeypatch.setattr(_launch, "default_precisions", lambda gpus: dict.fromkeys(gpus, "float32"))
 
     def run(*arguments: str) -> NotRun:
         done = command("-m", "hydra/launcher=gpus", "hydra.launcher.devices=[0,1]", *arguments)
@@ -217,6 +218,21 @@ def write_images(root: Path, count: int) -> None:
         (root / label).mkdir(parents=True)
         for i in range(count):
             Image.new("RGB", (8, 8), (20 * i, 100, 100)).save(root / label / f"{i}.png")
+
+
+def test_a_run_does_not_depend_on_the_gpu_that_it_gets(
+    typed: Callable[..., NotRun], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {"0": "bfloat16", "1": "float32"}
+    monkeypatch.setattr(_launch, "default_precisions", lambda gpus: {gpu: kinds[gpu] for gpu in gpus})
+    done = command("-m", "hydra/launcher=gpus", "hydra.launcher.devices=[0,1]", "seed=0,1")
+    assert done.status == 1
+    assert "bfloat16 on GPU 0 and float32 on GPU 1 by default" in done.err
+    assert "Give trainer.precision=bfloat16 or trainer.precision=float32" in done.err
+    assert done.err.count("\n") == 1
+    for chosen in ("trainer.precision=bfloat16", "trainer.device=cpu"):
+        assert len(typed(chosen, "seed=0,1").jobs) == 2
+    assert len(typed("hydra.launcher.devices=[1]", "seed=0,1").jobs) == 2
 
 
 def test_several_launchers_by_torchrun_are_refused(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

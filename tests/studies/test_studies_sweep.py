@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -192,6 +193,43 @@ def test_options_are_sorted_by_whom_they_are_for() -> None:
     assert asked.settings.seeds == [4]
     assert asked.launcher == ["hydra/launcher=gpus", "hydra.launcher.devices=[0,1]"]
     assert asked.runs == ["runs=/big", "dataset.root=/data"]
+
+
+def test_runs_on_a_cluster_need_a_precision_that_does_not_depend_on_this_machine(sweep: Sweep) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    Path("tiny/study.yaml").write_text(PAGE.replace("  - trainer.precision=float32\n", ""))
+    status, _, err = sweep("plan_only=true", launcher="slurm")
+    assert status == 1
+    assert "hydra/launcher=slurm: trainer.precision is left to the device" in err
+    assert err.count("\n") == 1
+    for given in ("trainer.precision=bfloat16", "trainer.device=cpu"):
+        status, out, err = sweep("plan_only=true", given, launcher="slurm")
+        assert status == 0, err
+        assert "4 runs" in out
+
+
+def test_a_study_is_planned_for_the_devices_of_its_runs(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("tiny/study.yaml").write_text(PAGE.replace("  - trainer.precision=float32\n", ""))
+    monkeypatch.setattr(
+        "mcl.training.devices.default_precision",
+        lambda device: "bfloat16" if os.environ.get("CUDA_VISIBLE_DEVICES") == "1" else "float32",
+    )
+    planned: list[Path] = []
+    monkeypatch.setattr(
+        "mcl.studies.sweep.only", lambda study, wanted: planned.append(study.runs[0].folder) or study.runs
+    )
+    for device in ("cpu", "[1]", "[2]"):
+        assert sweep("plan_only=true", f"hydra.launcher.devices={device}", launcher="gpus")[0] == 0
+    assert planned[0] == planned[2] != planned[1]
+
+
+def test_configurations_of_one_s_own_are_found_by_the_planner_and_by_the_runs(sweep: Sweep) -> None:
+    (Path("mine") / "optimizer").mkdir(parents=True)
+    (Path("mine") / "optimizer" / "slow.yaml").write_text("_target_: torch.optim.SGD\nlr: 0.001\n")
+    status, _, err = sweep("optimizer=slow", "hydra.searchpath=[mine]", "seeds=[0]", "only={loss: independent}")
+    assert status == 0, err
+    (file,) = summaries()
+    assert "lr: 0.001" in (file.parent / "config.yaml").read_text()
 
 
 def test_the_trials_of_a_search_are_found_again(sweep: Sweep) -> None:

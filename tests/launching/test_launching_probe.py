@@ -1,0 +1,49 @@
+"""What PyTorch finds on the GPUs that jobs may get."""
+
+import os
+from collections.abc import Sequence
+
+import pytest
+
+from mcl.errors import UserError
+from mcl.launching import probe
+from mcl.launching.probe import default_precisions, seeing
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    with pytest.raises(UserError, match=r"GPU 98 is not there for PyTorch, which finds 0 of GPU 98, GPU 99\."):
+        default_precisions(["98", "99"])
+
+
+def test_parts_of_a_gpu_are_asked_one_by_one_and_names_apart_from_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Sequence[str]] = []
+
+    def answer(gpus: Sequence[str]) -> list[str]:
+        asked.append(gpus)
+        return ["bfloat16"] * len(gpus)
+
+    monkeypatch.setattr(probe, "_ask", answer)
+    gpus = ["0", "MIG-1", "GPU-a", "2", "MIG-2"]
+    assert default_precisions(gpus) == dict.fromkeys(gpus, "bfloat16")
+    assert sorted(asked) == [("0", "2"), ("GPU-a",), ("MIG-1",), ("MIG-2",)]
+    assert default_precisions([]) == {}
+
+
+def test_the_first_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_ask", lambda gpus: ["float32"])
+    with pytest.raises(UserError, match="GPU 7 is not there"):
+        default_precisions(["0", "7", "1"])
+
+
+def test_a_program_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_PROGRAM", "raise RuntimeError('driver too old')")
+    with pytest.raises(UserError, match=r"^[^\n]*PyTorch cannot use GPU 0: RuntimeError: driver too old$"):
+        default_precisions(["0"])
+
+
+def test_devices_are_seen_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with seeing("3"):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
