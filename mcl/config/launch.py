@@ -32,7 +32,11 @@ def launch(task: Task, jobs: Sequence[Sequence[str]], settings: Sequence[str]) -
     """
     context, config = _prepared(settings)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
-    return list(launcher.launch([list(job) for job in jobs], initial_job_idx=0))
+    size = config.hydra.sweeper.get("max_batch_size") or len(jobs)  # as Hydra's own sweeper has it
+    returns: list[JobReturn] = []
+    for first in range(0, len(jobs), size):
+        returns += launcher.launch([list(job) for job in jobs[first : first + size]], initial_job_idx=first)
+    return returns
 
 
 def search(task: Task, common: Sequence[str], settings: Sequence[str]) -> None:

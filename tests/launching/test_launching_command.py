@@ -1,5 +1,6 @@
 """What each job of ``hydra/launcher=gpus`` is: the command that a person would type."""
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from PIL import Image
 
+import train
 from hydra_plugins.mcl_gpus import _launch
 from hydra_plugins.mcl_gpus._command import quoted, varied
+from mcl.config.launch import launch
 from mcl.launching.job import Job
 
 ROOT = Path(__file__).parents[2]
@@ -233,6 +236,21 @@ def test_a_run_does_not_depend_on_the_gpu_that_it_gets(
     for chosen in ("trainer.precision=bfloat16", "trainer.device=cpu"):
         assert len(typed(chosen, "seed=0,1").jobs) == 2
     assert len(typed("hydra.launcher.devices=[1]", "seed=0,1").jobs) == 2
+
+
+def test_jobs_of_a_program_are_launched_in_batches_too(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    class Counted(NotRun):
+        def run(self) -> None:
+            sizes.append(len(self.jobs))
+            super().run()
+
+    monkeypatch.setattr(_launch, "Sweep", Counted)
+    options = ["hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.sweeper.max_batch_size=2"]
+    returns = launch(inspect.unwrap(train.train), [[f"seed={seed}"] for seed in range(3)], options)
+    assert sizes == [2, 1]
+    assert [done.hydra_cfg.hydra.job.num for done in returns] == [0, 1, 2]
 
 
 def test_several_launchers_by_torchrun_are_refused(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

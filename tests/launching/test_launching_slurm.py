@@ -54,6 +54,7 @@ def test_one_sweep_is_one_job_array(command: Command, slurm: FakeSlurm, monkeypa
     assert given["time"] == "240"
     assert given["signal"] == "USR2@120"
     assert given["open-mode"] == "append"
+    assert given["requeue"] == ""
     assert given["output"].startswith(str(Path("runs/slurm").absolute()))
     assert done.status == 1
     assert "no such partition" in done.err
