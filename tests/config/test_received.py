@@ -40,6 +40,7 @@ NO_RECEIVED_CONFIGURATION = {
     "mcl/deploy/saved_run.py": "where imported networks came from",
     "mcl/launching/attempt.py": "what a job of this launcher returned",
     "mcl/launching/job.py": "a summary",
+    "mcl/launching/probe.py": "what a process of this launcher answers",
     "mcl/launching/progress.py": "metrics",
     "mcl/networks/torchvision.py": "tensors",
     "mcl/studies/page/series.py": "metrics",

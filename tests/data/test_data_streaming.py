@@ -337,7 +337,7 @@ def test_test_images_are_resized_and_cut_out_as_torchvision_does(tmp_path: Path)
     assert torch.equal(found, v2.functional.pil_to_tensor(expected))
 
 
-def test_memory_is_pinned_for_the_gpu_that_trains(files: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_pinned_for_the_gpu_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     current = [torch.device("cuda:0")]
 
     @contextmanager
@@ -353,6 +353,6 @@ def test_memory_is_pinned_for_the_gpu_that_trains(files: ImageFiles, monkeypatch
 
     seen: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "device", device)
-    assert not list(streaming._read(Workers(), files, torch.device("cuda:1")))
+    assert not list(streaming._read(Workers(), torch.device("cuda:1")))
     assert seen == [torch.device("cuda:1")]
     assert len(current) == 1
