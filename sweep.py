@@ -3,7 +3,7 @@
 import inspect
 import sys
 
-from mcl.studies.sweep import main
+from mcl.commands.sweep import main
 from train import train
 
 if __name__ == "__main__":

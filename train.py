@@ -14,8 +14,8 @@ def train(config: DictConfig) -> float | None:
     """
     # torch is imported only once the configuration holds.
     from mcl.deploy.export import export_best
-    from mcl.training.assemble import assemble
     from mcl.training.run import Run
+    from mcl.training.setup import assemble
 
     with Run(config) as run:
         if not run.finished:

@@ -3,15 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mcl.config.networks import build_network as build_network
-    from mcl.deploy.load import load as load
+    from mcl.config.build_network import build_network
+    from mcl.deploy.load import load
 
+__all__ = ["build_network", "load"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:  # on first use: they import torch
     if name == "build_network":
-        from mcl.config.networks import build_network
+        from mcl.config.build_network import build_network
 
         return build_network
     if name == "load":

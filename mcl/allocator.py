@@ -1,4 +1,4 @@
-"""What glibc does with main memory that tensors give back. Nothing happens on other systems."""
+"""Tell glibc how to reuse main memory that tensors free. Other systems are left alone."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Convolution, batch normalisation and ReLU with second derivatives written by hand, for whoever takes these.
+"""Convolution, batch normalisation and ReLU with second derivatives written by hand.
 
 PyTorch differentiates the backward pass of a convolution by convolutions with batch and channels exchanged, that of a
 batch normalisation by some thirty elementwise products, and that of ReLU adds zeros. Here all take a few calls of the

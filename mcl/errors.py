@@ -1,4 +1,4 @@
-"""Errors meant for the person at the keyboard."""
+"""Errors for the user."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Packages that only some features need, and that not everybody installs."""
+"""Optional packages that only some features need."""
 
 from importlib.util import find_spec
 

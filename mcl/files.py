@@ -1,17 +1,14 @@
-"""Files that are either whole or not there: written aside, made durable, then moved into place."""
+"""Atomic writes: a file is whole or absent."""
 
 import errno
-import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from mcl.errors import UserError
 
-SEAL = "sha256"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -58,21 +55,6 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
     """
     with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
-
-
-def seal(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values for a JSON file, with a ``sha256`` of themselves."""
-    return {**values, SEAL: _digest(values)}
-
-
-def is_altered(values: Mapping[str, Any]) -> bool:
-    """Whether what was read from a JSON file has no seal, or one that belongs to other values."""
-    return values.get(SEAL) != _digest(values)
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    text = json.dumps({key: value for key, value in values.items() if key != SEAL}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_error(path: str | os.PathLike[str], error: OSError) -> UserError:

@@ -9,7 +9,7 @@ plain detached parameters. The reverse pass walks back over them with two vector
     the meta-parameters get (dg / dphi)^T u
 
 so one vector-Jacobian product of the step's own gradient g is all that a step needs. Equal to differentiating the
-unrolled loop (`mcl.textbook.meta`) to rounding.
+unrolled loop (`mcl.reference.unrolled_gradient`) to rounding.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,8 +58,8 @@ def meta_gradient(
             the same random draws: one graph in memory at a time, for about one more first-order gradient per step and,
             on the CPU, the time it takes to return free memory to the system.
         reduce: makes gradients whole where this process sees a share of the batch: the mean over processes, of
-            objectives that are means over processes (`mcl.distributed.mean`). Every product above is linear in what
-            each process contributes, so reducing the products is enough.
+            objectives that are means over processes (`mcl.distributed.all_reduce_mean`). Every product above is
+            linear in what each process contributes, so reducing the products is enough.
 
     Returns:
         The outer objective at the parameters reached, a scalar, and its gradient, a dict like ``meta_parameters``.

@@ -1,4 +1,4 @@
-"""The two things that flow from room to room: a batch, and what one network says of it."""
+"""The two types that flow between rooms: a batch, and the outputs of one network for it."""
 
 from typing import NamedTuple
 

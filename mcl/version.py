@@ -1,4 +1,4 @@
-"""Which code made a result."""
+"""Versions of the code and its libraries, stored with every result."""
 
 import platform
 import subprocess

@@ -11,8 +11,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from mcl.config.conf_folder import conf_folder
 from mcl.config.entry import register
-from mcl.config.folder import conf_folder
 
 os.environ["WANDB_MODE"] = "disabled"  # but where a test asks for it; processes that tests start have it, too
 

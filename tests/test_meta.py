@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from mcl.errors import UserError
 from mcl.meta import meta_gradient
-from mcl.textbook.meta import meta_gradient as textbook_meta_gradient
-from mcl.textbook.meta import meta_gradient_by_copies
+from mcl.reference.unrolled_gradient import meta_gradient as textbook_meta_gradient
+from mcl.reference.unrolled_gradient import meta_gradient_by_copies
 
 GOLDEN = Path(__file__).parent / "golden"
 MODES = ["keep", "recompute"]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_runs import UNSTEADY
+from support.small_runs import UNSTEADY
 
 from mcl.data.cifar import Cifar100
-from mcl.training import checkpoints
+from mcl.runs import checkpoints
 
 PAIRS = [
     *("resnet32", "resnet56", "resnet110", "wrn_16_2", "wrn_40_2", "wrn_28_4"),
@@ -53,7 +53,14 @@ def test_pair_is_trained_evaluated_and_resumed_on_small_images(pair: str, comman
 
 
 def train_evaluate_resume(command: Callable, pair: str, *more: str, steps: int, stopped_at: int) -> None:
-    typed = ["experiment=cifar100_lmcl", f"pair={pair}", "debug=dry", "trainer.keep=3", *more, "hydra.run.dir=run"]
+    typed = [
+        "experiment=cifar100_lmcl",
+        f"pair={pair}",
+        "debug=dry",
+        "trainer.max_checkpoints=3",
+        *more,
+        "hydra.run.dir=run",
+    ]
     first = command(*typed)
     assert first.status == 0, first.err
     summary = json.loads(Path("run/summary.json").read_text())

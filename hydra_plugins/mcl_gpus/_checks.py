@@ -7,10 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mcl.config.data import data_fingerprint
-from mcl.config.identity import differences, identity
+from mcl.config.dataset_fingerprint import data_fingerprint
+from mcl.console import display_path
 from mcl.errors import UserError
-from mcl.tracking.tables import shown
+from mcl.runs.identity import differences, identity
 
 
 class Fingerprints:
@@ -53,11 +53,12 @@ def refuse_shared_folders(
             continue
         if changed := differences(identity(configs[j]), identity(configs[i])):
             raise UserError(
-                f"{labels[j]} and {labels[i]} are different runs ({'; '.join(changed)}) in one folder, {shown(folder)}:"
-                " leave out hydra.sweep.subdir and hydra.sweep.dir, and every run has a folder of its own."
+                f"{labels[j]} and {labels[i]} are different runs ({'; '.join(changed)}) in one folder,"
+                f" {display_path(folder)}: leave out hydra.sweep.subdir and"
+                " hydra.sweep.dir, and every run has a folder of its own."
             )
         if fingerprints.find(configs[j]) != fingerprints.find(configs[i]):
             raise UserError(
-                f"{labels[j]} and {labels[i]} have different images, but one folder, {shown(folder)}: start a multirun"
-                " for each, with a name for its data (dataset.name=NAME)."
+                f"{labels[j]} and {labels[i]} have different images, but one folder, {display_path(folder)}:"
+                " start a multirun for each, with a name for its data (dataset.name=NAME)."
             )

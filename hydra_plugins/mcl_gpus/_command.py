@@ -1,4 +1,4 @@
-"""What a person would type to run one job of a sweep alone."""
+"""The command line that runs one job of a multirun alone."""
 
 import inspect
 import re
@@ -10,9 +10,9 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from mcl.config.folder import conf_folder
+from mcl.config.conf_folder import conf_folder
+from mcl.console import display_path
 from mcl.errors import UserError
-from mcl.tracking.tables import shown
 
 CONFIG_NAME = "train"
 OF_THE_SWEEP = (
@@ -79,11 +79,11 @@ def command_of(config: DictConfig, script: Path, overrides: Sequence[str], folde
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     name = config.hydra.job.config_name
     return [
-        *(sys.executable, *(torchrun if processes > 1 else []), shown(script)),
+        *(sys.executable, *(torchrun if processes > 1 else []), display_path(script)),
         *_sources(config),
         *([] if name == CONFIG_NAME else [f"--config-name={name}"]),
         *overrides,
-        f"hydra.run.dir={quoted(shown(folder))}",
+        f"hydra.run.dir={quoted(display_path(folder))}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""From overrides to jobs, and from what came of them to what Hydra expects. Hydra skips files with an underscore."""
+"""Turn overrides into jobs, and their outcomes into what Hydra expects. Hydra skips files with an underscore."""
 
 import copy
 import os
@@ -18,16 +18,16 @@ from hydra_plugins.mcl_gpus._checks import Fingerprints, refuse_shared_folders
 from hydra_plugins.mcl_gpus._command import command_of, kept_overrides, overrides_of, script_of, varied
 from mcl.config.entry import ASKED_FOR_TRACEBACKS, FULL_ERROR
 from mcl.config.groups import check_groups, leaves_precision_open
-from mcl.config.identity import config_hash
 from mcl.config.loader import Progress, ReusingLoader
 from mcl.config.objective import value
 from mcl.errors import UserError
 from mcl.launching.board import Board
-from mcl.launching.devices import find_gpus
+from mcl.launching.gpus import find_gpus
 from mcl.launching.job import Job, Outcome
 from mcl.launching.probe import default_precisions, refuse_unlike, seeing
+from mcl.launching.queue import Sweep
 from mcl.launching.slots import make_slots
-from mcl.launching.sweep import Sweep
+from mcl.runs.identity import config_hash
 
 if TYPE_CHECKING:
     from hydra_plugins.mcl_gpus.launcher import GpusLauncher

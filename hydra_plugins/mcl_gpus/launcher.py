@@ -1,4 +1,4 @@
-"""The launcher as Hydra sees it. Hydra imports this file at every start, so what is heavy comes in `launch`."""
+"""The launcher as Hydra sees it. Hydra imports this file at every start, so heavy imports are in `launch`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,14 +13,14 @@ class GpusLauncher(Launcher):
     """Runs every job as ``python train.py OVERRIDES hydra.run.dir=FOLDER``, each on its own device.
 
     Args:
-        options: those of ``mcl.launching.options.Options``; ``conf/hydra/launcher/gpus.yaml`` explains them.
+        options: those of ``mcl.launching.launch_options.Options``; ``conf/hydra/launcher/gpus.yaml`` explains them.
 
     Raises:
         UserError: an option cannot be.
     """
 
     def __init__(self, **options: Any) -> None:
-        from mcl.launching.options import Options
+        from mcl.launching.launch_options import Options
 
         plain: dict[str, Any] = {
             name: OmegaConf.to_object(given) if OmegaConf.is_config(given) else given for name, given in options.items()

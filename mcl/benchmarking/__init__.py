@@ -1,1 +1,1 @@
-"""How fast a configuration trains on this machine, where the time goes, and which settings would make it faster."""
+"""Measure how fast a configuration trains on this machine, where the time goes, and which settings are faster."""

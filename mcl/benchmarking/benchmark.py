@@ -1,4 +1,4 @@
-"""The benchmark of one configuration: measure it, try other settings, tell what was found."""
+"""The benchmark of one configuration: measure it, try other settings, report."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mcl.benchmarking.attempt import Attempt, attempt
 from mcl.benchmarking.images import STAND_INS, stand_in
+from mcl.benchmarking.isolated import Attempt, attempt
 from mcl.benchmarking.measure import GROUPS, Request
 from mcl.benchmarking.numbers import in_a_line, summary
 from mcl.benchmarking.settings import LEAST, NO_REFERENCE, REFERENCE, RULE, WARM_UP, Tried, judge, search

@@ -1,4 +1,4 @@
-"""Generated images where those of a dataset are not on this machine: as many, as large, of as many classes."""
+"""Generated images in place of a dataset that is not on this machine: the same number, size and classes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image
 
 from mcl.config.instantiate import build, resolve
 from mcl.data.dataset import Dataset, Splits
-from mcl.data.files import ImageFiles, Square, Transformed, as_bytes, check_workers
+from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as_bytes, check_workers
 from mcl.data.imagenet import CLASSES, IMAGES, TEST, TRAIN, ImageNet
 from mcl.data.published import Published
 
@@ -111,8 +111,8 @@ class GeneratedImageNet(Dataset):
             seed=seed,
         )
         self.folder = Path(folder)
-        self.transform = Transformed(list(transform), image_size, 3)
-        self.plain = Square(image_size, 3, resize)
+        self.transform = TransformPipeline(list(transform), image_size, 3)
+        self.plain = CenterSquare(image_size, 3, resize)
         self.workers = check_workers(workers)
 
     def fingerprint(self) -> str:
@@ -124,7 +124,7 @@ class GeneratedImageNet(Dataset):
         validation = train.take(held_out) if self.validation else None
         return Splits(train.take(kept), self._files(TEST, self.plain), validation)
 
-    def _files(self, part: str, decode: Square | Transformed) -> ImageFiles:
+    def _files(self, part: str, decode: CenterSquare | TransformPipeline) -> ImageFiles:
         labels = torch.arange(CLASSES).repeat_interleave(torch.tensor(self.counts[part]))
         names = as_bytes([path.name for path in sorted(self.folder.iterdir())])
         return ImageFiles(self.folder, np.resize(names, len(labels)), labels, decode, skip=False, workers=self.workers)

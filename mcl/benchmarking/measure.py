@@ -1,4 +1,4 @@
-"""One configuration, measured in a process of its own: ``python -m mcl.benchmarking.measure FOLDER``.
+"""Measure one configuration in a process of its own: ``python -m mcl.benchmarking.measure FOLDER``.
 
 So that peak memory is its own, threads can be set, and whatever kills it kills nothing else. ``FOLDER/request.json``
 says what to measure; the answer, or what was wrong, goes to ``FOLDER/answer.json``.
@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from mcl.benchmarking.memory import kind_of_memory, peak_memory, usable_memory
-from mcl.benchmarking.peak import convolution_peak
+from mcl.benchmarking.peak_memory import kind_of_memory, peak_memory, usable_memory
+from mcl.benchmarking.peak_rate import convolution_peak
 from mcl.benchmarking.phases import PHASES, phases_of
 from mcl.benchmarking.steps import Steps, run_steps
 from mcl.benchmarking.stopwatch import Stopwatch, synchronizer
 from mcl.data.dataset import DataSpec
+from mcl.devices import ALL_THREADS
 from mcl.errors import UserError
 from mcl.files import write_atomically
-from mcl.training.assemble import assemble
-from mcl.training.devices import ALL_THREADS
-from mcl.training.fit import Fit
-from mcl.training.plan import device_name
+from mcl.training.overview import device_name
+from mcl.training.setup import assemble
+from mcl.training.trainer import Trainer
 
 REQUEST, ANSWER = "request.json", "answer.json"
 GROUPS = ("dataset", "pair", "loss", "sampler", "optimizer", "schedule", "trainer", "seed", "allow_modules")
@@ -106,7 +106,7 @@ def _in_words(spec: DataSpec) -> str:
     return f"{sum(spec.counts):,} training images, {spec.num_classes} classes, {size}"
 
 
-def _run(fit: Fit, request: Request, **options: Any) -> Steps:
+def _run(fit: Trainer, request: Request, **options: Any) -> Steps:
     return run_steps(
         fit,
         request.steps,
@@ -118,7 +118,7 @@ def _run(fit: Fit, request: Request, **options: Any) -> Steps:
     )
 
 
-def _run_in_phases(fit: Fit, request: Request) -> dict[str, float]:
+def _run_in_phases(fit: Trainer, request: Request) -> dict[str, float]:
     """Run the same steps once more. Return the seconds of every phase.
 
     These are means over the middle half of the steps: unlike medians, they add up.

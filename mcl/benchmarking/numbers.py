@@ -1,4 +1,4 @@
-"""What measurements amount to."""
+"""Figures derived from measurements: rates, shares, seconds per epoch."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, measured in the steps of training themselves."""
+"""Time of a training step by phase, measured in the training steps themselves."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from mcl.benchmarking.steps import replaced
 from mcl.benchmarking.stopwatch import Stopwatch
-from mcl.training.fit import Fit
 from mcl.training.meta_round import MetaRound
+from mcl.training.trainer import Trainer
 
 PHASES = ("data", "forward", "loss", "contrast", "backward", "optimizer", "other")
 META_ROUND = "meta_round"
 
 
 @contextmanager
-def phases_of(fit: Fit, watch: Stopwatch) -> Iterator[None]:
+def phases_of(fit: Trainer, watch: Stopwatch) -> Iterator[None]:
     """Within the block, whatever ``fit`` does is timed by phase.
 
     The parts of a step are wrapped where they are, not repeated. Contrast, where the loss has a module of that name,

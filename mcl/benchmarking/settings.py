@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mcl.benchmarking.attempt import Attempt
+from mcl.benchmarking.isolated import Attempt
 
 Config = Mapping[str, Any]  # of the person, resolved
 Answer = Mapping[str, Any]  # of `mcl.benchmarking.measure.measure`, for the setting that others are tried on top of

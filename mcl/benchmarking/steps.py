@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from mcl.benchmarking.stopwatch import synchronizer
-from mcl.tracking.base import Trackers
-from mcl.training.fit import Fit
+from mcl.tracking.tracker import Trackers
 from mcl.training.meta_round import MetaRound
 from mcl.training.signals import Stopped, StopSignals
+from mcl.training.trainer import Trainer
 
 NEVER = 10**9
 
@@ -35,7 +35,7 @@ class Steps:
 
 
 def run_steps(
-    fit: Fit,
+    fit: Trainer,
     count: int,
     *,
     warm_up: int,
@@ -94,7 +94,7 @@ class _Watch(StopSignals):
     """Reads the clock where the loop asks, once a step, whether to stop; and says so when there are enough steps."""
 
     def __init__(
-        self, fit: Fit, warm_up: int, count: int, least: int, budget: float, steps: Steps, after: Callable[[], None]
+        self, fit: Trainer, warm_up: int, count: int, least: int, budget: float, steps: Steps, after: Callable[[], None]
     ):
         super().__init__()
         self.fit = fit
@@ -150,7 +150,7 @@ def _hearing(step: Callable[..., dict[str, Tensor]], totals: list[Tensor]) -> Ca
     return heard
 
 
-def _train(fit: Fit, watch: _Watch) -> None:
+def _train(fit: Trainer, watch: _Watch) -> None:
     try:
         fit.run(None, Trackers(), watch)
     except Stopped:

@@ -1,4 +1,4 @@
-"""Seconds by phase, each phase without those inside it."""
+"""Seconds by phase; nested phases are counted once."""
 
 import time
 from collections import defaultdict

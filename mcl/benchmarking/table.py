@@ -1,4 +1,4 @@
-"""What the benchmark found, in the terminal."""
+"""The benchmark's results as tables on the terminal."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,8 @@ from rich.text import Text
 
 from mcl.benchmarking.numbers import speed
 from mcl.benchmarking.settings import joined
-from mcl.tracking.tables import clock, make_console, print_plan
+from mcl.console import format_duration, make_console
+from mcl.tracking.summary_table import print_plan
 
 PHASES = {  # as they are called in the file -> as they are called here
     "data": "data: the next batch",
@@ -53,10 +54,11 @@ def _numbers(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if seconds["meta_round"] is not None:
         rows.append(("a meta round", _time(seconds["meta_round"])))
     rows += [
-        ("an epoch", f"{clock(seconds['epoch'])}, {found['steps_per_epoch']:,} steps"),
+        ("an epoch", f"{format_duration(seconds['epoch'])}, {found['steps_per_epoch']:,} steps"),
         (
             "the recipe",
-            f"{clock(seconds['recipe'])}, {found['total_steps']:,} steps; evaluations and checkpoints not counted",
+            f"{format_duration(seconds['recipe'])}, {found['total_steps']:,} steps;"
+            " evaluations and checkpoints not counted",
         ),
         ("memory", "unknown" if found["memory"] is None else f"{_bytes(found['memory'])}, {found['memory_kind']}"),
         ("of the peak", _share(found, "step", found["precision"], peak)),

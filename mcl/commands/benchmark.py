@@ -40,8 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mcl.benchmarking.benchmark import benchmark
     from mcl.benchmarking.table import print_found
+    from mcl.console import display_path
     from mcl.files import write_atomically
-    from mcl.tracking.tables import shown
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -51,5 +51,5 @@ def run(arguments: argparse.Namespace) -> int:
     print_found(found)
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(found, indent=2) + "\n")
-        print(f"\n{shown(arguments.json)}")
+        print(f"\n{display_path(arguments.json)}")
     return 0

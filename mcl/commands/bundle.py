@@ -1,4 +1,4 @@
-"""``python -m mcl bundle``: a run as one file to give away."""
+"""``python -m mcl bundle``: one archive that holds a run."""
 
 import argparse
 from pathlib import Path

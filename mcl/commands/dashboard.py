@@ -31,9 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--networks {arguments.networks}: from 1 to {len(keys)}.")
     import wandb
 
+    from mcl.console import display_path
     from mcl.files import write_atomically
     from mcl.tracking.dashboard import workspace
-    from mcl.tracking.tables import shown
 
     logged_in = not arguments.offline and wandb.login(prompt=False, verify=False)
     entity = arguments.entity or (wandb.Api().default_entity if logged_in else "") or ""
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_atomically(
         arguments.out, built._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n"
     )
-    print(shown(arguments.out))
+    print(display_path(arguments.out))
     if arguments.offline:
         return 0
     if not logged_in:

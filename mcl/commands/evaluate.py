@@ -1,4 +1,4 @@
-"""``python -m mcl evaluate``: every head of a trained run on a split, with more measures than training takes."""
+"""``python -m mcl evaluate``: every head of a trained run on a split, with more metrics than during training."""
 
 import argparse
 from pathlib import Path
@@ -41,10 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print a table and write the files."""
     from rich.table import Table
 
-    from mcl.deploy.assessment import assess, record_of, write_assessment
+    from mcl.console import accuracy, display_path, make_console
     from mcl.deploy.class_names import describe_match, match_classes
+    from mcl.deploy.detailed_evaluation import assess, record_of, write_assessment
     from mcl.deploy.saved_run import SavedRun
-    from mcl.tracking.tables import accuracy, make_console, shown
 
     saved = SavedRun(arguments.run, arguments.overrides, arguments.allow)
     match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
@@ -69,5 +69,5 @@ def run(arguments: argparse.Namespace) -> int:
     console.print(
         f"\n{', '.join(f'{key} {name}' for key, name in zip(saved.keys, saved.names, strict=True))}", style="dim"
     )
-    console.print(f"per class, confusion matrices: {shown(folder)}", style="dim", soft_wrap=True)
+    console.print(f"per class, confusion matrices: {display_path(folder)}", style="dim", soft_wrap=True)
     return 0

@@ -32,18 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and say what was written."""
+    from mcl.console import display_path
     from mcl.deploy.export import CARD, export
     from mcl.deploy.saved_run import SavedRun
-    from mcl.tracking.tables import shown
 
     saved = SavedRun(arguments.run, allow=arguments.allow)
     files = export(saved, arguments.format, networks=arguments.network, weights=arguments.weights, folder=arguments.out)
     for file in files:
         size = file.path.stat().st_size / 1e6
-        print(f"{shown(file.path)}  {size:.2f} MB, logits within {file.difference:.1e} of PyTorch's, same labels")
+        print(
+            f"{display_path(file.path)}  {size:.2f} MB, logits within {file.difference:.1e} of PyTorch's, same labels"
+        )
         if file.milliseconds is not None:
             print(
                 f"  one image: {file.milliseconds:.2f} ms in onnxruntime, {file.torch_milliseconds:.2f} ms in PyTorch"
             )
-    print(shown(files[0].path.parent / CARD))
+    print(display_path(files[0].path.parent / CARD))
     return 0

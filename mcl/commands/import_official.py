@@ -1,4 +1,4 @@
-"""``python -m mcl import``: a checkpoint of the L-MCL authors' code becomes a run folder of ours."""
+"""``python -m mcl import``: turn a checkpoint of the L-MCL authors' code into a run folder."""
 
 import argparse
 import hashlib
@@ -46,11 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     from omegaconf import OmegaConf
 
     from mcl.config.compose import compose_train
-    from mcl.config.stored import plain
     from mcl.files import write_atomically
     from mcl.networks.official import is_baseline, translate
-    from mcl.training import checkpoints
-    from mcl.training.assemble import build_cohort
+    from mcl.runs import checkpoints
+    from mcl.runs.stored_config import plain
+    from mcl.training.setup import build_cohort
 
     out: Path = arguments.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -104,7 +104,7 @@ def network_choices(pair: str, baseline: bool) -> list[str]:
     Raises:
         UserError: a pair of two architectures cannot name one network.
     """
-    from mcl.config.networks import network_names
+    from mcl.config.build_network import network_names
     from mcl.config.official_names import our_name
 
     name = our_name(pair) or pair

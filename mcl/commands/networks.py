@@ -1,4 +1,4 @@
-"""``python -m mcl networks``: what every network costs, alone and as a pair."""
+"""``python -m mcl networks``: parameters and multiply-adds of every network, alone and as a pair."""
 
 import argparse
 
@@ -21,9 +21,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table."""
     from rich.table import Table
 
-    from mcl.config.networks import network_names
+    from mcl.config.build_network import network_names
+    from mcl.console import make_console
     from mcl.errors import UserError
-    from mcl.tracking.tables import make_console
 
     for option in ("classes", "size"):
         if (given := getattr(arguments, option)) is not None and given < 1:
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _row(name: str, classes: int | None, size: int | None) -> list[str]:
-    from mcl.config.networks import build_network
+    from mcl.config.build_network import build_network
     from mcl.networks.counting import FORWARD_AND_BACKWARD, multiply_adds, parameters
 
     at_home = (1000, 224) if name.startswith("imagenet/") else (100, 32)

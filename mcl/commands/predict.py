@@ -1,4 +1,4 @@
-"""``python -m mcl predict``: what is in these images?"""
+"""``python -m mcl predict``: classify images."""
 
 import argparse
 import sys

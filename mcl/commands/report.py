@@ -1,4 +1,4 @@
-"""``python -m mcl report``: what a folder of runs shows, as a page, a table and pictures."""
+"""``python -m mcl report``: a page, a table and plots of a folder of runs."""
 
 import argparse
 from pathlib import Path
@@ -16,8 +16,8 @@ Run folders are read, never changed. RESULTS.md, results.csv and the pictures go
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be typed after ``report``."""
-    from mcl.studies.figures import FORMATS
-    from mcl.studies.rows import METRICS
+    from mcl.reports.figures import FORMATS
+    from mcl.reports.rows import METRICS
 
     parser.add_argument("place", type=Path, metavar="PLACE", help="folder of runs, or of a study")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where files go; default: PLACE")
@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and say where it is."""
+    from mcl.console import display_path
     from mcl.errors import UserError
-    from mcl.studies.report import PAGE, write_report
-    from mcl.studies.runs import find_runs
-    from mcl.tracking.tables import shown
+    from mcl.reports.report import PAGE, write_report
+    from mcl.runs.reading import find_runs
 
     place, study, folders = arguments.place, None, []
     if (place / "study.yaml").is_file():
@@ -60,9 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
         command=_typed(arguments),
         html=arguments.html,
     )
-    print(shown(path))
+    print(display_path(path))
     if arguments.html:
-        print(shown(path.with_name(PAGE)))
+        print(display_path(path.with_name(PAGE)))
     return 0
 
 

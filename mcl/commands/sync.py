@@ -1,4 +1,4 @@
-"""``python -m mcl sync``: send to Weights & Biases what was written offline."""
+"""``python -m mcl sync``: upload to Weights & Biases what was logged offline."""
 
 import argparse
 from collections.abc import Iterable, Iterator
@@ -56,8 +56,8 @@ def offline_runs(places: Iterable[Path]) -> Iterator[Path]:
 def _places(place: Path, runs: Path | None) -> list[Path]:
     if not (place / "study.yaml").is_file():
         return [place]
+    from mcl.reports.search_report import find_trials
     from mcl.studies.study import load_study
-    from mcl.studies.trials import find_trials
 
     study = load_study(place, [f"runs={runs}"] if runs else [])
     if study.search is not None:

@@ -1,4 +1,4 @@
-"""Composing a configuration inside a program, as ``python train.py`` does at the command line."""
+"""Compose a configuration inside a program, as ``python train.py`` does at the command line."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,11 +9,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.config.conf_folder import conf_folder
 from mcl.config.entry import explain, register
-from mcl.config.folder import conf_folder
 from mcl.config.groups import check_groups
 from mcl.config.loader import ReusingLoader
 from mcl.errors import UserError
+from mcl.runs.renames import current_overrides
 
 
 class Composed(NamedTuple):
@@ -50,7 +51,7 @@ def compose_train(overrides: Sequence[str]) -> DictConfig:
 
 def _compose(overrides: Sequence[str]) -> Composed:
     try:
-        everything = compose("train", overrides=list(overrides), return_hydra_config=True)
+        everything = compose("train", overrides=current_overrides(overrides), return_hydra_config=True)
         config = OmegaConf.masked_copy(everything, [str(key) for key in everything if key != "hydra"])
         check_groups(config)
         return Composed(config, Path(everything.hydra.run.dir))

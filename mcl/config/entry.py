@@ -1,4 +1,4 @@
-"""The decorator of the entry points: Hydra composes the configuration, and what a person got wrong is said plainly."""
+"""The decorator of the entry points: Hydra composes the configuration; user errors are printed as one line."""
 
 import functools
 import json
@@ -22,12 +22,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mcl import extras
-from mcl.config.folder import conf_folder
+from mcl.config.conf_folder import conf_folder
 from mcl.config.grouping import grouped, sweep_name
 from mcl.config.official_names import in_our_words
 from mcl.config.schema import SweepConfig, TrainConfig
 from mcl.errors import UserError, causes, did_you_mean
 from mcl.files import write_atomically
+from mcl.runs.renames import current_overrides
 
 USAGE_ERROR, INTERRUPTED = 1, 130
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -69,6 +70,7 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
 
         @functools.wraps(task)
         def entry() -> None:
+            sys.argv[1:] = current_overrides(sys.argv[1:], announce=os.environ.get("RANK", "0") == "0")
             register()
             run = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)
             try:

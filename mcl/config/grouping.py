@@ -1,4 +1,4 @@
-"""Which runs belong together: those of one study, or of one sweep. It tells trackers, and does not change a run."""
+"""Group names for trackers: runs of one study or one multirun belong together. A group does not change a run."""
 
 import hashlib
 import os

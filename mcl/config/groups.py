@@ -1,4 +1,4 @@
-"""Which parts of a configuration are built, and what each is given beside its own options."""
+"""The parts of a configuration that are built, and the arguments each is given beside its own options."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -7,10 +7,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import objective
-from mcl.config.identity import flatten
 from mcl.config.instantiate import check
 from mcl.config.schema import TrainConfig
 from mcl.errors import UserError, did_you_mean
+from mcl.runs.identity import flatten
 
 SUPPLIED: dict[str, tuple[str, ...]] = {  # what is mistyped most comes first, what takes long to import last
     "trainer": (),

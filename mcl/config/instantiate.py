@@ -1,4 +1,4 @@
-"""The one place where a configuration becomes objects.
+"""Build objects from a configuration: the only place that does.
 
 A ``_target_`` is built only when it lies in the packages below or in a module that the user allowed by name, so that
 a configuration found in somebody's run folder cannot call anything else. Interpolations are resolved first, and names
@@ -21,9 +21,9 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from mcl.config.received import interpolation_in
 from mcl.config.signatures import Signature, signature_of, written_signature
 from mcl.errors import UserError, did_you_mean
+from mcl.runs.received import interpolation_in
 
 PACKAGES = (
     *("mcl.networks", "mcl.losses", "mcl.data", "mcl.training", "mcl.tracking"),

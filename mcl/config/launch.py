@@ -1,4 +1,4 @@
-"""Handing jobs to a launcher or a sweeper of Hydra inside a program, as ``python train.py -m`` does."""
+"""Hand jobs to a Hydra launcher or sweeper inside a program, as ``python train.py -m`` does."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,8 +12,8 @@ from hydra.core.utils import JobReturn, JobRuntime, setup_globals
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
+from mcl.config.conf_folder import conf_folder
 from mcl.config.entry import register
-from mcl.config.folder import conf_folder
 
 Task = Callable[[DictConfig], Any]
 

@@ -1,4 +1,4 @@
-"""Composing many configurations of one program: those that choose the same files share one composition."""
+"""Compose many configurations in one program; those with the same files share one composition."""
 
 import pickle
 import sys

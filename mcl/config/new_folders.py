@@ -1,4 +1,4 @@
-"""Which folders a job adds: Hydra makes the run folder, and those above it, before the task starts."""
+"""Remember the folders that Hydra creates for a job before the task starts."""
 
 import os
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What a search maximises: a number of the validation part. The test part is for what was chosen, not for choosing."""
+"""The objective of a search: a number of the validation part. The test part must not choose."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the L-MCL authors' code calls networks and pairs, said in ours."""
+"""Names of networks and pairs in the L-MCL authors' code, and the present names."""
 
 _TWO_ARCHITECTURES = {
     "res32_res110_cifar": "resnet32-resnet110",

@@ -1,4 +1,4 @@
-"""The configuration of a run once more, with other options on top."""
+"""Replay the configuration of a run with other options on top."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,11 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mcl.config.compose import compose_train
+from mcl.config.conf_folder import conf_folder
 from mcl.config.entry import explain
-from mcl.config.folder import conf_folder
 from mcl.config.groups import check_groups
 from mcl.config.schema import TrainConfig
 from mcl.errors import UserError, did_you_mean
+from mcl.runs.renames import current_overrides
 
 
 def replay(stored: Mapping[str, Any], overrides: Sequence[str] = (), allow: Sequence[str] = ()) -> DictConfig:
@@ -27,6 +28,7 @@ def replay(stored: Mapping[str, Any], overrides: Sequence[str] = (), allow: Sequ
     Raises:
         UserError: an override is wrong, or something in the outcome could not be built.
     """
+    overrides = current_overrides(overrides, announce=True)
     try:
         config = OmegaConf.merge(OmegaConf.structured(TrainConfig), dict(stored) | {"allow_modules": list(allow)})
         assert isinstance(config, DictConfig)

@@ -1,4 +1,4 @@
-"""Interpolations that the YAML files use: ``${run_folder:}``, ``${basename:PATH}``, ``${precision_of:DEVICE}`` ..."""
+"""Interpolations of the YAML files: ``${run_folder:}``, ``${basename:PATH}``, ``${precision_of:DEVICE}`` ..."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import new_folders
 from mcl.config.groups import check_groups
-from mcl.config.identity import run_folder
 from mcl.config.objective import check_search
 from mcl.errors import UserError
-from mcl.training.checkpoint_files import checkpoint_of, read_checksum
+from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
+from mcl.runs.identity import run_folder
 
 
 def register() -> None:
@@ -54,12 +54,12 @@ def _checksum_of(place: str | None) -> str | None:
 
 
 def _precision_of(device: str) -> str:
-    from mcl.training.devices import default_precision
+    from mcl.devices import default_precision
 
     return default_precision(device)
 
 
 def _channels_last_of(device: str) -> bool:
-    from mcl.training.devices import default_channels_last
+    from mcl.devices import default_channels_last
 
     return default_channels_last(device)

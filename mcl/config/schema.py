@@ -1,4 +1,4 @@
-"""The shape of a configuration. Groups built by ``_target_`` are checked against their constructors instead."""
+"""Typed schema of a configuration. Groups with a ``_target_`` are checked against their constructors instead."""
 
 from dataclasses import dataclass, field
 from enum import Enum

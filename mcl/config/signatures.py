@@ -1,4 +1,4 @@
-"""What constructors take: asked of them, or read from their source where importing would take seconds."""
+"""Signatures of constructors, inspected, or read from source where an import would take seconds."""
 
 import ast
 import functools

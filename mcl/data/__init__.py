@@ -1,1 +1,1 @@
-"""Where batches come from: datasets, samplers, augmentation, loaders."""
+"""Datasets, samplers, augmentation and loaders."""

@@ -1,6 +1,5 @@
 """Random crops and flips of a whole batch at once, on the device that holds the images."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,35 +56,3 @@ class Augmentation:
         places = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]  # (B, H, W)
         places = places.flatten(1)[:, None].expand(-1, images.shape[1], -1)
         return chosen.flatten(2).gather(2, places).view_as(chosen) * inside[:, None]
-
-
-class Normalization:
-    """uint8 images to ``(x / 255 - mean) / std``.
-
-    Args:
-        mean, std: per channel, in [0, 1] units.
-        device: where the images are.
-        memory_format: of the result.
-        dtype: of the result; the arithmetic is in float32 or better.
-    """
-
-    def __init__(
-        self,
-        mean: Sequence[float],
-        std: Sequence[float],
-        *,
-        device: torch.device | str,
-        memory_format: torch.memory_format = torch.contiguous_format,
-        dtype: torch.dtype = torch.float32,
-    ):
-        means, deviations = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (mean, std))
-        self.arithmetic = torch.promote_types(dtype, torch.float32)
-        self.scale = (1 / (255 * deviations)).to(self.arithmetic).to(device)  # (C, 1, 1)
-        self.shift = (-means / deviations).to(self.arithmetic).to(device)
-        self.memory_format = memory_format
-        self.dtype = dtype
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) uint8 to ``dtype``."""
-        pixels = images.to(self.arithmetic, memory_format=self.memory_format)
-        return torch.addcmul(self.shift, pixels, self.scale).to(self.dtype)

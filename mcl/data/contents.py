@@ -1,4 +1,4 @@
-"""Identify image files by what is in them, wherever they lie.
+"""Identify image files by their contents, wherever they lie.
 
 A hash covers the names (below a root) and the sizes of all files, and the contents of a sample. The sample is every
 file as long as they have at most ``SAMPLE_BYTES`` together, as CIFAR-10 or Oxford Pets do. Of larger sets it is the

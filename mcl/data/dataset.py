@@ -1,4 +1,4 @@
-"""What every dataset is: cheap facts first (``spec``), its images when asked (``load``)."""
+"""The interface of datasets: cheap facts first (``spec``), images on request (``load``)."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mcl.data.augmentation import Augmentation
-from mcl.data.files import ImageFiles
+from mcl.data.image_files import ImageFiles
 from mcl.data.seeding import generator
 from mcl.errors import UserError
 
@@ -158,7 +158,7 @@ class Dataset(ABC):
         return kept, held_out
 
 
-class WholeDataset(Dataset):
+class InMemoryDataset(Dataset):
     """A dataset that is read whole, of which ``limit`` and ``validation`` then choose."""
 
     @abstractmethod

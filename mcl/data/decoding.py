@@ -1,4 +1,4 @@
-"""From image files to one uint8 array."""
+"""Decode image files into one uint8 array."""
 
 import io
 import logging

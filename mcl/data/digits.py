@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mcl.data.augmentation import Augmentation
-from mcl.data.dataset import Images, WholeDataset, digest, held_out_size, split
+from mcl.data.dataset import Images, InMemoryDataset, digest, held_out_size, split
 
 _COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 _TEST_FRACTION = 0.2  # the data has no test part of its own; this cut is fixed
@@ -17,7 +17,7 @@ _SIDE = 8
 _MEAN, _STD = (0.3059,), (0.3762,)
 
 
-class Digits(WholeDataset):
+class Digits(InMemoryDataset):
     """Digits of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998).
 
     Args:

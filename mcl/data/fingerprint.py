@@ -1,4 +1,4 @@
-"""Fingerprints of images: what a run's ``data`` holds, and how two of them are compared.
+"""Fingerprints of images: the content of a run's ``data``, and how two of them compare.
 
 ``2:NAMES-CONTENTS`` has a hash of the classes with the names and sizes of the files, and a hash of what is in them
 (:mod:`mcl.data.contents`). Fingerprints written by earlier versions are NAMES alone, without a prefix.

@@ -16,14 +16,14 @@ from PIL import Image
 from torch import Tensor
 
 from mcl.data.augmentation import Augmentation
+from mcl.data.available_memory import available_memory
+from mcl.data.cache import cache_folder, load_or_build
 from mcl.data.contents import contents
 from mcl.data.dataset import Dataset, Images, Splits, digest, some, take_rows
 from mcl.data.decoding import decode_all, find_unreadable
-from mcl.data.files import ImageFiles, Square, as_bytes, check_workers
 from mcl.data.fingerprint import fingerprint
+from mcl.data.image_files import CenterSquare, ImageFiles, as_bytes, check_workers
 from mcl.data.listing import Files, list_folder
-from mcl.data.memory import available_memory
-from mcl.data.prepare import cache_folder, prepared
 from mcl.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class Folder(Dataset):
             self.root,
             as_bytes([files.paths[i] for i in order]),
             files.labels[torch.tensor(order)],
-            Square(self.spec.image_size, self.spec.channels),
+            CenterSquare(self.spec.image_size, self.spec.channels),
             skip=self.corrupt == "skip",
             workers=self.workers,
         )
@@ -171,7 +171,7 @@ class Folder(Dataset):
         size, channels = self.spec.image_size, self.spec.channels
         shape = (len(paths), channels, size, size)
         folder = self.cache_dir / "folders" / self._cache_name(paths)
-        images, unreadable = prepared(
+        images, unreadable = load_or_build(
             folder, partial(_read_cache, shape=shape), partial(self._build_cache, paths), option="dataset.cache_dir"
         )
         if unreadable and self.corrupt == "stop":
@@ -187,7 +187,7 @@ class Folder(Dataset):
         """
         if self.corrupt == "stop":
             return set(paths)
-        unreadable = prepared(
+        unreadable = load_or_build(
             self.cache_dir / "unreadable" / self._cache_name(paths),
             _read_unreadable,
             partial(self._build_unreadable, paths),

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcl.data.cache import cache_folder, load_or_build
 from mcl.data.contents import THREADS, content_digest, file_status
 from mcl.data.dataset import Dataset, Splits, digest, some
-from mcl.data.files import ImageFiles, Square, Transformed, as_bytes, check_workers
 from mcl.data.fingerprint import fingerprint
+from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as_bytes, check_workers
 from mcl.data.listing import is_image
-from mcl.data.prepare import cache_folder, prepared
 from mcl.errors import UserError
 
 TRAIN, TEST = "train", "val"
@@ -116,15 +116,15 @@ class ImageNet(Dataset):
 
     def load(self) -> Splits:
         size, channels = self.spec.image_size, self.spec.channels
-        plain = Square(size, channels, self.resize)
+        plain = CenterSquare(size, channels, self.resize)
         everything = self._files(TRAIN, plain)
         kept, held_out = self.select(everything.labels)
         train = everything.take(kept)
         if self.transform:
-            train = replace(train, decode=Transformed(self.transform, size, channels), decode_plainly=plain)
+            train = replace(train, decode=TransformPipeline(self.transform, size, channels), decode_plainly=plain)
         return Splits(train, self._files(TEST, plain), everything.take(held_out) if self.validation else None)
 
-    def _files(self, part: str, decode: Square) -> ImageFiles:
+    def _files(self, part: str, decode: CenterSquare) -> ImageFiles:
         paths, labels = self.listing.paths[part], self.listing.labels[part]
         return ImageFiles(self.root, paths, labels, decode, skip=self.corrupt == "skip", workers=self.workers)
 
@@ -152,7 +152,7 @@ def _listing(root: Path, cache: Path) -> Listing:
             f"dataset.root={root}: train/ and val/ must have the same class folders, but {'; '.join(told)}."
         )
     key = digest([_INDEX_FORMAT, str(root), folders])
-    return prepared(
+    return load_or_build(
         cache / "indexes" / f"{root.name}-{key}",
         functools.partial(_read_index, classes=tuple(classes)),
         functools.partial(_build_index, root, classes),

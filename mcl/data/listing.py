@@ -1,4 +1,4 @@
-"""Trees of class folders: which files there are and what they are called. No image is opened."""
+"""List trees of class folders. No image is opened."""
 
 import os
 from pathlib import Path

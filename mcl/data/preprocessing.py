@@ -1,4 +1,4 @@
-"""From an image file to what a trained network takes."""
+"""Turn an image file into the input of a trained network."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mcl.data.augmentation import Normalization
 from mcl.data.dataset import Dataset
 from mcl.data.decoding import decode
+from mcl.data.normalization import Normalization
 from mcl.errors import UserError
 
 

@@ -1,4 +1,4 @@
-"""Published datasets: read from wherever they already lie, downloaded at first use."""
+"""Published datasets: read from an existing folder, or downloaded at first use."""
 
 import hashlib
 import pickle
@@ -11,15 +11,15 @@ from typing import ClassVar
 import torch
 
 from mcl.data.augmentation import Augmentation
-from mcl.data.dataset import Images, WholeDataset, digest
+from mcl.data.cache import cache_folder, load_or_build
+from mcl.data.dataset import Images, InMemoryDataset, digest
 from mcl.data.fingerprint import fingerprint
-from mcl.data.prepare import cache_folder, prepared
 from mcl.errors import UserError
 
 Parts = tuple[Images, Images]
 
 
-class Published(WholeDataset):
+class Published(InMemoryDataset):
     """A dataset whose facts are known beforehand. A subclass states them and says how its files are found and read.
 
     Args:
@@ -91,7 +91,7 @@ class Published(WholeDataset):
     def read(self) -> Parts:
         parts = self._found()
         if parts is None:
-            parts = prepared(self.root / self.subfolder, self._read, self._fetch, option="dataset.root")
+            parts = load_or_build(self.root / self.subfolder, self._read, self._fetch, option="dataset.root")
         self._contents = _digest(parts)
         return parts
 

@@ -1,4 +1,4 @@
-"""Which images make up which batch. An epoch's order is a pure function of labels, batch size, seed and epoch."""
+"""Samplers: the images of every batch. An epoch is a pure function of labels, batch size, seed and epoch."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

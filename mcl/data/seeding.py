@@ -1,4 +1,4 @@
-"""Random generators that are a pure function of what they are for."""
+"""Random generators that are a pure function of their purpose."""
 
 import zlib
 

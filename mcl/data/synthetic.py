@@ -5,14 +5,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mcl.data.augmentation import Augmentation
-from mcl.data.dataset import Images, WholeDataset, digest
+from mcl.data.dataset import Images, InMemoryDataset, digest
 from mcl.data.seeding import generator
 from mcl.errors import UserError
 
 _GRID = 4  # a class is a smooth pattern of 4 x 4 random values: it survives small crops and any image size
 
 
-class Synthetic(WholeDataset):
+class Synthetic(InMemoryDataset):
     """Each class is a smooth random pattern, each image that pattern with noise. The same seed gives the same images.
 
     Args:

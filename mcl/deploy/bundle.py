@@ -1,18 +1,18 @@
-"""A run as one file to give away: settings, numbers and networks, and the hashes of all of them."""
+"""Bundle a run into one file: settings, numbers, networks, and the hashes of all of them."""
 
 import hashlib
 import io
 import zipfile
 from pathlib import Path
 
-from mcl.deploy.card import model_card
 from mcl.deploy.formats import safetensors_bytes
 from mcl.deploy.load import deployed
-from mcl.deploy.place import HASHES
+from mcl.deploy.model_card import model_card
+from mcl.deploy.run_source import HASHES
 from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
 from mcl.files import write_atomically
-from mcl.training import checkpoints
+from mcl.runs import checkpoints
 
 COPIED = ("config.yaml", "metrics.jsonl", "summary.json", "imported.json")
 LEFT_OUT = ("optimizers", "random_states", "meters", "metrics")  # what only going on with training needs

@@ -1,4 +1,4 @@
-"""The classes of a dataset matched, by name, to those that networks were trained on."""
+"""Match the classes of a dataset, by name, to those that networks were trained on."""
 
 import re
 from collections.abc import Sequence

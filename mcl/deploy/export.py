@@ -1,4 +1,4 @@
-"""Networks of a run as files, each checked after it was written."""
+"""Export networks of a run as files, each checked after it was written."""
 
 import statistics
 import time
@@ -11,15 +11,15 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from mcl.deploy.card import model_card
+from mcl.console import display_path
 from mcl.deploy.formats import FORMATS, logits
 from mcl.deploy.load import deployed
+from mcl.deploy.model_card import model_card
 from mcl.deploy.onnx_file import OnnxNetwork
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import write_atomically, write_error
-from mcl.tracking.tables import shown
 
 FOLDER, CARD = "export", "README.md"
 CHECKED_BATCHES = (1, 2, 7, 32)
@@ -87,7 +87,7 @@ def export_best(folder: Path, config: DictConfig) -> list[Path]:
         return []
     files = [file.path for file in export(SavedRun(folder, allow=config.allow_modules), form, weights="best")]
     for file in files:
-        print(shown(file))
+        print(display_path(file))
     return files
 
 

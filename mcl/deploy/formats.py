@@ -1,4 +1,4 @@
-"""One network in one file, with everything needed to use it: written, and read again."""
+"""File formats of one network with everything needed to use it: writing and reading."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mcl.deploy.about import About
+from mcl.deploy.metadata import About
 from mcl.deploy.onnx_file import OnnxNetwork, write_onnx
 from mcl.deploy.saved_run import build_kind
 from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.networks.backbone import Backbone
-from mcl.training import checkpoints
+from mcl.runs import checkpoints
 
 _NETWORK = "network"
 

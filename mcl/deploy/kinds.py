@@ -1,4 +1,4 @@
-"""What the configuration of a received file may build: classes of the kind that belongs in each place, no functions."""
+"""Classes that the configuration of a received file may build, by their place; no functions."""
 
 import inspect
 from collections.abc import Mapping, Sequence

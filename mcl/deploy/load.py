@@ -1,4 +1,4 @@
-"""``mcl.load``: a trained network, ready to be used."""
+"""``mcl.load``: load a trained network, ready for use."""
 
 import os
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import nn
 
-from mcl.config.stored import plain
-from mcl.deploy.about import About
 from mcl.deploy.formats import FORMATS, with_about
+from mcl.deploy.metadata import About
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.networks.backbone import Backbone
+from mcl.runs.stored_config import plain
 
 
 def load(

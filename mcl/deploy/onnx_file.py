@@ -1,4 +1,4 @@
-"""ONNX: a network as a graph that many runtimes run, for batches of any size."""
+"""Export to ONNX, for batches of any size, and run it with onnxruntime."""
 
 import logging
 import warnings
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mcl.deploy.about import About
+from mcl.deploy.metadata import About
 from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import write_atomically

@@ -1,4 +1,4 @@
-"""A run that was trained, opened again from its folder or from a bundle."""
+"""Open a trained run again, from its folder or from a bundle."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,21 +10,21 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from mcl.config.identity import differences, identity
 from mcl.config.instantiate import build
 from mcl.config.replay import replay
-from mcl.config.stored import read_config
 from mcl.data.dataset import Dataset
 from mcl.data.preprocessing import Preprocessing
 from mcl.deploy.kinds import check_kinds
-from mcl.deploy.place import Folder, open_place
+from mcl.deploy.run_source import Folder, open_place
 from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
-from mcl.training import checkpoints
-from mcl.training.checkpoints import Checkpoints
-from mcl.training.same_run import read_summary, refuse_other_run
+from mcl.runs import checkpoints
+from mcl.runs.checkpoints import Checkpoints
+from mcl.runs.identity import differences, identity
+from mcl.runs.same_run import read_summary, refuse_other_run
+from mcl.runs.stored_config import read_config
 
 Weights = Literal["last", "best"]
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""One attempt at a job: a process behind a guard, its log, and why it ended."""
+"""One attempt at a job: a process behind a guard, its log, and the reason why it ended."""
 
 import contextlib
 import json
@@ -46,27 +46,27 @@ class Attempt:
         self._deadline: float | None = None  # by when what outlives its guard must have ended
         self._returns = returns
         self._returns.unlink(missing_ok=True)
-        ears, self._mouth = os.pipe()
-        os.set_blocking(self._mouth, False)
+        read_fd, self._write_fd = os.pipe()
+        os.set_blocking(self._write_fd, False)
         try:
             job.folder.mkdir(parents=True, exist_ok=True)
             with open(job.log, "ab", buffering=0) as log:
                 log.write(self._header().encode(errors="surrogateescape"))  # as typed, even bytes that are not text
                 self._before = log.tell()
                 self._process = subprocess.Popen(
-                    [*GUARD, str(ears), str(grace), ",".join(map(str, slot.cores)), *job.command],
+                    [*GUARD, str(read_fd), str(grace), ",".join(map(str, slot.cores)), *job.command],
                     env={**os.environ, **slot.environment, RETURN_FILE: str(returns), "PYTHONUNBUFFERED": "1"},
-                    pass_fds=[ears],
+                    pass_fds=[read_fd],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,  # Ctrl-C is for the launcher, which passes it on
                 )
         except OSError as error:
-            os.close(self._mouth)
+            os.close(self._write_fd)
             raise write_error(job.log, error) from error
         finally:
-            os.close(ears)
+            os.close(read_fd)
         self.began, self.began_at = time.monotonic(), time.time()
 
     @property
@@ -97,7 +97,7 @@ class Attempt:
     def close(self) -> None:
         """Let go of the guard, which then stops what still runs."""
         with contextlib.suppress(OSError):
-            os.close(self._mouth)
+            os.close(self._write_fd)
         self._wake()
 
     def returned(self) -> Any:
@@ -153,7 +153,7 @@ class Attempt:
 
     def _say(self, word: bytes) -> None:
         with contextlib.suppress(OSError):  # it has ended
-            os.write(self._mouth, word)
+            os.write(self._write_fd, word)
         self._wake()
 
     def _wake(self) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: one calm table in a terminal, plain lines elsewhere, and at the end every job."""
+"""The display of a multirun: one table on a terminal, plain lines elsewhere, and every job at the end."""
 
 import os
 import time
@@ -12,10 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mcl.console import accuracy, display_path, format_duration, make_console, pluralize
 from mcl.launching.attempt import Attempt
 from mcl.launching.job import FINISHED, Outcome
-from mcl.launching.progress import Progress, read_progress
-from mcl.tracking.tables import accuracy, clock, counted, make_console, shown
+from mcl.runs.progress_estimate import Progress, read_progress
 
 REFRESH_SECONDS = 1.0
 STYLES = {"failed": "red", "stopped": "yellow", "not started": "yellow", "held": "yellow"}
@@ -49,7 +49,7 @@ class Board:
             f"{name} ({count} at a time)" if count > 1 else name for name, count in Counter(slots).items()
         )
         with self._calmly():
-            self._console.print(f"{counted(len(outcomes), 'job')}{before}; on {devices}", soft_wrap=True)
+            self._console.print(f"{pluralize(len(outcomes), 'job')}{before}; on {devices}", soft_wrap=True)
             if done < len(outcomes) and self._console.is_terminal and self._console.is_interactive:
                 self._live = Live(console=self._console, auto_refresh=False, transient=True)
                 self._live.start()
@@ -63,10 +63,10 @@ class Board:
     def ended(self, outcome: Outcome, again: bool = False) -> None:
         """A job does not run any more."""
         if outcome.finished:
-            took = f"in {clock(outcome.seconds)}, " if outcome.attempts else ""
+            took = f"in {format_duration(outcome.seconds)}, " if outcome.attempts else ""
             told = f"{took}top-1 {_top1(outcome)}"
         else:
-            told = outcome.reason + ("; again later" if again else f"; see {shown(outcome.job.log)}")
+            told = outcome.reason + ("; again later" if again else f"; see {display_path(outcome.job.log)}")
         if self._live is None or not outcome.finished:
             self._line(outcome.status, outcome, told.removeprefix("; "))
 
@@ -98,7 +98,7 @@ class Board:
             self._console.print()
             self._console.print(final_table(outcomes))
             self._console.print()
-            self._console.print(f"{_counts(outcomes)} in {clock(time.monotonic() - self._began)}")
+            self._console.print(f"{_counts(outcomes)} in {format_duration(time.monotonic() - self._began)}")
             self._console.file.flush()
 
     def _line(self, what: str, outcome: Outcome, told: str) -> None:
@@ -126,16 +126,16 @@ class Board:
             table.add_row(
                 Text.assemble(*([outcome.job.varied, "  "] if outcome.job.varied else []), (outcome.job.name, "dim")),
                 outcome.device,
-                clock(attempt.seconds),
+                format_duration(attempt.seconds),
                 ProgressBar(total=1.0, completed=done or 0.0, width=BAR),
                 "" if done is None else f"{done:.0%}",
-                "" if left is None else clock(left),
+                "" if left is None else format_duration(left),
             )
         yield table
         left = self._seconds_left(running)
-        gone = f"   {clock(time.monotonic() - self._began)} gone"
+        gone = f"   {format_duration(time.monotonic() - self._began)} gone"
         yield Text.assemble(
-            "\n", _counts(self._outcomes), (gone + (f", about {clock(left)} left" if left else ""), "dim")
+            "\n", _counts(self._outcomes), (gone + (f", about {format_duration(left)} left" if left else ""), "dim")
         )
 
     def _seconds_left(self, running: Mapping[Attempt, Outcome]) -> float | None:
@@ -175,10 +175,10 @@ def final_table(outcomes: Sequence[Outcome]) -> Table:
         table.add_row(
             outcome.job.title,
             Text(outcome.status + attempts, style=style),
-            clock(outcome.seconds) if outcome.attempts else "",
+            format_duration(outcome.seconds) if outcome.attempts else "",
             outcome.device,
             _top1(outcome) if outcome.finished else "",
-            Text("\n").join([Text(shown(place)), *(Text(line, style=style) for line in why)]),
+            Text("\n").join([Text(display_path(place)), *(Text(line, style=style) for line in why)]),
         )
     return table
 
@@ -188,7 +188,7 @@ def _counts(outcomes: Sequence[Outcome]) -> str:
     found: Counter[str] = Counter("done" if outcome.status in FINISHED else outcome.status for outcome in outcomes)
     order = ("running", "waiting", "held", "done", "failed", "stopped", "not started")
     parts = ", ".join(f"{found[status]} {status}" for status in order if found[status])
-    return f"{counted(len(outcomes), 'job')}: {parts}"
+    return f"{pluralize(len(outcomes), 'job')}: {parts}"
 
 
 def _top1(outcome: Outcome) -> str:

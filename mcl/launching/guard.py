@@ -1,4 +1,4 @@
-"""Stands beside one job: starts it, and when it is over, or the launcher is gone, sees that nothing of it is left.
+"""A guard process beside one job: starts it, and cleans up once the job is over or the launcher is gone.
 
 Run as a script with the standard library alone, so that it is there within milliseconds:
 

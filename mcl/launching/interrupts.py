@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP to the launcher: counted here, acted on by its loop."""
+"""Ctrl-C, SIGTERM and SIGHUP to the launcher: counted here, handled by its loop."""
 
 import signal
 import threading

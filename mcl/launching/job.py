@@ -1,4 +1,4 @@
-"""What is to be run, and what has become of it."""
+"""A job and its outcome."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mcl.files import is_altered
+from mcl.runs.summary import checksum_mismatch
 
 LOG = "job.log"
 Status = Literal[
@@ -83,4 +83,4 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         found = json.loads((folder / "summary.json").read_text())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and not is_altered(found) else None
+    return found if isinstance(found, dict) and not checksum_mismatch(found) else None

@@ -1,4 +1,4 @@
-"""Processes that a job has left behind, found by its mark in their environment."""
+"""Find processes that a job left behind, by a mark in their environment."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What PyTorch finds on the GPUs that jobs may get, asked in processes of its own, so that nothing here claims one."""
+"""Ask PyTorch about the GPUs for jobs, in separate processes, so that no GPU is claimed here."""
 
 import functools
 import itertools
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import mcl
 from mcl.errors import UserError
-from mcl.launching.devices import VISIBLE, is_mig, shown
+from mcl.launching.gpus import VISIBLE, display_name, is_mig
 
 _PROGRAM = """
 import json, torch
-from mcl.training.devices import default_precision
+from mcl.devices import default_precision
 found = []
 for number in range(torch.cuda.device_count()):
     with torch.cuda.device(number):
@@ -44,8 +44,8 @@ def default_precisions(gpus: Sequence[str]) -> dict[str, str]:
     for group, precisions in zip(groups, found, strict=True):
         if len(precisions) < len(group):  # CUDA stops at the first that it does not know
             raise UserError(
-                f"hydra.launcher.devices: {shown(group[len(precisions)])} is not there for PyTorch, which finds"
-                f" {len(precisions)} of {', '.join(map(shown, group))}. Give those that are there, or"
+                f"hydra.launcher.devices: {display_name(group[len(precisions)])} is not there for PyTorch, which finds"
+                f" {len(precisions)} of {', '.join(map(display_name, group))}. Give those that are there, or"
                 " hydra.launcher.devices=cpu."
             )
     return dict(zip(itertools.chain(*groups), itertools.chain(*found), strict=True))
@@ -57,7 +57,7 @@ def refuse_unlike(precisions: dict[str, str]) -> None:
     for gpu, precision in precisions.items():
         first.setdefault(precision, gpu)
     if len(first) > 1:
-        each = " and ".join(f"{precision} on {shown(gpu)}" for precision, gpu in first.items())
+        each = " and ".join(f"{precision} on {display_name(gpu)}" for precision, gpu in first.items())
         allowed = " or ".join(f"trainer.precision={precision}" for precision in sorted(first))
         raise UserError(
             f"trainer.precision is {each} by default, so that a run would depend on the GPU it gets. Give {allowed}, or"
@@ -89,4 +89,6 @@ def _ask(gpus: tuple[str, ...]) -> list[str]:
         return list(json.loads(asked.stdout.splitlines()[-1]))
     except (ValueError, IndexError):
         last = (asked.stderr.strip().splitlines() or [f"exit {asked.returncode}"])[-1]
-        raise UserError(f"hydra.launcher.devices: PyTorch cannot use {', '.join(map(shown, gpus))}: {last}") from None
+        raise UserError(
+            f"hydra.launcher.devices: PyTorch cannot use {', '.join(map(display_name, gpus))}: {last}"
+        ) from None

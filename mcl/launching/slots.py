@@ -1,4 +1,4 @@
-"""Places for jobs: a device or several, and a share of the CPU cores."""
+"""Slots for jobs: one or several devices, and a share of the CPU cores."""
 
 import os
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcl.errors import UserError
-from mcl.launching.devices import VISIBLE, is_mig, shown
-from mcl.launching.options import Options
+from mcl.launching.gpus import VISIBLE, display_name, is_mig
+from mcl.launching.launch_options import Options
 
 MOST_ON_CPU = 4  # jobs at a time, unless it is said otherwise: more would mostly wait for memory
 
@@ -28,7 +28,7 @@ class Slot:
 
 
 def make_slots(gpus: Sequence[str], options: Options, cores: Sequence[int] | None = None) -> list[Slot]:
-    """Share devices and cores out over as many slots as there can be.
+    """Shard devices and cores out over as many slots as there can be.
 
     Args:
         gpus: entries of ``CUDA_VISIBLE_DEVICES``; none for the CPU.
@@ -46,7 +46,7 @@ def make_slots(gpus: Sequence[str], options: Options, cores: Sequence[int] | Non
     if size > len(gpus):
         raise UserError(
             f"hydra.launcher.devices_per_job={size}: there {'is' if len(gpus) == 1 else 'are'} {len(gpus)}"
-            f" ({', '.join(map(shown, gpus))}). Give more devices, or fewer to a job."
+            f" ({', '.join(map(display_name, gpus))}). Give more devices, or fewer to a job."
         )
     if size > 1 and any(map(is_mig, gpus)):
         raise UserError(
@@ -57,7 +57,7 @@ def make_slots(gpus: Sequence[str], options: Options, cores: Sequence[int] | Non
     # The first job of every device comes before the second of any.
     groups *= options.jobs_per_device or 1
     return [
-        _slot(" + ".join(map(shown, group)), ",".join(group), mine, size)
+        _slot(" + ".join(map(display_name, group)), ",".join(group), mine, size)
         for group, mine in zip(groups, shares(cores, len(groups)), strict=True)
     ]
 

@@ -1,0 +1,1 @@
+"""What networks learn from: one file per method, and the parts that methods share."""

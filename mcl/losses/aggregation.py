@@ -1,4 +1,4 @@
-"""Aggregated logits: the stages of one network, weighed for each sample."""
+"""Aggregated logits: the stages of one network, weighted per sample."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What every loss is: named raw terms of a batch, the weights of their sum, and what it asks of the networks."""
+"""The interface of losses: named raw terms of a batch, their weights, and what a loss needs of the networks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ class Loss(nn.Module):
         network, stage by stage; None where a loss learns none."""
         return None
 
-    def constants(self) -> set[str]:
+    def static_buffers(self) -> set[str]:
         """Names of large buffers that no objective writes to, such as memory banks."""
         return set()
 

@@ -11,7 +11,7 @@ So G stages have G blocks within a stage, and one block for each *unordered* pai
 - no similarity of unit vectors exceeds 1: exponentials of what x lacks of that need no search for a maximum, and those
   of a block serve its rows and its columns.
 
-`mcl.textbook.losses` has the definitions as they stand.
+`mcl.reference.formulas` has the definitions as they stand.
 """
 
 import math

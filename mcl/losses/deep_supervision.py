@@ -1,4 +1,4 @@
-"""Each network by itself, with its branches: what they bring without mutual learning."""
+"""Deep supervision: each network alone, with its branches; the gain that needs no mutual learning."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,11 +1,11 @@
-"""Projection heads: from pooled features to the sphere on which contrast compares them."""
+"""Projection heads: pooled features to unit vectors for contrast."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from mcl.losses.numerics import unit
+from mcl.losses.numerics import l2_normalize
 
 
 class ProjectionHead(nn.Module):
@@ -22,7 +22,7 @@ class ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, width) to (B, dim) of length 1."""
-        return unit(self.layers(features))
+        return l2_normalize(self.layers(features))
 
 
 class PerStage(nn.ModuleList):

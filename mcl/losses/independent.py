@@ -1,4 +1,4 @@
-"""Each network by itself: the baseline."""
+"""Independent training: each network alone, the baseline."""
 
 from collections.abc import Mapping, Sequence
 

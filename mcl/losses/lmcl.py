@@ -9,9 +9,9 @@ from mcl.errors import UserError
 from mcl.losses.aggregation import Aggregator
 from mcl.losses.base import MetaSchedule
 from mcl.losses.classification import classification
-from mcl.losses.contrasts import BatchContrast, Contrast
+from mcl.losses.contrast_sources import BatchContrast, Contrast
 from mcl.losses.distillation import logit_distillation
-from mcl.losses.mutual import MutualLoss
+from mcl.losses.mutual_loss import MutualLoss
 from mcl.types import Batch, Outputs
 
 
@@ -25,7 +25,7 @@ class LMCL(MutualLoss):
         widths: per network, per stage, the width of its features.
         matching: called with ``widths``, gives the module of matching weights (see `mcl.losses.matching`).
         contrast: called, gives the module that contrasts embeddings: with the batch, or with memory banks (see
-            `mcl.losses.contrasts`).
+            `mcl.losses.contrast_sources`).
         meta: when and how the matching is learned. None leaves a learned matching at its initial weights, and is the
             only choice for a fixed one.
         weights: factor of each term in the sum. Left out: 0.1 for vcl and icl, else 1.
@@ -108,7 +108,7 @@ class LMCL(MutualLoss):
     def outer_objective(self, outputs: Sequence[Outputs], batch: Batch) -> Tensor:
         return classification([stage for network in outputs for stage in network.logits], batch.labels)
 
-    def constants(self) -> set[str]:
+    def static_buffers(self) -> set[str]:
         return {name for name, _ in self.named_buffers() if name.startswith("contrast.")}
 
     def _embed(self, outputs: Sequence[Outputs]) -> list[Tensor]:

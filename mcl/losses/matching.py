@@ -1,4 +1,4 @@
-"""How much each stage of a network should learn from each stage of another: learned, or fixed.
+"""Matching weights between the stages of different networks: learned, or fixed.
 
 A matching is built from ``widths`` (per network, per stage: the width of its features) and maps features, a list over
 networks of lists over stages of (B, width), to weights (G, G, B) between all G places, counted network by network,
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mcl.losses.heads import PerStage
-from mcl.losses.numerics import unit
+from mcl.losses.numerics import l2_normalize
 
 
 class LayerMatching(nn.Module):
@@ -29,7 +29,7 @@ class LayerMatching(nn.Module):
     def forward(self, features: Sequence[Sequence[Tensor]]) -> Tensor:
         """Weights (G, G, B), symmetric in the two places."""
         projected = [project(stages) for project, stages in zip(self.projections, features, strict=True)]
-        directions = unit(torch.cat(projected))  # (G, B, dim)
+        directions = l2_normalize(torch.cat(projected))  # (G, B, dim)
         return torch.einsum("pbd,qbd->pqb", directions, directions).sigmoid()
 
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from mcl.losses.classification import classification
 from mcl.losses.contrast import check_temperatures, last_stage_contrast
-from mcl.losses.contrasts import whole_batch
+from mcl.losses.contrast_sources import whole_batch
 from mcl.losses.distillation import mean_logit_distillation
-from mcl.losses.mutual import MutualLoss
+from mcl.losses.mutual_loss import MutualLoss
 from mcl.types import Batch, Outputs
 
 

@@ -1,4 +1,4 @@
-"""Mutual contrast against memory banks: each sample against stored embeddings of others, not against its batch.
+"""Mutual contrast against memory banks: each sample against stored embeddings, in place of its batch.
 
 Batches of large images are too small to contrast with. So each network keeps a bank with one row for every training
 image, a moving average of its final embeddings, and a sample meets some columns of each bank: its own row, rows of its
@@ -9,7 +9,7 @@ are gathered once, and one batched product compares them with all places. Pairs 
 has one distribution over the columns of a bank, whichever place it meets, and, as in `mcl.losses.contrast`, with a
 detached target t, KL(t‖softmax(x)) = logsumexp(x) - t·x - H(t), so that places meet in products.
 
-`mcl.textbook.memory` has the definitions as they stand.
+`mcl.reference.memory_bank` has the definitions as they stand.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mcl import distributed
 from mcl.losses.contrast import MutualContrast
-from mcl.losses.numerics import common_dtype, divergence_dtype, full_precision, unit
+from mcl.losses.numerics import common_dtype, divergence_dtype, full_precision, l2_normalize
 
 
 class MemoryBank(nn.Module):
@@ -32,8 +32,8 @@ class MemoryBank(nn.Module):
         networks: N >= 2 networks: banks.
         dim: D of the embeddings.
         momentum: how much of a row an update keeps.
-        official_slip: in VCL and soft VCL of the ordered networks i and j, compare the embeddings of j with the bank of
-            i, as the published code does. The right form, as in the predecessor's code, has their own bank.
+        reproduce_official_bug: in VCL and soft VCL of the ordered networks i and j, compare the embeddings of j with
+            the bank of i, as the published code does. The right form, as in the predecessor's code, has their own bank.
         dtype: of the rows. What is computed from them is in float32 at least.
         generator: draws the first rows, uniform with the variance of unit vectors; None takes the global one.
     """
@@ -47,7 +47,7 @@ class MemoryBank(nn.Module):
         dim: int,
         momentum: float = 0.5,
         *,
-        official_slip: bool = False,
+        reproduce_official_bug: bool = False,
         dtype: Literal["float32", "bfloat16"] = "float32",
         generator: torch.Generator | None = None,
     ):
@@ -56,7 +56,7 @@ class MemoryBank(nn.Module):
         rows = torch.empty(networks, num_samples, dim, dtype=getattr(torch, dtype))
         self.register_buffer("rows", rows.uniform_(-bound, bound, generator=generator))
         self.momentum = momentum
-        self.official_slip = official_slip
+        self.reproduce_official_bug = reproduce_official_bug
 
     def contrast(
         self,
@@ -112,7 +112,7 @@ class MemoryBank(nn.Module):
                 # Both orders of a pair share their distributions, so their weights add up.
                 both = weight[i][j] + weight[j][i].mT  # (B, S_i, S_j)
                 icl.append(_meet(with_own(j, i), with_own(i, j), both))
-                if self.official_slip:
+                if self.reproduce_official_bug:
                     vcl.append(_meet(within[i], among_class(i, j), weight[i][j]))
                     vcl.append(_meet(within[j], among_class(j, i), weight[j][i]))
                 else:
@@ -124,7 +124,7 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def update(self, final_projections: Sequence[Tensor], index: Tensor) -> None:
-        """Move the rows of a batch towards its embeddings: row = unit(momentum * row + (1 - momentum) * embedding).
+        """Move the rows of a batch towards its embeddings: row = l2_normalize(m * row + (1 - m) * embedding).
 
         Over several processes, every bank takes in the embeddings of all of them, in order of rank, and so stays the
         same everywhere. Of a sample that comes twice, the last embedding counts.
@@ -139,7 +139,7 @@ class MemoryBank(nn.Module):
         order = torch.arange(len(index), device=index.device)
         last = torch.where(index[:, None] == index, order, 0).amax(1)
         old = self.rows[:, index].to(new.dtype)
-        self.rows[:, index] = unit(torch.lerp(new[:, last], old, self.momentum)).to(self.rows.dtype)
+        self.rows[:, index] = l2_normalize(torch.lerp(new[:, last], old, self.momentum)).to(self.rows.dtype)
 
     def _columns(self, bank: int, columns: Tensor, dtype: torch.dtype) -> Tensor:
         """(B, C, D) rows of one bank."""

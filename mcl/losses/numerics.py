@@ -1,4 +1,4 @@
-"""Arithmetic all losses share: never below float32, safe where a vector is zero."""
+"""Arithmetic for all losses: at least float32, and safe for zero vectors."""
 
 from collections.abc import Iterable
 
@@ -32,7 +32,7 @@ def divergence_dtype(tensors: Iterable[Tensor], tau: float, temperature: float) 
     return common_dtype(tensors) if enough else torch.float64
 
 
-def unit(vectors: Tensor, eps: float = 1e-8) -> Tensor:
+def l2_normalize(vectors: Tensor, eps: float = 1e-8) -> Tensor:
     """Vectors of the last dimension divided by their length, in float32 at least.
 
     A vector shorter than ``eps`` is divided by ``eps``: unlike a plain norm, this has finite first and second

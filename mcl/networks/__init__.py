@@ -1,1 +1,1 @@
-"""What is trained: backbones made of stages, their auxiliary branches, and cohorts that learn together."""
+"""Backbones made of stages, their auxiliary branches, and the cohort that learns together."""

@@ -1,4 +1,4 @@
-"""What is trained and what is deployed: a stem, stages and a head. Nothing here knows of distillation."""
+"""The backbone: a stem, stages and a head. Nothing here knows about distillation."""
 
 import copy
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Auxiliary branches for any backbone, and none: both speak in ``Outputs``. Branches exist only during training."""
+"""Networks with and without auxiliary branches: both return ``Outputs``. Branches exist only during training."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""The networks that learn together from the same batches."""
+"""The cohort: networks that learn together from the same batches."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What a network costs: its parameters and its multiply-adds."""
+"""Parameters and multiply-adds of a network."""
 
 import copy
 from math import prod

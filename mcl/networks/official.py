@@ -1,4 +1,4 @@
-"""Checkpoints of the L-MCL authors' code, read into a cohort: what each of our tensors is called there."""
+"""Load checkpoints of the L-MCL authors' code into a cohort: their names for our tensors."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""torchvision's classifiers as backbones: their own modules, put in order as stem, stages and head."""
+"""torchvision's classifiers as backbones: their own modules, arranged as stem, stages and head."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

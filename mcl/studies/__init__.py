@@ -1,1 +1,1 @@
-"""Many runs: what is planned, what came out, what can be concluded."""
+"""Studies: many runs that answer one question, planned and estimated."""

@@ -1,4 +1,4 @@
-"""How much a run that has not begun will compute, and how fast this machine is at it."""
+"""Estimate the computation of a run that has not started, and the speed of this machine."""
 
 import time
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import torch
 
 from mcl.config.compose import compose_train
+from mcl.devices import autocast
 from mcl.errors import UserError
-from mcl.training.assemble import Parts, assemble
 from mcl.training.cost import Cost
-from mcl.training.devices import autocast
+from mcl.training.setup import Parts, assemble
 
 MOST_IMAGES = 128  # of the batches that are timed
 STEPS = 2  # timed, after one that is not

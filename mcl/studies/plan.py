@@ -1,10 +1,10 @@
-"""What a study is about to do: its runs, how they stand, how long the rest may take."""
+"""The plan of a study: its runs, their status, the time that the rest may take."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from mcl.studies.runs import Run, mapping, number, read_run
+from mcl.runs.reading import Run, mapping, number, read_run
 from mcl.studies.study import PlannedRun, Study
 
 

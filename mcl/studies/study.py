@@ -1,4 +1,4 @@
-"""What a study is: one page, ``study.yaml``, that says what varies, what is held, and what is compared with what."""
+"""A study: one page, ``study.yaml``, with what varies, what is held, and what is compared."""
 
 import itertools
 import shlex
@@ -12,13 +12,14 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mcl.config.compose import Composed, composing
+from mcl.config.conf_folder import conf_folder
 from mcl.config.entry import explain
-from mcl.config.folder import conf_folder
 from mcl.config.groups import leaves_precision_open
 from mcl.config.loader import Progress
+from mcl.console import display_path
 from mcl.errors import UserError, did_you_mean
-from mcl.studies.runs import number
-from mcl.tracking.tables import shown
+from mcl.runs.reading import number
+from mcl.runs.renames import current_overrides
 
 FILE = "study.yaml"
 
@@ -160,7 +161,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     with composing() as compose:
         for seed, row in itertools.product(chosen, rows):
             varied = [override for name, label in row.items() for override in factors[name][label]]
-            overrides = [*page.hold, *varied, f"seed={seed}", *extra]
+            overrides = current_overrides([*page.hold, *varied, f"seed={seed}", *extra])
             try:
                 base = compose(overrides)
             except UserError as error:
@@ -175,7 +176,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
             runs.append(PlannedRun(row, seed, overrides, base.folder))
             progress.advance()
     name = folder.resolve().name
-    where = name if (studies_folder() / name).resolve() == folder.resolve() else shown(folder)
+    where = name if (studies_folder() / name).resolve() == folder.resolve() else display_path(folder)
     typed = [f"study={where}", *extra, *([] if seeds is None else [f"seeds=[{','.join(map(str, seeds))}]"])]
     return Study(
         name=name,

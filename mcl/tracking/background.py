@@ -1,4 +1,4 @@
-"""Trackers that may be slow, or hang, told from a thread of their own."""
+"""Forward calls to a slow tracker, in order, from a background thread."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from mcl.tracking.base import Look, RunInfo, Status, Tracker
+from mcl.tracking.tracker import RunInfo, Snapshot, Status, Tracker
 
 MOST_WAITING = 10_000  # calls; whoever is so far behind has stopped
 SILENT_SECONDS = 10.0  # of these, before it is said
@@ -43,11 +43,11 @@ class Background(Tracker):
         kept = dict(metrics)
         self._tell(lambda: self.tracker.log(kept, step=step, epoch=epoch))
 
-    def wants_look(self, run: RunInfo, epoch: int) -> bool:
-        return self._error is None and self.tracker.wants_look(run, epoch)
+    def wants_snapshot(self, run: RunInfo, epoch: int) -> bool:
+        return self._error is None and self.tracker.wants_snapshot(run, epoch)
 
-    def look(self, look: Look) -> None:
-        self._tell(lambda: self.tracker.look(look))
+    def snapshot(self, snapshot: Snapshot) -> None:
+        self._tell(lambda: self.tracker.snapshot(snapshot))
 
     def keep(self, files: Sequence[Path]) -> None:
         self._tell(lambda: self.tracker.keep(files))

@@ -1,4 +1,4 @@
-"""Confusion matrices, and the files that keep them."""
+"""Confusion matrices and their files."""
 
 import csv
 import io
@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcl.files import write_atomically
+from mcl.runs.evaluation_record import PREFIX
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-PREFIX = "confusion-"
 
 
 def confusion_of(labels: "Tensor", predicted: "Tensor", classes: int) -> "Tensor":

@@ -1,4 +1,4 @@
-"""A workspace of Weights & Biases: which panels, over the names that `mcl.tracking.base.Tracker` lists."""
+"""The workspace of a Weights & Biases project: panels over the metric names of `mcl.tracking.tracker.Tracker`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""The numbers as files in the run folder: what every other place is checked against."""
+"""Log to files in the run folder, the record that every other tracker is checked against."""
 
 import json
 import logging
@@ -9,12 +9,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO
 
-from mcl.files import seal, write_atomically, write_error
-from mcl.tracking.base import Look, RunInfo, Status, Tracker
+from mcl.files import write_atomically, write_error
+from mcl.runs.evaluation_record import remove_evaluation
+from mcl.runs.metrics_file import METRICS, cut
+from mcl.runs.summary import with_checksum
 from mcl.tracking.confusion import confusion_of, write_confusion
-from mcl.tracking.evaluation_record import remove_evaluation
+from mcl.tracking.tracker import RunInfo, Snapshot, Status, Tracker
 
-METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 FAILURE = "failure.json"
 EVALUATION = Path("evaluation", "test")  # where `python -m mcl evaluate` writes, too
@@ -70,10 +71,10 @@ class LocalFiles(Tracker):
             raise write_error(self._run.run_dir / METRICS, error) from error
         self._step = step
 
-    def wants_look(self, run: RunInfo, epoch: int) -> bool:
+    def wants_snapshot(self, run: RunInfo, epoch: int) -> bool:
         return epoch >= run.total_epochs
 
-    def look(self, look: Look) -> None:
+    def snapshot(self, snapshot: Snapshot) -> None:
         assert self._run is not None, "look comes after start"
         folder = self._run.run_dir / EVALUATION
         try:
@@ -81,10 +82,10 @@ class LocalFiles(Tracker):
             remove_evaluation(folder)  # of an earlier end of this run, which went on
         except OSError as error:
             raise write_error(folder, error) from error
-        for name, predicted in look.predicted.items():
+        for name, predicted in snapshot.predicted.items():
             head = name if name == "ensemble" else f"{name}/backbone"
-            confusion = confusion_of(look.labels, predicted, len(look.classes))
-            write_confusion(folder, head, confusion, look.classes)
+            confusion = confusion_of(snapshot.labels, predicted, len(snapshot.classes))
+            write_confusion(folder, head, confusion, snapshot.classes)
 
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
@@ -95,7 +96,7 @@ class LocalFiles(Tracker):
         self._file.close()
         if status == "finished":
             (folder / FAILURE).unlink(missing_ok=True)
-            write_atomically(folder / SUMMARY, _json(seal(_finite(summary or {})), indent=2) + "\n")
+            write_atomically(folder / SUMMARY, _json(with_checksum(_finite(summary or {})), indent=2) + "\n")
         else:
             failure = {
                 "status": status,
@@ -108,50 +109,6 @@ class LocalFiles(Tracker):
 
     def _seconds(self) -> float:
         return round(monotonic() - self._began, 3)
-
-
-def cut(path: Path, step: int, evaluation_is_due: bool) -> float:
-    """Leave only the lines of ``metrics.jsonl`` up to ``step``, none for step 0. Torn lines go, wherever they are.
-
-    Args:
-        path: the file, which need not exist.
-        step: of the checkpoint that the run goes on from.
-        evaluation_is_due: the evaluation at this step is to be done again, and its line goes.
-
-    Returns:
-        The ``time`` of the last line that stays, in seconds; 0 if none stays.
-    """
-    if not path.exists():
-        return 0.0
-    content = path.read_bytes()
-    kept, torn, seconds = _lines(content, step, evaluation_is_due)
-    if torn:
-        logger.warning("Dropped %d torn line%s of %s.", torn, "s" * (torn > 1), path)
-    if (whole := b"".join(kept)) != content:
-        write_atomically(path, whole)
-    return seconds
-
-
-def kept_lines(path: Path, step: int, evaluation_is_due: bool) -> int:
-    """How many lines `cut` leaves."""
-    return len(_lines(path.read_bytes(), step, evaluation_is_due)[0]) if path.exists() else 0
-
-
-def _lines(content: bytes, step: int, evaluation_is_due: bool) -> tuple[list[bytes], int, float]:
-    """The lines up to ``step``, how many others are torn, and the ``time`` of the last."""
-    kept, torn, seconds = [], 0, 0.0
-    for line in content.splitlines(keepends=True) if step else []:
-        try:
-            row = json.loads(line)
-            row_step, row_time = row["step"], row["time"]
-        except (ValueError, KeyError, TypeError):
-            torn += 1
-            continue
-        of_evaluation = any(key.startswith("test/") for key in row)
-        if row_step < step or (row_step == step and not (evaluation_is_due and of_evaluation)):
-            kept.append(line if line.endswith(b"\n") else line + b"\n")
-            seconds = max(seconds, row_time)
-    return kept, torn, seconds
 
 
 def _json(value: object, indent: int | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Progress in the terminal: one calm display that stays in place, or plain lines where standard output is a file."""
+"""Progress on the terminal: a live display, or plain lines when standard output is a file."""
 
 import logging
 import sys
@@ -13,8 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mcl.tracking.base import RunInfo, Status, Tracker
-from mcl.tracking.tables import accuracy, clock, make_console, print_summary
+from mcl.console import accuracy, format_duration, make_console
+from mcl.tracking.summary_table import print_summary
+from mcl.tracking.tracker import RunInfo, Status, Tracker
 
 REFRESH_SECONDS = 0.5  # between two pictures of the display, which take some milliseconds each
 SILENCE_SECONDS = 60.0  # a plain line comes at least this often, however long the epoch
@@ -124,7 +125,7 @@ class Terminal(Tracker):
         if "train/images_per_second" in values:
             parts.append(f"{values['train/images_per_second']:,.0f} images/s")
         if (left := self._seconds_left()) is not None:
-            parts.append(f"left {clock(left)}")
+            parts.append(f"left {format_duration(left)}")
         self._console.print("  ".join(parts), soft_wrap=True)
         if len(terms) > 1:
             named = [f"{name} {_number(value)}" for name, value in terms.items()]
@@ -151,7 +152,7 @@ class Terminal(Tracker):
             Text(f"{self._step / total:.0%}", style="bold"),
             f"{self._step:,}/{total:,} steps",
             "" if speed is None else f"{speed:,.0f} images/s",
-            "" if left is None else f"{clock(left)} left",
+            "" if left is None else f"{format_duration(left)} left",
         )
         return row
 

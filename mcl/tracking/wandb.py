@@ -1,4 +1,4 @@
-"""Weights & Biases: the numbers on a dashboard, beside those of every other run."""
+"""Log to Weights & Biases."""
 
 import io
 import logging
@@ -10,10 +10,10 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from mcl.console import display_path
 from mcl.errors import UserError
 from mcl.files import write_atomically
-from mcl.tracking.base import Look, RunInfo, Status, Tracker
-from mcl.tracking.tables import shown
+from mcl.tracking.tracker import RunInfo, Snapshot, Status, Tracker
 
 if TYPE_CHECKING:
     import wandb
@@ -96,7 +96,7 @@ class WandbTracker(Tracker):
             for family in families:
                 self._run.define_metric(f"{family}/*", step_metric=axis)
         if self._run.offline:
-            place = shlex.quote(shown(run.run_dir))
+            place = shlex.quote(display_path(run.run_dir))
             print(f"W&B: offline, beside the other files of the run; to upload: python -m mcl sync {place}", flush=True)
         elif not self._run.disabled:
             print(f"W&B: {self._run.url}", flush=True)
@@ -157,7 +157,7 @@ class WandbTracker(Tracker):
             self._run.log({**metrics, **pictures, "step": step, "epoch": epoch}, step=self._row, commit=True)
         self._row += 1
 
-    def wants_look(self, run: RunInfo, epoch: int) -> bool:
+    def wants_snapshot(self, run: RunInfo, epoch: int) -> bool:
         if _disabled():
             return False
         last = epoch >= run.total_epochs
@@ -171,18 +171,18 @@ class WandbTracker(Tracker):
         self._looked = monotonic()
         return True
 
-    def look(self, look: Look) -> None:
+    def snapshot(self, snapshot: Snapshot) -> None:
         if self._run is None:
             return
         from mcl.tracking.confusion import confusion_of
-        from mcl.tracking.pictures import confusion_picture, matching_pictures, samples_picture
+        from mcl.tracking.media import confusion_picture, matching_pictures, samples_picture
 
         for pair, content in matching_pictures(self._matching).items():
             self._pictures[f"pictures/matching/{pair}"] = content
-        for name, predicted in look.predicted.items():
-            confusion = confusion_of(look.labels, predicted, len(look.classes))
-            self._pictures[f"pictures/confusion/{name}"] = confusion_picture(confusion, look.classes, name)
-        self._pictures["pictures/samples"] = samples_picture(look)
+        for name, predicted in snapshot.predicted.items():
+            confusion = confusion_of(snapshot.labels, predicted, len(snapshot.classes))
+            self._pictures[f"pictures/confusion/{name}"] = confusion_picture(confusion, snapshot.classes, name)
+        self._pictures["pictures/samples"] = samples_picture(snapshot)
 
     def keep(self, files: Sequence[Path]) -> None:
         if self._run is None or not self.artifacts:
@@ -210,7 +210,7 @@ class WandbTracker(Tracker):
         try:
             run.finish(exit_code=EXIT_CODES[status])
         except TimeoutError:
-            rest = shlex.quote(shown(run.settings.sync_dir))
+            rest = shlex.quote(display_path(run.settings.sync_dir))
             logger.warning(
                 "W&B: not all of the run could be uploaded. To upload the rest: wandb sync --no-skip-online %s", rest
             )

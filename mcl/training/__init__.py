@@ -1,0 +1,1 @@
+"""Training one run: set-up, the loop, the meta round, evaluation."""

@@ -1,4 +1,4 @@
-"""Whether everyone who trains a run sees the same images: all its processes, and the checkpoint it continues from."""
+"""Check that all processes of a run, and its checkpoint, see the same images."""
 
 import socket
 import zlib
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from mcl.data.dataset import Dataset, Splits
+from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
-from mcl.training.processes import Processes
 
 
-def refuse_different_images(processes: Processes, dataset: Dataset, splits: Splits, fingerprint: str) -> None:
+def refuse_different_images(processes: ProcessGroup, dataset: Dataset, splits: Splits, fingerprint: str) -> None:
     """Raise UserError in all processes if one of them has other classes, other images or other labels than the first.
 
     Args:
@@ -19,14 +19,14 @@ def refuse_different_images(processes: Processes, dataset: Dataset, splits: Spli
         splits: what ``dataset.load()`` gave.
         fingerprint: what ``dataset.fingerprint()`` gave.
     """
-    if processes.size == 1:
+    if processes.world_size == 1:
         return
     parts = {name: part.labels.cpu() for name, part in splits._asdict().items() if part is not None}
     facts: dict[str, Any] = {"classes": dataset.spec.classes}
     facts |= {f"{name} images": len(labels) for name, labels in parts.items()}
     facts["fingerprint"] = fingerprint
     facts["labels"] = {name: f"{zlib.crc32(labels.numpy().tobytes()):08x}" for name, labels in parts.items()}
-    (first_host, first), *others = processes.gather((socket.gethostname(), facts))
+    (first_host, first), *others = processes.all_gather_object((socket.gethostname(), facts))
     for rank, (host, theirs) in enumerate(others, 1):
         for name in {**first, **theirs}:
             if theirs.get(name) != first.get(name):
@@ -34,8 +34,8 @@ def refuse_different_images(processes: Processes, dataset: Dataset, splits: Spli
                 if name == "classes":
                     found = _class_difference(theirs[name], first[name])
                 raise UserError(
-                    f"process {rank} of {processes.size} ({host}) sees other images than process 0 ({first_host}):"
-                    f" {found}. Give every process the same files in dataset.root."
+                    f"process {rank} of {processes.world_size} ({host}) sees other images than process 0"
+                    f" ({first_host}): {found}. Give every process the same files in dataset.root."
                 )
 
 

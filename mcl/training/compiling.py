@@ -1,4 +1,4 @@
-"""The networks of a training step as one compiled function: ``trainer.compile``."""
+"""Compile the networks of a training step: ``trainer.compile``."""
 
 from collections.abc import Callable
 

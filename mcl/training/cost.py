@@ -1,4 +1,4 @@
-"""What a run costs in multiply-adds, so that methods can be compared at equal cost on any machine."""
+"""Multiply-adds of a run, so that methods can be compared at equal cost on any machine."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""How good every head, every backbone, every aggregated network and the ensemble are."""
+"""Evaluate every head, every backbone, the aggregated logits and the ensemble."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mcl import distributed
+from mcl.devices import autocast
 from mcl.losses.base import Loss
 from mcl.losses.numerics import full_precision
 from mcl.networks.cohort import Cohort
-from mcl.training.devices import autocast
 from mcl.types import Batch, Outputs
 
 BACKBONE, AGGREGATED, ENSEMBLE = "backbone", "aggregated", "ensemble"
@@ -23,7 +23,7 @@ def evaluate(
     *,
     device: torch.device,
     precision: str,
-    hear: Callable[[Mapping[str, Tensor], Tensor], None] | None = None,
+    on_batch: Callable[[Mapping[str, Tensor], Tensor], None] | None = None,
 ) -> dict[str, float]:
     """Top-1 and top-5 in percent and cross-entropy of every head over a whole split.
 
@@ -32,7 +32,7 @@ def evaluate(
         batches: the split; over several processes, this one's share of it, of one batch at least.
         device: of the batches.
         precision: of the forward pass.
-        hear: told the logits (B, classes) of each head, and the labels (B,), of every batch.
+        on_batch: told the logits (B, classes) of each head, and the labels (B,), of every batch.
 
     Returns:
         ``{"first/backbone/top1": 97.2, "first/stage1/loss": 0.1, "ensemble/top5": 99.9, ...}``. Top-5 counts the best
@@ -43,13 +43,13 @@ def evaluate(
     count = 0
     for heads, labels in predictions(cohort, loss, batches, device=device, precision=precision):
         names = list(heads)
-        if hear is not None:
-            hear(heads, labels)
+        if on_batch is not None:
+            on_batch(heads, labels)
         totals = totals + torch.stack([_scores(logits, labels) for logits in heads.values()])
         count += len(labels)
     assert isinstance(totals, Tensor), "nothing to evaluate"
-    count = int(distributed.total(torch.tensor(count)))
-    top1, top5, nll = distributed.total(totals).cpu().T.tolist()
+    count = int(distributed.all_reduce_sum(torch.tensor(count)))
+    top1, top5, nll = distributed.all_reduce_sum(totals).cpu().T.tolist()
     result: dict[str, float] = {}
     for i, name in enumerate(names):
         result[f"{name}/top1"] = 100 * top1[i] / count

@@ -1,13 +1,13 @@
-"""What the networks of a new run start from: pretrained files, another run, an imported checkpoint."""
+"""Initial weights of a new run: pretrained files, another run, an imported checkpoint."""
 
 from pathlib import Path
 
-from mcl.config.stored import read_config
 from mcl.errors import UserError
 from mcl.networks.cohort import Cohort
-from mcl.training import checkpoints
-from mcl.training.checkpoint_files import checkpoint_of, read_checksum
-from mcl.training.same_run import refuse_other_run
+from mcl.runs import checkpoints
+from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
+from mcl.runs.same_run import refuse_other_run
+from mcl.runs.stored_config import read_config
 
 _NETWORKS = "cohort."
 

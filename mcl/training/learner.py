@@ -1,4 +1,4 @@
-"""What is optimised: the networks together with the loss and its heads."""
+"""The module that is optimised: the networks together with the loss and its heads."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from mcl import distributed
+from mcl.devices import autocast
 from mcl.losses.base import Loss
 from mcl.networks.cohort import Cohort
-from mcl.training.devices import autocast
 from mcl.training.evaluation import head_names, to_float32
 from mcl.types import Batch, Outputs
 

@@ -1,4 +1,4 @@
-"""The meta round: how a loss's meta-parameters learn from what the networks become under them."""
+"""The meta round: update a loss's meta-parameters through unrolled steps of the networks."""
 
 from collections.abc import Callable, Sequence
 
@@ -58,7 +58,7 @@ class MetaRound:
         batch, outer_batch = _plain_batch(batch), _plain_batch(outer_batch)
         # Batch normalisation and its like write into buffers as they run: let them write into copies.
         # Constants stay where they are: a memory bank is larger than the networks.
-        constants = {f"loss.{name}" for name in self.loss.constants()}
+        constants = {f"loss.{name}" for name in self.loss.static_buffers()}
         named = self.modules.named_buffers()
         fixed = {name: _plain(buffer).clone() for name, buffer in named if name not in constants}
         parameters = {f"cohort.{name}": value for name, value in self.modules.cohort.named_parameters()}
@@ -84,7 +84,7 @@ class MetaRound:
                 momentum=self.schedule.momentum,
                 weight_decay=self.weight_decay,
                 memory=self.schedule.memory,
-                reduce=distributed.mean,
+                reduce=distributed.all_reduce_mean,
             )
         for name, parameter in meta.items():
             parameter.grad = gradients[name].to(parameter.dtype)

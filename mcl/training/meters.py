@@ -1,4 +1,4 @@
-"""Sums of what the step computes, kept on the device: the host looks only when something is logged."""
+"""Running averages of a step's scalars, kept on the device: the host reads them only to log."""
 
 import math
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ class Meters:
         """From a checkpoint. Each process continues its own sums, or the mean of all if there were more or fewer."""
         sums = state["sums"]
         if sums is not None and sums.dim() == 2:  # older checkpoints have the mean alone
-            sums = sums[distributed.rank()] if len(sums) == distributed.size() else sums.mean(0)
+            sums = sums[distributed.rank()] if len(sums) == distributed.world_size() else sums.mean(0)
         self._clear(tuple(state["names"]), None if sums is None else sums.to(device, copy=True))
         self._count = state["count"]
 
@@ -90,7 +90,7 @@ class Meters:
         """The sums, on the host; over several processes their means."""
         if self._sums is None or self._bad_step is None or self._bad_values is None or not self._count:
             return []
-        *sums, bad = torch.cat(distributed.mean([self._sums, (self._bad_step >= 0).float()[None]])).tolist()
+        *sums, bad = torch.cat(distributed.all_reduce_mean([self._sums, (self._bad_step >= 0).float()[None]])).tolist()
         if bad:
             self._tell_of_first_bad_step(
                 distributed.gather(self._bad_step[None]), distributed.gather(self._bad_values[None])

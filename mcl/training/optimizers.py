@@ -1,4 +1,4 @@
-"""Torch's fused optimisers, one kernel for all parameters: where they are taken, and what they ask of their state."""
+"""torch's fused optimizers, one kernel for all parameters: where they apply, and the layout of their state."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""How far training is, counted in optimization steps and in epochs."""
+"""Progress of training, in optimization steps and in epochs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from mcl.data.samplers import Sampler
-from mcl.distributed import SMALLEST
-from mcl.training.trainer import Trainer
+from mcl.distributed.sharding import SMALLEST
+from mcl.training.options import TrainerOptions
 
 
 class Progress:
@@ -23,7 +23,7 @@ class Progress:
         total_steps: ``step`` at which training ends.
     """
 
-    def __init__(self, trainer: Trainer, steps_per_epoch: int):
+    def __init__(self, trainer: TrainerOptions, steps_per_epoch: int):
         self.trainer = trainer
         self.steps_per_epoch = steps_per_epoch
         self.step = 0
@@ -92,7 +92,9 @@ class Progress:
         )
 
 
-def with_progress(state: Mapping[str, Any], trainer: Trainer, sampler: Sampler, labels: Tensor) -> Mapping[str, Any]:
+def with_progress(
+    state: Mapping[str, Any], trainer: TrainerOptions, sampler: Sampler, labels: Tensor
+) -> Mapping[str, Any]:
     """Complete a checkpoint of an older version, which did not say how many steps an epoch had.
 
     Several processes left out a last batch that gave each of them fewer than two images.

@@ -1,4 +1,4 @@
-"""The global random generators, for modules that draw from them as they run (dropout, a user's own code).
+"""State of the global random generators, for modules that draw from them (dropout, a user's own code).
 
 Every process of a run draws numbers of its own, so that the images of a batch are treated independently. The first
 process draws what a single one would.

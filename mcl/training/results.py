@@ -1,4 +1,4 @@
-"""The accuracies of a run over its epochs, and what summary.json says of them."""
+"""Accuracies of a run over its epochs, and their part of summary.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""One run: its folder, what is said before and after it, and how it ends."""
+"""One run: its folder, its output before and after training, and how it ends."""
 
 import logging
 import sys
@@ -12,22 +12,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import new_folders, objective
-from mcl.config.data import data_fingerprint
+from mcl.config.dataset_fingerprint import data_fingerprint
 from mcl.config.grouping import current_group, sweep_name
-from mcl.config.identity import choice_name, config_hash, identity, run_folder
 from mcl.data.dataset import Splits
 from mcl.data.preprocessing import Preprocessing
+from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
+from mcl.runs.identity import choice_name, config_hash, identity, run_folder
+from mcl.runs.metrics_file import METRICS, kept_lines
+from mcl.runs.run_folder import RunFolder
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
-from mcl.tracking.local import METRICS, kept_lines
 from mcl.training.agreement import refuse_different_images, refuse_other_classes
-from mcl.training.assemble import Parts
-from mcl.training.fit import Fit
 from mcl.training.initial_weights import first_weights
-from mcl.training.plan import device_name, plan
-from mcl.training.processes import Processes
-from mcl.training.run_folder import RunFolder
+from mcl.training.overview import device_name, plan
+from mcl.training.setup import Parts
 from mcl.training.signals import StopSignals
+from mcl.training.trainer import Trainer
 from mcl.version import code_version, library_versions
 
 SIGNAL_ECHO = 2.0  # seconds: torchrun hands on to its processes what a terminal has sent to all of them
@@ -57,13 +57,13 @@ class Run:
         self.overrides = [str(override) for override in typed]
         self.path = Path(hydra.runtime.output_dir)
         self.several = hydra.mode is RunMode.MULTIRUN
-        self.processes = Processes()
-        self.added = set().union(*self.processes.gather(new_folders.added_for(self.path)))
+        self.processes = ProcessGroup()
+        self.added = set().union(*self.processes.all_gather_object(new_folders.added_for(self.path)))
         self.folder: RunFolder | None = None  # in the first process alone
         self.summary: dict[str, Any] | None = None
         self.saved: dict[str, Any] | None = None  # the checkpoint to go on from
         self.trackers = Trackers()
-        self.signals = StopSignals(echo=SIGNAL_ECHO if self.processes.size > 1 else 0.0)
+        self.signals = StopSignals(echo=SIGNAL_ECHO if self.processes.world_size > 1 else 0.0)
 
     def __enter__(self) -> "Run":
         try:
@@ -72,8 +72,8 @@ class Run:
                 self.summary, self.saved = self.folder.summary, self.folder.saved
                 if self.folder.finished:
                     self._refuse_other_data(self.folder)
-            self.summary = self.processes.share(self.summary)
-            shared = self.processes.share_state(self.saved and {**self.saved, "best": {}})
+            self.summary = self.processes.broadcast_object(self.summary)
+            shared = self.processes.broadcast_state(self.saved and {**self.saved, "best": {}})
             if not self.processes.first:
                 self.saved = shared  # without the best backbones, which the first one alone writes again
         except BaseException as error:
@@ -88,9 +88,9 @@ class Run:
             first_weights(parts.learner.cohort, self.config.init_from, self.config.init_weights)
         if self.folder is not None:
             notes = dict.fromkeys([*parts.notes, *self.folder.notes])
-            before = (self.saved or {}).get("processes", self.processes.size)
-            if before != self.processes.size:
-                notes[f"processes: {before} until the checkpoint, now {self.processes.size}."] = None
+            before = (self.saved or {}).get("processes", self.processes.world_size)
+            if before != self.processes.world_size:
+                notes[f"processes: {before} until the checkpoint, now {self.processes.world_size}."] = None
             print_plan(plan(self.config, parts, self.choices, self.path), notes=list(notes))
 
     def fit(self, parts: Parts, splits: Splits) -> None:
@@ -128,7 +128,7 @@ class Run:
             "libraries": library_versions(),
             "device": device_name(parts.trainer.device),
             "data": fingerprint,
-            "processes": self.processes.size,
+            "processes": self.processes.world_size,
             **fit.summary(),
         }
         self.summary["objective"] = objective.value(self.summary, self.config.objective)
@@ -176,12 +176,12 @@ class Run:
         """Raise what is to be said instead of an error, if that is something else: of several processes one speaks."""
         lost = self.processes.lost_another(error)
         if isinstance(error, UserError) or lost is not None:
-            if not self.processes.tells():
+            if not self.processes.should_report():
                 raise SystemExit(FAILED) from error
             if lost is not None:
                 raise lost from error
 
-    def _info(self, folder: RunFolder, parts: Parts, fit: Fit) -> RunInfo:
+    def _info(self, folder: RunFolder, parts: Parts, fit: Trainer) -> RunInfo:
         return RunInfo(
             run_dir=self.path,
             name=" ".join(self._name()),
@@ -217,7 +217,7 @@ class Run:
         yield from dict.fromkeys(
             choice_name(self.choices.get(f"network@pair.{key}"), node) for key, node in self.config.pair.items()
         )
-        for group in ("experiment", "recipe", "debug"):
+        for group in ("experiment", "speed", "debug"):
             if self.choices.get(group):
                 yield str(self.choices[group])
 

@@ -1,4 +1,4 @@
-"""Whether networks can be differentiated twice, which a meta round needs, found out before training starts."""
+"""Check before training that networks can be differentiated twice, as a meta round needs."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Being asked to stop: training ends the step it is in, saves, and leaves with a status of its own."""
+"""Stop signals: training finishes the current step, saves, and exits with a status of its own."""
 
 import signal
 import threading

@@ -1,3 +1,3 @@
-from small_runs import small, undisturbed
+from support.small_runs import small, undisturbed
 
 __all__ = ["small", "undisturbed"]  # fixtures

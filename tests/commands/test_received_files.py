@@ -12,23 +12,23 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
-from small_runs import META, SMALL, Outcome
+from support.small_runs import META, SMALL, Outcome
 
 import mcl
 from mcl.__main__ import main
 from mcl.data.dataset import Dataset
-from mcl.deploy.about import About
-from mcl.deploy.assessment import assess
+from mcl.deploy.detailed_evaluation import assess
 from mcl.deploy.kinds import check_kinds
-from mcl.deploy.place import HASHES
+from mcl.deploy.metadata import About
+from mcl.deploy.run_source import HASHES
 from mcl.deploy.saved_run import SavedRun, build_kind
 from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
-from mcl.training import checkpoints
+from mcl.runs import checkpoints
+from mcl.runs.run_folder import RunFolder
 from mcl.training.initial_weights import start_from
-from mcl.training.run_folder import RunFolder
 
 CANARY = "canary"  # a file that the payload would make
 PAYLOAD = "${oc.create:{_target_:logging.FileHandler,filename:" + CANARY + "}}"
@@ -229,7 +229,7 @@ def test_modules_and_transforms_are_built_as_arguments(run: Path) -> None:
         Loss,
         {
             "_target_": "mcl.losses.lmcl.LMCL",
-            "contrast": {"_target_": "mcl.losses.contrasts.BankContrast", "_partial_": True},
+            "contrast": {"_target_": "mcl.losses.contrast_sources.BankContrast", "_partial_": True},
             "matching": {"_target_": "mcl.losses.matching.LayerMatching", "act": {"_target_": "torch.nn.ReLU"}},
             "meta": {"_target_": "mcl.losses.base.MetaSchedule"},
         },
@@ -265,7 +265,12 @@ def test_interpolations_that_the_user_types_are_resolved(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MY_DEVICE", "cpu")
-    assert main(["evaluate", str(run), "trainer.device=${oc.env:MY_DEVICE}", "trainer.log_every=${trainer.keep}"]) == 0
-    assert SavedRun(run, ["seed=${trainer.keep}"]).config.seed == 2
+    assert (
+        main(
+            ["evaluate", str(run), "trainer.device=${oc.env:MY_DEVICE}", "trainer.log_every=${trainer.max_checkpoints}"]
+        )
+        == 0
+    )
+    assert SavedRun(run, ["seed=${trainer.max_checkpoints}"]).config.seed == 2
     with pytest.raises(UserError, match=r"pair\.first\.name=.*still holds"):
         SavedRun(run, ["pair.first.name='\\${seed}'"])

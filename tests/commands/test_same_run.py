@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 from omegaconf import DictConfig
-from small_runs import META, SMALL, Outcome
+from support.small_runs import META, SMALL, Outcome
 
 import mcl
 from mcl.__main__ import main
 from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
-from mcl.files import seal
 from mcl.networks.cohort import Cohort
-from mcl.training import checkpoints
+from mcl.runs import checkpoints
+from mcl.runs.run_folder import RunFolder
+from mcl.runs.summary import with_checksum
 from mcl.training.initial_weights import start_from
-from mcl.training.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_summary_of_another_run_is_refused(key: str, value: object, run: Path)
     (run / "config.yaml").unlink()
     file = run / "summary.json"
     SavedRun(run)
-    file.write_text(json.dumps(seal({**json.loads(file.read_text()), key: value})))
+    file.write_text(json.dumps(with_checksum({**json.loads(file.read_text()), key: value})))
     with pytest.raises(UserError, match=f"its checkpoint is not of the run .*{key}: {value} -> "):
         SavedRun(run)
 

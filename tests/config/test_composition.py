@@ -9,10 +9,10 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 
 from mcl import extras
-from mcl.config.folder import conf_folder
+from mcl.config.conf_folder import conf_folder
 from mcl.config.groups import check_groups
-from mcl.config.identity import CUSTOM
 from mcl.config.instantiate import build
+from mcl.runs.identity import CUSTOM
 
 LOSSES_OF = {"mcl": "mcl", "cifar": "lmcl", "imagenet": "lmcl_imagenet"}  # weights -> a loss that takes them
 ON_DISK = ("dataset=folder", "dataset=imagenet", "experiment=imagenet_baseline", "experiment=imagenet_lmcl")

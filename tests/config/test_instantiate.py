@@ -45,7 +45,7 @@ def test_nested_targets_are_built_and_partials_wait() -> None:
         "torch.load",
         "torch.nn.modules.module.warnings.warn",
         "mcl.files.write_atomically",
-        "mcl.training.checkpoints.os.system",
+        "mcl.runs.checkpoints.os.system",
         "mcl.losses.base.torch.hub.load",
         "subprocess.run",
     ],

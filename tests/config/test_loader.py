@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import loader
 from mcl.config.compose import composing
+from mcl.config.conf_folder import conf_folder
 from mcl.config.entry import register
-from mcl.config.folder import conf_folder
 from mcl.config.loader import Progress, ReusingLoader
 
 JOBS = [

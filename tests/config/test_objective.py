@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import SMALL
+from support.small_runs import SMALL
 
 from mcl.config import objective
 from mcl.config.entry import explain

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from mcl.config.folder import conf_folder
+from mcl.config.conf_folder import conf_folder
 from mcl.config.groups import check_groups
 from mcl.config.official_names import our_name
 
@@ -16,7 +16,6 @@ PAGE = (ROOT / "docs" / "official.md").read_text()
 SECTION = (ROOT / "README.md").read_text().partition("## Coming from the official code")[2].partition("\n## ")[0]
 COMMAND = r"`(?:python|torchrun --nproc_per_node=8) train\.py ([^`]+)`"
 COMMANDS = [line for line in re.findall(COMMAND, PAGE + SECTION) if "NAME" not in line]
-IN_README = re.findall(r"^\| `--[^|]*\| `([^`]+)` \|", SECTION, re.MULTILINE)
 OPTIONS = re.findall(r"^\| `--[^|]*\| `([^`]+=[^`]*)` \|", PAGE, re.MULTILINE)
 VALUES = {
     "pair=": "pair=resnet32",
@@ -40,16 +39,8 @@ def test_option_exists_in_the_recipe(typed: str, composed: Callable[..., DictCon
     check_groups(composed(*recipe, *typed.split()))
 
 
-@pytest.mark.parametrize("typed", IN_README)
-def test_options_of_the_readme_exist(typed: str, composed: Callable[..., DictConfig]) -> None:
-    recipe = "imagenet_lmcl" if typed.startswith("loss.contrast") else "cifar100_lmcl"
-    options = [f"{option}1" if option.endswith("=") else option for option in typed.split()]
-    check_groups(composed(f"experiment={recipe}", "dataset.root=D", *options))
-
-
 def test_page_has_the_options_and_commands() -> None:
-    assert len(COMMANDS) >= 12
-    assert len(IN_README) >= 6
+    assert len(COMMANDS) >= 10
     assert len(OPTIONS) >= 20
 
 

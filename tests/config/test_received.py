@@ -10,9 +10,9 @@ import torch
 from omegaconf import OmegaConf
 
 from mcl.config.instantiate import build
-from mcl.config.received import received, received_run
-from mcl.config.stored import plain
 from mcl.errors import UserError
+from mcl.runs.received import received, received_run
+from mcl.runs.stored_config import plain
 
 ROOT = Path(__file__).resolve().parents[2]
 READS = ("load", "loads", "safe_load", "create", "Unpickler")
@@ -20,36 +20,36 @@ MODULES = ("torch", "json", "yaml", "pickle", "OmegaConf", "np", "tomllib")
 OPENS = ("ZipFile", "safe_open", "load_file", "InferenceSession")  # of whatever module
 
 THROUGH_THE_DOOR = {  # files whose readers meet configurations that somebody may have sent
-    "mcl/config/stored.py",  # config.yaml
-    "mcl/training/checkpoints.py",
-    "mcl/deploy/about.py",  # of exported files
+    "mcl/runs/stored_config.py",  # config.yaml
+    "mcl/runs/checkpoints.py",
+    "mcl/deploy/metadata.py",  # of exported files
 }
 NO_RECEIVED_CONFIGURATION = {
-    "mcl/benchmarking/attempt.py": "what a process of this benchmark answers",
+    "mcl/benchmarking/isolated.py": "what a process of this benchmark answers",
     "mcl/benchmarking/measure.py": "what the benchmark asks of its own process",
     "mcl/commands/import_official.py": "official checkpoints: tensors and numbers alone; the configuration is composed",
     "mcl/config/loader.py": "compositions of this process",
-    "mcl/config/networks.py": "conf/",
+    "mcl/config/build_network.py": "conf/",
     "mcl/data/cifar.py": "images, by an unpickler that knows arrays alone",
     "mcl/data/folder.py": "the cache",
     "mcl/data/imagenet.py": "the cache",
     "mcl/deploy/bundle.py": "only writes",
-    "mcl/deploy/formats.py": "tensors; what is beside them goes to mcl/deploy/about.py",
-    "mcl/deploy/onnx_file.py": "a graph; what is beside it goes to mcl/deploy/about.py",
-    "mcl/deploy/place.py": "bytes of a bundle",
+    "mcl/deploy/formats.py": "tensors; what is beside them goes to mcl/deploy/metadata.py",
+    "mcl/deploy/onnx_file.py": "a graph; what is beside it goes to mcl/deploy/metadata.py",
+    "mcl/deploy/run_source.py": "bytes of a bundle",
     "mcl/deploy/saved_run.py": "where imported networks came from",
+    "mcl/launching/probe.py": "what a process of this launcher answers",
     "mcl/launching/attempt.py": "what a job of this launcher returned",
     "mcl/launching/job.py": "a summary",
-    "mcl/launching/probe.py": "what a process of this launcher answers",
-    "mcl/launching/progress.py": "metrics",
+    "mcl/runs/progress_estimate.py": "metrics",
     "mcl/networks/torchvision.py": "tensors",
-    "mcl/studies/page/series.py": "metrics",
-    "mcl/studies/runs.py": "a summary and metrics",
+    "mcl/reports/page/series.py": "metrics",
+    "mcl/runs/reading.py": "a summary and metrics",
     "mcl/studies/study.py": "a study, which is a list of commands that the user starts",
-    "mcl/tracking/evaluation_record.py": "what an evaluation was of",
-    "mcl/tracking/local.py": "metrics",
-    "mcl/training/run_folder.py": "only writes",
-    "mcl/training/same_run.py": "a summary",
+    "mcl/runs/evaluation_record.py": "what an evaluation was of",
+    "mcl/runs/metrics_file.py": "metrics",
+    "mcl/runs/run_folder.py": "only writes",
+    "mcl/runs/same_run.py": "a summary",
 }
 
 
@@ -82,7 +82,7 @@ def test_a_reader_is_recognised(code: str) -> None:
 
 
 def test_every_reader_of_files_is_known() -> None:
-    """One that is new: pass the configuration that it reads through `mcl.config.received`, then list its file here."""
+    """One that is new: pass the configuration that it reads through `mcl.runs.received`, then list its file here."""
     files = [*(ROOT / "mcl").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py"), *ROOT.glob("*.py")]
     found = {file.relative_to(ROOT).as_posix() for file in files if list(readers(file.read_text()))}
     assert found == THROUGH_THE_DOOR | NO_RECEIVED_CONFIGURATION.keys()

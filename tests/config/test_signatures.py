@@ -24,7 +24,7 @@ READ = {
     "mcl.losses.lmcl.LMCL",
     "mcl.losses.base.MetaSchedule",
     "mcl.networks.resnet.ResNet",
-    "mcl.training.trainer.Trainer",
+    "mcl.training.options.TrainerOptions",
     "mcl.data.augmentation.Augmentation",
 }
 

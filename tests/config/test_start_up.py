@@ -21,13 +21,13 @@ train.train()
 UNTIL_THE_FIRST_STEP = """
 import sys
 import train
-from mcl.training.fit import Fit
+from mcl.training.trainer import Trainer
 
 def first_step(*_):
     print("imported:", *sys.modules)
     raise KeyboardInterrupt
 
-Fit._step = first_step
+Trainer._step = first_step
 sys.argv = ["train.py", *sys.argv[1:]]
 train.train()
 """

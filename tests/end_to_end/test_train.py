@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mcl.config.folder import conf_folder
+from mcl.config.conf_folder import conf_folder
 
 SHORT = ["trainer.max_steps=3", "trainer.log_every=1", "trainer.batch_size=20"]
 Command = Callable[..., Any]
@@ -63,9 +63,9 @@ def test_an_unfinished_run_goes_on_and_ends_like_one_that_was_not_disturbed(comm
     overrides = ["trainer.epochs=3", "dataset.limit=10", "trainer.batch_size=50", "loss.meta.interval=2"]
     command(*overrides, "hydra.run.dir=undisturbed")
 
-    import mcl.training.fit
+    import mcl.training.trainer
 
-    evaluate, calls = mcl.training.fit.evaluate, []
+    evaluate, calls = mcl.training.trainer.evaluate, []
 
     def dies_in_the_second_epoch(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
@@ -74,7 +74,7 @@ def test_an_unfinished_run_goes_on_and_ends_like_one_that_was_not_disturbed(comm
         return evaluate(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mcl.training.fit, "evaluate", dies_in_the_second_epoch)
+        patch.setattr(mcl.training.trainer, "evaluate", dies_in_the_second_epoch)
         with pytest.raises(RuntimeError, match="power cut"):
             command(*overrides, "hydra.run.dir=disturbed")
     assert json.loads(Path("disturbed/failure.json").read_text())["message"] == "power cut"

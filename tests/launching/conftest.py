@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from small_jobs import ROOT, Ran, sweep_of
+from support.small_jobs import ROOT, Ran, sweep_of
 
 from mcl.launching.job import Job
 
@@ -17,7 +17,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     """``run(jobs, devices=[0, 1])``: run them all, here."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("mcl.launching.sweep.TICK", 0.02)
+    monkeypatch.setattr("mcl.launching.queue.TICK", 0.02)
 
     def start(jobs: list[Job], **options: Any) -> Ran:
         file = io.StringIO()

@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import mcl
-from mcl.config.folder import conf_folder
-from mcl.config.networks import network_names
+from mcl.config.build_network import network_names
+from mcl.config.conf_folder import conf_folder
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
 from mcl.networks.branches import Branched

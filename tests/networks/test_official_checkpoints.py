@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden_rule import filled
+from support.golden_rule import filled
 from torch import Tensor
 
 from mcl import build_network

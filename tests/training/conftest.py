@@ -1,3 +1,3 @@
-from small_runs import during_step, small, undisturbed
+from support.small_runs import during_step, small, undisturbed
 
 __all__ = ["during_step", "small", "undisturbed"]  # fixtures

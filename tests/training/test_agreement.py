@@ -6,23 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import Outcome, assert_same
+from support.small_runs import Outcome, assert_same
 
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.synthetic import Synthetic
+from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
-from mcl.training import checkpoints
+from mcl.runs import checkpoints
 from mcl.training.agreement import refuse_different_images
-from mcl.training.processes import Processes
 
 
-class Two(Processes):
+class Two(ProcessGroup):
     """Process 1 of two; process 0 has what ``first`` says."""
 
     def __init__(self, first: Any = None):
-        self.rank, self.size, self.first_has, self.sent = 1, 2, first, None
+        self.rank, self.world_size, self.first_has, self.sent = 1, 2, first, None
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather_object(self, value: Any) -> list[Any]:
         self.sent = value
         return [self.first_has or value, value]
 

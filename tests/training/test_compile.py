@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import META, SMALL
+from support.small_runs import META, SMALL
 
 from mcl.config.compose import compose_train
 from mcl.errors import UserError
-from mcl.training.assemble import assemble
-from mcl.training.fit import Fit
 from mcl.training.meta_round import MetaRound
+from mcl.training.setup import assemble
+from mcl.training.trainer import Trainer
 
 COMPILE = torch.compile
-ALONE = ["pair=single", "loss=independent"]
+NO_SHARDING = ["pair=single", "loss=independent"]
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", functools.partial(COMPILE, backend="aot_eager"))
 
 
-def fit_of(*overrides: str) -> Fit:
+def fit_of(*overrides: str) -> Trainer:
     meta = [] if "loss=independent" in overrides else META
     parts = assemble(compose_train([*SMALL, *meta, "trainer.device=cpu", "tracking=none", *overrides]))
     return parts.fit(parts.dataset.load(), seed=0)
 
 
-def losses(fit: Fit, steps: int) -> list[float]:
+def losses(fit: Trainer, steps: int) -> list[float]:
     """Of the next steps, a meta round after the first of all."""
     fit.learner.train()
     found = []
@@ -51,7 +51,7 @@ def equals_plain_training(*overrides: str) -> None:
 
 
 def test_a_compiled_step_is_the_plain_one(without_compiler: None) -> None:
-    equals_plain_training(*ALONE)
+    equals_plain_training(*NO_SHARDING)
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def goes_on_to_the_last_bit(*overrides: str) -> None:
 
 
 def test_a_compiled_training_goes_on_to_the_last_bit(without_compiler: None) -> None:
-    goes_on_to_the_last_bit(*ALONE)
+    goes_on_to_the_last_bit(*NO_SHARDING)
 
 
 @pytest.mark.slow
@@ -101,4 +101,4 @@ def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # no kernels of earlier runs
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/nowhere/g++",))
     with pytest.raises(UserError, match=r"^trainer\.compile=true: torch\.compile failed: .*C\+\+ compiler"):
-        losses(fit_of("trainer.compile=true", *ALONE), 1)
+        losses(fit_of("trainer.compile=true", *NO_SHARDING), 1)

@@ -23,10 +23,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mcl.config.compose import compose_train
-from mcl.tracking.base import Trackers
-from mcl.training.assemble import assemble
-from mcl.training.fit import Fit
+from mcl.tracking.tracker import Trackers
+from mcl.training.setup import assemble
 from mcl.training.signals import StopSignals
+from mcl.training.trainer import Trainer
 
 DEVICE = torch.device("meta")
 SMALL = [  # of fused optimisers the meta device knows nothing
@@ -84,7 +84,7 @@ class _Operators(TorchDispatchMode):
         return found
 
 
-def train(fit: Fit) -> None:
+def train(fit: Trainer) -> None:
     """One epoch, until its numbers are read, after a step in which tables that are kept are made."""
     fit.learner.train()
     fit._step(next(fit.loader.epoch(0)), None, 0.1)
@@ -98,7 +98,7 @@ def train(fit: Fit) -> None:
     assert fit.step == len(fit.loader) == 2
 
 
-def fit_on_the_device(*overrides: str) -> Fit:
+def fit_on_the_device(*overrides: str) -> Trainer:
     config = compose_train([*SMALL, *overrides])
     parts = assemble(config)
     parts.trainer.device = DEVICE

@@ -13,13 +13,13 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from mcl import build_network
-from mcl.config.folder import conf_folder
-from mcl.config.identity import VERSION, config_hash, identity
+from mcl.config.conf_folder import conf_folder
 from mcl.errors import UserError
-from mcl.files import seal
 from mcl.networks.cohort import Cohort
-from mcl.training import checkpoints
-from mcl.training.checkpoint_files import read_checksum
+from mcl.runs import checkpoints
+from mcl.runs.checkpoint_files import read_checksum
+from mcl.runs.identity import VERSION, config_hash, identity
+from mcl.runs.summary import with_checksum
 from mcl.training.initial_weights import first_weights, start_from
 
 TINY = [
@@ -100,7 +100,7 @@ def test_run_that_noted_only_a_path_is_told_again_and_resumed(command: Callable)
     found = json.loads(summary.read_text())
     del found["sha256"]
     found["config_hash"] = config_hash(yaml.safe_load(config.read_text()))
-    summary.write_text(json.dumps(seal(found)))
+    summary.write_text(json.dumps(with_checksum(found)))
     again = command(*typed)
     assert again.status == 0, again.err
     assert "step 1/1" not in again.out

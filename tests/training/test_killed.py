@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from small_runs import META, SMALL, Outcome
+from support.small_runs import META, SMALL, Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = {1: 30, 2: 10}  # by the number of processes
@@ -23,7 +23,7 @@ TYPED = [
         "trainer.batch_size=8",
         "trainer.epochs=60",
         "trainer.checkpoint_every=1",
-        "trainer.keep=3",
+        "trainer.max_checkpoints=3",
         "loss.meta.interval=2",
         "trainer.threads=1",
     ),

@@ -13,18 +13,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mcl import build_network
 from mcl.__main__ import main
 from mcl.losses.base import MetaSchedule
-from mcl.losses.contrasts import BankContrast
+from mcl.losses.contrast_sources import BankContrast
 from mcl.losses.lmcl import LMCL
 from mcl.losses.matching import LayerMatching
 from mcl.networks.cohort import Cohort
-from mcl.training import checkpoints
+from mcl.runs import checkpoints
 from mcl.training.meta_round import MetaRound
 from mcl.types import Batch
 
 TRAIN = ["loss/contrast=memory", "loss/weights=imagenet", "loss.contrast.neg_k=40", "loss.meta.interval=2"]
 TRAIN += ["dataset=synthetic", "dataset.image_size=8", "dataset.classes=4", "dataset.train_per_class=6"]
 TRAIN += ["dataset.test_per_class=2", "sampler=shuffle", "trainer.batch_size=8", "trainer.epochs=2"]
-TRAIN += ["trainer.device=cpu", "trainer.checkpoint_every=1", "trainer.keep=9", "hydra.run.dir=run"]
+TRAIN += ["trainer.device=cpu", "trainer.checkpoint_every=1", "trainer.max_checkpoints=9", "hydra.run.dir=run"]
 ROWS = "loss.contrast.bank.rows"
 
 

@@ -15,7 +15,7 @@ from mcl.losses.lmcl import LMCL
 from mcl.losses.matching import LayerMatching
 from mcl.networks.cohort import Cohort
 from mcl.networks.resnet import ResNet
-from mcl.textbook.meta import meta_gradient as textbook_meta_gradient
+from mcl.reference.unrolled_gradient import meta_gradient as textbook_meta_gradient
 from mcl.training.meta_round import MetaRound
 from mcl.types import Batch, Outputs
 

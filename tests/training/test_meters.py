@@ -62,8 +62,8 @@ def test_a_step_keeps_no_graph() -> None:
 @pytest.fixture
 def as_one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other process has sums three times as large."""
-    monkeypatch.setattr(distributed, "size", lambda: 2)
-    monkeypatch.setattr(distributed, "mean", lambda tensors: [2 * tensor for tensor in tensors])
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "all_reduce_mean", lambda tensors: [2 * tensor for tensor in tensors])
     monkeypatch.setattr(distributed, "gather", lambda tensor: torch.cat([tensor, 3 * tensor]))
 
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from mcl.config.compose import compose_train
-from mcl.training.assemble import assemble
-from mcl.training.fit import Fit
+from mcl.training.setup import assemble
+from mcl.training.trainer import Trainer
 
 SMALL = [
     *("dataset=synthetic", "dataset.image_size=8", "dataset.train_per_class=4", "dataset.test_per_class=1"),
@@ -14,12 +14,12 @@ SMALL = [
 ]
 
 
-def small(*overrides: str) -> Fit:
+def small(*overrides: str) -> Trainer:
     parts = assemble(compose_train([*SMALL, *overrides]))
     return parts.fit(parts.dataset.load(), seed=0)
 
 
-def step(fit: Fit) -> None:
+def step(fit: Trainer) -> None:
     fit.learner.train()
     fit._step(next(fit.loader.epoch(0)), None, 0.1)
 

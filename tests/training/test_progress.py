@@ -12,12 +12,12 @@ from torch import Tensor
 
 from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import split
+from mcl.data.epoch_plan import plan_epoch
 from mcl.data.samplers import ClassBalanced, Sampler, Shuffle
-from mcl.data.shares import Share, plan_epoch
-from mcl.distributed import SMALLEST, Split
+from mcl.distributed.sharding import SMALLEST, Shard, Split
+from mcl.training.options import TrainerOptions
 from mcl.training.progress import Progress, with_progress
 from mcl.training.schedules import Cosine
-from mcl.training.trainer import Trainer
 
 PROCESSES = [1, 2, 3, 4, 6]
 CLASSES = 3
@@ -35,15 +35,15 @@ class Step(NamedTuple):
 
 
 def steps_of(progress: Progress, sampler: Sampler, labels: Tensor, processes: int) -> Iterator[Step]:
-    """Train from where ``progress`` is to the end, as `mcl.training.fit.Fit` does."""
+    """Train from where ``progress`` is to the end, as `mcl.training.trainer.Trainer` does."""
     while not progress.finished:
         if progress.evaluation_is_due:
             progress.evaluated_step = progress.step
             continue
         epoch, first = progress.position
-        shares = [Share(rank, processes) for rank in range(processes)]
+        shares = [Shard(rank, processes) for rank in range(processes)]
         size = progress.trainer.batch_size
-        plans = [plan_epoch(sampler, AUGMENTATION, labels, size, share, seed=0, epoch=epoch) for share in shares]
+        plans = [plan_epoch(sampler, AUGMENTATION, labels, size, shard, seed=0, epoch=epoch) for shard in shares]
         parts = [
             list(zip(plan.indices.split(plan.lengths), plan.draws.split(plan.lengths), strict=True)) for plan in plans
         ]
@@ -60,7 +60,7 @@ def train(
     sampler: Sampler, labels: Tensor, attempts: list[tuple[int, int | None]], **options: Any
 ) -> tuple[list[Step], Progress]:
     """What several attempts at one run train on: each is a number of processes, and of steps after which it stops."""
-    trainer = Trainer(device="cpu", **options)
+    trainer = TrainerOptions(device="cpu", **options)
     counts = labels.bincount().tolist()
     sampler.check(counts, trainer.batch_size, list("abc"))
     state, steps = None, []
@@ -133,7 +133,7 @@ def test_another_batch_size_skips_no_epoch_and_starts_the_unfinished_one_again(i
     labels, sampler, epochs, state = training_labels(images, 0.0), Shuffle(), 4, None
     steps: list[Step] = []
     for size, length in itertools.zip_longest(sizes, lengths[: len(sizes) - 1]):
-        trainer = Trainer(device="cpu", batch_size=size, epochs=epochs)
+        trainer = TrainerOptions(device="cpu", batch_size=size, epochs=epochs)
         progress = Progress(trainer, sampler.steps_per_epoch(labels.bincount().tolist(), size))
         note = None if state is None else progress.load_state_dict(state)
         if note is not None:
@@ -156,7 +156,7 @@ def test_a_checkpoint_of_two_processes_that_left_out_the_last_batch_keeps_its_ep
 ) -> None:
     labels, sampler = torch.zeros(130, dtype=torch.int64), Shuffle()  # 64, 64, 2: two steps, by two processes
     older = {"step": step, "evaluated_step": 0, "random_states": [{}, {}]}
-    trainer = Trainer(device="cpu", batch_size=64, epochs=4)
+    trainer = TrainerOptions(device="cpu", batch_size=64, epochs=4)
     progress = Progress(trainer, 3)
     assert progress.load_state_dict(with_progress(older, trainer, sampler, labels)) is None
     assert progress.position == position
@@ -166,7 +166,7 @@ def test_a_checkpoint_of_two_processes_that_left_out_the_last_batch_keeps_its_ep
 def test_an_older_checkpoint_of_another_batch_size_keeps_its_epoch() -> None:
     labels, sampler = torch.zeros(128, dtype=torch.int64), Shuffle()
     older = {"step": 7, "evaluated_step": 0, "random_states": [{}], "config": {"trainer": {"batch_size": 32}}}
-    trainer = Trainer(device="cpu", batch_size=64, epochs=4)
+    trainer = TrainerOptions(device="cpu", batch_size=64, epochs=4)
     progress = Progress(trainer, 2)
     note = progress.load_state_dict(with_progress(older, trainer, sampler, labels))
     assert note is not None

@@ -4,16 +4,16 @@ from functools import partial
 
 import pytest
 import torch
-from small_runs import assert_same
+from support.small_runs import assert_same
 
 from mcl import build_network
 from mcl.data.samplers import Shuffle
 from mcl.data.synthetic import Synthetic
+from mcl.distributed.process_group import ProcessGroup
 from mcl.losses.independent import Independent
 from mcl.networks.cohort import Cohort
-from mcl.training.fit import Fit
 from mcl.training.learner import Learner
-from mcl.training.processes import Processes
+from mcl.training.options import TrainerOptions
 from mcl.training.random_state import random_state, seed_everything
 from mcl.training.results import Results
 from mcl.training.schedules import Constant
@@ -22,27 +22,27 @@ from mcl.training.trainer import Trainer
 CPU = torch.device("cpu")
 
 
-class Rank(Processes):
+class Rank(ProcessGroup):
     """One of several processes, on which it does not wait."""
 
-    def __init__(self, rank: int, size: int):
-        self.rank, self.size = rank, size
+    def __init__(self, rank: int, world_size: int):
+        self.rank, self.world_size = rank, world_size
 
-    def gather(self, value):
+    def all_gather_object(self, value):
         return [value]
 
 
 @pytest.fixture
 def make_fit(monkeypatch: pytest.MonkeyPatch):
-    """``make_fit(rank, size)``: as that process makes it, from the same random state as the others."""
-    monkeypatch.setattr(Fit, "_in_step_with_others", lambda fit: fit.learner)
+    """``make_fit(rank, world_size)``: as that process makes it, from the same random state as the others."""
+    monkeypatch.setattr(Trainer, "_in_step_with_others", lambda fit: fit.learner)
     dataset = Synthetic(image_size=8, classes=2, train_per_class=6, test_per_class=4)
 
-    def make(rank: int, size: int) -> Fit:
+    def make(rank: int, world_size: int) -> Trainer:
         cohort = Cohort({"first": partial(build_network, "resnet8", 2)}, branched=False, seed=0)
         seed_everything(7)
-        fit = Fit(
-            Trainer(epochs=2, batch_size=12, device="cpu"),
+        fit = Trainer(
+            TrainerOptions(epochs=2, batch_size=12, device="cpu"),
             Learner(cohort, Independent(widths=cohort.widths)),
             dataset.load(),
             dataset,
@@ -52,7 +52,7 @@ def make_fit(monkeypatch: pytest.MonkeyPatch):
             results=Results([("first", "resnet8")], chosen_on="test"),
             seed=7,
             data="",
-            processes=Rank(rank, size),
+            processes=Rank(rank, world_size),
         )
         fit._start = 0.0  # as of a run that has begun
         return fit

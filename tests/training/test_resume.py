@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_runs import Outcome
+from support.small_runs import Outcome
 
-from mcl.training import checkpoints
+from mcl.runs import checkpoints
 from mcl.training.random_state import random_state, set_random_state
 
 Small = Callable[..., Any]
@@ -82,17 +82,17 @@ def test_a_run_cut_off_while_it_evaluates_loses_and_repeats_no_line(
 def test_a_run_cut_off_between_an_evaluation_and_its_checkpoint_repeats_no_line(
     small: Small, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mcl.training.fit import Fit
+    from mcl.training.trainer import Trainer
 
-    log = Fit._log
+    log = Trainer._log
 
-    def log_and_stop(fit: Fit, metrics: dict[str, float]) -> None:
+    def log_and_stop(fit: Trainer, metrics: dict[str, float]) -> None:
         log(fit, metrics)
         if "train/lr" not in metrics:
             power_cut()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Fit, "_log", log_and_stop)
+        patch.setattr(Trainer, "_log", log_and_stop)
         with pytest.raises(PowerCut):
             small("run")
     assert "test/" in Path("run/metrics.jsonl").read_text().splitlines()[-1]
@@ -103,16 +103,16 @@ def test_a_run_cut_off_between_an_evaluation_and_its_checkpoint_repeats_no_line(
 def test_a_signal_during_an_evaluation_has_it_done_later(
     small: Small, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mcl.training.fit
+    import mcl.training.trainer
 
-    evaluate = mcl.training.fit.evaluate
+    evaluate = mcl.training.trainer.evaluate
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         os.kill(os.getpid(), signal.SIGUSR1)
         return evaluate(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(mcl.training.fit, "evaluate", interrupted)
+        patch.setattr(mcl.training.trainer, "evaluate", interrupted)
         assert small("run").status == 75
     state = checkpoints.load(Path("run/checkpoints/last.pt"))
     assert (state["step"], state["evaluated_step"]) == (5, 0)

@@ -6,15 +6,15 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from small_runs import META, SMALL
+from support.small_runs import META, SMALL
 from torch import Tensor, nn
 
 from mcl.config.compose import compose_train
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone, Head
 from mcl.networks.cohort import Cohort
-from mcl.training.assemble import assemble
 from mcl.training.second_derivatives import check_twice_differentiable
+from mcl.training.setup import assemble
 
 
 class Attention(nn.Module):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden_rule import filled, images
+from support.golden_rule import filled, images
 from torch import Tensor
 
 from mcl.data.samplers import Shuffle
@@ -19,8 +19,8 @@ from mcl.losses.matching import LayerMatching
 from mcl.networks.cohort import Cohort
 from mcl.networks.official import translate
 from mcl.networks.resnet import ResNet
-from mcl.training.fit import Fit
 from mcl.training.learner import Learner
+from mcl.training.options import TrainerOptions
 from mcl.training.results import Results
 from mcl.training.schedules import Constant
 from mcl.training.trainer import Trainer
@@ -88,8 +88,8 @@ def test_the_recipe_is_the_official_one(memory: str) -> None:
     assert learner.loss.meta is not None
     object.__setattr__(learner.loss.meta, "memory", memory)
     dataset = Synthetic(image_size=16, train_per_class=4, test_per_class=1)
-    fit = Fit(
-        Trainer(epochs=1, batch_size=16, device="cpu"),
+    fit = Trainer(
+        TrainerOptions(epochs=1, batch_size=16, device="cpu"),
         learner,
         dataset.load(),
         dataset,

@@ -1,0 +1,258 @@
+"""``python sweep.py``: plan a study, launch its runs, report."""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from mcl.config import launch
+from mcl.config.conf_folder import conf_folder
+from mcl.config.entry import FULL_ERROR, INTERRUPTED, explain, register
+from mcl.config.grouping import grouped
+from mcl.config.schema import SweepConfig
+from mcl.console import display_path, format_duration, make_console, pluralize
+from mcl.errors import UserError, did_you_mean
+from mcl.launching.gpus import find_gpus
+from mcl.launching.launch_options import Options
+from mcl.launching.probe import seeing
+from mcl.launching.slots import Slot, make_slots
+from mcl.reports.figures import FORMATS
+from mcl.reports.search_report import find_trials
+from mcl.studies.plan import PlannedRow, plan_rows
+from mcl.studies.study import PlannedRun, Search, Study, find_study, load_study, only, study_names
+
+HELP = """\
+Run a study: plan it, launch the runs that are unfinished, write its report.
+
+usage: python sweep.py study=NAME [option=value ...]
+
+  study=NAME            one of: {studies}; or any folder that has a study.yaml
+  plan_only=true        say which runs there are and how long they may take, and start none
+  'only={{loss: lmcl}}'   run these rows alone; the report is of all
+  seeds=[0,1,2,3,4]     in place of the study's own
+  runs=FOLDER           where run folders are; default: runs
+  out=FOLDER            where the report goes; default: beside study.yaml
+  formats=[png,svg]     of the report's pictures: png, svg, pdf
+  hydra/launcher=NAME   gpus (the default), basic (one run after another, in this process), slurm, ray_gpus
+  hydra.launcher.X=...  options of the launcher, such as hydra.launcher.devices=[0,1]
+
+Whatever else is given goes to every run, as after `python train.py`: dataset.root=/data trainer.epochs=10.
+Typed again, the same command runs only what is unfinished."""
+USAGE_ERROR = 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command line, sorted by whom it is for."""
+
+    typed: list[str]
+    settings: SweepConfig
+    launcher: list[str]  # overrides of Hydra
+    slots: list[Slot] | None  # of the launcher; empty if runs share this process, None if a cluster decides
+    runs: list[str]  # overrides of every run, the folder of runs among them
+
+    @property
+    def at_once(self) -> int | None:
+        """Runs at a time; None if a cluster decides."""
+        return None if self.slots is None else max(1, len(self.slots))
+
+    def devices(self) -> AbstractContextManager[None]:
+        """Compose under the devices of a run, which decide its precision and so its folder."""
+        return seeing(self.slots[0].visible) if self.slots else nullcontext()
+
+
+def main(task: launch.Task, arguments: Sequence[str]) -> int:
+    """Run what was typed after ``python sweep.py``.
+
+    Args:
+        task: what train.py runs.
+        arguments: as typed.
+
+    Returns:
+        The exit status: 1 if something typed cannot work, or a run failed.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP.format(studies=", ".join(study_names())))
+        return 0
+    try:
+        return _sweep(task, understand(arguments))
+    except KeyboardInterrupt:
+        print("\nInterrupted. Typed again, the same command goes on.", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        message = None if os.environ.get(FULL_ERROR) == "1" else explain(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return getattr(error, "status", USAGE_ERROR)
+
+
+def understand(arguments: Sequence[str]) -> Asked:
+    """Sort a command line.
+
+    Raises:
+        UserError: something in it is no override, or is not the runs' to be told.
+    """
+    own = {field.name for field in fields(SweepConfig)}
+    for_sweep, for_hydra, for_runs = [], [], []
+    for text, override in zip(arguments, OverridesParser.create().parse_overrides(list(arguments)), strict=True):
+        key = override.key_or_group
+        if override.is_hydra_override():
+            for_hydra.append(text)
+        elif key in own and override.is_sweep_override():
+            raise UserError(f"{text}: a list is written in brackets, such as seeds=[0,1].")
+        elif key in own:
+            for_sweep.append(text)
+        elif key == "seed" or override.is_sweep_override():
+            raise UserError(f"{text}: what varies stands in study.yaml; for other seeds: seeds=[0,1].")
+        else:
+            for_runs.append(text)
+        if key in ("runs", "hydra.searchpath"):  # the planner composes the runs, too
+            for_runs.append(text)
+    if not any(text.startswith("study=") for text in for_sweep):
+        near = did_you_mean("study", [text.partition("=")[0] for text in for_runs])
+        raise UserError(f"study is not set: give study=NAME, one of {', '.join(study_names())}.{near}")
+    register()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("sweep", overrides=[*for_sweep, *for_hydra], return_hydra_config=True)
+    launcher = config.hydra.runtime.choices["hydra/launcher"]
+    others = [text for text in for_hydra if not text.startswith("hydra/launcher=")]
+    settings = SweepConfig(**{name: _plain(config[name]) for name in own})
+    for form in settings.formats:
+        if form not in FORMATS:
+            raise UserError(f"formats={settings.formats}: {form} is none of {', '.join(FORMATS)}.")
+    return Asked(
+        list(arguments), settings, [f"hydra/launcher={launcher}", *others], _slots(config.hydra.launcher), for_runs
+    )
+
+
+def _slots(launcher: DictConfig) -> list[Slot] | None:
+    name = str(launcher._target_).rpartition(".")[2]
+    if name != "GpusLauncher":
+        return [] if name == "BasicLauncher" else None
+    options = Options.of({str(key): _plain(value) for key, value in launcher.items() if key != "_target_"})
+    return make_slots(find_gpus(options.devices, os.environ), options)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+
+
+def _sweep(task: launch.Task, asked: Asked) -> int:
+    settings = asked.settings
+    place = find_study(settings.study)
+    with asked.devices():
+        study = load_study(place, asked.runs, settings.seeds)
+    if asked.slots is None and study.precision_is_open:
+        raise UserError(
+            f"{asked.launcher[0]}: trainer.precision is left to the device, which may be another one on a node than on"
+            " this machine, so that runs would not be found. Give it, such as trainer.precision=bfloat16 or float32."
+        )
+    runs = only(study, settings.only or {})
+    if study.search is None:
+        _print_plan(study, plan_rows(study, runs, estimate=settings.plan_only), asked.at_once)
+    else:
+        with asked.devices():
+            _print_search(study, study.search)
+    if settings.plan_only:
+        return 0
+
+    from mcl.reports.report import refuse_to_replace, write_report
+
+    out = Path(settings.out or place)
+    refuse_to_replace(out)  # not only when everything has run
+    hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
+    with grouped(study.name):
+        failures = _run(task, study, runs, hydra)
+    for message in failures:
+        print(f"error: {message}", file=sys.stderr)
+    command = f"python sweep.py {shlex.join(asked.typed)}" if asked.runs or settings.seeds or settings.out else None
+    aside = Path(settings.runs) / "reports" / study.name  # where the report beside the study has others
+    with asked.devices():
+        written = write_report(study, None, out, settings.formats, command=command, instead=aside)
+    print(f"\nreport: {display_path(written)}")
+    if written.parent != out:
+        print(f"{display_path(out / written.name)} has finished runs that are not among these, and stays as it is.")
+    return USAGE_ERROR if failures else 0
+
+
+def _run(task: launch.Task, study: Study, runs: Sequence[PlannedRun], hydra: Sequence[str]) -> list[str]:
+    """Run what is unfinished. Returns what went wrong, each message once."""
+    if study.search is not None:
+        options = [f"{key}={where}" for key, where in study.search.options.items()]
+        settings = {
+            "direction": "maximize",
+            "n_trials": study.search.trials,
+            "n_jobs": study.search.at_once,
+            "sampler.seed": study.seeds[0],  # the same trials again, so that a search that was stopped goes on
+            "max_failure_rate": 0.5,
+        }
+        how = ["hydra/sweeper=optuna", *(f"hydra.sweeper.{key}={value}" for key, value in settings.items())]
+        launch.search(task, [*study.common, f"seed={study.seeds[0]}", *options], [*how, *hydra])
+        return []
+    returns = launch.launch(task, [run.overrides for run in runs], hydra)
+    failed = [each._return_value for each in returns if each.status.name == "FAILED"]
+    return list(dict.fromkeys(explain(error) or f"{type(error).__name__}: {error}" for error in failed))
+
+
+def _print_plan(study: Study, rows: Sequence[PlannedRow], at_once: int | None) -> None:
+    from rich.table import Table
+
+    console = make_console()
+    console.print(f"{study.title}\n", style="bold")
+    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+    for factor in study.factors:
+        table.add_column(factor, no_wrap=True)
+    table.add_column("seeds")
+    table.add_column("standing")
+    timed = any(row.how for row in rows)
+    if timed:
+        table.add_column("one run", justify="right", no_wrap=True)
+        table.add_column("the rest", justify="right", no_wrap=True)
+    for row in rows:
+        times = (
+            ["-" if value is None else format_duration(value) for value in (row.seconds, row.seconds_left)]
+            if timed
+            else []
+        )
+        seeds = ", ".join(str(run.seed) for run in row.planned)
+        table.add_row(*row.labels.values(), seeds, row.standing(), *times)
+    console.print(table)
+    unfinished = sum(not run.finished for row in rows for run in row.found)
+    console.print(
+        f"\n{pluralize(sum(len(row.planned) for row in rows), 'run')}, {unfinished} of them to run or to go on with",
+        soft_wrap=True,
+    )
+    if timed:
+        known = [row.seconds_left for row in rows if row.seconds_left is not None]
+        without = (
+            "" if len(known) == len(rows) else f", without the {pluralize(len(rows) - len(known), 'row')} not known"
+        )
+        if known:
+            several = (
+                f", {format_duration(sum(known) / at_once)} with {at_once} at a time" if at_once and at_once > 1 else ""
+            )
+            console.print(f"about {format_duration(sum(known))} one after another{several}{without}", soft_wrap=True)
+        for how in dict.fromkeys(row.how for row in rows):
+            console.print(f"time of a run: {how}", style="dim", soft_wrap=True)
+    console.print()
+
+
+def _print_search(study: Study, search: Search) -> None:
+    console = make_console()
+    found = len(find_trials(study))
+    console.print(f"{study.title}\n", style="bold")
+    for option, where in search.options.items():
+        console.print(f"{option}  {where}", soft_wrap=True)
+    console.print(
+        f"\n{pluralize(search.trials, 'trial')}, {search.at_once} at once, {found} there so far\n",
+        soft_wrap=True,
+    )

@@ -1,0 +1,53 @@
+"""Networks by the names of their files in ``conf/network``."""
+
+from typing import Literal, cast, overload
+
+from omegaconf import OmegaConf
+
+from mcl.config.conf_folder import conf_folder
+from mcl.config.instantiate import build
+from mcl.errors import UserError, did_you_mean
+from mcl.networks.backbone import Backbone
+from mcl.networks.branches import Branched
+from mcl.runs.identity import CUSTOM
+
+
+def network_names() -> list[str]:
+    """Every network that can be named, e.g. ``resnet32`` and ``imagenet/resnet18``."""
+    folder = conf_folder() / "network"
+    names = (file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
+    return sorted(name for name in names if name != CUSTOM)
+
+
+@overload
+def build_network(
+    name: str, num_classes: int, *, branches: Literal[False] = False, in_channels: int = 3
+) -> Backbone: ...
+
+
+@overload
+def build_network(name: str, num_classes: int, *, branches: Literal[True], in_channels: int = 3) -> Branched: ...
+
+
+def build_network(name: str, num_classes: int, *, branches: bool = False, in_channels: int = 3) -> Backbone | Branched:
+    """A newly initialised network by its name.
+
+    >>> from mcl import build_network
+    >>> backbone = build_network("resnet32", 100)  # images (B, 3, H, W) -> logits (B, 100)
+
+    Args:
+        name: name of a file in ``conf/network``, e.g. ``"resnet32"`` or ``"imagenet/resnet18"``.
+        num_classes: classes C.
+        branches: add the auxiliary branches; the network then returns ``mcl.types.Outputs``.
+        in_channels: channels of the images.
+
+    Raises:
+        UserError: no network has this name.
+    """
+    names = network_names()
+    if name not in names:
+        near = did_you_mean(name, names, count=3) or f" Known: {', '.join(names)}."
+        raise UserError(f"network {name!r}: there is no file conf/network/{name}.yaml.{near}")
+    node = OmegaConf.load(conf_folder() / "network" / f"{name}.yaml")
+    backbone = cast(Backbone, build(node, path="network", num_classes=num_classes, in_channels=in_channels))
+    return Branched(backbone) if branches else backbone

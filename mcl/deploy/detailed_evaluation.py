@@ -1,0 +1,129 @@
+"""Evaluate a run again: every head, more metrics, confusion matrices."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from mcl.data.fingerprint import same_images
+from mcl.data.loaders import batches_in_order
+from mcl.deploy.class_names import match_classes
+from mcl.deploy.classification_metrics import Scores
+from mcl.deploy.saved_run import SavedRun, Weights, build_kind
+from mcl.devices import use_tf32, use_threads
+from mcl.errors import UserError
+from mcl.files import write_atomically, write_error
+from mcl.runs.evaluation_record import PER_CLASS, SCORES, EvaluationRecord
+from mcl.tracking.confusion import write_confusion
+from mcl.tracking.media import confusion_picture
+from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
+from mcl.training.options import TrainerOptions
+from mcl.version import code_version
+
+Split = Literal["test", "validation", "train"]
+
+
+def assess(run: SavedRun, split: Split = "test", weights: Weights = "last") -> dict[str, Scores]:
+    """The scores of every head on a split of the dataset that the run's configuration names.
+
+    Args:
+        run: the run; its overrides may name another dataset, whose classes are matched to the run's by name.
+        split: which images; those of training come as they are, without augmentation.
+        weights: ``last``, or ``best`` for the backbones at their best epoch.
+
+    Raises:
+        UserError: there is no such split, or the dataset does not fit the networks: a class that they were not trained
+            on, another normalisation, images too small.
+    """
+    trainer = build_kind(TrainerOptions, run.config.trainer, path="trainer", allow=run.allow)
+    dataset = run.dataset
+    spec = dataset.spec
+    known_as = torch.tensor(match_classes(dataset, run.classes))  # (classes of the dataset,)
+    if (dataset.mean, dataset.std) != (run.preprocessing.mean, run.preprocessing.std):
+        raise UserError(
+            f"{spec.name} is normalised otherwise than the networks learned. Give"
+            f" dataset.mean={list(run.preprocessing.mean)} dataset.std={list(run.preprocessing.std)}."
+        )
+    cohort, loss = run.learner(weights)
+    for backbone in cohort.backbones:
+        backbone.check_input(spec.channels, spec.image_size)
+    images = getattr(dataset.load(), split)
+    if images is None:
+        raise UserError(f"split {split}: {spec.name} has none; dataset.validation=FRACTION holds some images out.")
+    use_tf32(trainer.precision)
+    use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
+    batches = batches_in_order(
+        images,
+        dataset,
+        batch_size=trainer.batch_size,
+        device=trainer.device,
+        memory_format=trainer.memory_format,
+    )
+    cohort, loss = cohort.to(trainer.device).to(memory_format=trainer.memory_format), loss.to(trainer.device)
+    scores: dict[str, Scores] = {}
+    for heads, labels in predictions(cohort, loss, batches, device=trainer.device, precision=trainer.precision):
+        labels = known_as[labels.cpu()]
+        for name, logits in heads.items():
+            scores.setdefault(name, Scores(len(run.classes))).update(logits, labels)
+    return scores
+
+
+def record_of(
+    run: SavedRun, split: Split = "test", weights: Weights = "last", overrides: Sequence[str] = ()
+) -> EvaluationRecord:
+    """Describe an evaluation before it starts; the fingerprint of its images is compared with that of the run's."""
+    fingerprint = run.dataset.fingerprint()
+    return EvaluationRecord(
+        split=split,
+        weights=weights,
+        step=run.step,
+        finished=run.finished,
+        data=fingerprint,
+        other_images=not same_images(run.checkpoint.get("data", fingerprint), fingerprint),
+        changes=run.changes,
+        overrides=list(overrides),
+        code=code_version(),
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def write_assessment(
+    scores: Mapping[str, Scores], classes: tuple[str, ...], folder: Path, record: EvaluationRecord
+) -> None:
+    """Write ``scores.json``, ``per_class.csv``, and of the main heads the confusion matrices as files and pictures.
+
+    ``evaluation.json`` beside them has the record.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    record.write(folder)
+    table = {
+        name: {**of.result(), "images": of.images, "per_class": dict(zip(classes, of.per_class(), strict=True))}
+        for name, of in scores.items()
+    }
+    write_atomically(folder / SCORES, json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+    recalls: list[list[object]] = [
+        [label, name, *(of.per_class()[label] for of in scores.values())] for label, name in enumerate(classes)
+    ]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([["label", "class", *scores], *recalls])
+    write_atomically(folder / PER_CLASS, text.getvalue())
+    for name in main_heads(scores):
+        matrix = scores[name].confusion
+        file = write_confusion(folder, name, matrix, classes)
+        write_atomically(file.with_suffix(".png"), confusion_picture(matrix, classes, title=name))
+
+
+def main_heads(names: Mapping[str, object]) -> list[str]:
+    """The heads that stand for whole networks: backbones, aggregated ones, the ensemble."""
+    return [name for name in names if name.rpartition("/")[2] in (BACKBONE, AGGREGATED, ENSEMBLE)]

@@ -1,0 +1,166 @@
+"""The model card: networks, training data and recipe, accuracy, usage."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from mcl.deploy.saved_run import SavedRun, Weights
+from mcl.networks.counting import multiply_adds, parameters
+from mcl.runs.identity import identity
+
+_ONNX = """\
+With onnxruntime and numpy alone (`images` uint8, of shape B x {channels} x {size} x {size}):
+
+```python
+import json, numpy, onnxruntime
+
+session = onnxruntime.InferenceSession("{file}")
+about = session.get_modelmeta().custom_metadata_map
+preprocessing, classes = json.loads(about["preprocessing"]), json.loads(about["classes"])
+mean, std = (numpy.array(preprocessing[name], "float32")[:, None, None] for name in ("mean", "std"))
+(logits,) = session.run(["logits"], {{"images": (images / numpy.float32(255) - mean) / std}})
+print([classes[label] for label in logits.argmax(1)])
+```
+"""
+_MCL = """\
+With mcl, from Python or from the command line:
+
+```python
+import mcl
+
+network = mcl.load("{file}")
+images = network.preprocessing("image.png")  # B x {channels} x {size} x {size}
+print(network.classes[network(images).argmax(1)[0]])
+```
+
+```sh
+python -m mcl predict {file} image.png
+```
+"""
+
+
+def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
+    """Markdown.
+
+    Args:
+        run: where the networks come from.
+        weights: ``last`` or ``best``.
+        files: the name of each network's file, by its key.
+    """
+    spec = run.preprocessing
+    shape = (spec.channels, spec.image_size, spec.image_size)
+    first = next(iter(files.values()))
+    names = dict(zip(run.keys, run.names, strict=True))
+    how = (_ONNX if first.endswith(".onnx") else "") + "\n" + _MCL
+    parts = [
+        f"# {', '.join(dict.fromkeys(names[key] for key in files))}",
+        f"Image classifiers of {len(run.classes)} classes, {_origin(run)} Auxiliary branches and everything else that"
+        " only training needs are left out.",
+        "## Networks",
+        _table(
+            ("file", "architecture", "parameters", "multiply-adds"),
+            [_network_row(run, weights, key, file, shape) for key, file in files.items()],
+        ),
+        "## Accuracy",
+        _accuracies(run, weights),
+        "## Data",
+        f"{_dataset(run)} Images of {spec.channels} channels,"
+        f" {spec.image_size} x {spec.image_size}; pixels x in [0, 1] become (x - mean) / std with mean"
+        f" {_numbers(spec.mean)} and std {_numbers(spec.std)}.",
+        f"Classes, by label: {', '.join(run.classes)}.",
+        "## Recipe",
+        *_training(run),
+        "## How to use them",
+        how.format(file=first, channels=spec.channels, size=spec.image_size).strip(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_CHOSEN = {
+    "validation": "Each network is taken at its best epoch, which was chosen on the validation images.",
+    "test": "Each network is taken at its best epoch, which was chosen on these same test images: the accuracies are"
+    " too good to be true of others.",
+}
+_PARTS = ("loss", "sampler", "optimizer", "schedule", "trainer")
+
+
+def _network_row(run: SavedRun, weights: Weights, key: str, file: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+    backbone = run.backbone(key, weights)
+    return file, backbone.name, f"{parameters(backbone):,}", f"{multiply_adds(backbone, shape):,}"
+
+
+def _origin(run: SavedRun) -> str:
+    """Say who trained the networks, and whether training ended: by what the run recorded, never by the present code."""
+    if run.imported is not None:
+        file, digest = run.imported.get("file"), run.imported.get("sha256")
+        return f"imported from {file}, a checkpoint of the official L-MCL code (SHA-256 {digest}), not trained by mcl."
+    code: Mapping[str, Any] = run.checkpoint.get("code") or {}
+    by = f" by mcl {code['version']}" if code.get("version") else ""
+    by += f", commit {str(code['commit'])[:10]}" if code.get("commit") else ""
+    by += " with uncommitted changes" if code.get("dirty") else ""
+    unfinished = "" if run.finished else f" Training had not ended: the checkpoint is that of step {run.step:,}."
+    return f"trained in one run{by}.{unfinished}"
+
+
+def _accuracies(run: SavedRun, weights: Weights) -> str:
+    results: Mapping[str, Any] = run.checkpoint.get("results") or {}
+    evaluated = run.checkpoint.get("evaluated_step", run.step)
+    remedy = "`python -m mcl evaluate RUN` measures them."
+    if run.imported is not None:
+        stated = [f"{name} {value}" for name, value in run.imported.items() if name not in ("file", "sha256")]
+        said = f" The checkpoint itself states {', '.join(stated)}." if stated else ""
+        return f"Not measured here: {remedy}{said}"
+    if not results.get("last"):
+        return f"Not measured: {remedy}"
+    if weights == "last" and evaluated != run.step:
+        return (
+            f"Not measured: these weights are of step {run.step:,}, and the last evaluation was after step"
+            f" {evaluated:,}. {remedy}"
+        )
+    rows = []
+    for key, name in zip(run.keys, run.names, strict=True):
+        last, best = results["last"], results["best"].get(key, {})
+        if weights == "best":
+            rows.append((key, name, f"{best['top1']:.2f}", "", f"epoch {best['epoch']:g}"))
+        else:
+            top1, top5 = (f"{last[f'{key}/backbone/{measure}']:.2f}" for measure in ("top1", "top5"))
+            rows.append((key, name, top1, top5, f"step {run.step:,}"))
+    chosen = "" if weights == "last" else f" {_CHOSEN[run.chosen_on]}"
+    table = _table(("network", "architecture", "top-1", "top-5", "weights of"), rows)
+    return f"On the test images, in percent.{chosen}\n\n{table}"
+
+
+def _dataset(run: SavedRun) -> str:
+    settings = identity(run.stored)
+    if run.imported is None:
+        return f"{_recipe('dataset', settings)}."
+    name = _recipe("dataset", settings).partition(":")[0]
+    return f"The checkpoint does not say what it was trained on; it was imported for {name}, with its preprocessing."
+
+
+def _training(run: SavedRun) -> list[str]:
+    if run.imported is not None:
+        return ["The checkpoint does not say how it was trained."]
+    settings = identity(run.stored)
+    steps = f"Seed {settings['seed']}; " if "seed" in settings else ""
+    steps += f"{run.step:,} steps taken."
+    if start := settings.get("init_from"):
+        steps += f" Training started from the weights of {PurePath(str(start)).name}."
+    return [_table(("part", "choice"), [(part, _recipe(part, settings)) for part in _PARTS]), steps]
+
+
+def _recipe(part: str, settings: Mapping[str, Any]) -> str:
+    """``SGD: lr 0.1, momentum 0.9`` from the settings that make the result."""
+    own = {key.removeprefix(f"{part}."): value for key, value in settings.items() if key.startswith(f"{part}.")}
+    name = str(own.get("_target_", "")).rpartition(".")[2]
+    options = [f"{key} {value}" for key, value in own.items() if key.rpartition(".")[2][0] != "_" and value is not None]
+    return f"{name}: {', '.join(options)}".removesuffix(": ")
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

@@ -1,0 +1,166 @@
+"""Find the GPUs for jobs, without torch, so that no GPU is claimed here."""
+
+import itertools
+import logging
+import re
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+
+from mcl.errors import UserError
+from mcl.launching.launch_options import refusal
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+CPU = "cpu"
+_NUMBER = re.compile(r"\d+")
+_NAME = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")  # MIG-UUID, and the older MIG-GPU-UUID/INSTANCE/INSTANCE
+_GPU = re.compile(r"^GPU (\d+):.*\(UUID: ((?:GPU|MIG)-[^)\s]+)\)", re.MULTILINE)  # in the output of nvidia-smi -L
+_PART = re.compile(r"\s+MIG .*\(UUID: ((?:GPU|MIG)-[^)\s]+)\)")
+_NO_GPU = re.compile(r"no devices (were )?found", re.IGNORECASE)
+_ALLOWED = "auto, cpu, or a list of GPUs by number or name, such as [0,1] or [GPU-8932f937]"
+
+logger = logging.getLogger(__name__)
+
+
+def find_gpus(
+    asked: str | int | Sequence[str | int], environment: Mapping[str, str], listed: Callable[[], str] | None = None
+) -> list[str]:
+    """The GPUs that jobs may have, each as one entry of ``CUDA_VISIBLE_DEVICES``; none means the CPU.
+
+    Args:
+        asked: ``"auto"`` takes what ``CUDA_VISIBLE_DEVICES`` leaves or, where it is not set, every GPU of
+            ``nvidia-smi -L``, by name if that reports a broken one. ``"cpu"`` takes none. Numbers in a list count among
+            the entries of an outer ``CUDA_VISIBLE_DEVICES``, as CUDA itself counts.
+        environment: of this process.
+        listed: gives the output of ``nvidia-smi -L``; empty where there is none.
+
+    Raises:
+        UserError: a device that is none, is named twice, or lies outside of ``CUDA_VISIBLE_DEVICES``; or
+            ``nvidia-smi`` fails.
+    """
+    outer = _outer(environment[VISIBLE]) if VISIBLE in environment else None
+    if asked == "auto":
+        return _in_listing((listed or nvidia_smi)()) if outer is None else outer
+    if asked == CPU or asked == [CPU]:
+        return []
+    if not isinstance(asked, str | int | Sequence):
+        raise refusal("devices", "null" if asked is None else asked, _ALLOWED)
+    wanted = [asked] if isinstance(asked, str | int) else list(asked)
+    if not wanted:
+        raise refusal("devices", "[]", _ALLOWED)
+    found = [_one(device, outer) for device in wanted]
+    if any(_is_same(one, other) for one, other in itertools.combinations(found, 2)):
+        given = ",".join(map(str, wanted))
+        raise UserError(
+            f"hydra.launcher.devices=[{given}]: a device is named twice. To run several jobs on each at a time use"
+            " hydra.launcher.jobs_per_device."
+        )
+    return found
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Return whether two entries mean one GPU; its UUID may be cut short anywhere, that of a part of it may not."""
+    if one.startswith("GPU-") and other.startswith("GPU-"):
+        return one.startswith(other) or other.startswith(one)
+    return one == other
+
+
+def display_name(gpu: str) -> str:
+    """A GPU as people name it: ``GPU 0``, ``GPU-8932f937``."""
+    return f"GPU {gpu}" if _NUMBER.fullmatch(gpu) else gpu[:12]
+
+
+def is_mig(gpu: str) -> bool:
+    """Whether it is a part of a GPU, of which CUDA shows a process one at most."""
+    return gpu.startswith("MIG-")
+
+
+def nvidia_smi() -> str:
+    """Return what ``nvidia-smi -L`` prints; nothing if it is not installed.
+
+    Raises:
+        UserError: it fails and lists no GPU, as after an update of the driver.
+    """
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "-L"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=60,
+        )
+    except FileNotFoundError:
+        return ""
+    except (OSError, subprocess.SubprocessError) as error:
+        raise _failure(str(error)) from error
+    if done.returncode and not _GPU.search(done.stdout) and not _NO_GPU.search(done.stdout):
+        raise _failure(" ".join(done.stdout.split()) or f"exit status {done.returncode}")
+    return done.stdout
+
+
+def _failure(reason: str) -> UserError:
+    return UserError(
+        f"hydra.launcher.devices=auto: nvidia-smi -L fails ({reason}). Use hydra.launcher.devices=cpu, or name the"
+        " GPUs, such as hydra.launcher.devices=[0,1]."
+    )
+
+
+def _one(device: object, outer: list[str] | None) -> str:
+    if isinstance(device, bool) or not isinstance(device, str | int):
+        raise refusal("devices", device, _ALLOWED)
+    text = str(device).strip()
+    if _NUMBER.fullmatch(text):
+        if outer is None:
+            return str(int(text))
+        if int(text) < len(outer):
+            return outer[int(text)]
+        raise UserError(
+            f"hydra.launcher.devices: {text} is not among the {len(outer)} of {VISIBLE}={','.join(outer)}, which are"
+            " counted from 0."
+        )
+    if not _NAME.fullmatch(text):
+        raise refusal("devices", device, _ALLOWED)
+    if outer is None or any(_NUMBER.fullmatch(gpu) for gpu in outer):  # numbers and names cannot be compared
+        return text
+    matching = [gpu for gpu in outer if gpu.startswith(text) or text.startswith(gpu)]
+    if not matching:
+        raise UserError(f"hydra.launcher.devices: {text} is not among {VISIBLE}={','.join(outer)}.")
+    return matching[0]
+
+
+def _outer(value: str) -> list[str]:
+    """The entries that CUDA would take: those before the first that is no device."""
+    found: list[str] = []
+    for entry in (part.strip() for part in value.split(",")):
+        if not (_NUMBER.fullmatch(entry) or _NAME.fullmatch(entry)):
+            break
+        if any(_is_same(entry, other) for other in found):
+            raise UserError(f"{VISIBLE}={value}: {entry} is there twice, so CUDA would show no device at all.")
+        found.append(entry)
+    return found
+
+
+def _in_listing(text: str) -> list[str]:
+    """Return numbers; names if there are parts of a GPU (MIG), which have none, or a broken GPU, which shifts them."""
+    gpus: list[tuple[str, list[str]]] = []  # name and parts
+    numbers, problems = [], []
+    for line in text.splitlines():
+        if gpu := _GPU.match(line):
+            numbers.append(int(gpu[1]))
+            gpus.append((gpu[2], []))
+        elif gpus and (part := _PART.match(line)):
+            gpus[-1][1].append(part[1])
+        elif line.strip():
+            problems.append(line.strip())
+    if not gpus:
+        return []
+    names = [found for name, parts in gpus for found in (parts or [name])]
+    in_a_row = list(range(len(gpus)))
+    if numbers != in_a_row and not problems:
+        problems = [f"the GPUs are numbered {', '.join(map(str, numbers))}."]
+    if problems:
+        used = ", ".join(map(display_name, names))
+        logger.warning("nvidia-smi -L: %s Jobs use %s.", " ".join(problems), used)
+    if problems or any(parts for _, parts in gpus):
+        return names
+    return [str(number) for number in in_a_row]

@@ -1,0 +1,43 @@
+"""Shared parts of the losses that contrast networks with each other."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import nn
+
+from mcl.errors import UserError
+from mcl.losses.base import Loss
+from mcl.losses.heads import PerStage, ProjectionHead
+
+
+class MutualLoss(Loss):
+    """Base of MCL and L-MCL: their terms, their options, and a projection head for each place.
+
+    Args:
+        widths: per network, per stage, the width of the features to contrast.
+        weights: factor of each term in the sum. Terms left out have those of ``default_weights``.
+        tau: temperature of the similarities.
+        temperature: softening of all distributions that networks exchange (the T of distillation).
+        dim: of the embeddings.
+    """
+
+    terms = ("classification", "distillation", "vcl", "soft_vcl", "icl", "soft_icl")
+    minimum_networks = 2
+    default_weights: ClassVar[Mapping[str, float]] = {"vcl": 0.1, "soft_vcl": 1.0, "icl": 0.1, "soft_icl": 1.0}
+
+    def __init__(
+        self, widths: list[list[int]], weights: Mapping[str, float] | None, tau: float, temperature: float, dim: int
+    ):
+        super().__init__({**self.default_weights, **(weights or {})})
+        if len(widths) < self.minimum_networks:
+            raise UserError(
+                f"{type(self).__name__} lets networks learn from each other and needs {self.minimum_networks} or more: "
+                f"{len(widths)} given. Choose a pair (pair=), or a loss for single networks: loss=independent or "
+                "loss=deep_supervision."
+            )
+        for name, value in (("tau", tau), ("temperature", temperature), ("dim", dim)):
+            if value <= 0:
+                raise UserError(f"loss.{name}={value}: must be greater than 0.")
+        self.tau = tau
+        self.temperature = temperature
+        self.heads = nn.ModuleList(PerStage(ProjectionHead(width, dim) for width in stages) for stages in widths)

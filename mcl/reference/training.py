@@ -1,0 +1,143 @@
+"""The training of L-MCL as one would first write it: every image, every pair and every number by itself.
+
+Images pass through PIL one by one, losses are loops over ordered pairs, each term is fetched from the device in each
+step, and a meta round copies the whole state, and that of every unrolled step, from which it finds its way back. It
+takes the same random draws as `mcl.training.trainer.Trainer` and so comes to the same weights; benchmarks
+measure against it.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from torch.func import functional_call
+
+from mcl.data.dataset import Images, Splits
+from mcl.errors import UserError
+from mcl.losses.contrast_sources import BatchContrast
+from mcl.losses.lmcl import LMCL
+from mcl.losses.matching import LayerMatching
+from mcl.reference.image_batches import Batches
+from mcl.reference.objectives import TextbookLMCL
+from mcl.reference.unrolled_gradient import meta_gradient_by_copies
+from mcl.training.setup import Parts
+from mcl.types import Batch
+
+
+class TextbookTraining:
+    """One training on the CPU, in the precision of the learner's parameters.
+
+    Args:
+        parts: of ``loss=lmcl`` as published; the learner is trained in place.
+        splits: what ``parts.dataset.load()`` gave.
+        seed: of the batches and their augmentation.
+        meta_gradient: one of the two of `mcl.reference.unrolled_gradient`.
+
+    Raises:
+        UserError: the parts are those of another method, or have options that the textbook leaves out.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        splits: Splits,
+        *,
+        seed: int,
+        meta_gradient: Callable[..., Any] = meta_gradient_by_copies,
+    ):
+        loss = parts.learner.loss
+        published = isinstance(loss, LMCL) and isinstance(loss.matching, LayerMatching) and loss.meta is not None
+        if not published or not isinstance(loss.contrast, BatchContrast):
+            raise UserError("The textbook training is that of loss=lmcl with loss.contrast=batch and a meta round.")
+        assert isinstance(loss, LMCL)
+        assert loss.meta is not None
+        if loss.meta.outer_batch != "same" or not loss.meta.attach_features or parts.trainer.clip_norm is not None:
+            raise UserError(
+                "The textbook training leaves out loss.meta.outer_batch=next, loss.meta.attach_features=false and"
+                " trainer.clip_norm."
+            )
+        if not isinstance(splits.train, Images):
+            raise UserError("The textbook training wants the images in memory: dataset.storage=memory.")
+        self.parts = parts
+        self.loss = loss
+        self.schedule = loss.meta
+        self.meta_gradient = meta_gradient
+        self.cohort = parts.learner.cohort
+        self.method = TextbookLMCL(self.cohort, loss)
+        self.batches = Batches(
+            splits.train,
+            parts.sampler,
+            parts.dataset.augmentation,
+            parts.dataset.mean,
+            parts.dataset.std,
+            batch_size=parts.trainer.batch_size,
+            seed=seed,
+            dtype=next(self.cohort.parameters()).dtype,
+        )
+        self.optimizer = parts.make_optimizer(params=parts.learner.trained_parameters())
+        self.meta_optimizer = parts.make_optimizer(params=list(loss.meta_parameters().values()))
+        self.steps = 0
+        self.order = self.all_batches()
+
+    def step(self) -> dict[str, float]:
+        """The next training step, with its data and, where one is due, its meta round.
+
+        Returns:
+            The raw terms by their names, ``total``, ``top1/first`` and so on in percent, and after a meta round its
+            ``outer_loss``.
+        """
+        batch = next(self.order)
+        values = self.descend(batch)
+        if self.steps % self.schedule.interval == 0:
+            values["outer_loss"] = self.meta_round(batch)
+        self.steps += 1
+        return values
+
+    def all_batches(self) -> Iterator[Batch]:
+        """The batches of all epochs; sets the learning rate of each as it begins."""
+        for epoch in range(self.parts.trainer.epochs):
+            factor = self.parts.schedule(epoch, self.parts.trainer.epochs)
+            for optimizer in (self.optimizer, self.meta_optimizer):
+                for group in optimizer.param_groups:
+                    group["lr"] = optimizer.defaults["lr"] * factor
+            yield from self.batches.epoch(epoch)
+
+    def descend(self, batch: Batch) -> dict[str, float]:
+        """One optimisation step on a batch; the values as of ``step``."""
+        self.method.train()
+        terms, outputs = self.method.terms(batch)
+        total = self.method.total(terms)
+        self.optimizer.zero_grad()
+        total.backward()
+        self.optimizer.step()
+        values = {name: value.item() for name, value in terms.items()}
+        values["total"] = total.item()
+        for key, network in zip(self.cohort.keys, outputs, strict=True):
+            right = network.logits[-1].argmax(dim=1) == batch.labels
+            values[f"top1/{key}"] = 100 * right.double().mean().item()
+        return values
+
+    def meta_round(self, batch: Batch) -> float:
+        """One step of the matching network; gives the outer objective after the unrolled steps."""
+        self.method.train()
+        before = {name: tensor.clone() for name, tensor in self.method.state_dict().items()}
+        meta = {f"loss.{name}": value for name, value in self.loss.meta_parameters().items()}
+        moved = {f"cohort.{name}": value for name, value in self.cohort.named_parameters()}
+        moved |= {f"loss.{name}": value for name, value in self.loss.inner_parameters().items()}
+        call = partial(functional_call, self.method)
+        group = self.optimizer.param_groups[0]
+        outer_loss, gradients = self.meta_gradient(
+            lambda theta, phi: call({**theta, **phi}, ("inner", batch)),
+            lambda theta: call(theta, ("outer", batch)),
+            moved,
+            meta,
+            steps=self.schedule.steps,
+            lr=group["lr"] if self.schedule.lr is None else self.schedule.lr,
+            momentum=self.schedule.momentum,
+            weight_decay=group.get("weight_decay", 0.0),
+        )
+        self.method.load_state_dict(before)  # batch normalisation has written into its buffers
+        for name, parameter in meta.items():
+            parameter.grad = gradients[name]
+        self.meta_optimizer.step()
+        return outer_loss.item()

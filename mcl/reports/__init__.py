@@ -1,0 +1,1 @@
+"""Finished runs as tables, statistics, pictures and pages."""

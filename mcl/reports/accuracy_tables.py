@@ -1,0 +1,200 @@
+"""Accuracy in a report: the main table, differences, published numbers, kinds of accuracy."""
+
+from collections.abc import Iterable, Sequence
+
+from mcl.reports.comparisons import Difference
+from mcl.reports.markdown import (
+    NONE,
+    interval,
+    listed,
+    percent,
+    probability,
+    signed,
+    table,
+    with_deviation,
+    without_empty,
+)
+from mcl.reports.rows import ENSEMBLE, MAX_OVER_RUN, METRICS, Row, Rows
+from mcl.reports.statistics import Estimate, estimate
+from mcl.studies.study import Published
+
+
+def main_table(rows: Rows, metric: str) -> list[str]:
+    """Mean, deviation and interval of every network of every row."""
+    body = []
+    for row in rows.rows:
+        runs = f"{len(row.finished)}" + f" of {len(row.runs)}" * (len(row.finished) < len(row.runs))
+        for network, of in _estimates(row, metric) or [(NONE, Estimate(0))]:
+            body.append([*labels(rows, row), network, runs, percent(of.mean), percent(of.deviation), interval(of)])
+    lines = [
+        "## Accuracy",
+        "",
+        f"Top-1 accuracy on the test part in percent: {METRICS[metric]} (`{metric}`). Mean over runs, standard"
+        " deviation between runs, and 95 % interval of the mean (Student's t). A run is the unit: where its networks"
+        " are of one kind, their mean counts once.",
+        "",
+        *table([*rows.varying, "network", "runs", "mean", "deviation", "95 % interval"], body, len(rows.varying) + 1),
+    ]
+    if rows.constant:
+        lines += [f"The same in all rows: {listed(f'{k} {v}' for k, v in rows.constant.items() if v)}.", ""]
+    if any(len(row.finished) == 1 for row in rows.rows):
+        lines += ["A row of one run has no deviation: how far another seed would lie from it is not known.", ""]
+    if any(run.status == "failed" for run in rows.runs):
+        lines += [
+            "Failed runs are left out: where a method itself made them fail, its mean over the rest flatters it.",
+            "",
+        ]
+    if metric == "top1_max_over_heads" or (metric == "top1_best" and "test" in _chosen_on(rows)):
+        lines += ["This number was chosen with the test part in sight, so it flatters: see below.", ""]
+    of_all = [of for row in rows.rows for _, of in _estimates(row, metric)]
+    widths = [(of.mean, of.half_width) for of in of_all if of.mean is not None and of.half_width is not None]
+    if any(mean + half > 100 or mean - half < 0 for mean, half in widths):
+        lines += ["An interval that goes beyond 0 or 100 says that so few runs bound next to nothing.", ""]
+    return lines + [line for note in rows.notes for line in (note, "")]
+
+
+def difference_table(rows: Rows, differences: Sequence[Difference], notes: Iterable[str]) -> list[str]:
+    """Every row against its baseline."""
+    lines = ["## Differences from the baseline", ""]
+    if not rows.baseline:
+        return [*lines, "There is no baseline: `--baseline FACTOR=LABEL` names one.", ""]
+    baseline = listed(f"{factor} = {label}" for factor, label in rows.baseline.items())
+    lines += [f"Each row less the row with {baseline} that is otherwise equal, in percentage points, run by run of", ""]
+    lines[-2] += " equal seed."
+    if differences:
+        body = [
+            [
+                *labels(rows, one.row),
+                one.network,
+                str(len(one.found.seeds)),
+                signed(one.found.difference.mean),
+                interval(one.found.difference, difference=True),
+                probability(one.found.p),
+                probability(one.holm),
+                signed(one.found.effect),
+                one.conclusion,
+            ]
+            for one in differences
+        ]
+        headers = ["network", "pairs", "mean", "95 % interval", "p", "p (Holm)", "d_z", "what these runs show"]
+        lines += table([*rows.varying, *headers], body, len(rows.varying) + 1, closing=1)
+        lines += _how_compared(differences)
+    left_out = [f"{rows.name(one.row)}, {one.network}: {one.left_out}." for one in differences if one.left_out]
+    if left_out:
+        lines += ["Left out, having no partner:", "", *(f"- {line}" for line in left_out), ""]
+    notes = list(notes)
+    if notes:
+        lines += [*(f"- {note}" for note in notes), ""]
+    return lines
+
+
+def _how_compared(differences: Sequence[Difference]) -> list[str]:
+    tests = differences[0].family
+    if not tests:
+        return ["There is no test: each takes two pairs of runs at least, whose differences are not all equal.", ""]
+    counts = [len(one.found.seeds) for one in differences if one.found.p is not None]
+    pairs, most = min(counts), max(counts)
+    corrected = f"Holm's correction over the {tests} tests of this table" if tests > 1 else "one test, no correction"
+    lines = [
+        f"p: paired t-test, two-sided; {corrected}. The interval is of one comparison by itself, without correction."
+        " d_z: Cohen's d of paired differences, their mean over their deviation, which a few runs give but roughly."
+        " Significant beyond: the smallest mean, up or down, whose corrected p would have been below 0.05 with as many"
+        " pairs and the spread seen here. It is a limit of significance, not a difference that these runs would detect:"
+        " a true difference of that size would be missed in a third to a half of such comparisons.",
+        "",
+    ]
+    if pairs < 6:
+        lines += [
+            f"With {'as few as ' * (pairs < most)}{pairs} pairs the test rests on the differences being about normal,"
+            " which so few cannot show, and misses all but large effects. No difference shown does not mean that there"
+            " is none.",
+            "",
+        ]
+    return lines
+
+
+def published_table(rows: Rows, published: Sequence[Published]) -> list[str]:
+    """What papers report, beside ours."""
+    if not published:
+        return []
+    body: list[list[str]] = []
+    absent: dict[tuple[str, str], list[str]] = {}
+    for number in published:
+        matching = [row for row in rows.rows if all(row.labels.get(k) == v for k, v in number.labels.items())]
+        shown = f"{percent(number.top1)}" + (f" ± {percent(number.deviation)}" if number.deviation is not None else "")
+        shown += f" ({number.runs} runs)" if number.runs else ""
+        found = [(row, dict(_estimates(row, "top1_last")).get(number.network)) for row in matching]
+        if not any(of and of.count for _, of in found):
+            where = ", ".join(number.labels.values())
+            absent.setdefault((number.source, where), []).append(f"{number.network} {shown}")
+            continue
+        for row, last in found:
+            if last is not None and last.mean is not None:
+                others = [dict(_estimates(row, name))[number.network] for name in ("top1_best", "top1_max_over_heads")]
+                ours = [with_deviation(of) for of in (last, *others)]
+                gap = signed(last.mean - number.top1)
+                body.append([*labels(rows, row), number.network, number.source, shown, *ours, gap])
+    lines = ["## Beside published numbers", ""]
+    if body:
+        headers = ["network", "source", "published", "last epoch", "best epoch", "best head", "last − published"]
+        lines += table([*rows.varying, *headers], body, len(rows.varying) + 2)
+        lines += [
+            "Published tables often leave open whether a number is of the last epoch, of the best one, or of the best"
+            " head, and of how many runs: so ours stand beside it in three ways. Without their single runs there is"
+            " no test.",
+            "",
+        ]
+    if absent:
+        lines += ["Published, and not run here yet:", ""]
+        lines += [f"- {where}: {', '.join(numbers)} ({source})" for (source, where), numbers in absent.items()] + [""]
+    return lines
+
+
+def accuracies_table(rows: Rows) -> list[str]:
+    """The kinds of accuracy that are easily taken for one another."""
+    kinds = ["top1_last", "top1_best", "top1_max_over_heads", MAX_OVER_RUN, "validation_top1_last"]
+    body = []
+    for row in rows.rows:
+        by_kind = [dict(_estimates(row, kind)) for kind in kinds]
+        ensemble = with_deviation(dict(_estimates(row, ENSEMBLE)).get(ENSEMBLE, Estimate(0)))
+        body += [
+            [*labels(rows, row), network, *(with_deviation(of[network]) for of in by_kind), ensemble]
+            for network in by_kind[0]
+        ]
+    if not body:
+        return []
+    splits = _chosen_on(rows)
+    chosen = f"the {listed(splits)} part" + ("s, depending on the run" if len(splits) > 1 else "")
+    flatters = " which flatters it" if "test" in splits else " so that it is honest, too"
+    headers = ["network", "last epoch", "best epoch", "best head", "best of the run"]
+    headers += ["validation part, last epoch", "ensemble"]
+    validated = any(line[-2] != NONE for line in body)
+    return [
+        "## Which accuracy",
+        "",
+        *table(*without_empty([*rows.varying, *headers], body), len(rows.varying) + 1),
+        f"All in percent of the test part{', but for one column' if validated else ''}; mean ± deviation between runs.",
+        "",
+        "- last epoch: the backbone when training ends. Nothing was chosen: the honest number.",
+        f"- best epoch: the backbone at its best epoch, which was chosen on {chosen},{flatters}.",
+        "- best head: the best of the network's stages over all epochs of the test part. A maximum over many looks at"
+        " the test part; it flatters.",
+        "- best of the run: the same over all networks. It flatters most.",
+        *["- validation part, last epoch: what settings may be chosen by."][: int(validated)],
+        "- ensemble: mean of the backbones' probabilities at the last epoch, at the price of running all of them.",
+        "",
+    ]
+
+
+def labels(rows: Rows, row: Row) -> list[str]:
+    """The first cells of a row's line."""
+    return [row.labels.get(factor) or NONE for factor in rows.varying]
+
+
+def _chosen_on(rows: Rows) -> list[str]:
+    """The splits on which the runs chose their best epoch."""
+    return sorted({str(run.summary.get("best_epoch_chosen_on", "unknown")) for run in rows.runs if run.finished})
+
+
+def _estimates(row: Row, metric: str) -> list[tuple[str, Estimate]]:
+    return [(network, estimate(list(values.values()))) for network, values in row.values(metric).items()]

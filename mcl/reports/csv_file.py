@@ -1,0 +1,124 @@
+"""results.csv: one line per run and network, with every number of a report."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mcl.config.objective import value
+from mcl.console import display_path
+from mcl.reports.equal_cost import at_cost, cheapest, training_cost
+from mcl.reports.rows import Rows
+from mcl.runs.reading import Run, mapping
+
+OF_NETWORK = (
+    *("top1_last", "top5_last", "top1_best", "best_epoch", "top1_max_over_heads", "aggregated_top1_last"),
+    *("validation_top1_last", "validation_top1_best", "multiply_adds", "parameters"),
+)
+OF_RUN = ("top1_max_over_run", "best_epoch_chosen_on", "epochs", "steps", "images", "images_per_second")
+TIMES = ("seconds", "training_seconds")
+COSTS = ("step", "meta_round", "total")
+CODE = ("version", "commit", "dirty")
+
+
+def as_csv(rows: Rows) -> str:
+    """The lines, runs that have not finished included: these have no network and no numbers.
+
+    Columns are the factors, then ``seed``, ``status``, ``folder``, ``config_hash``; of the network ``key``,
+    ``network`` and what summary.json says of it; of its run what summary.json says of that, so repeated for each
+    network. ``ensemble_top1_last`` is in percent as the others are; ``training_multiply_adds_*`` are of a step per
+    image, of a meta round per image, and in total; ``equal_cost`` is where the cheapest row compared with this one had
+    ended, ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` what this run's last evaluation by then said. ``data`` is
+    the fingerprint of the images.
+    """
+    budgets = {id(row): cheapest(group) for group in rows.groups().values() for row in group}
+    lines = [line for row in rows.rows for run in row.runs for line in _lines(run, row.labels, budgets[id(row)])]
+    factors = list(rows.factors)
+    content = io.StringIO()
+    header = [
+        *factors,
+        *("seed", "status", "folder", "config_hash", "key", "network", *OF_NETWORK, "ensemble_top1_last", *OF_RUN),
+        *TIMES,
+        *(f"training_multiply_adds_{name}" for name in COSTS),
+        *("equal_cost", "top1_at_equal_cost", "epoch_at_equal_cost", "processes", "device", "precision", "data"),
+        *(f"code_{name}" for name in CODE),
+    ]
+    writer = csv.DictWriter(content, header, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return content.getvalue()
+
+
+def trials_as_csv(trials: Sequence[tuple[Run, Mapping[str, Any]]], options: Sequence[str], objective: str) -> str:
+    """Return one line per trial of a search: its values with all their digits, and what it reached.
+
+    Args:
+        trials: each with the value of every option.
+        options: what the search varies.
+        objective: the accuracy that trials are compared by, as `mcl.config.objective` names it.
+    """
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow([*options, "seed", "status", "folder", "config_hash", objective.replace("/", "_")])
+    for run, values in trials:
+        reached = value(run.summary, objective) if run.finished else None
+        known = run.summary.get("config_hash", "")
+        writer.writerow([*map(values.get, options), run.seed, run.status, display_path(run.folder), known, reached])
+    return content.getvalue()
+
+
+def hashes(runs: Iterable[Run]) -> set[str]:
+    """Return the hash of each run that has finished, whether or not it counts."""
+    return {_hash(run.summary.get("config_hash"), run.folder) for run in runs if run.summary}
+
+
+def finished_in(path: Path) -> dict[str, str]:
+    """Return the finished runs that a results.csv lists, each hash with the run's labels and seed in words.
+
+    Nothing where there is no such file, or one that no report has written.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            lines = [line for line in reader if line["status"] == "finished"]
+            header = list(reader.fieldnames or ())
+            factors = header[: header.index("seed")]
+            return {
+                _hash(line["config_hash"], Path(line["folder"])): ", ".join(
+                    [*filter(None, map(line.get, factors)), f"seed={line['seed']}"]
+                )
+                for line in lines
+            }
+    except (OSError, UnicodeDecodeError, KeyError, ValueError, csv.Error):
+        return {}
+
+
+def _hash(found: Any, folder: Path) -> str:
+    """Return the hash that a run wrote; of one that wrote none, the name of its folder."""
+    return str(found or folder.name)
+
+
+def _lines(run: Run, labels: Mapping[str, str], budget: float | None) -> list[dict[str, Any]]:
+    summary = run.summary
+    common: dict[str, Any] = {**labels, "seed": run.seed, "status": run.status, "folder": display_path(run.folder)}
+    if not run.finished:
+        return [common]
+    trainer = mapping(run.config.get("trainer"))
+    common |= {name: summary.get(name) for name in ("config_hash", "processes", "data", *OF_RUN, *TIMES)}
+    common |= {f"training_multiply_adds_{name}": mapping(summary.get("multiply_adds")).get(name) for name in COSTS}
+    common |= {f"code_{name}": mapping(summary.get("code")).get(name) for name in CODE}
+    common |= {
+        "ensemble_top1_last": mapping(summary.get("ensemble")).get("top1_last"),
+        "equal_cost": None if budget is None else round(budget),
+    }
+    common |= {"device": summary.get("device", trainer.get("device")), "precision": trainer.get("precision")}
+    lines = []
+    for network in summary["networks"]:
+        line = {**common, "key": network.get("key"), "network": network["name"]}
+        line |= {name: network.get(name) for name in OF_NETWORK}
+        if budget is not None and training_cost(run) is not None and (at := at_cost(run, budget)) is not None:
+            line["epoch_at_equal_cost"] = at.epoch
+            line["top1_at_equal_cost"] = at.top1.get(str(network.get("key")))
+        lines.append(line)
+    return lines

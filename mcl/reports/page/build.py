@@ -1,0 +1,105 @@
+"""Build the page: one file that makes no network request."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from mcl.reports.figures import Picture
+from mcl.reports.markdown import cell
+from mcl.reports.page.charts import charts
+from mcl.reports.page.confusion_matrices import find_matrices
+from mcl.reports.page.markup import as_html
+from mcl.reports.page.run_tables import run_table, settings_table
+from mcl.reports.page.series import ACCURACY, PACE, TERMS
+from mcl.reports.rows import Rows
+
+CHARTS = {  # chart -> its title and what stands below it, where no picture of the report has them
+    ACCURACY: ("Accuracy over training", "Top-1, %. Thick lines are means over the finished runs of a row."),
+    TERMS: ("Terms of the loss", "Raw: as a term is computed. Weighted: as it enters the total."),
+    PACE: ("Learning rate and speed", "Images per second depend on the machine, and on what else it had to do."),
+    "cost": ("", ""),
+    "matching": ("", ""),
+    "confusion": (
+        "What is taken for what",
+        "Each line is a true class, in shares of its images. After the last epoch, unless its name says otherwise:"
+        " `python -m mcl evaluate RUN` adds other heads, parts, images and settings.",
+    ),
+}
+IMAGES = {".png": "image/png", ".svg": "image/svg+xml"}
+PICTURES = {"cost": "cost", "matching": "matching"}  # chart -> the picture that shows the same
+
+
+def page_of_rows(rows: Rows, metric: str, before: Sequence[str], after: Sequence[str], drawn: Sequence[Picture]) -> str:
+    """The report of some rows as a page.
+
+    Args:
+        rows: what is reported.
+        metric: a name of ``mcl.reports.rows.METRICS``.
+        before, after: the Markdown of the report above its pictures and below them.
+        drawn: these pictures, for their texts.
+    """
+    matrices, notes = find_matrices(rows.runs)
+    values = charts(rows, metric, matrices)
+    told = {picture.name: picture for picture in drawn}
+    lines = list(before)
+    for chart, (title, caption) in CHARTS.items():
+        picture = told.get(PICTURES.get(chart, ""))
+        title, caption = (picture.title, picture.caption) if picture else (title, caption)
+        if values[chart] and title:
+            alt = picture.alt if picture else f"{title}: a chart. Its numbers are in the files of the run folders."
+            lines += [f"## {title}", "", f"![{alt}]({chart})", "", caption, ""]
+            if chart == "confusion":
+                lines += [*(f"- {cell(note)}" for note in notes), ""]
+    return page([*lines, *run_table(rows), *settings_table(rows), *after], {}, values)
+
+
+def page(lines: Sequence[str], pictures: Mapping[str, bytes], values: Mapping[str, Any] | None = None) -> str:
+    """Markdown as a page.
+
+    Args:
+        lines: Markdown, its title first.
+        pictures: what it shows, by file name; taken into the page.
+        values: what `mcl.reports.page.charts.charts` gives, for the charts it shows.
+    """
+
+    def embed(name: str, alt: str) -> str | None:
+        kind = IMAGES.get(Path(name).suffix)
+        if name in pictures and kind:
+            return f'<img alt="{escape(alt)}" src="data:{kind};base64,{base64.b64encode(pictures[name]).decode()}">'
+        if values and name in CHARTS:
+            plot = f'<div class="plot" role="img" aria-label="{escape(alt)}"></div>'
+            return f'<figure class="chart" id="chart-{name}"><div class="controls"></div>{plot}</figure>'
+        return None
+
+    body, headings = as_html(lines, embed)
+    title = next((line.removeprefix("# ") for line in lines if line.startswith("# ")), "Results")
+    scripts = [*([_library(), _asset("charts.js")] if values else []), _asset("page.js")]
+    return Template(_asset("page.html")).substitute(
+        title=escape(title),
+        hashes=" ".join(map(_hash, scripts)),
+        style=_asset("page.css"),
+        contents="".join(f'<li><a href="#{heading.anchor}">{escape(heading.text)}</a></li>' for heading in headings),
+        body=body,
+        values=json.dumps(values or {}, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c"),
+        scripts="\n".join(f"<script>{code}</script>" for code in scripts),
+    )
+
+
+def _hash(script: str) -> str:
+    """What lets a script run, and no other."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _library() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")

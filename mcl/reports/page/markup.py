@@ -1,0 +1,89 @@
+"""Convert a report's Markdown to HTML. Anything else that looks like HTML is shown as text."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+ALERT = "[!WARNING]\n"
+LONGEST_WORD = 24  # letters in a cell; longer ones are broken after their dots
+OWN_TAGS = re.compile(r"&lt;(/?(?:details|summary))&gt;")  # those that a report writes
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading of the second level: its text, and what links to it say."""
+
+    text: str
+    anchor: str
+
+
+def as_html(lines: Sequence[str], embed: Callable[[str, str], str | None]) -> tuple[str, list[Heading]]:
+    """Lines of a report as HTML, with its headings of the second level.
+
+    Args:
+        lines: Markdown.
+        embed: HTML of the picture of a name and an alternative text; None for one that is not the report's own, which
+            leaves the text.
+    """
+    from markdown_it import MarkdownIt
+
+    def embedded(token: Any) -> str | None:
+        return embed(str(token.attrs["src"]), token.content)
+
+    parser = MarkdownIt("commonmark").enable("table")
+    tokens = parser.parse("\n".join(lines))
+    headings: list[Heading] = []
+    above = ""
+    for i, token in enumerate(tokens):
+        if token.type == "heading_open":
+            above = text = "".join(part.content for part in tokens[i + 1].children or [])
+            token.attrSet("id", anchor(text))
+            if token.tag == "h2":
+                headings.append(Heading(text, anchor(text)))
+        elif token.type == "table_open":
+            token.meta["label"] = above
+        elif token.type == "th_open":
+            token.attrSet("scope", "col")
+        elif token.type == "td_open" and tokens[i - 1].type == "tr_open":  # what the line is of
+            token.tag = tokens[i + 2].tag = "th"
+            token.attrSet("scope", "row")
+        elif token.type == "td_open" and _longest_word(tokens[i + 1].content) > LONGEST_WORD:
+            token.attrSet("class", "long")
+            for part in tokens[i + 1].children or []:
+                part.meta["breaks"] = True
+        elif token.type == "blockquote_open" and tokens[i + 2].content.startswith(ALERT):
+            token.attrSet("class", "warning")
+            tokens[i + 2].children = (tokens[i + 2].children or [])[2:]  # the mark and the end of its line
+        elif token.type == "inline" and [part.type for part in token.children or []] == ["image"]:
+            tokens[i - 1].hidden = tokens[i + 1].hidden = embedded((token.children or [])[0]) is not None
+
+    def html(_: Any, tokens: Any, i: int, *__: Any) -> str:
+        return OWN_TAGS.sub(r"<\1>", escape(tokens[i].content))
+
+    def words(_: Any, tokens: Any, i: int, *__: Any) -> str:
+        found = escape(tokens[i].content)
+        return found.replace(".", ".<wbr>") if tokens[i].meta.get("breaks") else found
+
+    def image(_: Any, tokens: Any, i: int, *__: Any) -> str:
+        found = embedded(tokens[i])
+        return escape(tokens[i].content) if found is None else found
+
+    def table_open(_: Any, tokens: Any, i: int, *__: Any) -> str:
+        return f'<div class="table" role="region" tabindex="0" aria-label="{escape(tokens[i].meta["label"])}"><table>\n'
+
+    rules: dict[str, Callable[..., str]] = {"html_block": html, "html_inline": html, "text": words, "image": image}
+    rules |= {"table_open": table_open, "table_close": lambda *_: "</table></div>\n"}
+    for name, rule in rules.items():
+        parser.add_render_rule(name, rule)
+    return str(parser.renderer.render(tokens, parser.options, {})), headings
+
+
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split()), default=0)
+
+
+def anchor(text: str) -> str:
+    """``"runs-that-do-not-count"``, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-")

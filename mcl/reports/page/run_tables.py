@@ -1,0 +1,83 @@
+"""Tables of the page alone: every run, and the settings in which rows differ."""
+
+import json
+import os
+
+from mcl.console import display_path, format_duration
+from mcl.reports.accuracy_tables import labels
+from mcl.reports.image_sets import IMAGES
+from mcl.reports.markdown import NONE, cell, percent, table, without_empty
+from mcl.reports.rows import ENSEMBLE, Row, Rows, run_values
+from mcl.runs.identity import identity
+from mcl.runs.reading import Run, mapping, number
+
+
+def run_table(rows: Rows) -> list[str]:
+    """A line for each run, whatever became of it."""
+    runs = [(row, run) for row in rows.rows for run in row.runs]
+    place = os.path.commonpath([run.folder.absolute().parent for _, run in runs])
+    keys = list(dict.fromkeys(key for _, run in runs for key in mapping(run.config.get("pair"))))
+    body = [
+        [
+            *labels(rows, row),
+            str(run.seed),
+            run.status,
+            *(percent(_of_network(run, key)) for key in keys),
+            percent(run_values(run.summary, ENSEMBLE)[ENSEMBLE]) if run.finished else NONE,
+            _epochs(run),
+            NONE if (seconds := number(run.summary.get("seconds"))) is None else format_duration(seconds),
+            os.path.relpath(run.folder.absolute(), place),
+        ]
+        for row, run in runs
+    ]
+    headers = [*rows.varying, "seed", "status", *keys, "ensemble", "epochs", "time", "folder"]
+    return [
+        "## Runs",
+        "",
+        *table(*without_empty(headers, body), len(rows.varying) + 2, closing=1),
+        "Top-1 of each backbone and of the ensemble on the test part at the last epoch, %."
+        f" Folders are those in {cell(display_path(place))}.",
+        "",
+    ]
+
+
+def settings_table(rows: Rows) -> list[str]:
+    """A line for each setting that rows differ in, a column for each row that has begun."""
+    settings = {rows.name(row): found for row in rows.rows if (found := _settings(row))}
+    names = sorted({name for of in settings.values() for name in of})
+    body = [[name, *(_written(of[name]) if name in of else NONE for of in settings.values())] for name in names]
+    body = [line for line in body if len({*line[1:]}) > 1 and not line[0].endswith("._partial_")]
+    if not body:
+        return []
+    return [
+        "## Settings that differ",
+        "",
+        *table(["setting", *settings], body, len(settings) + 1),
+        f"All others that can change a result are the same in all rows. {NONE}: the row has no such setting.",
+        "",
+    ]
+
+
+def _settings(row: Row) -> dict[str, object]:
+    begun = [run for run in row.runs if run.config]
+    if not begun:
+        return {}
+    found = {name: value for name, value in identity(begun[0].config).items() if name != "seed"}
+    return {**found, IMAGES: row.labels[IMAGES]} if row.labels.get(IMAGES) else found
+
+
+def _written(value: object) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _of_network(run: Run, key: str) -> float | None:
+    found = [network for network in run.summary.get("networks", []) if network.get("key") == key]
+    return number(found[0].get("top1_last")) if found else None
+
+
+def _epochs(run: Run) -> str:
+    done = run.evaluations[-1].epoch if run.evaluations else 0
+    planned = mapping(run.config.get("trainer")).get("epochs")
+    if run.finished:
+        return str(run.summary.get("epochs", done))
+    return NONE if not run.config else f"{done} of {planned}" if planned else str(done)

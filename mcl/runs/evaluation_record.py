@@ -1,0 +1,118 @@
+"""The record of an evaluation: which images, which weights, which changed settings."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mcl.errors import UserError
+from mcl.files import write_atomically
+
+RECORD, SCORES, PER_CLASS = "evaluation.json", "scores.json", "per_class.csv"
+PREFIX = "confusion-"  # of the files with confusion matrices
+MAX_CHANGES = 3  # in a description
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """What ``python -m mcl evaluate`` evaluated.
+
+    Args:
+        split: ``test``, ``validation`` or ``train``.
+        weights: ``last`` or ``best``.
+        step: of the checkpoint.
+        finished: whether training had ended with this checkpoint.
+        data: fingerprint of the images.
+        other_images: whether these are other images than those of the run.
+        changes: settings that differ from the run's and can change the numbers, ``"dataset.limit: None -> 5"``.
+        overrides: the overrides as they were typed.
+        code: version, commit and state of the code that evaluated.
+        date: when, in UTC, as ISO 8601.
+    """
+
+    split: str
+    weights: str
+    step: int
+    finished: bool
+    data: str
+    other_images: bool
+    changes: Sequence[str]
+    overrides: Sequence[str]
+    code: Mapping[str, Any]
+    date: str
+
+    @property
+    def folder_name(self) -> str:
+        """The folder for the results: ``test``, ``train-best``, ``test-step-11``, ``test-1f5a09c2``.
+
+        Nothing but the images of the run, under its own settings and after its last step, goes to the bare name.
+        """
+        parts = [self.split]
+        if self.weights != "last":
+            parts.append(self.weights)
+        if not self.finished:
+            parts.append(f"step-{self.step}")
+        if self.other_images or self.changes:
+            text = json.dumps([self.data, *self.changes])
+            parts.append(hashlib.sha256(text.encode()).hexdigest()[:8])
+        return "-".join(parts)
+
+    def deviations(self, steps: int | None = None) -> list[str]:
+        """Describe what separates this evaluation from one of the run's own images after its last step.
+
+        Args:
+            steps: how many the run took, if known.
+        """
+        found = []
+        if not self.finished or (steps is not None and steps != self.step):
+            found.append(f"step {self.step:,}")
+        if self.other_images:
+            found.append("other images")
+        found += self.changes[:MAX_CHANGES]
+        if len(self.changes) > MAX_CHANGES:
+            found.append(f"{len(self.changes) - MAX_CHANGES} more settings")
+        return found
+
+    def write(self, folder: Path) -> None:
+        """Write ``evaluation.json``.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        write_atomically(folder / RECORD, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_record(folder: Path) -> EvaluationRecord | None:
+    """Return the record in a folder of results; None if there is none, as in what training itself wrote.
+
+    Raises:
+        UserError: The file is not such a record.
+    """
+    file = folder / RECORD
+    if not file.is_file():
+        return None
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return EvaluationRecord(
+            split=str(values["split"]),
+            weights=str(values["weights"]),
+            step=int(values["step"]),
+            finished=bool(values["finished"]),
+            data=str(values["data"]),
+            other_images=bool(values["other_images"]),
+            changes=[str(change) for change in values["changes"]],
+            overrides=[str(override) for override in values["overrides"]],
+            code=dict(values["code"]),
+            date=str(values["date"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{file} is not a record of an evaluation.") from error
+
+
+def remove_evaluation(folder: Path) -> None:
+    """Remove the results of an earlier evaluation from a folder, and no other file."""
+    for file in [folder / RECORD, folder / SCORES, folder / PER_CLASS, *folder.glob(f"{PREFIX}*.*")]:
+        if file.suffix in (".json", ".csv", ".png"):
+            file.unlink(missing_ok=True)

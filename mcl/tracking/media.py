@@ -1,0 +1,128 @@
+"""Images for trackers: confusion matrices, samples, matching weights. All are PNG."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mcl.tracking.tracker import Snapshot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+NAMED, NUMBERED = 40, 20  # up to so many classes, names fit on the axes, and numbers into the squares
+LONGEST_NAME = 18  # letters of a class name beside an image
+UPRIGHT_NAME = 2  # letters of a class name that fit below a square
+NEUTRAL = 0.5  # matching weight of two layers whose embeddings are orthogonal
+LEAST_REACH = 0.02  # of the colours, on either side of it: less is noise
+WRONG = "firebrick"
+
+
+def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -> bytes:
+    """A confusion matrix as PNG: each row, a true class, in shares of its images.
+
+    Args:
+        confusion: (classes, classes) counts, [label, prediction].
+        classes: their names.
+        title: above the picture.
+    """
+    count = len(classes)
+    shares = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
+    side = 3.5 + 0.35 * count if count <= NAMED else 10.0
+    figure = _figure(side + 0.8, side)
+    axes = figure.add_subplot()
+    image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    axes.set(title=title, xlabel="predicted", ylabel="true")
+    if count <= NAMED:
+        upright = max(map(len, classes)) <= UPRIGHT_NAME
+        axes.set_xticks(range(count), classes, rotation=0 if upright else 90)
+        axes.set_yticks(range(count), classes)
+    if count <= NUMBERED:
+        for label, row in enumerate(confusion.tolist()):
+            for predicted, number in enumerate(row):
+                if number:
+                    colour = "white" if shares[label, predicted] > 0.5 else "black"
+                    axes.text(predicted, label, str(number), ha="center", va="center", color=colour, fontsize=7)
+    return _png(figure)
+
+
+def matching_pictures(metrics: Mapping[str, float]) -> dict[str, bytes]:
+    """A heat map of matching weights for each two networks, ``"first-second"``; none where nothing is matched.
+
+    Args:
+        metrics: among others ``matching/first.stage1/second.backbone``, ...
+    """
+    by_pair: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
+    for name, weight in metrics.items():
+        if name.startswith("matching/"):
+            (one, place), (other, other_place) = (part.split(".", 1) for part in name.split("/")[1:])
+            by_pair.setdefault((one, other), {})[place, other_place] = weight
+    return {f"{one}-{other}": _heat_map(weights, one, other) for (one, other), weights in by_pair.items()}
+
+
+def _heat_map(weights: Mapping[tuple[str, str], float], one: str, other: str) -> bytes:
+    down, across = (list(dict.fromkeys(places[side] for places in weights)) for side in (0, 1))
+    reach = max(LEAST_REACH, *(abs(weight - NEUTRAL) for weight in weights.values()))
+    figure = _figure(2.6 + 0.8 * len(across), 1.0 + 0.8 * len(down))
+    axes = figure.add_subplot()
+    shown = [[weights.get((a, b), float("nan")) for b in across] for a in down]
+    image: Any = axes.imshow(shown, vmin=NEUTRAL - reach, vmax=NEUTRAL + reach, cmap="PuOr")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="matching weight")
+    axes.set(xlabel=other, ylabel=one)
+    axes.set_xticks(range(len(across)), across)
+    axes.set_yticks(range(len(down)), down)
+    for (a, b), weight in weights.items():
+        red, green, blue, _ = image.to_rgba(weight)
+        colour = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+        axes.text(across.index(b), down.index(a), f"{weight:.3f}", ha="center", va="center", color=colour)
+    return _png(figure)
+
+
+def samples_picture(snapshot: Snapshot) -> bytes:
+    """The few images of a look, with their class, and what each network and the ensemble took them for.
+
+    In red are those that the ensemble takes for another class.
+    """
+    count = len(snapshot.images)
+    columns = min(6, count)
+    rows = -(-count // columns)
+    lines = 1 + len(snapshot.image_predicted)
+    figure = _figure(2.1 * columns, (1.9 + 0.16 * lines) * rows)
+    for i in range(count):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.set_axis_off()
+        image = snapshot.images[i].permute(1, 2, 0).numpy()
+        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        label = int(snapshot.image_labels[i])
+        told = [f"true {_shortened(snapshot.classes[label])}"]
+        right = True
+        for name, predicted in snapshot.image_predicted.items():
+            right = bool(predicted[i] == label)
+            confidence = float(snapshot.image_confidence[name][i])
+            told.append(
+                f"{name} {_shortened(snapshot.classes[int(predicted[i])])} {confidence:.0%}{'' if right else ' ✗'}"
+            )
+        colour = "black" if right else WRONG  # of the last: the ensemble, where there is one
+        axes.set_title("\n".join(told), fontsize=7, parse_math=False, color=colour)
+    return _png(figure)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """Of so many inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # no pyplot: it would look for a display
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    return content.getvalue()

@@ -1,0 +1,66 @@
+"""Print the plan before training and the results after it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from mcl.console import accuracy, display_path, format_duration, make_console, pluralize
+
+
+def print_plan(rows: Sequence[tuple[str, str]], notes: Sequence[str] = ()) -> None:
+    """Print what is about to run.
+
+    Args:
+        rows: (what, value), such as ``("data", "digits, 1,437 images of 10 classes")``.
+        notes: sentences that the reader should not miss.
+    """
+    console = make_console()
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for what, value in rows:
+        table.add_row(what, value)
+    console.print(table)
+    for note in notes:
+        console.print(Text("note: ", style="yellow") + Text(note, style="default"))
+    console.print()
+
+
+def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str]) -> None:
+    """Print the results of a finished run, in the form of its ``summary.json``; accuracies in percent."""
+    console = make_console()
+    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("test accuracy, %", no_wrap=True)
+    for header in ("top-1 last", "top-5 last", "top-1 best", "at epoch", "best of any stage"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for network in summary["networks"]:
+        table.add_row(
+            network["name"],
+            Text(accuracy(network["top1_last"], 2), style="bold"),
+            accuracy(network.get("top5_last"), 2),
+            accuracy(network.get("top1_best"), 2),
+            str(network.get("best_epoch") or "-"),
+            accuracy(network.get("top1_max_over_heads"), 2),
+        )
+    ensemble = (summary.get("ensemble") or {}).get("top1_last")
+    if ensemble is not None:
+        table.add_row("ensemble", Text(accuracy(ensemble, 2), style="bold"))
+    console.print()
+    console.print(table)
+    console.print()
+    if (chooser := summary.get("best_epoch_chosen_on")) is not None:
+        console.print(f"best epoch chosen on the {chooser} split; {_best_over_run(summary)}", style="dim")
+    console.print(
+        f"{pluralize(summary['epochs'], 'epoch')}, {pluralize(summary['steps'], 'step')} in"
+        f" {format_duration(summary['seconds'])}, {summary['images_per_second']:,.0f} images/s, seed {summary['seed']}",
+        style="dim",
+    )
+    console.print(display_path(run_dir), soft_wrap=True)
+
+
+def _best_over_run(summary: Mapping[str, Any]) -> str:
+    best = accuracy(summary.get("top1_max_over_run"), 2)
+    return f"best of any stage of any network, over all epochs of the test split: {best}"

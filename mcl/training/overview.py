@@ -1,0 +1,74 @@
+"""The overview that is printed before training starts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from mcl.config.instantiate import KEYWORDS
+from mcl.networks.cohort import Cohort
+from mcl.runs.identity import choice_name
+from mcl.training.setup import Parts
+
+
+def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: Path) -> list[tuple[str, str]]:
+    """Rows of ``(what, how)``, to be printed before anything starts."""
+    spec, trainer = parts.dataset.spec, parts.trainer
+    steps = parts.steps_per_epoch
+    total = trainer.total_steps(steps)
+    cut = f", stopped by trainer.max_steps={trainer.max_steps}" if total < trainer.epochs * steps else ""
+    held_out = " and a validation part" if spec.has_validation else ""
+    memory_format = "channels last" if trainer.memory_format is torch.channels_last else "contiguous"
+    return [
+        (
+            "data",
+            f"{spec.name}: {sum(spec.counts):,} training images{held_out}, {spec.num_classes} classes,"
+            f" {spec.channels} x {spec.image_size} x {spec.image_size}",
+        ),
+        ("networks", _networks(parts.learner.cohort) + (f"\nfrom {config.init_from}" if config.init_from else "")),
+        ("loss", f"{choice_name(choices.get('loss'), config.loss)}: {_weighted_terms(parts)}"),
+        ("sampler", f"{choices.get('sampler')}, batches of {trainer.batch_size}"),
+        ("optimizer", f"{choices.get('optimizer')} ({_options(config.optimizer)})"),
+        ("schedule", f"{choices.get('schedule')} ({_options(config.schedule)})".removesuffix(" ()")),
+        ("precision", f"{trainer.precision}, {memory_format}"),
+        ("device", device_name(trainer.device)),
+        ("steps", f"{total:,} = {trainer.epochs} epoch{'s' * (trainer.epochs > 1)} of {steps}{cut}"),
+        ("seed", str(config.seed)),
+        ("run folder", str(folder)),
+    ]
+
+
+def _networks(cohort: Cohort) -> str:
+    rows = []
+    for key, name, network in zip(cohort.keys, cohort.names, cohort, strict=True):
+        backbone, everything = _count(network.backbone), _count(network)
+        training = f", {everything:,} with branches while training" if everything > backbone else ""
+        rows.append(f"{key} {name} ({backbone:,} parameters{training})")
+    return "\n".join(rows)
+
+
+def _weighted_terms(parts: Parts) -> str:
+    loss = parts.learner.loss
+    terms = " + ".join(f"{weight:g} {name}" for name, weight in loss.weights.items() if weight)
+    return terms if loss.meta is None else f"{terms}; meta round every {loss.meta.interval} steps"
+
+
+def _options(node: DictConfig) -> str:
+    return ", ".join(f"{key!s} {value}" for key, value in node.items() if key not in KEYWORDS)
+
+
+def device_name(device: torch.device) -> str:
+    """What people call it: ``"cuda:0 (NVIDIA H100)"``, ``"cpu (2 threads)"``."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"cpu ({threads} thread{'s' * (threads > 1)})"
+    return str(device)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,109 @@
+"""``python -m mcl benchmark``: what it prints, what it writes, what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from support.small_runs import META, SMALL
+
+from mcl import __main__ as entry
+from mcl.benchmarking import benchmark as benchmarking
+from mcl.benchmarking.images import stand_in
+from mcl.benchmarking.isolated import Attempt
+from mcl.benchmarking.measure import Request
+from mcl.benchmarking.numbers import speed
+from mcl.benchmarking.settings import NO_REFERENCE, RULE
+from mcl.config.compose import compose_train
+from mcl.config.instantiate import build
+
+SETTING = {"overrides", "outcome", "reason", "step", "images_per_second", "faster", "memory", "deviation", "start"}
+
+
+def dataset_of(*overrides: str) -> dict[str, Any]:
+    return OmegaConf.to_container(compose_train(overrides), resolve=True)["dataset"]
+
+
+def test_the_file_and_the_table_tell_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "speed.json"
+    assert entry.main(["benchmark", *SMALL, *META, "--quick", "--steps", "3", "--json", str(file)]) == 0
+    out, found = capsys.readouterr().out, json.loads(file.read_text())
+    assert found["what"] == "synthetic/resnet8/lmcl"
+    assert speed(found["images_per_second"]) in out
+    assert found["phases"]["whole"] == pytest.approx(
+        sum(seconds for name, seconds in found["phases"].items() if name != "whole")
+    )
+    seconds = found["seconds"]
+    assert seconds["recipe"] == pytest.approx(10 * seconds["step"] + 3 * seconds["meta_round"])
+    assert 0 < found["share_of_peak"]["step"] < 1
+    assert found["memory"] > 0
+    (given,) = found["settings"]
+    assert given.keys() > SETTING
+    assert found["best"] == {"overrides": [], "faster": 1.0}
+    assert "meta round, one in 4" in out
+
+
+@pytest.mark.parametrize(
+    ("came", "outcome", "rule"),
+    [
+        (Attempt(None, "out of memory", False, 1.0), "safe", NO_REFERENCE),
+        (Attempt(None, "the loss is not finite", True, 1.0), "unsafe", RULE),
+    ],
+)
+def test_a_reference_that_does_not_run_is_not_claimed_to_have_judged(
+    came: Attempt, outcome: str, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(asked: Request, timeout: float | None = None) -> Attempt:
+        return came if asked.config["trainer"]["precision"] == "float32" else real(asked, timeout)
+
+    real = benchmarking.attempt
+    monkeypatch.setattr(benchmarking, "attempt", measured)
+    monkeypatch.setattr(benchmarking, "search", lambda config, given, *others: ([given], given))
+    typed = [*SMALL, "loss=independent", "trainer.precision=bfloat16"]
+    found = benchmarking.benchmark(typed, steps=3, quick=False, tell=lambda line: None)
+    assert [row["outcome"] for row in found["settings"]] == [outcome]
+    assert found["rule"] == rule
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["pari=resnet8"], "pari: there is no such option. Did you mean 'pair'?"),
+        (["pair=resnet9"], "pair=resnet9: there is no such choice. Did you mean 'resnet8'?"),
+        (["trainer.precison=float32"], "trainer.precison: there is no such option. Did you mean 'precision'?"),
+        (["dataset=folder"], "dataset.root is not set"),
+        (["--steps", "2"], "--steps 2: must be at least 3."),
+        (["--json", "nowhere/speed.json"], "--json nowhere/speed.json: there is no such folder."),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_measured(
+    typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert entry.main(["benchmark", *typed]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {told}")
+
+
+def test_images_that_are_not_here_are_generated_as_many_and_as_large(tmp_path: Path) -> None:
+    node = dataset_of("dataset=cifar100", f"dataset.root={tmp_path}", "dataset.limit=3")
+    real, double = build(node), stand_in(node, [], tmp_path)
+    assert double is not None
+    generated = build(double)
+    for name in ("channels", "image_size", "counts"):
+        assert getattr(generated.spec, name) == getattr(real.spec, name)
+
+
+def test_images_that_are_here_are_taken() -> None:
+    assert stand_in(dataset_of(), [], Path()) is None
+
+
+def test_generated_files_are_read_as_those_of_imagenet_are(tmp_path: Path) -> None:
+    node = dataset_of("dataset=imagenet", "dataset.root=null")
+    double = stand_in(node, [], tmp_path)
+    assert double is not None
+    dataset = build(double, allow=["mcl.benchmarking.images"])
+    assert sum(dataset.spec.counts) == 1_281_167
+    assert dataset.spec.num_classes == 1000
+    train = dataset.load().train
+    assert train.decode(train.path(1_281_166)).shape == (3, 224, 224)

@@ -1,0 +1,136 @@
+"""Steps are timed in the training loop itself, and what kills a measurement kills nothing else."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from support.small_runs import META, SMALL
+
+from mcl.benchmarking import measure as measuring
+from mcl.benchmarking import peak_rate as peak
+from mcl.benchmarking.isolated import attempt
+from mcl.benchmarking.measure import GROUPS, Request, measure
+from mcl.benchmarking.stopwatch import Stopwatch
+from mcl.config.compose import compose_train
+from mcl.training.setup import assemble
+
+DIES = """
+import os, signal
+from mcl.data.synthetic import Synthetic
+
+class Dies(Synthetic):
+    def load(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def request(*overrides: str, **options: Any) -> Request:
+    config = OmegaConf.to_container(compose_train([*SMALL, *overrides]), resolve=True)
+    given = {"steps": 4, "warm_up": 2, "least": 1, "seconds": 60.0, "meta_rounds": 2, "details": True, **options}
+    return Request({name: config[name] for name in GROUPS}, **given)
+
+
+@pytest.fixture(autouse=True)
+def _small_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peak, "SHAPES", ((8, 3, 8),))
+    monkeypatch.setattr(peak, "LONG_ENOUGH", 0.0)
+
+
+def test_all_phases_of_the_whole_method_are_timed() -> None:
+    found = measure(request(*META))
+    assert set(found["phases"]) == {"data", "forward", "loss", "contrast", "backward", "optimizer", "other"}
+    assert min(found["phases"].values()) > 0
+    assert len(found["steps"]) == 4
+    assert len(found["losses"]) == 6
+    assert found["meta_round"] > 0
+    assert found["memory"] > 0
+    assert found["peaks"]["float32"] > 0
+
+
+def test_the_steps_timed_are_not_those_that_carry_the_clocks_of_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_clocks: list[bool] = []
+    run_steps, phases_of, open_clocks = measuring.run_steps, measuring.phases_of, []
+
+    @contextmanager
+    def phases(*arguments: Any) -> Iterator[None]:
+        open_clocks.append(True)
+        with phases_of(*arguments):
+            yield
+        open_clocks.pop()
+
+    def steps(*arguments: Any, **options: Any) -> Any:
+        with_clocks.append(bool(open_clocks))
+        found = run_steps(*arguments, **options)
+        if open_clocks:
+            found.seconds = [1000.0] * len(found.seconds)
+        return found
+
+    monkeypatch.setattr(measuring, "phases_of", phases)
+    monkeypatch.setattr(measuring, "run_steps", steps)
+    found = measure(request("loss=independent", "pair=single", steps=9))  # more than the 10 steps of training, in all
+    assert with_clocks == [False, True]
+    assert max(found["steps"]) < 1000
+    assert sum(found["phases"].values()) > 0
+
+
+def test_a_loss_without_contrast_and_meta_round_has_neither() -> None:
+    found = measure(request("loss=independent", "pair=single"))
+    assert set(found["phases"]) == {"data", "forward", "loss", "backward", "optimizer", "other"}
+    assert found["meta_round"] is None
+    assert found["multiply_adds"]["meta_round"] == 0
+
+
+def test_steps_measured_are_those_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request(*META)
+    parts = assemble(OmegaConf.create({**asked.config, "tracking": {}}))
+    fit = parts.fit(parts.dataset.load(), seed=0)
+    fit.learner.train()
+    batches = [*fit.loader.epoch(0), *fit.loader.epoch(1)]
+    losses = []
+    for batch, lr_epoch in zip(batches[:6], [0] * 5 + [1], strict=True):
+        lr = fit.optimizers[0].defaults["lr"] * fit.schedule(lr_epoch, fit.trainer.epochs)
+        for optimizer in fit.optimizers:
+            optimizer.param_groups[0]["lr"] = lr
+        losses.append(float(fit._step(batch, None, lr)["train/total"].detach()))
+        fit.step += 1
+    assert measure(asked)["losses"] == losses
+
+
+def test_time_outside_the_parts_of_a_step_is_other_and_nothing_is_lost() -> None:
+    times = iter(range(100))
+    watch = Stopwatch(lambda: None, lambda: float(next(times)))
+    with watch.phase("other"):
+        with watch.phase("forward"):
+            watch.enter("loss")  # never left: it ends with the phase around it
+        with watch.phase("backward"):
+            pass
+    assert watch.take() == {"other": 3.0, "forward": 2.0, "loss": 1.0, "backward": 1.0}
+
+
+def test_a_process_that_is_killed_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dying.py").write_text(DIES)
+    monkeypatch.chdir(tmp_path)
+    asked = request("dataset._target_=dying.Dies", "allow_modules=[dying]", details=False)
+    came = attempt(asked)
+    assert came.answer is None
+    assert came.reason == f"killed by {signal.SIGKILL.name}, most likely for want of memory"
+
+
+def test_what_cannot_be_trained_is_refused_in_the_words_of_training(tmp_path: Path) -> None:
+    (tmp_path / measuring.REQUEST).write_text(json.dumps(vars(request(*META, "loss.meta.steps=0"))))
+    measuring.main(tmp_path)
+    assert "loss.meta.steps=0: must be at least 1" in json.loads((tmp_path / measuring.ANSWER).read_text())["refused"]
+
+
+def test_a_measurement_does_not_outlive_whoever_asked_for_it(tmp_path: Path) -> None:
+    (tmp_path / measuring.REQUEST).write_text(json.dumps(vars(request())))
+    command = [sys.executable, "-m", "mcl.benchmarking.measure", str(tmp_path)]
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 1
+    assert not (tmp_path / measuring.ANSWER).exists()

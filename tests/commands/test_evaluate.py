@@ -1,0 +1,300 @@
+"""``python -m mcl evaluate``: the same numbers as in training, and more."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from support.small_runs import Outcome
+
+from mcl.__main__ import main
+from mcl.data.dataset import Dataset
+from mcl.data.imagenet import ImageNet
+from mcl.data.synthetic import Synthetic
+from mcl.deploy.class_names import match_classes
+from mcl.deploy.classification_metrics import Scores
+from mcl.deploy.detailed_evaluation import assess
+from mcl.deploy.saved_run import SavedRun, build_kind
+from mcl.errors import UserError
+from mcl.networks.backbone import Backbone
+from mcl.runs import checkpoints
+from mcl.runs.evaluation_record import read_record
+from mcl.runs.stored_config import read_config
+
+
+@pytest.fixture
+def run(undisturbed: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return Path(shutil.copytree(undisturbed.folder, tmp_path / "run"))
+
+
+def test_top1_top5_and_loss_are_those_of_training(undisturbed: Outcome) -> None:
+    scores = assess(SavedRun(undisturbed.folder))
+    (row,) = [row for row in undisturbed.metrics if row["step"] == 10 and "test/ensemble/top1" in row]
+    assert set(scores) == {name.split("/", 1)[1].rpartition("/")[0] for name in row if name.startswith("test/")}
+    for name, of in scores.items():
+        found = of.result()
+        for ours, theirs in (("top1", "top1"), ("top5", "top5"), ("nll", "loss")):
+            assert found[ours] == pytest.approx(row[f"test/{name}/{theirs}"], rel=1e-6), (name, ours)
+
+
+def test_the_command_tells_and_writes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run), "trainer.device=cpu"]) == 0
+    told = capsys.readouterr().out
+    for part in ("test, 12 images", "first/stage1", "second/aggregated", "ensemble", "balanced", "ece"):
+        assert part in told
+    folder = run / "evaluation" / "test"
+    scores = json.loads((folder / "scores.json").read_text())
+    assert len(scores["ensemble"]["per_class"]) == 4
+    rows = list(csv.reader((folder / "confusion-first-backbone.csv").open()))
+    assert len(rows) == 5
+    right = sum(int(rows[i][i]) for i in range(1, 5))
+    assert 100 * right / 12 == pytest.approx(scores["first/backbone"]["top1"])
+    with Image.open(folder / "confusion-ensemble.png") as picture:
+        assert min(picture.size) > 200
+    recall = list(csv.DictReader((folder / "per_class.csv").open()))
+    assert len(recall) == 4
+    assert float(recall[0]["ensemble"]) == pytest.approx(next(iter(scores["ensemble"]["per_class"].values())))
+
+
+def test_the_best_weights_and_other_splits_can_be_evaluated(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run), "--weights", "best", "--split", "train", "--out", "elsewhere"]) == 0
+    assert "train, 32 images" in capsys.readouterr().out
+    heads = {"first/backbone", "second/backbone", "ensemble"}
+    assert set(json.loads(Path("elsewhere/train-best/scores.json").read_text())) == heads
+    best = assess(SavedRun(run), weights="best")
+    summary = json.loads((run / "summary.json").read_text())
+    for key, network in zip(("first", "second"), summary["networks"], strict=True):
+        assert best[f"{key}/backbone"].result()["top1"] == pytest.approx(network["top1_best"])
+
+
+def test_other_images_are_noticed_before_they_are_evaluated(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told_before: list[str] = []
+
+    def evaluated(*arguments: Any) -> Any:
+        told_before.append(capsys.readouterr().out)
+        return assess(*arguments)
+
+    monkeypatch.setattr("mcl.deploy.detailed_evaluation.assess", evaluated)
+    assert main(["evaluate", str(run), "dataset.test_per_class=5"]) == 0
+    assert "test, 20 images" in capsys.readouterr().out
+    assert told_before == ["These are other images than those of the run.\n"]
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "evaluation.json"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "lost", "described"),
+    [
+        (["dataset.test_per_class=5"], "", ["other images", "dataset.test_per_class: 3 -> 5"]),
+        (["trainer.precision=bfloat16"], "", ["trainer.precision: float32 -> bfloat16"]),
+        ([], "summary.json", ["step 10"]),
+    ],
+)
+def test_an_evaluation_of_something_else_leaves_that_of_the_run_alone(
+    typed: list[str], lost: str, described: list[str], run: Path
+) -> None:
+    assert main(["evaluate", str(run)]) == 0
+    own = files_in(run / "evaluation" / "test")
+    assert read_record(run / "evaluation" / "test").deviations(steps=10) == []  # type: ignore[union-attr]
+    if lost:
+        (run / lost).unlink()
+    assert main(["evaluate", str(run), *typed]) == 0
+    assert files_in(run / "evaluation" / "test") == own
+    (other,) = [folder for folder in (run / "evaluation").iterdir() if folder.name != "test"]
+    assert files_in(other).keys() == own.keys()
+    record = read_record(other)
+    assert record is not None
+    assert record.deviations() == described
+    assert (record.split, record.weights, record.step, record.overrides) == ("test", "last", 10, typed)
+
+
+def test_options_that_cannot_change_the_numbers_do_not_make_another_evaluation(run: Path) -> None:
+    assert main(["evaluate", str(run), "trainer.device=cpu", "trainer.threads=1"]) == 0
+    assert [folder.name for folder in (run / "evaluation").iterdir()] == ["test"]
+
+
+def test_a_folder_with_some_of_the_classes_is_evaluated_by_their_names(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCL_CACHE", str(tmp_path / "cache"))
+    images, labels = SavedRun(run).dataset.load().test
+    for i, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        for part in ("train", "test"):
+            folder = tmp_path / "some" / part / f"class_{label}"
+            if label in (1, 3):
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image[0].numpy()).save(folder / f"{i}.png")
+    typed = ["dataset.image_size=8", "dataset.root=some", "dataset.channels=1"]  # before the choice they belong to
+    typed += ["dataset.mean=[0.5]", "dataset.std=[0.25]", "dataset=folder"]
+    assert main(["evaluate", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(run), *typed]) == 0
+    told = capsys.readouterr().out
+    assert "Classes are matched by name: 2 of the 4 trained ones are in this dataset." in told
+    own, other = sorted((run / "evaluation").iterdir())
+    whole = list(csv.reader((own / "confusion-first-backbone.csv").open()))
+    part = list(csv.reader((other / "confusion-first-backbone.csv").open()))
+    assert [part[0], part[2], part[4]] == [whole[0], whole[2], whole[4]]
+    assert [row[1:] for row in (part[1], part[3])] == [["0"] * 4] * 2
+    recalls = [list(csv.DictReader((folder / "per_class.csv").open())) for folder in (own, other)]
+    assert [recalls[1][label] for label in (1, 3)] == [recalls[0][label] for label in (1, 3)]
+    assert recalls[1][0]["ensemble"] == ""
+    (tmp_path / "some" / "train" / "class_3").rename(tmp_path / "some" / "train" / "dog")
+    (tmp_path / "some" / "test" / "class_3").rename(tmp_path / "some" / "test" / "dog")
+    assert main(["evaluate", str(run), *typed]) == 1
+    assert "do not know dog. They know class_0, class_1, class_2, class_3" in capsys.readouterr().err
+
+
+def named(dataset: Dataset, *classes: str) -> Dataset:
+    dataset.spec = replace(dataset.spec, classes=classes)
+    return dataset
+
+
+def test_labels_follow_the_names_of_classes_not_their_order() -> None:
+    trained = ("cat", "dog", "fox")
+    assert match_classes(named(Synthetic(), *trained), trained) == (0, 1, 2)
+    assert match_classes(named(Synthetic(), "fox", "cat", "dog"), trained) == (2, 0, 1)
+    assert match_classes(named(Synthetic(), "fox", "cat"), trained) == (2, 0)
+    for unknown in (("cat", "dog", "wolf"), ("wolf",)):
+        with pytest.raises(UserError, match="do not know wolf"):
+            match_classes(named(Synthetic(), *unknown), trained)
+    twice = ("crane", "dog", "crane")
+    assert match_classes(named(Synthetic(), *twice), twice) == (0, 1, 2)
+    with pytest.raises(UserError, match="crane names several classes"):
+        match_classes(named(Synthetic(), "dog", "crane"), twice)
+
+
+def test_imported_networks_know_the_classes_of_imagenet_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = tuple(f"word {label}" for label in range(1000))
+    monkeypatch.setattr(ImageNet, "published_classes", lambda: words)
+    for part in ("train", "val"):
+        for label in range(1000):
+            file = tmp_path / "imagenet" / part / f"n{label:08}" / "1.JPEG"
+            file.parent.mkdir(parents=True)
+            file.touch()
+    dataset = ImageNet(str(tmp_path / "imagenet"), partial=True, cache_dir=str(tmp_path / "cache"))
+    assert match_classes(dataset, words) == tuple(range(1000))
+    with pytest.raises(UserError, match="do not know n00000000"):
+        match_classes(dataset, ("other", *words[1:]))
+
+
+@pytest.mark.parametrize(
+    ("typed", "parts"),
+    [
+        (["trainer.devise=cpu"], ["trainer.devise", "'device'"]),
+        (["trainer.device=tpu"], ["trainer.device=tpu"]),
+        (["dataset=digits"], ["10 classes", "4"]),
+        (["dataset.mean=[0.1]"], ["dataset.mean=[0.5]"]),
+        (["pair=resnet14"], ["do not fit"]),
+        (["dataset.image_size=2"], ["2"]),
+        (["--split", "validation"], ["validation", "dataset.validation"]),
+        (["seed="], ["seed"]),
+        (["~seed"], ["option=value"]),
+        (["dataset=nothing"], ["dataset=nothing"]),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said(
+    typed: list[str], parts: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(run), *typed]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    for part in parts:
+        assert part in told
+
+
+def test_a_choice_is_made_with_the_options_typed_for_it(undisturbed: Outcome) -> None:
+    for typed in (["dataset=folder", "dataset.root=/some/photos"], ["dataset.root=/some/photos", "dataset=folder"]):
+        dataset = SavedRun(undisturbed.folder, typed).config.dataset
+        assert (dataset.root, dataset.name) == ("/some/photos", "photos")
+
+
+def test_a_config_that_names_other_code_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "evil.py").write_text("raise SystemExit('ran')")
+    text = (run / "config.yaml").read_text()
+    for target in ("os.system", "evil.Network", "mcl.runs.checkpoints.os.system"):
+        evil = text.replace("mcl.networks.resnet.ResNet", target).replace(
+            "allow_modules: []", "allow_modules: [os, evil]"
+        )
+        assert evil.count(target) == 2
+        assert read_config(evil, "config.yaml")["allow_modules"] == ["os", "evil"]
+        (run / "config.yaml").write_text(evil)
+        for command in (["evaluate"], ["export", "--format", "torch"], ["predict", "image.png"], ["bundle"]):
+            assert main([command[0], str(run), *command[1:]]) == 1
+            assert target in capsys.readouterr().err
+
+
+def test_nothing_is_called_that_cannot_give_what_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcl.data.published.download", pytest.fail)
+    node = {"_target_": "mcl.data.published.download", "url": "http://localhost", "folder": "here", "md5": ""}
+    with pytest.raises(UserError, match=r"published\.download"):
+        build_kind(Backbone, node, path="pair.first")
+
+
+def test_an_allowed_module_is_built(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "mine.py").write_text("from mcl.networks.resnet import ResNet\nclass Mine(ResNet):\n    pass\n")
+    monkeypatch.syspath_prepend(run)
+    text = (run / "config.yaml").read_text().replace("mcl.networks.resnet.ResNet", "mine.Mine")
+    (run / "config.yaml").write_text(text)
+    last = run / "checkpoints" / "last.pt"
+    checkpoints.save(last, {**checkpoints.load(last), "config": read_config(text, "config.yaml")})
+    with pytest.raises(UserError, match=r"mine\.Mine"):
+        SavedRun(run)
+    assert type(SavedRun(run, allow=["mine"]).backbone()).__name__ == "Mine"
+
+
+def test_an_interpolation_in_a_config_is_refused(run: Path) -> None:
+    text = (run / "config.yaml").read_text().replace("seed: 0", "seed: ${oc.env:HOME}")
+    (run / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match="interpolation"):
+        SavedRun(run)
+
+
+def test_networks_alone_can_be_evaluated(run: Path) -> None:
+    """An imported checkpoint has nothing else."""
+    state = checkpoints.load(run / "checkpoints" / "last.pt")
+    networks = {key: value for key, value in state["learner"].items() if key.startswith("cohort.")}
+    shutil.rmtree(run / "checkpoints")
+    (run / "metrics.jsonl").unlink()
+    checkpoints.save(run / "checkpoints" / "last.pt", {"step": 0, "learner": networks})
+    scores = assess(SavedRun(run))
+    assert "first/aggregated" not in scores
+    found = scores["first/backbone"].result()
+    assert found["top1"] == pytest.approx(json.loads((run / "summary.json").read_text())["networks"][0]["top1_last"])
+    with pytest.raises(UserError, match="never evaluated"):
+        SavedRun(run).backbone(weights="best")
+
+
+def test_scores_by_hand() -> None:
+    scores = Scores(3)
+    confident = torch.tensor([[9.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
+    scores.update(confident, torch.tensor([0, 1]))
+    scores.update(torch.tensor([[0.0, 0.0, 0.1]]), torch.tensor([2]))
+    found = scores.result()
+    assert found["top1"] == pytest.approx(200 / 3)
+    assert found["top5"] == 100
+    assert found["balanced_accuracy"] == pytest.approx(200 / 3)
+    assert scores.confusion.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
+    p, q = confident.softmax(1)[0, 0].item(), torch.tensor([0.0, 0.0, 0.1]).softmax(0)[2].item()
+    assert found["ece"] == pytest.approx(100 * (2 * abs(0.5 - p) + (1 - q)) / 3, rel=1e-5)
+    assert found["nll"] == pytest.approx(-(torch.tensor([p, (1 - p) / 2, q]).log().sum().item()) / 3, rel=1e-3)
+
+
+def test_a_class_without_images_has_no_accuracy() -> None:
+    scores = Scores(3)
+    scores.update(torch.eye(3)[:2], torch.tensor([0, 1]))
+    assert scores.per_class() == [100, 100, None]
+    assert scores.result()["balanced_accuracy"] == 100

@@ -1,0 +1,319 @@
+"""``mcl.load``, ``python -m mcl export``, ``predict`` and ``bundle``: networks leave the house."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.small_runs import Outcome
+
+import mcl
+from mcl.__main__ import main
+from mcl.config.build_network import build_network
+from mcl.data.preprocessing import Preprocessing
+from mcl.deploy.detailed_evaluation import assess
+from mcl.deploy.export import export, largest_difference
+from mcl.deploy.formats import FORMATS
+from mcl.deploy.metadata import About
+from mcl.deploy.model_card import model_card
+from mcl.deploy.saved_run import SavedRun, Weights
+from mcl.errors import UserError
+from mcl.networks.backbone import Backbone
+from mcl.runs import checkpoints
+
+CLASSES = ("class0", "class1", "class2", "class3")
+SUFFIXES = {"torch": "pt", "safetensors": "safetensors", "onnx": "onnx"}
+
+
+@pytest.fixture
+def run(undisturbed: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(undisturbed.folder, tmp_path / "run"))
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    Image.fromarray(np.arange(300, dtype=np.uint8).reshape(15, 20)).save(tmp_path / "image.png")
+    return tmp_path / "image.png"
+
+
+@torch.no_grad()
+def answers(network: Any, batch: int = 3) -> torch.Tensor:
+    images = torch.randn(batch, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found: torch.Tensor = network(images)
+    return found
+
+
+def test_a_loaded_network_is_the_plain_backbone(undisturbed: Outcome, image: Path) -> None:
+    network = mcl.load(undisturbed.folder, network=1)
+    assert isinstance(network, Backbone)
+    assert not network.training
+    prefix = "cohort.networks.second.backbone."
+    expected = {name.removeprefix(prefix): t for name, t in undisturbed.state["learner"].items() if prefix in name}
+    assert network.state_dict().keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
+    assert len(network.classes) == 4
+    assert network.preprocessing(image).shape == (1, 1, 8, 8)
+    assert answers(network).shape == (3, 4)
+
+
+def test_networks_are_chosen_by_number_key_or_name(undisturbed: Outcome) -> None:
+    run = SavedRun(undisturbed.folder)
+    assert [run.key(network) for network in (0, 1, "first", "second", "1")] == ["first", "second", "first"] + [
+        "second"
+    ] * 2
+    for wrong in (2, -1, "third", "resnet8"):
+        with pytest.raises(UserError, match=r"choose 0 or first \(resnet8\), 1 or second \(resnet8\)"):
+            run.key(wrong)
+
+
+@pytest.mark.parametrize("form", list(FORMATS))
+def test_an_exported_file_gives_what_the_network_gives(
+    form: str, run: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    assert main(["export", str(run), "--format", form, "--network", "second"]) == 0
+    told = capsys.readouterr().out
+    assert "same labels" in told
+    assert ("ms in onnxruntime" in told) == (form == "onnx")
+    file = run / "export" / f"second-resnet8.{SUFFIXES[form]}"
+    network, again = mcl.load(run, "second"), mcl.load(file)
+    for batch in (1, 4, 9):
+        torch.testing.assert_close(answers(again, batch), answers(network, batch), atol=1e-4, rtol=1e-4)
+    assert again.classes == network.classes
+    assert again.preprocessing == network.preprocessing
+    card = (run / "export" / "README.md").read_text()
+    for part in ("# resnet8", "| parameters | multiply-adds |", "763,136", "Synthetic", "SGD: lr 0.1", file.name):
+        assert part in card
+    assert main(["predict", str(file), str(image), "--top", "2"]) == 0
+    from_file = capsys.readouterr().out
+    assert main(["predict", str(run), str(image), "--network", "1", "--top", "2"]) == 0
+    assert capsys.readouterr().out == from_file
+    assert from_file.count("%") == 2
+
+
+def card_of(run: Path, weights: Weights = "last", **changed: Any) -> str:
+    """The model card of a run whose checkpoint was changed so, without values that are None."""
+    last = run / "checkpoints" / "last.pt"
+    state = {**checkpoints.load(last), **changed}
+    checkpoints.save(last, {name: value for name, value in state.items() if value is not None and name != "version"})
+    return model_card(SavedRun(run), weights, {"first": "first.pt"})
+
+
+def test_a_card_gives_the_accuracy_of_the_weights_it_comes_with_or_none(run: Path) -> None:
+    (accuracy,) = [f"{n['top1_last']:.2f}" for n in json.loads((run / "summary.json").read_text())["networks"][:1]]
+    card = card_of(run)
+    assert f"| first | resnet8 | {accuracy} |" in card
+    assert "Training had not ended" not in card
+    (run / "summary.json").unlink()
+    card = card_of(run, step=7, evaluated_step=5)
+    assert "Training had not ended: the checkpoint is that of step 7." in card
+    assert "these weights are of step 7, and the last evaluation was after step 5" in card
+    assert "| top-1 |" not in card
+
+
+def test_a_card_says_on_which_images_the_best_epoch_was_chosen(run: Path) -> None:
+    assert "chosen" not in card_of(run)
+    assert "chosen on these same test images" in card_of(run, "best")
+    results = checkpoints.load(run / "checkpoints" / "last.pt")["results"]
+    (run / "summary.json").unlink()
+    validated = {**results, "last_validation": {"first/backbone/top1": 50.0}}
+    assert "chosen on the validation images" in card_of(run, "best", results=validated)
+
+
+def test_a_card_does_not_claim_that_the_present_code_trained_the_networks(run: Path) -> None:
+    code = {"version": "0.0.7", "commit": "0123456789abcdef", "dirty": True}
+    assert "trained in one run by mcl 0.0.7, commit 0123456789 with uncommitted changes." in card_of(run, code=code)
+    assert "trained in one run. " in card_of(run, code=None)
+
+
+def test_a_file_that_computes_something_else_is_noticed(undisturbed: Outcome, tmp_path: Path) -> None:
+    one, other = (mcl.load(undisturbed.folder, network) for network in (0, 1))
+    assert largest_difference(one, one, (1, 8, 8), tmp_path / "file") == 0
+    with pytest.raises(UserError, match="does not give what the network gives"):
+        largest_difference(one, other, (1, 8, 8), tmp_path / "file")
+
+
+def test_the_best_weights_are_those_of_the_best_epoch(undisturbed: Outcome) -> None:
+    best = undisturbed.state["best"]["first"]
+    network = mcl.load(undisturbed.folder, weights="best")
+    assert all(torch.equal(tensor, best[name]) for name, tensor in network.state_dict().items())
+
+
+def test_lost_metrics_do_not_change_which_weights_are_taken(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (run / "metrics.jsonl").write_text("")
+    assert SavedRun(run).step == 10
+    assert caplog.text == ""
+    (run / "checkpoints" / "last.pt").write_bytes(b"torn")
+    assert SavedRun(run).step == 5
+    assert "Going on from step-5.pt instead" in caplog.text
+
+
+def test_training_exports_the_best_backbones_when_asked(small: Callable[..., Any]) -> None:
+    done = small("run", "loss=independent", "trainer.export=safetensors")
+    assert done.status == 0, done.err
+    assert sorted(path.name for path in Path("run/export").iterdir()) == [
+        *("README.md", "first-resnet8-best.safetensors", "second-resnet8-best.safetensors")
+    ]
+    assert torch.equal(
+        answers(mcl.load("run/export/first-resnet8-best.safetensors")), answers(mcl.load("run", weights="best"))
+    )
+
+
+def test_a_format_whose_packages_are_missing_is_said_before_training(
+    small: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcl.extras.find_spec", lambda name: None)
+    refused = small("run", "trainer.export=onnx")
+    assert refused.status == 1
+    assert "pip install 'mcl[onnx]'" in refused.err
+    assert not Path("run").exists()
+
+
+def test_a_bundle_stands_for_its_run(run: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", str(run), "--out", "gift.zip"]) == 0
+    with zipfile.ZipFile("gift.zip") as archive:
+        assert set(archive.namelist()) == {
+            *("config.yaml", "metrics.jsonl", "summary.json", "checkpoints/last.pt", "SHA256SUMS", "README.md"),
+            *("backbones/first-resnet8.safetensors", "backbones/second-resnet8.safetensors"),
+        }
+        archive.extractall("unpacked")
+    assert Path("gift.zip").stat().st_size < (run / "checkpoints" / "last.pt").stat().st_size
+    before = {name: of.result() for name, of in assess(SavedRun(run)).items()}
+    capsys.readouterr()
+    shutil.rmtree(run)
+    assert {name: of.result() for name, of in assess(SavedRun("gift.zip")).items()} == before
+    assert torch.equal(answers(mcl.load("gift.zip", 1)), answers(mcl.load("unpacked", "second")))
+    assert main(["predict", "gift.zip", str(image)]) == 0
+    assert main(["export", "gift.zip", "--format", "torch"]) == 1
+    assert "--out FOLDER" in capsys.readouterr().err
+    assert main(["export", "gift.zip", "--format", "torch", "--out", "files"]) == 0
+    assert subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd="unpacked", capture_output=True).returncode == 0
+
+
+def test_an_altered_bundle_is_refused(run: Path) -> None:
+    main(["bundle", str(run), "--out", "gift.zip"])
+    with zipfile.ZipFile("gift.zip") as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+
+    def packed(**changed: bytes) -> str:
+        with zipfile.ZipFile("other.zip", "w") as archive:
+            for name, content in {**files, **changed}.items():
+                archive.writestr(name, content)
+        return "other.zip"
+
+    SavedRun(packed())
+    for name in ("config.yaml", "metrics.jsonl", "README.md"):
+        with pytest.raises(UserError, match=rf"altered: {name}"):
+            SavedRun(packed(**{name: files[name] + b"\n"}))
+    with pytest.raises(UserError, match=r"altered: \.\./more"):
+        SavedRun(packed(**{"../more": b""}))
+    whole = Path("gift.zip").read_bytes()
+    for damaged in (whole[:-30], whole[: len(whole) // 2], b"", whole[:2000] + b"\0" + whole[2001:]):
+        Path("torn.zip").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"torn\.zip"):
+            SavedRun("torn.zip")
+
+
+def test_an_unfinished_run_is_not_given_away(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "summary.json").unlink()
+    assert main(["bundle", str(run)]) == 1
+    assert "let its training end" in capsys.readouterr().err
+
+
+class Malicious:
+    def __reduce__(self) -> Any:
+        return os.system, ("false",)
+
+
+def test_files_that_would_run_code_or_are_damaged_are_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "system", pytest.fail)
+    evil = tmp_path / "evil.pt"
+    evil.write_bytes(pickle.dumps(Malicious()))
+    with pytest.raises(UserError, match=r"evil\.pt"):
+        mcl.load(evil)
+    evil.write_bytes(pickle.dumps(Malicious()))
+    for name in ("last.pt", "step-5.pt"):
+        shutil.copy(evil, run / "checkpoints" / name)
+    with pytest.raises(UserError, match="No checkpoint can be used"):
+        mcl.load(run)
+    for suffix in SUFFIXES.values():
+        if suffix == "onnx":
+            pytest.importorskip("onnxruntime")
+        broken = tmp_path / f"broken.{suffix}"
+        broken.write_bytes(b"nothing of the kind")
+        with pytest.raises(UserError, match=r"broken"):
+            mcl.load(broken)
+
+
+def test_an_exported_file_that_names_other_code_is_refused(undisturbed: Outcome, tmp_path: Path) -> None:
+    preprocessing = Preprocessing(1, 8, (0.5,), (0.5,))
+    about = About("resnet8", "first", {"_target_": "os.system", "command": "ls"}, CLASSES, preprocessing, "last", 0)
+    backbone = mcl.load(undisturbed.folder)
+    assert isinstance(backbone, Backbone)
+    for form in ("torch", "safetensors"):
+        file = tmp_path / f"evil.{SUFFIXES[form]}"
+        FORMATS[form].write(file, backbone, about)
+        with pytest.raises(UserError, match=r"os\.system"):
+            mcl.load(file)
+
+
+def test_a_checkpoint_is_not_taken_for_an_exported_file(run: Path) -> None:
+    with pytest.raises(UserError, match="name its run folder"):
+        mcl.load(run / "checkpoints" / "last.pt")
+
+
+def test_what_cannot_be_classified_is_told_and_the_rest_is(
+    run: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("text.jpg").write_text("no image")
+    assert main(["predict", str(run), "text.jpg", str(image)]) == 1
+    told = capsys.readouterr()
+    assert "text.jpg cannot be read" in told.err
+    assert "image.png: " in told.out
+    for place in ("nowhere", "text.jpg"):
+        assert main(["predict", place, str(image)]) == 1
+        assert place in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").write_text("in the way")
+    assert main(["export", str(run), "--format", "torch", "--out", "file"]) == 1
+    assert "Cannot write file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["resnet20", "wrn_16_1", "shufflenetv2_05x", "hcgnet_a1"])
+@pytest.mark.slow
+def test_every_family_exports_to_onnx(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    network = build_network(name, 10).eval()
+    about = About(name, "first", {}, tuple("0123456789"), Preprocessing(3, 32, (0.5,) * 3, (0.25,) * 3), "last", 0)
+    FORMATS["onnx"].write(tmp_path / "network.onnx", network, about)
+    assert (
+        largest_difference(network, FORMATS["onnx"].read(tmp_path / "network.onnx", ()), (3, 32, 32), tmp_path) < 1e-4
+    )
+
+
+def test_mcl_is_imported_without_torch() -> None:
+    code = "import sys, mcl; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(mcl.__file__).parents[1]).returncode == 0
+
+
+def test_export_says_which_files_it_wrote(undisturbed: Outcome, tmp_path: Path) -> None:
+    files = export(SavedRun(undisturbed.folder), "torch", folder=tmp_path)
+    assert [file.path.name for file in files] == ["first-resnet8.pt", "second-resnet8.pt"]
+    assert json.dumps([file.difference for file in files]) == "[0.0, 0.0]"

@@ -1,0 +1,271 @@
+"""``python sweep.py``: what is planned, what is run, what is typed wrongly."""
+
+import csv
+import inspect
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+import train
+from mcl.commands.sweep import main, understand
+from mcl.config.conf_folder import conf_folder
+from mcl.studies.plan import plan_rows
+from mcl.studies.study import load_study
+
+PAGE = """
+title: Tiny
+text: Two losses for three steps.
+hold:
+  - dataset=synthetic
+  - dataset.image_size=8
+  - dataset.classes=3
+  - dataset.train_per_class=6
+  - dataset.test_per_class=2
+  - trainer.batch_size=6
+  - trainer.max_steps=3
+  - trainer.precision=float32
+vary:
+  loss: [independent, mcl]
+seeds: [0, 1]
+baseline: {loss: independent}
+"""
+SEARCH = """
+title: Tiny search
+hold: [dataset=synthetic, dataset.image_size=8, dataset.validation=0.2, trainer.max_steps=1, loss=mcl]
+search:
+  options: {loss.weights.vcl: 'tag(log, interval(0.01, 1))'}
+  trials: 2
+  at_once: 1
+"""
+
+Sweep = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Sweep:
+    """``sweep("seeds=[0]")``: types ``python sweep.py study=tiny seeds=[0]``, one run after another in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    for name, page in {"tiny": PAGE, "search": SEARCH}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.yaml").write_text(page)
+
+    def type_in(*arguments: str, study: str = "tiny", launcher: str = "basic") -> tuple[int, str, str]:
+        capfd.readouterr()
+        status = main(inspect.unwrap(train.train), [f"study={study}", f"hydra/launcher={launcher}", *arguments])
+        return status, *capfd.readouterr()
+
+    return type_in
+
+
+def summaries() -> list[Path]:
+    return sorted(Path("runs").rglob("summary.json"))
+
+
+def test_a_study_runs_and_is_reported_and_runs_nothing_twice(sweep: Sweep) -> None:
+    status, out, err = sweep()
+    assert status == 0, err
+    assert "4 runs, 4 of them to run" in out
+    assert len(summaries()) == 4
+    assert {file.name for file in Path("tiny").iterdir()} >= {"RESULTS.md", "results.csv", "curves.png"}
+    before = {file: file.stat().st_mtime_ns for file in summaries()}
+    page = Path("tiny/RESULTS.md").read_bytes()
+    status, out, _ = sweep()
+    assert status == 0
+    assert "0 of them to run" in out
+    assert {file: file.stat().st_mtime_ns for file in summaries()} == before
+    assert Path("tiny/RESULTS.md").read_bytes() == page
+
+
+def test_more_seeds_run_the_new_ones_only(sweep: Sweep) -> None:
+    assert sweep("seeds=[0]")[0] == 0
+    before = {file: file.stat().st_mtime_ns for file in summaries()}
+    status, out, _ = sweep("seeds=[0,1]")
+    assert status == 0
+    assert "4 runs, 2 of them to run" in out
+    assert len(summaries()) == 4
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+def test_some_rows_alone_are_run_and_the_others_are_reported_missing(sweep: Sweep) -> None:
+    status, out, err = sweep("seeds=[0]", "only={loss: mcl}")
+    assert status == 0, err
+    assert "1 run, 1 of them to run" in out
+    assert [file.parent.parent.name for file in summaries()] == ["mcl"]
+    assert "planned, and not run yet" in Path("tiny/RESULTS.md").read_text()
+
+
+def test_a_part_of_a_study_leaves_the_report_of_all_as_it_is(sweep: Sweep) -> None:
+    sweep("seeds=[0]")
+    text = Path("tiny/RESULTS.md").read_text()
+    status, out, err = sweep("seeds=[0]", "only={loss: mcl}", "runs=other")
+    assert status == 0, err
+    assert "report: other/reports/tiny/RESULTS.md" in out
+    assert "tiny/RESULTS.md has finished runs that are not among these, and stays as it is." in out
+    assert Path("tiny/RESULTS.md").read_text() == text
+    assert "planned, and not run yet" in Path("other/reports/tiny/RESULTS.md").read_text()
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_runs(sweep: Sweep) -> None:
+    Path("tiny/RESULTS.md").write_text("my own words")
+    status, _, err = sweep()
+    assert status == 1
+    assert err.startswith("error: tiny/RESULTS.md was not written by this command")
+    assert not Path("runs").exists()
+
+
+def test_plan_only_says_how_long_and_starts_nothing(sweep: Sweep) -> None:
+    status, out, _ = sweep("plan_only=true")
+    assert status == 0
+    assert "at the speed of a few steps measured now" in out
+    assert not Path("runs").exists()
+    sweep("seeds=[0]")
+    _, out, _ = sweep("plan_only=true")
+    assert "as its finished runs" in out
+    assert "1 finished, 1 to do" in out
+
+
+def test_a_row_without_finished_runs_is_estimated_by_the_others(sweep: Sweep) -> None:
+    sweep("seeds=[0]", "out=elsewhere")
+    folder = Path("tiny")
+    for file in summaries():
+        if "mcl" in file.parts:
+            shutil.rmtree(file.parent)
+    independent, mcl = plan_rows(load_study(folder), estimate=True)
+    found = independent.found[0].summary
+    assert independent.seconds == found["seconds"]
+    assert mcl.how == "by multiply-adds, as fast as the finished runs"
+    assert mcl.seconds == pytest.approx(found["seconds"])  # the same networks: what MCL adds is not convolutions
+    assert mcl.seconds_left == pytest.approx(2 * found["seconds"])
+
+
+def test_a_failing_run_is_told_and_the_others_are_reported(sweep: Sweep) -> None:
+    page = Path("tiny/study.yaml")
+    failing = PAGE.replace("loss: [independent, mcl]", "pair: [resnet8, single]").replace("seeds: [0, 1]", "")
+    page.write_text(failing.replace("{loss: independent}", "{pair: resnet8}").replace("hold:", "hold:\n  - loss=mcl"))
+    status, _, err = sweep()
+    assert status == 1
+    assert "needs at least 2; the pair has 1" in err
+    assert len(summaries()) == 1
+    assert "single" in Path("tiny/RESULTS.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["seed=1"], "for other seeds: seeds=[0,1]"),
+        (["loss.tau=0.1,0.2"], "what varies stands in study.yaml"),
+        (["plan_onl=true"], "plan_onl: there is no such option"),
+        (["trainer.epoch=3"], "trainer.epoch: there is no such option"),
+        (["hydra.launcher.devces=cpu"], "devces"),
+        (["only=mcl"], "only=mcl: give labels by factor"),
+        (["only={los: mcl}"], "only names los, which does not vary. Did you mean 'loss'?"),
+        (["only={loss: [mlc]}"], "only: loss has no mlc. Did you mean 'mcl'?"),
+        (["only={loss: []}"], "only: loss has no label"),
+        (["loss=mcl"], "independent and mcl come to one and the same run"),
+        (["seeds=0,1"], "seeds=0,1: a list is written in brackets"),
+        (["+hydra.launcher.devces=cpu"], "hydra.launcher.devces: there is no such option. Did you mean 'devices'?"),
+        (["seeds=[]"], "name at least one"),
+        (["seeds=[a]"], "seeds"),
+        (["formats=[gif]"], "gif"),
+        (["study=tinny"], "neither experiments/tinny"),
+    ],
+)
+def test_what_is_typed_wrongly_is_one_line(sweep: Sweep, typed: list[str], told: str) -> None:
+    status, _, err = sweep(*typed, launcher="gpus")
+    assert status == 1
+    assert told in err
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    assert not Path("runs").exists()
+
+
+def test_options_are_sorted_by_whom_they_are_for() -> None:
+    asked = understand(["study=x", "runs=/big", "hydra.launcher.devices=[0,1]", "dataset.root=/data", "seeds=[4]"])
+    assert asked.settings.seeds == [4]
+    assert asked.launcher == ["hydra/launcher=gpus", "hydra.launcher.devices=[0,1]"]
+    assert asked.runs == ["runs=/big", "dataset.root=/data"]
+
+
+def test_runs_on_a_cluster_need_a_precision_that_does_not_depend_on_this_machine(sweep: Sweep) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    Path("tiny/study.yaml").write_text(PAGE.replace("  - trainer.precision=float32\n", ""))
+    status, _, err = sweep("plan_only=true", launcher="slurm")
+    assert status == 1
+    assert "hydra/launcher=slurm: trainer.precision is left to the device" in err
+    assert err.count("\n") == 1
+    for given in ("trainer.precision=bfloat16", "trainer.device=cpu"):
+        status, out, err = sweep("plan_only=true", given, launcher="slurm")
+        assert status == 0, err
+        assert "4 runs" in out
+
+
+def test_a_study_is_planned_for_the_devices_of_its_runs(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("tiny/study.yaml").write_text(PAGE.replace("  - trainer.precision=float32\n", ""))
+    monkeypatch.setattr(
+        "mcl.devices.default_precision",
+        lambda device: "bfloat16" if os.environ.get("CUDA_VISIBLE_DEVICES") == "1" else "float32",
+    )
+    planned: list[Path] = []
+    monkeypatch.setattr(
+        "mcl.commands.sweep.only", lambda study, wanted: planned.append(study.runs[0].folder) or study.runs
+    )
+    for device in ("cpu", "[1]", "[2]"):
+        assert sweep("plan_only=true", f"hydra.launcher.devices={device}", launcher="gpus")[0] == 0
+    assert planned[0] == planned[2] != planned[1]
+
+
+def test_configurations_of_one_s_own_are_found_by_the_planner_and_by_the_runs(sweep: Sweep) -> None:
+    (Path("mine") / "optimizer").mkdir(parents=True)
+    (Path("mine") / "optimizer" / "slow.yaml").write_text("_target_: torch.optim.SGD\nlr: 0.001\n")
+    status, _, err = sweep("optimizer=slow", "hydra.searchpath=[mine]", "seeds=[0]", "only={loss: independent}")
+    assert status == 0, err
+    (file,) = summaries()
+    assert "lr: 0.001" in (file.parent / "config.yaml").read_text()
+
+
+def test_the_trials_of_a_search_are_found_again(sweep: Sweep) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    assert sweep(study="search")[0] == 0
+    page = Path("search/RESULTS.md").read_text()
+    assert "2 finished trials" in page
+    before = {file: file.stat().st_mtime_ns for file in summaries()}
+    status, out, _ = sweep(study="search")
+    assert status == 0
+    assert "2 there so far" in out
+    assert {file: file.stat().st_mtime_ns for file in summaries()} == before
+    scores = [json.loads(file.read_text())["networks"] for file in summaries()]
+    best = max(sum(network["validation_top1_last"] for network in networks) / 2 for networks in scores)
+    assert f"reached {best:.2f} %" in page
+    # The command trains the winner's own values, with all their digits.
+    typed = re.search(r"^python train.py -m .* loss.weights.vcl=(\S+)$", page, re.MULTILINE)
+    lines = list(csv.DictReader(Path("search/results.csv").read_text().splitlines()))
+    (winner, *_) = sorted(lines, key=lambda line: -float(line["validation_top1_last"]))
+    found = yaml.safe_load((Path(winner["folder"]) / "config.yaml").read_text())["loss"]["weights"]["vcl"]
+    assert typed is not None
+    assert float(typed[1]) == found == float(winner["loss.weights.vcl"])
+    # Trials of other settings leave the page as it is.
+    status, out, _ = sweep("trainer.max_steps=2", study="search")
+    assert status == 0
+    assert "report: runs/reports/search/RESULTS.md" in out
+    assert Path("search/RESULTS.md").read_text() == page
+
+
+def test_by_the_launcher_of_processes(sweep: Sweep) -> None:
+    done = subprocess.run(
+        [sys.executable, str(conf_folder().parent / "sweep.py"), "study=tiny", "seeds=[0]"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 jobs: 2 done" in done.stdout
+    assert len(summaries()) == 2
+    assert Path("tiny/RESULTS.md").is_file()

@@ -1,0 +1,213 @@
+"""Augmentation and batches."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mcl.data.augmentation import Augmentation
+from mcl.data.dataset import Images
+from mcl.data.device_loader import Loader, evaluation_batches
+from mcl.data.normalization import Normalization
+from mcl.data.samplers import ClassBalanced, Shuffle
+from mcl.distributed.sharding import Shard
+from mcl.errors import UserError
+from mcl.types import Batch
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+
+
+@pytest.fixture
+def images() -> Images:
+    pixels = torch.randint(1, 256, (60, 3, 6, 6), generator=torch.Generator().manual_seed(0))
+    return Images(pixels.to(torch.uint8), torch.arange(60) % 5)
+
+
+def loader(images: Images, **options) -> Loader:
+    options = {"batch_size": 8, "seed": 1, "sampler": Shuffle(), "augmentation": Augmentation(2, True)} | options
+    return Loader(images, options.pop("sampler"), options.pop("augmentation"), MEAN, STD, **options)
+
+
+def same(one: Batch, other: Batch) -> bool:
+    """Equal images, labels and indices."""
+    return all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
+
+
+def one_by_one(image: torch.Tensor, draw: torch.Tensor, padding: int) -> torch.Tensor:
+    """Pad, crop and flip a single image (C, H, W)."""
+    top, left, flipped = draw.tolist()
+    cropped = F.pad(image, [padding] * 4)[:, top : top + image.shape[1], left : left + image.shape[2]]
+    return cropped.flip(2) if flipped else cropped
+
+
+@pytest.mark.parametrize(("padding", "flip"), [(0, False), (0, True), (2, False), (3, True), (7, True)])
+@pytest.mark.parametrize("shape", [(3, 6, 6), (1, 4, 7)])
+def test_batch_is_augmented_as_its_images_one_by_one(padding, flip, shape):
+    rng = torch.Generator().manual_seed(3)
+    pixels = torch.randint(1, 256, (20, *shape), generator=rng).to(torch.uint8)
+    augmentation = Augmentation(padding, flip)
+    indices = torch.randint(20, (64,), generator=rng)
+    draws = augmentation.draw(64, rng)
+    expected = torch.stack([one_by_one(pixels[i], draw, padding) for i, draw in zip(indices, draws, strict=True)])
+    assert torch.equal(augmentation.apply(pixels, indices, draws), expected)
+
+
+def test_draws_cover_every_offset_and_both_sides():
+    draws = Augmentation(2, True).draw(2000, torch.Generator().manual_seed(0))
+    assert [column.unique().tolist() for column in draws.unbind(1)] == [[0, 1, 2, 3, 4]] * 2 + [[0, 1]]
+    assert Augmentation(2, False).draw(100, torch.Generator())[:, 2].sum() == 0
+    assert len({tuple(draw) for draw in draws.tolist()}) == 50  # rows, columns and flips are independent
+
+
+def test_negative_padding_is_an_error():
+    with pytest.raises(UserError, match="padding=-1"):
+        Augmentation(padding=-1)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_normalization(images, memory_format):
+    normalize = Normalization(MEAN, STD, device="cpu", memory_format=memory_format)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    result = normalize(images.images)
+    assert result.is_contiguous(memory_format=memory_format)
+    torch.testing.assert_close(result, (images.images / 255 - mean) / std)
+
+
+def test_padding_is_black_before_normalization(images):
+    augmentation = Augmentation(padding=6)
+    black = -torch.tensor(MEAN) / torch.tensor(STD)
+    for batch in loader(images, augmentation=augmentation).epoch(0):
+        outside = (batch.images - black[:, None, None]).abs().amax(1) < 1e-6  # no pixel of the images is 0
+        assert outside.any()
+        rest = batch.images.permute(0, 2, 3, 1)[~outside]
+        assert (rest > black).all()
+
+
+@pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced()], ids=["shuffle", "class_balanced"])
+def test_batch_jumped_to_equals_batch_reached(images, sampler):
+    batches = list(loader(images, sampler=sampler).epoch(3))
+    for start in range(len(batches) + 1):
+        rest = list(loader(images, sampler=sampler).epoch(3, start=start))
+        assert len(rest) == len(batches) - start
+        for reached, jumped in zip(batches[start:], rest, strict=True):
+            assert same(reached, jumped)
+            assert reached.step == jumped.step
+
+
+def test_epochs_and_seeds_differ_in_order_and_augmentation(images):
+    still = Images(images.images[:1].expand(60, -1, -1, -1), images.labels)  # one image: only augmentation shows
+
+    def first(seed: int, epoch: int) -> tuple[list[int], torch.Tensor]:
+        batch = next(loader(still, seed=seed).epoch(epoch))
+        return batch.indices.tolist(), batch.images
+
+    order, pixels = first(0, 0)
+    for seed, epoch in ((0, 1), (1, 0), (1, 1)):
+        other_order, other_pixels = first(seed, epoch)
+        assert other_order != order
+        assert not torch.equal(other_pixels, pixels)
+    assert first(0, 0)[0] == order
+    assert torch.equal(first(0, 0)[1], pixels)
+
+
+def test_length_is_the_number_of_steps(images):
+    for sampler in (Shuffle(), Shuffle(drop_last=True), ClassBalanced()):
+        training = loader(images, sampler=sampler)
+        assert len(training) == len(list(training.epoch(0)))
+
+
+def test_batch_holds_the_labels_and_places_of_its_images(images):
+    for batch in loader(images, augmentation=Augmentation()).epoch(0):
+        assert torch.equal(batch.labels, images.labels[batch.indices])
+        expected = Normalization(MEAN, STD, device="cpu")(images.images[batch.indices])
+        assert torch.equal(batch.images, expected)
+
+
+def test_precision_is_that_asked_for(images):
+    assert next(loader(images, dtype=torch.bfloat16).epoch(0)).images.dtype == torch.bfloat16
+
+
+def test_no_value_is_read_back_from_the_device(images):
+    # Tensors on the meta device have no values: whatever would wait for one raises.
+    training = loader(images, device="meta", memory_format=torch.channels_last)
+    batches = list(training.epoch(0, start=2))
+    assert len(batches) == len(training) - 2
+    assert all(tensor.is_meta for batch in batches for tensor in batch[:3])
+    assert all(batch.images.is_meta for batch in evaluation_batches(images, MEAN, STD, 16, "meta"))
+
+
+def test_overfitting_repeats_the_first_batch_as_it_is(images):
+    training = loader(images, overfit=True)
+    batches = list(training.epoch(0)) + list(training.epoch(1, start=3))
+    assert len(batches) == 2 * len(training) - 3
+    first = next(loader(images, augmentation=Augmentation()).epoch(0))
+    for batch in batches:
+        assert same(first, batch)
+
+
+def test_loader_checks_the_classes_it_really_got(images):
+    lonely = Images(images.images[:11], torch.tensor([0] * 10 + [1]))
+    with pytest.raises(UserError, match="class 1"):
+        loader(lonely, sampler=ClassBalanced(), batch_size=4)
+
+
+def test_evaluation_shows_every_image_once_and_unchanged(images):
+    batches = list(evaluation_batches(images, MEAN, STD, 16))
+    assert [len(batch.labels) for batch in batches] == [16, 16, 16, 12]
+    joined = [torch.cat(parts) for parts in list(zip(*batches, strict=True))[:3]]
+    assert torch.equal(joined[0], Normalization(MEAN, STD, device="cpu")(images.images))
+    assert torch.equal(joined[1], images.labels)
+    assert joined[2].tolist() == list(range(60))
+
+
+def test_steps_are_counted_through_all_epochs(images):
+    training = loader(images)
+    assert [batch.step for epoch in (0, 1) for batch in training.epoch(epoch)] == list(range(2 * len(training)))
+
+
+@pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced()], ids=["shuffle", "class_balanced"])
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_together_see_the_batches_of_one(images, sampler, size):
+    alone = list(loader(images, sampler=sampler, batch_size=12).epoch(1))
+    shared = [loader(images, sampler=sampler, batch_size=12, shard=Shard(rank, size)) for rank in range(size)]
+    for whole, *parts in zip(alone, *(part.epoch(1) for part in shared), strict=True):
+        together = Batch(*(torch.cat(values) for values in list(zip(*parts, strict=True))[:3]))
+        assert same(whole, together)
+        assert {part.step for part in parts} == {whole.step}
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "size", "last"),
+    [(8, 2, [2, 2]), (9, 3, [2, 2, 2]), (16, 4, [3, 3, 3, 3]), (14, 7, [2, 2]), (58, 2, [2]), (57, 3, [3])],
+)
+def test_last_batch_is_shared_without_leaving_an_image_out(images, batch_size, size, last):
+    training = [loader(images, batch_size=batch_size, shard=Shard(rank, size)) for rank in range(size)]
+    (whole,) = list(loader(images, batch_size=batch_size).epoch(1))[-1:]
+    parts = [list(part.epoch(1))[-1] for part in training]
+    pieces = list(dict.fromkeys(tuple(part.indices.tolist()) for part in parts))
+    assert [len(piece) for piece in pieces] == last
+    assert [index for piece in pieces for index in piece] == whole.indices.tolist()
+    assert {(len(part), batch.whole) for part, batch in zip(training, parts, strict=True)} == {
+        (-(-60 // batch_size), len(whole.labels))
+    }
+
+
+@pytest.mark.parametrize("batch_size", [9, 2])
+def test_batch_size_is_a_multiple_of_the_processes(images, batch_size):
+    with pytest.raises(UserError, match=f"trainer.batch_size={batch_size} .* multiple of 2"):
+        loader(images, batch_size=batch_size, shard=Shard(0, 2))
+
+
+def test_evaluation_is_shared_without_rest(images):
+    parts = [list(evaluation_batches(images, MEAN, STD, 16, shard=Shard(rank, 7))) for rank in range(7)]
+    seen = [index for part in parts for batch in part for index in batch.indices.tolist()]
+    assert seen == list(range(60))
+    assert all(sum(len(batch.labels) for batch in part) in (8, 9) for part in parts)
+
+
+def test_images_that_do_not_fit_on_the_device_are_told_with_the_options_to_change(images, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    with pytest.raises(UserError, match=r"60 images \(0\.0 GB\) do not fit on cuda:0\. .*dataset\.limit"):
+        images.to("cuda:0")

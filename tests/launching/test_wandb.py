@@ -1,0 +1,74 @@
+"""A sweep of W&B: what its agent starts for experiments/loss_weights/wandb_sweep.yaml."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+from support.small_runs import SMALL
+
+from mcl.config.compose import compose_train
+
+FILE = Path(__file__).parents[2] / "experiments" / "loss_weights" / "wandb_sweep.yaml"
+PROPOSED = {
+    "loss.weights.vcl": 0.0625,
+    "loss.weights.soft_vcl": 1.5,
+    "loss.weights.icl": 1e-2,
+    "loss.weights.soft_icl": 2.5,
+}
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command line that W&B's agent starts when the server proposes these values."""
+    from wandb import wandb_agent
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):  # the agent sets them for good
+        monkeypatch.setenv(name, "")
+    commands: list[list[str]] = []
+
+    class Process:
+        def __init__(self, *, command: list[str], **_: object):
+            commands.append(command)
+
+    monkeypatch.setattr(wandb_agent, "AgentProcess", Process)
+    sweep = yaml.safe_load(FILE.read_text())
+    agent = wandb_agent.Agent(api=None, queue=None)
+    agent._sweep_command = sweep["command"]
+    args = {name: {"value": PROPOSED[name]} for name in sweep["parameters"]}
+    agent._command_run({"run_id": "arun", "program": sweep["program"], "args": args})
+    return commands[0]
+
+
+def test_the_agent_starts_a_run_of_the_proposed_weights_that_can_be_judged(started: list[str]) -> None:
+    assert started[:3] == ["/usr/bin/env", "python", "train.py"]
+    config = compose_train(started[3:])
+    assert {name: OmegaConf.select(config, name) for name in PROPOSED} == PROPOSED
+    assert config.dataset.validation > 0
+    assert "wandb" in config.tracking
+
+
+def test_its_metric_is_one_that_a_run_reports(
+    started: list[str], command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    told: dict[str, Any] = {}
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    finish = wandb.Run.finish
+
+    def and_look(run: wandb.Run, *arguments: Any, **options: Any) -> None:
+        told.update(dict(run.summary))
+        finish(run, *arguments, **options)
+
+    monkeypatch.setattr(wandb.Run, "finish", and_look)
+    proposed = [override for override in started[3:] if override.startswith(("loss.weights", "tracking="))]
+    done = command(*proposed, *SMALL, "dataset.validation=0.2", "trainer.max_steps=2", "loss.dim=16")
+    wandb.teardown()
+    assert done.status == 0, done.err
+    sweep = yaml.safe_load(FILE.read_text())
+    assert 0 <= told[sweep["metric"]["name"]] <= 100
+    assert sweep["metric"]["goal"] == "maximize"

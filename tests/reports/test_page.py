@@ -1,0 +1,284 @@
+"""What the page of a report holds, without a browser."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.pages import EVIL, write_matrix
+from support.run_folders import write_run
+
+from mcl.__main__ import main
+from mcl.reports import report
+from mcl.reports.page import charts as charts_module
+from mcl.reports.page.build import page
+from mcl.reports.page.charts import charts
+from mcl.reports.page.confusion_matrices import find_matrices
+from mcl.reports.page.run_tables import run_table, settings_table
+from mcl.reports.page.series import Line, lines, thinned
+from mcl.reports.rows import Rows, rows_of_folders
+from mcl.runs.evaluation_record import EvaluationRecord
+from mcl.runs.reading import find_runs
+
+pytest.importorskip("plotly")
+
+Write = Callable[..., str]
+
+
+class Elements(HTMLParser):
+    """Every element of a page, with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """``write(runs)``: the text of report.html, without the pictures of RESULTS.md, which take time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "pictures", lambda *_: [])
+
+    def made(place: Path) -> str:
+        report.write_report(None, find_runs(place), tmp_path / "out", html=True)
+        return (tmp_path / "out" / report.PAGE).read_text()
+
+    return made
+
+
+def rows_in(runs: Path) -> Rows:
+    return rows_of_folders(find_runs(runs))
+
+
+def named(series: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    (found,) = [of["lines"] for of in series if of["name"] == name]
+    return found
+
+
+def test_a_row_has_its_mean_and_each_of_its_runs(tmp_path: Path) -> None:
+    for seed, top1 in enumerate([70.0, 74.0]):
+        write_run(tmp_path, "mcl", seed, [top1, top1 + 2])
+    write_run(tmp_path, "mcl", 2, [50.0, 50.0], finished=False)
+    found = charts(rows_in(tmp_path), "top1_last", [])
+    mean, *runs = named(found["accuracy"], "first (resnet8), backbone")
+    assert (mean["run"], mean["runs"], mean["y"]) == (None, 2, [18.0, 36.0, 54.0, 72.0])
+    assert [run["run"] for run in runs] == ["seed 0", "seed 1", "seed 2 (unfinished)"]
+    assert runs[1]["y"][-1] == 74.0
+    assert found["epochs"][mean["x"]] == [1, 2, 3, 4]
+    both = named(found["accuracy"], "resnet8, backbone, mean of 2 networks")
+    assert (both[0]["y"][-1], found["accuracy"][0]["name"]) == (73.0, "resnet8, backbone, mean of 2 networks")
+
+
+def test_terms_are_told_apart_from_what_they_weigh_and_from_the_pace(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "mcl", 0, [70.0, 70.0])
+    logged = {"train/vcl": 8.0, "train/weighted/vcl": 0.8, "train/total": 1.0, "train/lr": 0.1, "meta/outer_loss": 2.0}
+    line = json.dumps({"step": 5, "epoch": 1, **logged, "train/grad_norm": None})
+    (folder / "metrics.jsonl").write_text(f"{line}\n[1]\n{{\n" + (folder / "metrics.jsonl").read_text())
+    (row,) = rows_in(tmp_path).rows
+    found = {name: of[0] for name, of in lines(row).items()}
+    expected = {("terms", "vcl, raw"): 8.0, ("terms", "vcl, weighted"): 0.8, ("terms", "total"): 1.0}
+    expected |= {("terms", "outer_loss of meta rounds"): 2.0, ("pace", "learning rate"): 0.1}
+    assert {name: of.values[0] for name, of in found.items() if name[0] != "accuracy"} == expected
+    assert found["pace", "learning rate"].epochs == (0.5,)  # ten steps an epoch
+
+
+def test_long_lines_are_thinned_out_between_their_ends() -> None:
+    line = thinned(Line(None, tuple(map(float, range(9999))), tuple(map(float, range(9999)))), 500)
+    assert len(line.epochs) == len(line.values) == 500
+    assert (line.epochs[0], line.epochs[-1]) == (0.0, 9998.0)
+
+
+def test_many_runs_share_out_the_points_of_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(4):
+        write_run(tmp_path, "mcl", seed, [70.0, 70.0], curve=[1.0] * 100)
+    monkeypatch.setattr(charts_module, "MOST_OF_ALL", 800)
+    found = charts(rows_in(tmp_path), "top1_last", [])
+    drawn = [line for series in found["accuracy"] for line in series["lines"]]
+    assert {len(line["y"]) for line in drawn} == {800 // len(drawn)}
+
+
+def test_matching_can_be_followed_over_training(tmp_path: Path) -> None:
+    write_run(tmp_path, "lmcl", 0, [70.0, 70.0], matching=True)
+    found = charts(rows_in(tmp_path), "top1_last", [])["matching"]
+    (strip,) = found["strips"]
+    assert [moment["epoch"] for moment in strip["moments"]] == [1, 2, 3, 4]
+    assert strip["down"] == strip["across"] == ["stage1", "stage2", "backbone"]
+    assert strip["moments"][-1]["weights"][0] == [0.55, 0.5, 0.45]
+    assert found["reach"] == pytest.approx(0.05)
+
+
+def test_confusion_matrices_are_found_and_damaged_ones_are_named(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "mcl", 0, [70.0, 70.0])
+    write_matrix(folder, ["cat", "dog"], [[5, 1], [2, 4]])
+    write_matrix(folder, ["cat", "dog"], [[5, 1], [2, "x"]], "second-backbone")
+    write_matrix(folder, ["cat", "dog"], [[5, 1], [2]], "ensemble")
+    rows = rows_in(tmp_path)
+    matrices, notes = find_matrices(rows.runs)
+    found = charts(rows, "top1_last", matrices)["confusion"]
+    assert found["matrices"] == [
+        {"run": "mcl, seed 0", "head": "first backbone", "classes": 0, "counts": ((5, 1), (2, 4))}
+    ]
+    assert found["classes"] == [("cat", "dog")]
+    assert [note.rsplit(": ")[1] for note in notes] == ["is no confusion matrix.", "cannot be read."]
+
+
+def test_an_evaluation_of_something_else_is_not_shown_as_that_after_the_last_epoch(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "mcl", 0, [70.0, 70.0])
+    write_matrix(folder, ["cat", "dog"], [[5, 1], [2, 4]])
+    evaluations = folder / "evaluation"
+
+    def shown_as(name: str, record: EvaluationRecord | None) -> str:
+        if name != "test":
+            shutil.copytree(evaluations / "test", evaluations / name)
+        if record is not None:
+            record.write(evaluations / name)
+        matrices, notes = find_matrices(rows_in(tmp_path).runs)
+        assert notes == []
+        return matrices[-1].head
+
+    own = EvaluationRecord("test", "last", 40, True, "a1", False, [], [], {}, "2026-01-01")
+    assert shown_as("test", None) == "first backbone"
+    assert shown_as("test", own) == "first backbone"
+    other = replace(own, other_images=True, changes=["dataset.limit: 5 -> 6"])
+    assert shown_as("test-ab12", other) == "first backbone, test-ab12 (other images; dataset.limit: 5 -> 6)"
+    assert shown_as("test-step-30", replace(own, step=30)) == "first backbone, test-step-30 (step 30)"
+    (evaluations / "test" / "evaluation.json").write_text("[" * 100_000)
+    assert find_matrices(rows_in(tmp_path).runs)[1][0].endswith("evaluation.json beside it cannot be read.")
+
+
+def test_every_run_has_a_line_whatever_became_of_it(tmp_path: Path) -> None:
+    write_run(tmp_path, "mcl", 0, [70.0, 72.0])
+    write_run(tmp_path, "mcl", 1, [70.0, 70.0], finished=False)
+    body = [line.split(" | ") for line in run_table(rows_in(tmp_path)) if line.startswith("| mcl")]
+    assert body[0][1:8] == ["0", "finished", "70.00", "72.00", "75.00", "4", "0:20"]
+    assert body[1][1:8] == ["1", "unfinished", "–", "–", "–", "4 of 4", "–"]
+
+
+def test_only_settings_that_differ_are_listed(tmp_path: Path) -> None:
+    write_run(tmp_path, "mcl", 0, [70.0, 70.0])
+    write_run(tmp_path, "lmcl", 0, [70.0, 70.0], settings={"optimizer__lr": 0.2})
+    body = [line for line in settings_table(rows_in(tmp_path)) if line.startswith("| ")]
+    assert body == [
+        "| setting | mcl | lmcl |",
+        "| --- | --- | --- |",
+        "| loss.\\_target\\_ | mcl.losses.mcl.Loss | mcl.losses.lmcl.Loss |",
+        "| loss.meta.interval | – | 20 |",
+        "| optimizer.lr | 0.1 | 0.2 |",
+    ]
+
+
+def test_the_page_asks_for_nothing_and_runs_no_script_but_its_own(tmp_path: Path, write: Write) -> None:
+    folder = write_run(tmp_path / "runs", "mcl", 0, [70.0, 70.0], networks=(EVIL, "b</script><b>*c*"))
+    write_matrix(folder, [EVIL, "</script>"], [[5, 1], [2, 4]])
+    failed = write_run(tmp_path / "runs", "mcl", 1, [70.0, 70.0], networks=(EVIL, "b</script><b>*c*"), finished=False)
+    message = f"{EVIL} ![x](http://example.org/y.png) [a](javascript:alert(1)) `{EVIL}`"
+    (failed / "failure.json").write_text(json.dumps({"status": "failed", "error": "E", "message": message, "step": 1}))
+    found = Elements(write(tmp_path / "runs"))
+    kinds = [script.get("type") for script in found.all("script")]
+    assert kinds == ["application/json", None, None, None]  # values, Plotly, charts, tables
+    assert not any("src" in attributes for _, attributes in found.found)
+    assert {link["href"] for link in found.all("link")} == {"data:,"}
+    assert all(link["href"].startswith(("#", "results.csv")) for link in found.all("a"))  # type: ignore[union-attr]
+    assert not found.all("b")
+    policy = next(meta["content"] for meta in found.all("meta") if "http-equiv" in meta)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+
+
+def test_tables_have_headers_and_charts_have_descriptions(tmp_path: Path, write: Write) -> None:
+    for loss in ("independent", "lmcl"):
+        write_run(tmp_path / "runs", loss, 0, [70.0, 70.0])
+    text = write(tmp_path / "runs")
+    found = Elements(text)
+    scopes = [header.get("scope") for header in found.all("th")]
+    assert set(scopes) == {"col", "row"}
+    (plot,) = [of for of in found.all("div") if of.get("class") == "plot"]
+    assert (plot["role"], str(plot["aria-label"])[:22]) == ("img", "Accuracy over training")
+    assert len(found.all("h1")) == 1
+    anchors = {str(link["href"])[1:] for link in found.all("a") if str(link["href"]).startswith("#")}
+    assert anchors <= {str(of.get("id")) for _, of in found.found}
+    assert "<td" in text.split('id="differences-from-the-baseline"')[1]  # as in RESULTS.md
+
+
+def test_warnings_and_folded_parts_of_a_report_stay_what_they_are() -> None:
+    lines = [
+        "# T",
+        "",
+        "> [!WARNING]",
+        "> Look.",
+        "",
+        "<details>",
+        "<summary>13 commands</summary>",
+        "",
+        "x",
+        "</details>",
+    ]
+    text = page(lines, {}).split("<main>")[1]
+    assert '<blockquote class="warning">\n<p>Look.</p>' in text
+    assert "<details>\n<summary>13 commands</summary>\n" in text
+
+
+def test_a_picture_of_the_report_is_taken_into_the_page() -> None:
+    text = page(["# T", "", "![of trials](trials.png)", "", "![else](else.png)"], {"trials.png": b"abc"})
+    assert '<img alt="of trials" src="data:image/png;base64,YWJj">' in text
+    assert "<p>else</p>" in text
+
+
+def test_the_command_writes_the_same_page_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "pictures", lambda *_: [])
+    write_run(tmp_path / "runs", "mcl", 0, [70.0, 70.0])
+    written = []
+    for _ in range(2):
+        assert main(["report", "runs", "--html"]) == 0
+        assert capsys.readouterr().out == "runs/RESULTS.md\nruns/report.html\n"
+        written.append((tmp_path / "runs/report.html").read_bytes())
+    assert written[0] == written[1]
+    assert "python -m mcl report runs --html" in written[0].decode()
+    (tmp_path / "runs/report.html").write_text("my own page")
+    assert main(["report", "runs", "--html"]) == 1
+    assert "was not written by this command" in capsys.readouterr().err
+
+
+def test_a_study_has_its_page_before_it_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    page_of_study = ["title: Mine", "text: Look.", "vary: {trainer.epochs: [1, 2]}", "baseline: {trainer.epochs: 1}"]
+    (tmp_path / "mine" / "study.yaml").write_text("\n".join([*page_of_study, "hold: [trainer.precision=float32]"]))
+    assert main(["report", "mine", "--html"]) == 0
+    text = (tmp_path / "mine" / "report.html").read_text()
+    assert "<title>Mine</title>" in text
+    assert text.count("<td>missing</td>") == 2
+    assert "planned, and not run yet" in text
+    assert 'class="chart"' not in text
+
+
+def test_torch_is_not_needed() -> None:
+    code = "import sys, mcl.reports.page.build, plotly.offline, markdown_it; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_plotly_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "runs", "mcl", 0, [70.0, 70.0])
+    monkeypatch.setattr("mcl.extras.find_spec", lambda name: None if name == "plotly" else name)
+    assert main(["report", "runs", "--html"]) == 1
+    assert capsys.readouterr().err == "error: --html: needs plotly. Install it with: pip install 'mcl[html]'.\n"
+    assert not (tmp_path / "runs" / "RESULTS.md").exists()

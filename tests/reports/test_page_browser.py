@@ -1,0 +1,208 @@
+"""The page of a report in a browser without a screen: nothing fails, nothing leaves it, people can use it."""
+
+import base64
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.pages import EVIL, write_matrix
+from support.run_folders import write_run
+
+from mcl.__main__ import main
+
+pytest.importorskip("plotly")
+pytest.importorskip("selenium")
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(None in (BROWSER, DRIVER), reason="needs Chromium and its driver")
+OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+)
+READY = "document.documentElement.dataset.ready"
+CHARTS = ("accuracy", "terms", "pace", "cost", "matching", "confusion")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of a page with everything in it: seeds, losses, a failed run, odd names, a confusion matrix."""
+    place = tmp_path_factory.mktemp("page")
+    for seed in range(3):
+        for loss in ("independent", "lmcl"):
+            folder = write_run(place, loss, seed, [70.0 + seed, 73.0], matching=loss == "lmcl")
+            line = {"step": 10, "epoch": 1, "train/total": 3.0 - seed, "train/vcl": 1.0, "train/lr": 0.1}
+            with open(folder / "metrics.jsonl", "a") as file:
+                file.write(json.dumps(line) + "\n")
+    write_matrix(folder, ["cat", EVIL], [[5, 1], [2, 4]])
+    failed = write_run(place, "mcl", 0, [70.0, 70.0], networks=(EVIL, "b"), finished=False)
+    (failed / "failure.json").write_text(json.dumps({"status": "failed", "error": EVIL, "message": EVIL, "step": 1}))
+    assert main(["report", str(place), "--html"]) == 0
+    return (place / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    assert BROWSER is not None
+    options.binary_location = BROWSER
+    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER)) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Any, address: str) -> Any:
+    """The browser at the page, which is opened once: that takes long where a machine is busy."""
+    browser.get_log("performance")  # what the browser asked for by itself
+    browser.get(address)
+    wait_for(browser, READY)
+    return browser
+
+
+@pytest.fixture
+def at_page(opened: Any, address: str) -> Iterator[Any]:
+    """The browser at the page. Nothing may have gone wrong when a test ends."""
+    yield opened
+    assert opened.get_log("browser") == []
+    assert opened.execute_script("return window.hacked") is None
+    messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+    asked = [of["params"]["request"]["url"] for of in messages if of["method"] == "Network.requestWillBeSent"]
+    assert {url for url in asked if not url.startswith(("data:", "blob:"))} <= {address}
+
+
+def wait_for(browser: Any, script: str) -> None:
+    """Until a value of the page is true: what follows from an event is there a frame or more after it."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 60).until(lambda _: browser.execute_script(f"return {script}"), f"never true: {script}")
+
+
+def lines_of(browser: Any, chart: str) -> list[str]:
+    """What a chart draws: the name of each line, with the run it is of."""
+    found: list[str] = browser.execute_script(
+        "return document.querySelector(arguments[0]).data.map(of => `${of.name}: ${of.meta}`)",
+        f"#chart-{chart} .plot",
+    )
+    return found
+
+
+def choose(browser: Any, chart: str, name: str) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import Select
+
+    for element in browser.find_elements(By.CSS_SELECTOR, f"#chart-{chart} select"):
+        if any(option.text == name for option in Select(element).options):
+            return Select(element).select_by_visible_text(name)
+    raise AssertionError(f"{chart}: no {name}")
+
+
+def luminance(browser: Any, script: str) -> float:
+    """Of a colour, from 0 to 255."""
+    text = browser.execute_script(f"return {script}")
+    red, green, blue = (float(part) for part in text.strip("rgba()").split(",")[:3])
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def test_every_chart_is_drawn(at_page: Any) -> None:
+    drawn = at_page.execute_script(
+        "return [...document.querySelectorAll('.chart')].filter(of => of.querySelector('.main-svg')).map(of => of.id)"
+    )
+    assert drawn == [f"chart-{name}" for name in CHARTS]
+    seeds = [f"{row}: seed {seed}" for row in ("independent", "lmcl") for seed in range(3)]
+    assert lines_of(at_page, "accuracy") == [*seeds, "independent: mean of 3 runs", "lmcl: mean of 3 runs"]
+
+
+def test_no_button_leads_elsewhere(at_page: Any) -> None:
+    titles = at_page.execute_script(
+        "return [...new Set([...document.querySelectorAll('.modebar-btn')].map(of => of.dataset.title))]"
+    )
+    assert titles == ["Download plot as a PNG", "Zoom", "Pan", "Reset axes"]
+
+
+def test_a_point_tells_what_it_is_when_hovered(at_page: Any) -> None:
+    told = at_page.execute_script(
+        "const plot = document.querySelector('#chart-accuracy .plot');"
+        "Plotly.Fx.hover(plot, [{curveNumber: 7, pointNumber: 3}]);"
+        "return [...plot.querySelectorAll('.hovertext tspan')].map(of => of.textContent).join(' ')"
+    )
+    assert "lmcl" in told
+    assert "epoch 4: 72.00 %" in told
+
+
+def test_what_a_chart_shows_can_be_chosen(at_page: Any) -> None:
+    script = "return document.querySelector('#chart-accuracy .plot').data.at(-1).y.at(-1)"
+    assert at_page.execute_script(script) == 72
+    choose(at_page, "accuracy", "second (resnet8), backbone")
+    assert at_page.execute_script(script) == 73
+    at_page.execute_script("document.querySelector('#chart-accuracy input').click()")
+    assert lines_of(at_page, "accuracy") == ["independent: mean of 3 runs", "lmcl: mean of 3 runs"]
+
+
+def test_the_slider_goes_through_training(at_page: Any) -> None:
+    script = """
+        const slider = document.querySelector("#chart-matching input");
+        slider.value = arguments[0];
+        slider.dispatchEvent(new Event("input"));
+        const plot = document.querySelector("#chart-matching .plot");
+        return [slider.getAttribute("aria-valuetext"), plot.data[0].z[0][0]];
+    """
+    assert [at_page.execute_script(script, moment) for moment in (0, 3)] == [["epoch 1", 0.5125], ["epoch 4", 0.55]]
+
+
+def test_tables_can_be_sorted(at_page: Any) -> None:
+    script = """
+        const table = document.querySelector("#runs ~ .table table");
+        const header = [...table.tHead.rows[0].cells].find((of) => of.textContent === arguments[0]);
+        header.querySelector("button").click();
+        return [header.ariaSort, [...table.tBodies[0].rows].map((row) => row.cells[header.cellIndex].textContent)];
+    """
+    order, first = at_page.execute_script(script, "first")
+    assert order == "ascending"
+    assert first == ["70.00", "70.00", "71.00", "71.00", "72.00", "72.00", "–"]
+    order, first = at_page.execute_script(script, "first")
+    assert (order, first[0], first[-1]) == ("descending", "72.00", "–")
+
+
+def test_it_is_dark_where_the_reader_wants_it(at_page: Any) -> None:
+    page = "getComputedStyle(document.body).backgroundColor"
+    text = "getComputedStyle(document.querySelector('#chart-accuracy .xtick text')).fill"
+
+    def want(scheme: str) -> None:
+        before = at_page.execute_script(f"return {text}")
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        at_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
+        wait_for(at_page, f"{text} != '{before}'")
+
+    assert luminance(at_page, page) > 200
+    assert luminance(at_page, text) < 100
+    want("dark")
+    assert luminance(at_page, page) < 50
+    assert luminance(at_page, text) > 150
+    want("light")
+    assert luminance(at_page, page) > 200
+    assert luminance(at_page, text) < 100
+
+
+def test_it_can_be_printed(at_page: Any) -> None:
+    printed = at_page.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
+    assert base64.b64decode(printed["data"]).startswith(b"%PDF")
+
+
+def test_it_fits_a_telephone(at_page: Any) -> None:
+    screen = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    at_page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    at_page.refresh()
+    wait_for(at_page, READY)
+    assert at_page.execute_script("return [document.documentElement.scrollWidth, innerWidth]") == [390, 390]
+    wide = (
+        "return [...document.querySelectorAll('.main-svg')].filter(of => of.getBoundingClientRect().right > 390).length"
+    )
+    assert at_page.execute_script(wide) == 0
+    assert at_page.execute_script("return document.querySelector('nav details').open") is False

@@ -1,0 +1,110 @@
+"""Which settings make a run another run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from mcl.runs.identity import ADDED, config_hash, differences, identity, pair_name, run_folder
+
+SAME = [
+    "trainer.device=cpu",
+    "trainer.log_every=7",
+    "tracking=wandb",
+    "resume=never",
+    "objective=validation/top1_best",
+    "runs=elsewhere",
+    "hydra.run.dir=x",
+    "loss.meta.memory=recompute",
+    "optimizer.lr=0.10",
+]
+OTHER = [
+    "seed=1",
+    "optimizer.lr=0.2",
+    "loss.tau=0.2",
+    "loss=mcl",
+    "pair=resnet14",
+    "network@pair.second=resnet14",
+    "+network@pair.third=resnet8",
+    "dataset.limit=10",
+    "sampler=shuffle",
+    "trainer.epochs=31",
+    "trainer.max_steps=3",
+    "trainer.precision=bfloat16",
+    "trainer.compile=true",
+]
+
+
+@pytest.mark.parametrize("override", SAME)
+def test_what_cannot_change_the_result_is_left_out(override: str, composed: Callable[..., DictConfig]) -> None:
+    assert config_hash(composed("trainer.device=cpu", override)) == config_hash(composed("trainer.device=cpu"))
+
+
+@pytest.mark.parametrize("override", OTHER)
+def test_what_can_change_the_result_counts(override: str, composed: Callable[..., DictConfig]) -> None:
+    assert config_hash(composed(override)) != config_hash(composed())
+
+
+def test_corrected_numbers_have_a_hash_of_their_own(composed: Callable[..., DictConfig]) -> None:
+    imagenet = ["dataset=imagenet", "dataset.root=D", "pair=imagenet/resnet18", "trainer.device=cpu"]
+    assert config_hash(composed(*imagenet)) != "7a05a67b24"  # transforms shared by all draws of an image in an epoch
+    assert config_hash(composed(*imagenet, "sampler=shuffle")) == "df64faa66b"  # an image comes once: nothing changed
+
+
+def test_all_hashes_differ(composed: Callable[..., DictConfig]) -> None:
+    assert len({config_hash(composed(override)) for override in OTHER}) == len(OTHER)
+
+
+def test_a_setting_that_came_later_leaves_earlier_runs_who_they_are(composed: Callable[..., DictConfig]) -> None:
+    now = composed()
+    earlier = now.copy()
+    OmegaConf.set_struct(earlier, False)
+    for key in ADDED:
+        group, _, name = key.rpartition(".")
+        del OmegaConf.select(earlier, group)[name]
+    assert config_hash(earlier) == config_hash(now)
+
+
+def test_whole_floats_are_whole_numbers(composed: Callable[..., DictConfig]) -> None:
+    assert config_hash(composed("optimizer.lr=1")) == config_hash(composed("optimizer.lr=1.0"))
+
+
+def test_differences_name_old_and_new(composed: Callable[..., DictConfig]) -> None:
+    changed = differences(identity(composed()), identity(composed("optimizer.lr=0.2", "seed=3")))
+    assert changed == ["optimizer.lr: 0.1 -> 0.2", "seed: 0 -> 3"]
+
+
+def test_folder_says_dataset_pair_and_loss(composed: Callable[..., DictConfig]) -> None:
+    config = composed("network@pair.second=resnet20", "loss=mcl", hydra=True)
+    choices = config.hydra.runtime.choices
+    assert run_folder(config, choices).startswith("digits/resnet8-resnet20/mcl/")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["resnet8"], "single-resnet8"),
+        (["resnet8", "resnet8"], "resnet8"),
+        (["resnet8", "wrn_16_2"], "resnet8-wrn_16_2"),
+        (["resnet8"] * 3, "resnet8-x3"),
+        (["imagenet/resnet18", "imagenet/resnet50"], "imagenet/resnet18-resnet50"),
+    ],
+)
+def test_pair_name(names: list[str], expected: str) -> None:
+    assert pair_name(names) == expected
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/../../x", "/abs"])
+def test_a_name_does_not_lead_out_of_the_folder_of_runs(name: str, command: Callable[..., Any]) -> None:
+    done = command("dataset=folder", "dataset.root=images", f"dataset.name={name}")
+    assert done.status == 1
+    assert "would not lie in runs: give dataset.name" in done.err
+    assert not list(Path().iterdir())
+    for launcher in ("basic", "gpus"):
+        done = command(
+            "-m", f"hydra/launcher={launcher}", "dataset=folder", "dataset.root=images", f"dataset.name={name}"
+        )
+        assert "would not lie in runs: give dataset.name" in done.err
+    assert [path.name for path in Path().iterdir()] in ([], ["runs"])

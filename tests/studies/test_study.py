@@ -1,0 +1,185 @@
+"""The page of a study: what it may say, and which runs follow from it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mcl.errors import UserError
+from mcl.runs.identity import config_hash
+from mcl.studies.study import Study, find_study, load_study, studies_folder, study_names
+
+PAGE = """
+title: Two losses, two sizes
+hold: [dataset=synthetic, trainer.max_steps=2]
+vary:
+  loss: [independent, lmcl]
+  size:
+    small: [pair=resnet8]
+    large: [pair=resnet20, optimizer.lr=0.05]
+seeds: [3, 5]
+baseline: {loss: independent}
+published:
+  - source: a paper
+    runs: 3
+    rows:
+      - {loss: lmcl, size: small, top1: {resnet8: 70.5}, deviation: {resnet8: 0.2}}
+"""
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Callable[..., Study]:
+    """``page(old, new)``: the page above with ``old`` replaced by ``new``, read."""
+
+    def read(old: str = "", new: str = "", **options: list[str] | list[int]) -> Study:
+        folder = tmp_path / "sizes"
+        folder.mkdir(exist_ok=True)
+        assert old in PAGE
+        (folder / "study.yaml").write_text(PAGE.replace(old, new) if old else PAGE)
+        return load_study(folder, **options)  # type: ignore[arg-type]
+
+    return read
+
+
+def test_every_combination_is_a_run_for_every_seed_and_seeds_come_one_after_another(page: Callable[..., Study]) -> None:
+    study = page()
+    assert study.name == "sizes"
+    assert [(run.seed, *run.labels.values()) for run in study.runs] == [
+        *((3, loss, size) for loss in ("independent", "lmcl") for size in ("small", "large")),
+        *((5, loss, size) for loss in ("independent", "lmcl") for size in ("small", "large")),
+    ]
+    assert study.runs[3].overrides == [
+        *("dataset=synthetic", "trainer.max_steps=2"),
+        *("loss=lmcl", "pair=resnet20", "optimizer.lr=0.05", "seed=3"),
+    ]
+    (number,) = study.published
+    assert (number.labels, number.network, number.top1, number.deviation, number.runs) == (
+        {"loss": "lmcl", "size": "small"},
+        *("resnet8", 70.5, 0.2, 3),
+    )
+
+
+def test_a_run_lies_where_train_py_would_put_it(page: Callable[..., Study], composed: Callable[..., object]) -> None:
+    run = page().runs[0]
+    assert run.folder == Path("runs/synthetic/resnet8/independent") / config_hash(composed(*run.overrides))  # type: ignore[arg-type]
+
+
+def test_what_is_typed_comes_on_top_of_the_page(page: Callable[..., Study]) -> None:
+    study = page(extra=["trainer.max_steps=1", "runs=elsewhere"], seeds=[7])
+    assert {run.seed for run in study.runs} == {7}
+    assert study.runs[0].folder.parts[0] == "elsewhere"
+    assert study.runs[0].overrides[-2:] == ["trainer.max_steps=1", "runs=elsewhere"]
+    assert study.runs[0].folder.name != page(seeds=[7]).runs[0].folder.name
+
+
+def test_rows_can_be_skipped(page: Callable[..., Study]) -> None:
+    study = page("seeds: [3, 5]", "seeds: [0]\nskip: [{loss: lmcl, size: large}]")
+    assert [tuple(run.labels.values()) for run in study.runs] == [
+        ("independent", "small"),
+        ("independent", "large"),
+        ("lmcl", "small"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("seeds:", "sedes:", "sedes: there is no such option. Did you mean 'seeds'?"),
+        ("title: Two losses, two sizes", "", "title is not set"),
+        ("seeds: [3, 5]", "seeds: [3, 3]", "none twice"),
+        ("seeds: [3, 5]", "seeds: [x]", "seeds"),
+        ("loss: [independent, lmcl]", "loss: [independent, lmlc]", "Did you mean 'lmcl'?"),
+        ("loss: [independent, lmcl]", "loss: []", "vary.loss must be a list"),
+        ("loss: [independent, lmcl]", "loss: [independent, independent]", "vary.loss must be a list of different"),
+        ("small: [pair=resnet8]", "small: pair=resnet8", "vary.size.small must be a list of overrides"),
+        ("optimizer.lr=0.05", "optimizer.l=0.05", "optimizer.l"),
+        ("baseline: {loss: independent}", "baseline: {los: independent}", "Did you mean 'loss'?"),
+        ("baseline: {loss: independent}", "baseline: {loss: independant}", "Did you mean 'independent'?"),
+        ("top1: {resnet8: 70.5}", "top1: 70.5", "needs top1 by network"),
+        ("loss: lmcl, size: small, top1", "loss: lmcl, size: smal, top1", "Did you mean 'small'?"),
+        ("resnet8: 70.5", "resnet8: much", "much is no number"),
+        ("deviation: {resnet8: 0.2}", "deviation: {resnet8: little}", "little is no number"),
+        ("title:", "title: [", "study.yaml: line 3: not valid YAML"),
+        ("trainer.max_steps=2]", "seed=4]", "seed=4: seeds stand under seeds"),
+        (
+            "pair=resnet20, optimizer.lr=0.05",
+            "pair=resnet8",
+            "small and independent, large come to one and the same run",
+        ),
+        ("seeds: [3, 5]", "skip: [{loss: lmcl}, {loss: independent}]", "skip leaves no row"),
+        ("seeds: [3, 5]", "search: {options: {}}", "a search takes its settings from search.options"),
+    ],
+)
+def test_what_is_wrong_on_a_page_is_named_with_its_file(
+    page: Callable[..., Study], old: str, new: str, told: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        page(old, new)
+    assert told in str(error.value)
+    assert "study.yaml" in str(error.value)
+
+
+def test_a_study_is_found_by_name_or_by_folder_and_a_near_name_is_suggested(tmp_path: Path) -> None:
+    assert find_study("quickstart") == studies_folder() / "quickstart"
+    (tmp_path / "study.yaml").write_text(PAGE)
+    assert find_study(str(tmp_path)) == tmp_path
+    assert find_study(str(tmp_path / "study.yaml")) == tmp_path
+    with pytest.raises(UserError, match="Did you mean 'quickstart'"):
+        find_study("quikstart")
+    for nowhere in ("", str(tmp_path / "another")):  # not the study of the folder above
+        with pytest.raises(UserError, match="is there"):
+            find_study(nowhere)
+
+
+def test_what_is_typed_must_leave_rows_apart(page: Callable[..., Study]) -> None:
+    with pytest.raises(UserError, match="independent, small and lmcl, small come to one and the same run"):
+        page(extra=["loss=lmcl"])
+
+
+def test_the_page_of_the_manual_is_one(tmp_path: Path) -> None:
+    manual = (studies_folder().parent / "docs" / "studies.md").read_text()
+    (tmp_path / "study.yaml").write_text(manual.partition("```yaml\n")[2].partition("```")[0])
+    study = load_study(tmp_path)
+    assert len(study.runs) == 3 * 3
+    assert len(study.published) == 1
+
+
+ROWS = {  # what is shipped -> how many runs of each seed it is
+    "quickstart": 4,
+    "cifar100_homogeneous": 9 * 3,
+    "cifar100_heterogeneous": 8 * 2,
+    "imagenet_homogeneous": 3 * 2,
+    "imagenet_heterogeneous": 3 * 2,
+    "loss_terms": 6,
+    "matching": 3,
+    "cohort_size": 4,
+    "loss_weights": 0,  # a search knows its trials once they have run
+    "tiny_imagenet_100": 2 * 4,
+}
+
+
+def test_all_studies_are_listed_here() -> None:
+    assert study_names() == sorted(ROWS)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_run_of_a_shipped_study_composes_and_has_a_folder_of_its_own(name: str) -> None:
+    study = load_study(studies_folder() / name, seeds=[0])
+    assert len(study.runs) == len({run.folder for run in study.runs}) == ROWS[name]
+    assert study.title
+    assert study.text
+
+
+def test_published_numbers_of_a_pair_name_its_networks() -> None:
+    for name in ("cifar100_homogeneous", "cifar100_heterogeneous", "imagenet_homogeneous", "imagenet_heterogeneous"):
+        for number in load_study(studies_folder() / name, seeds=[0]).published:
+            front, _, last = number.labels["pair"].rpartition("/")
+            assert number.network.removeprefix(f"{front}/") in last.split("-")
+            assert 60 < number.top1 < 90
+
+
+def test_the_experiments_of_the_papers_are_the_runs_of_the_studies(composed: Callable[..., object]) -> None:
+    runs = load_study(studies_folder() / "cifar100_homogeneous", seeds=[0]).runs
+    for loss in ("mcl", "lmcl"):
+        (run,) = [run for run in runs if run.labels == {"pair": "resnet56", "loss": loss}]
+        assert run.folder.name == config_hash(composed(f"experiment=cifar100_{loss}", "pair=resnet56"))  # type: ignore[arg-type]

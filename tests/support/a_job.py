@@ -1,0 +1,99 @@
+"""A job as the tests want it: ``a_job.py FOLDER BEHAVIOUR...``. It keeps to what train.py does, without torch.
+
+It takes the lock of its folder, goes on from what an earlier attempt has saved, saves and leaves with 75 at SIGTERM,
+and writes summary.json last. ``trace.jsonl`` has a line for every start, end and stop. With ``by torchrun`` among its
+behaviour it ends with 1 if the folder is taken.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mcl.errors import UserError
+from mcl.files import write_atomically
+from mcl.launching.job import read_summary
+from mcl.runs.lock import FolderLock
+from mcl.runs.summary import with_checksum
+
+folder, behaviour = Path(sys.argv[1]), sys.argv[2:]
+
+
+def trace(what: str) -> None:
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    line = {
+        "what": what,
+        "time": time.monotonic(),
+        "gpu": os.environ["CUDA_VISIBLE_DEVICES"],
+        "threads": os.environ["OMP_NUM_THREADS"],
+        "cores": cores,
+        "pid": os.getpid(),
+    }
+    with open(folder / "trace.jsonl", "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def stopped(*_: object) -> None:
+    trace("stopped")
+    os._exit(75)
+
+
+def wait_for(*files: Path) -> None:
+    for _ in range(3000):
+        if all(file.exists() for file in files):
+            return
+        time.sleep(0.01)
+    raise TimeoutError(f"{files} do not come")
+
+
+def act(what: str) -> None:
+    name, _, value = what.partition("=")
+    if name == "raise":
+        raise RuntimeError(value)
+    if name == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name == "freeze":  # the guard, and itself
+        os.kill(os.getppid(), signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if name == "exit":
+        os._exit(int(value))
+    if name == "sleep":
+        time.sleep(float(value))
+    if name == "touch":
+        Path(value).touch()
+    if name == "wait":
+        wait_for(Path(value))
+    if name == "deaf":  # to SIGTERM
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if name == "once" and not (folder / "once").exists():  # what follows happens the first time only
+        (folder / "once").touch()
+        act(value.replace(":", "="))
+    if name == "daemon":  # a process in a session of its own, deaf as well
+        code = "import os, signal, time; signal.signal(15, signal.SIG_IGN); open({!r}, 'w').write(str(os.getpid()))"
+        code = code.format(str(folder / "daemon")) + "; time.sleep(600)"
+        subprocess.Popen([sys.executable, "-S", "-c", code], start_new_session=True)
+        wait_for(folder / "daemon")
+
+
+try:
+    lock = FolderLock(folder)
+except UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    write_atomically(os.environ["MCL_RETURN_FILE"], json.dumps({"exit_status": error.status}))
+    sys.exit(1 if "by torchrun" in behaviour else error.status)
+signal.signal(signal.SIGTERM, stopped)
+found = read_summary(folder)
+if found is None or found.get("config_hash") != folder.name or "whatever is there" in behaviour:
+    trace("started")
+    for what in behaviour:
+        act(what)
+    networks = [{"top1_last": 90.0}, {"top1_last": 93.0}]
+    write_atomically(
+        folder / "summary.json", json.dumps(with_checksum({"config_hash": folder.name, "networks": networks}))
+    )
+    trace("ended")
+write_atomically(os.environ["MCL_RETURN_FILE"], json.dumps(91.5))
+lock.release()

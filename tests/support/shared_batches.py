@@ -1,0 +1,115 @@
+"""Five steps of L-MCL with three meta rounds in float64, batch statistics frozen; run by every process of a test.
+
+    python shared_batches.py OUT [batch|memory]
+
+Each process takes its share of the same batches: of 32 images, of 7, which two processes cannot share evenly, and
+of 3, which are too few for two. OUT gets what the first one has in the end, and for every
+step the hashes of the state of every process.
+"""
+
+import hashlib
+import sys
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from mcl import build_network, distributed
+from mcl.data.samplers import Shuffle
+from mcl.data.synthetic import Synthetic
+from mcl.distributed import sharding
+from mcl.distributed.process_group import ProcessGroup
+from mcl.losses.base import MetaSchedule
+from mcl.losses.lmcl import LMCL
+from mcl.losses.matching import LayerMatching
+from mcl.networks.cohort import Cohort
+from mcl.training.learner import Learner
+from mcl.training.options import TrainerOptions
+from mcl.training.results import Results
+from mcl.training.schedules import Constant
+from mcl.training.trainer import Trainer
+from mcl.types import Batch
+
+BATCH, CLASSES = 32, 8
+SIZES = [BATCH, BATCH, 7, BATCH, 3]
+LR = 1e-3  # nothing is normalised
+
+
+def make_learner() -> Learner:
+    cohort = Cohort(
+        {key: partial(build_network, name, CLASSES) for key, name in (("first", "resnet8"), ("second", "wrn_10_1"))},
+        branched=True,
+        seed=0,
+    )
+    torch.manual_seed(1)
+    loss = LMCL(widths=cohort.widths, matching=LayerMatching, meta=MetaSchedule(interval=2), dim=16, **contrast())
+    loss.prepare(torch.arange(4 * CLASSES) % CLASSES)
+    for module in cohort.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign, misc]
+    return Learner(cohort, loss).double()
+
+
+def contrast() -> dict[str, object]:
+    if sys.argv[2] == "batch":
+        return {}
+    from mcl.losses.contrast_sources import BankContrast
+
+    return {"contrast": partial(BankContrast, neg_k=50), "tau": 0.07}
+
+
+def batches(processes: ProcessGroup) -> list[Batch]:
+    generator = torch.Generator().manual_seed(2)
+    made = []
+    for step, size in enumerate(SIZES):
+        part = sharding.Split(size, processes.world_size).part(processes.rank)
+        share = slice(part.start, part.stop)
+        images = torch.randn(size, 3, 8, 8, generator=generator, dtype=torch.float64)
+        indices = torch.randperm(4 * CLASSES, generator=generator)[:size]
+        made.append(Batch(images[share], (indices % CLASSES)[share], indices[share], step, size))
+    return made
+
+
+def fingerprint(tensors: dict[str, Tensor]) -> str:
+    state = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        state.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+    return state.hexdigest()
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    processes = ProcessGroup()
+    dataset = Synthetic(image_size=8, classes=CLASSES, train_per_class=4, test_per_class=2)
+    learner = make_learner()
+    fit = Trainer(
+        TrainerOptions(epochs=1, batch_size=BATCH, device="cpu"),
+        learner,
+        dataset.load(),
+        dataset,
+        Shuffle(),
+        make_optimizer=partial(torch.optim.SGD, lr=LR, momentum=0.9, nesterov=True, weight_decay=5e-4),
+        schedule=Constant(),
+        results=Results([], chosen_on="test"),
+        seed=0,
+        data="",
+        processes=processes,
+    )
+    learner.train()
+    hashes, losses, outer = [], [], []
+    for batch in batches(processes):
+        values = fit._step(batch, None, LR)
+        fit.step += 1
+        names = ("train/total", *(f"train/{term}" for term in learner.loss.terms))
+        weight = distributed.weight(batch.whole)
+        (mean,) = distributed.all_reduce_mean([torch.stack([values[name].detach() for name in names])], weight)
+        losses.append(dict(zip(names, mean.tolist(), strict=True)))
+        outer.append(fit._outer_loss())
+        hashes.append(processes.all_gather_object(fingerprint(learner.state_dict())))
+    if processes.first:
+        torch.save({"hashes": hashes, "losses": losses, "outer": outer, "state": learner.state_dict()}, sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

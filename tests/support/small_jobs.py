@@ -1,0 +1,85 @@
+"""Jobs without torch, and what is left of them. As a script, a launcher: ``small_jobs.py PLACE NAME:BEHAVIOUR...``."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mcl.launching.board import Board
+from mcl.launching.gpus import find_gpus
+from mcl.launching.job import Job, Outcome
+from mcl.launching.launch_options import Options
+from mcl.launching.queue import Sweep
+from mcl.launching.slots import make_slots
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+def a_job(folder: Path, *behaviour: str, **fields: Any) -> Job:
+    """A job that does so: see ``a_job.py``."""
+    command = (sys.executable, str(HERE / "a_job.py"), str(folder), *behaviour)
+    return Job(**{"name": folder.name, "folder": folder, "command": command, "config_hash": folder.name} | fields)
+
+
+def traced(folder: Path, what: str = "") -> list[dict[str, Any]]:
+    """What a job did, or how often it did something."""
+    file = folder / "trace.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [line for line in lines if not what or line["what"] == what]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for what must come."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.02)
+
+
+@dataclass
+class Ran:
+    """What came of a sweep."""
+
+    sweep: Sweep
+    printed: str
+
+    def of(self, job: Job) -> Outcome:
+        return self.sweep.outcome(job)
+
+    @property
+    def statuses(self) -> list[str]:
+        return [outcome.status for outcome in self.sweep.outcomes]
+
+
+def sweep_of(jobs: list[Job], console: Console, **options: Any) -> Sweep:
+    """A sweep over the fake devices 0 and 1."""
+    chosen = Options(**{"devices": [0, 1], "grace": 20} | options)
+    return Sweep(jobs, make_slots(find_gpus(chosen.devices, os.environ), chosen), chosen, Board(console))
+
+
+if __name__ == "__main__":
+    named = [argument.partition(":") for argument in sys.argv[2:]]
+    sweep = sweep_of([a_job(Path(sys.argv[1]) / name, *what.split()) for name, _, what in named], Console(width=200))
+    try:
+        sweep.run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    failure = sweep.failure()
+    if failure:
+        print(f"error: {failure}")
+    sys.exit(1 if failure else 0)

@@ -1,0 +1,108 @@
+"""Small runs that are stopped, and what must come out of them all the same."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mcl.runs import checkpoints
+
+SMALL = [  # 2 epochs of 5 steps, with meta rounds at steps 0, 4 and 8
+    *("dataset=synthetic", "dataset.image_size=8", "dataset.train_per_class=8", "dataset.test_per_class=3"),
+    *("dataset.classes=4", "dataset.channels=1", "sampler=shuffle"),
+    *("trainer.batch_size=7", "trainer.epochs=2", "trainer.log_every=3"),
+]
+META = ["loss.meta.interval=4", "loss.meta.steps=1", "loss.dim=16"]
+UNSTEADY = ("time", "train/images_per_second")
+
+
+class Outcome:
+    """What a run folder holds in the end."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.state = checkpoints.load(self.folder / "checkpoints" / "last.pt")
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        return [{k: v for k, v in json.loads(line).items() if k not in UNSTEADY} for line in lines]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        found = json.loads((self.folder / "summary.json").read_text())
+        unsteady = ("seconds", "training_seconds", "images_per_second", "code", "sha256")
+        return {key: value for key, value in found.items() if key not in unsteady}
+
+    def equals(self, other: "Outcome") -> bool:
+        """Assert equal bits in everything that training makes."""
+        for part in ("learner", "optimizers", "results", "best", "step", "random_states"):
+            assert_same(self.state[part], other.state[part], part)
+        assert self.metrics == other.metrics
+        assert self.summary == other.summary
+        return True
+
+
+def assert_same(one: Any, other: Any, where: str) -> None:
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for i, pair in enumerate(zip(one, other, strict=True)):
+            assert_same(*pair, f"{where}.{i}")
+    elif isinstance(one, Tensor):
+        assert torch.equal(one, other), where
+    else:
+        assert one == other, where
+
+
+@pytest.fixture
+def small(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``small("somewhere", "option=value")``: a run of 10 steps in that folder."""
+
+    def run(folder: str, *overrides: str) -> Any:
+        meta = [] if any(override.startswith("loss=") for override in overrides) else META
+        return command(*SMALL, *meta, f"hydra.run.dir={folder}", *overrides)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """A run that nothing stopped."""
+    import sys
+
+    import train
+
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train.py", *SMALL, *META, f"hydra.run.dir={folder}"])
+        train.train()
+    return Outcome(folder)
+
+
+@pytest.fixture
+def during_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+    """``during_step(7, act)``: call ``act`` once, while step 7 (counted from 0) is being taken."""
+    from mcl.training.trainer import Trainer
+
+    taken = Trainer._step
+
+    def arrange(step: int, act: Callable[[], None]) -> None:
+        waiting = [act]
+
+        def step_with_act(fit: Trainer, *arguments: Any) -> Any:
+            if fit.step == step and waiting:
+                waiting.pop()()
+            return taken(fit, *arguments)
+
+        monkeypatch.setattr(Trainer, "_step", step_with_act)
+
+    return arrange

@@ -1,0 +1,149 @@
+"""Whole runs, read back from what W&B wrote."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.small_runs import META, SMALL, during_step, small  # noqa: F401 - fixtures
+from support.wandb_files import final_summary, history, read_all, run_ids
+
+TWO_STEPS = [*SMALL, *META, "trainer.max_steps=2", "trainer.log_every=1"]
+TRAIN = Path(__file__).parents[2] / "train.py"
+SECONDS = 300.0  # for a machine that is busy otherwise
+
+
+@pytest.fixture(autouse=True)
+def _offline(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MCL_GROUP", raising=False)
+
+
+def begun(records: list[dict[str, Any]]) -> dict[str, Any]:
+    (begin,) = [record["run"] for record in records if record["type"] == "run"]
+    return begin
+
+
+def exit_codes(records: list[dict[str, Any]]) -> list[int]:
+    return [record["exit"].get("exit_code", 0) for record in records if record["type"] == "exit"]
+
+
+def test_a_run_by_default_is_in_its_files_with_everything(command: Callable[..., Any]) -> None:
+    done = command(*TWO_STEPS, "hydra.run.dir=run")
+    assert done.status == 0, done.err
+    assert done.err == ""
+    assert done.out.count("W&B: offline") == 1
+    (records,) = read_all(Path("run"))
+    begin = begun(records)
+    assert begin["display_name"].startswith("synthetic/resnet8/lmcl seed=0 dataset.image_size=8 ")
+    assert sorted(begin["tags"]) == ["lmcl", "resnet8", "synthetic"]
+    assert begin["job_type"] == "train"
+    assert "run_group" not in begin
+    config = begin["config"]["update"]
+    assert config["trainer"]["max_steps"] == 2
+    assert "trainer.max_steps=2" in config["overrides"]
+    assert "commit" in config["code"]
+    *training, evaluated = history(records)
+    assert [(row["_step"], row["step"], row["epoch"]) for row in training] == [(0, 1, 1), (1, 2, 1)]
+    for row in training:
+        assert {"train/total", "train/vcl", "train/weighted/vcl", "train/lr", "train/grad_norm"} <= row.keys()
+        assert {"train/images_per_second", "train/top1/second", "matching/first.stage1/second.backbone"} <= row.keys()
+        assert row["train/grad_norm"] > 0
+    assert "meta/outer_loss" in training[0]
+    assert {"test/first/stage1/top1", "test/second/aggregated/loss", "test/ensemble/top1"} <= evaluated.keys()
+    assert not any(name.startswith("pictures/") for row in training for name in row)
+    assert any(name.startswith("pictures/samples") for name in evaluated)  # although the end breaks an epoch off
+    summary = final_summary(records)
+    assert {"first/top1_last", "first/top1_best", "second/top1_last", "multiply_adds/total"} <= summary.keys()
+    assert exit_codes(records) == [0]
+    lines = Path("run/evaluation/test/confusion-first-backbone.csv").read_text().splitlines()[1:]
+    counts = [[int(count) for count in line.split(",")[1:]] for line in lines]
+    right = sum(row[label] for label, row in enumerate(counts))
+    assert 100 * right / sum(map(sum, counts)) == pytest.approx(summary["first/top1_last"])
+
+
+def test_pictures_come_with_the_evaluation_and_exported_networks_as_an_artifact(command: Callable[..., Any]) -> None:
+    options = ["tracking.wandb.pictures=1", "tracking.wandb.artifacts=true", "trainer.export=safetensors"]
+    done = command(*TWO_STEPS, *options, "hydra.run.dir=run")
+    assert done.status == 0, done.err
+    (records,) = read_all(Path("run"))
+    evaluated = history(records)[-1]
+    wanted = ["confusion/first", "confusion/second", "confusion/ensemble", "matching/first-second", "samples"]
+    for name in wanted:
+        assert any(key.startswith(f"pictures/{name}") for key in evaluated)
+    assert len(list(Path("run/wandb").glob("offline-run-*/files/media/images/pictures/**/*.png"))) == len(wanted)
+    (artifact,) = [record["artifact"] for record in records if record["type"] == "artifact"]
+    assert artifact["name"].startswith("networks-")
+    kept = [Path(content["local_path"]) for content in artifact["manifest"]["contents"]]
+    assert sorted(kept) == sorted(Path("run/export").absolute().glob("*.safetensors"))
+
+
+def test_a_run_that_was_stopped_goes_on_as_the_same_one(
+    small: Callable[..., Any],  # noqa: F811
+    during_step: Callable[..., None],  # noqa: F811
+) -> None:
+    during_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert small("run").status == 75
+    assert small("run").status == 0
+    stopped, finished = read_all(Path("run"))
+    assert run_ids(stopped) == run_ids(finished)
+    assert (exit_codes(stopped), exit_codes(finished)) == ([255], [0])
+    rows = [[(row["_step"], row["step"]) for row in history(records)] for records in (stopped, finished)]
+    assert rows[0][-1][0] + 1 == rows[1][0][0]
+    lines = Path("run/metrics.jsonl").read_text().splitlines()
+    assert [row for row, _ in [*rows[0], *rows[1]]] == list(range(len(lines)))
+
+
+def test_a_run_that_fails_says_so(
+    small: Callable[..., Any],  # noqa: F811
+    during_step: Callable[..., None],  # noqa: F811
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("power cut")
+
+    during_step(2, fail)
+    with pytest.raises(RuntimeError, match="power cut"):
+        small("run")
+    (records,) = read_all(Path("run"))
+    assert exit_codes(records) == [1]
+
+
+@pytest.mark.slow
+def test_a_server_that_is_not_there_is_told_once_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    command = [sys.executable, TRAIN, *TWO_STEPS, "hydra.run.dir=run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0
+    assert done.stderr == "W&B: http://127.0.0.1:9 cannot be reached, so this run is written offline.\n"
+    assert Path("run/summary.json").is_file()
+    (records,) = read_all(Path("run"))
+    assert exit_codes(records) == [0]
+
+
+def test_four_jobs_in_one_process_are_four_runs_of_one_group(command: Callable[..., Any]) -> None:
+    done = command("-m", *TWO_STEPS, "seed=0,1,2,3")
+    assert done.status == 0, done.err
+    _four_of_one_group()
+
+
+@pytest.mark.slow
+def test_four_jobs_at_a_time_are_four_runs_of_one_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    launcher = ["hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.launcher.jobs_per_device=4"]
+    subprocess.run([sys.executable, TRAIN, "-m", *TWO_STEPS, *launcher, "seed=0,1,2,3"], check=True, timeout=SECONDS)
+    _four_of_one_group()
+
+
+def _four_of_one_group() -> None:
+    runs = [begun(records) for folder in Path("runs").glob("*/*/*/*") for records in read_all(folder)]
+    assert len({run["run_id"] for run in runs}) == len(runs) == 4
+    (group,) = {run["run_group"] for run in runs}
+    assert group.startswith("dataset=synthetic ")
+    assert not list(Path("runs").rglob("media"))  # pictures
