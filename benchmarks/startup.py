@@ -1,6 +1,5 @@
 """Start-up time: help, an error message, the first training step."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,9 +13,10 @@ from typing import Any
 from measuring import Options, Seconds, medians
 
 from mcl.reports.markdown import table
+from mcl.runs.metrics_file import read_metrics
 
 TITLE = "Start-up"
-TRAIN = Path(__file__).parents[2] / "train.py"
+TRAIN = Path(__file__).parents[1] / "train.py"
 PATIENCE = 300.0  # seconds for the first step
 CASES = {
     "python -c pass": "Python alone",
@@ -58,12 +58,12 @@ def _seconds(*arguments: str, status: int = 0) -> float:
 def _seconds_to_first_step() -> float:
     """Until the first line of metrics is there; the run is then asked to stop."""
     with tempfile.TemporaryDirectory() as name:
-        metrics = Path(name) / "run" / "metrics.jsonl"
-        command = [sys.executable, str(TRAIN), f"hydra.run.dir={metrics.parent}", "trainer.log_every=1"]
+        run = Path(name) / "run"
+        command = [sys.executable, str(TRAIN), f"hydra.run.dir={run}", "trainer.log_every=1"]
         environment = {**os.environ, "WANDB_MODE": "offline"}  # no network
         start = time.perf_counter()
         with subprocess.Popen(command, cwd=name, env=environment, stdout=DEVNULL, stderr=DEVNULL) as process:
-            while not _has_line(metrics):
+            while not _has_line(run):
                 assert process.poll() is None, f"{command} ended before its first step"
                 assert time.perf_counter() - start < PATIENCE, f"{command} made no step"
                 time.sleep(0.01)
@@ -72,10 +72,10 @@ def _seconds_to_first_step() -> float:
     return seconds
 
 
-def _has_line(path: Path) -> bool:
+def _has_line(run: Path) -> bool:
     try:
-        return "train/total" in json.loads(path.read_text().splitlines()[0])
-    except (OSError, IndexError, ValueError):
+        return any(line is not None and line.has("train/total") for _, line in read_metrics(run))
+    except OSError:
         return False
 
 

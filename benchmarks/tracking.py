@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mcl.tracking import Background, Trackers, WandbTracker
 from mcl.training.trainer import Trainer

@@ -45,11 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.deploy.class_names import describe_match, match_classes
     from mcl.deploy.detailed_evaluation import assess, record_of, write_assessment
     from mcl.deploy.saved_run import SavedRun
+    from mcl.runs.layout import EVALUATION
 
     saved = SavedRun(arguments.run, arguments.overrides, arguments.allow)
     match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
     record = record_of(saved, arguments.split, arguments.weights, arguments.overrides)
-    default = arguments.run / "evaluation" if arguments.run.is_dir() else Path(f"{arguments.run.stem}-evaluation")
+    default = arguments.run / EVALUATION if arguments.run.is_dir() else Path(f"{arguments.run.stem}-evaluation")
     folder = (arguments.out or default) / record.folder_name
     console = make_console()
     for note in filter(None, [OTHER_IMAGES if record.other_images else "", match]):

@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,6 @@ The networks are imported, with their auxiliary branches where the checkpoint ha
 projection heads, aggregators, matching network or optimizer state, so training goes on from the networks alone, as a
 run of its own:  python train.py dataset=cifar100 pair=resnet32 init_from=runs/official/resnet32"""
 NETWORKS = "net"  # where official checkpoints keep them
-RECORD = "imported.json"
 IMAGENET = "imagenet"
 _BRANCHES_ALONE = "loss=deep_supervision"  # needs branches and has no parts of its own
 
@@ -43,13 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Translate the checkpoint and write the run folder."""
-    from omegaconf import OmegaConf
-
     from mcl.config.compose import compose_train
-    from mcl.files import write_atomically
     from mcl.networks.official import is_baseline, translate
-    from mcl.runs import checkpoints
-    from mcl.runs.stored_config import plain
+    from mcl.runs.imported import write_imported
     from mcl.training.setup import build_cohort
 
     out: Path = arguments.out
@@ -68,20 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     cohort = build_cohort(config, len(classes), preprocessing.channels, branched=not baseline)
     learner = {f"cohort.{key}": tensor for key, tensor in translate(checkpoint[NETWORKS], cohort).items()}
 
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))))
     record = {"file": arguments.file.name, "sha256": _sha256(arguments.file), **facts(checkpoint)}
-    write_atomically(out / RECORD, json.dumps(record, indent=2) + "\n")
-    checkpoints.save(
-        out / "checkpoints" / checkpoints.LAST,
-        {
-            "step": 0,
-            "config": plain(config),
-            "classes": list(classes),
-            "preprocessing": preprocessing.as_dict(),
-            "learner": learner,
-        },
-    )
+    state = {"classes": list(classes), "preprocessing": preprocessing.as_dict(), "learner": learner}
+    write_imported(out, config, state, record)
 
     print(f"imported {' and '.join(cohort.names)}{'' if baseline else ', with auxiliary branches'}, into {out}")
     for name, value in facts(checkpoint).items():

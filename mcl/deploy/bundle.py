@@ -13,8 +13,9 @@ from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs import checkpoints
+from mcl.runs.layout import CONFIG, IMPORTED, LAST_CHECKPOINT, METRICS, SUMMARY
 
-COPIED = ("config.yaml", "metrics.jsonl", "summary.json", "imported.json")
+COPIED = (CONFIG, METRICS, SUMMARY, IMPORTED)
 LEFT_OUT = ("optimizers", "random_states", "meters", "metrics")  # what only going on with training needs
 
 
@@ -32,13 +33,13 @@ def bundle(run: SavedRun, path: Path) -> list[str]:
         UserError: the run is not finished, or the file cannot be written.
     """
     files = {name: content for name in COPIED if (content := run.place.read(name)) is not None}
-    if "summary.json" not in files and "imported.json" not in files:
+    if SUMMARY not in files and IMPORTED not in files:
         raise UserError(f"{run.place.path} has no summary.json: let its training end before you give it away.")
     slim = {name: value for name, value in run.checkpoint.items() if name not in (*LEFT_OUT, "version")}
     _, loss = run.learner()
     unneeded = tuple(f"loss.{name}" for name in loss.training_state)
     slim["learner"] = {name: value for name, value in slim["learner"].items() if not name.startswith(unneeded)}
-    files[f"checkpoints/{checkpoints.LAST}"] = checkpoints.encode(slim)
+    files[LAST_CHECKPOINT] = checkpoints.encode(slim)
     backbones: dict[str, str] = {}
     for key in run.keys:
         backbone, about = deployed(run, key, "last")

@@ -18,8 +18,9 @@ from mcl.deploy.saved_run import SavedRun, Weights, build_kind
 from mcl.devices import use_tf32, use_threads
 from mcl.errors import UserError
 from mcl.files import write_atomically, write_error
-from mcl.runs.evaluation_record import PER_CLASS, SCORES, EvaluationRecord
-from mcl.tracking.confusion import write_confusion
+from mcl.runs.confusion_file import write_confusion
+from mcl.runs.evaluation_record import EvaluationRecord
+from mcl.runs.layout import PER_CLASS, SCORES
 from mcl.tracking.media import confusion_picture
 from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
 from mcl.training.options import TrainerOptions
@@ -120,7 +121,7 @@ def write_assessment(
     write_atomically(folder / PER_CLASS, text.getvalue())
     for name in main_heads(scores):
         matrix = scores[name].confusion
-        file = write_confusion(folder, name, matrix, classes)
+        file = write_confusion(folder, name, matrix.tolist(), classes)
         write_atomically(file.with_suffix(".png"), confusion_picture(matrix, classes, title=name))
 
 

@@ -20,8 +20,9 @@ from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import write_atomically, write_error
+from mcl.runs.layout import EXPORT
 
-FOLDER, CARD = "export", "README.md"
+CARD = "README.md"
 CHECKED_BATCHES = (1, 2, 7, 32)
 TOLERANCE = 1e-4  # relative and absolute, of the logits
 RUNS, WARM_UP = 50, 5
@@ -70,7 +71,7 @@ def export(
     if folder is None:
         if not run.place.path.is_dir():
             raise UserError(f"{run.place.path} is a bundle: say where the files shall go with --out FOLDER.")
-        folder = run.place.path / FOLDER
+        folder = run.place.path / EXPORT
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

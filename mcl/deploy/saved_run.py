@@ -1,6 +1,5 @@
 """Open a trained run again, from its folder or from a bundle."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,12 +22,14 @@ from mcl.networks.cohort import Cohort
 from mcl.runs import checkpoints
 from mcl.runs.checkpoints import Checkpoints
 from mcl.runs.identity import differences, identity
-from mcl.runs.same_run import read_summary, refuse_other_run
-from mcl.runs.stored_config import read_config
+from mcl.runs.imported import decode_imported
+from mcl.runs.layout import CHECKPOINTS, CONFIG, IMPORTED, LAST, LAST_CHECKPOINT, SUMMARY
+from mcl.runs.same_run import refuse_other_run
+from mcl.runs.stored_config import decode_config
+from mcl.runs.summary import decode_summary
 
 Weights = Literal["last", "best"]
 T = TypeVar("T")
-IMPORTED = "imported.json"  # the record of `python -m mcl import`
 
 
 class SavedRun:
@@ -48,15 +49,15 @@ class SavedRun:
         self.place = open_place(Path(path))
         self.allow = list(allow)
         self.checkpoint = self._checkpoint()
-        text = self.place.read("config.yaml")
+        text = self.place.read(CONFIG)
         if text is None and "config" not in self.checkpoint:
             raise UserError(f"{path} holds no config.yaml, so nobody knows which networks it has.")
-        stored = self.checkpoint["config"] if text is None else read_config(_decoded(text), f"{path}/config.yaml")
+        stored = self.checkpoint["config"] if text is None else decode_config(_decoded(text), f"{path}/{CONFIG}")
         self.stored: dict[str, Any] = stored
         self.config = replay(stored, overrides, self.allow)
         self.own_config = replay(stored, (), self.allow) if overrides else self.config
-        text = self.place.read("summary.json")
-        self.summary: dict[str, Any] = {} if text is None else read_summary(text, f"{path}/summary.json")
+        text = self.place.read(SUMMARY)
+        self.summary: dict[str, Any] = {} if text is None else decode_summary(text, f"{path}/{SUMMARY}")
         refuse_other_run(self.checkpoint, path, config=stored, summary=self.summary)
 
     @cached_property
@@ -67,7 +68,7 @@ class SavedRun:
     @cached_property
     def imported(self) -> dict[str, Any] | None:
         """What ``python -m mcl import`` recorded of the file that the networks come from; None if trained here."""
-        return None if "data" in self.checkpoint else self._json(IMPORTED)
+        return None if "data" in self.checkpoint else decode_imported(self.place.read(IMPORTED))
 
     @property
     def finished(self) -> bool:
@@ -197,23 +198,13 @@ class SavedRun:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"{self.place.path}: its weights do not fit its configuration. {reason}") from error
 
-    def _json(self, name: str) -> dict[str, Any] | None:
-        content = self.place.read(name)
-        if content is None:
-            return None
-        try:
-            found = json.loads(content)
-        except (ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
     def _checkpoint(self) -> dict[str, Any]:
         path = self.place.path
         if isinstance(self.place, Folder):
-            found = Checkpoints(path / "checkpoints").newest()
+            found = Checkpoints(path / CHECKPOINTS).newest()
         else:
-            content = self.place.read(f"checkpoints/{checkpoints.LAST}")
-            found = None if content is None else checkpoints.decode(content, f"{path}: {checkpoints.LAST}")
+            content = self.place.read(LAST_CHECKPOINT)
+            found = None if content is None else checkpoints.decode(content, f"{path}: {LAST}")
         if found is None or not isinstance(found.get("learner"), Mapping):
             raise UserError(f"{path} holds no checkpoint of a run.")
         return found

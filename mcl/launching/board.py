@@ -81,9 +81,7 @@ class Board:
             return
         self._drawn = time.monotonic()
         self._progress = {
-            attempt: read_progress(
-                attempt.job.folder / "metrics.jsonl", attempt.job.epochs, attempt.job.max_steps, attempt.began_at
-            )
+            attempt: read_progress(attempt.job.folder, attempt.job.epochs, attempt.job.max_steps, attempt.began_at)
             for attempt in running
         }
         with self._calmly():

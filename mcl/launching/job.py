@@ -1,12 +1,11 @@
 """A job and its outcome."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mcl.runs.summary import checksum_mismatch
+from mcl.runs.summary import intact_summary
 
 LOG = "job.log"
 Status = Literal[
@@ -53,7 +52,7 @@ class Job:
 
     def summary(self) -> dict[str, Any] | None:
         """What it found if it is finished."""
-        found = read_summary(self.folder)
+        found = intact_summary(self.folder)
         if found is None or self.config_hash is None or found.get("config_hash") != self.config_hash:
             return None
         return found if self.same_data(found.get("data")) else None
@@ -75,12 +74,3 @@ class Outcome:
     @property
     def finished(self) -> bool:
         return self.status in FINISHED
-
-
-def read_summary(folder: Path) -> dict[str, Any] | None:
-    """``summary.json`` of a folder; None where there is none, or not a whole one."""
-    try:
-        found = json.loads((folder / "summary.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and not checksum_mismatch(found) else None

@@ -9,10 +9,11 @@ from mcl.errors import UserError
 from mcl.launching.attempt import Attempt
 from mcl.launching.board import Board
 from mcl.launching.interrupts import Interrupts
-from mcl.launching.job import Job, Outcome, Status, read_summary
+from mcl.launching.job import Job, Outcome, Status
 from mcl.launching.launch_options import Options
 from mcl.launching.slots import Slot
 from mcl.runs.lock import holder
+from mcl.runs.summary import intact_summary
 from mcl.training.signals import EXIT_STATUS, Stopped
 
 TICK = 0.1  # seconds between two looks at what runs
@@ -183,7 +184,7 @@ class Sweep:
         outcome.reason = ""
         if status == 0:
             outcome.status, outcome.returned = "done", attempt.returned()
-            outcome.summary = read_summary(outcome.job.folder)
+            outcome.summary = intact_summary(outcome.job.folder)
         elif self._stopping:
             outcome.status = "stopped"
         elif attempt.timed_out:

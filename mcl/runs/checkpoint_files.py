@@ -2,26 +2,27 @@
 
 from pathlib import Path
 
-LAST = "last.pt"
+from mcl.runs.layout import LAST_CHECKPOINT
+
 TITLE = b"sha256 "
-SEAL_SIZE = 2 + len(TITLE) + 64  # length of the comment of a zip archive, as zip has it, and the comment
+SEAL_SIZE = 2 + len(TITLE) + 64  # the comment of a zip archive, after its length in two bytes
 
 
 def checkpoint_of(place: Path) -> Path:
-    """Return the last checkpoint of a run folder; a file stands for itself."""
-    return place / "checkpoints" / LAST if place.is_dir() else place
+    """Return the last checkpoint of a run folder; a path that is not a folder is returned as it is."""
+    return place / LAST_CHECKPOINT if place.is_dir() else place
 
 
 def read_checksum(path: Path) -> str | None:
-    """Return the SHA-256 that a checkpoint says it has, read from its end; None if there is no such file or checksum.
+    """Return the SHA-256 at the end of a checkpoint file; None if there is no such file or checksum.
 
     Two checkpoints with the same checksum hold the same weights, wherever they lie.
     """
     try:
         with open(path, "rb") as file:
             file.seek(-SEAL_SIZE, 2)
-            end = file.read()
-    except OSError:  # also of a file that is shorter
+            seal = file.read()
+    except OSError:  # also raised for a file shorter than the seal
         return None
-    title = end[2 : 2 + len(TITLE)]
-    return end[-64:].decode("ascii", errors="replace") if title == TITLE else None
+    title = seal[2 : 2 + len(TITLE)]
+    return seal[-64:].decode("ascii", errors="replace") if title == TITLE else None

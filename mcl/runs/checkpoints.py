@@ -17,7 +17,8 @@ import torch
 
 from mcl.errors import UserError
 from mcl.files import atomic_file, write_error
-from mcl.runs.checkpoint_files import LAST, SEAL_SIZE, TITLE
+from mcl.runs.checkpoint_files import SEAL_SIZE, TITLE
+from mcl.runs.layout import EARLIER, LAST
 from mcl.runs.received import received_run
 
 VERSION = 3
@@ -182,7 +183,7 @@ class Checkpoints:
     def _earlier(self) -> list[tuple[int, Path]]:
         """``(step, file)`` of all but the last, newest first."""
         found = []
-        for path in self.folder.glob("step-*.pt"):
+        for path in self.folder.glob(EARLIER):
             with contextlib.suppress(ValueError):
                 found.append((int(path.stem.removeprefix("step-")), path))
         return sorted(found, reverse=True)

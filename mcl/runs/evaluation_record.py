@@ -9,9 +9,8 @@ from typing import Any
 
 from mcl.errors import UserError
 from mcl.files import write_atomically
+from mcl.runs.layout import CONFUSION, PER_CLASS, RECORD, SCORES
 
-RECORD, SCORES, PER_CLASS = "evaluation.json", "scores.json", "per_class.csv"
-PREFIX = "confusion-"  # of the files with confusion matrices
 MAX_CHANGES = 3  # in a description
 
 
@@ -113,6 +112,6 @@ def read_record(folder: Path) -> EvaluationRecord | None:
 
 def remove_evaluation(folder: Path) -> None:
     """Remove the results of an earlier evaluation from a folder, and no other file."""
-    for file in [folder / RECORD, folder / SCORES, folder / PER_CLASS, *folder.glob(f"{PREFIX}*.*")]:
+    for file in [folder / RECORD, folder / SCORES, folder / PER_CLASS, *folder.glob(f"{CONFUSION}*.*")]:
         if file.suffix in (".json", ".csv", ".png"):
             file.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mcl.errors import IN_USE, UserError
 from mcl.files import write_error
+from mcl.runs.layout import LOCK
 
 try:
     import fcntl
@@ -33,7 +34,7 @@ def holder(folder: Path) -> str | None:
     if fcntl is None:
         return None
     try:
-        descriptor = os.open(folder / "lock", os.O_RDONLY)
+        descriptor = os.open(folder / LOCK, os.O_RDONLY)
     except OSError:
         return None
     try:
@@ -65,7 +66,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path):
-        self.path = folder / "lock"
+        self.path = folder / LOCK
         self._descriptor: int | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)

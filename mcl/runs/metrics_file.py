@@ -2,55 +2,105 @@
 
 import json
 import logging
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from mcl.console import pluralize
 from mcl.files import write_atomically
+from mcl.runs.layout import METRICS
+
+LARGEST = 2**53  # larger whole numbers do not fit a float
 
 logger = logging.getLogger(__name__)
 
 
-METRICS = "metrics.jsonl"
-
-
-def cut(path: Path, step: int, evaluation_is_due: bool) -> float:
-    """Leave only the lines of ``metrics.jsonl`` up to ``step``, none for step 0. Torn lines go, wherever they are.
+class MetricsLine(NamedTuple):
+    """A line of ``metrics.jsonl``.
 
     Args:
-        path: the file, which need not exist.
-        step: of the checkpoint that the run goes on from.
-        evaluation_is_due: the evaluation at this step is to be done again, and its line goes.
+        step: optimizer steps done.
+        epoch: counted from 1.
+        time: seconds since the run began, earlier attempts included.
+        values: the whole object, these three included; null where a number was not finite.
+    """
+
+    step: int
+    epoch: int
+    time: float
+    values: dict[str, Any]
+
+    def has(self, *families: str) -> bool:
+        """Return whether a metric's name begins with one of ``families``, such as ``"test/"``."""
+        return any(name.startswith(families) for name in self.values)
+
+
+def parse_line(line: bytes) -> MetricsLine | None:
+    """Return a line's content; None for a line that is torn or damaged."""
+    try:
+        values = json.loads(line)
+        step, epoch, time = values["step"], values["epoch"], values["time"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    counts = all(isinstance(count, int) and 0 <= count < LARGEST for count in (step, epoch))
+    valid = counts and isinstance(time, int | float) and math.isfinite(time)
+    return MetricsLine(step, epoch, time, values) if valid else None
+
+
+def read_metrics(folder: Path, *families: str) -> Iterator[tuple[int, MetricsLine | None]]:
+    """Yield the number (from 1) and content of each line; the content of a damaged line is None.
+
+    Args:
+        folder: of the run.
+        families: beginnings of metric names; intact lines with none of them are skipped, which saves parsing them.
+    """
+    marks = [f'"{family}'.encode() for family in families]
+    with open(folder / METRICS, "rb") as file:
+        for number, line in enumerate(file, 1):
+            intact = line.startswith(b'{"step"') and line.endswith(b"}\n")
+            if marks and intact and not any(mark in line for mark in marks):
+                continue
+            yield number, parse_line(line)
+
+
+def cut(folder: Path, step: int, evaluation_is_due: bool) -> float:
+    """Remove the lines after ``step`` and all damaged lines; every line for step 0.
+
+    Args:
+        folder: of the run; the file need not exist.
+        step: of the checkpoint that the run resumes from.
+        evaluation_is_due: whether the evaluation at this step will be repeated, so that its line goes, too.
 
     Returns:
         The ``time`` of the last line that stays, in seconds; 0 if none stays.
     """
+    path = folder / METRICS
     if not path.exists():
         return 0.0
     content = path.read_bytes()
-    kept, torn, seconds = _lines(content, step, evaluation_is_due)
+    kept, torn, seconds = _lines_before(content, step, evaluation_is_due)
     if torn:
-        logger.warning("Dropped %d torn line%s of %s.", torn, "s" * (torn > 1), path)
-    if (whole := b"".join(kept)) != content:
-        write_atomically(path, whole)
+        logger.warning("Dropped %s of %s.", pluralize(torn, "torn line"), path)
+    if (remaining := b"".join(kept)) != content:
+        write_atomically(path, remaining)
     return seconds
 
 
-def kept_lines(path: Path, step: int, evaluation_is_due: bool) -> int:
-    """How many lines `cut` leaves."""
-    return len(_lines(path.read_bytes(), step, evaluation_is_due)[0]) if path.exists() else 0
+def count_kept_lines(folder: Path, step: int, evaluation_is_due: bool) -> int:
+    """Return how many lines `cut` leaves."""
+    path = folder / METRICS
+    return len(_lines_before(path.read_bytes(), step, evaluation_is_due)[0]) if path.exists() else 0
 
 
-def _lines(content: bytes, step: int, evaluation_is_due: bool) -> tuple[list[bytes], int, float]:
-    """The lines up to ``step``, how many others are torn, and the ``time`` of the last."""
+def _lines_before(content: bytes, step: int, evaluation_is_due: bool) -> tuple[list[bytes], int, float]:
+    """Return the lines up to ``step``, the number of torn ones, and the ``time`` of the last."""
     kept, torn, seconds = [], 0, 0.0
     for line in content.splitlines(keepends=True) if step else []:
-        try:
-            row = json.loads(line)
-            row_step, row_time = row["step"], row["time"]
-        except (ValueError, KeyError, TypeError):
+        row = parse_line(line)
+        if row is None:
             torn += 1
-            continue
-        of_evaluation = any(key.startswith("test/") for key in row)
-        if row_step < step or (row_step == step and not (evaluation_is_due and of_evaluation)):
+        elif row.step < step or (row.step == step and not (evaluation_is_due and row.has("test/"))):
             kept.append(line if line.endswith(b"\n") else line + b"\n")
-            seconds = max(seconds, row_time)
+            seconds = max(seconds, row.time)
     return kept, torn, seconds

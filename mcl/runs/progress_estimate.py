@@ -1,65 +1,59 @@
-"""Estimate how far a run is from the end of its metrics.jsonl."""
+"""Estimate from its metrics how far a run is from its end."""
 
-import json
 import os
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from mcl.runs.layout import METRICS
+from mcl.runs.metrics_file import MetricsLine, parse_line
 
 TAIL = 2**16  # bytes, more than a line has
 
 
 class Progress(NamedTuple):
-    """The part that is done, from 0 to 1, and the seconds that the rest will take; None where nothing says so."""
+    """The fraction that is done, from 0 to 1, and the seconds that the rest will take; None if unknown."""
 
     done: float
     left: float | None
 
 
-def read_progress(metrics: Path, epochs: int | None, max_steps: int | None, since: float = 0.0) -> Progress | None:
-    """How far a run is; None while nothing says so.
+def read_progress(folder: Path, epochs: int | None, max_steps: int | None, since: float = 0.0) -> Progress | None:
+    """Return the progress of a run; None while it is unknown.
 
-    An evaluation ends an epoch, so its line tells how many steps an epoch has. Before the first one, the epochs that
-    have ended count alone.
+    An evaluation ends an epoch, so its line gives the number of steps per epoch. Before the first evaluation, whole
+    epochs are counted.
 
     Args:
-        metrics: the file, which need not exist.
+        folder: of the run.
         epochs: that the run will train.
         max_steps: at which it stops, whatever the epoch.
-        since: seconds since 1970; a file that was last written before is that of an earlier attempt.
+        since: seconds since 1970; metrics last written before belong to an earlier attempt.
     """
-    written, lines = _last_lines(metrics)
+    written, lines = _last_lines(folder / METRICS)
     if not lines or written < since:
         return None
-    step, epoch, seconds = (lines[-1][name] for name in ("step", "epoch", "time"))
-    ends = [line for line in lines if any(name.startswith(("test/", "validation/")) for name in line)]
+    last = lines[-1]
+    evaluations = [line for line in lines if line.has("test/", "validation/")]
     totals = [float(max_steps)] if max_steps else []
-    if epochs and ends and ends[-1]["epoch"]:
-        totals.append(ends[-1]["step"] / ends[-1]["epoch"] * epochs)
+    if epochs and evaluations and evaluations[-1].epoch:
+        totals.append(evaluations[-1].step / evaluations[-1].epoch * epochs)
     if totals:
-        done = min(1.0, step / min(totals))
+        done = min(1.0, last.step / min(totals))
     elif epochs:
-        done = min(1.0, max(0, epoch - 1) / epochs)
+        done = min(1.0, max(0, last.epoch - 1) / epochs)
     else:
         return None
-    return Progress(done, max(0.0, seconds / done * (1.0 - done) - (time.time() - written)) if done else None)
+    return Progress(done, max(0.0, last.time / done * (1.0 - done) - (time.time() - written)) if done else None)
 
 
-def _last_lines(metrics: Path) -> tuple[float, list[dict[str, Any]]]:
-    """When the file was written (seconds since 1970), and its last whole lines."""
+def _last_lines(metrics: Path) -> tuple[float, list[MetricsLine]]:
+    """Return when the file was written, in seconds since 1970, and its last intact lines."""
     try:
         with open(metrics, "rb") as file:
             written = os.fstat(file.fileno()).st_mtime
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-            tail = file.read()
+            lines = map(parse_line, file.read().splitlines())
+            return written, [line for line in lines if line is not None]
     except OSError:
         return 0.0, []
-    rows = []
-    for line in tail.splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:  # cut off at either end
-            continue
-        if isinstance(row, dict) and all(isinstance(row.get(name), int | float) for name in ("step", "epoch", "time")):
-            rows.append(row)
-    return written, rows

@@ -1,17 +1,19 @@
 """Read a run folder: settings, results, progress. Nothing is written, and torch is not needed."""
 
-import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from mcl.console import pluralize
 from mcl.errors import UserError
+from mcl.runs.layout import CONFIG, METRICS, SIGNS_OF_A_RUN, SUMMARY
 from mcl.runs.lock import holder
-from mcl.runs.stored_config import read_config
-from mcl.runs.summary import checksum_mismatch
+from mcl.runs.metrics_file import read_metrics
+from mcl.runs.stored_config import decode_config
+from mcl.runs.summary import read_failure, read_summary
 
 Status = Literal[
     "finished",
@@ -24,8 +26,6 @@ Status = Literal[
     "of other images",  # finished, but no part of what is reported
     "of other settings",  # the same
 ]
-LARGEST = 2**53  # of the whole numbers that a float holds
-FILES = ("config.yaml", "metrics.jsonl", "summary.json", "failure.json")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def find_runs(place: Path) -> list[Path]:
         raise UserError(f"{place}: there is no such folder. Give a folder of runs, such as runs/digits, or a study's.")
     found = []
     for folder, subfolders, files in os.walk(place):
-        if set(FILES) & set(files):
+        if set(SIGNS_OF_A_RUN) & set(files):
             found.append(Path(folder))
             subfolders.clear()  # checkpoints, evaluations and what trackers left
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
@@ -109,19 +109,19 @@ def find_runs(place: Path) -> list[Path]:
 def read_run(folder: Path) -> Run:
     """Everything a report needs of one run. What cannot be read becomes the run's status, reason and notes."""
     run = Run(folder, "missing", "there is no such folder" if not folder.is_dir() else "nothing was run in its folder")
-    if not any((folder / name).is_file() for name in FILES):
+    if not any((folder / name).is_file() for name in SIGNS_OF_A_RUN):
         return run
     try:
-        run.config = read_config((folder / "config.yaml").read_text(), "config.yaml")
+        run.config = decode_config((folder / CONFIG).read_text(), CONFIG)
         seed = run.config.get("seed")
         run.seed = seed if isinstance(seed, int) else None
         _read_metrics(run)
-        summary = _json(folder / "summary.json")
+        summary = read_summary(folder)
         if summary is None:
             run.status, run.reason = _why_unfinished(run)
             return run
         if fault := _fault(summary):
-            raise UserError(f"summary.json {fault}")
+            raise UserError(f"{SUMMARY} {fault}")
     except OSError as error:
         run.status, run.reason = "unreadable", f"{Path(error.filename or folder).name}: {error.strerror}"
     except (UserError, UnicodeDecodeError) as error:
@@ -130,7 +130,7 @@ def read_run(folder: Path) -> Run:
         run.status, run.reason, run.summary = "finished", "", summary
         if not run.has_curve:
             last = "none" if run.evaluated_step is None else f"that of step {run.evaluated_step}"
-            run.notes.append(f"metrics.jsonl lacks evaluations, so it gives no curve: the last there is {last}")
+            run.notes.append(f"{METRICS} lacks evaluations, so it gives no curve: the last there is {last}")
     return run
 
 
@@ -146,23 +146,8 @@ def number(value: Any) -> float | None:
     return float(value)
 
 
-def _json(file: Path) -> dict[str, Any] | None:
-    """What a JSON file holds; None where there is none."""
-    if not file.is_file():
-        return None
-    try:
-        found = json.loads(file.read_text())
-    except ValueError as error:
-        raise UserError(f"{file.name} is no valid JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{file.name} holds no JSON object")
-    return found
-
-
 def _fault(summary: dict[str, Any]) -> str:
-    """What is wrong with a summary; nothing for a good one."""
-    if checksum_mismatch(summary):
-        return "was altered after it was written: its checksum is wrong"
+    """Describe what is wrong with the networks of a summary; empty if nothing is."""
     networks = summary.get("networks")
     if not isinstance(networks, list) or not networks:
         return "names no networks"
@@ -180,7 +165,7 @@ def _why_unfinished(run: Run) -> tuple[Status, str]:
     if (by := holder(run.folder)) is not None:
         return "running", f"{by}; {so_far}"
     try:
-        failure = _json(run.folder / "failure.json")
+        failure = read_failure(run.folder)
     except UserError as error:
         return "failed", str(error)
     if failure is None:
@@ -192,43 +177,30 @@ def _why_unfinished(run: Run) -> tuple[Status, str]:
 
 
 def _read_metrics(run: Run) -> None:
-    """Take evaluations and matching weights from ``metrics.jsonl``; a line that cannot be read is noted."""
-    file = run.folder / "metrics.jsonl"
-    if not file.is_file():
+    """Add the evaluations and matching weights of ``metrics.jsonl``, and a note on its damaged lines."""
+    if not (run.folder / METRICS).is_file():
         return
     keys = list(mapping(run.config["pair"]))
-    bad = []
-    for place, line in _lines(file):
-        try:
-            values = json.loads(line)
-            step, epoch = values["step"], values["epoch"]
-            if not all(isinstance(count, int) and 0 <= count < LARGEST for count in (step, epoch)):
-                raise ValueError("no counts")
-        except (ValueError, KeyError, TypeError):
-            bad.append(place)
+    damaged = []
+    for place, line in read_metrics(run.folder, "test/", "matching/"):
+        if line is None:
+            damaged.append(place)
             continue
+        values = line.values
         top1 = {key: value for key in keys if (value := number(values.get(f"test/{key}/backbone/top1"))) is not None}
-        if any(name.startswith("test/") for name in values):
-            run.evaluated_step = step
+        if line.has("test/"):
+            run.evaluated_step = line.step
         if top1:
-            run.evaluations.append(Evaluation(step, epoch, top1))
+            run.evaluations.append(Evaluation(line.step, line.epoch, top1))
         weights = {
-            (places[1], places[2]): value
+            (nodes[1], nodes[2]): value
             for name in values
             if name.startswith("matching/")
-            and len(places := name.split("/")) == 3
+            and len(nodes := name.split("/")) == 3
             and (value := number(values[name])) is not None
         }
         if weights:
-            run.matching.append(Matching(step, epoch, weights))
-    if bad:
-        shown = ", ".join(map(str, bad[:5])) + ", ..." * (len(bad) > 5)
-        run.notes.append(f"metrics.jsonl: {len(bad)} line{'s' * (len(bad) > 1)} cannot be read ({shown})")
-
-
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines that may matter, with their numbers from 1: those of the steps in between are passed over."""
-    with open(file, errors="replace") as lines:
-        for count, line in enumerate(lines, 1):
-            if not line.startswith('{"step"') or '"test/' in line or '"matching/' in line or not line.endswith("}\n"):
-                yield count, line
+            run.matching.append(Matching(line.step, line.epoch, weights))
+    if damaged:
+        shown = ", ".join(map(str, damaged[:5])) + ", ..." * (len(damaged) > 5)
+        run.notes.append(f"{METRICS}: {pluralize(len(damaged), 'line')} cannot be read ({shown})")

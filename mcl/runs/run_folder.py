@@ -7,19 +7,31 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mcl.data.fingerprint import same_images
 from mcl.errors import UserError
-from mcl.files import write_atomically, write_error
+from mcl.files import write_error
 from mcl.runs.checkpoints import Checkpoints
 from mcl.runs.identity import WEIGHTS, changes, config_hash, differences, flatten
+from mcl.runs.layout import (
+    CHECKPOINTS,
+    CONFIG,
+    EARLIER,
+    EVALUATION,
+    EXPORT,
+    FAILURE,
+    LAST,
+    METRICS,
+    SIGNS_OF_A_RUN,
+    SUMMARY,
+)
 from mcl.runs.lock import FolderLock
-from mcl.runs.same_run import read_summary
-from mcl.runs.stored_config import plain, read_config
+from mcl.runs.stored_config import plain, read_config, write_config
+from mcl.runs.summary import read_summary
 from mcl.version import code_version, library_versions
 
-MADE_BY_A_RUN = ("config.yaml", "metrics.jsonl", "summary.json", "failure.json", "checkpoints", "evaluation", "export")
+MADE_BY_A_RUN = (CONFIG, METRICS, SUMMARY, FAILURE, CHECKPOINTS, EVALUATION, EXPORT)
 
 
 class RunFolder:
@@ -49,8 +61,8 @@ class RunFolder:
             "libraries": library_versions(),
         }
         self.checkpoints = Checkpoints(
-            path / "checkpoints",
-            path / "metrics.jsonl",
+            path / CHECKPOINTS,
+            path / METRICS,
             max_checkpoints=config.trainer.max_checkpoints,
             about=self.about,
         )
@@ -93,7 +105,7 @@ class RunFolder:
                 left.unlink(missing_ok=True)
         except OSError as error:
             raise write_error(self.path, error) from error
-        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.config)))
+        write_config(self.path, self.config)
 
     def _forget(self) -> None:
         """Remove what a run made here, and nothing else.
@@ -108,8 +120,8 @@ class RunFolder:
                 " them: resume=never would remove them. Choose another hydra.run.dir, or remove them yourself."
             )
         for place in present:
-            if place.name == "checkpoints":
-                for file in (*place.glob("last.pt"), *place.glob("step-*.pt")):
+            if place.name == CHECKPOINTS:
+                for file in (*place.glob(LAST), *place.glob(EARLIER)):
                     file.unlink()
             else:
                 shutil.rmtree(place) if place.is_dir() else place.unlink()
@@ -119,7 +131,7 @@ class RunFolder:
         written = self._written_config(broken_is_fatal=False) or {}
         if {"dataset", "pair", "loss", "trainer"} <= written.keys():
             return True
-        for name, mark in (("summary.json", '"config_hash"'), ("metrics.jsonl", '{"step"')):
+        for name, mark in ((SUMMARY, '"config_hash"'), (METRICS, '{"step"')):
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 if mark in (self.path / name).read_text()[:10_000]:
                     return True
@@ -144,14 +156,16 @@ class RunFolder:
 
     def _summary(self) -> dict[str, Any] | None:
         """What the finished run found; None while it is not finished, or is to be gone on with by force."""
-        file = self.path / "summary.json"
-        if self.start_over or not file.is_file():
+        if self.start_over:
             return None
+        file = self.path / SUMMARY
         try:
-            found = read_summary(file.read_bytes(), str(file))
-        except OSError as error:
+            found = read_summary(self.path)
+        except (OSError, UserError) as error:
             raise UserError(f"{file} is broken ({error}). Delete it to train on from the last checkpoint.") from error
-        theirs = found["config_hash"]
+        if found is None:
+            return None
+        theirs = found.get("config_hash")
         if theirs != self.hash:
             written = self._written_config() or {}
             if written.get("init_from") and config_hash(written) == theirs and not changes(written, self.config):
@@ -171,7 +185,7 @@ class RunFolder:
             written = self._written_config()
             if written is not None:
                 self._accepts(written, str(self.path))
-            metrics = self.path / "metrics.jsonl"
+            metrics = self.path / METRICS
             if metrics.is_file() and metrics.stat().st_size:
                 self.notes.append(f"{self.path} has metrics but no checkpoint: training starts from the beginning.")
             return None
@@ -189,9 +203,7 @@ class RunFolder:
                 self.hash = config_hash(self.config)
             written = self._written_config(broken_is_fatal=False)
             if written is None or differences(flatten(written), flatten(theirs)):
-                self.notes.append(
-                    f"{self.path / 'config.yaml'} was missing or altered: the checkpoint's settings count."
-                )
+                self.notes.append(f"{self.path / CONFIG} was missing or altered: the checkpoint's settings count.")
         for what in ("code", "libraries"):
             then = saved.get(what)
             if isinstance(then, Mapping):
@@ -223,22 +235,19 @@ class RunFolder:
 
     def _written_config(self, *, broken_is_fatal: bool = True) -> dict[str, Any] | None:
         """What config.yaml says, None where there is none."""
-        file = self.path / "config.yaml"
-        if not file.is_file():
-            return None
         try:
-            return read_config(file.read_text(), str(file))
+            return read_config(self.path)
         except (OSError, UserError, UnicodeDecodeError) as error:
             if broken_is_fatal:
                 raise UserError(
-                    f"{file} cannot be read ({error}). Delete it if you know what the folder holds."
+                    f"{self.path / CONFIG} cannot be read ({error}). Delete it if you know what the folder holds."
                 ) from error
             return None
 
 
 def _left_aside(folder: Path) -> Iterator[Path]:
     """Files that an interrupted write left beside the files of a run; nobody else's."""
-    for name in ("config.yaml", "metrics.jsonl", "summary.json", "failure.json"):
+    for name in SIGNS_OF_A_RUN:
         yield folder / f"{name}.tmp"
-    for pattern in ("last.pt.tmp", "step-*.pt.tmp"):
-        yield from (folder / "checkpoints").glob(pattern)
+    for pattern in (LAST, EARLIER):
+        yield from (folder / CHECKPOINTS).glob(f"{pattern}.tmp")

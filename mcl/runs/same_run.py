@@ -1,36 +1,13 @@
 """Check that the files of a run folder were written by one run."""
 
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from mcl.errors import UserError
 from mcl.runs.identity import differences, identity
-from mcl.runs.summary import checksum_mismatch
 
 logger = logging.getLogger(__name__)
-
-
-def read_summary(text: str | bytes, name: str) -> dict[str, Any]:
-    """Return what a ``summary.json`` holds.
-
-    Args:
-        text: its content.
-        name: what messages call the file.
-
-    Raises:
-        UserError: it is not whole, or was altered.
-    """
-    try:
-        found = json.loads(text)
-        if checksum_mismatch(found):
-            raise ValueError("its checksum is missing or wrong")
-        found["config_hash"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{name} is broken ({error}). Delete it to train on from the last checkpoint.") from error
-    assert isinstance(found, dict)
-    return found
 
 
 def refuse_other_run(

@@ -1,10 +1,14 @@
 """Stored configurations as plain values: writing and reading. Nothing is resolved or built."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.errors import UserError
+from mcl.files import write_atomically
+from mcl.runs.layout import CONFIG
 from mcl.runs.received import interpolation_in, received_run
 
 
@@ -23,7 +27,35 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def read_config(text: str, name: str) -> dict[str, Any]:
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write the ``config.yaml`` of a run.
+
+    Args:
+        folder: of the run.
+        config: as `plain` returns it.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    write_atomically(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+
+
+def read_config(folder: Path, name: str | None = None) -> dict[str, Any] | None:
+    """Return the configuration that a run folder holds; None if there is no ``config.yaml``.
+
+    Args:
+        folder: of the run.
+        name: what messages call the file; None for its path.
+
+    Raises:
+        UserError: The file is not the configuration of a run.
+        OSError, UnicodeDecodeError: The file cannot be read.
+    """
+    file = folder / CONFIG
+    return decode_config(file.read_text(), name or str(file)) if file.is_file() else None
+
+
+def decode_config(text: str, name: str) -> dict[str, Any]:
     """The configuration in the text of a ``config.yaml``, as it stands there.
 
     Args:

@@ -1,21 +1,76 @@
-"""``summary.json``: the results of a finished run, with a checksum of themselves."""
+"""``summary.json``, the results of a finished run with a checksum of themselves, and ``failure.json``."""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from mcl.errors import UserError
+from mcl.runs.layout import FAILURE, SUMMARY
 
 CHECKSUM = "sha256"
 
 
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """Return the results of a finished run; None if there is no summary.
+
+    Raises:
+        UserError: The file is damaged or was altered.
+        OSError: The file cannot be read.
+    """
+    file = folder / SUMMARY
+    return decode_summary(file.read_bytes(), SUMMARY) if file.is_file() else None
+
+
+def intact_summary(folder: Path) -> dict[str, Any] | None:
+    """Return the results of a finished run; None if there is no summary or it is damaged."""
+    try:
+        return read_summary(folder)
+    except (OSError, UserError):
+        return None
+
+
+def decode_summary(content: bytes, name: str) -> dict[str, Any]:
+    """Return the results in the content of a summary.
+
+    Args:
+        content: of the file.
+        name: what messages call it.
+
+    Raises:
+        UserError: The content is damaged or was altered.
+    """
+    summary = _decode(content, name)
+    if summary.get(CHECKSUM) != _digest(summary):
+        raise UserError(f"{name} was altered after it was written: its checksum is wrong")
+    return summary
+
+
+def read_failure(folder: Path) -> dict[str, Any] | None:
+    """Return why a run stopped: its ``status``, ``error``, ``message`` and ``step``; None if it recorded nothing.
+
+    Raises:
+        UserError: The file is damaged.
+        OSError: The file cannot be read.
+    """
+    file = folder / FAILURE
+    return _decode(file.read_bytes(), FAILURE) if file.is_file() else None
+
+
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values for a JSON file, with a ``sha256`` of themselves."""
+    """Return values for a JSON file, with a ``sha256`` of themselves."""
     return {**values, CHECKSUM: _digest(values)}
 
 
-def checksum_mismatch(values: Mapping[str, Any]) -> bool:
-    """Whether what was read from a JSON file has no seal, or one that belongs to other values."""
-    return values.get(CHECKSUM) != _digest(values)
+def _decode(content: bytes, name: str) -> dict[str, Any]:
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name} is no valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{name} holds no JSON object")
+    return values
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -57,6 +57,11 @@ class Snapshot:
     image_predicted: Mapping[str, "Tensor"]
     image_confidence: Mapping[str, "Tensor"]
 
+    def confusion(self, name: str) -> "Tensor":
+        """Return the counts (classes, classes), [label, prediction], of a network or the ensemble."""
+        classes = len(self.classes)
+        return (self.labels * classes + self.predicted[name]).bincount(minlength=classes**2).reshape(classes, classes)
+
 
 class Tracker(ABC):
     """A place where numbers go. It sees each run from ``start`` to ``finish``, and may see several, one after another.

@@ -174,13 +174,12 @@ class WandbTracker(Tracker):
     def snapshot(self, snapshot: Snapshot) -> None:
         if self._run is None:
             return
-        from mcl.tracking.confusion import confusion_of
         from mcl.tracking.media import confusion_picture, matching_pictures, samples_picture
 
         for pair, content in matching_pictures(self._matching).items():
             self._pictures[f"pictures/matching/{pair}"] = content
-        for name, predicted in snapshot.predicted.items():
-            confusion = confusion_of(snapshot.labels, predicted, len(snapshot.classes))
+        for name in snapshot.predicted:
+            confusion = snapshot.confusion(name)
             self._pictures[f"pictures/confusion/{name}"] = confusion_picture(confusion, snapshot.classes, name)
         self._pictures["pictures/samples"] = samples_picture(snapshot)
 

@@ -54,8 +54,8 @@ def start_from(place: Path, cohort: Cohort) -> None:
     if not path.is_file():
         raise UserError(f"{option}: there is no file {path}; give a run folder or a checkpoint.")
     checkpoint = checkpoints.load(path)
-    if (config := place / "config.yaml").is_file():
-        refuse_other_run(checkpoint, option, config=read_config(config.read_text(), str(config)))
+    if (config := read_config(place)) is not None:
+        refuse_other_run(checkpoint, option, config=config)
     learner = checkpoint["learner"]
     wanted = cohort.state_dict()
     missing = [key for key in wanted if _NETWORKS + key not in learner]

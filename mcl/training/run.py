@@ -19,7 +19,7 @@ from mcl.data.preprocessing import Preprocessing
 from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
 from mcl.runs.identity import choice_name, config_hash, identity, run_folder
-from mcl.runs.metrics_file import METRICS, kept_lines
+from mcl.runs.metrics_file import count_kept_lines
 from mcl.runs.run_folder import RunFolder
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
 from mcl.training.agreement import refuse_different_images, refuse_other_classes
@@ -196,7 +196,7 @@ class Run:
             job_type="train",
             tags=tuple(self._tags()),
             resumed_step=fit.step,
-            resumed_lines=kept_lines(self.path / METRICS, fit.step, fit.progress.evaluation_is_due),
+            resumed_lines=count_kept_lines(self.path, fit.step, fit.progress.evaluation_is_due),
             resumed_before_evaluation=fit.progress.evaluation_is_due,
         )
 

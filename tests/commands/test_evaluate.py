@@ -24,7 +24,7 @@ from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
 from mcl.runs import checkpoints
 from mcl.runs.evaluation_record import read_record
-from mcl.runs.stored_config import read_config
+from mcl.runs.stored_config import decode_config
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_a_config_that_names_other_code_is_refused(run: Path, capsys: pytest.Cap
             "allow_modules: []", "allow_modules: [os, evil]"
         )
         assert evil.count(target) == 2
-        assert read_config(evil, "config.yaml")["allow_modules"] == ["os", "evil"]
+        assert decode_config(evil, "config.yaml")["allow_modules"] == ["os", "evil"]
         (run / "config.yaml").write_text(evil)
         for command in (["evaluate"], ["export", "--format", "torch"], ["predict", "image.png"], ["bundle"]):
             assert main([command[0], str(run), *command[1:]]) == 1
@@ -250,7 +250,7 @@ def test_an_allowed_module_is_built(run: Path, monkeypatch: pytest.MonkeyPatch) 
     text = (run / "config.yaml").read_text().replace("mcl.networks.resnet.ResNet", "mine.Mine")
     (run / "config.yaml").write_text(text)
     last = run / "checkpoints" / "last.pt"
-    checkpoints.save(last, {**checkpoints.load(last), "config": read_config(text, "config.yaml")})
+    checkpoints.save(last, {**checkpoints.load(last), "config": decode_config(text, "config.yaml")})
     with pytest.raises(UserError, match=r"mine\.Mine"):
         SavedRun(run)
     assert type(SavedRun(run, allow=["mine"]).backbone()).__name__ == "Mine"

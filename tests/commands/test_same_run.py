@@ -73,7 +73,7 @@ def test_a_summary_that_was_altered_is_not_given_away(run: Path) -> None:
     found = json.loads(file.read_text()) | {"seconds": 1}
     for altered in (found, {key: value for key, value in found.items() if key != "sha256"}):
         file.write_text(json.dumps(altered))
-        with pytest.raises(UserError, match=r"summary\.json is broken .*checksum"):
+        with pytest.raises(UserError, match=r"summary\.json was altered .*checksum"):
             SavedRun(run)
 
 

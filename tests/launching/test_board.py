@@ -20,7 +20,7 @@ Run = Callable[..., Ran]
 def write(folder: Path, *lines: dict[str, float]) -> Path:
     file = folder / "metrics.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return file
+    return folder
 
 
 def train(step: int, epoch: int, time: float) -> dict[str, float]:
@@ -51,13 +51,13 @@ def test_time_left_follows_from_the_clock_of_the_run(tmp_path: Path) -> None:
 
 
 def test_torn_lines_and_those_of_an_earlier_attempt_do_not_count(tmp_path: Path) -> None:
-    file = write(tmp_path, train(10, 1, 1.0))
+    file = write(tmp_path, train(10, 1, 1.0)) / "metrics.jsonl"
     with open(file, "a") as opened:
         opened.write('{"step": 90, "ep')
-    progress = read_progress(file, None, 100)
+    progress = read_progress(tmp_path, None, 100)
     assert progress is not None
     assert progress.done == 0.1
-    assert read_progress(file, None, 100, since=file.stat().st_mtime + 1.0) is None
+    assert read_progress(tmp_path, None, 100, since=file.stat().st_mtime + 1.0) is None
     assert read_progress(tmp_path / "nowhere", None, 100) is None
 
 
@@ -83,7 +83,7 @@ def test_in_a_terminal_one_table_stays_in_place(run: Run, tmp_path: Path, monkey
     monkeypatch.setattr("mcl.launching.board.REFRESH_SECONDS", 0.0)
     job = a_job(tmp_path / "a", "sleep=0.3", varied="seed=0", max_steps=4)
     job.folder.mkdir()
-    metrics = write(job.folder, train(3, 1, 9.0))
+    metrics = write(job.folder, train(3, 1, 9.0)) / "metrics.jsonl"
     os.utime(metrics, (2e9, 2e9))  # newer than the attempt
     screen = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None, legacy_windows=False)
     sweep_of([job], screen).run()

@@ -85,7 +85,7 @@ def test_a_row_has_its_mean_and_each_of_its_runs(tmp_path: Path) -> None:
 def test_terms_are_told_apart_from_what_they_weigh_and_from_the_pace(tmp_path: Path) -> None:
     folder = write_run(tmp_path, "mcl", 0, [70.0, 70.0])
     logged = {"train/vcl": 8.0, "train/weighted/vcl": 0.8, "train/total": 1.0, "train/lr": 0.1, "meta/outer_loss": 2.0}
-    line = json.dumps({"step": 5, "epoch": 1, **logged, "train/grad_norm": None})
+    line = json.dumps({"step": 5, "epoch": 1, "time": 0.5, **logged, "train/grad_norm": None})
     (folder / "metrics.jsonl").write_text(f"{line}\n[1]\n{{\n" + (folder / "metrics.jsonl").read_text())
     (row,) = rows_in(tmp_path).rows
     found = {name: of[0] for name, of in lines(row).items()}

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from mcl.errors import UserError
 from mcl.files import write_atomically
-from mcl.launching.job import read_summary
 from mcl.runs.lock import FolderLock
-from mcl.runs.summary import with_checksum
+from mcl.runs.summary import intact_summary, with_checksum
 
 folder, behaviour = Path(sys.argv[1]), sys.argv[2:]
 
@@ -85,7 +84,7 @@ except UserError as error:
     write_atomically(os.environ["MCL_RETURN_FILE"], json.dumps({"exit_status": error.status}))
     sys.exit(1 if "by torchrun" in behaviour else error.status)
 signal.signal(signal.SIGTERM, stopped)
-found = read_summary(folder)
+found = intact_summary(folder)
 if found is None or found.get("config_hash") != folder.name or "whatever is there" in behaviour:
     trace("started")
     for what in behaviour:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from mcl.errors import UserError
+from mcl.runs import writer
 from mcl.runs.summary import with_checksum
 from mcl.tracking import LocalFiles, RunInfo
-from mcl.tracking import local as local_module
 from mcl.tracking.tracker import Snapshot
 
 MakeRun = Callable[..., RunInfo]
@@ -106,7 +106,7 @@ def test_a_stop_while_the_file_is_cut_loses_nothing(make_run: MakeRun, monkeypat
 
 def test_time_goes_on_across_attempts(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(local_module, "monotonic", lambda: now)
+    monkeypatch.setattr(writer, "monotonic", lambda: now)
     run, tracker = make_run(), LocalFiles()
     tracker.start(run)
     for step in (1, 2, 3):

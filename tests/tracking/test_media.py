@@ -4,7 +4,6 @@ import torch
 from PIL import Image
 
 from mcl.tracking import Snapshot
-from mcl.tracking.confusion import confusion_of
 from mcl.tracking.media import matching_pictures, samples_picture
 
 
@@ -14,7 +13,8 @@ def size(content: bytes) -> tuple[int, int]:
 
 def test_the_confusion_matrix_counts_predictions_by_label() -> None:
     labels, predicted = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 1, 0])
-    assert confusion_of(labels, predicted, 3).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    snapshot = Snapshot(["a", "b", "c"], labels, {"first": predicted}, labels, labels, {}, {})
+    assert snapshot.confusion("first").tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
 
 
 def test_each_two_networks_have_a_heat_map() -> None:

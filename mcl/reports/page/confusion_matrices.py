@@ -1,14 +1,14 @@
 """Read the confusion matrices that training and ``python -m mcl evaluate`` wrote."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from mcl.console import display_path
 from mcl.errors import UserError
-from mcl.runs.evaluation_record import RECORD, read_record
+from mcl.runs.confusion_file import find_confusions, head_of, read_confusion
+from mcl.runs.evaluation_record import read_record
+from mcl.runs.layout import RECORD
 from mcl.runs.reading import Run
-from mcl.tracking.confusion import PREFIX
 
 MOST_CLASSES = 200  # more are too fine for a screen
 MOST_CELLS = 1_000_000  # of all matrices of a page
@@ -38,7 +38,7 @@ def find_matrices(runs: list[Run]) -> tuple[list[Matrix], list[str]]:
     cells = 0
     left_out = 0
     for run in runs:
-        for file in sorted(run.folder.glob(f"evaluation/*/{PREFIX}*.csv")):
+        for file in find_confusions(run.folder):
             matrix = _read(run, file)
             if isinstance(matrix, str):
                 notes.append(f"{display_path(file)}: {matrix}.")
@@ -53,21 +53,17 @@ def find_matrices(runs: list[Run]) -> tuple[list[Matrix], list[str]]:
 
 def _read(run: Run, file: Path) -> Matrix | str:
     try:
-        with open(file, newline="", encoding="utf-8") as lines:
-            (_, *classes), *body = csv.reader(lines)
-        counts = tuple(tuple(int(count) for count in row[1:]) for row in body)
-    except (OSError, ValueError, csv.Error):
-        return "cannot be read"
+        classes, counts = read_confusion(file)
+    except UserError as error:
+        return str(error)
     if len(classes) > MOST_CLASSES:
         return f"{len(classes)} classes are too many for a picture"
-    if not classes or [len(row) for row in counts] != [len(classes)] * len(classes) or min(map(min, counts)) < 0:
-        return "is no confusion matrix"
     try:
         what = _what(run, file.parent)
     except UserError:
         return f"{RECORD} beside it cannot be read"
-    head = file.stem.removeprefix(PREFIX).replace("-", " ")
-    return Matrix(run, f"{head}, {what}" if what else head, tuple(classes), counts)
+    head = head_of(file)
+    return Matrix(run, f"{head}, {what}" if what else head, classes, counts)
 
 
 def _what(run: Run, folder: Path) -> str:

@@ -1,11 +1,11 @@
 """Series over training from metrics.jsonl, per run and as the mean of each row."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from mcl.reports.row_labels import network_names
 from mcl.reports.rows import Row, mean
+from mcl.runs.metrics_file import read_metrics
 from mcl.runs.reading import Run, number
 
 ACCURACY, TERMS, PACE = "accuracy", "terms", "pace"  # the charts that share out the series
@@ -72,8 +72,7 @@ def read_series(run: Run) -> tuple[Series, float | None]:
     Lines that cannot be read are passed over.
     """
     try:
-        with open(run.folder / "metrics.jsonl", errors="replace") as file:
-            logged = list(_logged(file))
+        logged = [(line.step, line.values) for _, line in read_metrics(run.folder) if line is not None]
     except OSError:
         return {}, None
     names = network_names(run.config) if run.config else {}
@@ -84,17 +83,6 @@ def read_series(run: Run) -> tuple[Series, float | None]:
             if points:
                 found[name] = points
     return {**_means(found, names), **found}, _steps_per_epoch(values for _, values in logged)
-
-
-def _logged(file: Iterator[str]) -> Iterator[tuple[int, Mapping[str, object]]]:
-    for line in file:
-        try:
-            values = json.loads(line)
-            step = values["step"]
-        except (ValueError, KeyError, TypeError):
-            continue
-        if isinstance(step, int) and not isinstance(step, bool) and step >= 0:
-            yield step, values
 
 
 def _name(key: str, networks: Mapping[str, str]) -> Name | None:

@@ -1,0 +1,23 @@
+"""The names of the files in a run folder. No other room spells them."""
+
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"  # written last: its presence means that the run has finished
+FAILURE = "failure.json"
+IMPORTED = "imported.json"  # of `python -m mcl import`: the file that the networks come from
+LOCK = "lock"
+
+CHECKPOINTS = "checkpoints"
+LAST = "last.pt"
+LAST_CHECKPOINT = f"{CHECKPOINTS}/{LAST}"
+EARLIER = "step-*.pt"
+
+EXPORT = "export"
+EVALUATION = "evaluation"  # a folder for each evaluation: test, train-best, ...
+TEST = "test"  # the evaluation at the end of training
+RECORD = "evaluation.json"
+SCORES = "scores.json"
+PER_CLASS = "per_class.csv"
+CONFUSION = "confusion-"  # prefix of the confusion matrices
+
+SIGNS_OF_A_RUN = (CONFIG, METRICS, SUMMARY, FAILURE)  # a folder with one of these is a run folder

@@ -1,0 +1,88 @@
+"""Write the record of a run while it trains: its metrics, then its summary or the reason why it stopped."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from mcl.files import write_atomically, write_error
+from mcl.runs.layout import FAILURE, METRICS, SUMMARY
+from mcl.runs.metrics_file import cut
+from mcl.runs.summary import with_checksum
+
+
+class RunWriter:
+    """``metrics.jsonl`` during training; then ``summary.json``, or ``failure.json`` if training did not finish.
+
+    A line of ``metrics.jsonl`` is ``{"step", "epoch", "time", <metric>: <value>, ...}``, with the time in seconds since
+    the run began, earlier attempts included. It reaches the operating system before `log` returns, so a killed process
+    loses nothing. All files are strict JSON: a number that is not finite is ``null``, which pandas reads as NaN.
+
+    Args:
+        folder: of the run; created if it does not exist.
+        step: of the checkpoint to resume from; later lines are removed.
+        evaluation_is_due: whether the evaluation at this step will be repeated.
+
+    Raises (from every method):
+        UserError: A file cannot be written.
+    """
+
+    def __init__(self, folder: Path, step: int = 0, evaluation_is_due: bool = False) -> None:
+        self.folder = folder
+        self._step = step
+        self._metrics = folder / METRICS
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / SUMMARY).unlink(missing_ok=True)
+            seconds = cut(folder, step, evaluation_is_due)
+            self._file = open(self._metrics, "ab", buffering=0)  # noqa: SIM115 - open for as long as the run
+        except OSError as error:
+            raise write_error(self._metrics, error) from error
+        self._began = monotonic() - seconds
+
+    def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
+        """Append a line."""
+        line = _to_json({"step": step, "epoch": epoch, "time": self._seconds(), **metrics}).encode() + b"\n"
+        try:
+            while line:
+                line = line[os.write(self._file.fileno(), line) :]
+        except OSError as error:
+            raise write_error(self._metrics, error) from error
+        self._step = step
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write the summary, which marks the run as finished."""
+        self._file.close()
+        (self.folder / FAILURE).unlink(missing_ok=True)
+        write_atomically(self.folder / SUMMARY, _to_json(with_checksum(_finite(summary)), indent=2) + "\n")
+
+    def fail(self, status: str, error: BaseException | None) -> None:
+        """Record why the run stopped."""
+        self._file.close()
+        failure = {
+            "status": status,
+            "error": None if error is None else type(error).__name__,
+            "message": None if error is None else str(error),
+            "step": self._step,
+            "time": self._seconds(),
+        }
+        write_atomically(self.folder / FAILURE, _to_json(failure, indent=2) + "\n")
+
+    def _seconds(self) -> float:
+        return round(monotonic() - self._began, 3)
+
+
+def _to_json(value: object, indent: int | None = None) -> str:
+    return json.dumps(_finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    """Replace the numbers that JSON does not have by null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
