@@ -2,18 +2,23 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-PLAIN_WIDTH = 120  # columns, where there is no terminal to ask
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PLAIN_WIDTH = 120  # columns, if standard output is not a terminal
 
 
 def make_console() -> Console:
-    """Standard output, with nothing taken for markup. Colours follow ``NO_COLOR`` and ``FORCE_COLOR``.
+    """Return a console on standard output, without markup. Colours follow ``NO_COLOR`` and ``FORCE_COLOR``.
 
-    A character that its encoding lacks becomes ``?`` from then on, as does a byte of a path that is not text.
+    From then on, a character that the encoding of standard output lacks is printed as ``?``.
     """
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
         sys.stdout.reconfigure(errors="replace")
@@ -23,18 +28,30 @@ def make_console() -> Console:
     return console
 
 
+def plain_table(*labels: str, numbers: Sequence[str] = ()) -> "Table":
+    """Return an empty table without lines: columns of labels, then columns of numbers, set to the right."""
+    from rich.table import Table  # on first use, for a quick start
+
+    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+    for header in labels:
+        table.add_column(header, no_wrap=True)
+    for header in numbers:
+        table.add_column(header, justify="right", no_wrap=True)
+    return table
+
+
 def accuracy(percent: float | None, digits: int = 1) -> str:
-    """``"93.1"``; a dash for what was not measured."""
+    """Format as ``"93.1"``; a dash if it was not measured."""
     return "-" if percent is None else f"{percent:.{digits}f}"
 
 
 def pluralize(number: int, thing: str) -> str:
-    """``"1 epoch"``, ``"2,000 epochs"``."""
+    """Format as ``"1 epoch"``, ``"2,000 epochs"``."""
     return f"{number:,} {thing}" + "s" * (number != 1)
 
 
 def format_duration(seconds: float) -> str:
-    """``"0:35"``, ``"12:04"``, ``"1:02:03"``, ``"2d 03:04:05"``."""
+    """Format as ``"0:35"``, ``"12:04"``, ``"1:02:03"``, ``"2d 03:04:05"``."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)
@@ -44,6 +61,6 @@ def format_duration(seconds: float) -> str:
 
 
 def display_path(path: str | os.PathLike[str]) -> str:
-    """``path`` as short as it can be typed from here."""
+    """Return the shortest form of ``path`` that can be typed in the working directory."""
     path = Path(path).absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mcl.benchmarking.numbers import speed
 from mcl.benchmarking.settings import joined
-from mcl.console import format_duration, make_console
+from mcl.console import format_duration, make_console, plain_table
 from mcl.tracking.summary_table import print_plan
 
 PHASES = {  # as they are called in the file -> as they are called here
@@ -114,7 +114,7 @@ def _print_best(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def _columns(first: str, *others: str) -> Table:
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+    table = plain_table()
     table.add_column(first)
     for header in others:
         table.add_column(header, justify="right", no_wrap=True)

@@ -39,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print a table and write the files."""
-    from rich.table import Table
-
-    from mcl.console import accuracy, display_path, make_console
+    from mcl.console import accuracy, display_path, make_console, plain_table
     from mcl.deploy.class_names import describe_match, match_classes
     from mcl.deploy.detailed_evaluation import assess, record_of, write_assessment
     from mcl.deploy.saved_run import SavedRun
@@ -58,10 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     scores = assess(saved, arguments.split, arguments.weights)
     write_assessment(scores, saved.classes, folder, record)
 
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column(f"{arguments.split}, {next(iter(scores.values())).images:,} images", no_wrap=True)
-    for header in ("top-1", "top-5", "balanced", "nll", "ece"):
-        table.add_column(header, justify="right", no_wrap=True)
+    images = next(iter(scores.values())).images
+    table = plain_table(f"{arguments.split}, {images:,} images", numbers=("top-1", "top-5", "balanced", "nll", "ece"))
     for name, of in scores.items():
         found = of.result()
         percents = [accuracy(found[measure], 2) for measure in ("top1", "top5", "balanced_accuracy")]

@@ -8,6 +8,16 @@ multiply-adds count convolutions and linear layers for one image, in a forward p
 pair, parameters: two of them with their auxiliary branches, as they are while training.
 pair, a step: multiply-adds of one training step per image, 3 times the forward pass of that pair: a backward pass
 costs twice a forward one. Heads, losses and the meta rounds of loss=lmcl come on top."""
+COLUMNS = (
+    "classes",
+    "pixels",
+    "parameters",
+    "multiply-adds",
+    "stages",
+    "width",
+    "pair, parameters",
+    "pair, a step",
+)
 WIDE = 150  # characters, enough for every column
 
 
@@ -19,21 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table."""
-    from rich.table import Table
-
     from mcl.config.build_network import network_names
-    from mcl.console import make_console
+    from mcl.console import make_console, plain_table
     from mcl.errors import UserError
 
     for option in ("classes", "size"):
         if (given := getattr(arguments, option)) is not None and given < 1:
             raise UserError(f"--{option} {given}: must be at least 1.")
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("network", no_wrap=True)
-    for header in ("classes", "pixels", "parameters", "multiply-adds", "stages", "width"):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("pair, parameters", justify="right", no_wrap=True)
-    table.add_column("pair, a step", justify="right", no_wrap=True)
+    table = plain_table("network", numbers=COLUMNS)
     for name in network_names():
         table.add_row(name, *_row(name, arguments.classes, arguments.size))
     console = make_console()

@@ -18,7 +18,7 @@ from mcl.config.conf_folder import conf_folder
 from mcl.config.entry import FULL_ERROR, INTERRUPTED, explain, register
 from mcl.config.grouping import grouped
 from mcl.config.schema import SweepConfig
-from mcl.console import display_path, format_duration, make_console, pluralize
+from mcl.console import display_path, format_duration, make_console, plain_table, pluralize
 from mcl.errors import UserError, did_you_mean
 from mcl.launching.gpus import find_gpus
 from mcl.launching.launch_options import Options
@@ -204,13 +204,9 @@ def _run(task: launch.Task, study: Study, runs: Sequence[PlannedRun], hydra: Seq
 
 
 def _print_plan(study: Study, rows: Sequence[PlannedRow], at_once: int | None) -> None:
-    from rich.table import Table
-
     console = make_console()
     console.print(f"{study.title}\n", style="bold")
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
-    for factor in study.factors:
-        table.add_column(factor, no_wrap=True)
+    table = plain_table(*study.factors)
     table.add_column("seeds")
     table.add_column("standing")
     timed = any(row.how for row in rows)

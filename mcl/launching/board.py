@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mcl.console import accuracy, display_path, format_duration, make_console, pluralize
+from mcl.console import accuracy, display_path, format_duration, make_console, plain_table, pluralize
 from mcl.launching.attempt import Attempt
 from mcl.launching.job import FINISHED, Outcome
 from mcl.runs.progress_estimate import Progress, read_progress
@@ -111,7 +111,7 @@ class Board:
             self._console.file.flush()
 
     def _display(self, running: Mapping[Attempt, Outcome]) -> Iterator[Table | Text]:
-        table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+        table = plain_table()
         table.add_column("running", overflow="ellipsis", no_wrap=True, max_width=max(20, self._console.width - OTHERS))
         table.add_column("on", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
@@ -159,7 +159,7 @@ class Board:
 
 def final_table(outcomes: Sequence[Outcome]) -> Table:
     """Status, time, device, accuracy and log of every job; of one that has not finished, why."""
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+    table = plain_table()
     table.add_column("job", overflow="fold")
     table.add_column("status", no_wrap=True)
     for header in ("time", "on", "top-1, %"):

@@ -7,7 +7,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from mcl.console import accuracy, display_path, format_duration, make_console, pluralize
+from mcl.console import accuracy, display_path, format_duration, make_console, plain_table, pluralize
+
+COLUMNS = ("top-1 last", "top-5 last", "top-1 best", "at epoch", "best of any stage")
 
 
 def print_plan(rows: Sequence[tuple[str, str]], notes: Sequence[str] = ()) -> None:
@@ -32,10 +34,7 @@ def print_plan(rows: Sequence[tuple[str, str]], notes: Sequence[str] = ()) -> No
 def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str]) -> None:
     """Print the results of a finished run, in the form of its ``summary.json``; accuracies in percent."""
     console = make_console()
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("test accuracy, %", no_wrap=True)
-    for header in ("top-1 last", "top-5 last", "top-1 best", "at epoch", "best of any stage"):
-        table.add_column(header, justify="right", no_wrap=True)
+    table = plain_table("test accuracy, %", numbers=COLUMNS)
     for network in summary["networks"]:
         table.add_row(
             network["name"],

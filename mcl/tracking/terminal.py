@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mcl.console import accuracy, format_duration, make_console
+from mcl.console import accuracy, format_duration, make_console, plain_table
 from mcl.tracking.summary_table import print_summary
 from mcl.tracking.tracker import RunInfo, Status, Tracker
 
@@ -165,10 +165,7 @@ class Terminal(Tracker):
         return Columns([Text.assemble((f"{label} ", "dim"), value) for label, value in facts.items()], padding=(0, 3))
 
     def _accuracies(self) -> Table:
-        table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
-        table.add_column(f"{self._shown_split()} accuracy, %", no_wrap=True)
-        table.add_column("backbone", justify="right")
-        table.add_column("best head", justify="right")
+        table = plain_table(f"{self._shown_split()} accuracy, %", numbers=("backbone", "best head"))
         for key, name in self._run.networks:
             heads = self._heads(key)
             best = max(heads, key=lambda head: heads[head], default="")
