@@ -1,7 +1,7 @@
 """Checkpoints: everything a run needs to resume, in files with a checksum. The last few are kept.
 
-A checkpoint is what ``torch.save`` writes, a zip archive, and ends with a SHA-256 of all its bytes as the comment of
-that archive. It is read by the ``weights_only`` unpickler, which makes tensors and plain values and calls nothing.
+A checkpoint is the zip archive that ``torch.save`` writes. The comment at its end is the SHA-256 of all other bytes.
+Checkpoints are read with ``weights_only=True``, which creates tensors and plain values and runs no code.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint; a file that was there stays whole until the new one is on disk.
+    """Write a checkpoint. An existing file stays intact until the new one is on disk.
 
     Raises:
-        UserError: it cannot be written, for example because the disk is full.
+        UserError: The file cannot be written, for example because the disk is full.
     """
     content = encode(state)
     try:
@@ -45,7 +45,7 @@ def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        UserError: there is none, or it is torn, altered, or of another version.
+        UserError: There is no such file, or it is damaged or of another version.
     """
     try:
         content = path.read_bytes()
@@ -55,30 +55,30 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def encode(state: Mapping[str, Any]) -> bytes:
-    """The bytes of a checkpoint."""
+    """Return the bytes of a checkpoint."""
     buffer = io.BytesIO()
     torch.save({"version": VERSION, **state}, buffer)
-    buffer.seek(-2, os.SEEK_END)  # the length of a comment that is not there yet
+    buffer.seek(-2, os.SEEK_END)  # where the archive stores the length of its comment
     buffer.write(_seal(buffer.getbuffer()[:-2]))
     return buffer.getvalue()
 
 
 def decode(content: bytes, name: str) -> dict[str, Any]:
-    """What ``encode`` was given, on the CPU.
+    """Return the state that `encode` was given, on the CPU.
 
     Args:
-        content: of a file.
+        content: of a checkpoint file.
         name: what messages call it.
 
     Raises:
-        UserError: it is torn, altered, or of another version, or its configuration is not plain data.
+        UserError: The content is damaged or of another version, or its configuration is not plain data.
     """
     body = memoryview(content)[:-SEAL_SIZE]
     if content[-SEAL_SIZE:] != _seal(body):
-        raise UserError(f"{name} is no checkpoint, or has been cut short or altered: its checksum is wrong.")
+        raise UserError(f"{name} is not a checkpoint, or has been cut short or altered: its checksum is wrong.")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the unpickler came across
+    except Exception as error:  # the unpickler raises many kinds
         raise UserError(
             f"{name} is refused: it holds something other than tensors and plain values, which could run code when"
             f" read ({type(error).__name__})."
@@ -96,16 +96,15 @@ def _seal(body: memoryview) -> bytes:
 
 
 class Checkpoints:
-    """The checkpoints of one run: ``last.pt``, and ``step-<n>.pt`` for the ones before it.
+    """The checkpoints of one run: ``last.pt``, and ``step-<n>.pt`` for earlier ones.
 
-    Each says how long ``metrics.jsonl`` was and what was in it, so that a file that has lost lines is noticed.
+    Each records the size and hash of the metrics written until then, so that lost lines are noticed.
 
     Args:
-        folder: where they are.
-        metrics: the file of metrics, whose lines of a step are written before the checkpoint of that step; None where
-            the networks alone matter.
+        folder: of the checkpoints.
+        metrics: the file whose lines are checked; None to read networks only.
         max_checkpoints: how many are kept, the last included.
-        about: put into each of them as it is (settings, versions).
+        about: stored in each of them (settings, versions).
     """
 
     def __init__(
@@ -121,13 +120,13 @@ class Checkpoints:
         self.max_checkpoints = max_checkpoints
         self.about = dict(about or {})
         self.last = folder / LAST
-        self._step_of_last: int | None = None  # None while last.pt is not there, or not worth keeping
+        self._step_of_last: int | None = None  # None if last.pt does not exist or is not worth keeping
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write the newest one; older ones stay as they are until it is on disk.
+        """Write the newest checkpoint, then remove the oldest.
 
         Raises:
-            UserError: it cannot be written, for example because the disk is full.
+            UserError: The file cannot be written, for example because the disk is full.
         """
         step = int(state["step"])
         if self.max_checkpoints > 1 and self._step_of_last not in (None, step):
@@ -140,38 +139,38 @@ class Checkpoints:
                     path.unlink()
 
     def newest(self) -> dict[str, Any] | None:
-        """The newest whole one, None where there is none at all. What is not whole is told as a warning.
+        """Return the newest intact checkpoint, or None; damaged ones are logged.
 
-        One whose lines are missing from ``metrics.jsonl`` is passed over for an older one that has all its lines.
+        A checkpoint whose metrics have lost lines is skipped if an older one has all of its lines.
 
         Raises:
-            UserError: there are checkpoints, but none is whole.
+            UserError: There are checkpoints, but all are damaged.
         """
         damaged: list[str] = []
-        whole: list[tuple[Path, dict[str, Any]]] = []
+        intact: list[tuple[Path, dict[str, Any]]] = []
         for path in self._newest_first():
             try:
                 state = load(path)
             except UserError as error:
                 damaged.append(str(error))
                 continue
-            whole.append((path, state))
-            if self._has_its_lines(state):
+            intact.append((path, state))
+            if self._has_all_lines(state):
                 break
-        if not whole and damaged:
+        if not intact and damaged:
             raise UserError("\n  ".join(["No checkpoint can be used:", *damaged, "Start over with resume=never."]))
-        if not whole:
+        if not intact:
             return None
         for problem in damaged:
             logger.warning("%s", problem)
-        path, state = whole[-1]
-        if not self._has_its_lines(state):
-            path, state = whole[0]
+        path, state = intact[-1]
+        if not self._has_all_lines(state):
+            path, state = intact[0]
             logger.warning("%s has lost or altered lines of the steps before %s.", self.metrics, state.get("step"))
-        elif len(whole) > 1:
-            logger.warning("%s does not have all lines up to %s.", self.metrics, whole[0][0].name)
+        elif len(intact) > 1:
+            logger.warning("%s does not have all lines up to %s.", self.metrics, intact[0][0].name)
         if path != self.last:
-            logger.warning("Going on from %s instead, step %s.", path.name, state.get("step"))
+            logger.warning("Resuming from %s instead, step %s.", path.name, state.get("step"))
         self._step_of_last = state.get("step") if path == self.last else None
         return state
 
@@ -181,15 +180,15 @@ class Checkpoints:
         yield from (path for _, path in self._earlier())
 
     def _earlier(self) -> list[tuple[int, Path]]:
-        """``(step, file)`` of all but the last, newest first."""
-        found = []
+        """Return ``(step, file)`` of all but the last, newest first."""
+        files = []
         for path in self.folder.glob(EARLIER):
             with contextlib.suppress(ValueError):
-                found.append((int(path.stem.removeprefix("step-")), path))
-        return sorted(found, reverse=True)
+                files.append((int(path.stem.removeprefix("step-")), path))
+        return sorted(files, reverse=True)
 
     def _written_metrics(self) -> dict[str, Any] | None:
-        """Size and hash of the metrics so far, which are made durable: a checkpoint never knows lines that are not."""
+        """Return size and hash of the metrics, flushed to disk first: a checkpoint counts no line that can be lost."""
         if self.metrics is None:
             return None
         try:
@@ -202,9 +201,9 @@ class Checkpoints:
             raise write_error(self.metrics, error) from error
         return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
-    def _has_its_lines(self, state: Mapping[str, Any]) -> bool:
+    def _has_all_lines(self, state: Mapping[str, Any]) -> bool:
         expected = state.get("metrics")
-        if self.metrics is None or not isinstance(expected, dict):  # an imported one never had any
+        if self.metrics is None or not isinstance(expected, dict):  # an imported checkpoint has none
             return True
         try:
             with open(self.metrics, "rb") as file:
@@ -215,7 +214,7 @@ class Checkpoints:
 
 
 def _second_name(path: Path, other: Path) -> None:
-    """Let a file be found under another name too, so that replacing the first does not lose it."""
+    """Give a file a second name, so that it survives when the first is replaced."""
     with contextlib.suppress(OSError):
         other.unlink(missing_ok=True)
         try:

@@ -16,7 +16,7 @@ MAX_CHANGES = 3  # in a description
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """What ``python -m mcl evaluate`` evaluated.
+    """The record of one ``python -m mcl evaluate``.
 
     Args:
         split: ``test``, ``validation`` or ``train``.
@@ -24,11 +24,11 @@ class EvaluationRecord:
         step: of the checkpoint.
         finished: whether training had ended with this checkpoint.
         data: fingerprint of the images.
-        other_images: whether these are other images than those of the run.
+        other_images: whether the images are not those of the run.
         changes: settings that differ from the run's and can change the numbers, ``"dataset.limit: None -> 5"``.
-        overrides: the overrides as they were typed.
+        overrides: as typed.
         code: version, commit and state of the code that evaluated.
-        date: when, in UTC, as ISO 8601.
+        date: in UTC, as ISO 8601.
     """
 
     split: str
@@ -46,7 +46,7 @@ class EvaluationRecord:
     def folder_name(self) -> str:
         """The folder for the results: ``test``, ``train-best``, ``test-step-11``, ``test-1f5a09c2``.
 
-        Nothing but the images of the run, under its own settings and after its last step, goes to the bare name.
+        A bare split stands for the run's own images, under its own settings, after its last step.
         """
         parts = [self.split]
         if self.weights != "last":
@@ -59,20 +59,20 @@ class EvaluationRecord:
         return "-".join(parts)
 
     def deviations(self, steps: int | None = None) -> list[str]:
-        """Describe what separates this evaluation from one of the run's own images after its last step.
+        """Describe how this evaluation differs from one of the run's own images after its last step.
 
         Args:
-            steps: how many the run took, if known.
+            steps: of the whole run, if known.
         """
-        found = []
+        deviations = []
         if not self.finished or (steps is not None and steps != self.step):
-            found.append(f"step {self.step:,}")
+            deviations.append(f"step {self.step:,}")
         if self.other_images:
-            found.append("other images")
-        found += self.changes[:MAX_CHANGES]
+            deviations.append("other images")
+        deviations += self.changes[:MAX_CHANGES]
         if len(self.changes) > MAX_CHANGES:
-            found.append(f"{len(self.changes) - MAX_CHANGES} more settings")
-        return found
+            deviations.append(f"{len(self.changes) - MAX_CHANGES} more settings")
+        return deviations
 
     def write(self, folder: Path) -> None:
         """Write ``evaluation.json``.
@@ -84,10 +84,10 @@ class EvaluationRecord:
 
 
 def read_record(folder: Path) -> EvaluationRecord | None:
-    """Return the record in a folder of results; None if there is none, as in what training itself wrote.
+    """Return the record in a folder of results; None if there is none, as for the evaluation at the end of training.
 
     Raises:
-        UserError: The file is not such a record.
+        UserError: The file is damaged.
     """
     file = folder / RECORD
     if not file.is_file():
@@ -111,7 +111,7 @@ def read_record(folder: Path) -> EvaluationRecord | None:
 
 
 def remove_evaluation(folder: Path) -> None:
-    """Remove the results of an earlier evaluation from a folder, and no other file."""
+    """Remove the results of an evaluation from a folder, and no other file."""
     for file in [folder / RECORD, folder / SCORES, folder / PER_CLASS, *folder.glob(f"{CONFUSION}*.*")]:
         if file.suffix in (".json", ".csv", ".png"):
             file.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """The identity of a run: the hash of its resolved configuration, and the folder named after it.
 
-Whatever cannot change the result (where data lies, the device, logging, tracking, resuming) is left out, so that the
-same command finds the same folder again from a single run, a sweep or another machine.
+Settings that cannot change the result (paths, the device, logging, tracking, resuming) are left out, so that the same
+command finds the same folder again in a single run, a multirun or on another machine.
 """
 
 import hashlib
@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.runs.renames import current_names, old_names
 
-CUSTOM = "custom"  # the choice, in several groups, whose class the user names
-VERSION = 1  # part of the hash: raised when the meaning of a setting changes
+CUSTOM = "custom"  # a choice in several groups: the user names the class
+VERSION = 1  # part of the hash; raise it when the meaning of a setting changes
 
 LEFT_OUT = (
     "hydra",
@@ -39,30 +39,29 @@ LEFT_OUT = (
     "trainer.export",
 )
 
-ADDED = {"trainer.compile": False}  # settings younger than VERSION, with what was meant before they came
+ADDED = {"trainer.compile": False}  # settings added since VERSION, with the value they stand for in older runs
 
 WEIGHTS = "init_weights"
 
 
 def identity(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that make the result, as ``{"dataset.limit": 10, ...}``.
+    """Return the settings that determine the result, as ``{"dataset.limit": 10, ...}``.
 
-    ``init_from`` is the checksum of the weights there, if the configuration has it: runs that were begun before there
-    was one keep the path that was typed.
+    ``init_from`` is the checksum of the initial weights. Older runs, which did not store it, keep the path as typed.
     """
     plain = _resolved(config) if isinstance(config, DictConfig) else current_names(config)
-    found = {
+    settings = {
         key: value
         for key, value in flatten(plain).items()
         if not any(key == left_out or key.startswith(f"{left_out}.") for left_out in LEFT_OUT)
         and not (key in ADDED and value == ADDED[key])
     }
-    weights = found.pop(WEIGHTS, None)
-    return found if weights is None else found | {"init_from": weights}
+    weights = settings.pop(WEIGHTS, None)
+    return settings if weights is None else settings | {"init_from": weights}
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
-    """All but Hydra's own part, which may ask for the run folder and so for this."""
+    """Return the resolved configuration without Hydra's own part, which may contain the run folder and so the hash."""
     plain = {}
     for key in map(str, config):
         if key != "hydra":
@@ -72,46 +71,41 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def config_hash(config: DictConfig | Mapping[str, Any]) -> str:
-    """Return ten hexadecimal digits, the same for the same result, whatever its settings were renamed to since."""
+    """Return ten hexadecimal digits, equal for settings with the same result. Renames do not change them."""
     settings = identity(config)
     text = json.dumps({"version": VERSION, **_revision(settings), **old_names(settings)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """Return the differences between two configurations that make the result another one.
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the differences between two configurations that change the result.
 
-    If one of them does not know the weights that it starts from, the paths of these are compared.
+    If one of them lacks the checksum of its initial weights, their paths are compared instead.
     """
-    if None in (theirs.get(WEIGHTS), ours.get(WEIGHTS)):
-        theirs, ours = ({key: value for key, value in each.items() if key != WEIGHTS} for each in (theirs, ours))
-    return differences(identity(theirs), identity(ours))
+    if None in (old.get(WEIGHTS), new.get(WEIGHTS)):
+        old, new = ({key: value for key, value in config.items() if key != WEIGHTS} for config in (old, new))
+    return differences(identity(old), identity(new))
 
 
 def _revision(settings: Mapping[str, Any]) -> dict[str, int]:
-    """Return what tells runs apart from earlier ones of the same settings, whose numbers a correction has changed.
+    """Return an entry for the hash if a correction has changed the numbers of runs with these settings.
 
-    Revision 2: ImageNet with a sampler that repeats images. Each draw of an image in an epoch now has random transforms
-    of its own; all draws of one epoch used to share them.
+    Revision 2: ImageNet with a sampler that repeats images. Each draw of an image in an epoch has its own random
+    transforms; in revision 1, all draws in one epoch shared them.
     """
     transformed = settings.get("dataset._target_") == "mcl.data.imagenet.ImageNet"
     repeated = settings.get("sampler._target_") == "mcl.data.samplers.ClassBalanced"
     return {"revision": 2} if transformed and repeated else {}
 
 
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """``"optimizer.lr: 0.1 -> 0.2"`` for every setting in which two identities differ."""
-    absent = "(not set)"
-    keys = sorted({*one, *other})
-    return [
-        f"{key}: {one.get(key, absent)} -> {other.get(key, absent)}"
-        for key in keys
-        if one.get(key, absent) != other.get(key, absent)
-    ]
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return ``"optimizer.lr: 0.1 -> 0.2"`` for each setting in which two flat dicts differ."""
+    pairs = {key: (old.get(key, "(not set)"), new.get(key, "(not set)")) for key in sorted({*old, *new})}
+    return [f"{key}: {before} -> {after}" for key, (before, after) in pairs.items() if before != after]
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings and lists as one flat dict of dotted keys; whole floats become ints, so 1.0 is 1."""
+    """Return nested mappings and lists as one flat dict with dotted keys. Whole floats become ints, so 1.0 equals 1."""
     if isinstance(node, Mapping) and node:
         return {k: v for key, child in node.items() for k, v in flatten(child, f"{prefix}{key}.").items()}
     if isinstance(node, list | tuple) and node:
@@ -124,15 +118,15 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def choice_name(choice: Any, node: Mapping[str, Any]) -> str:
-    """What results call a choice: its own name (``lmcl``), or that of a class given by itself (``MyLoss``)."""
+    """Return the name of a choice in results: its own (``lmcl``), or that of a custom class (``MyLoss``)."""
     return str(node.get("_target_")).rpartition(".")[2] if choice in (None, CUSTOM) else str(choice)
 
 
 def pair_name(names: list[str]) -> str:
-    """``resnet32`` for two alike, ``resnet32-wrn_16_2`` for two others, ``single-resnet32`` for one alone."""
-    folder = {str(Path(name).parent) for name in names}
-    if len(folder) == 1 and folder != {"."}:
-        return f"{folder.pop()}/{pair_name([Path(name).name for name in names])}"
+    """Return ``resnet32`` for two alike, ``resnet32-wrn_16_2`` for different ones, ``single-resnet32`` for one."""
+    folders = {str(Path(name).parent) for name in names}
+    if len(folders) == 1 and folders != {"."}:
+        return f"{folders.pop()}/{pair_name([Path(name).name for name in names])}"
     names = [name.replace("/", "_") for name in names]
     if len(names) == 1:
         return f"single-{names[0]}"
@@ -142,7 +136,7 @@ def pair_name(names: list[str]) -> str:
 
 
 def run_folder(config: DictConfig, choices: Mapping[str, Any]) -> str:
-    """``digits/resnet8/lmcl/0123456789``."""
+    """Return the folder of a run below ``runs``: ``digits/resnet8/lmcl/0123456789``."""
     networks = [choice_name(choices.get(f"network@pair.{key}"), node) for key, node in config.pair.items()]
     dataset = config.dataset.get("name") or choice_name(choices.get("dataset"), config.dataset)
     loss = choice_name(choices.get("loss"), config.loss)

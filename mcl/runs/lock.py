@@ -14,23 +14,23 @@ from mcl.runs.layout import LOCK
 
 try:
     import fcntl
-except ImportError:  # Windows, where nothing is locked
+except ImportError:  # on Windows, nothing is locked
     fcntl = None  # type: ignore[assignment]
 
-TRIES, PAUSE = 6, 0.05  # seconds between two tries: whoever asks for the holder has the lock for an instant
+TRIES, PAUSE = 6, 0.05  # seconds between two tries: `holder` takes the lock for an instant
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 logger = logging.getLogger(__name__)
 
 
 class InUse(UserError):
-    """Another process works in the folder. Nothing was done; later it may be free."""
+    """Another process works in the run folder; nothing was changed."""
 
     status = IN_USE
 
 
 def holder(folder: Path) -> str | None:
-    """Who works in a folder, in words; None for nobody, and where nothing can be locked."""
+    """Describe the process that works in a folder; None if there is none, or if locks are not supported."""
     if fcntl is None:
         return None
     try:
@@ -38,9 +38,9 @@ def holder(folder: Path) -> str | None:
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that ask are not in each other's way
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two askers do not block each other
     except BlockingIOError:
-        return _words(descriptor)
+        return _describe_holder(descriptor)
     except OSError:
         return None
     finally:
@@ -48,21 +48,21 @@ def holder(folder: Path) -> str | None:
     return None
 
 
-def _words(descriptor: int) -> str:
+def _describe_holder(descriptor: int) -> str:
     return os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
 
 
 class FolderLock:
-    """The file ``lock`` of a folder, held by the kernel for this process: it ends with the process, however that ends.
+    """A lock on a folder, held by the kernel until `release` or the end of the process, also by SIGKILL.
 
-    The file says who holds it. It is removed on release; one that a killed process left behind locks nothing.
+    The file ``lock`` names the holder. It is removed on release; one left behind by a killed process locks nothing.
 
     Args:
-        folder: made if need be.
+        folder: created if it does not exist.
 
     Raises:
-        InUse: another process holds the lock.
-        UserError: the folder cannot be written to.
+        InUse: Another process holds the lock.
+        UserError: The folder cannot be written to.
     """
 
     def __init__(self, folder: Path):
@@ -79,7 +79,7 @@ class FolderLock:
             raise write_error(self.path, error) from error
 
     def release(self) -> None:
-        """Let others in; again is harmless."""
+        """Release the lock, if it is held."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
@@ -91,7 +91,7 @@ class FolderLock:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 self._lock(descriptor)
-                # The holder before may have removed the file that was opened here; then the name stands for another.
+                # The previous holder may have removed the file opened here; then the path is free or another file.
                 if self.path.exists() and os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
                     return descriptor
             except BaseException:
@@ -107,8 +107,8 @@ class FolderLock:
                 return
             time.sleep(PAUSE)
         raise InUse(
-            f"{self.path.parent} is in use by {_words(descriptor)}: two processes cannot train in one run folder. Wait"
-            " until it has ended, or choose another folder with hydra.run.dir=FOLDER."
+            f"{self.path.parent} is in use by {_describe_holder(descriptor)}: two processes cannot train in one run"
+            " folder. Wait until it has ended, or choose another folder with hydra.run.dir=FOLDER."
         )
 
     def _try(self, descriptor: int) -> bool:
@@ -120,6 +120,6 @@ class FolderLock:
             if error.errno not in _NO_LOCKS:
                 raise
             logger.warning(
-                "%s: this file system has no locks, so make sure yourself that one process works here.", self.path
+                "%s: this file system has no locks, so make sure that only one process works here.", self.path
             )
         return True

@@ -23,14 +23,14 @@ Status = Literal[
     "unfinished",
     "unreadable",
     "missing",
-    "of other images",  # finished, but no part of what is reported
-    "of other settings",  # the same
+    "of other images",  # finished, but left out of reports
+    "of other settings",  # likewise
 ]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The test part after some step: top-1 in percent of each backbone, by the key of its network (``first``)."""
+    """Top-1 on the test split after some step, in percent: of each backbone, by the key of its network (``first``)."""
 
     step: int
     epoch: int
@@ -48,20 +48,18 @@ class Matching:
 
 @dataclass
 class Run:
-    """One run, as its folder tells it.
+    """One run, as read from its folder.
 
     Args:
-        folder: where it lies.
-        status: how it stands.
-        reason: why it is not finished, in one sentence; empty for a finished one.
-        seed: of its settings, None where these cannot be read.
-        config: its settings, empty where there are none.
-        summary: its results, empty unless it is finished.
-        evaluations: of the test part, in order.
-        evaluated_step: of the last line of metrics.jsonl on the test part; None where there is none.
-        matching: matching weights, in order; empty where the loss has none.
-        notes: what is odd about its files, one sentence each.
-        command: what to type for it to be run or gone on with; empty where that is not known.
+        reason: why it is not finished, in one sentence; empty for a finished run.
+        seed: None if its settings cannot be read.
+        config: its settings; empty if there are none.
+        summary: its results; empty unless it is finished.
+        evaluations: on the test split, in order.
+        evaluated_step: of the last evaluation in its metrics, also of one that lacks accuracies; None if there is none.
+        matching: matching weights, in order; empty if the loss has none.
+        notes: problems with its files, one sentence each.
+        command: what to type to start or resume it; empty if unknown.
     """
 
     folder: Path
@@ -78,36 +76,36 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether it ended well and its results can be read."""
+        """Whether it has finished and its results can be read."""
         return self.status == "finished"
 
     @property
     def has_curve(self) -> bool:
-        """Whether it finished and its metrics.jsonl reaches the end of training."""
+        """Whether it has finished and its metrics reach the end of training."""
         if not self.finished or self.evaluated_step is None:
             return False
         return self.evaluated_step == self.summary.get("steps", self.evaluated_step)
 
 
 def find_runs(place: Path) -> list[Path]:
-    """The run folders in a folder, itself included, in order of their names.
+    """Return the run folders in a folder, itself included, in order of their names.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: There is no such folder.
     """
     if not place.is_dir():
         raise UserError(f"{place}: there is no such folder. Give a folder of runs, such as runs/digits, or a study's.")
-    found = []
+    runs = []
     for folder, subfolders, files in os.walk(place):
         if set(SIGNS_OF_A_RUN) & set(files):
-            found.append(Path(folder))
-            subfolders.clear()  # checkpoints, evaluations and what trackers left
+            runs.append(Path(folder))
+            subfolders.clear()  # checkpoints, evaluations, files of trackers
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-    return found
+    return runs
 
 
 def read_run(folder: Path) -> Run:
-    """Everything a report needs of one run. What cannot be read becomes the run's status, reason and notes."""
+    """Read what reports need of one run. Unreadable files set its status, reason and notes."""
     run = Run(folder, "missing", "there is no such folder" if not folder.is_dir() else "nothing was run in its folder")
     if not any((folder / name).is_file() for name in SIGNS_OF_A_RUN):
         return run
@@ -135,12 +133,12 @@ def read_run(folder: Path) -> Run:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """A mapping as it is; an empty one for anything else, where a file holds what no run writes."""
+    """Return a mapping as it is, and an empty one for anything else that a damaged file may hold."""
     return value if isinstance(value, Mapping) else {}
 
 
 def number(value: Any) -> float | None:
-    """A finite number as float; None for anything else, as files hold it in place of a number that is not finite."""
+    """Return a finite number as float; None for anything else. Files hold null for numbers that are not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
@@ -161,19 +159,19 @@ def _fault(summary: dict[str, Any]) -> str:
 
 def _why_unfinished(run: Run) -> tuple[Status, str]:
     epochs = mapping(run.config.get("trainer")).get("epochs")
-    so_far = f"{run.evaluations[-1].epoch} of {epochs} epochs evaluated" if run.evaluations else "no epoch evaluated"
-    if (by := holder(run.folder)) is not None:
-        return "running", f"{by}; {so_far}"
+    progress = f"{run.evaluations[-1].epoch} of {epochs} epochs evaluated" if run.evaluations else "no epoch evaluated"
+    if (process := holder(run.folder)) is not None:
+        return "running", f"{process}; {progress}"
     try:
         failure = read_failure(run.folder)
     except UserError as error:
         return "failed", str(error)
     if failure is None:
-        return "unfinished", f"it stopped without saying why, as a killed process does; {so_far}"
+        return "unfinished", f"it stopped without saying why, as a killed process does; {progress}"
     kind, message = failure.get("error"), failure.get("message")
-    said = ": ".join(str(part) for part in (kind, message) if part) or "it does not say why"
+    cause = ": ".join(str(part) for part in (kind, message) if part) or "it does not say why"
     status: Status = "interrupted" if failure.get("status") == "interrupted" else "failed"
-    return status, f"{said} (step {failure.get('step')}; {so_far})"
+    return status, f"{cause} (step {failure.get('step')}; {progress})"
 
 
 def _read_metrics(run: Run) -> None:

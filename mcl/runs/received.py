@@ -1,7 +1,7 @@
-"""The only door for configurations read from a file: a run folder, a checkpoint, a bundle, an exported file.
+"""Check configurations read from a file: a run folder, a checkpoint, a bundle, an exported file.
 
-OmegaConf resolves ``${...}`` wherever it finds it, and ``${oc.create:...}`` makes nodes with a ``_target_``. A file
-from elsewhere must therefore hold none: its configuration is plain data. What the user types may hold interpolations.
+OmegaConf resolves every ``${...}``, and ``${oc.create:...}`` creates nodes with a ``_target_``. The configuration in a
+file from elsewhere must therefore be plain data. Only what the user types may hold interpolations.
 """
 
 import re
@@ -11,26 +11,26 @@ from typing import Any
 from mcl.errors import UserError
 from mcl.runs.renames import current_names
 
-_MARK = "${"  # also in \${...}, which becomes an interpolation when it is resolved once more
-_NETWORK_KEY = re.compile(r"[A-Za-z0-9_.-]+")  # part of the names of files
+_MARK = "${"  # also in \${...}, an interpolation once resolved
+_NETWORK_KEY = re.compile(r"[A-Za-z0-9_.-]+")  # part of file names
 _SCALARS = (type(None), bool, int, float, str)
-_LONGEST = 80  # characters of a text in a message
+_LONGEST = 80  # characters of a value in a message
 
 
 def received(config: Any, source: str) -> dict[str, Any]:
     """Return a configuration found in a file as new dicts, lists and scalars.
 
     Args:
-        config: what was read.
+        config: the content of the file.
         source: what messages call the file.
 
     Raises:
-        UserError: it is not a mapping, or something in it is an interpolation or not plain data.
+        UserError: It is not a mapping, or holds an interpolation or something other than plain data.
     """
     if not isinstance(config, Mapping):
         raise UserError(f"{source}: {_short(config)} is not a configuration.")
-    if (found := interpolation_in(config)) is not None:
-        raise UserError(f"{source}: {found} holds an interpolation, which a run does not write.")
+    if (location := interpolation_in(config)) is not None:
+        raise UserError(f"{source}: {location} holds an interpolation, which a run does not write.")
     plain = _copy(config, source, "")
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
@@ -40,14 +40,15 @@ def received_run(config: Any, source: str) -> dict[str, Any]:
     """Return the configuration of a run, as `received` does, under the present names of its options.
 
     Raises:
-        UserError: it is not the configuration of a run, or a network has a key that cannot be part of a file name.
+        UserError: It is not the configuration of a run, or a network has a key that cannot be part of a file name.
     """
-    found = received(config, source)
-    if not {"pair", "dataset"} <= found.keys():
+    settings = received(config, source)
+    if not {"pair", "dataset"} <= settings.keys():
         raise UserError(f"{source} is no configuration of a run: it names no pair and no dataset.")
-    for key in found["pair"] if isinstance(found["pair"], dict) else ():
-        checked_network_key(str(key), f"{source}: pair")
-    return current_names(found)
+    if isinstance(settings["pair"], dict):
+        for key in settings["pair"]:
+            checked_network_key(str(key), f"{source}: pair")
+    return current_names(settings)
 
 
 def checked_network_key(key: str, source: str) -> str:
@@ -58,7 +59,7 @@ def checked_network_key(key: str, source: str) -> str:
 
 
 def interpolation_in(node: Any, place: str = "") -> str | None:
-    """Return where a text or a key in plain data holds ``${``, and the text; None if none does."""
+    """Return the path of the first value or key in plain data that holds ``${``, with its text; None if none does."""
     if isinstance(node, str) and _MARK in node:
         return f"{place}={_short(node)}"
     if isinstance(node, Mapping):

@@ -17,25 +17,25 @@ def refuse_other_run(
     config: Mapping[str, Any] | None = None,
     summary: Mapping[str, Any] | None = None,
 ) -> None:
-    """Raise UserError when a checkpoint was written by another run than the files beside it.
+    """Raise UserError if a checkpoint and the files beside it were written by different runs.
 
-    After ``resume=force`` the settings differ until the next checkpoint is written: then a warning is logged instead.
+    After ``resume=force`` the settings differ until the next checkpoint, so a warning is logged instead.
 
     Args:
-        checkpoint: what it holds; an imported one says less, and what it lacks is not compared.
+        checkpoint: its content; what an imported one lacks is not compared.
         place: the run folder or bundle, for messages.
-        config: what ``config.yaml`` says.
-        summary: what ``summary.json`` says.
+        config: the content of ``config.yaml``.
+        summary: the content of ``summary.json``.
     """
-    theirs = checkpoint.get("config") or {}
-    changed = differences(identity(config), identity(theirs)) if config is not None and theirs else []
-    known = {"config_hash": checkpoint.get("config_hash"), "seed": theirs.get("seed"), "data": checkpoint.get("data")}
-    known = {key: value for key, value in known.items() if value is not None and key in (summary or {})}
-    changed += differences({key: (summary or {})[key] for key in known}, known)
+    settings, summary = checkpoint.get("config") or {}, summary or {}
+    changed = differences(identity(config), identity(settings)) if config is not None and settings else []
+    known = {"config_hash": checkpoint.get("config_hash"), "seed": settings.get("seed"), "data": checkpoint.get("data")}
+    known = {key: value for key, value in known.items() if value is not None and key in summary}
+    changed += differences({key: summary[key] for key in known}, known)
     if not changed:
         return
-    message = f"{place}: its checkpoint is not of the run that its config.yaml or summary.json is of ({changed[0]})"
+    message = f"{place}: its checkpoint is not of the same run as its config.yaml or summary.json ({changed[0]})"
     if config is not None and config.get("resume") == "force":
-        logger.warning("%s: no checkpoint was written since resume=force.", message)
+        logger.warning("%s: no checkpoint has been written since resume=force.", message)
         return
-    raise UserError(f"{message}. Put the run's own checkpoint back, or remove the files that are not the checkpoint's.")
+    raise UserError(f"{message}. Put the run's own checkpoint back, or remove the files of the other run.")

@@ -9,48 +9,48 @@ from typing import Any
 
 from mcl.tracking.tracker import RunInfo, Snapshot, Status, Tracker
 
-MOST_WAITING = 10_000  # calls; whoever is so far behind has stopped
-SILENT_SECONDS = 10.0  # of these, before it is said
-FINISH_SECONDS = 150.0  # how long to wait for what is left to tell at the end
+MAX_WAITING = 10_000  # calls in the queue; a tracker so far behind has stopped
+SILENT_SECONDS = 10.0  # of waiting at the end, before a message
+FINISH_SECONDS = 150.0  # of waiting at the end for the calls that are left
 
 
 class Background(Tracker):
-    """Another tracker, to which every call gets in order, but later: training waits for it only at the end.
+    """A tracker that forwards calls, in order, from a background thread. Training waits for it only at the end.
 
-    What it raises comes out of the next call here. Nothing is told to it after that.
+    An exception of the other tracker is raised by the next call here, and no further calls are forwarded.
 
     Args:
-        tracker: the other one.
+        tracker: the other tracker.
 
     Raises:
-        TimeoutError: it does not keep up, or has not finished ``FINISH_SECONDS`` after it was asked to.
+        TimeoutError: The other tracker does not keep up, or takes longer than ``FINISH_SECONDS`` to finish.
     """
 
     def __init__(self, tracker: Tracker):
         self.tracker = tracker
         self.name = tracker.name
-        self._calls: Queue[Callable[[], None] | None] = Queue()  # no put ever waits
+        self._calls: Queue[Callable[[], None] | None] = Queue()  # unbounded: put never waits
         self._error: Exception | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, run: RunInfo) -> None:
-        # A daemon, so that one that hangs does not keep the process.
+        # A daemon thread: if it hangs, the process can still end.
         self._thread = threading.Thread(target=self._work, name=f"tracking by {self.name}", daemon=True)
         self._thread.start()
-        self._tell(lambda: self.tracker.start(run))
+        self._forward(lambda: self.tracker.start(run))
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
-        kept = dict(metrics)
-        self._tell(lambda: self.tracker.log(kept, step=step, epoch=epoch))
+        copy = dict(metrics)
+        self._forward(lambda: self.tracker.log(copy, step=step, epoch=epoch))
 
     def wants_snapshot(self, run: RunInfo, epoch: int) -> bool:
         return self._error is None and self.tracker.wants_snapshot(run, epoch)
 
     def snapshot(self, snapshot: Snapshot) -> None:
-        self._tell(lambda: self.tracker.snapshot(snapshot))
+        self._forward(lambda: self.tracker.snapshot(snapshot))
 
     def keep(self, files: Sequence[Path]) -> None:
-        self._tell(lambda: self.tracker.keep(files))
+        self._forward(lambda: self.tracker.keep(files))
 
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
@@ -68,9 +68,9 @@ class Background(Tracker):
             raise TimeoutError(f"not finished after {FINISH_SECONDS:g} s")
         self._raise()
 
-    def _tell(self, call: Callable[[], None]) -> None:
+    def _forward(self, call: Callable[[], None]) -> None:
         self._raise()
-        if self._calls.qsize() >= MOST_WAITING:
+        if self._calls.qsize() >= MAX_WAITING:
             raise TimeoutError("it does not keep up with training")
         self._calls.put(call)
 

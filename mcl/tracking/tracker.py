@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a tracker may know of a run before its first step."""
+    """What trackers know about a run before its first step."""
 
     run_dir: Path
     name: str  # for people
     run_id: str  # the same for equal settings
     total_steps: int
-    total_epochs: int  # the last one may be broken off
+    total_epochs: int  # the last one may be incomplete
     networks: list[tuple[str, str]]  # (key in metric names, name), such as ("first", "resnet8")
     config: dict[str, Any] = field(default_factory=dict)  # resolved: plain dicts, lists and scalars
     overrides: list[str] = field(default_factory=list)  # as typed on the command line
@@ -31,22 +31,22 @@ class RunInfo:
     group: str | None = None
     job_type: str | None = None
     tags: tuple[str, ...] = ()
-    resumed_step: int = 0  # the step of the checkpoint that this attempt goes on from; 0: from the beginning
+    resumed_step: int = 0  # of the checkpoint to resume from; 0: from the beginning
     resumed_lines: int = 0  # of metrics.jsonl, up to that step
     resumed_before_evaluation: bool = False  # of that step, which is still due
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one evaluation saw, for those who make pictures of it; all on the host.
+    """The labels, predictions and a few images of one evaluation, for pictures; all on the host.
 
     Args:
         classes: their names.
         labels: (N,) of the whole split.
-        predicted: by ``first``, ``second``, ..., ``ensemble``: the classes (N,) their backbones chose.
-        images: (K, channels, height, width) uint8, a few from all over the split.
+        predicted: predicted classes (N,) of the backbones ``first``, ``second``, ..., and of the ``ensemble``.
+        images: (K, channels, height, width) uint8, a few of the split.
         image_labels: (K,).
-        image_predicted, image_confidence: as ``predicted``, for the few images, (K,), and with which probability.
+        image_predicted, image_confidence: predicted classes (K,) of these images, and their probabilities.
     """
 
     classes: Sequence[str]
@@ -64,11 +64,11 @@ class Snapshot:
 
 
 class Tracker(ABC):
-    """A place where numbers go. It sees each run from ``start`` to ``finish``, and may see several, one after another.
+    """A place where metrics go, from `start` to `finish` of a run. It may track several runs, one after another.
 
     Metrics share one vocabulary: ``train/<term>`` (raw, averaged since the last line), ``train/weighted/<term>``,
     ``train/total``, ``train/lr``, ``train/images_per_second``, ``train/grad_norm``, ``train/top1/<network>``,
-    ``meta/outer_loss``; ``matching/<network>.<head>/<network>.<head>``, the mean matching weight of two places,
+    ``meta/outer_loss``; ``matching/<network>.<head>/<network>.<head>``, the mean matching weight of two nodes,
     averaged alike; ``<split>/<network>/<head>/<quantity>`` and ``<split>/ensemble/<quantity>``, with the split
     ``test`` or ``validation``, the network ``first``, ``second``, ..., the head ``stage1``, ..., ``backbone`` or
     ``aggregated``, and the quantity ``top1``, ``top5`` (percent) or ``loss``.
@@ -79,59 +79,59 @@ class Tracker(ABC):
 
     @abstractmethod
     def start(self, run: RunInfo) -> None:
-        """A run, or the next attempt at one, begins."""
+        """Start a run, or the next attempt at one."""
 
     @abstractmethod
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
-        """Numbers, already on the host.
+        """Log metrics, already on the host.
 
         Args:
             metrics: name -> value.
-            step: optimiser steps done so far, never less than in an earlier call.
-            epoch: the epoch these steps lie in, counted from 1.
+            step: optimizer steps done; never decreases.
+            epoch: of the last of these steps, counted from 1.
         """
 
     def wants_snapshot(self, run: RunInfo, epoch: int) -> bool:
-        """Whether ``look`` should be called for the evaluation after this epoch. Asked before ``start`` has ended."""
+        """Return whether to call `snapshot` for the evaluation after this epoch. May be called before `start` returns."""
         return False
 
-    def snapshot(self, snapshot: Snapshot) -> None:  # noqa: B027 - most have no use for it
-        """What the test part's evaluation saw, whose numbers the next ``log`` has."""
+    def snapshot(self, snapshot: Snapshot) -> None:  # noqa: B027 - optional
+        """Take the snapshot of the test evaluation whose metrics the next `log` has."""
 
     def keep(self, files: Sequence[Path]) -> None:  # noqa: B027
-        """Networks that the run has exported."""
+        """Store the networks that the run has exported."""
 
     def abandon(self) -> None:  # noqa: B027
-        """It has failed, and is told nothing more: let go of what would trouble the next run, or the process's end."""
+        """Release resources after a failure; no further calls follow."""
 
     @abstractmethod
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
     ) -> None:
-        """The run, or this attempt at it, is over.
+        """End the run, or this attempt at it.
 
         Args:
             status: how it ended.
             summary: the results of a finished run, in the form of ``summary.json``.
-            error: what ended a run that did not finish.
+            error: the reason why it did not finish.
         """
 
 
 class Trackers(list[Tracker]):
-    """Every tracker of a run, told in order. One that fails is switched off with a warning; training goes on.
+    """All trackers of a run, called in order. A failing one is switched off with a warning; training continues.
 
-    The error of a tracker that is ``required`` is raised instead, once the others have been told.
+    The error of a ``required`` tracker is raised instead, after the others were called.
     """
 
     _run: RunInfo | None = None
-    _snapshot_takers: Sequence[Tracker] = ()  # those that want the next look
+    _snapshot_takers: Sequence[Tracker] = ()  # those that want the next snapshot
 
     def start(self, run: RunInfo) -> None:
         self._run = run
-        self._tell(lambda tracker: tracker.start(run))
+        self._call_all(lambda tracker: tracker.start(run))
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
-        self._tell(lambda tracker: tracker.log(metrics, step=step, epoch=epoch))
+        self._call_all(lambda tracker: tracker.log(metrics, step=step, epoch=epoch))
 
     def wants_snapshot(self, epoch: int) -> bool:
         run, takers = self._run, []
@@ -140,28 +140,28 @@ class Trackers(list[Tracker]):
             if run is not None and tracker.wants_snapshot(run, epoch):
                 takers.append(tracker)
 
-        self._tell(ask)
+        self._call_all(ask)
         self._snapshot_takers = takers
         return bool(takers)
 
     def snapshot(self, snapshot: Snapshot) -> None:
         takers = self._snapshot_takers
-        self._tell(lambda tracker: tracker.snapshot(snapshot) if tracker in takers else None)
+        self._call_all(lambda tracker: tracker.snapshot(snapshot) if tracker in takers else None)
 
     def keep(self, files: Sequence[Path]) -> None:
-        self._tell(lambda tracker: tracker.keep(files))
+        self._call_all(lambda tracker: tracker.keep(files))
 
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
     ) -> None:
-        self._tell(lambda tracker: tracker.finish(status, summary, error))
+        self._call_all(lambda tracker: tracker.finish(status, summary, error))
 
-    def _tell(self, call: Callable[[Tracker], None]) -> None:
-        failures = [error for tracker in list(self) if (error := self._tell_one(tracker, call)) is not None]
+    def _call_all(self, call: Callable[[Tracker], None]) -> None:
+        failures = [error for tracker in list(self) if (error := self._call_one(tracker, call)) is not None]
         if failures:
             raise failures[0]
 
-    def _tell_one(self, tracker: Tracker, call: Callable[[Tracker], None]) -> Exception | None:
+    def _call_one(self, tracker: Tracker, call: Callable[[Tracker], None]) -> Exception | None:
         try:
             call(tracker)
         except Exception as error:
@@ -169,6 +169,9 @@ class Trackers(list[Tracker]):
                 return error
             self.remove(tracker)
             logger.warning(
-                "%s is switched off, training goes on. It failed with %s: %s", tracker.name, type(error).__name__, error
+                "%s is switched off, training continues. It failed with %s: %s",
+                tracker.name,
+                type(error).__name__,
+                error,
             )
         return None

@@ -167,7 +167,7 @@ class Run:
                 self.trackers.finish(status, error=self.processes.lost_another(error) or error)
             except UserError as other:
                 logger.warning("%s", other)  # what ended the run is the error to tell
-            self.folder.forget_if_empty(self.added)
+            self.folder.remove_created_folders(self.added)
         self.folder.close()
         if error is not None:
             self._raise_for_all(error)

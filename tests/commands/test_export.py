@@ -158,7 +158,7 @@ def test_lost_metrics_do_not_change_which_weights_are_taken(run: Path, caplog: p
     assert caplog.text == ""
     (run / "checkpoints" / "last.pt").write_bytes(b"torn")
     assert SavedRun(run).step == 5
-    assert "Going on from step-5.pt instead" in caplog.text
+    assert "Resuming from step-5.pt instead" in caplog.text
 
 
 def test_training_exports_the_best_backbones_when_asked(small: Callable[..., Any]) -> None:

@@ -42,7 +42,7 @@ def with_another_checkpoint(run: Path) -> Path:
 def test_weights_of_another_run_are_refused(command: list[str], run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command[0], str(with_another_checkpoint(run)), *command[1:]]) == 1
     told = capsys.readouterr().err
-    assert f"{run}: its checkpoint is not of the run" in told
+    assert f"{run}: its checkpoint is not of the same run" in told
     assert "seed: 0 -> 1" in told
     assert told.count("\n") == 1
 
@@ -64,7 +64,7 @@ def test_a_summary_of_another_run_is_refused(key: str, value: object, run: Path)
     file = run / "summary.json"
     SavedRun(run)
     file.write_text(json.dumps(with_checksum({**json.loads(file.read_text()), key: value})))
-    with pytest.raises(UserError, match=f"its checkpoint is not of the run .*{key}: {value} -> "):
+    with pytest.raises(UserError, match=f"its checkpoint is not of the same run .*{key}: {value} -> "):
         SavedRun(run)
 
 

@@ -37,19 +37,14 @@ NO_RECEIVED_CONFIGURATION = {
     "mcl/deploy/formats.py": "tensors; what is beside them goes to mcl/deploy/metadata.py",
     "mcl/deploy/onnx_file.py": "a graph; what is beside it goes to mcl/deploy/metadata.py",
     "mcl/deploy/run_source.py": "bytes of a bundle",
-    "mcl/deploy/saved_run.py": "where imported networks came from",
     "mcl/launching/probe.py": "what a process of this launcher answers",
     "mcl/launching/attempt.py": "what a job of this launcher returned",
-    "mcl/launching/job.py": "a summary",
-    "mcl/runs/progress_estimate.py": "metrics",
     "mcl/networks/torchvision.py": "tensors",
-    "mcl/reports/page/series.py": "metrics",
-    "mcl/runs/reading.py": "a summary and metrics",
     "mcl/studies/study.py": "a study, which is a list of commands that the user starts",
     "mcl/runs/evaluation_record.py": "what an evaluation was of",
     "mcl/runs/metrics_file.py": "metrics",
-    "mcl/runs/run_folder.py": "only writes",
-    "mcl/runs/same_run.py": "a summary",
+    "mcl/runs/imported.py": "where imported networks came from",
+    "mcl/runs/summary.py": "a summary or a failure",
 }
 
 

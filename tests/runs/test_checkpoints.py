@@ -59,7 +59,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, monkeypatch: py
     sealed = tmp_path / "sealed.pt"  # whoever makes one knows how to seal it, too
     save(sealed, {"step": 1, "learner": Malicious()})
     for path in (plain, zipped):
-        with pytest.raises(UserError, match="no checkpoint"):
+        with pytest.raises(UserError, match="not a checkpoint"):
             load(path)
     with pytest.raises(UserError, match="could run code"):
         load(sealed)
@@ -104,7 +104,7 @@ def test_the_newest_whole_one_is_used_and_it_is_said(tmp_path: Path, caplog: pyt
     (tmp_path / "last.pt").write_bytes(b"")
     with caplog.at_level(logging.WARNING):
         assert checkpoints.newest()["step"] == 2
-    assert "last.pt is no checkpoint" in caplog.text
+    assert "last.pt is not a checkpoint" in caplog.text
     assert "step-2.pt instead" in caplog.text
     checkpoints.save({**STATE, "step": 5})
     assert kept(tmp_path) == ["last.pt", "step-1.pt", "step-2.pt"], "the torn one is not kept"

@@ -129,7 +129,7 @@ def test_settings_that_do_not_change_the_result_are_told_and_accepted(
     )
     assert folder.saved is not None
     for line in ("trainer.log_every: 3 -> 7", "trainer.device: auto -> cpu", "trainer.max_checkpoints: 2 -> 4"):
-        assert f"going on with {line}" in folder.notes
+        assert f"resuming with {line}" in folder.notes
 
 
 def test_settings_that_change_the_result_are_all_listed_and_refused(stopped: Path, composed: Composed) -> None:
@@ -148,7 +148,7 @@ def test_force_accepts_them_and_takes_the_new_ones(small: Callable[..., Any], un
     assert small("run", *more).status == 1
     done = small("run", *more, "resume=force")
     assert done.status == 0, done.err
-    assert "forced to go on with optimizer.momentum: 0.9 -> 0.5" in done.out
+    assert "forced to resume with optimizer.momentum: 0.9 -> 0.5" in done.out
     after = Outcome("run")
     assert after.summary["steps"] == 15
     assert after.state["optimizers"][0]["param_groups"][0]["momentum"] == 0.5
@@ -192,7 +192,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
     folder = opened(stopped, config)
     assert folder.saved is not None
     assert folder.saved["step"] == 5
-    assert "Going on from step-5.pt instead" in caplog.text
+    assert "Resuming from step-5.pt instead" in caplog.text
 
 
 @pytest.mark.parametrize("damage", WAYS)

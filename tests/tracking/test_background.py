@@ -62,7 +62,7 @@ def test_a_tracker_that_fails_warns_once_and_the_others_go_on(
         trackers.finish("finished", {})
     assert recorder.told == ["start", 1]
     assert [record.getMessage() for record in caplog.records] == [
-        "recorder is switched off, training goes on. It failed with OSError: disk full"
+        "recorder is switched off, training continues. It failed with OSError: disk full"
     ]
     assert len((run.run_dir / "metrics.jsonl").read_text().splitlines()) == 5
     assert (run.run_dir / "summary.json").is_file()
@@ -78,13 +78,13 @@ def test_a_tracker_that_hangs_is_left_behind(
     trackers.log({"train/total": 1.0}, step=1, epoch=1)
     trackers.finish("finished", {})
     gate.set()
-    assert "recorder is switched off, training goes on. It failed with TimeoutError" in caplog.text
+    assert "recorder is switched off, training continues. It failed with TimeoutError" in caplog.text
 
 
 def test_a_tracker_that_does_not_keep_up_is_switched_off(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "MOST_WAITING", 2)
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
     gate = threading.Event()
     trackers = Trackers([Background(Recorder(gate))])
     trackers.start(make_run())
@@ -99,7 +99,7 @@ def test_a_tracker_that_does_not_keep_up_is_switched_off(
 def test_the_end_does_not_wait_for_room_among_the_calls_of_a_tracker_that_hangs(
     waiting: int, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    monkeypatch.setattr(module, "MAX_WAITING", 3)
     monkeypatch.setattr(module, "FINISH_SECONDS", 0.01)
     gate, begun = threading.Event(), threading.Event()
     recorder = Recorder(gate)

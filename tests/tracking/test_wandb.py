@@ -286,7 +286,7 @@ def test_a_service_that_dies_warns_once_and_the_next_run_has_another(
     trackers.log({"train/total": 1.0}, step=1, epoch=1)
     trackers.finish("finished", {})
     (warning,) = warnings_of(caplog)
-    assert warning.startswith("W&B is switched off, training goes on.")
+    assert warning.startswith("W&B is switched off, training continues.")
     play(WandbTracker(mode="offline"), run := make_run(run_dir=tmp_path / "next"))
     (records,) = read_all(run.run_dir)
     assert len(history(records)) == 2

@@ -59,8 +59,8 @@ def test_a_torn_checkpoint_sends_the_run_back_to_the_one_before(
     last = Path("run/checkpoints/last.pt")
     last.write_bytes(last.read_bytes()[:-100])
     assert small("run").status == 0
-    assert "last.pt is no checkpoint, or has been cut short" in caplog.text
-    assert "Going on from step-6.pt instead" in caplog.text
+    assert "last.pt is not a checkpoint, or has been cut short" in caplog.text
+    assert "Resuming from step-6.pt instead" in caplog.text
     assert Outcome("run").equals(undisturbed)
 
 
