@@ -7,7 +7,7 @@ IN_USE = 69  # exit status (EX_UNAVAILABLE of sysexits.h): another process works
 
 
 class UserError(ValueError):
-    """Something given from outside cannot work. The message says what was given, what is allowed and what to change.
+    """Invalid input. The message says what was given, what is allowed and what to type.
 
     The entry points print it without a traceback and exit with its ``status``.
     """
@@ -16,16 +16,16 @@ class UserError(ValueError):
 
 
 def did_you_mean(given: str, allowed: Iterable[object], count: int = 1) -> str:
-    """``" Did you mean 'resnet32'?"``, or nothing when no allowed name is near."""
+    """Return ``" Did you mean 'resnet32'?"``; empty if no allowed name is similar."""
     near = difflib.get_close_matches(str(given), [str(name) for name in allowed], n=count, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
 
 
 def causes(error: BaseException) -> list[BaseException]:
-    """An error, what it was raised from or while handling, and so on back to the first."""
+    """Return an error and its chain of causes and contexts, back to the first."""
     chain: list[BaseException] = []
-    following: BaseException | None = error
-    while following is not None and following not in chain:
-        chain.append(following)
-        following = following.__cause__ or following.__context__
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
     return chain

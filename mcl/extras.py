@@ -4,12 +4,12 @@ from importlib.util import find_spec
 
 from mcl.errors import UserError
 
-EXTRAS = {  # names of pyproject.toml -> what they bring
+EXTRAS = {  # extra of pyproject.toml -> its packages
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "html": ("plotly", "markdown_it"),
     "dashboard": ("wandb_workspaces",),
 }
-PLUGINS = {  # of Hydra: choice -> its extra
+PLUGINS = {  # Hydra plugin: choice -> extra
     "hydra/launcher/submitit_slurm": "slurm",
     "hydra/launcher/submitit_local": "slurm",
     "hydra/launcher/ray": "ray",
@@ -18,10 +18,10 @@ PLUGINS = {  # of Hydra: choice -> its extra
 
 
 def require(extra: str, *, asked: str) -> None:
-    """Raise UserError when the packages of an extra are not installed. What is no extra comes with mcl.
+    """Raise UserError if the packages of an extra are not installed.
 
     Args:
-        extra: its name.
+        extra: its name; a name that is not an extra needs nothing.
         asked: the option or command that needs it, as typed.
     """
     missing = [name for name in EXTRAS.get(extra, ()) if find_spec(name) is None]
@@ -30,7 +30,7 @@ def require(extra: str, *, asked: str) -> None:
 
 
 def missing_plugin(choice: str) -> str | None:
-    """What to tell of a choice that Hydra did not find: the extra that brings its plugin, None for none of `PLUGINS`.
+    """Return which extra to install for a choice that Hydra did not find; None if it is not one of `PLUGINS`.
 
     Args:
         choice: with its group, such as ``hydra/launcher/ray``.

@@ -14,32 +14,32 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file to write to, which becomes ``path`` when the block ends well and leaves no trace when it does not.
+    """Open a temporary binary file that replaces ``path`` when the block succeeds and is removed when it fails.
 
-    Until then a file that was at ``path`` stays as it was, whenever the process or the machine stops. There may be one
-    writer at a time.
+    Until then an existing file at ``path`` stays intact, even if the process or the machine stops. Only one process
+    may write at a time.
 
     >>> with atomic_file("last.pt") as file:  # doctest: +SKIP
     ...     torch.save(state, file)
 
     Args:
-        path: where the file belongs; its folder must exist. The file aside is ``path`` + ``.tmp``, in the same folder.
+        path: the file to write; its folder must exist. The temporary file is ``path`` + ``.tmp``.
 
     Raises:
-        UserError: if the file cannot be written, for example because the disk is full.
+        UserError: The file cannot be written, for example because the disk is full.
     """
     path = Path(path)
-    aside = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(path.name + ".tmp")
     try:
         try:
-            with open(aside, "wb") as file:
+            with open(temporary, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(aside, path)
+            os.replace(temporary, path)
             _sync_folder(path.parent)
         except BaseException:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except Exception as error:
         if (reason := _os_error(error)) is None:
@@ -48,20 +48,20 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Write ``content`` (text as UTF-8) to ``path`` so that a reader finds the old file or the new one, never a part.
+    """Write ``content`` (text as UTF-8) to ``path`` ; readers find the old file or the new one.
 
     Raises:
-        UserError: if the file cannot be written, for example because the disk is full.
+        UserError: The file cannot be written, for example because the disk is full.
     """
     with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_error(path: str | os.PathLike[str], error: OSError) -> UserError:
-    """What to tell the user when ``path`` cannot be written."""
+    """Return the error for the user when ``path`` cannot be written."""
     remedy = "Free some space there" if error.errno in _FULL else "See that the folder exists and can be written to"
     return UserError(
-        f"Cannot write {path}: {error.strerror or error}. {remedy}, then type the same command again to go on; "
+        f"Cannot write {path}: {error.strerror or error}. {remedy}, then type the same command again to resume; "
         "or choose another folder with hydra.run.dir=FOLDER."
     )
 

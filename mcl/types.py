@@ -1,4 +1,4 @@
-"""The two types that flow between rooms: a batch, and the outputs of one network for it."""
+"""The types passed between rooms: a batch, and the outputs of a network."""
 
 from typing import NamedTuple
 
@@ -11,12 +11,12 @@ class Batch(NamedTuple):
     images: Tensor  # (B, channels, height, width), normalised
     labels: Tensor  # (B,) int64
     indices: Tensor  # (B,) int64, positions in the training set
-    step: int = 0  # training steps before this batch: keys what is drawn at random for it
+    step: int = 0  # training steps before this batch; seeds its random draws
     whole: int | None = None  # images of the batch over all processes; None: B in each
 
 
 class Outputs(NamedTuple):
-    """What one network says of one batch: S stages, the backbone itself last. S is 1 for a network without branches."""
+    """Outputs of one network for a batch, from S stages, the backbone last. S is 1 without branches."""
 
     features: list[Tensor]  # S times (B, d): pooled
     logits: list[Tensor]  # S times (B, classes)

@@ -10,7 +10,7 @@ import mcl
 
 
 def code_version() -> dict[str, Any]:
-    """``{"version", "commit", "dirty"}``; commit and dirty are None outside a git checkout of the project."""
+    """Return ``{"version", "commit", "dirty"}``; commit and dirty are None outside a git checkout of the project."""
     root = Path(__file__).resolve().parents[1]
     commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
     dirty = None if commit is None else bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
@@ -18,7 +18,7 @@ def code_version() -> dict[str, Any]:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of what computes: ``{"python", "torch", "numpy"}``."""
+    """Return the versions of ``{"python", "torch", "numpy"}``."""
     return {"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")}
 
 

@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-NAMED, NUMBERED = 40, 20  # up to so many classes, names fit on the axes, and numbers into the squares
+NAMED, NUMBERED = 40, 20  # largest numbers of classes whose names fit on the axes, and counts into the squares
 LONGEST_NAME = 18  # letters of a class name beside an image
 UPRIGHT_NAME = 2  # letters of a class name that fit below a square
-NEUTRAL = 0.5  # matching weight of two layers whose embeddings are orthogonal
-LEAST_REACH = 0.02  # of the colours, on either side of it: less is noise
+NEUTRAL = 0.5  # matching weight of two nodes with orthogonal embeddings
+MIN_RANGE = 0.02  # of the colours, on either side: smaller differences are noise
 WRONG = "firebrick"
 
 
 def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -> bytes:
-    """A confusion matrix as PNG: each row, a true class, in shares of its images.
+    """Draw a confusion matrix as PNG, each row normalised to shares of the true class.
 
     Args:
         confusion: (classes, classes) counts, [label, prediction].
         classes: their names.
-        title: above the picture.
+        title: of the picture.
     """
     count = len(classes)
     shares = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
@@ -48,7 +48,7 @@ def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -
 
 
 def matching_pictures(metrics: Mapping[str, float]) -> dict[str, bytes]:
-    """A heat map of matching weights for each two networks, ``"first-second"``; none where nothing is matched.
+    """Draw a heat map of matching weights for each pair of networks, ``"first-second"``.
 
     Args:
         metrics: among others ``matching/first.stage1/second.backbone``, ...
@@ -56,18 +56,18 @@ def matching_pictures(metrics: Mapping[str, float]) -> dict[str, bytes]:
     by_pair: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
     for name, weight in metrics.items():
         if name.startswith("matching/"):
-            (one, place), (other, other_place) = (part.split(".", 1) for part in name.split("/")[1:])
-            by_pair.setdefault((one, other), {})[place, other_place] = weight
+            (one, node), (other, other_node) = (part.split(".", 1) for part in name.split("/")[1:])
+            by_pair.setdefault((one, other), {})[node, other_node] = weight
     return {f"{one}-{other}": _heat_map(weights, one, other) for (one, other), weights in by_pair.items()}
 
 
 def _heat_map(weights: Mapping[tuple[str, str], float], one: str, other: str) -> bytes:
-    down, across = (list(dict.fromkeys(places[side] for places in weights)) for side in (0, 1))
-    reach = max(LEAST_REACH, *(abs(weight - NEUTRAL) for weight in weights.values()))
+    down, across = (list(dict.fromkeys(nodes[side] for nodes in weights)) for side in (0, 1))
+    color_range = max(MIN_RANGE, *(abs(weight - NEUTRAL) for weight in weights.values()))
     figure = _figure(2.6 + 0.8 * len(across), 1.0 + 0.8 * len(down))
     axes = figure.add_subplot()
     shown = [[weights.get((a, b), float("nan")) for b in across] for a in down]
-    image: Any = axes.imshow(shown, vmin=NEUTRAL - reach, vmax=NEUTRAL + reach, cmap="PuOr")
+    image: Any = axes.imshow(shown, vmin=NEUTRAL - color_range, vmax=NEUTRAL + color_range, cmap="PuOr")
     figure.colorbar(image, ax=axes, shrink=0.8, label="matching weight")
     axes.set(xlabel=other, ylabel=one)
     axes.set_xticks(range(len(across)), across)
@@ -80,31 +80,28 @@ def _heat_map(weights: Mapping[tuple[str, str], float], one: str, other: str) ->
 
 
 def samples_picture(snapshot: Snapshot) -> bytes:
-    """The few images of a look, with their class, and what each network and the ensemble took them for.
-
-    In red are those that the ensemble takes for another class.
-    """
+    """Draw the images of a snapshot with their true classes and all predictions; the ensemble's errors are red."""
     count = len(snapshot.images)
     columns = min(6, count)
     rows = -(-count // columns)
-    lines = 1 + len(snapshot.image_predicted)
-    figure = _figure(2.1 * columns, (1.9 + 0.16 * lines) * rows)
+    title_lines = 1 + len(snapshot.image_predicted)
+    figure = _figure(2.1 * columns, (1.9 + 0.16 * title_lines) * rows)
     for i in range(count):
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.set_axis_off()
         image = snapshot.images[i].permute(1, 2, 0).numpy()
         axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
         label = int(snapshot.image_labels[i])
-        told = [f"true {_shortened(snapshot.classes[label])}"]
+        lines = [f"true {_shortened(snapshot.classes[label])}"]
         right = True
         for name, predicted in snapshot.image_predicted.items():
             right = bool(predicted[i] == label)
             confidence = float(snapshot.image_confidence[name][i])
-            told.append(
+            lines.append(
                 f"{name} {_shortened(snapshot.classes[int(predicted[i])])} {confidence:.0%}{'' if right else ' ✗'}"
             )
-        colour = "black" if right else WRONG  # of the last: the ensemble, where there is one
-        axes.set_title("\n".join(told), fontsize=7, parse_math=False, color=colour)
+        colour = "black" if right else WRONG  # by the last prediction, that of the ensemble if there is one
+        axes.set_title("\n".join(lines), fontsize=7, parse_math=False, color=colour)
     return _png(figure)
 
 
@@ -113,7 +110,7 @@ def _shortened(name: str) -> str:
 
 
 def _figure(width: float, height: float) -> "Figure":
-    """Of so many inches."""
+    """Return an empty figure of this size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # no pyplot: it would look for a display
 

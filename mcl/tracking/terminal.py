@@ -17,15 +17,15 @@ from mcl.console import accuracy, format_duration, make_console, plain_table
 from mcl.tracking.summary_table import print_summary
 from mcl.tracking.tracker import RunInfo, Status, Tracker
 
-REFRESH_SECONDS = 0.5  # between two pictures of the display, which take some milliseconds each
-SILENCE_SECONDS = 60.0  # a plain line comes at least this often, however long the epoch
+REFRESH_SECONDS = 0.5  # between two refreshes, which take some milliseconds each
+SILENCE_SECONDS = 60.0  # at most, between two plain lines
 NOT_LOSSES = ("total", "lr", "images_per_second", "grad_norm")  # of the names train/<name>
 
 
 class Terminal(Tracker):
-    """Shows the steps done, the speed, the time left, the losses and the latest test accuracies.
+    """Show steps, speed, time left, losses and the latest accuracies.
 
-    It draws inside ``log`` only, never from a thread, so it costs training at most two small pictures a second.
+    The display is drawn in `log`, never from a thread, so it costs training at most two refreshes per second.
     """
 
     name = "terminal"
@@ -33,12 +33,12 @@ class Terminal(Tracker):
     def start(self, run: RunInfo) -> None:
         self._run = run
         self._step, self._epoch = run.resumed_step, 0
-        self._values: dict[str, float] = {}  # live: the latest of each name; plain: what no line has shown yet
-        self._first: tuple[float, int] | None = None  # when the first numbers came, and the step they came with
+        self._values: dict[str, float] = {}  # live: the latest values; plain: those not printed yet
+        self._first: tuple[float, int] | None = None  # time and step of the first metrics
         self._drawn = monotonic()
         self._console = make_console()
         if run.resumed_step:
-            self._console.print(f"going on from step {run.resumed_step:,} of {run.total_steps:,}")
+            self._console.print(f"resuming from step {run.resumed_step:,} of {run.total_steps:,}")
         self._live: Live | None = None
         if sys.stdout.isatty() and self._console.is_interactive:
             handlers = [handler for handler in logging.root.handlers if isinstance(handler, logging.StreamHandler)]
@@ -47,13 +47,13 @@ class Terminal(Tracker):
             self._live = Live(self._display(), console=self._console, auto_refresh=False, transient=True)
             self._live.start(refresh=True)
             for handler, _ in self._handlers:
-                handler.setStream(sys.stdout)  # which the live display has replaced: log lines now go above it
+                handler.setStream(sys.stdout)  # replaced by the live display: log lines go above it
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
         now = monotonic()
         self._first = self._first or (now, step)
         if self._live is None and self._values and epoch > self._epoch:
-            self._print_line()  # the epoch before ended without an evaluation
+            self._print_line()  # the previous epoch ended without an evaluation
         self._step, self._epoch = step, epoch
         self._values.update(metrics)
         if self._live is None:
@@ -77,19 +77,19 @@ class Terminal(Tracker):
             self._print_line()
         self._console.print(
             f"{status} at step {self._step:,} of {self._run.total_steps:,}; "
-            "type the same command again to go on from the last checkpoint",
+            "type the same command again to resume from the last checkpoint",
             style="yellow",
         )
 
     def _seconds_left(self) -> float | None:
-        """At the speed since the first numbers came, evaluations included: what was before them is start-up."""
+        """Return the time left at the speed since the first metrics: before them is start-up. Evaluations count."""
         if self._first is None or self._step <= self._first[1]:
             return None
         seconds, steps = monotonic() - self._first[0], self._step - self._first[1]
         return seconds / steps * (self._run.total_steps - self._step)
 
     def _heads(self, key: str) -> dict[str, float]:
-        """Head -> top-1 of one network."""
+        """Return the top-1 of each head of a network."""
         prefix = f"{self._shown_split()}/{key}/"
         names = [name for name in self._values if name.startswith(prefix) and name.endswith("/top1")]
         return {name.split("/")[2]: self._values[name] for name in names}
@@ -98,16 +98,16 @@ class Terminal(Tracker):
         return self._values.get(f"{self._shown_split()}/ensemble/top1")
 
     def _shown_split(self) -> str:
-        """The split whose accuracies are shown: the test set if it has been evaluated; empty before any evaluation."""
+        """Return the split to show: test if it has been evaluated, else validation; empty before any evaluation."""
         return max((_split(name) for name in self._values), key=("", "validation", "test").index, default="")
 
     def _terms(self) -> dict[str, float]:
-        """The loss terms, raw."""
+        """Return the raw loss terms."""
         train = {name.removeprefix("train/"): value for name, value in self._values.items() if _is_train(name)}
         return {name: value for name, value in train.items() if name not in NOT_LOSSES}
 
     def _print_line(self) -> None:
-        """What is new, the loss terms on a line of their own where there are several."""
+        """Print the new values; several loss terms get a line of their own."""
         run, values = self._run, self._values
         parts = [
             f"epoch {self._epoch:{len(str(run.total_epochs))}}/{run.total_epochs}",
@@ -115,7 +115,7 @@ class Terminal(Tracker):
         ]
         terms = self._terms()
         loss = [f"loss {_number(values['train/total'])}"] if "train/total" in values else []
-        if len(terms) < 2:  # the loss says it all
+        if len(terms) < 2:  # the total is the only term
             parts += loss
         for key, _ in run.networks:
             if "backbone" in (heads := self._heads(key)):
@@ -180,7 +180,7 @@ class Terminal(Tracker):
 
 
 def _split(name: str) -> str:
-    """``"test"`` or ``"validation"`` for the metric of an evaluation, else nothing."""
+    """Return ``"test"`` or ``"validation"`` for the metric of an evaluation, else an empty text."""
     first = name.split("/", 1)[0]
     return first if first in ("test", "validation") else ""
 

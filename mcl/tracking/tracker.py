@@ -92,7 +92,7 @@ class Tracker(ABC):
         """
 
     def wants_snapshot(self, run: RunInfo, epoch: int) -> bool:
-        """Return whether to call `snapshot` for the evaluation after this epoch. May be called before `start` returns."""
+        """Return whether to call `snapshot` for the evaluation after this epoch. `start` may not have returned."""
         return False
 
     def snapshot(self, snapshot: Snapshot) -> None:  # noqa: B027 - optional

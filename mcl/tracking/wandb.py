@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 class WandbTracker(Tracker):
-    """One W&B run per run, with its files in the run folder. Resuming goes on with it; starting over makes a new one.
+    """One W&B run per run, with its files in the run folder. Resuming continues it; starting over creates a new one.
 
-    Row k of the W&B history (its ``_step``) is line k of ``metrics.jsonl``, counted from 0. So a resumed run goes on
-    after the lines that were kept, and does not send again what the server already has. Training metrics are plotted
+    Row k of the W&B history (its ``_step``) is line k of ``metrics.jsonl``, counted from 0. So a resumed run continues
+    after the kept lines and does not send again what the server already has. Training metrics are plotted
     against ``step``, evaluations against ``epoch``.
 
     Args:
@@ -52,7 +52,7 @@ class WandbTracker(Tracker):
         artifacts: upload the networks that ``trainer.export`` writes.
 
     Raises:
-        UserError: if ``mode`` or ``pictures`` is none of these.
+        UserError: ``mode`` or ``pictures`` is none of these.
     """
 
     name = "W&B"
@@ -80,9 +80,9 @@ class WandbTracker(Tracker):
     def start(self, run: RunInfo) -> None:
         if _disabled():
             return
-        import wandb  # takes half a second, which only its users should pay
+        import wandb  # takes half a second
 
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # W&B's own: says again that nothing is reached
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # W&B's own: repeats that no server is reached
         self._info = run
         self._row = run.resumed_lines
         self._pictures: dict[str, bytes] = {}  # for the next row
@@ -109,7 +109,7 @@ class WandbTracker(Tracker):
             return self._open(run, mode, wandb_id)
         except wandb.errors.CommError as error:
             if "deleted" in str(error):
-                logger.warning("W&B: run %s was deleted there, so this goes on as a new one.", wandb_id)
+                logger.warning("W&B: run %s was deleted there, so this continues as a new one.", wandb_id)
                 return self._open(run, mode, _new_id(run))
             if mode == "offline":
                 raise
@@ -197,7 +197,7 @@ class WandbTracker(Tracker):
         import wandb
 
         self._run = None
-        wandb.teardown(EXIT_CODES["failed"])  # else the next run would meet a service that may be gone
+        wandb.teardown(EXIT_CODES["failed"])  # the next run must not use a service that may have died
 
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
@@ -215,7 +215,7 @@ class WandbTracker(Tracker):
             )
 
     def _choose_mode(self, settings: "wandb.Settings") -> Any:
-        """The mode for ``wandb.init``: one that asks nothing and reaches its server."""
+        """Return a mode for ``wandb.init`` that never prompts and does not need an unreachable server."""
         import wandb
 
         if settings.mode != "online":
@@ -233,16 +233,16 @@ class WandbTracker(Tracker):
 
 
 def _kept_id(run: RunInfo) -> str | None:
-    """The id that the run which is gone on with has had at W&B from its beginning; None for a new one."""
+    """Return the W&B id of the run to resume; None for a new run."""
     path = _id_file(run)
     return path.read_text().strip() if run.resumed_step and path.exists() and not _id_of_sweep() else None
 
 
 def _new_id(run: RunInfo) -> str:
-    """An id for a run that begins, kept in the run folder.
+    """Return an id for a new run, and store it in the run folder.
 
-    The same settings may run again, here or elsewhere. That must not touch what an earlier run has reported, and W&B
-    takes the id of a run that was deleted never again.
+    Runs with the same settings get different ids: a repeated run must not overwrite an earlier one, and W&B does not
+    accept the id of a deleted run again.
     """
     fresh = _id_of_sweep() or f"{run.run_id}-{secrets.token_hex(4)}"
     _id_file(run).parent.mkdir(parents=True, exist_ok=True)
@@ -255,7 +255,7 @@ def _id_file(run: RunInfo) -> Path:
 
 
 def _id_of_sweep() -> str | None:
-    """In a sweep of W&B: the one its agent has named; no other counts."""
+    """Return the run id that the agent of a W&B sweep has set; None outside of such a sweep."""
     return os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
 
 
@@ -271,8 +271,8 @@ def _image(content: bytes) -> "wandb.Image":
 
 
 def _reachable(url: str) -> bool:
-    """Whether a server answers. ``wandb.init`` would find out too, but a failed one keeps the run id in use."""
-    import ssl  # these take as long to import as the rest of this package
+    """Return whether a server answers. A failed ``wandb.init`` would keep the run id in use."""
+    import ssl  # slow to import
     import urllib.request
     from urllib.error import HTTPError, URLError
 
@@ -288,7 +288,7 @@ def _reachable(url: str) -> bool:
 
 
 def _flat(summary: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
-    """What ``summary.json`` says, under flat names: ``first/top1_best``, ``ensemble/top1_last``, ``seconds``."""
+    """Return a summary under flat names: ``first/top1_best``, ``ensemble/top1_last``, ``seconds``."""
     flat = {name: value for name, value in summary.items() if isinstance(value, (int, float, str))}
     parts = dict(zip(keys, summary.get("networks", []), strict=False))
     parts |= {name: summary.get(name) or {} for name in ("ensemble", "multiply_adds")}

@@ -76,7 +76,7 @@ def test_a_killed_launcher_s_runs_go_on_from_their_checkpoints(processes: int, t
     out, _ = launcher.communicate(timeout=300)
     assert launcher.returncode == 0, out
     for log in tmp_path.rglob("job.log"):
-        assert log.read_text().count("going on from step") == 1
+        assert log.read_text().count("resuming from step") == 1
     assert not of_folder(tmp_path)
 
 

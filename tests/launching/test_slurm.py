@@ -125,7 +125,7 @@ def test_a_run_near_its_limit_goes_back_into_the_queue_and_one_that_was_killed_d
     assert "FAILED" in done.err
     assert "Traceback" not in done.err
     assert slurm.requeues == ["10"]
-    assert "going on from step" in Path("runs/slurm/1_0/1_0_0_log.out").read_text()
+    assert "resuming from step" in Path("runs/slurm/1_0/1_0_0_log.out").read_text()
     wait_until(lambda: slurm.states == {"1_0": "COMPLETED", "1_1": "FAILED"})
     (finished,) = summaries()
     steps = [json.loads(line)["step"] for line in (finished.parent / "metrics.jsonl").read_text().splitlines()]

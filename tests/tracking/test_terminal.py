@@ -138,7 +138,7 @@ def test_the_validation_set_is_shown_where_the_test_set_is_not_evaluated(
 
 def test_a_resumed_run_says_where_it_goes_on(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     Terminal().start(make_run(resumed_step=20))
-    assert capsys.readouterr().out == "going on from step 20 of 40\n"
+    assert capsys.readouterr().out == "resuming from step 20 of 40\n"
 
 
 def test_a_run_that_stops_says_where_and_what_to_do(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
