@@ -64,7 +64,9 @@ def trials_as_csv(trials: Sequence[tuple[Run, Mapping[str, Any]]], options: Sequ
     for run, values in trials:
         reached = value(run.summary, objective) if run.finished else None
         known = run.summary.get("config_hash", "")
-        writer.writerow([*map(values.get, options), run.seed, run.status, display_path(run.folder), known, reached])
+        writer.writerow(
+            [*map(values.get, options), run.seed, run.status, display_path(run.shown_folder), known, reached]
+        )
     return content.getvalue()
 
 
@@ -101,7 +103,12 @@ def _hash(found: Any, folder: Path) -> str:
 
 def _lines(run: Run, labels: Mapping[str, str], budget: float | None) -> list[dict[str, Any]]:
     summary = run.summary
-    common: dict[str, Any] = {**labels, "seed": run.seed, "status": run.status, "folder": display_path(run.folder)}
+    common: dict[str, Any] = {
+        **labels,
+        "seed": run.seed,
+        "status": run.status,
+        "folder": display_path(run.shown_folder),
+    }
     if not run.finished:
         return [common]
     trainer = mapping(run.config.get("trainer"))

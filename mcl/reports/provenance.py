@@ -118,7 +118,7 @@ def _commands(open_runs: Sequence[Run], study: Study | None) -> list[str]:
 
 
 def _of_run(run: Run, text: str) -> str:
-    return f"{cell(text)} (`{display_path(run.folder)}`)"
+    return f"{cell(text)} (`{display_path(run.shown_folder)}`)"
 
 
 def _version(run: Run) -> tuple[str, ...]:

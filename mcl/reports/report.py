@@ -1,6 +1,7 @@
 """Write a report: RESULTS.md, results.csv and figures, from run folders."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from mcl.console import display_path, pluralize
@@ -8,6 +9,7 @@ from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import write_atomically, write_error
 from mcl.reports.accuracy_tables import accuracies_table, difference_table, main_table, published_table
+from mcl.reports.archive import ARCHIVE, archived_runs, pack_runs, show_as_packed
 from mcl.reports.comparisons import differences
 from mcl.reports.cost_tables import cost_table
 from mcl.reports.csv_file import as_csv, finished_in, hashes, trials_as_csv
@@ -16,7 +18,8 @@ from mcl.reports.markdown import listed
 from mcl.reports.plots import pictures
 from mcl.reports.provenance import images, missing, not_finite, versions
 from mcl.reports.rows import Rows, parse_baseline, rows_of_folders, rows_of_study
-from mcl.reports.search_report import OBJECTIVE, find_trials, search_page
+from mcl.reports.search_report import OBJECTIVE, Trial, find_trials, search_page
+from mcl.runs.reading import Run
 from mcl.studies.study import FILE, Study
 
 RESULTS, CSV, PAGE = "RESULTS.md", "results.csv", "report.html"
@@ -34,8 +37,10 @@ def write_report(
     command: str | None = None,
     html: bool = False,
     instead: Path | None = None,
+    archive: Path | None = None,
+    pack: bool = False,
 ) -> Path:
-    """Write what runs show, as often as one likes: the same runs give the same bytes.
+    """Write what runs show. The same runs give the same bytes.
 
     Args:
         study: whose planned runs are reported; None makes rows of ``folders`` by themselves.
@@ -47,6 +52,8 @@ def write_report(
         command: what to type for the same report, for the reader; None: found from ``out``.
         html: write ``report.html``, too.
         instead: the folder to take when a study's report in ``out`` has finished runs that are not finished here.
+        archive: an archive of the study's runs, which is read if none of them has a folder.
+        pack: write such an archive to ``out``, and name the runs in the report as they are named in it.
 
     Returns:
         The path of ``RESULTS.md``.
@@ -55,38 +62,86 @@ def write_report(
         UserError: there are no runs, the baseline does not exist, a file cannot be written, or a study's report with
             other runs would be lost and there is no other folder.
     """
-    refuse_to_replace(out, (RESULTS, *[PAGE][: int(html)]))
+    refuse_to_replace(out, [RESULTS, PAGE] if html else [RESULTS])
     if html:
         require("html", asked="--html")
     command = command or f"python -m mcl report {display_path(out)}"
-    if study is not None and study.search is not None:
-        trials = find_trials(study)
-        lines, found = search_page(study, trials, command, formats)
-        out = _not_over_others(out, hashes(run for run, _ in trials), instead)
-        files: dict[str, bytes | str] = {**found, RESULTS: _marked(lines)}
-        files[CSV] = trials_as_csv(trials, list(study.search.options), OBJECTIVE)
-        if html:
-            from mcl.reports.page.build import page
+    with _archived(study, archive) as archived:
+        found = _find(study, folders or (), baseline, archived)
+        runs = found.runs if isinstance(found, Rows) else [run for run, _ in found]
+        if study is not None or (out / FILE).is_file():
+            out = _not_over_others(out, hashes(runs), instead)
+        if pack:
+            show_as_packed(runs, out)
+        if isinstance(found, Rows):
+            files = _rows_files(study, found, metric, command, formats, html)
+        else:
+            assert study is not None
+            files = _search_files(study, found, command, formats, html)
+        if pack:
+            files[ARCHIVE] = pack_runs(runs)
+    _write(out, files)
+    return out / RESULTS
 
-            files[PAGE] = page(lines, found)
-        _write(out, files)
-        return out / RESULTS
-    rows = _rows(study, list(folders or ()), baseline)
+
+def _archived(study: Study | None, archive: Path | None) -> AbstractContextManager[list[Run]]:
+    """Return the runs of the archive if the study has none of its own; otherwise no runs."""
+    if study is None or archive is None:
+        return nullcontext([])
+    folders = [planned.folder for planned in study.runs]
+    if study.base is not None:  # a search
+        folders += study.base.folder.parent.glob("*/")
+    return nullcontext([]) if any(folder.is_dir() for folder in folders) else archived_runs(archive)
+
+
+def _find(
+    study: Study | None, folders: Iterable[Path], baseline: str | None, archived: Sequence[Run]
+) -> Rows | list[Trial]:
+    """Return the rows of a report; of a search, its trials."""
+    if study is None:
+        folders = list(folders)
+        rows = rows_of_folders(folders)
+        if baseline is not None:
+            rows = rows_of_folders(folders, parse_baseline(baseline, rows.factors))
+    elif study.search is not None:
+        return find_trials(study, archived)
+    else:
+        chosen = None if baseline is None else parse_baseline(baseline, study.factors)
+        rows = rows_of_study(study, chosen, archived)
     if not rows.rows:
-        told = [f"  {run.folder}: {run.reason}" for run in rows.astray]
-        raise UserError("\n".join(["No run was found that can be read.", *told]))
-    if study is not None or (out / FILE).is_file():
-        out = _not_over_others(out, hashes(rows.runs), instead)
+        reasons = [f"  {run.folder}: {run.reason}" for run in rows.astray]
+        raise UserError("\n".join(["No run was found that can be read.", *reasons]))
+    return rows
+
+
+def _rows_files(
+    study: Study | None, rows: Rows, metric: str, command: str, formats: Sequence[str], html: bool
+) -> dict[str, bytes | str]:
     drawn = pictures(rows, metric, formats)
     before, after = _tables(study, rows, metric), _circumstances(study, rows, command)
-    files = {f"{picture.name}.{form}": content for picture in drawn for form, content in picture.files.items()}
+    files: dict[str, bytes | str] = {
+        f"{picture.name}.{form}": content for picture in drawn for form, content in picture.files.items()
+    }
     files |= {CSV: as_csv(rows), RESULTS: _marked([*before, *_shown_pictures(drawn), *after])}
     if html:
         from mcl.reports.page.build import page_of_rows
 
         files[PAGE] = page_of_rows(rows, metric, before, after, drawn)
-    _write(out, files)
-    return out / RESULTS
+    return files
+
+
+def _search_files(
+    study: Study, trials: list[Trial], command: str, formats: Sequence[str], html: bool
+) -> dict[str, bytes | str]:
+    assert study.search is not None
+    lines, drawn = search_page(study, trials, command, formats)
+    table = trials_as_csv(trials, list(study.search.options), OBJECTIVE)
+    files: dict[str, bytes | str] = {**drawn, CSV: table, RESULTS: _marked(lines)}
+    if html:
+        from mcl.reports.page.build import page
+
+        files[PAGE] = page(lines, drawn)
+    return files
 
 
 def _not_over_others(out: Path, here: set[str], instead: Path | None) -> Path:
@@ -136,14 +191,6 @@ def _write(out: Path, files: Mapping[str, bytes | str]) -> None:
         raise write_error(out, error) from error
     for name, content in files.items():
         write_atomically(out / name, content)
-
-
-def _rows(study: Study | None, folders: list[Path], baseline: str | None) -> Rows:
-    rows = rows_of_folders(folders) if study is None else rows_of_study(study)
-    if baseline is None:
-        return rows
-    chosen = parse_baseline(baseline, rows.factors)
-    return rows_of_folders(folders, chosen) if study is None else rows_of_study(study, chosen)
 
 
 def _tables(study: Study | None, rows: Rows, metric: str) -> list[str]:

@@ -140,14 +140,20 @@ def mean(values: Sequence[float | None]) -> float | None:
     return sum(there) / len(there) if there and len(there) == len(values) else None
 
 
-def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None) -> Rows:
-    """The rows that a study plans, with what has become of their runs.
+def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archived: Iterable[Run] = ()) -> Rows:
+    """Return the rows that a study plans, with what has become of their runs.
 
     A finished run that is not the one planned, or that saw other images than the others, does not count.
+
+    Args:
+        study: the plan.
+        baseline: labels of the rows that others are compared with; None for those of the study.
+        archived: runs that are taken in place of those in the planned folders.
     """
+    by_hash = {run.folder.name: run for run in archived}
     rows: dict[tuple[str, ...], Row] = {}
     for planned in study.runs:
-        run = read_run(planned.folder)
+        run = by_hash.get(planned.folder.name) or read_run(planned.folder)
         run.seed = planned.seed
         run.command = f"python train.py {shlex.join(planned.overrides)}"
         _set_aside_other_settings(run)
@@ -192,7 +198,7 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
             first, run = (run, first) if run.finished and not first.finished else (first, run)
             row.runs = [other for other in row.runs if other.seed != run.seed] + [first]
             run.notes.append(
-                f"repeats the settings and the seed of {display_path(first.folder)}, which counts in its place"
+                f"repeats the settings and the seed of {display_path(first.shown_folder)}, which counts in its place"
             )
             astray.append(run)
         else:

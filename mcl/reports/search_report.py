@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,29 +27,33 @@ PICTURE = "trials"
 Trial = tuple[Run, dict[str, Any]]  # a run, and the value of each option that the search varies
 
 
-def find_trials(study: "Study") -> list[Trial]:
-    """The runs of a search: those that its page and their values make what they are.
+def find_trials(study: "Study", archived: Sequence[Run] = ()) -> list[Trial]:
+    """Return the runs of a search: those whose settings are the study's own and a value for each option searched.
 
     A run on other images than most does not count.
+
+    Args:
+        study: with a search.
+        archived: runs that are taken in place of those in the study's folder of runs.
     """
-    trials = list(_trials(study))
+    trials = list(_trials(study, archived))
     set_aside_other_images(run for run, _ in trials)
     return trials
 
 
-def _trials(study: "Study") -> Iterator[Trial]:
+def _trials(study: "Study", archived: Sequence[Run]) -> Iterator[Trial]:
     assert study.search is not None
     assert study.base is not None
+    runs = archived or map(read_run, sorted(study.base.folder.parent.glob("*/")))
     common = [*study.common, f"seed={study.seeds[0]}"]
     with composing() as compose:
-        for folder in sorted(study.base.folder.parent.glob("*/")):
-            run = read_run(folder)
+        for run in runs:
             own = identity(run.config) if run.config else {}
             if not study.search.options.keys() <= own.keys():
                 continue
             values = {option: own[option] for option in study.search.options}
             with suppress(UserError):  # values that this study would refuse
-                if compose([*common, *_overrides(values)]).folder.name == folder.name:
+                if compose([*common, *_overrides(values)]).folder.name == run.folder.name:
                     yield run, values
 
 
@@ -89,7 +93,7 @@ def search_page(
         lines += [*[f"![{alt}]({name})" for name in pictures if not name.endswith(".pdf")][:1], ""]
     if unfinished := [run for run, _ in trials if not run.finished]:
         lines += ["## Trials that do not count", ""]
-        lines += [f"- {display_path(run.folder)}: {run.status}. {run.reason}" for run in unfinished] + [""]
+        lines += [f"- {display_path(run.shown_folder)}: {run.status}. {run.reason}" for run in unfinished] + [""]
     lines += ["## How this was made", "", "```bash", command, "```"]
     return lines, pictures
 

@@ -62,6 +62,7 @@ class Run:
         matching: matching weights, in order; empty where the loss has none.
         notes: what is odd about its files, one sentence each.
         command: what to type for it to be run or gone on with; empty where that is not known.
+        shown_folder: what reports call the folder; another one if the files were unpacked from an archive.
     """
 
     folder: Path
@@ -75,6 +76,10 @@ class Run:
     matching: list[Matching] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     command: str = ""
+    shown_folder: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shown_folder = self.folder
 
     @property
     def finished(self) -> bool:

@@ -15,7 +15,7 @@ from mcl.runs.reading import Run, mapping, number
 def run_table(rows: Rows) -> list[str]:
     """A line for each run, whatever became of it."""
     runs = [(row, run) for row in rows.rows for run in row.runs]
-    place = os.path.commonpath([run.folder.absolute().parent for _, run in runs])
+    place = os.path.commonpath([run.shown_folder.absolute().parent for _, run in runs])
     keys = list(dict.fromkeys(key for _, run in runs for key in mapping(run.config.get("pair"))))
     body = [
         [
@@ -26,7 +26,7 @@ def run_table(rows: Rows) -> list[str]:
             percent(run_values(run.summary, ENSEMBLE)[ENSEMBLE]) if run.finished else NONE,
             _epochs(run),
             NONE if (seconds := number(run.summary.get("seconds"))) is None else format_duration(seconds),
-            os.path.relpath(run.folder.absolute(), place),
+            os.path.relpath(run.shown_folder.absolute(), place),
         ]
         for row, run in runs
     ]
