@@ -1,5 +1,6 @@
 """Write a report: RESULTS.md, results.csv and figures, from run folders."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -40,16 +41,16 @@ def write_report(
     archive: Path | None = None,
     pack: bool = False,
 ) -> Path:
-    """Write what runs show. The same runs give the same bytes.
+    """Write the report of a study, or of runs. The same runs give the same bytes.
 
     Args:
-        study: whose planned runs are reported; None makes rows of ``folders`` by themselves.
-        folders: of runs; None with a study, which names them itself.
-        out: the folder for ``RESULTS.md``, ``results.csv`` and the pictures; made if need be.
+        study: whose planned runs are reported; None to report the runs in ``folders``.
+        folders: of runs; None with a study, which plans its folders.
+        out: the folder for ``RESULTS.md``, ``results.csv`` and the pictures; created if necessary.
         formats: of the pictures: ``png``, ``svg``, ``pdf``.
         metric: a name of ``mcl.reports.rows.METRICS``.
         baseline: ``factor=label``, in place of the study's.
-        command: what to type for the same report, for the reader; None: found from ``out``.
+        command: the command that makes the same report, for the reader; None for that of ``out``.
         html: write ``report.html``, too.
         instead: the folder to take when a study's report in ``out`` has finished runs that are not finished here.
         archive: an archive of the study's runs, which is read if none of them has a folder.
@@ -109,7 +110,7 @@ def _find(
         chosen = None if baseline is None else parse_baseline(baseline, study.factors)
         rows = rows_of_study(study, chosen, archived)
     if not rows.rows:
-        reasons = [f"  {run.folder}: {run.reason}" for run in rows.astray]
+        reasons = [f"  {run.folder}: {run.reason}" for run in rows.unplaced]
         raise UserError("\n".join(["No run was found that can be read.", *reasons]))
     return rows
 
@@ -118,11 +119,11 @@ def _rows_files(
     study: Study | None, rows: Rows, metric: str, command: str, formats: Sequence[str], html: bool
 ) -> dict[str, bytes | str]:
     drawn = pictures(rows, metric, formats)
-    before, after = _tables(study, rows, metric), _circumstances(study, rows, command)
+    before, after = _tables(study, rows, metric), _provenance(study, rows, command)
     files: dict[str, bytes | str] = {
         f"{picture.name}.{form}": content for picture in drawn for form, content in picture.files.items()
     }
-    files |= {CSV: as_csv(rows), RESULTS: _marked([*before, *_shown_pictures(drawn), *after])}
+    files |= {CSV: as_csv(rows), RESULTS: _marked([*before, *_embedded(drawn), *after])}
     if html:
         from mcl.reports.page.build import page_of_rows
 
@@ -144,22 +145,24 @@ def _search_files(
     return files
 
 
-def _not_over_others(out: Path, here: set[str], instead: Path | None) -> Path:
-    """Return the folder to write to: ``out``, unless a report there has finished runs that this one has not.
+def _not_over_others(out: Path, finished: set[str], instead: Path | None) -> Path:
+    """Return the folder to write to: ``out``, unless a report there has finished runs that this one lacks.
 
     Args:
         out: where the report should go.
-        here: the hashes of the finished runs of this report.
+        finished: the hashes of the finished runs of this report.
         instead: the folder to take then; None raises UserError.
     """
-    lost = [told for run, told in finished_in(out / CSV).items() if run not in here]
-    if lost and instead is None:
+    lost = [name for run, name in finished_in(out / CSV).items() if run not in finished]
+    if not lost:
+        return out
+    if instead is None:
         raise UserError(
             f"{out / RESULTS} has {pluralize(len(lost), 'finished run')} that would be lost, for they are unfinished,"
             f" of other settings or not here now, such as {min(lost)}. Say where the runs are with --runs, write"
             " elsewhere with --out, or remove the old report."
         )
-    return instead if lost and instead is not None else out
+    return instead
 
 
 def _marked(lines: Sequence[str]) -> str:
@@ -167,11 +170,11 @@ def _marked(lines: Sequence[str]) -> str:
 
 
 def refuse_to_replace(out: Path, marked: Iterable[str] = (RESULTS,)) -> None:
-    """Raise UserError where a report in ``out`` would replace what no report has written.
+    """Raise UserError if a report in ``out`` would replace files that no report has written.
 
     Args:
         out: the folder.
-        marked: names of files that hold `MARK` if a report has written them.
+        marked: names of files that contain `MARK` if a report has written them.
     """
     lost = [out / name for name in marked if (out / name).is_file()]
     lost = [path for path in lost if MARK not in path.read_text(errors="replace")]
@@ -194,59 +197,51 @@ def _write(out: Path, files: Mapping[str, bytes | str]) -> None:
 
 
 def _tables(study: Study | None, rows: Rows, metric: str) -> list[str]:
-    """What stands above the pictures: what came out."""
-    found, notes = differences(rows, metric)
-    lines = [f"# {study.title if study else 'Results'}", ""]
-    if study and study.text.strip():
-        lines += [study.text.strip(), ""]
-    lines += [_standing(rows), ""]
-    lines += images(rows)
-    lines += main_table(rows, metric)
-    lines += not_finite(rows, metric)
-    lines += difference_table(rows, found, notes)
-    lines += published_table(rows, study.published if study else [])
-    lines += accuracies_table(rows)
-    return lines + cost_table(rows)
+    """Return what stands above the pictures: the results."""
+    compared, notes = differences(rows, metric)
+    text = study.text.strip() if study else ""
+    return [
+        *(f"# {study.title if study else 'Results'}", ""),
+        *([text, ""] if text else []),
+        *(_status(rows), ""),
+        *images(rows),
+        *main_table(rows, metric),
+        *not_finite(rows, metric),
+        *difference_table(rows, compared, notes),
+        *published_table(rows, study.published if study else []),
+        *accuracies_table(rows),
+        *cost_table(rows),
+    ]
 
 
-def _circumstances(study: Study | None, rows: Rows, command: str) -> list[str]:
-    """What stands below the pictures: how it came about."""
+def _provenance(study: Study | None, rows: Rows, command: str) -> list[str]:
+    """Return what stands below the pictures: how the results were made."""
     return [
         *versions(rows),
         *missing(rows, study),
-        "## How this was made",
-        "",
-        "```bash",
-        command,
-        "```",
-        "",
+        *("## How this was made", "", "```bash", command, "```", ""),
         f"from the files of the run folders alone. [{CSV}]({CSV}) has one line per run and network, with everything"
         " that the tables are made of.",
     ]
 
 
-def _standing(rows: Rows) -> str:
-    """How many runs there are, and how they stand."""
-    stands: dict[str, int] = {}
-    for run in [*rows.runs, *(run for run in rows.astray if not run.finished)]:
-        stands[run.status] = stands.get(run.status, 0) + 1
-    others = [f"{number} {status}" for status, number in sorted(stands.items()) if status != "finished"]
-    text = f"{pluralize(stands.get('finished', 0), 'finished run')} in {pluralize(len(rows.rows), 'row')}"
+def _status(rows: Rows) -> str:
+    """Return how many runs there are of each status."""
+    counts = Counter(run.status for run in [*rows.runs, *(run for run in rows.unplaced if not run.finished)])
+    others = [f"{number} {status}" for status, number in sorted(counts.items()) if status != "finished"]
+    text = f"{pluralize(counts['finished'], 'finished run')} in {pluralize(len(rows.rows), 'row')}"
     return f"{text}; besides {listed(others)} ([below](#runs-that-do-not-count))." if others else f"{text}."
 
 
-def _shown_pictures(drawn: Sequence[Picture]) -> list[str]:
-    lines = [line for picture in drawn for line in _shown_picture(picture)]
-    return ["## Pictures", "", *lines] if lines else []
-
-
-def _shown_picture(picture: Picture) -> list[str]:
-    embedded = [form for form in picture.files if form != "pdf"]
-    lines = [f"### {picture.title}", ""]
-    if embedded:
-        lines += [f"![{picture.alt}]({picture.name}.{embedded[0]})", ""]
-    lines += [picture.caption, ""]
-    others = [form for form in picture.files if form not in embedded[:1]]
-    if others:
-        lines += [f"Also as {listed(f'[{form.upper()}]({picture.name}.{form})' for form in others)}.", ""]
+def _embedded(drawn: Sequence[Picture]) -> list[str]:
+    lines = ["## Pictures", ""] if drawn else []
+    for picture in drawn:
+        shown = next((form for form in picture.files if form != "pdf"), None)
+        others = [f"[{form.upper()}]({picture.name}.{form})" for form in picture.files if form != shown]
+        lines += [f"### {picture.title}", ""]
+        if shown:
+            lines += [f"![{picture.alt}]({picture.name}.{shown})", ""]
+        lines += [picture.caption, ""]
+        if others:
+            lines += [f"Also as {listed(others)}.", ""]
     return lines
