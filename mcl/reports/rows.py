@@ -141,12 +141,7 @@ def run_values(summary: Mapping[str, Any], metric: str) -> dict[str, float | Non
     for network in summary["networks"]:
         value = summary.get(metric) if metric == MAX_OVER_RUN else network.get(metric)
         by_name.setdefault(network["name"], []).append(number(value))
-    return {name: mean(values) for name, values in by_name.items()}
-
-
-def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean; None if a number is missing, and of no numbers."""
-    return None if None in values else mean_of_known(values)
+    return {name: None if None in values else mean_of_known(values) for name, values in by_name.items()}
 
 
 def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archived: Iterable[Run] = ()) -> Rows:
