@@ -16,7 +16,7 @@ A study whose runs are not here is reported from PLACE/runs.tar.xz, which --arch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be typed after ``report``."""
+    """Add the arguments of ``report``."""
     from mcl.reports.figures import FORMATS
     from mcl.reports.rows import METRICS
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the report and say where it is."""
+    """Write the report and print its path."""
     from mcl.console import display_path
     from mcl.errors import UserError
     from mcl.reports.archive import ARCHIVE
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _typed(arguments: argparse.Namespace) -> str:
-    """The command that makes the same report; from the archive, if there will be one."""
+    """Return the command that makes the same report; from the archive, if one is written."""
     import shlex
 
     runs = None if arguments.archive else arguments.runs
