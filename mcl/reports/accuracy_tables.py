@@ -1,6 +1,6 @@
 """Accuracy in a report: the main table, differences, published numbers, kinds of accuracy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from mcl.reports.comparisons import Difference
 from mcl.reports.markdown import (
@@ -15,17 +15,19 @@ from mcl.reports.markdown import (
     without_empty,
 )
 from mcl.reports.rows import ENSEMBLE, MAX_OVER_RUN, METRICS, Row, Rows
-from mcl.reports.statistics import Estimate, estimate
+from mcl.reports.statistics import Estimate
 from mcl.studies.study import Published
 
 
 def main_table(rows: Rows, metric: str) -> list[str]:
-    """Mean, deviation and interval of every network of every row."""
+    """Return mean, deviation and interval of every network of every row."""
+    estimates = [(row, row.estimates(metric)) for row in rows.rows]
     body = []
-    for row in rows.rows:
+    for row, by_network in estimates:
         runs = f"{len(row.finished)}" + f" of {len(row.runs)}" * (len(row.finished) < len(row.runs))
-        for network, of in _estimates(row, metric) or [(NONE, Estimate(0))]:
-            body.append([*labels(rows, row), network, runs, percent(of.mean), percent(of.deviation), interval(of)])
+        for network, top1 in (by_network or {NONE: Estimate(0)}).items():
+            numbers = [percent(top1.mean), percent(top1.deviation), interval(top1)]
+            body.append([*labels(rows, row), network, runs, *numbers])
     lines = [
         "## Accuracy",
         "",
@@ -35,43 +37,45 @@ def main_table(rows: Rows, metric: str) -> list[str]:
         "",
         *table([*rows.varying, "network", "runs", "mean", "deviation", "95 % interval"], body, len(rows.varying) + 1),
     ]
+    notes = []
     if rows.constant:
-        lines += [f"The same in all rows: {listed(f'{k} {v}' for k, v in rows.constant.items() if v)}.", ""]
+        notes.append(f"The same in all rows: {listed(f'{k} {v}' for k, v in rows.constant.items() if v)}.")
     if any(len(row.finished) == 1 for row in rows.rows):
-        lines += ["A row of one run has no deviation: how far another seed would lie from it is not known.", ""]
+        notes.append("A row of one run has no deviation: how far another seed would lie from it is not known.")
     if any(run.status == "failed" for run in rows.runs):
-        lines += [
-            "Failed runs are left out: where a method itself made them fail, its mean over the rest flatters it.",
-            "",
-        ]
+        notes.append(
+            "Failed runs are left out: where a method itself made them fail, its mean over the rest flatters it."
+        )
     if metric == "top1_max_over_heads" or (metric == "top1_best" and "test" in _chosen_on(rows)):
-        lines += ["This number was chosen with the test part in sight, so it flatters: see below.", ""]
-    of_all = [of for row in rows.rows for _, of in _estimates(row, metric)]
-    widths = [(of.mean, of.half_width) for of in of_all if of.mean is not None and of.half_width is not None]
-    if any(mean + half > 100 or mean - half < 0 for mean, half in widths):
-        lines += ["An interval that goes beyond 0 or 100 says that so few runs bound next to nothing.", ""]
-    return lines + [line for note in rows.notes for line in (note, "")]
+        notes.append("This number was chosen with the test part in sight, so it flatters: see below.")
+    intervals = [top1.interval for _, by_network in estimates for top1 in by_network.values() if top1.interval]
+    if any(low < 0 or high > 100 for low, high in intervals):
+        notes.append("An interval that goes beyond 0 or 100 says that so few runs bound next to nothing.")
+    return lines + [line for note in [*notes, *rows.notes] for line in (note, "")]
 
 
-def difference_table(rows: Rows, differences: Sequence[Difference], notes: Iterable[str]) -> list[str]:
-    """Every row against its baseline."""
+def difference_table(rows: Rows, differences: Sequence[Difference], notes: Sequence[str]) -> list[str]:
+    """Return every row against its baseline."""
     lines = ["## Differences from the baseline", ""]
     if not rows.baseline:
         return [*lines, "There is no baseline: `--baseline FACTOR=LABEL` names one.", ""]
     baseline = listed(f"{factor} = {label}" for factor, label in rows.baseline.items())
-    lines += [f"Each row less the row with {baseline} that is otherwise equal, in percentage points, run by run of", ""]
-    lines[-2] += " equal seed."
+    lines += [
+        f"Each row less the row with {baseline} that is otherwise equal, in percentage points, run by run of equal"
+        " seed.",
+        "",
+    ]
     if differences:
         body = [
             [
                 *labels(rows, one.row),
                 one.network,
-                str(len(one.found.seeds)),
-                signed(one.found.difference.mean),
-                interval(one.found.difference, difference=True),
-                probability(one.found.p),
+                str(len(one.comparison.seeds)),
+                signed(one.comparison.difference.mean),
+                interval(one.comparison.difference, difference=True),
+                probability(one.comparison.p),
                 probability(one.holm),
-                signed(one.found.effect),
+                signed(one.comparison.effect),
                 one.conclusion,
             ]
             for one in differences
@@ -82,7 +86,6 @@ def difference_table(rows: Rows, differences: Sequence[Difference], notes: Itera
     left_out = [f"{rows.name(one.row)}, {one.network}: {one.left_out}." for one in differences if one.left_out]
     if left_out:
         lines += ["Left out, having no partner:", "", *(f"- {line}" for line in left_out), ""]
-    notes = list(notes)
     if notes:
         lines += [*(f"- {note}" for note in notes), ""]
     return lines
@@ -92,8 +95,7 @@ def _how_compared(differences: Sequence[Difference]) -> list[str]:
     tests = differences[0].family
     if not tests:
         return ["There is no test: each takes two pairs of runs at least, whose differences are not all equal.", ""]
-    counts = [len(one.found.seeds) for one in differences if one.found.p is not None]
-    pairs, most = min(counts), max(counts)
+    pairs = [len(one.comparison.seeds) for one in differences if one.comparison.p is not None]
     corrected = f"Holm's correction over the {tests} tests of this table" if tests > 1 else "one test, no correction"
     lines = [
         f"p: paired t-test, two-sided; {corrected}. The interval is of one comparison by itself, without correction."
@@ -103,37 +105,37 @@ def _how_compared(differences: Sequence[Difference]) -> list[str]:
         " a true difference of that size would be missed in a third to a half of such comparisons.",
         "",
     ]
-    if pairs < 6:
+    if min(pairs) < 6:
         lines += [
-            f"With {'as few as ' * (pairs < most)}{pairs} pairs the test rests on the differences being about normal,"
-            " which so few cannot show, and misses all but large effects. No difference shown does not mean that there"
-            " is none.",
+            f"With {'as few as ' * (min(pairs) < max(pairs))}{min(pairs)} pairs the test rests on the differences being"
+            " about normal, which so few cannot show, and misses all but large effects. No difference shown does not"
+            " mean that there is none.",
             "",
         ]
     return lines
 
 
 def published_table(rows: Rows, published: Sequence[Published]) -> list[str]:
-    """What papers report, beside ours."""
+    """Return what papers report, beside the measured accuracy."""
     if not published:
         return []
     body: list[list[str]] = []
     absent: dict[tuple[str, str], list[str]] = {}
     for number in published:
-        matching = [row for row in rows.rows if all(row.labels.get(k) == v for k, v in number.labels.items())]
-        shown = f"{percent(number.top1)}" + (f" ± {percent(number.deviation)}" if number.deviation is not None else "")
-        shown += f" ({number.runs} runs)" if number.runs else ""
-        found = [(row, dict(_estimates(row, "top1_last")).get(number.network)) for row in matching]
-        if not any(of and of.count for _, of in found):
+        reported = with_deviation(Estimate(number.runs or 0, number.top1, number.deviation))
+        reported += f" ({number.runs} runs)" if number.runs else ""
+        matching = [row for row in rows.rows if number.labels.items() <= row.labels.items()]
+        measured = [row for row in matching if row.estimates("top1_last").get(number.network, Estimate(0)).count]
+        for row in measured:
+            kinds = ("top1_last", "top1_best", "top1_max_over_heads")
+            last, *others = (row.estimates(kind)[number.network] for kind in kinds)
+            assert last.mean is not None
+            accuracies = [with_deviation(top1) for top1 in (last, *others)]
+            gap = signed(last.mean - number.top1)
+            body.append([*labels(rows, row), number.network, number.source, reported, *accuracies, gap])
+        if not measured:
             where = ", ".join(number.labels.values())
-            absent.setdefault((number.source, where), []).append(f"{number.network} {shown}")
-            continue
-        for row, last in found:
-            if last is not None and last.mean is not None:
-                others = [dict(_estimates(row, name))[number.network] for name in ("top1_best", "top1_max_over_heads")]
-                ours = [with_deviation(of) for of in (last, *others)]
-                gap = signed(last.mean - number.top1)
-                body.append([*labels(rows, row), number.network, number.source, shown, *ours, gap])
+            absent.setdefault((number.source, where), []).append(f"{number.network} {reported}")
     lines = ["## Beside published numbers", ""]
     if body:
         headers = ["network", "source", "published", "last epoch", "best epoch", "best head", "last − published"]
@@ -151,16 +153,15 @@ def published_table(rows: Rows, published: Sequence[Published]) -> list[str]:
 
 
 def accuracies_table(rows: Rows) -> list[str]:
-    """The kinds of accuracy that are easily taken for one another."""
+    """Return the kinds of accuracy that are easily taken for one another."""
     kinds = ["top1_last", "top1_best", "top1_max_over_heads", MAX_OVER_RUN, "validation_top1_last"]
     body = []
     for row in rows.rows:
-        by_kind = [dict(_estimates(row, kind)) for kind in kinds]
-        ensemble = with_deviation(dict(_estimates(row, ENSEMBLE)).get(ENSEMBLE, Estimate(0)))
-        body += [
-            [*labels(rows, row), network, *(with_deviation(of[network]) for of in by_kind), ensemble]
-            for network in by_kind[0]
-        ]
+        by_kind = [row.estimates(kind) for kind in kinds]
+        ensemble = with_deviation(row.estimates(ENSEMBLE).get(ENSEMBLE, Estimate(0)))
+        for network in by_kind[0]:
+            accuracies = [with_deviation(estimates[network]) for estimates in by_kind]
+            body.append([*labels(rows, row), network, *accuracies, ensemble])
     if not body:
         return []
     splits = _chosen_on(rows)
@@ -169,6 +170,7 @@ def accuracies_table(rows: Rows) -> list[str]:
     headers = ["network", "last epoch", "best epoch", "best head", "best of the run"]
     headers += ["validation part, last epoch", "ensemble"]
     validated = any(line[-2] != NONE for line in body)
+    validation = ["- validation part, last epoch: what settings may be chosen by."] if validated else []
     return [
         "## Which accuracy",
         "",
@@ -180,21 +182,17 @@ def accuracies_table(rows: Rows) -> list[str]:
         "- best head: the best of the network's stages over all epochs of the test part. A maximum over many looks at"
         " the test part; it flatters.",
         "- best of the run: the same over all networks. It flatters most.",
-        *["- validation part, last epoch: what settings may be chosen by."][: int(validated)],
+        *validation,
         "- ensemble: mean of the backbones' probabilities at the last epoch, at the price of running all of them.",
         "",
     ]
 
 
 def labels(rows: Rows, row: Row) -> list[str]:
-    """The first cells of a row's line."""
+    """Return the first cells of a row's line."""
     return [row.labels.get(factor) or NONE for factor in rows.varying]
 
 
 def _chosen_on(rows: Rows) -> list[str]:
-    """The splits on which the runs chose their best epoch."""
+    """Return the splits on which the runs chose their best epoch."""
     return sorted({str(run.summary.get("best_epoch_chosen_on", "unknown")) for run in rows.runs if run.finished})
-
-
-def _estimates(row: Row, metric: str) -> list[tuple[str, Estimate]]:
-    return [(network, estimate(list(values.values()))) for network, values in row.values(metric).items()]

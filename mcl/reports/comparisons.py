@@ -15,19 +15,18 @@ class Difference:
     """One network of a row, less the network of the same name in the row's baseline.
 
     Args:
-        row, baseline: the two.
+        row: the row.
         network: its name.
-        found: the comparison.
-        holm: p after Holm's correction over all comparisons of the report; None where there is no test.
+        comparison: of the runs of the row with those of the baseline.
+        holm: p after Holm's correction over all comparisons of the report; None without a test.
         family: how many comparisons have a test.
         limit: the smallest mean, up or down, that would have been significant after the same correction, with the
-            spread and the number of pairs seen and all other comparisons as they are; None where there is no test.
+            spread and the number of pairs seen and all other comparisons as they are; None without a test.
     """
 
     row: Row
-    baseline: Row
     network: str
-    found: Comparison
+    comparison: Comparison
     holm: float | None
     family: int
     limit: float | None
@@ -35,36 +34,36 @@ class Difference:
     @property
     def conclusion(self) -> str:
         """What these runs show."""
-        found, mean, pairs = self.found, self.found.difference.mean, self.found.difference.count
+        mean, pairs = self.comparison.difference.mean, self.comparison.difference.count
         if mean is None:
             return "no seed in common: nothing can be compared"
         if pairs == 1:
             return "one pair of runs: no deviation, no test; another seed may say otherwise"
-        if found.no_spread:
-            return f"all {len(found.seeds)} differences are equal: no spread, so the test is undefined"
-        assert found.p is not None
+        if self.comparison.no_spread:
+            return f"all {pairs} differences are equal: no spread, so the test is undefined"
+        assert self.comparison.p is not None
         assert self.holm is not None
         side = "higher" if mean > 0 else "lower"
         if self.holm < ALPHA:
             return f"{side}, and more than chance alone would often give"
-        if found.p < ALPHA:
+        if self.comparison.p < ALPHA:
             return f"{side}, but not beyond chance once all {self.family} comparisons are counted"
         return f"no difference shown: significant beyond ±{percent(self.limit)}, for {pairs} pairs of this spread"
 
     @property
     def left_out(self) -> str:
-        """Which seeds could not be paired, as a sentence; nothing if all could."""
-        sides = [(self.found.only_ours, "this row"), (self.found.only_theirs, "the baseline")]
-        return listed(f"{seeds(alone)} only in {side}" for alone, side in sides if alone)
+        """The seeds that could not be paired, as a sentence; empty if all could."""
+        sides = [(self.comparison.unpaired, "this row"), (self.comparison.baseline_unpaired, "the baseline")]
+        return listed(f"{seeds(unpaired)} only in {side}" for unpaired, side in sides if unpaired)
 
 
 def differences(rows: Rows, metric: str) -> tuple[list[Difference], list[str]]:
-    """Every network of every row against its baseline.
+    """Compare every network of every row with its baseline.
 
     Returns:
-        Them, and sentences on rows that could not be compared.
+        The differences, and sentences on rows that could not be compared.
     """
-    found: list[tuple[Row, Row, str, Comparison]] = []
+    compared: list[tuple[Row, str, Comparison]] = []
     notes = []
     without_runs = [rows.name(row) for row in rows.rows if not row.finished]
     if without_runs:
@@ -78,27 +77,25 @@ def differences(rows: Rows, metric: str) -> tuple[list[Difference], list[str]]:
             why = f"{len(candidates)} rows have" if candidates else "no row has"
             notes.append(f"{rows.name(row)}: not compared, for {why} {wanted} and is otherwise equal.")
             continue
-        if differ(fingerprint(run) for run in [*row.finished, *candidates[0].finished]):
+        (baseline,) = candidates
+        if differ(fingerprint(run) for run in [*row.finished, *baseline.finished]):
             notes.append(f"{rows.name(row)}: its runs saw other images than those of its baseline.")
-        ours, theirs = row.values(metric), candidates[0].values(metric)
-        for network, values in ours.items():
-            if network in theirs:
-                found.append((row, candidates[0], network, compare(values, theirs[network])))
-            elif theirs:
+        baseline_values = baseline.values(metric)
+        for network, values in row.values(metric).items():
+            if network in baseline_values:
+                compared.append((row, network, compare(values, baseline_values[network])))
+            elif baseline_values:
                 notes.append(f"{rows.name(row)}: its baseline has no network {network}.")
-    tested = [comparison.p for *_, comparison in found if comparison.p is not None]
+    tested = [comparison.p for *_, comparison in compared if comparison.p is not None]
     adjusted = holm(tested)
-    # The step of Holm's correction at which the next finding would be made: alpha / tests where there is none yet.
+    # The step of Holm's correction at which the next finding would be made: alpha / tests if there is none yet.
     alpha = ALPHA / max(1, len(tested) - sum(p < ALPHA for p in adjusted))
     remaining = iter(adjusted)
-    return [
-        Difference(*item, next(remaining) if item[-1].p is not None else None, len(tested), _limit(item[-1], alpha))
-        for item in found
-    ], notes
-
-
-def _limit(found: Comparison, alpha: float) -> float | None:
-    """Return the smallest mean whose p is ``alpha``, with the spread and the number of pairs of a comparison."""
-    if found.p is None or found.difference.deviation is None:
-        return None
-    return half_width(found.difference.count, found.difference.deviation, alpha)
+    results = []
+    for row, network, comparison in compared:
+        corrected = limit = None
+        if comparison.p is not None and comparison.difference.deviation is not None:
+            corrected = next(remaining)
+            limit = half_width(comparison.difference.count, comparison.difference.deviation, alpha)
+        results.append(Difference(row, network, comparison, corrected, len(tested), limit))
+    return results, notes

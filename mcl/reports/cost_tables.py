@@ -1,35 +1,30 @@
 """Cost in a report: of training, of the deployed networks, and accuracy at equal cost."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from mcl.reports.accuracy_tables import labels
-from mcl.reports.equal_cost import at_cost, by_name, cheapest, training_cost
+from mcl.reports.equal_cost import at_cost, by_name, cheapest, mean_training_cost
 from mcl.reports.markdown import NONE, count, listed, seconds, table, with_deviation, without_empty
 from mcl.reports.rows import Row, Rows
-from mcl.reports.statistics import estimate
+from mcl.reports.statistics import Estimate, estimate, mean_of_known
 from mcl.runs.reading import number
 
 
 def cost_table(rows: Rows) -> list[str]:
-    """What training cost, and what the deployed networks cost."""
+    """Return what training cost, and what the deployed networks cost."""
     body = []
     for row in rows.rows:
         if not row.finished:
             continue
-        cost = _mean(training_cost(run) for run in row.finished)
-        bases = rows.baselines_of(row)
-        base = _mean(training_cost(run) for run in bases[0].finished) if len(bases) == 1 else None
+        cost = mean_training_cost(row)
+        candidates = rows.baselines_of(row)
+        base = mean_training_cost(candidates[0]) if len(candidates) == 1 else None
+        times = ("seconds", "training_seconds", "images_per_second")
+        total, training, speed = (mean_of_known(number(run.summary.get(key)) for run in row.finished) for key in times)
+        ratio = f"{cost / base:.2f} ×" if cost and base else NONE
+        deployed = [_deployed(row, key) for key in ("multiply_adds", "parameters")]
         body.append(
-            [
-                *labels(rows, row),
-                count(cost),
-                f"{cost / base:.2f} ×" if cost and base else NONE,
-                seconds(_mean(number(run.summary.get("seconds")) for run in row.finished)),
-                seconds(_mean(number(run.summary.get("training_seconds")) for run in row.finished)),
-                count(_mean(number(run.summary.get("images_per_second")) for run in row.finished)),
-                _deployed(row, "multiply_adds"),
-                _deployed(row, "parameters"),
-            ]
+            [*labels(rows, row), count(cost), ratio, seconds(total), seconds(training), count(speed), *deployed]
         )
     if not body:
         return []
@@ -67,12 +62,12 @@ def _equal_cost(rows: Rows) -> list[str]:
             silent.append(name or "all rows")
             continue
         for row in group:
-            found = [(at.epoch, by_name(run, at)) for run in row.finished if (at := at_cost(run, budget)) is not None]
+            reached = [(at.epoch, by_name(run, at)) for run in row.finished if (at := at_cost(run, budget)) is not None]
             epochs = [run.summary["epochs"] for run in row.finished if isinstance(run.summary.get("epochs"), int)]
-            read = f"{_range([epoch for epoch, _ in found])} of {_range(epochs)}" if found else NONE
-            for network in dict.fromkeys(name for _, top1 in found for name in top1) or [NONE]:
-                by_budget = estimate([top1[network] for _, top1 in found if network in top1])
-                end = estimate(list(row.values("top1_last").get(network, {}).values()))
+            read = f"{_range([epoch for epoch, _ in reached])} of {_range(epochs)}" if reached else NONE
+            for network in dict.fromkeys(name for _, top1 in reached for name in top1) or [NONE]:
+                by_budget = estimate(top1[network] for _, top1 in reached if network in top1)
+                end = row.estimates("top1_last").get(network, Estimate(0))
                 by_then = with_deviation(by_budget)
                 if 0 < by_budget.count < end.count:
                     by_then += f" ({by_budget.count} of {end.count} runs)"
@@ -98,23 +93,16 @@ def _equal_cost(rows: Rows) -> list[str]:
 
 
 def _deployed(row: Row, key: str) -> str:
-    found = {
-        network["name"]: value
+    costs = {
+        network["name"]: count(cost)
         for run in row.finished
         for network in run.summary["networks"]
-        if (value := number(network.get(key))) is not None
+        if (cost := number(network.get(key))) is not None
     }
-    return (
-        ", ".join(f"{name} {count(value)}" if len(found) > 1 else count(value) for name, value in found.items()) or NONE
-    )
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else None
+    if len(costs) < 2:
+        return next(iter(costs.values()), NONE)
+    return ", ".join(f"{name} {cost}" for name, cost in costs.items())
 
 
 def _range(values: Sequence[int]) -> str:
-    if not values:
-        return NONE
-    return str(min(values)) if min(values) == max(values) else f"{min(values)} to {max(values)}"
+    return " to ".join(map(str, sorted({min(values), max(values)}))) if values else NONE

@@ -8,7 +8,7 @@ from typing import Any
 
 from mcl.config.objective import value
 from mcl.console import display_path
-from mcl.reports.equal_cost import at_cost, cheapest, training_cost
+from mcl.reports.equal_cost import at_cost, cheapest
 from mcl.reports.rows import Rows
 from mcl.runs.reading import Run, mapping
 
@@ -23,35 +23,35 @@ CODE = ("version", "commit", "dirty")
 
 
 def as_csv(rows: Rows) -> str:
-    """The lines, runs that have not finished included: these have no network and no numbers.
+    """Return one line per run and network. Unfinished runs are included, without network and numbers.
 
-    Columns are the factors, then ``seed``, ``status``, ``folder``, ``config_hash``; of the network ``key``,
-    ``network`` and what summary.json says of it; of its run what summary.json says of that, so repeated for each
-    network. ``ensemble_top1_last`` is in percent as the others are; ``training_multiply_adds_*`` are of a step per
-    image, of a meta round per image, and in total; ``equal_cost`` is where the cheapest row compared with this one had
-    ended, ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` what this run's last evaluation by then said. ``data`` is
-    the fingerprint of the images.
+    Columns are the factors, then ``seed``, ``status``, ``folder``, ``config_hash``; ``key``, ``network`` and the
+    numbers of the network in summary.json; the numbers of its run in summary.json, repeated for each network.
+    ``ensemble_top1_last`` is in percent like the others; ``training_multiply_adds_*`` are of a step per image, of a
+    meta round per image, and in total; ``equal_cost`` is the cost at which the cheapest row compared with this one
+    ended, ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` are of this run's last evaluation by then. ``data`` is the
+    fingerprint of the images.
     """
-    budgets = {id(row): cheapest(group) for group in rows.groups().values() for row in group}
-    lines = [line for row in rows.rows for run in row.runs for line in _lines(run, row.labels, budgets[id(row)])]
-    factors = list(rows.factors)
-    content = io.StringIO()
     header = [
-        *factors,
+        *rows.factors,
         *("seed", "status", "folder", "config_hash", "key", "network", *OF_NETWORK, "ensemble_top1_last", *OF_RUN),
         *TIMES,
         *(f"training_multiply_adds_{name}" for name in COSTS),
         *("equal_cost", "top1_at_equal_cost", "epoch_at_equal_cost", "processes", "device", "precision", "data"),
         *(f"code_{name}" for name in CODE),
     ]
+    content = io.StringIO()
     writer = csv.DictWriter(content, header, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    budgets = {id(row): cheapest(group) for group in rows.groups().values() for row in group}
+    for row in rows.rows:
+        for run in row.runs:
+            writer.writerows(_lines(run, row.labels, budgets[id(row)]))
     return content.getvalue()
 
 
 def trials_as_csv(trials: Sequence[tuple[Run, Mapping[str, Any]]], options: Sequence[str], objective: str) -> str:
-    """Return one line per trial of a search: its values with all their digits, and what it reached.
+    """Return one line per trial of a search: its values with all their digits, and its accuracy.
 
     Args:
         trials: each with the value of every option.
@@ -62,9 +62,9 @@ def trials_as_csv(trials: Sequence[tuple[Run, Mapping[str, Any]]], options: Sequ
     writer = csv.writer(content, lineterminator="\n")
     writer.writerow([*options, "seed", "status", "folder", "config_hash", objective.replace("/", "_")])
     for run, values in trials:
-        reached = value(run.summary, objective) if run.finished else None
-        known = run.summary.get("config_hash", "")
-        writer.writerow([*map(values.get, options), run.seed, run.status, display_path(run.folder), known, reached])
+        line = [*map(values.get, options), run.seed, run.status, display_path(run.shown_folder)]
+        accuracy = value(run.summary, objective) if run.finished else None
+        writer.writerow([*line, run.summary.get("config_hash", ""), accuracy])
     return content.getvalue()
 
 
@@ -76,7 +76,7 @@ def hashes(runs: Iterable[Run]) -> set[str]:
 def finished_in(path: Path) -> dict[str, str]:
     """Return the finished runs that a results.csv lists, each hash with the run's labels and seed in words.
 
-    Nothing where there is no such file, or one that no report has written.
+    A missing file, or one that no report has written, lists none.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
@@ -94,30 +94,31 @@ def finished_in(path: Path) -> dict[str, str]:
         return {}
 
 
-def _hash(found: Any, folder: Path) -> str:
-    """Return the hash that a run wrote; of one that wrote none, the name of its folder."""
-    return str(found or folder.name)
+def _hash(stored: Any, folder: Path) -> str:
+    """Return the hash that a run stored, else the name of its folder."""
+    return str(stored or folder.name)
 
 
 def _lines(run: Run, labels: Mapping[str, str], budget: float | None) -> list[dict[str, Any]]:
-    summary = run.summary
-    common: dict[str, Any] = {**labels, "seed": run.seed, "status": run.status, "folder": display_path(run.folder)}
+    folder = display_path(run.shown_folder)
+    common: dict[str, Any] = {**labels, "seed": run.seed, "status": run.status, "folder": folder}
     if not run.finished:
         return [common]
-    trainer = mapping(run.config.get("trainer"))
+    summary, trainer = run.summary, mapping(run.config.get("trainer"))
     common |= {name: summary.get(name) for name in ("config_hash", "processes", "data", *OF_RUN, *TIMES)}
     common |= {f"training_multiply_adds_{name}": mapping(summary.get("multiply_adds")).get(name) for name in COSTS}
     common |= {f"code_{name}": mapping(summary.get("code")).get(name) for name in CODE}
-    common |= {
-        "ensemble_top1_last": mapping(summary.get("ensemble")).get("top1_last"),
-        "equal_cost": None if budget is None else round(budget),
-    }
+    common["ensemble_top1_last"] = mapping(summary.get("ensemble")).get("top1_last")
     common |= {"device": summary.get("device", trainer.get("device")), "precision": trainer.get("precision")}
+    at = None
+    if budget is not None:
+        common["equal_cost"] = round(budget)
+        at = at_cost(run, budget)
     lines = []
     for network in summary["networks"]:
         line = {**common, "key": network.get("key"), "network": network["name"]}
         line |= {name: network.get(name) for name in OF_NETWORK}
-        if budget is not None and training_cost(run) is not None and (at := at_cost(run, budget)) is not None:
+        if at is not None:
             line["epoch_at_equal_cost"] = at.epoch
             line["top1_at_equal_cost"] = at.top1.get(str(network.get("key")))
         lines.append(line)

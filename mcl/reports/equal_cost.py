@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 
 from mcl.reports.rows import Row
+from mcl.reports.statistics import mean_of_known
 from mcl.runs.reading import Evaluation, Run, mapping, number
 
 EXACT = 1 + 1e-9  # costs come from whole steps; this much is rounding
 
 
 def training_cost(run: Run, step: int | None = None) -> float | None:
-    """Multiply-adds of training up to a step, by default to the end; None where the run does not tell.
+    """Return the multiply-adds of training up to a step, by default to the end; None if the run did not count them.
 
-    Meta rounds, one at step 0 and every ``loss.meta.interval`` steps, are counted where they happen.
+    Meta rounds, one at step 0 and every ``loss.meta.interval`` steps, are counted at the step when they happen.
     """
     counts = mapping(run.summary.get("multiply_adds"))
     total, of_step, of_round = (number(counts.get(name)) for name in ("total", "step", "meta_round"))
@@ -20,7 +21,7 @@ def training_cost(run: Run, step: int | None = None) -> float | None:
     steps = number(run.summary.get("steps"))
     if not steps or of_step is None:
         return None
-    interval = _meta_interval(run)
+    interval = number(mapping(mapping(run.config.get("loss")).get("meta")).get("interval"))
 
     def units(steps: float) -> float:
         return steps * of_step + (-(-steps // interval) * (of_round or 0) if interval else 0)
@@ -31,32 +32,32 @@ def training_cost(run: Run, step: int | None = None) -> float | None:
 def at_cost(run: Run, budget: float) -> Evaluation | None:
     """Return the last evaluation of a run that had cost no more than ``budget`` multiply-adds.
 
-    None where there is none, and where evaluations are missing from the run's metrics.jsonl.
+    None if there is none, or if evaluations are missing from the run's metrics.jsonl.
     """
-    found = None
     if not run.has_curve:
         return None
-    for evaluation in run.evaluations:
+    for evaluation in reversed(run.evaluations):
         cost = training_cost(run, evaluation.step)
         if cost is not None and cost <= budget * EXACT:
-            found = evaluation
-    return found
+            return evaluation
+    return None
 
 
 def by_name(run: Run, evaluation: Evaluation) -> dict[str, float]:
-    """Top-1 in percent of each network name, networks of one name averaged."""
-    found: dict[str, list[float]] = {}
+    """Return top-1 in percent of each network name, networks of one name averaged."""
+    by_network: dict[str, list[float]] = {}
     for network in run.summary["networks"]:
         if (top1 := evaluation.top1.get(str(network.get("key")))) is not None:
-            found.setdefault(network["name"], []).append(top1)
-    return {name: sum(values) / len(values) for name, values in found.items()}
+            by_network.setdefault(network["name"], []).append(top1)
+    return {name: sum(values) / len(values) for name, values in by_network.items()}
+
+
+def mean_training_cost(row: Row) -> float | None:
+    """Return the multiply-adds of training, averaged over the finished runs that counted them."""
+    return mean_of_known(map(training_cost, row.finished))
 
 
 def cheapest(rows: Sequence[Row]) -> float | None:
-    """Multiply-adds at which the cheapest of some rows ended; None if no run tells."""
+    """Return the multiply-adds at which the cheapest of some rows ended; None if no run counted them."""
     ends = [[cost for run in row.finished if (cost := training_cost(run)) is not None] for row in rows]
     return min((max(costs) for costs in ends if costs), default=None)
-
-
-def _meta_interval(run: Run) -> float | None:
-    return number(mapping(mapping(run.config.get("loss")).get("meta")).get("interval"))

@@ -1,4 +1,4 @@
-"""Shared parts of a report's figures: form, background, file bytes."""
+"""Shared parts of a report's figures: style, formats, file contents."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture for the page: ``files`` has its bytes by format."""
+    """A picture of a report; ``files`` has its bytes by format."""
 
     name: str
     title: str
@@ -37,14 +37,14 @@ class Picture:
 
 
 def style() -> Any:
-    """A context in which figures of a report are drawn and saved."""
+    """Return the context in which figures are drawn and saved."""
     import matplotlib
 
     return matplotlib.rc_context(_STYLE)  # type: ignore[arg-type]
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Empty, of so many inches."""
+    """Return an empty figure of a size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # no pyplot: it would look for a display
 
@@ -54,15 +54,20 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def alternative_text(first: str, more: Sequence[str]) -> str:
-    """Alternative text, without what would end it."""
+    """Return an alternative text, without the brackets that would end it in Markdown."""
     return " ".join([first, *(f"{sentence}." for sentence in more[:4])]).replace("[", "(").replace("]", ")")
 
 
 def files(figure: "Figure", formats: Sequence[str]) -> dict[str, bytes]:
-    """The bytes of a figure by format: the same for the same figure."""
-    found = {}
+    """Return the bytes of a figure by format: the same for the same figure."""
+    contents = {}
     for form in dict.fromkeys(formats):
         content = io.BytesIO()
         figure.savefig(content, format=form, dpi=DPI, metadata=_FIXED[form])
-        found[form] = content.getvalue()
-    return found
+        contents[form] = content.getvalue()
+    return contents
+
+
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """Return up to ``most`` indices of ``count`` things, the first and the last among them."""
+    return sorted({round(i * (count - 1) / (most - 1)) for i in range(most)}) if count > most else list(range(count))

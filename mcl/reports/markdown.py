@@ -5,30 +5,35 @@ from collections.abc import Iterable, Sequence
 
 from mcl.reports.statistics import Estimate
 
-NONE = "–"  # in place of a number that there is not
-_MARKS = re.compile(r"[\\`*\[\]]|(?<![^\W_])_|_(?![^\W_])")  # of Markdown; an underscore within a word is none
+NONE = "–"  # in place of a missing number
+_MARKS = re.compile(r"[\\`*\[\]]|(?<![^\W_])_|_(?![^\W_])")  # Markdown's own; an underscore within a word is not
 _UNITS = ("", " k", " M", " G", " T", " P", " E", " Z")
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], words: int, closing: int = 0) -> list[str]:
-    """A table and an empty line after it. The first ``words`` and the last ``closing`` columns are words, set to the
-    left; those between are numbers, set to the right.
+    """Return a table and an empty line after it.
+
+    The first ``words`` and the last ``closing`` columns are words, aligned left; those between are numbers, aligned
+    right.
     """
-    numbers = len(headers) - words - closing
-    sides = [" --- "] * words + [" ---: "] * numbers + [" --- "] * closing
-    lines = [f"| {' | '.join(map(cell, headers))} |", f"|{'|'.join(sides)}|"]
-    lines += [f"| {' | '.join(cell(text) for text in row)} |" for row in rows]
-    return [*lines, ""]
+    sides = [" --- "] * words + [" ---: "] * (len(headers) - words - closing) + [" --- "] * closing
+    lines = [f"| {' | '.join(map(cell, row))} |" for row in (headers, *rows)]
+    return [lines[0], f"|{'|'.join(sides)}|", *lines[1:], ""]
 
 
 def without_empty(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """A table less the columns that have nothing in any row."""
+    """Return a table less the columns that are empty in every row."""
     kept = [i for i in range(len(headers)) if any(row[i] != NONE for row in rows)]
     return [headers[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
+def warning(text: str) -> list[str]:
+    """Return an alert box and an empty line after it."""
+    return ["> [!WARNING]", f"> {text}", ""]
+
+
 def cell(text: str) -> str:
-    """Text from elsewhere on one line, without what Markdown would take for its own."""
+    """Return text from elsewhere on one line, its Markdown and HTML escaped."""
     text = _MARKS.sub(r"\\\g<0>", " ".join(str(text).split()))
     return text.replace("|", "\\|").replace("<", "&lt;")
 
@@ -45,17 +50,16 @@ def signed(value: float | None) -> str:
     return "0.00" if abs(value) < 0.005 else f"{value:+.2f}".replace("-", "−")
 
 
-def with_deviation(of: Estimate) -> str:
-    """``"72.34 ± 0.51"``; of one run no deviation."""
-    return percent(of.mean) if of.deviation is None else f"{percent(of.mean)} ± {percent(of.deviation)}"
+def with_deviation(estimate: Estimate) -> str:
+    """``"72.34 ± 0.51"``; of one run without deviation."""
+    mean = percent(estimate.mean)
+    return mean if estimate.deviation is None else f"{mean} ± {percent(estimate.deviation)}"
 
 
-def interval(of: Estimate, *, difference: bool = False) -> str:
+def interval(estimate: Estimate, *, difference: bool = False) -> str:
     """``"71.07 to 73.61"``."""
-    if of.mean is None or of.half_width is None:
-        return NONE
     show = signed if difference else percent
-    return f"{show(of.mean - of.half_width)} to {show(of.mean + of.half_width)}"
+    return " to ".join(map(show, estimate.interval)) if estimate.interval else NONE
 
 
 def probability(p: float | None) -> str:
@@ -79,10 +83,10 @@ def seconds(value: float | None) -> str:
     return NONE if value is None else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def listed(things: Iterable[object], last: str = "and") -> str:
+def listed(things: Iterable[object]) -> str:
     """``"0, 1 and 2"``."""
-    names = [str(thing) for thing in things]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}" if names else ""
+    *names, last = [*map(str, things)] or [""]
+    return f"{', '.join(names)} and {last}" if names else last
 
 
 def seeds(numbers: Sequence[int | None]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mcl.reports.equal_cost import by_name, training_cost
+from mcl.reports.equal_cost import by_name, mean_training_cost
 from mcl.reports.figures import Picture, alternative_text, files, new_figure, style
 from mcl.reports.markdown import count, interval, listed, percent
 from mcl.reports.matching_maps import matching
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart, without the yellow that white swallows.
+# Okabe and Ito's colours for the colour-blind, without the yellow, which is invisible on white.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP*X"
 DASHES = ("-", "--", ":")
 COLUMNS = 3  # of small multiples
-CHARACTERS = 11  # of a legend, in an inch
+CHARACTERS = 11  # of a legend, per inch
 
 Panel = tuple[str, str, list[Row]]  # title, network, the rows in it
 
 
 def pictures(rows: Rows, metric: str, formats: Sequence[str]) -> list[Picture]:
-    """Those that the runs have numbers for."""
+    """Return the pictures that the runs have numbers for."""
     with style():
         drawn = [_curves(rows, formats), _against_cost(rows, metric, formats), matching(rows, formats)]
     return [picture for picture in drawn if picture is not None]
 
 
 def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
-    """Test accuracy of the backbones by epoch: mean over runs, with a band from the worst to the best."""
+    """Draw test accuracy of the backbones by epoch: mean over runs, with a band from the worst to the best."""
     panels = [
         (title, network, curves)
         for title, network, group in _panels(rows, "top1_last")
@@ -44,27 +44,24 @@ def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
 
     styles = _styles(rows)
     figure, grid = _small_multiples(len(panels))
-    for axes, (title, _, curves) in zip(grid, panels, strict=False):
+    ends, fewer = [], []
+    for axes, (title, network, curves) in zip(grid, panels, strict=False):
+        last = []
         for row, curve in curves:
             colour, dash, _ = styles[row_key(rows, row)]
-            epochs = list(curve)
-            axes.plot(epochs, [sum(of) / len(of) for of in curve.values()], color=colour, linestyle=dash, linewidth=1.5)
-            low, high = [min(of) for of in curve.values()], [max(of) for of in curve.values()]
+            epochs, values = list(curve), list(curve.values())
+            means = [sum(runs) / len(runs) for runs in values]
+            axes.plot(epochs, means, color=colour, linestyle=dash, linewidth=1.5)
+            low, high = list(map(min, values)), list(map(max, values))
             axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+            last.append(f"{row_key(rows, row)} ends at {percent(means[-1])}")
+            if len(values[-1]) < len(row.finished):
+                fewer.append(f"{rows.name(row) or network}, {len(values[-1])} of {len(row.finished)}")
+        ends.append(f"{title}: {listed(last)}")
         axes.set_title(title)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     _label(figure, grid, "epoch", "test top-1, %")
     _legend(figure, styles, lines=True)
-    ends = [
-        f"{title}: {listed(f'{row_key(rows, row)} ends at {percent(_last(curve))}' for row, curve in curves)}"
-        for title, _, curves in panels
-    ]
-    fewer = [
-        f"{rows.name(row) or network}, {drawn} of {len(row.finished)}"
-        for _, network, curves in panels
-        for row, curve in curves
-        if (drawn := len(curve[max(curve)])) < len(row.finished)
-    ]
     caption = "Mean over finished runs; the band reaches from the worst to the best of them."
     if fewer:
         caption += f" Drawn without the runs that have no whole curve: {'; '.join(dict.fromkeys(fewer))}."
@@ -78,63 +75,50 @@ def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
 
 
 def _curve(row: Row, network: str) -> dict[int, list[float]]:
-    """Epoch -> one accuracy per run that has a curve, for the epochs that all of these evaluated."""
-    curves = [
-        {
-            evaluation.epoch: named[network]
-            for evaluation in run.evaluations
-            if network in (named := by_name(run, evaluation))
-        }
+    """Return epoch -> one accuracy per run that has a curve, for the epochs that all of these evaluated."""
+    by_epoch = [
+        {evaluation.epoch: by_name(run, evaluation).get(network) for evaluation in run.evaluations}
         for run in row.finished
         if run.has_curve
     ]
-    runs = [curve for curve in curves if curve]
-    shared = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
-    return {epoch: [run[epoch] for run in runs] for epoch in shared}
-
-
-def _last(curve: Mapping[int, Sequence[float]]) -> float:
-    of = curve[max(curve)]
-    return sum(of) / len(of)
+    curves = [{epoch: top1 for epoch, top1 in run.items() if top1 is not None} for run in by_epoch]
+    curves = [curve for curve in curves if curve]
+    shared = sorted(set.intersection(*map(set, curves))) if curves else []
+    return {epoch: [curve[epoch] for curve in curves] for epoch in shared}
 
 
 def _against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | None:
-    """One mark per row with its interval, one dot per run, by the multiply-adds of training."""
+    """Draw one mark per row with its interval, and one dot per run, by the multiply-adds of training."""
     panels = cost_panels(rows, metric)
     if not panels:
         return None
     styles = _styles(rows)
     figure, grid = _small_multiples(len(panels))
+    texts = []
     for axes, (title, points) in zip(grid, panels, strict=False):
         costs = [cost for _, cost, _ in points]
-        for (row, cost, of_seeds), shift in zip(points, aside(costs), strict=True):
-            values = list(of_seeds.values())
+        marks = []
+        for (row, cost, by_seed), shift in zip(points, sideways(costs), strict=True):
+            values = list(by_seed.values())
             colour, _, marker = styles[row_key(rows, row)]
-            of = estimate(values)
+            top1 = estimate(values)
             at, beside = (_moved(figure, axes, points=by) for by in (shift, shift + 5))
             axes.plot([cost] * len(values), values, ".", color=colour, alpha=0.6, markersize=5, transform=beside)
             bar = {"color": colour, "capsize": 3, "markersize": 5.5, "elinewidth": 1.1, "transform": at}
-            axes.errorbar(cost, of.mean or 0.0, of.half_width, fmt=marker, **bar)
+            axes.errorbar(cost, top1.mean or 0.0, top1.half_width, fmt=marker, **bar)
+            accuracy = f"{percent(top1.mean)} (95 % interval {interval(top1)})"
+            marks.append(f"{row_key(rows, row)} {accuracy} at {count(cost)}")
+        texts.append(f"{title}: {listed(marks)}")
         axes.set_title(title)
-        axes.set_ylim(*window([list(of_seeds.values()) for *_, of_seeds in points]))
+        axes.set_ylim(*window([list(by_seed.values()) for *_, by_seed in points]))
         _cost_axis(axes, costs)
     _label(figure, grid, "multiply-adds of training", "test top-1, %")
     _legend(figure, styles, lines=False)
-    told = [
-        title
-        + ": "
-        + listed(
-            f"{row_key(rows, row)} {percent(of.mean)} (95 % interval {interval(of)}) at {count(cost)}"
-            for row, cost, of_seeds in points
-            for of in [estimate(list(of_seeds.values()))]
-        )
-        for title, points in panels
-    ]
     return Picture(
         "cost",
         "Accuracy against cost",
         alternative_text(
-            f"Test top-1 in percent ({METRICS[metric]}) against multiply-adds of training, one mark per row.", told
+            f"Test top-1 in percent ({METRICS[metric]}) against multiply-adds of training, one mark per row.", texts
         ),
         f"Accuracy is that of the {METRICS[metric]}. Marks are means over runs with the 95 % interval of the mean, dots"
         " beside them are runs. Rows of equal cost stand side by side. An interval that reaches the frame goes on"
@@ -144,30 +128,29 @@ def _against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | 
 
 
 def cost_panels(rows: Rows, metric: str) -> list[tuple[str, list[tuple[Row, float, dict[int, float]]]]]:
-    """Of each panel its title, and its rows with the multiply-adds of training and the accuracy by seed."""
+    """Return for each panel its title, and its rows with the multiply-adds of training and the accuracy by seed."""
     panels = [
         (
             title,
-            [(row, cost, values) for row in group if (cost := _cost(row)) and (values := row.values(metric)[network])],
+            [
+                (row, cost, values)
+                for row in group
+                if (cost := mean_training_cost(row)) and (values := row.values(metric)[network])
+            ],
         )
         for title, network, group in _panels(rows, metric)
     ]
     return [(title, points) for title, points in panels if points]
 
 
-def _cost(row: Row) -> float | None:
-    costs = [cost for run in row.finished if (cost := training_cost(run)) is not None]
-    return sum(costs) / len(costs) if costs else None
-
-
-def aside(costs: Sequence[float]) -> list[int]:
-    """How far, in points, to move each mark to the side, so that those of nearly equal cost do not hide each other."""
+def sideways(costs: Sequence[float]) -> list[int]:
+    """Return how far, in points, to move each mark sideways, so that those of nearly equal cost do not overlap."""
     near = 0.03 * max(costs)
-    found = []
+    shifts = []
     for i, cost in enumerate(costs):
         alike = [j for j, other in enumerate(costs) if abs(other - cost) < near]
-        found.append(round((14 if len(alike) < 4 else 10) * (alike.index(i) - (len(alike) - 1) / 2)))
-    return found
+        shifts.append(round((14 if len(alike) < 4 else 10) * (alike.index(i) - (len(alike) - 1) / 2)))
+    return shifts
 
 
 def _moved(figure: "Figure", axes: "Axes", *, points: float) -> Any:
@@ -177,16 +160,11 @@ def _moved(figure: "Figure", axes: "Axes", *, points: float) -> Any:
 
 
 def window(by_row: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Limits that show every run, and of wide intervals as much as leaves the runs apart."""
-    values = [value for of_row in by_row for value in of_row]
+    """Return limits that show every run, and as much of wide intervals as keeps the runs apart."""
+    values = [value for row in by_row for value in row]
     low, high = min(values), max(values)
     room = max(high - low, 0.5)
-    ends = [
-        of.mean + side * of.half_width
-        for of in map(estimate, by_row)
-        if of.mean is not None and of.half_width
-        for side in (-1, 1)
-    ]
+    ends = [end for row in by_row for end in estimate(row).interval or ()]
     bottom, top = max(min([low, *ends]), low - room), min(max([high, *ends]), high + room)
     return bottom - 0.08 * room, top + 0.08 * room
 
@@ -206,33 +184,33 @@ def _cost_axis(axes: "Axes", costs: Sequence[float]) -> None:
 
 
 def _panels(rows: Rows, metric: str) -> list[Panel]:
-    """One for each network name of each group of rows that are compared with one another."""
-    found = []
+    """Return a panel for each network name of each group of rows that are compared with one another."""
+    panels = []
     for shared, group in rows.groups().items():
-        networks = dict.fromkeys(network for row in group for network in row.values(metric))
+        values = [(row, row.values(metric)) for row in group]
+        networks = dict.fromkeys(network for _, by_network in values for network in by_network)
         for network in networks:
             title = network if shared in ("", network) else f"{shared}: {network}" if len(networks) > 1 else shared
-            found.append((title, network, [row for row in group if network in row.values(metric)]))
-    return found
+            panels.append((title, network, [row for row, by_network in values if network in by_network]))
+    return panels
 
 
 def row_key(rows: Rows, row: Row) -> str:
-    """What tells a row apart within its panel."""
+    """Return the name that distinguishes a row within its panel."""
     return rows.name(row, rows.compared) or rows.name(row)
 
 
-def style_numbers(rows: Rows) -> list[int]:
-    """Of each row a number, the same for those that every picture draws in one style."""
-    keys = list(dict.fromkeys(row_key(rows, row) for row in rows.rows))
-    return [keys.index(row_key(rows, row)) for row in rows.rows]
+def style_numbers(rows: Rows) -> dict[str, int]:
+    """Return the number of the style of each row key, the same in every picture."""
+    keys = dict.fromkeys(row_key(rows, row) for row in rows.rows)
+    return {key: i for i, key in enumerate(keys)}
 
 
 def _styles(rows: Rows) -> dict[str, tuple[str, str, str]]:
-    """Colour, dash and marker by what tells rows apart: the same in every picture."""
-    keys = dict.fromkeys(row_key(rows, row) for row in rows.rows)
+    """Return the colour, dash and marker of each row key."""
     return {
         key: (COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)], MARKERS[i % len(MARKERS)])
-        for i, key in enumerate(keys)
+        for key, i in style_numbers(rows).items()
     }
 
 
@@ -260,6 +238,6 @@ def _legend(figure: "Figure", styles: Mapping[str, tuple[str, str, str]], *, lin
         Line2D([], [], color=colour, ls=dash if lines else "", marker="" if lines else marker, label=key)
         for key, (colour, dash, marker) in styles.items()
     ]
-    characters = 6 + max(len(key) for key in styles)  # of the longest entry, with its mark
+    characters = 6 + max(map(len, styles))  # of the longest entry, with its mark
     columns = int(figure.get_figwidth() * CHARACTERS / characters)
     figure.legend(handles=handles, loc="outside upper center", ncols=max(1, min(4, columns, len(handles))))

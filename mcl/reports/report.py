@@ -1,6 +1,8 @@
 """Write a report: RESULTS.md, results.csv and figures, from run folders."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from mcl.console import display_path, pluralize
@@ -8,6 +10,7 @@ from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import write_atomically, write_error
 from mcl.reports.accuracy_tables import accuracies_table, difference_table, main_table, published_table
+from mcl.reports.archive import ARCHIVE, archived_runs, pack_runs, show_as_packed
 from mcl.reports.comparisons import differences
 from mcl.reports.cost_tables import cost_table
 from mcl.reports.csv_file import as_csv, finished_in, hashes, trials_as_csv
@@ -16,7 +19,8 @@ from mcl.reports.markdown import listed
 from mcl.reports.plots import pictures
 from mcl.reports.provenance import images, missing, not_finite, versions
 from mcl.reports.rows import Rows, parse_baseline, rows_of_folders, rows_of_study
-from mcl.reports.search_report import OBJECTIVE, find_trials, search_page
+from mcl.reports.search_report import OBJECTIVE, Trial, find_trials, search_page
+from mcl.runs.reading import Run
 from mcl.studies.study import FILE, Study
 
 RESULTS, CSV, PAGE = "RESULTS.md", "results.csv", "report.html"
@@ -34,19 +38,23 @@ def write_report(
     command: str | None = None,
     html: bool = False,
     instead: Path | None = None,
+    archive: Path | None = None,
+    pack: bool = False,
 ) -> Path:
-    """Write what runs show, as often as one likes: the same runs give the same bytes.
+    """Write the report of a study, or of runs. The same runs give the same bytes.
 
     Args:
-        study: whose planned runs are reported; None makes rows of ``folders`` by themselves.
-        folders: of runs; None with a study, which names them itself.
-        out: the folder for ``RESULTS.md``, ``results.csv`` and the pictures; made if need be.
+        study: whose planned runs are reported; None to report the runs in ``folders``.
+        folders: of runs; None with a study, which plans its folders.
+        out: the folder for ``RESULTS.md``, ``results.csv`` and the pictures; created if necessary.
         formats: of the pictures: ``png``, ``svg``, ``pdf``.
         metric: a name of ``mcl.reports.rows.METRICS``.
         baseline: ``factor=label``, in place of the study's.
-        command: what to type for the same report, for the reader; None: found from ``out``.
+        command: the command that makes the same report, for the reader; None for that of ``out``.
         html: write ``report.html``, too.
         instead: the folder to take when a study's report in ``out`` has finished runs that are not finished here.
+        archive: an archive of the study's runs, which is read if none of them has a folder.
+        pack: write such an archive to ``out``, and name the runs in the report as they are named in it.
 
     Returns:
         The path of ``RESULTS.md``.
@@ -55,56 +63,106 @@ def write_report(
         UserError: there are no runs, the baseline does not exist, a file cannot be written, or a study's report with
             other runs would be lost and there is no other folder.
     """
-    refuse_to_replace(out, (RESULTS, *[PAGE][: int(html)]))
+    refuse_to_replace(out, [RESULTS, PAGE] if html else [RESULTS])
     if html:
         require("html", asked="--html")
     command = command or f"python -m mcl report {display_path(out)}"
-    if study is not None and study.search is not None:
-        trials = find_trials(study)
-        lines, found = search_page(study, trials, command, formats)
-        out = _not_over_others(out, hashes(run for run, _ in trials), instead)
-        files: dict[str, bytes | str] = {**found, RESULTS: _marked(lines)}
-        files[CSV] = trials_as_csv(trials, list(study.search.options), OBJECTIVE)
-        if html:
-            from mcl.reports.page.build import page
-
-            files[PAGE] = page(lines, found)
-        _write(out, files)
-        return out / RESULTS
-    rows = _rows(study, list(folders or ()), baseline)
-    if not rows.rows:
-        told = [f"  {run.folder}: {run.reason}" for run in rows.astray]
-        raise UserError("\n".join(["No run was found that can be read.", *told]))
-    if study is not None or (out / FILE).is_file():
-        out = _not_over_others(out, hashes(rows.runs), instead)
-    drawn = pictures(rows, metric, formats)
-    before, after = _tables(study, rows, metric), _circumstances(study, rows, command)
-    files = {f"{picture.name}.{form}": content for picture in drawn for form, content in picture.files.items()}
-    files |= {CSV: as_csv(rows), RESULTS: _marked([*before, *_shown_pictures(drawn), *after])}
-    if html:
-        from mcl.reports.page.build import page_of_rows
-
-        files[PAGE] = page_of_rows(rows, metric, before, after, drawn)
+    with _archived(study, archive) as archived:
+        found = _find(study, folders or (), baseline, archived)
+        runs = found.runs if isinstance(found, Rows) else [run for run, _ in found]
+        if study is not None or (out / FILE).is_file():
+            out = _not_over_others(out, hashes(runs), instead)
+        if pack:
+            show_as_packed(runs, out)
+        if isinstance(found, Rows):
+            files = _rows_files(study, found, metric, command, formats, html)
+        else:
+            assert study is not None
+            files = _search_files(study, found, command, formats, html)
+        if pack:
+            files[ARCHIVE] = pack_runs(runs)
     _write(out, files)
     return out / RESULTS
 
 
-def _not_over_others(out: Path, here: set[str], instead: Path | None) -> Path:
-    """Return the folder to write to: ``out``, unless a report there has finished runs that this one has not.
+def _archived(study: Study | None, archive: Path | None) -> AbstractContextManager[list[Run]]:
+    """Return the runs of the archive if the study has none of its own; otherwise no runs."""
+    if study is None or archive is None:
+        return nullcontext([])
+    folders = [planned.folder for planned in study.runs]
+    if study.base is not None:  # a search
+        folders += study.base.folder.parent.glob("*/")
+    return nullcontext([]) if any(folder.is_dir() for folder in folders) else archived_runs(archive)
+
+
+def _find(
+    study: Study | None, folders: Iterable[Path], baseline: str | None, archived: Sequence[Run]
+) -> Rows | list[Trial]:
+    """Return the rows of a report; of a search, its trials."""
+    if study is None:
+        folders = list(folders)
+        rows = rows_of_folders(folders)
+        if baseline is not None:
+            rows = rows_of_folders(folders, parse_baseline(baseline, rows.factors))
+    elif study.search is not None:
+        return find_trials(study, archived)
+    else:
+        chosen = None if baseline is None else parse_baseline(baseline, study.factors)
+        rows = rows_of_study(study, chosen, archived)
+    if not rows.rows:
+        reasons = [f"  {run.folder}: {run.reason}" for run in rows.unplaced]
+        raise UserError("\n".join(["No run was found that can be read.", *reasons]))
+    return rows
+
+
+def _rows_files(
+    study: Study | None, rows: Rows, metric: str, command: str, formats: Sequence[str], html: bool
+) -> dict[str, bytes | str]:
+    drawn = pictures(rows, metric, formats)
+    before, after = _tables(study, rows, metric), _provenance(study, rows, command)
+    files: dict[str, bytes | str] = {
+        f"{picture.name}.{form}": content for picture in drawn for form, content in picture.files.items()
+    }
+    files |= {CSV: as_csv(rows), RESULTS: _marked([*before, *_embedded(drawn), *after])}
+    if html:
+        from mcl.reports.page.build import page_of_rows
+
+        files[PAGE] = page_of_rows(rows, metric, before, after, drawn)
+    return files
+
+
+def _search_files(
+    study: Study, trials: list[Trial], command: str, formats: Sequence[str], html: bool
+) -> dict[str, bytes | str]:
+    assert study.search is not None
+    lines, drawn = search_page(study, trials, command, formats)
+    table = trials_as_csv(trials, list(study.search.options), OBJECTIVE)
+    files: dict[str, bytes | str] = {**drawn, CSV: table, RESULTS: _marked(lines)}
+    if html:
+        from mcl.reports.page.build import page
+
+        files[PAGE] = page(lines, drawn)
+    return files
+
+
+def _not_over_others(out: Path, finished: set[str], instead: Path | None) -> Path:
+    """Return the folder to write to: ``out``, unless a report there has finished runs that this one lacks.
 
     Args:
         out: where the report should go.
-        here: the hashes of the finished runs of this report.
+        finished: the hashes of the finished runs of this report.
         instead: the folder to take then; None raises UserError.
     """
-    lost = [told for run, told in finished_in(out / CSV).items() if run not in here]
-    if lost and instead is None:
+    lost = [name for run, name in finished_in(out / CSV).items() if run not in finished]
+    if not lost:
+        return out
+    if instead is None:
         raise UserError(
             f"{out / RESULTS} has {pluralize(len(lost), 'finished run')} that would be lost, for they are unfinished,"
             f" of other settings or not here now, such as {min(lost)}. Say where the runs are with --runs, write"
             " elsewhere with --out, or remove the old report."
         )
-    return instead if lost and instead is not None else out
+    return instead
 
 
 def _marked(lines: Sequence[str]) -> str:
@@ -112,11 +170,11 @@ def _marked(lines: Sequence[str]) -> str:
 
 
 def refuse_to_replace(out: Path, marked: Iterable[str] = (RESULTS,)) -> None:
-    """Raise UserError where a report in ``out`` would replace what no report has written.
+    """Raise UserError if a report in ``out`` would replace files that no report has written.
 
     Args:
         out: the folder.
-        marked: names of files that hold `MARK` if a report has written them.
+        marked: names of files that contain `MARK` if a report has written them.
     """
     lost = [out / name for name in marked if (out / name).is_file()]
     lost = [path for path in lost if MARK not in path.read_text(errors="replace")]
@@ -138,68 +196,52 @@ def _write(out: Path, files: Mapping[str, bytes | str]) -> None:
         write_atomically(out / name, content)
 
 
-def _rows(study: Study | None, folders: list[Path], baseline: str | None) -> Rows:
-    rows = rows_of_folders(folders) if study is None else rows_of_study(study)
-    if baseline is None:
-        return rows
-    chosen = parse_baseline(baseline, rows.factors)
-    return rows_of_folders(folders, chosen) if study is None else rows_of_study(study, chosen)
-
-
 def _tables(study: Study | None, rows: Rows, metric: str) -> list[str]:
-    """What stands above the pictures: what came out."""
-    found, notes = differences(rows, metric)
-    lines = [f"# {study.title if study else 'Results'}", ""]
-    if study and study.text.strip():
-        lines += [study.text.strip(), ""]
-    lines += [_standing(rows), ""]
-    lines += images(rows)
-    lines += main_table(rows, metric)
-    lines += not_finite(rows, metric)
-    lines += difference_table(rows, found, notes)
-    lines += published_table(rows, study.published if study else [])
-    lines += accuracies_table(rows)
-    return lines + cost_table(rows)
+    """Return what stands above the pictures: the results."""
+    compared, notes = differences(rows, metric)
+    text = study.text.strip() if study else ""
+    return [
+        *(f"# {study.title if study else 'Results'}", ""),
+        *([text, ""] if text else []),
+        *(_status(rows), ""),
+        *images(rows),
+        *main_table(rows, metric),
+        *not_finite(rows, metric),
+        *difference_table(rows, compared, notes),
+        *published_table(rows, study.published if study else []),
+        *accuracies_table(rows),
+        *cost_table(rows),
+    ]
 
 
-def _circumstances(study: Study | None, rows: Rows, command: str) -> list[str]:
-    """What stands below the pictures: how it came about."""
+def _provenance(study: Study | None, rows: Rows, command: str) -> list[str]:
+    """Return what stands below the pictures: how the results were made."""
     return [
         *versions(rows),
         *missing(rows, study),
-        "## How this was made",
-        "",
-        "```bash",
-        command,
-        "```",
-        "",
+        *("## How this was made", "", "```bash", command, "```", ""),
         f"from the files of the run folders alone. [{CSV}]({CSV}) has one line per run and network, with everything"
         " that the tables are made of.",
     ]
 
 
-def _standing(rows: Rows) -> str:
-    """How many runs there are, and how they stand."""
-    stands: dict[str, int] = {}
-    for run in [*rows.runs, *(run for run in rows.astray if not run.finished)]:
-        stands[run.status] = stands.get(run.status, 0) + 1
-    others = [f"{number} {status}" for status, number in sorted(stands.items()) if status != "finished"]
-    text = f"{pluralize(stands.get('finished', 0), 'finished run')} in {pluralize(len(rows.rows), 'row')}"
+def _status(rows: Rows) -> str:
+    """Return how many runs there are of each status."""
+    counts = Counter(run.status for run in [*rows.runs, *(run for run in rows.unplaced if not run.finished)])
+    others = [f"{number} {status}" for status, number in sorted(counts.items()) if status != "finished"]
+    text = f"{pluralize(counts['finished'], 'finished run')} in {pluralize(len(rows.rows), 'row')}"
     return f"{text}; besides {listed(others)} ([below](#runs-that-do-not-count))." if others else f"{text}."
 
 
-def _shown_pictures(drawn: Sequence[Picture]) -> list[str]:
-    lines = [line for picture in drawn for line in _shown_picture(picture)]
-    return ["## Pictures", "", *lines] if lines else []
-
-
-def _shown_picture(picture: Picture) -> list[str]:
-    embedded = [form for form in picture.files if form != "pdf"]
-    lines = [f"### {picture.title}", ""]
-    if embedded:
-        lines += [f"![{picture.alt}]({picture.name}.{embedded[0]})", ""]
-    lines += [picture.caption, ""]
-    others = [form for form in picture.files if form not in embedded[:1]]
-    if others:
-        lines += [f"Also as {listed(f'[{form.upper()}]({picture.name}.{form})' for form in others)}.", ""]
+def _embedded(drawn: Sequence[Picture]) -> list[str]:
+    lines = ["## Pictures", ""] if drawn else []
+    for picture in drawn:
+        shown = next((form for form in picture.files if form != "pdf"), None)
+        others = [f"[{form.upper()}]({picture.name}.{form})" for form in picture.files if form != shown]
+        lines += [f"### {picture.title}", ""]
+        if shown:
+            lines += [f"![{picture.alt}]({picture.name}.{shown})", ""]
+        lines += [picture.caption, ""]
+        if others:
+            lines += [f"Also as {listed(others)}.", ""]
     return lines

@@ -1,4 +1,4 @@
-"""Labels of rows that no study names: from their folders, and from the settings in which they differ."""
+"""Labels of rows without a study: from their folders, and from the settings in which they differ."""
 
 import json
 import re
@@ -8,12 +8,12 @@ from typing import Any
 from mcl.runs.identity import choice_name, pair_name
 from mcl.runs.reading import Run, mapping
 
-PLACES = ("dataset", "pair", "loss")  # the factors that the folder of a run names
+PLACES = ("dataset", "pair", "loss")  # the factors in the path of a run folder
 LOSSES = ("independent", "deep_supervision", "mcl", "lmcl")  # each adds to the one before
 
 
 def place_labels(run: Run) -> dict[str, str]:
-    """The dataset, the pair and the loss of a run: by its folder where that is named after them."""
+    """Return the dataset, the pair and the loss of a run: from the path of its folder if it has the usual form."""
     pair = pair_name(list(network_names(run.config).values()))
     parts, of_pair = run.folder.absolute().parts, tuple(pair.split("/"))
     if parts[-2 - len(of_pair) : -2] == of_pair and re.fullmatch("[0-9a-f]{10}", parts[-1]):
@@ -23,61 +23,60 @@ def place_labels(run: Run) -> dict[str, str]:
 
 
 def network_names(config: Mapping[str, Any]) -> dict[str, str]:
-    """``{"first": "resnet8", ...}`` of the settings of a run."""
+    """Return ``{"first": "resnet8", ...}`` from the settings of a run."""
     networks = {key: mapping(node) for key, node in mapping(config["pair"]).items()}
     return {key: str(node.get("name") or choice_name(None, node)) for key, node in networks.items()}
 
 
 def _module(node: Mapping[str, Any]) -> str:
-    """``lmcl`` for ``mcl.losses.lmcl.LMCL``: the modules are named as the choices are."""
+    """Return ``lmcl`` for ``mcl.losses.lmcl.LMCL``: modules have the names of the choices."""
     return str(node.get("_target_", "")).rpartition(".")[0].rpartition(".")[2] or "unknown"
 
 
 def add_settings(labels: Sequence[dict[str, str]], settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Give every row a label for each setting that tells rows apart.
+    """Give every row a label for each setting that distinguishes rows.
 
-    What lies in the group of a dataset, a pair or a loss is compared among the rows of that choice: others have other
-    settings there by their nature.
+    Settings in the group of a dataset, a pair or a loss are compared among the rows of that choice only, as other
+    choices have other settings.
 
     Args:
-        labels: of each row, those of its dataset, pair and loss; the others are added to them.
+        labels: the dataset, pair and loss of each row; further labels are added in place.
         settings: of each row.
 
     Returns:
         Sentences on settings that need no label of their own, because they change together with another.
     """
     notes = []
-    partitions = {_partition([of[place] for of in labels]): place for place in PLACES}
+    partitions = {_partition([row[place] for row in labels]): place for place in PLACES}
     for setting in sorted({key for own in settings for key in own}):
-        choices = [of.get(setting.partition(".")[0], "") for of in labels]
-        values = [_label(own, setting) for own in settings]
+        choices = [row.get(setting.partition(".")[0], "") for row in labels]
+        values = [_label(own.get(setting, "")) for own in settings]
         by_choice: dict[str, set[str]] = {}
         for choice, value in zip(choices, values, strict=True):
             by_choice.setdefault(choice, set()).add(value)
-        if all(len(found) == 1 for found in by_choice.values()):
+        if all(len(different) == 1 for different in by_choice.values()):
             continue
-        told = [value if len(by_choice[choice]) > 1 else "" for choice, value in zip(choices, values, strict=True)]
-        if (same := partitions.setdefault(_partition(told), setting)) != setting:
+        shown = [value if len(by_choice[choice]) > 1 else "" for choice, value in zip(choices, values, strict=True)]
+        if (same := partitions.setdefault(_partition(shown), setting)) != setting:
             notes.append(f"`{setting}` changes with `{same}`.")
             continue
-        for of, value in zip(labels, told, strict=True):
-            of[setting] = value
+        for row, value in zip(labels, shown, strict=True):
+            row[setting] = value
     return notes
 
 
 def _partition(labels: Sequence[str]) -> tuple[int, ...]:
-    """Which of them are equal, whatever they are."""
+    """Return a number for each label, equal for equal labels."""
     numbers: dict[str, int] = {}
     return tuple(numbers.setdefault(label, len(numbers)) for label in labels)
 
 
-def _label(own: Mapping[str, Any], setting: str) -> str:
-    value = own.get(setting, "")
+def _label(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def sort_labels(labels: Iterable[str], first: str | None) -> list[str]:
-    """Labels as people sort them, ``resnet8`` before ``resnet20``, with one that comes first."""
+    """Sort labels naturally, ``resnet8`` before ``resnet20``, with one that comes first."""
 
     def key(label: str) -> tuple[bool, list[tuple[int, float, str]]]:
         parts = re.findall(r"\d+(?:\.\d+)?|\D+", label)

@@ -1,4 +1,4 @@
-"""Group runs into the rows of a table: what differs, which baseline they have, which numbers each run gives."""
+"""Rows of a table: runs grouped by settings, the baseline of each row, the numbers of each run."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from mcl.console import display_path
 from mcl.errors import UserError, did_you_mean
 from mcl.reports.image_sets import IMAGES, UNKNOWN, data_settings, differ, fingerprint, set_aside_other_images
 from mcl.reports.row_labels import add_settings, place_labels, sort_labels
+from mcl.reports.statistics import Estimate, estimate, mean_of_known
 from mcl.runs.identity import identity
 from mcl.runs.reading import Run, mapping, number, read_run
 from mcl.studies.study import Study
@@ -29,11 +30,11 @@ INDEPENDENT = "independent"
 
 @dataclass
 class Row:
-    """Runs that differ in nothing but their seed, and saw the same images as far as their summaries tell.
+    """Runs that differ only in their seed, on the same images as far as their summaries record.
 
     Args:
         labels: factor -> label.
-        runs: in order of their seeds, each seed once, whether or not they have finished.
+        runs: in order of their seeds, each seed once, finished or not.
     """
 
     labels: dict[str, str]
@@ -45,28 +46,32 @@ class Row:
         return [run for run in self.runs if run.finished]
 
     def values(self, metric: str) -> dict[str, dict[int, float]]:
-        """``{network name: {seed: percent}}`` of the finished runs; a number that is not finite is left out."""
-        found: dict[str, dict[int, float]] = {}
+        """Return ``{network name: {seed: percent}}`` of the finished runs, without numbers that are not finite."""
+        by_network: dict[str, dict[int, float]] = {}
         for run in self.finished:
             assert run.seed is not None
-            for name, value in run_values(run.summary, metric).items():
-                of_name = found.setdefault(name, {})
+            for network, value in run_values(run.summary, metric).items():
+                by_seed = by_network.setdefault(network, {})
                 if value is not None:
-                    of_name[run.seed] = value
-        return found
+                    by_seed[run.seed] = value
+        return by_network
+
+    def estimates(self, metric: str) -> dict[str, Estimate]:
+        """The estimate over the finished runs of each network name."""
+        return {network: estimate(values.values()) for network, values in self.values(metric).items()}
 
 
 @dataclass
 class Rows:
-    """A table's rows in order.
+    """The rows of a table.
 
     Args:
         factors: factor -> its labels, in order.
         rows: in that order.
         baseline: labels of the rows that others are compared with; empty for none.
         compared: the factors in which a row and its baseline may differ.
-        notes: what was done to come to these rows, in sentences.
-        astray: runs that no row can take, each with the reason.
+        notes: sentences on how the rows were formed.
+        unplaced: runs that belong to no row, each with the reason.
     """
 
     factors: dict[str, list[str]]
@@ -74,19 +79,23 @@ class Rows:
     baseline: dict[str, str]
     compared: set[str]
     notes: list[str] = field(default_factory=list)
-    astray: list[Run] = field(default_factory=list)
+    unplaced: list[Run] = field(default_factory=list)
 
     @property
     def varying(self) -> list[str]:
-        """The factors that tell rows apart; of a single row, its last factor."""
+        """The factors that distinguish rows; of a single row, its last factor."""
         several = [factor for factor in self.factors if len({row.labels.get(factor, "") for row in self.rows}) > 1]
         return several or list(self.factors)[-1:]
 
     @property
     def constant(self) -> dict[str, str]:
         """The label of each factor that is the same in all rows."""
-        alike = [factor for factor in self.factors if factor not in self.varying]
-        return {factor: self.rows[0].labels.get(factor, "") for factor in alike} if self.rows else {}
+        return {
+            factor: row.labels.get(factor, "")
+            for row in self.rows[:1]
+            for factor in self.factors
+            if factor not in self.varying
+        }
 
     @property
     def runs(self) -> list[Run]:
@@ -94,36 +103,37 @@ class Rows:
         return [run for row in self.rows for run in row.runs]
 
     def name(self, row: Row, factors: Iterable[str] | None = None) -> str:
-        """``"resnet32, lmcl"``: the labels that tell a row apart."""
+        """``"resnet32, lmcl"``: the labels that distinguish a row, of all factors or of some."""
         chosen = self.varying if factors is None else [factor for factor in self.varying if factor in factors]
         return ", ".join(_named(factor, row.labels[factor]) for factor in chosen if row.labels.get(factor))
 
+    @property
+    def shared(self) -> list[str]:
+        """The factors in which a row and its baseline are equal."""
+        return [factor for factor in self.factors if factor not in self.compared]
+
     def groups(self) -> dict[str, list[Row]]:
-        """Rows that are compared with one another, by what they share; one group of no name if they share all."""
-        found: dict[str, list[Row]] = {}
+        """Return the rows that are compared with one another, by what they share; "" if they share all labels."""
+        groups: dict[str, list[Row]] = {}
         for row in self.rows:
-            found.setdefault(self.name(row, [f for f in self.factors if f not in self.compared]), []).append(row)
-        return found
+            groups.setdefault(self.name(row, self.shared), []).append(row)
+        return groups
 
     def baselines_of(self, row: Row) -> list[Row]:
-        """The rows with the baseline's labels and otherwise those of ``row``: one, unless labels leave it open."""
-        others = [factor for factor in self.factors if factor not in self.compared]
-        return [
-            other
-            for other in self.rows
-            if self.baseline
-            and all(other.labels.get(factor) == label for factor, label in self.baseline.items())
-            and all(other.labels.get(factor) == row.labels.get(factor) for factor in others)
-        ]
+        """Return the rows with the baseline's labels and otherwise those of ``row``: ideally one."""
+        wanted = {factor: row.labels.get(factor) for factor in self.shared} | self.baseline
+        if not self.baseline:
+            return []
+        return [other for other in self.rows if all(other.labels.get(key) == label for key, label in wanted.items())]
 
 
 def run_values(summary: Mapping[str, Any], metric: str) -> dict[str, float | None]:
-    """One number per network name, in percent; networks of one name are averaged, for the run is what counts.
+    """Return one number per network name, in percent. Networks of one name are averaged, as the run is the unit.
 
     Args:
         summary: of a finished run.
-        metric: a name of ``METRICS``, whose ``ensemble`` counts as a network; or ``top1_max_over_run``, which all
-            networks share; or another number that a summary holds of each network.
+        metric: a name of ``METRICS``, whose ``ensemble`` counts as a network; ``top1_max_over_run``, which all
+            networks share; or another number that a summary has for each network.
     """
     if metric == ENSEMBLE:
         return {ENSEMBLE: number(mapping(summary.get("ensemble")).get("top1_last"))}
@@ -131,23 +141,23 @@ def run_values(summary: Mapping[str, Any], metric: str) -> dict[str, float | Non
     for network in summary["networks"]:
         value = summary.get(metric) if metric == MAX_OVER_RUN else network.get(metric)
         by_name.setdefault(network["name"], []).append(number(value))
-    return {name: mean(values) for name, values in by_name.items()}
+    return {name: None if None in values else mean_of_known(values) for name, values in by_name.items()}
 
 
-def mean(values: Sequence[float | None]) -> float | None:
-    """Their mean; None if one is missing, or all are."""
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there and len(there) == len(values) else None
-
-
-def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None) -> Rows:
-    """The rows that a study plans, with what has become of their runs.
+def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archived: Iterable[Run] = ()) -> Rows:
+    """Return the rows that a study plans, with what has become of their runs.
 
     A finished run that is not the one planned, or that saw other images than the others, does not count.
+
+    Args:
+        study: the plan.
+        baseline: labels of the rows that others are compared with; None for those of the study.
+        archived: runs that are taken in place of those in the planned folders.
     """
+    by_hash = {run.folder.name: run for run in archived}
     rows: dict[tuple[str, ...], Row] = {}
     for planned in study.runs:
-        run = read_run(planned.folder)
+        run = by_hash.get(planned.folder.name) or read_run(planned.folder)
         run.seed = planned.seed
         run.command = f"python train.py {shlex.join(planned.overrides)}"
         _set_aside_other_settings(run)
@@ -155,79 +165,77 @@ def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None) -> Ro
         rows.setdefault(labels, Row(dict(planned.labels), [])).runs.append(run)
     set_aside_other_images(run for row in rows.values() for run in row.runs)
 
-    def place(labels: tuple[str, ...]) -> list[int]:
-        of_factors = zip(labels, study.factors.values(), strict=True)
-        return [known.index(label) if label in known else -1 for label, known in of_factors]
+    def order(labels: tuple[str, ...]) -> list[int]:
+        known = zip(labels, study.factors.values(), strict=True)
+        return [choices.index(label) if label in choices else -1 for label, choices in known]
 
     chosen = dict(study.baseline if baseline is None else baseline)
-    found = Rows(
-        dict(study.factors),
-        [_in_order(rows[labels]) for labels in sorted(rows, key=place)],
-        chosen,
-        set(chosen) or set(list(study.factors)[-1:]),
-    )
-    _check_baseline(found)
-    return found
+    compared = set(chosen) or set(list(study.factors)[-1:])
+    in_order = [_sort_runs(rows[labels]) for labels in sorted(rows, key=order)]
+    return _check_baseline(Rows(dict(study.factors), in_order, chosen, compared))
 
 
 def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None = None) -> Rows:
-    """Rows made of what is found: runs that differ in nothing but their seed are one, named by what tells it apart.
+    """Return rows formed from the runs in some folders: runs that differ only in their seed share a row.
 
-    Where runs of one dataset with the same settings saw different images, each fingerprint has rows of its own.
+    If runs of one dataset with the same settings saw different images, each fingerprint has rows of its own.
     """
+    runs = list(map(read_run, folders))
+    unplaced = [run for run in runs if not run.config or run.seed is None]
+    readable = [run for run in runs if run.config and run.seed is not None]
+    images = _images(readable)
     rows: dict[str, Row] = {}
     settings: dict[str, dict[str, Any]] = {}
-    found_runs = list(map(read_run, folders))
-    astray = [run for run in found_runs if not run.config or run.seed is None]
-    readable = [run for run in found_runs if run.config and run.seed is not None]
-    images = _images(readable)
     for run in readable:
         run.command = "the command that began it, typed again"
         own = {key: value for key, value in identity(run.config).items() if key != "seed"}
         labels = place_labels(run)
         key = json.dumps([labels, images[id(run)], own], sort_keys=True, default=str)
-        row = rows.setdefault(key, Row(labels, []))
         settings[key] = own
-        if (first := next((other for other in row.runs if other.seed == run.seed), None)) is not None:
-            first, run = (run, first) if run.finished and not first.finished else (first, run)
-            row.runs = [other for other in row.runs if other.seed != run.seed] + [first]
-            run.notes.append(
-                f"repeats the settings and the seed of {display_path(first.folder)}, which counts in its place"
-            )
-            astray.append(run)
-        else:
-            row.runs.append(run)
+        repeated = _add_run(rows.setdefault(key, Row(labels, [])), run)
+        if repeated is not None:
+            unplaced.append(repeated)
     notes = ["Rows are runs that differ in nothing but their seed."]
     notes += add_settings([row.labels for row in rows.values()], list(settings.values()))
     if any(images.values()):
         for row in rows.values():
             row.labels[IMAGES] = images[id(row.runs[0])]
-    has_independent = any(row.labels["loss"] == INDEPENDENT for row in rows.values())
-    chosen = dict(baseline) if baseline is not None else {"loss": INDEPENDENT} if has_independent else {}
-    if baseline is None and has_independent:
+    chosen = dict(baseline or {})
+    if baseline is None and any(row.labels["loss"] == INDEPENDENT for row in rows.values()):
+        chosen = {"loss": INDEPENDENT}
         notes.append("The baseline of a row is the one with `loss=independent` that is otherwise equal.")
-    compared = set(chosen) or {"loss"}
     names = next((list(row.labels) for row in rows.values()), [])
-    compared |= {factor for factor in names if "loss" in compared and factor.startswith("loss.")}
-    labels_of = {factor: {row.labels[factor] for row in rows.values()} for factor in names}
-    factors = {factor: sort_labels(labels, first=chosen.get(factor)) for factor, labels in labels_of.items()}
-    found = Rows(
-        factors,
-        sorted(
-            map(_in_order, rows.values()),
-            key=lambda row: [factors[factor].index(row.labels[factor]) for factor in factors],
-        ),
-        chosen,
-        compared,
-        notes,
-        astray,
+    compared = set(chosen) or {"loss"}
+    if "loss" in compared:
+        compared |= {factor for factor in names if factor.startswith("loss.")}
+    factors = {
+        factor: sort_labels({row.labels[factor] for row in rows.values()}, first=chosen.get(factor)) for factor in names
+    }
+
+    def order(row: Row) -> list[int]:
+        return [labels.index(row.labels[factor]) for factor, labels in factors.items()]
+
+    in_order = sorted(map(_sort_runs, rows.values()), key=order)
+    return _check_baseline(Rows(factors, in_order, chosen, compared, notes, unplaced))
+
+
+def _add_run(row: Row, run: Run) -> Run | None:
+    """Add a run to its row. Of two runs with one seed, return the one that does not count: the unfinished or second."""
+    first = next((other for other in row.runs if other.seed == run.seed), None)
+    if first is None:
+        row.runs.append(run)
+        return None
+    if run.finished and not first.finished:
+        row.runs[row.runs.index(first)] = run
+        first, run = run, first
+    run.notes.append(
+        f"repeats the settings and the seed of {display_path(first.shown_folder)}, which counts in its place"
     )
-    _check_baseline(found)
-    return found
+    return run
 
 
 def _images(runs: Sequence[Run]) -> dict[int, str]:
-    """``{id(run): label}`` by the images it saw; empty labels where runs of one kind all saw the same ones."""
+    """Return ``{id(run): label}`` by the images it saw; empty labels if all runs of one kind saw the same ones."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((place_labels(run)["dataset"], data_settings(run)), []).append(run)
@@ -239,16 +247,16 @@ def _images(runs: Sequence[Run]) -> dict[int, str]:
 
 
 def _set_aside_other_settings(run: Run) -> None:
-    """Exclude a finished run whose summary is of another run than the hash in the name of its folder."""
-    name, found = run.folder.name, run.summary.get("config_hash")
-    if run.finished and isinstance(found, str) and found != name and re.fullmatch("[0-9a-f]{10}", name):
+    """Exclude a finished run whose summary has another hash than the name of its folder."""
+    name, stored = run.folder.name, run.summary.get("config_hash")
+    if run.finished and isinstance(stored, str) and stored != name and re.fullmatch("[0-9a-f]{10}", name):
         run.status = "of other settings"
-        run.reason = f"its summary.json is that of run {found}. With resume=never its command trains it anew"
+        run.reason = f"its summary.json is that of run {stored}. With resume=never its command trains it anew"
         run.command = f"{run.command} resume=never"
 
 
 def parse_baseline(text: str, factors: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """``"loss=mcl,pair=resnet8"``, or a label alone where one factor has it, as ``{factor: label}``."""
+    """Parse ``"loss=mcl,pair=resnet8"``, or a label alone if a single factor has it, into ``{factor: label}``."""
     chosen = {}
     for part in text.split(","):
         factor, equals, label = part.strip().partition("=")
@@ -265,7 +273,7 @@ def parse_baseline(text: str, factors: Mapping[str, Sequence[str]]) -> dict[str,
     return chosen
 
 
-def _check_baseline(rows: Rows) -> None:
+def _check_baseline(rows: Rows) -> Rows:
     for factor, label in rows.baseline.items():
         known = rows.factors.get(factor)
         if known is None:
@@ -275,14 +283,15 @@ def _check_baseline(rows: Rows) -> None:
                 f"baseline {factor}={label}: there is no such label.{did_you_mean(label, known)}"
                 f" Here are: {', '.join(known)}."
             )
+    return rows
 
 
-def _in_order(row: Row) -> Row:
+def _sort_runs(row: Row) -> Row:
     row.runs.sort(key=lambda run: (run.seed is None, run.seed, str(run.folder)))
     return row
 
 
 def _named(factor: str, label: str) -> str:
-    """A label that says nothing by itself, such as ``4``, with its factor."""
-    says_itself = "." not in factor and factor != IMAGES and any(map(str.isalpha, label))
-    return label if says_itself else f"{factor}={label}"
+    """Return a label; one that means nothing by itself, such as ``4``, with its factor."""
+    clear = "." not in factor and factor != IMAGES and any(map(str.isalpha, label))
+    return label if clear else f"{factor}={label}"

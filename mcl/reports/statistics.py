@@ -1,14 +1,15 @@
 """Statistics of a few runs: means with intervals, and differences paired by seed.
 
-A run is the unit: of one run there is one number. Everything is in the unit of what comes in.
+A run is the unit: it contributes one number. Results are in the unit of the numbers given.
 """
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-LEVEL = 0.95  # of the intervals; 1 - LEVEL is what p-values are held against
+LEVEL = 0.95  # of the intervals; p-values are compared with 1 - LEVEL
 ROUNDING = 1e-9  # a spread below this, relative to the numbers, is rounding and counts as zero
 
 
@@ -17,11 +18,11 @@ class Estimate:
     """A mean over runs.
 
     Args:
-        count: runs.
-        mean: None of no run.
+        count: number of runs.
+        mean: None without runs.
         deviation: standard deviation of a sample (divided by count - 1); None of fewer than two runs.
         half_width: of the interval of Student's t around the mean; None of fewer than two runs, and of runs that are
-            all equal, for then it would say that nothing else can happen.
+            all equal, whose interval of zero width would claim that no other result is possible.
     """
 
     count: int
@@ -29,25 +30,33 @@ class Estimate:
     deviation: float | None = None
     half_width: float | None = None
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The ends of the interval around the mean."""
+        if self.mean is None or self.half_width is None:
+            return None
+        return self.mean - self.half_width, self.mean + self.half_width
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Differences of runs of equal seed, ours less theirs.
+    """Differences of runs of equal seed, row less baseline.
 
     Args:
         difference: mean, deviation and interval of the differences.
         p: of the paired t-test, two-sided; None where it is undefined.
-        effect: Cohen's d_z: mean over deviation of the differences; None where that is undefined.
-        seeds: that both have.
-        only_ours, only_theirs: seeds that the other side lacks, which are left out.
+        effect: Cohen's d_z, mean over deviation of the differences; None where it is undefined.
+        seeds: present on both sides.
+        unpaired: seeds of the row alone, which are left out.
+        baseline_unpaired: seeds of the baseline alone, which are left out.
     """
 
     difference: Estimate
     p: float | None
     effect: float | None
     seeds: tuple[int, ...]
-    only_ours: tuple[int, ...]
-    only_theirs: tuple[int, ...]
+    unpaired: tuple[int, ...]
+    baseline_unpaired: tuple[int, ...]
 
     @property
     def no_spread(self) -> bool:
@@ -55,13 +64,20 @@ class Comparison:
         return self.difference.deviation == 0
 
 
-def estimate(values: Sequence[float], scale: float | None = None) -> Estimate:
-    """Mean, deviation and interval of finite numbers, one of each run.
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the numbers that are not None; None without any."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def estimate(values: Iterable[float], scale: float | None = None) -> Estimate:
+    """Return mean, deviation and interval of finite numbers, one of each run.
 
     Args:
         values: the numbers.
-        scale: how large the numbers are that they were computed from, where that is not their own size.
+        scale: magnitude of the numbers that they were computed from, if it is not their own.
     """
+    values = list(values)
     if not values:
         return Estimate(0)
     mean = statistics.fmean(values)
@@ -73,30 +89,29 @@ def estimate(values: Sequence[float], scale: float | None = None) -> Estimate:
     return Estimate(len(values), mean, deviation, half_width(len(values), deviation, 1 - LEVEL))
 
 
-def compare(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Comparison:
+def compare(values: Mapping[int, float], baseline: Mapping[int, float]) -> Comparison:
     """Compare two sets of runs, each given as ``{seed: value}``, on the seeds that both have."""
-    seeds = tuple(sorted({*ours} & {*theirs}))
-    scale = max((abs(value) for seed in seeds for value in (ours[seed], theirs[seed])), default=0.0)
-    difference = estimate([ours[seed] - theirs[seed] for seed in seeds], scale)
+    seeds = tuple(sorted({*values} & {*baseline}))
+    pairs = [(values[seed], baseline[seed]) for seed in seeds]
+    scale = max((abs(value) for pair in pairs for value in pair), default=0.0)
+    difference = estimate((value - base for value, base in pairs), scale)
     p = effect = None
     if difference.deviation:
         from scipy.stats import ttest_rel
 
         assert difference.mean is not None
-        p = float(ttest_rel([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]).pvalue)
+        p = float(ttest_rel(*zip(*pairs, strict=True)).pvalue)
         effect = difference.mean / difference.deviation
-    return Comparison(difference, p, effect, seeds, _without(ours, seeds), _without(theirs, seeds))
+    unpaired, baseline_unpaired = (tuple(sorted({*side} - {*seeds})) for side in (values, baseline))
+    return Comparison(difference, p, effect, seeds, unpaired, baseline_unpaired)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction: p-values, in the order given, that hold for all of them together (Holm 1979)."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
+    """Return p-values, in the order given, that hold for all of them together (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    scaled = (min(1.0, (len(order) - rank) * p_values[i]) for rank, i in enumerate(order))
+    adjusted = dict(zip(order, accumulate(scaled, max), strict=True))
+    return [adjusted[i] for i in range(len(p_values))]
 
 
 def half_width(count: int, deviation: float, alpha: float) -> float:
@@ -107,7 +122,3 @@ def half_width(count: int, deviation: float, alpha: float) -> float:
     from scipy.stats import t
 
     return float(t.ppf(1 - alpha / 2, count - 1)) * deviation / math.sqrt(count)
-
-
-def _without(values: Mapping[int, float], seeds: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(sorted({*values} - {*seeds}))

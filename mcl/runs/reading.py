@@ -60,6 +60,7 @@ class Run:
         matching: matching weights, in order; empty if the loss has none.
         notes: problems with its files, one sentence each.
         command: what to type to start or resume it; empty if unknown.
+        shown_folder: what reports call the folder; another one if the files were unpacked from an archive.
     """
 
     folder: Path
@@ -73,6 +74,10 @@ class Run:
     matching: list[Matching] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     command: str = ""
+    shown_folder: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shown_folder = self.folder
 
     @property
     def finished(self) -> bool:

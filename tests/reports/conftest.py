@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "pictures", lambda *_: [])
 
-    def write(place: Path | None = None, study: Study | None = None, **options: str) -> str:
+    def write(place: Path | None = None, study: Study | None = None, **options: Any) -> str:
         folders = [] if place is None else find_runs(place)
         return report.write_report(study, folders, tmp_path / "out", **options).read_text()
 

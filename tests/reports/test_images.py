@@ -117,6 +117,6 @@ def test_a_trial_of_a_search_on_other_images_than_most_does_not_count(
     for seed, data in enumerate([OTHER, ONE, ONE]):
         write(tmp_path, "mcl", seed, 70.0, data)
     runs = sorted(map(read_run, find_runs(tmp_path)), key=lambda run: run.seed or 0)
-    monkeypatch.setattr(trials, "_trials", lambda _: [(run, {}) for run in runs])
+    monkeypatch.setattr(trials, "_trials", lambda *_: [(run, {}) for run in runs])
     found = trials.find_trials(study_of(tmp_path, [0]))
     assert [run.status for run, _ in found] == ["of other images", "finished", "finished"]

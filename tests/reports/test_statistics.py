@@ -47,7 +47,7 @@ def test_a_difference_of_half_the_interval_has_a_p_of_one_in_twenty() -> None:
 def test_only_equal_seeds_are_paired_and_the_others_named() -> None:
     found = compare({0: 1.0, 2: 5.0, 3: 3.0}, {1: 9.0, 2: 4.0, 3: 1.0, 4: 9.0})
     assert found.difference.mean == pytest.approx((1 + 2) / 2)
-    assert (found.seeds, found.only_ours, found.only_theirs) == ((2, 3), (0,), (1, 4))
+    assert (found.seeds, found.unpaired, found.baseline_unpaired) == ((2, 3), (0,), (1, 4))
 
 
 def test_one_pair_has_a_difference_and_nothing_else() -> None:

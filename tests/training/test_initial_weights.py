@@ -16,6 +16,7 @@ from mcl import build_network
 from mcl.config.conf_folder import conf_folder
 from mcl.errors import UserError
 from mcl.networks.cohort import Cohort
+from mcl.reports.archive import ARCHIVE, archived_runs
 from mcl.runs import checkpoints
 from mcl.runs.checkpoint_files import read_checksum
 from mcl.runs.identity import VERSION, config_hash, identity
@@ -85,9 +86,12 @@ def test_runs_keep_the_hash_that_they_had_before_weights_were_part_of_it(compose
     assert '"init_from": null' in text
     assert "init_weights" not in text
     assert config_hash(before | {"init_from": "one"}) != config_hash(before | {"init_from": "other"})
-    stored = list((conf_folder().parent / "experiments").rglob("runs/**/config.yaml"))
-    assert stored
-    assert [config_hash(yaml.safe_load(file.read_text())) for file in stored] == [file.parent.name for file in stored]
+    archives = sorted((conf_folder().parent / "experiments").glob(f"*/{ARCHIVE}"))
+    assert archives
+    for archive in archives:
+        with archived_runs(archive) as runs:
+            stored = [yaml.safe_load((run.folder / "config.yaml").read_text()) for run in runs]
+            assert [config_hash(config) for config in stored] == [run.folder.name for run in runs]
 
 
 def test_run_that_noted_only_a_path_is_told_again_and_resumed(command: Callable) -> None:

@@ -1,1 +1,1 @@
-"""A report as one HTML file with interactive charts."""
+"""A report as one HTML file with interactive charts. `mcl.reports.page.build` makes it."""

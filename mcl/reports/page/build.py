@@ -18,7 +18,7 @@ from mcl.reports.page.run_tables import run_table, settings_table
 from mcl.reports.page.series import ACCURACY, PACE, TERMS
 from mcl.reports.rows import Rows
 
-CHARTS = {  # chart -> its title and what stands below it, where no picture of the report has them
+CHARTS = {  # chart -> title and caption, unless a picture of the report has them
     ACCURACY: ("Accuracy over training", "Top-1, %. Thick lines are means over the finished runs of a row."),
     TERMS: ("Terms of the loss", "Raw: as a term is computed. Weighted: as it enters the total."),
     PACE: ("Learning rate and speed", "Images per second depend on the machine, and on what else it had to do."),
@@ -35,20 +35,21 @@ PICTURES = {"cost": "cost", "matching": "matching"}  # chart -> the picture that
 
 
 def page_of_rows(rows: Rows, metric: str, before: Sequence[str], after: Sequence[str], drawn: Sequence[Picture]) -> str:
-    """The report of some rows as a page.
+    """Return the report of some rows as a page.
 
     Args:
         rows: what is reported.
         metric: a name of ``mcl.reports.rows.METRICS``.
-        before, after: the Markdown of the report above its pictures and below them.
-        drawn: these pictures, for their texts.
+        before: the Markdown above the pictures of the report.
+        after: the Markdown below them.
+        drawn: the pictures, for their texts.
     """
     matrices, notes = find_matrices(rows.runs)
     values = charts(rows, metric, matrices)
-    told = {picture.name: picture for picture in drawn}
+    by_name = {picture.name: picture for picture in drawn}
     lines = list(before)
     for chart, (title, caption) in CHARTS.items():
-        picture = told.get(PICTURES.get(chart, ""))
+        picture = by_name.get(PICTURES.get(chart, ""))
         title, caption = (picture.title, picture.caption) if picture else (title, caption)
         if values[chart] and title:
             alt = picture.alt if picture else f"{title}: a chart. Its numbers are in the files of the run folders."
@@ -59,12 +60,12 @@ def page_of_rows(rows: Rows, metric: str, before: Sequence[str], after: Sequence
 
 
 def page(lines: Sequence[str], pictures: Mapping[str, bytes], values: Mapping[str, Any] | None = None) -> str:
-    """Markdown as a page.
+    """Return Markdown as a page.
 
     Args:
         lines: Markdown, its title first.
-        pictures: what it shows, by file name; taken into the page.
-        values: what `mcl.reports.page.charts.charts` gives, for the charts it shows.
+        pictures: the pictures it shows, by file name; the page contains them.
+        values: the data of the charts it shows, as `mcl.reports.page.charts.charts` returns it.
     """
 
     def embed(name: str, alt: str) -> str | None:
@@ -78,7 +79,11 @@ def page(lines: Sequence[str], pictures: Mapping[str, bytes], values: Mapping[st
 
     body, headings = as_html(lines, embed)
     title = next((line.removeprefix("# ") for line in lines if line.startswith("# ")), "Results")
-    scripts = [*([_library(), _asset("charts.js")] if values else []), _asset("page.js")]
+    scripts = [_asset("page.js")]
+    if values:
+        from plotly.offline import get_plotlyjs
+
+        scripts = [str(get_plotlyjs()), _asset("charts.js"), *scripts]
     return Template(_asset("page.html")).substitute(
         title=escape(title),
         hashes=" ".join(map(_hash, scripts)),
@@ -91,14 +96,8 @@ def page(lines: Sequence[str], pictures: Mapping[str, bytes], values: Mapping[st
 
 
 def _hash(script: str) -> str:
-    """What lets a script run, and no other."""
+    """Return the hash by which the content security policy allows a script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def _library() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
 
 
 def _asset(name: str) -> str:

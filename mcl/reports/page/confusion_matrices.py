@@ -10,19 +10,19 @@ from mcl.runs.evaluation_record import read_record
 from mcl.runs.layout import RECORD
 from mcl.runs.reading import Run
 
-MOST_CLASSES = 200  # more are too fine for a screen
+MOST_CLASSES = 200  # more are too small for a screen
 MOST_CELLS = 1_000_000  # of all matrices of a page
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """How often each class was taken for each.
+    """A confusion matrix.
 
     Args:
-        run: whose.
-        head: such as ``first backbone``; with what was evaluated if it is not the test part after the last step.
+        run: the run evaluated.
+        head: such as ``first backbone``; names the evaluation, too, unless it is of the test part after the last step.
         classes: their names.
-        counts: [true, predicted].
+        counts: indexed by true class, then by predicted class.
     """
 
     run: Run
@@ -32,11 +32,10 @@ class Matrix:
 
 
 def find_matrices(runs: list[Run]) -> tuple[list[Matrix], list[str]]:
-    """The matrices of some runs, and a sentence on each that cannot be shown."""
-    found: list[Matrix] = []
+    """Return the matrices of some runs, and a sentence on each that cannot be shown."""
+    matrices: list[Matrix] = []
     notes: list[str] = []
-    cells = 0
-    left_out = 0
+    cells = left_out = 0
     for run in runs:
         for file in find_confusions(run.folder):
             matrix = _read(run, file)
@@ -45,10 +44,10 @@ def find_matrices(runs: list[Run]) -> tuple[list[Matrix], list[str]]:
             elif (cells := cells + len(matrix.classes) ** 2) > MOST_CELLS:
                 left_out += 1
             else:
-                found.append(matrix)
+                matrices.append(matrix)
     if left_out:
         notes.append(f"{left_out} more would make this page too large; they lie in the evaluation folders of the runs.")
-    return found, notes
+    return matrices, notes
 
 
 def _read(run: Run, file: Path) -> Matrix | str:
@@ -59,14 +58,14 @@ def _read(run: Run, file: Path) -> Matrix | str:
     if len(classes) > MOST_CLASSES:
         return f"{len(classes)} classes are too many for a picture"
     try:
-        what = _what(run, file.parent)
+        evaluated = _evaluated(run, file.parent)
     except UserError:
         return f"{RECORD} beside it cannot be read"
     head = head_of(file)
-    return Matrix(run, f"{head}, {what}" if what else head, classes, counts)
+    return Matrix(run, f"{head}, {evaluated}" if evaluated else head, classes, counts)
 
 
-def _what(run: Run, folder: Path) -> str:
+def _evaluated(run: Run, folder: Path) -> str:
     """Describe what was evaluated; empty for the test part of the run after its last step."""
     record = read_record(folder)
     steps = run.summary.get("steps")

@@ -8,24 +8,24 @@ from typing import Any
 
 ALERT = "[!WARNING]\n"
 LONGEST_WORD = 24  # letters in a cell; longer ones are broken after their dots
-OWN_TAGS = re.compile(r"&lt;(/?(?:details|summary))&gt;")  # those that a report writes
+OWN_TAGS = re.compile(r"&lt;(/?(?:details|summary))&gt;")  # the tags that a report writes
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading of the second level: its text, and what links to it say."""
+    """A heading of the second level: its text, and the anchor of links to it."""
 
     text: str
     anchor: str
 
 
 def as_html(lines: Sequence[str], embed: Callable[[str, str], str | None]) -> tuple[str, list[Heading]]:
-    """Lines of a report as HTML, with its headings of the second level.
+    """Return the lines of a report as HTML, and its headings of the second level.
 
     Args:
         lines: Markdown.
-        embed: HTML of the picture of a name and an alternative text; None for one that is not the report's own, which
-            leaves the text.
+        embed: returns the HTML of a picture, from its name and alternative text; None for a picture that is not the
+            report's own, which is replaced by its text.
     """
     from markdown_it import MarkdownIt
 
@@ -46,10 +46,10 @@ def as_html(lines: Sequence[str], embed: Callable[[str, str], str | None]) -> tu
             token.meta["label"] = above
         elif token.type == "th_open":
             token.attrSet("scope", "col")
-        elif token.type == "td_open" and tokens[i - 1].type == "tr_open":  # what the line is of
+        elif token.type == "td_open" and tokens[i - 1].type == "tr_open":  # the name of the line
             token.tag = tokens[i + 2].tag = "th"
             token.attrSet("scope", "row")
-        elif token.type == "td_open" and _longest_word(tokens[i + 1].content) > LONGEST_WORD:
+        elif token.type == "td_open" and max(map(len, tokens[i + 1].content.split()), default=0) > LONGEST_WORD:
             token.attrSet("class", "long")
             for part in tokens[i + 1].children or []:
                 part.meta["breaks"] = True
@@ -63,12 +63,12 @@ def as_html(lines: Sequence[str], embed: Callable[[str, str], str | None]) -> tu
         return OWN_TAGS.sub(r"<\1>", escape(tokens[i].content))
 
     def words(_: Any, tokens: Any, i: int, *__: Any) -> str:
-        found = escape(tokens[i].content)
-        return found.replace(".", ".<wbr>") if tokens[i].meta.get("breaks") else found
+        text = escape(tokens[i].content)
+        return text.replace(".", ".<wbr>") if tokens[i].meta.get("breaks") else text
 
     def image(_: Any, tokens: Any, i: int, *__: Any) -> str:
-        found = embedded(tokens[i])
-        return escape(tokens[i].content) if found is None else found
+        picture = embedded(tokens[i])
+        return escape(tokens[i].content) if picture is None else picture
 
     def table_open(_: Any, tokens: Any, i: int, *__: Any) -> str:
         return f'<div class="table" role="region" tabindex="0" aria-label="{escape(tokens[i].meta["label"])}"><table>\n'
@@ -80,10 +80,6 @@ def as_html(lines: Sequence[str], embed: Callable[[str, str], str | None]) -> tu
     return str(parser.renderer.render(tokens, parser.options, {})), headings
 
 
-def _longest_word(text: str) -> int:
-    return max(map(len, text.split()), default=0)
-
-
 def anchor(text: str) -> str:
-    """``"runs-that-do-not-count"``, as GitHub makes it."""
+    """Return an anchor as GitHub makes it, such as ``"runs-that-do-not-count"``."""
     return re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-")

@@ -1,4 +1,4 @@
-"""Tables of the page alone: every run, and the settings in which rows differ."""
+"""Tables that only the page has: every run, and the settings in which rows differ."""
 
 import json
 import os
@@ -13,20 +13,20 @@ from mcl.runs.reading import Run, mapping, number
 
 
 def run_table(rows: Rows) -> list[str]:
-    """A line for each run, whatever became of it."""
+    """Return a line for each run, finished or not."""
     runs = [(row, run) for row in rows.rows for run in row.runs]
-    place = os.path.commonpath([run.folder.absolute().parent for _, run in runs])
+    place = os.path.commonpath([run.shown_folder.absolute().parent for _, run in runs])
     keys = list(dict.fromkeys(key for _, run in runs for key in mapping(run.config.get("pair"))))
     body = [
         [
             *labels(rows, row),
             str(run.seed),
             run.status,
-            *(percent(_of_network(run, key)) for key in keys),
+            *(percent(_top1(run, key)) for key in keys),
             percent(run_values(run.summary, ENSEMBLE)[ENSEMBLE]) if run.finished else NONE,
             _epochs(run),
             NONE if (seconds := number(run.summary.get("seconds"))) is None else format_duration(seconds),
-            os.path.relpath(run.folder.absolute(), place),
+            os.path.relpath(run.shown_folder.absolute(), place),
         ]
         for row, run in runs
     ]
@@ -42,10 +42,10 @@ def run_table(rows: Rows) -> list[str]:
 
 
 def settings_table(rows: Rows) -> list[str]:
-    """A line for each setting that rows differ in, a column for each row that has begun."""
-    settings = {rows.name(row): found for row in rows.rows if (found := _settings(row))}
-    names = sorted({name for of in settings.values() for name in of})
-    body = [[name, *(_written(of[name]) if name in of else NONE for of in settings.values())] for name in names]
+    """Return a line for each setting that rows differ in, a column for each row that has begun."""
+    settings = {rows.name(row): own for row in rows.rows if (own := _settings(row))}
+    names = sorted({name for own in settings.values() for name in own})
+    body = [[name, *(_written(own[name]) if name in own else NONE for own in settings.values())] for name in names]
     body = [line for line in body if len({*line[1:]}) > 1 and not line[0].endswith("._partial_")]
     if not body:
         return []
@@ -59,20 +59,20 @@ def settings_table(rows: Rows) -> list[str]:
 
 
 def _settings(row: Row) -> dict[str, object]:
-    begun = [run for run in row.runs if run.config]
-    if not begun:
+    config = next((run.config for run in row.runs if run.config), None)
+    if config is None:
         return {}
-    found = {name: value for name, value in identity(begun[0].config).items() if name != "seed"}
-    return {**found, IMAGES: row.labels[IMAGES]} if row.labels.get(IMAGES) else found
+    own = {name: value for name, value in identity(config).items() if name != "seed"}
+    return {**own, IMAGES: row.labels[IMAGES]} if row.labels.get(IMAGES) else own
 
 
 def _written(value: object) -> str:
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _of_network(run: Run, key: str) -> float | None:
-    found = [network for network in run.summary.get("networks", []) if network.get("key") == key]
-    return number(found[0].get("top1_last")) if found else None
+def _top1(run: Run, key: str) -> float | None:
+    networks = run.summary.get("networks", [])
+    return next((number(network.get("top1_last")) for network in networks if network.get("key") == key), None)
 
 
 def _epochs(run: Run) -> str:

@@ -1,19 +1,20 @@
 """Series over training from metrics.jsonl, per run and as the mean of each row."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mcl.reports.figures import evenly_spaced
 from mcl.reports.row_labels import network_names
-from mcl.reports.rows import Row, mean
+from mcl.reports.rows import Row
 from mcl.runs.metrics_file import read_metrics
 from mcl.runs.reading import Run, number
 
-ACCURACY, TERMS, PACE = "accuracy", "terms", "pace"  # the charts that share out the series
+ACCURACY, TERMS, PACE = "accuracy", "terms", "pace"  # the charts of series
 PACES = {"lr": "learning rate", "images_per_second": "training images per second", "grad_norm": "gradient norm"}
 PARTS = {"test": "", "validation": ", validation part"}
 BACKBONE = "backbone"
 
-Name = tuple[str, str]  # chart, what people call the series
+Name = tuple[str, str]  # chart, name of the series
 Series = dict[Name, dict[int, float]]  # step -> value
 
 
@@ -22,10 +23,10 @@ class Line:
     """A series of one run, or of the finished runs of a row.
 
     Args:
-        run: whose; None for the mean of the row.
-        epochs: fractions where several points lie within an epoch.
-        values: as many, finite.
-        runs: how many runs it is of.
+        run: the run; None for the mean of the row.
+        epochs: of each point; fractions if an epoch has several points.
+        values: of each point, finite.
+        runs: number of runs averaged.
     """
 
     run: Run | None
@@ -35,34 +36,28 @@ class Line:
 
 
 def lines(row: Row) -> dict[Name, list[Line]]:
-    """Each series of a row: its mean first, where there is one, then the runs it does not stand for by itself.
+    """Return each series of a row: first the mean, if any, then the runs, unless the mean is of a single one.
 
-    A mean is of the finished runs that have the series and a whole metrics.jsonl, at the steps that all of these
+    A mean is of the finished runs that have the series and a complete metrics.jsonl, at the steps that all of them
     logged.
     """
-    read = {id(run): read_series(run) for run in row.runs}
-    series = {run: found for run, (found, _) in read.items()}
-    rate = max((rate for _, rate in read.values() if rate), default=None)
-    found: dict[Name, list[Line]] = {}
-    for name in dict.fromkeys(name for of in series.values() for name in of):
-        having = [run for run in row.runs if name in series[id(run)]]
-        averaged = [run for run in having if run.has_curve]
-        found[name] = []
-        if averaged:
-            shared = sorted(set.intersection(*({*series[id(run)][name]} for run in averaged)))
-            average = {step: sum(series[id(run)][name][step] for run in averaged) / len(averaged) for step in shared}
-            if average:
-                found[name].append(_line(None, average, rate, len(averaged)))
-        found[name] += [_line(run, series[id(run)][name], rate) for run in having if [run] != averaged]
-    return found
+    read = [(run, *read_series(run)) for run in row.runs]
+    rate = max((rate for *_, rate in read if rate), default=None)
+    by_name: dict[Name, list[Line]] = {}
+    for name in dict.fromkeys(name for _, series, _ in read for name in series):
+        having = [(run, series[name]) for run, series, _ in read if name in series]
+        averaged = [points for run, points in having if run.has_curve]
+        by_name[name] = []
+        if average := _average(averaged):
+            by_name[name].append(_line(None, average, rate, len(averaged)))
+        alone = len(averaged) == 1
+        by_name[name] += [_line(run, points, rate) for run, points in having if not (alone and run.has_curve)]
+    return by_name
 
 
 def thinned(line: Line, most: int) -> Line:
-    """A line of no more than ``most`` points, evenly chosen, its ends among them."""
-    count = len(line.epochs)
-    if count <= most:
-        return line
-    chosen = [round(i * (count - 1) / (most - 1)) for i in range(most)]
+    """Return a line of at most ``most`` points, evenly chosen, its ends among them."""
+    chosen = evenly_spaced(len(line.epochs), most)
     return replace(line, epochs=tuple(line.epochs[i] for i in chosen), values=tuple(line.values[i] for i in chosen))
 
 
@@ -86,7 +81,7 @@ def read_series(run: Run) -> tuple[Series, float | None]:
 
 
 def _name(key: str, networks: Mapping[str, str]) -> Name | None:
-    """The chart and the name of what metrics.jsonl calls ``key``; None for what has no place."""
+    """Return the chart and the name of the series that metrics.jsonl calls ``key``; None if no chart has it."""
     match key.split("/"):
         case [("test" | "validation") as part, "ensemble", "top1"]:
             return ACCURACY, f"ensemble{PARTS[part]}"
@@ -112,25 +107,26 @@ def _called(network: str, networks: Mapping[str, str]) -> str:
 
 
 def _means(series: Series, networks: Mapping[str, str]) -> Series:
-    """Accuracies of networks of one name, averaged; backbones first, for they are what the tables have."""
-    found: Series = {}
+    """Return the accuracies of networks of one name, averaged; backbones first, as in the tables."""
+    means: Series = {}
     for name in dict.fromkeys(networks.values()):
-        alike = [_called(key, networks) for key, of in networks.items() if of == name]
+        alike = [_called(key, networks) for key, network in networks.items() if network == name]
         heads = dict.fromkeys(
             label.removeprefix(f"{alike[0]}, ")
             for chart, label in series
             if chart == ACCURACY and label.startswith(f"{alike[0]}, ")
         )
         for head in sorted(heads, key=lambda head: head != BACKBONE):
-            of_each = [series.get((ACCURACY, f"{called}, {head}")) for called in alike]
-            there = [of for of in of_each if of is not None]
-            if 1 < len(alike) == len(there):
-                steps = sorted(set.intersection(*map(set, there)))
-                averages = {step: mean([of[step] for of in there]) for step in steps}
-                found[ACCURACY, f"{name}, {head}, mean of {len(alike)} networks"] = {
-                    step: value for step, value in averages.items() if value is not None
-                }
-    return found
+            logged = [points for each in alike if (points := series.get((ACCURACY, f"{each}, {head}"))) is not None]
+            if 1 < len(alike) == len(logged):
+                means[ACCURACY, f"{name}, {head}, mean of {len(alike)} networks"] = _average(logged)
+    return means
+
+
+def _average(series: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Return the mean of some series at the steps that all of them have."""
+    steps = sorted(set.intersection(*map(set, series))) if series else []
+    return {step: sum(points[step] for points in series) / len(series) for step in steps}
 
 
 def _line(run: Run | None, points: Mapping[int, float], steps_per_epoch: float | None, runs: int = 1) -> Line:
@@ -139,10 +135,10 @@ def _line(run: Run | None, points: Mapping[int, float], steps_per_epoch: float |
 
 
 def _steps_per_epoch(logged: Iterable[Mapping[str, object]]) -> float | None:
-    """Return the steps of an epoch: the most that any line has had per epoch begun.
+    """Return the steps of an epoch: the maximum over lines of steps per epoch begun.
 
-    The last step of every epoch is logged, and only there is this number reached: a last epoch that
-    ``trainer.max_steps`` breaks off is counted, but has fewer steps. Before the first epoch ends, all of it is one.
+    The last step of an epoch, which is always logged, reaches this maximum. A last epoch cut short by
+    ``trainer.max_steps`` has fewer steps.
     """
     rates = [
         step / epoch

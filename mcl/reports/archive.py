@@ -1,0 +1,67 @@
+"""The runs of a study as one compressed file, from which its report can be drawn again."""
+
+import io
+import lzma
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mcl.errors import UserError
+from mcl.reports.row_labels import place_labels
+from mcl.runs.reading import FILES, Run, find_runs, read_run
+
+ARCHIVE = "runs.tar.xz"
+
+
+def pack_runs(runs: Iterable[Run]) -> bytes:
+    """Return a tar archive of the files that a report reads. The same runs give the same bytes.
+
+    Unpacked, it is a folder ``runs`` with the usual run folders. Runs without a readable configuration are left out.
+    """
+    members = {
+        f"{_folder(run)}/{name}": (run.folder / name).read_bytes()
+        for run in runs
+        if run.config
+        for name in FILES
+        if (run.folder / name).is_file()
+    }
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:xz", preset=9) as archive:
+        for name, data in sorted(members.items()):
+            member = tarfile.TarInfo(name)  # owned by nobody, of 1970
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return content.getvalue()
+
+
+def show_as_packed(runs: Iterable[Run], place: Path) -> None:
+    """Let reports name the folders that runs will have when an archive of them is unpacked in ``place``."""
+    for run in runs:
+        if run.config:
+            run.shown_folder = place / _folder(run)
+
+
+@contextmanager
+def archived_runs(archive: Path) -> Iterator[list[Run]]:
+    """Read the runs of an archive. Their files exist until the block ends.
+
+    Raises:
+        UserError: The archive is damaged, or would write outside its folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="mcl-runs-") as name:
+        unpacked = Path(name)
+        try:
+            with tarfile.open(archive) as file:
+                file.extractall(unpacked, filter="data")
+        except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+            raise UserError(f"{archive} cannot be unpacked: {error}") from error
+        runs = [read_run(folder) for folder in find_runs(unpacked)]
+        for run in runs:
+            run.shown_folder = archive.parent / run.folder.relative_to(unpacked)
+        yield runs
+
+
+def _folder(run: Run) -> str:
+    return "/".join(["runs", *place_labels(run).values(), run.folder.name])

@@ -1,0 +1,100 @@
+"""Runs in an archive: the committed studies are redrawn from theirs, and damaged or hostile archives are refused."""
+
+import io
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.report_pages import study_of, three_seeds
+
+from mcl.__main__ import main
+from mcl.config.conf_folder import conf_folder
+from mcl.errors import UserError
+from mcl.reports.archive import ARCHIVE, archived_runs, pack_runs
+from mcl.reports.report import write_report
+from mcl.runs.reading import find_runs, read_run
+
+EXPERIMENTS = conf_folder().parent / "experiments"
+STUDY = "title: Mine\nvary: {trainer.epochs: [1, 2]}\nbaseline: {trainer.epochs: 1}\nhold: [trainer.precision=float32]"
+
+
+@pytest.mark.parametrize("name", sorted(file.parent.name for file in EXPERIMENTS.glob("*/RESULTS.md")))
+def test_committed_study_is_redrawn_from_what_is_committed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed, copy = EXPERIMENTS / name, tmp_path / "experiments" / name
+    if not (committed / ARCHIVE).is_file():
+        pytest.skip("its runs are not committed")
+    copy.mkdir(parents=True)
+    shutil.copy(committed / "study.yaml", copy)
+    shutil.copy(committed / ARCHIVE, copy)
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", f"experiments/{name}"]) == 0
+    for file in ("RESULTS.md", "results.csv"):
+        assert (copy / file).read_text() == (committed / file).read_text()
+    drawn = {picture.name for picture in copy.glob("*.png") if picture.stat().st_size > 0}
+    assert drawn == {picture.name for picture in committed.glob("*.png")}
+
+
+def test_every_study_and_every_report_is_listed() -> None:
+    text = (EXPERIMENTS / "README.md").read_text()
+    files = [*EXPERIMENTS.glob("*/study.yaml"), *EXPERIMENTS.glob("*/*.md")]
+    assert [file for file in files if f"({file.relative_to(EXPERIMENTS)})" not in text] == []
+
+
+def test_report_with_archive_is_the_report_from_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study, out = study_of(three_seeds(tmp_path / "runs"), [0, 1, 2]), tmp_path / "two"
+    write_report(study, None, out, pack=True)
+    written = {file.name: file.read_bytes() for file in out.iterdir()}
+    shutil.rmtree("runs")
+    write_report(study, None, out, archive=out / ARCHIVE, pack=True)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == written
+    assert b"two/runs/digits/resnet8/lmcl/" in written["results.csv"]
+
+
+def test_archived_runs_are_those_that_were_packed(tmp_path: Path) -> None:
+    packed = list(map(read_run, find_runs(three_seeds(tmp_path / "runs"))))
+    (tmp_path / ARCHIVE).write_bytes(pack_runs(packed))
+    with archived_runs(tmp_path / ARCHIVE) as unpacked:
+        assert [run.summary for run in unpacked] == [run.summary for run in packed]
+        assert [run.evaluations for run in unpacked] == [run.evaluations for run in packed]
+        assert [run.shown_folder for run in unpacked] == [run.folder for run in packed]
+        assert pack_runs(unpacked) == (tmp_path / ARCHIVE).read_bytes()
+    assert not unpacked[0].folder.exists()
+
+
+def test_runs_of_ones_own_are_read_in_place_of_the_archive(tmp_path: Path, page: Callable[..., str]) -> None:
+    study = study_of(three_seeds(tmp_path / "runs"), [0, 1, 2])
+    (tmp_path / ARCHIVE).write_bytes(b"never opened")
+    assert "6 finished runs in 2 rows." in page(study=study, archive=tmp_path / ARCHIVE)
+
+
+@pytest.mark.parametrize("options", [["--out", "elsewhere"], []])
+def test_archive_is_of_a_study_and_beside_it(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    three_seeds(tmp_path / "runs")
+    assert main(["report", "runs", "--archive", *options]) == 1
+    assert capsys.readouterr().err.startswith("error: --archive: runs.tar.xz is written beside a study.yaml")
+
+
+def test_unreadable_or_escaping_archives_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    Path("mine/study.yaml").write_text(STUDY)
+    Path("mine", ARCHIVE).write_bytes(b"not an archive")
+    assert main(["report", "mine"]) == 1
+    assert f"error: mine/{ARCHIVE} cannot be unpacked: " in capsys.readouterr().err
+    assert not Path("mine/RESULTS.md").exists()
+    with tarfile.open(ARCHIVE, "w:xz") as archive:
+        member = tarfile.TarInfo("../escaped")
+        member.size = 1
+        archive.addfile(member, io.BytesIO(b"x"))
+    with pytest.raises(UserError, match=r"cannot be unpacked: .*outside"), archived_runs(tmp_path / ARCHIVE):
+        pass
