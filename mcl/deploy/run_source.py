@@ -3,20 +3,26 @@
 import hashlib
 import zipfile
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mcl.errors import UserError
+from mcl.runs import checkpoints
+from mcl.runs.checkpoints import Checkpoints
 
-HASHES = "SHA256SUMS"  # of a bundle: one line "<sha256>  <file>" for every other file in it
+HASHES = "SHA256SUMS"  # in a bundle: one line "<sha256>  <file>" for every other file
 
 
-class Place(Protocol):
-    """Files by their names in a run folder, such as ``checkpoints/last.pt``."""
+class RunSource(Protocol):
+    """The files of one run, by their names in its folder, such as ``checkpoints/last.pt``."""
 
     path: Path
 
     def read(self, name: str) -> bytes | None:
-        """What is in a file, or None where there is none."""
+        """Return the content of a file, or None if there is no such file."""
+        ...
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """Return the newest intact checkpoint, or None if there is none."""
         ...
 
 
@@ -33,12 +39,15 @@ class Folder:
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}.") from error
 
+    def checkpoint(self) -> dict[str, Any] | None:
+        return Checkpoints(self.path / "checkpoints").newest()
+
 
 class Bundle:
-    """The file that ``python -m mcl bundle`` makes.
+    """A file that ``python -m mcl bundle`` wrote.
 
     Raises:
-        UserError: it is no such file, or something in it is not as its list of hashes says.
+        UserError: The file is not a bundle, or one of its files does not match the list of hashes.
     """
 
     def __init__(self, path: Path):
@@ -48,20 +57,24 @@ class Bundle:
                 self.files = {name: archive.read(name) for name in archive.namelist()}
             listed = dict(line.split("  ", 1)[::-1] for line in self.files[HASHES].decode().splitlines())
         except Exception as error:  # a damaged archive raises many kinds
-            raise UserError(f"{path} is no bundle of a run, or damaged: {error}") from error
-        found = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items() if name != HASHES}
-        if wrong := sorted(name for name in {*found, *listed} if found.get(name) != listed.get(name)):
-            raise UserError(f"{path} is damaged or was altered: {', '.join(wrong)} is not as {HASHES} says.")
+            raise UserError(f"{path} is not a bundle of a run, or is damaged: {error}") from error
+        actual = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items() if name != HASHES}
+        if altered := sorted(name for name in {*actual, *listed} if actual.get(name) != listed.get(name)):
+            raise UserError(f"{path} is damaged or was altered: {', '.join(altered)} does not match {HASHES}.")
 
     def read(self, name: str) -> bytes | None:
         return self.files.get(name)
 
+    def checkpoint(self) -> dict[str, Any] | None:
+        content = self.read(f"checkpoints/{checkpoints.LAST}")
+        return None if content is None else checkpoints.decode(content, f"{self.path}: {checkpoints.LAST}")
 
-def open_place(path: Path) -> Place:
-    """A run folder, or a bundle.
+
+def open_run_source(path: Path) -> RunSource:
+    """Open a run folder or a bundle.
 
     Raises:
-        UserError: it is neither.
+        UserError: The path is neither.
     """
     if path.is_dir():
         return Folder(path)
