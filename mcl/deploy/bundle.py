@@ -5,7 +5,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from mcl.deploy.formats import safetensors_bytes
+from mcl.deploy.formats import encode_safetensors
 from mcl.deploy.model_card import model_card
 from mcl.deploy.run_source import HASHES
 from mcl.deploy.saved_run import SavedRun
@@ -18,14 +18,7 @@ LEFT_OUT = ("optimizers", "random_states", "meters", "metrics")  # only resuming
 
 
 def write_bundle(run: SavedRun, path: Path) -> list[str]:
-    """Write a bundle; `mcl.load`, evaluate, export and predict take it in place of the run folder.
-
-    Args:
-        run: A run folder, opened without overrides.
-        path: The file to write.
-
-    Returns:
-        The names of the files in the bundle.
+    """Write a bundle of a run that was opened without overrides; return the names of the files in it.
 
     Raises:
         UserError: The run is not finished, or the file cannot be written.
@@ -38,7 +31,7 @@ def write_bundle(run: SavedRun, path: Path) -> list[str]:
     for key in run.keys:
         backbone, metadata = run.deployable(key, "last")
         backbones[key] = f"backbones/{metadata.file_stem}.safetensors"
-        files[backbones[key]] = safetensors_bytes(backbone, metadata)
+        files[backbones[key]] = encode_safetensors(backbone, metadata)
     files["README.md"] = model_card(run, "last", backbones).encode()
     hashes = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())]
     files[HASHES] = "".join(hashes).encode()

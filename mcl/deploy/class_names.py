@@ -13,9 +13,7 @@ _WORDNET_ID = re.compile(r"n\d{8}")
 def match_classes(dataset: Dataset, trained: Sequence[str]) -> tuple[int, ...]:
     """Return, for each label of a dataset, the label under which the networks learned its class.
 
-    Args:
-        dataset: The dataset; it may have only some of the trained classes, in any order.
-        trained: The networks' class names, by label.
+    The dataset may have only some of the trained classes, in any order.
 
     Raises:
         UserError: The networks were not trained on a class of the dataset, or names are not unique.

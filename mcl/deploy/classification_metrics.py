@@ -8,11 +8,7 @@ BINS = 15
 
 
 class Scores:
-    """Accumulate the metrics of one head, batch by batch; memory does not grow with the number of images.
-
-    Args:
-        classes: The number of classes.
-    """
+    """Accumulate the metrics of one head, batch by batch; memory does not grow with the number of images."""
 
     def __init__(self, classes: int):
         self.confusion = torch.zeros(classes, classes, dtype=torch.int64)  # [label, prediction]

@@ -59,16 +59,13 @@ def evaluate_run(run: SavedRun, split: Split = "test", weights: Weights = "last"
         raise UserError(f"split {split}: {spec.name} has none; dataset.validation=FRACTION holds some images out.")
     use_tf32(trainer.precision)
     use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
+    device, memory_format = trainer.device, trainer.memory_format
     batches = batches_in_order(
-        images,
-        dataset,
-        batch_size=trainer.batch_size,
-        device=trainer.device,
-        memory_format=trainer.memory_format,
+        images, dataset, batch_size=trainer.batch_size, device=device, memory_format=memory_format
     )
-    cohort, loss = cohort.to(trainer.device).to(memory_format=trainer.memory_format), loss.to(trainer.device)
+    cohort, loss = cohort.to(device).to(memory_format=memory_format), loss.to(device)
     scores: dict[str, Scores] = {}
-    for heads, labels in predictions(cohort, loss, batches, device=trainer.device, precision=trainer.precision):
+    for heads, labels in predictions(cohort, loss, batches, device=device, precision=trainer.precision):
         labels = trained_label[labels.cpu()]
         for name, logits in heads.items():
             scores.setdefault(name, Scores(len(run.classes))).update(logits, labels)

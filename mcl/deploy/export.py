@@ -27,21 +27,12 @@ TIMED_CALLS, WARM_UP_CALLS = 50, 5
 
 @dataclass(frozen=True)
 class Exported:
-    """One file that was written and checked.
-
-    Args:
-        path: The file.
-        name: The architecture's name.
-        difference: The largest difference between its logits and PyTorch's.
-        milliseconds: Time of onnxruntime for one image on the CPU; None for other formats.
-        torch_milliseconds: Time of PyTorch for the same, with as many threads.
-    """
+    """One file that was written and checked."""
 
     path: Path
-    name: str
-    difference: float
-    milliseconds: float | None = None
-    torch_milliseconds: float | None = None
+    difference: float  # the largest between its logits and PyTorch's
+    milliseconds: float | None = None  # of onnxruntime for one image on the CPU; None for other formats
+    torch_milliseconds: float | None = None  # of PyTorch with as many threads
 
 
 def export_networks(
@@ -56,7 +47,7 @@ def export_networks(
 
     Args:
         run: The run.
-        format: ``torch``, ``safetensors`` or ``onnx``.
+        format: A key of `FORMATS`.
         networks: Numbers, keys or names; empty for all networks.
         weights: ``last`` or ``best``.
         folder: The folder for the files; None for ``export`` in the run folder.
@@ -91,19 +82,18 @@ def export_best(folder: Path, config: DictConfig) -> list[Path]:
 
 
 def _export_one(run: SavedRun, format: str, key: str, weights: Weights, folder: Path) -> Exported:
-    suffix, write, read = FORMATS[format]
     backbone, metadata = run.deployable(key, weights)
-    path = folder / f"{metadata.file_stem}{suffix}"
-    write(path, backbone, metadata)
-    exported = read(path, run.allow)
+    path = folder / f"{metadata.file_stem}{FORMATS[format].suffix}"
+    write_atomically(path, FORMATS[format].encode(backbone, metadata))
+    exported = FORMATS[format].read(path, run.allow)
     size = metadata.preprocessing.image_size
     shape = (metadata.preprocessing.channels, size, size)
     difference = largest_difference(backbone, exported, shape, path)
     if not isinstance(exported, OnnxNetwork):
-        return Exported(path, metadata.name, difference)
+        return Exported(path, difference)
     same_threads = OnnxNetwork(path, threads=torch.get_num_threads())
     image = torch.zeros(1, *shape)
-    return Exported(path, metadata.name, difference, latency(same_threads, image), latency(backbone, image))
+    return Exported(path, difference, latency(same_threads, image), latency(backbone, image))
 
 
 def largest_difference(network: nn.Module, exported: nn.Module, shape: Sequence[int], path: Path) -> float:

@@ -1,4 +1,4 @@
-"""File formats for one network and everything needed to use it: how each is written and read."""
+"""File formats for one network and everything needed to use it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from mcl.deploy.kinds import build_kind
 from mcl.deploy.metadata import NetworkMetadata
-from mcl.deploy.onnx_file import OnnxNetwork, write_onnx
+from mcl.deploy.onnx_file import OnnxNetwork, encode_onnx
 from mcl.deploy.saved_run import load_weights
 from mcl.errors import UserError
-from mcl.files import write_atomically
 from mcl.networks.backbone import Backbone
 from mcl.runs import checkpoints
 
@@ -20,20 +19,20 @@ _NETWORK = "network"
 
 
 class Format(NamedTuple):
-    """A file format: its suffix, ``write(path, backbone, metadata)`` and ``read(path, allowed_modules)``."""
+    """A file format: its suffix, ``encode(backbone, metadata)`` and ``read(path, allowed_modules)``."""
 
     suffix: str
-    write: Callable[[Path, Backbone, NetworkMetadata], None]
+    encode: Callable[[Backbone, NetworkMetadata], bytes]
     read: Callable[[Path, Sequence[str]], nn.Module]
 
 
-def write_torch(path: Path, backbone: Backbone, metadata: NetworkMetadata) -> None:
-    """Write a file for PyTorch: ``torch.load(path, weights_only=True)["network"]``, without mcl, is the state dict."""
-    checkpoints.save(path, {_NETWORK: _cpu_state(backbone), "about": metadata.as_dict()})
+def encode_torch(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
+    """Encode a file for PyTorch: ``torch.load(path, weights_only=True)["network"]``, without mcl, is the state dict."""
+    return checkpoints.encode({_NETWORK: _cpu_state(backbone), "about": metadata.as_dict()})
 
 
 def read_torch(path: Path, allow: Sequence[str] = ()) -> Backbone:
-    """Read the backbone that `write_torch` wrote."""
+    """Read what `encode_torch` gave."""
     content = checkpoints.load(path)
     if _NETWORK not in content:
         raise UserError(f"{path} is a checkpoint of a run: name its run folder instead.")
@@ -41,20 +40,15 @@ def read_torch(path: Path, allow: Sequence[str] = ()) -> Backbone:
     return _rebuild(content[_NETWORK], metadata, path, allow)
 
 
-def write_safetensors(path: Path, backbone: Backbone, metadata: NetworkMetadata) -> None:
-    """Write a safetensors file; its header holds the metadata as JSON."""
-    write_atomically(path, safetensors_bytes(backbone, metadata))
-
-
-def safetensors_bytes(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
-    """Return the content that `write_safetensors` writes."""
+def encode_safetensors(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
+    """Encode a safetensors file; its header holds the metadata as JSON."""
     from safetensors.torch import save
 
     return bytes(save(_cpu_state(backbone), metadata=metadata.as_text()))
 
 
 def read_safetensors(path: Path, allow: Sequence[str] = ()) -> Backbone:
-    """Read the backbone that `write_safetensors` wrote."""
+    """Read what `encode_safetensors` gave."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -67,9 +61,9 @@ def read_safetensors(path: Path, allow: Sequence[str] = ()) -> Backbone:
 
 
 FORMATS = {
-    "torch": Format(".pt", write_torch, read_torch),
-    "safetensors": Format(".safetensors", write_safetensors, read_safetensors),
-    "onnx": Format(".onnx", write_onnx, lambda path, allow: OnnxNetwork(path)),  # builds no class: nothing to allow
+    "torch": Format(".pt", encode_torch, read_torch),
+    "safetensors": Format(".safetensors", encode_safetensors, read_safetensors),
+    "onnx": Format(".onnx", encode_onnx, lambda path, allow: OnnxNetwork(path)),  # builds no class: nothing to allow
 }
 
 

@@ -56,14 +56,13 @@ def _wrong_kind(kind: type, target: str, path: str) -> UserError:
 
 
 def _check_arguments(value: Any, path: str, allow: Sequence[str]) -> None:
-    children: Mapping[Any, Any] = {}
-    if isinstance(value, Mapping):
-        if "_target_" in value:
-            _check_argument(str(value["_target_"]), path, allow)
-        children = value
-    elif isinstance(value, list | tuple):
-        children = dict(enumerate(value))
-    for key, child in children.items():
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    if not isinstance(value, Mapping):
+        return
+    if "_target_" in value:
+        _check_argument(str(value["_target_"]), path, allow)
+    for key, child in value.items():
         _check_arguments(child, f"{path}.{key}", allow)
 
 

@@ -14,25 +14,15 @@ from mcl.runs.received import checked_network_key, received
 
 @dataclass(frozen=True)
 class NetworkMetadata:
-    """Everything needed to rebuild a network and to use it.
+    """Everything needed to rebuild a network and to use it."""
 
-    Args:
-        name: The architecture's name.
-        key: The network's key in its pair.
-        architecture: The node of the configuration that builds it.
-        classes: Class names, by label.
-        preprocessing: The transform from an image file to the network's input.
-        weights: ``last`` or ``best``.
-        step: The training step of the checkpoint.
-    """
-
-    name: str
-    key: str
-    architecture: dict[str, Any]
-    classes: tuple[str, ...]
+    name: str  # of the architecture
+    key: str  # of the network in its pair
+    architecture: dict[str, Any]  # the node of the configuration that builds it
+    classes: tuple[str, ...]  # names, by label
     preprocessing: Preprocessing
-    weights: str
-    step: int
+    weights: str  # "last" or "best"
+    step: int  # of the checkpoint
 
     @property
     def file_stem(self) -> str:

@@ -46,19 +46,11 @@ _PARTS = ("loss", "sampler", "optimizer", "schedule", "trainer")
 
 
 def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
-    """Return the card of exported networks, as Markdown.
-
-    Args:
-        run: The run that the networks come from.
-        weights: ``last`` or ``best``.
-        files: The name of each network's file, by its key.
-    """
+    """Return the card of a run's networks as Markdown; ``files`` has the name of each network's file, by its key."""
     spec = run.preprocessing
     first = next(iter(files.values()))
     names = dict(zip(run.keys, run.names, strict=True))
-    usage = _MCL
-    if first.endswith(".onnx"):
-        usage = f"{_ONNX}\n{_MCL}"
+    usage = f"{_ONNX}\n{_MCL}" if first.endswith(".onnx") else _MCL
     parts = [
         f"# {', '.join(dict.fromkeys(names[key] for key in files))}",
         f"Image classifiers of {len(run.classes)} classes, {_origin(run)} Auxiliary branches and everything else that"

@@ -13,18 +13,17 @@ from torch import Tensor, nn
 from mcl.deploy.metadata import NetworkMetadata
 from mcl.errors import UserError
 from mcl.extras import require
-from mcl.files import write_atomically
 from mcl.networks.backbone import Backbone
 
 INPUT, OUTPUT = "images", "logits"
 
 
-def write_onnx(path: Path, backbone: Backbone, metadata: NetworkMetadata) -> None:
-    """Write a model from preprocessed images (B, channels, size, size) float32 to logits (B, classes), for any B.
+def encode_onnx(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
+    """Encode a model from preprocessed images (B, channels, size, size) float32 to logits (B, classes), for any B.
 
     The model's ``metadata_props`` hold the metadata as JSON: ``classes``, ``preprocessing``, ...
     """
-    require("onnx", asked=path.name)
+    require("onnx", asked="format onnx")
     import onnx
 
     size = metadata.preprocessing.image_size
@@ -43,7 +42,7 @@ def write_onnx(path: Path, backbone: Backbone, metadata: NetworkMetadata) -> Non
     model = program.model_proto
     onnx.helper.set_model_props(model, metadata.as_text())
     onnx.checker.check_model(model, full_check=True)
-    write_atomically(path, model.SerializeToString())
+    return bytes(model.SerializeToString())
 
 
 class OnnxNetwork(nn.Module):
@@ -54,7 +53,7 @@ class OnnxNetwork(nn.Module):
         threads: Threads of one operation; None leaves the choice to onnxruntime.
 
     Raises:
-        UserError: `write_onnx` did not write the file.
+        UserError: The file is not one of `encode_onnx`.
     """
 
     def __init__(self, path: Path, threads: int | None = None):
@@ -82,14 +81,11 @@ class OnnxNetwork(nn.Module):
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
     """Silence the exporter's own log lines and warnings."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)

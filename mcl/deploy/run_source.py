@@ -3,27 +3,13 @@
 import hashlib
 import zipfile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mcl.errors import UserError
 from mcl.runs import checkpoints
 from mcl.runs.checkpoints import Checkpoints
 
 HASHES = "SHA256SUMS"  # in a bundle: one line "<sha256>  <file>" for every other file
-
-
-class RunSource(Protocol):
-    """The files of one run, by their names in its folder, such as ``checkpoints/last.pt``."""
-
-    path: Path
-
-    def read(self, name: str) -> bytes | None:
-        """Return the content of a file, or None if there is no such file."""
-        ...
-
-    def checkpoint(self) -> dict[str, Any] | None:
-        """Return the newest intact checkpoint, or None if there is none."""
-        ...
 
 
 class Folder:
@@ -33,6 +19,7 @@ class Folder:
         self.path = path
 
     def read(self, name: str) -> bytes | None:
+        """Return the content of a file by its name, such as ``checkpoints/last.pt``; None if there is no such file."""
         file = self.path / name
         try:
             return file.read_bytes() if file.is_file() else None
@@ -40,6 +27,7 @@ class Folder:
             raise UserError(f"{file} cannot be read: {error.strerror}.") from error
 
     def checkpoint(self) -> dict[str, Any] | None:
+        """Return the newest intact checkpoint, or None if there is none."""
         return Checkpoints(self.path / "checkpoints").newest()
 
 
@@ -62,7 +50,7 @@ class Bundle:
         if altered := sorted(name for name in {*actual, *listed} if actual.get(name) != listed.get(name)):
             raise UserError(f"{path} is damaged or was altered: {', '.join(altered)} does not match {HASHES}.")
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str) -> bytes | None:  # as `Folder` does
         return self.files.get(name)
 
     def checkpoint(self) -> dict[str, Any] | None:
@@ -70,7 +58,7 @@ class Bundle:
         return None if content is None else checkpoints.decode(content, f"{self.path}: {checkpoints.LAST}")
 
 
-def open_run_source(path: Path) -> RunSource:
+def open_run_source(path: Path) -> Folder | Bundle:
     """Open a run folder or a bundle.
 
     Raises:

@@ -102,8 +102,6 @@ class SavedRun:
     @cached_property
     def _own_dataset(self) -> Dataset:
         """The dataset that the run was trained on, without overrides."""
-        if self.own_config is self.config:
-            return self.dataset
         return self._build(Dataset, self.own_config.dataset, path="dataset")  # type: ignore[type-abstract]
 
     @cached_property
@@ -148,12 +146,7 @@ class SavedRun:
         raise UserError(f"network {network}: {problem}; choose {choices}.")
 
     def backbone(self, network: int | str = 0, weights: Weights = "last") -> Backbone:
-        """Return a network as it is deployed, in evaluation mode on the CPU.
-
-        Args:
-            network: Its number (from 0), key or name.
-            weights: ``last``, after training, or ``best``, at the network's best epoch.
-        """
+        """Return a network, given by number, key or name, as it is deployed: in evaluation mode, on the CPU."""
         key = self.key(network)
         backbone = self._factory(key)()
         load_weights(backbone, self._backbone_state(key, weights), self.source.path)

@@ -269,7 +269,7 @@ def test_an_exported_file_that_names_other_code_is_refused(undisturbed: Outcome,
     assert isinstance(backbone, Backbone)
     for form in ("torch", "safetensors"):
         file = tmp_path / f"evil.{SUFFIXES[form]}"
-        FORMATS[form].write(file, backbone, about)
+        file.write_bytes(FORMATS[form].encode(backbone, about))
         with pytest.raises(UserError, match=r"os\.system"):
             mcl.load(file)
 
@@ -306,7 +306,7 @@ def test_every_family_exports_to_onnx(name: str, tmp_path: Path) -> None:
     about = NetworkMetadata(
         name, "first", {}, tuple("0123456789"), Preprocessing(3, 32, (0.5,) * 3, (0.25,) * 3), "last", 0
     )
-    FORMATS["onnx"].write(tmp_path / "network.onnx", network, about)
+    (tmp_path / "network.onnx").write_bytes(FORMATS["onnx"].encode(network, about))
     assert (
         largest_difference(network, FORMATS["onnx"].read(tmp_path / "network.onnx", ()), (3, 32, 32), tmp_path) < 1e-4
     )
