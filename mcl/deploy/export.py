@@ -50,7 +50,7 @@ def export_networks(
         format: A key of `FORMATS`.
         networks: Numbers, keys or names; empty for all networks.
         weights: ``last`` or ``best``.
-        folder: The folder for the files; None for ``export`` in the run folder.
+        folder: Where to write; None for ``export`` in the run folder.
 
     Raises:
         UserError: A file cannot be written, or does not compute what the network computes.

@@ -32,14 +32,8 @@ def build_kind(kind: type[T], node: Any, *, path: str, allow: Sequence[str] = ()
 def check_kinds(kind: type, node: Mapping[str, Any], *, path: str, allow: Sequence[str] = ()) -> None:
     """Raise UserError unless a node gives a ``kind`` and every target inside it is a class that belongs there.
 
-    Arguments may be subclasses of torch.nn.Module and classes of the modules in `ARGUMENTS`. In a module that the
-    caller allows, everything may be built.
-
-    Args:
-        kind: The expected class.
-        node: Plain data with ``_target_``.
-        path: The node's path in the configuration.
-        allow: The caller's own modules.
+    Arguments may be subclasses of torch.nn.Module and classes of the modules in `ARGUMENTS`. In the caller's own
+    modules (``allow``), everything may be built. ``path`` is the node's path in the configuration.
     """
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise UserError(f"{path}: no _target_ here, so there is nothing to build.")

@@ -40,7 +40,7 @@ python -m mcl predict {file} image.png
 _CHOSEN = {
     "validation": "Each network is taken at its best epoch, which was chosen on the validation images.",
     "test": "Each network is taken at its best epoch, which was chosen on these same test images: the accuracies are"
-    " too good to be true of others.",
+    " higher than they would be on other images.",
 }
 _PARTS = ("loss", "sampler", "optimizer", "schedule", "trainer")
 

@@ -46,11 +46,7 @@ def encode_onnx(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
 
 
 class OnnxNetwork(nn.Module):
-    """An exported ONNX file as a module: it takes and gives tensors, and onnxruntime computes.
-
-    Args:
-        path: The file.
-        threads: Threads of one operation; None leaves the choice to onnxruntime.
+    """An exported ONNX file as a module that takes and gives tensors; onnxruntime chooses ``threads`` if it is None.
 
     Raises:
         UserError: The file is not one of `encode_onnx`.

@@ -166,10 +166,7 @@ class SavedRun:
         return self.backbone(key, weights), metadata
 
     def learner(self, weights: Weights = "last") -> tuple[Cohort, Loss]:
-        """Return all networks, and the loss with its aggregators.
-
-        With the best weights, networks have no branches, and the loss has no aggregators.
-        """
+        """Return all networks, and the loss with its aggregators; the best weights have no branches or aggregators."""
         factories = {key: self._factory(key) for key in self.keys}
         state = self.checkpoint["learner"]
         branched = weights == "last" and any(".branches." in name for name in state)
