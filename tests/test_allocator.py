@@ -1,4 +1,4 @@
-"""What becomes of memory that tensors give back."""
+"""Memory that tensors free: whether it is used again, and whether it goes back to the system."""
 
 import os
 import platform
@@ -22,23 +22,23 @@ print(min(faults() for _ in range(8)))
 
 
 def faults(keep: bool, **environment: str) -> int:
-    """Pages mapped by the cheapest of some passes over the same tensors."""
+    """Return the page faults of the cheapest of several passes over the same tensors."""
     return int(printed(FAULTS.format(keep=keep), **environment))
 
 
 def printed(code: str, **environment: str) -> str:
-    """By a process in whose environment nothing but this has a say in how memory is allocated."""
+    """Return the output of a process in which only ``environment`` sets how memory is allocated."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     clean.pop("LD_PRELOAD", None)
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env={**clean, **environment}, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a matter of glibc")
-def test_memory_of_freed_tensors_is_used_again() -> None:
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_memory_of_freed_tensors_is_reused() -> None:
     left_alone = faults(keep=False)
     assert faults(keep=True) * 10 < left_alone
-    assert faults(keep=True, MALLOC_MMAP_MAX_="65536") > left_alone / 2  # somebody has chosen
+    assert faults(keep=True, MALLOC_MMAP_MAX_="65536") > left_alone / 2  # the user has chosen: left alone
 
 
 RESIDENT = """
@@ -62,7 +62,7 @@ print(full - before, freed - before, resident() - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a matter of glibc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_holes_between_tensors_go_back_to_the_system() -> None:
     full, freed, returned = map(int, printed(RESIDENT).split())  # MB
     assert full > 240

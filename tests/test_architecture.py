@@ -1,11 +1,11 @@
-"""Imports point down: the floors of docs/architecture.md, held against the code."""
+"""Imports point down: the code keeps to the floors of docs/architecture.md."""
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FLOORS = [  # from the ground up; a room imports from lower floors, and from others of its own floor without a circle
+FLOORS = [  # from the ground up; a room imports from lower floors, and from rooms of its own floor without a circle
     {"errors", "types", "extras", "version", "allocator", "double_backward"},
     {"files", "console", "devices", "distributed", "meta"},
     {"runs", "networks", "losses", "data"},
@@ -25,10 +25,10 @@ def room_of(module: str) -> str:
 
 
 def imports() -> Iterator[tuple[str, str, str]]:
-    """``(room, file, imported room)`` of every import inside ``mcl``, those in functions included."""
+    """Yield ``(room, file, imported room)`` for every import inside ``mcl``, including imports in functions."""
     for file in sorted((ROOT / "mcl").rglob("*.py")):
-        place = file.relative_to(ROOT).with_suffix("")
-        room = room_of(".".join(place.parts))
+        path = file.relative_to(ROOT).with_suffix("")
+        room = room_of(".".join(path.parts))
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mcl":
                 names = [f"mcl.{alias.name}" for alias in node.names] if node.module == "mcl" else [node.module]
@@ -36,7 +36,7 @@ def imports() -> Iterator[tuple[str, str, str]]:
                 names = [alias.name for alias in node.names if alias.name.split(".")[0] == "mcl"]
             else:
                 continue
-            yield from ((room, str(place), room_of(name)) for name in names if room_of(name) in FLOOR_OF)
+            yield from ((room, str(path), room_of(name)) for name in names if room_of(name) in FLOOR_OF)
 
 
 def test_every_room_has_a_floor() -> None:
@@ -59,9 +59,9 @@ def test_no_two_rooms_import_each_other() -> None:
 
 
 def test_networks_losses_and_data_know_nothing_of_each_other_nor_of_configuration() -> None:
-    known = [
+    upward = [
         f"{file} imports {other}"
         for room, file, other in imports()
         if room in APART[:3] and other in APART and other != room
     ]
-    assert known == []
+    assert upward == []

@@ -1,4 +1,4 @@
-"""Which device and which precision: what was asked for, whatever the hardware would rather do."""
+"""Devices and precision: the given device is used, and float32 stays float32 on any hardware."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from mcl.errors import UserError
 
 @pytest.fixture
 def four_gpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """As on a machine with four; the number of each that becomes the current one."""
+    """Fake a machine with four GPUs; the list collects the numbers that become the current device."""
     chosen: list[int] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
@@ -42,18 +42,16 @@ def test_several_processes_do_not_share_one_gpu(four_gpus: list[int], monkeypatc
     assert find_device("cpu") == torch.device("cpu")
 
 
-def test_default_precision_is_that_of_the_device_asked_for(
-    four_gpus: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_default_precision_is_that_of_the_given_device(four_gpus: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     generations = [(7, 5), (8, 0), (9, 0), (6, 1)]
-    asked = [SimpleNamespace(major=major, minor=minor) for major, minor in generations]
+    properties = [SimpleNamespace(major=major, minor=minor) for major, minor in generations]
     monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(
-        torch.cuda, "get_device_properties", lambda device=None: asked[torch.device(device or 0).index or 0]
+        torch.cuda, "get_device_properties", lambda device=None: properties[torch.device(device or 0).index or 0]
     )
-    found = [default_precision(name) for name in ("cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cpu")]
-    assert found == ["float32", "float32", "bfloat16", "bfloat16", "float32", "float32"]
+    precisions = [default_precision(name) for name in ("cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cpu")]
+    assert precisions == ["float32", "float32", "bfloat16", "bfloat16", "float32", "float32"]
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("bfloat16", True)])

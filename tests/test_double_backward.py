@@ -1,4 +1,4 @@
-"""Second derivatives written by hand, against PyTorch's own and against differences, in float64."""
+"""Compare the second derivatives written by hand with PyTorch's own and with finite differences, in float64."""
 
 import copy
 from collections import Counter
@@ -61,7 +61,7 @@ def test_relu_twice_differentiated(inplace: bool) -> None:
 
     def rectify(x: Tensor) -> Tensor:
         with DoubleBackward():
-            return F.relu(x * 1, inplace) * x  # without a product there would be no second derivative
+            return F.relu(x * 1, inplace) * x  # without the product there is no second derivative
 
     assert torch.equal(rectify(x), F.relu(x) * x)
     assert torch.autograd.gradcheck(rectify, [x])
@@ -89,13 +89,13 @@ def network() -> nn.Sequential:
         *(nn.Conv2d(8, 8, 3, stride=2, groups=4, bias=False), nn.BatchNorm2d(8), nn.Tanh()),
         *(nn.Flatten(), nn.LazyLinear(5)),
     ]
-    made = nn.Sequential(*layers)
-    made(torch.zeros(2, 3, 9, 9))
-    return made.double()
+    model = nn.Sequential(*layers)
+    model(torch.zeros(2, 3, 9, 9))
+    return model.double()
 
 
 def second_derivatives(model: nn.Module, memory_format: torch.memory_format) -> list[Tensor]:
-    """Of the squared norm of the gradient, by parameters and images."""
+    """Return the derivatives of the squared gradient norm by parameters and images."""
     images = drawn(4, 3, 9, 9).detach().contiguous(memory_format=memory_format).requires_grad_()
     inputs = [*model.parameters(), images]
     loss = model(images).square().sum()
@@ -124,8 +124,8 @@ class Counting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_what_is_not_asked_for_is_not_computed() -> None:
-    """A mixed derivative needs no gradient by the input or the weight of a convolution once more."""
+def test_unneeded_gradients_are_not_computed() -> None:
+    """A mixed derivative needs no second gradient by the input or the weight of a convolution."""
     factor = torch.ones((), dtype=torch.float64, requires_grad=True)
     model, images = network(), drawn(4, 3, 9, 9).detach()
     with DoubleBackward():
@@ -142,7 +142,7 @@ def test_what_is_not_asked_for_is_not_computed() -> None:
 
 
 def kept(model: nn.Module, images: Tensor) -> int:
-    """How many different tensors as large as the images second derivatives keep, and what they had to be made."""
+    """Count the distinct tensors of the images' size that second derivatives keep."""
     found = set()
 
     def pack(tensor: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ def test_the_gradient_between_convolution_and_normalisation_is_not_kept() -> Non
         return nn.Sequential(*copy.deepcopy(layer * count)).double()
 
     images = drawn(4, 8, 5, 5)
-    # The output of the convolution, that of ReLU, and its gradient. PyTorch keeps that of the convolution's, too.
+    # The outputs of the convolution and of ReLU, and ReLU's gradient. PyTorch also keeps the convolution's gradient.
     assert kept(layers(4), images) - kept(layers(3), images) == 3
 
 
@@ -189,12 +189,12 @@ def test_a_gradient_that_was_changed_on_its_way_is_kept() -> None:
 
 def refused_or_same(function: Callable[[], Tensor]) -> None:
     with DoubleBackward():
-        found = function()
-    assert not type(found.grad_fn).__name__.startswith("_")
-    assert torch.equal(found, function())
+        output = function()
+    assert not type(output.grad_fn).__name__.startswith("_")
+    assert torch.equal(output, function())
 
 
-def test_what_is_not_of_this_kind_is_left_to_pytorch() -> None:
+def test_other_calls_are_left_to_pytorch() -> None:
     x, weight = drawn(2, 4, 5, 5), drawn(4, 4, 3, 3)
     mean, var = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
     refused_or_same(lambda: F.conv2d(x, weight, padding="same"))

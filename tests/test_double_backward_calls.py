@@ -1,4 +1,4 @@
-"""The internal calls of `mcl.double_backward`: only documented ones, with arguments that all backends answer alike."""
+"""Internal calls of `mcl.double_backward`: only documented ones, whose results are the same on all backends."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -47,7 +47,7 @@ def _backward_convolution(grad: Any, x: Any, weight: Any, bias_sizes: Any, *rest
     return not transposed and (bias_sizes is not None or not mask[2])
 
 
-INTERNAL: dict[str, Callable[..., bool]] = {  # and whether their arguments are as documented
+INTERNAL: dict[str, Callable[..., bool]] = {  # name -> whether the arguments are as documented
     "native_batch_norm": _forward_norm,
     "native_batch_norm_backward": _backward_norm,
     "convolution": _convolution,
@@ -59,7 +59,7 @@ INTERNAL: dict[str, Callable[..., bool]] = {  # and whether their arguments are 
 
 
 def _is_made_by_the_file() -> bool:
-    """Whether a function of `mcl.double_backward` runs, other than the one that hands all else on to PyTorch."""
+    """Return whether a function of `mcl.double_backward` is running, other than the one that forwards to PyTorch."""
     frame = sys._getframe().f_back
     while frame is not None:
         if frame.f_code.co_filename == double_backward.__file__ and frame.f_code.co_name != "__torch_function__":
@@ -69,7 +69,7 @@ def _is_made_by_the_file() -> bool:
 
 
 class Calls(TorchDispatchMode):
-    """Collects the calls that `mcl.double_backward` makes, and fails at one that is not documented."""
+    """Collect the calls that `mcl.double_backward` makes; fail at an undocumented one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ def _short(value: Any) -> Any:
 
 
 class OtherBackend(TorchDispatchMode):
-    """What CUDA's batch normalisation does without a weight; and what is not asked for comes as anything at all."""
+    """Imitate CUDA: batch normalisation without a weight fails as there, and unrequested gradients are arbitrary."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -99,18 +99,18 @@ class OtherBackend(TorchDispatchMode):
             if weight is None and not x.is_contiguous(memory_format=torch.channels_last):
                 raise RuntimeError("tensor does not have a device")  # `options` of an undefined weight
             channels = [0 if weight is None else len(weight)]
-            result = _unasked(result, args[-1], [x.shape, channels, channels], x)
+            result = _with_nan(result, args[-1], [x.shape, channels, channels], x)
             return (result[0], *(x.new_empty(0) for _ in range(2))) if weight is None else result
         if name == "convolution_backward":
             x, weight = args[1:3]
-            return _unasked(result, args[-1], [x.shape, weight.shape, weight.shape[:1]], x)
+            return _with_nan(result, args[-1], [x.shape, weight.shape, weight.shape[:1]], x)
         return result
 
 
-def _unasked(
+def _with_nan(
     result: Sequence[Tensor | None], mask: Sequence[bool], shapes: Sequence[Any], like: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """The results, and NaN where the mask leaves one out."""
+    """Return the results, with NaN for those that the mask leaves out."""
     return tuple(
         value if asked else like.new_full(shape, torch.nan)
         for value, asked, shape in zip(result, mask, shapes, strict=True)
@@ -118,14 +118,14 @@ def _unasked(
 
 
 class Small(nn.Module):
-    """One network of convolutions with and without bias and groups, normalisation, and both kinds of ReLU."""
+    """A network of convolutions with and without bias and groups, normalisation, and both kinds of ReLU."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
             *(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(inplace=True)),
             *(nn.Conv2d(6, 6, 3, padding=1, groups=2, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Hardsigmoid()),
-            # One channel: there an empty gradient (0,) broadcasts, and the numbers are wrong without an error.
+            # With one channel an empty gradient (0,) broadcasts, and the numbers are wrong without an error.
             *(nn.Conv2d(6, 1, 1, bias=False), nn.BatchNorm2d(1), nn.ReLU(), nn.Conv2d(1, 5, 3)),
         )
         self.head = nn.Linear(5, 4)
@@ -136,7 +136,7 @@ class Small(nn.Module):
 
 
 class Weighted(Loss):
-    """Cross-entropy, of which the inner objective weighs the samples by what is learned."""
+    """Cross-entropy; the inner objective weights the samples by a learned function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class Weighted(Loss):
 
 
 def meta_gradient(memory_format: torch.memory_format) -> list[Tensor]:
-    """The gradient that one meta round gives to the meta-parameters."""
+    """Return the gradient of one meta round for the meta-parameters."""
     torch.manual_seed(0)
     cohort, loss = Small().to(memory_format=memory_format), Weighted()
     images = torch.randn(8, 3, 12, 12).contiguous(memory_format=memory_format)
@@ -192,7 +192,7 @@ def test_on_other_devices_no_internal_call_is_made(
     memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = meta_gradient(memory_format)
-    monkeypatch.setattr(double_backward, "_DEVICES", ())  # the CPU stands for such a device
+    monkeypatch.setattr(double_backward, "_DEVICES", ())  # the CPU stands for another device
     with Calls() as calls:
         found = meta_gradient(memory_format)
     assert not calls.names & INTERNAL.keys()
@@ -216,7 +216,7 @@ def test_sums_of_products_are_those_without_a_weight_to_the_last_bit(
 
 
 def outputs(x: Tensor) -> Iterator[Tensor]:
-    """A convolution, a batch normalisation and a ReLU."""
+    """Yield the outputs of a convolution, a batch normalisation and a ReLU."""
     ones = torch.ones(4, device=x.device, dtype=x.dtype, requires_grad=True)
     yield F.conv2d(x, torch.ones(4, 4, 3, 3, device=x.device, dtype=x.dtype))
     yield F.batch_norm(x, None, None, ones, ones, training=True)

@@ -1,4 +1,4 @@
-"""docs/extend.md, followed to the letter by somebody with an empty folder."""
+"""docs/extend.md: every example runs exactly as it is written, in an empty folder."""
 
 import json
 import re
@@ -20,7 +20,7 @@ QUICK = ["debug=dry", "++dataset.limit=8", "trainer.batch_size=20"]
 
 @pytest.fixture
 def follow(command: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """``follow("loss=custom")``: writes the page's files, types the command that says so, gives the run folder."""
+    """``follow("loss=custom")`` writes the page's files, types the command with that text, and returns its folder."""
     monkeypatch.setattr(sys, "path", [*sys.path])
 
     def type_in(part: str, *more: str) -> Path:

@@ -1,3 +1,5 @@
+"""Atomic writes: a reader finds the old file or the new one, never a part."""
+
 import errno
 import io
 import os
@@ -23,7 +25,7 @@ def test_text_and_bytes_arrive_whole(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bytes", "text"]
 
 
-def test_the_old_file_stands_until_the_new_one_is_complete(tmp_path: Path) -> None:
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     path.write_bytes(b"old")
     with atomic_file(path) as file:
@@ -69,7 +71,7 @@ def test_a_full_disk_inside_torch_save_is_recognised(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere.*folder exists"):
         write_atomically(tmp_path / "nowhere" / "file", "content")
 

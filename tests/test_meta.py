@@ -29,7 +29,7 @@ Tensors = dict[str, Tensor]
 
 
 def assert_same(left: Tensors, right: Tensors, tolerance: float) -> None:
-    """Equal relative to the largest entry of each tensor, none of which may be zero throughout."""
+    """Assert equality relative to the largest entry of each tensor; no tensor may be all zeros."""
     assert list(left) == list(right)
     for name, value in right.items():
         assert value.abs().max() > 0, name
@@ -37,7 +37,7 @@ def assert_same(left: Tensors, right: Tensors, tolerance: float) -> None:
 
 
 class Problem:
-    """A small smooth problem in float64: a two-layer network, samples weighted by what ``phi`` makes of its outputs."""
+    """A small smooth problem in float64: a two-layer network whose outputs ``phi`` maps to weights of the samples."""
 
     def __init__(self, seed: int):
         generator = torch.Generator().manual_seed(seed)
@@ -148,7 +148,7 @@ def test_equals_plain_autograd_on_any_small_problem(seed, steps, lr, momentum, w
     loss, gradients = problem.gradient(WAYS[way], **options)
     expected_loss, expected = problem.gradient(textbook_meta_gradient, **options)
     torch.testing.assert_close(loss, expected_loss, rtol=1e-10, atol=1e-12)
-    # Relative to the whole gradient: one part of it may vanish next to the others.
+    # Relative to the whole gradient: one part of it may be tiny beside the others.
     scale = torch.cat([value.flatten() for value in expected.values()]).norm()
     for name, value in expected.items():
         assert (gradients[name] - value).norm() <= 1e-9 * scale
@@ -179,7 +179,7 @@ def test_unrolled_steps_are_those_of_torch_sgd_also_for_parameters_without_gradi
 
     def outer(parameters: Tensors) -> Tensor:
         reached.append({name: value.detach().clone() for name, value in parameters.items()})
-        # Reaches the last layer alone; the inner objective has given the others momentum.
+        # Only the last layer has a gradient; the inner objective has given the others momentum.
         return parameters["second"].square().sum()
 
     options = {"steps": 3, **SGD, "memory": mode}
@@ -326,7 +326,7 @@ def in_double(tensors: Tensors) -> Tensors:
 
 
 class SavedBytes:
-    """Bytes of distinct tensors that autograd graphs hold on to, now and at the peak."""
+    """Count the bytes of distinct tensors that autograd graphs keep, now and at the peak."""
 
     def __init__(self) -> None:
         self.now = self.peak = 0

@@ -1,4 +1,4 @@
-"""Every published CIFAR pair runs its recipe: composed, built, stepped with meta rounds, evaluated, resumed."""
+"""Every published CIFAR pair trains with its settings: composed, built, meta rounds, evaluated, resumed."""
 
 import json
 import pickle
@@ -23,12 +23,13 @@ PAIRS = [
 SMALLER = ["dataset=synthetic", "dataset.train_per_class=2", "dataset.test_per_class=1", "dataset.image_size=8"]
 SMALLER += ["trainer.max_steps=2", "trainer.checkpoint_every=1", "trainer.batch_size=4"]
 EPOCH = ["trainer.max_steps=null", "trainer.epochs=1", "trainer.checkpoint_every=4", "trainer.batch_size=40"]
-EPOCH += ["loss.meta.interval=4", "loss.meta.memory=recompute", "optimizer.lr=0.001"]  # 5 steps settle no statistics
+EPOCH += ["loss.meta.interval=4", "loss.meta.memory=recompute"]
+EPOCH += ["optimizer.lr=0.001"]  # 5 steps are too few for stable statistics
 
 
 @pytest.fixture
 def cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """CIFAR-100 in its own files, of 2 random images a class: what to type to train on it."""
+    """Write files of CIFAR-100 with 2 random images per class; return the options to train on them."""
     monkeypatch.setattr(Cifar100, "train_per_class", 2)
     folder = tmp_path / "data" / Cifar100.subfolder
     folder.mkdir(parents=True)
@@ -71,13 +72,13 @@ def train_evaluate_resume(command: Callable, pair: str, *more: str, steps: int, 
 
     last, before = Path("run/checkpoints/last.pt"), Path(f"run/checkpoints/step-{stopped_at}.pt")
     undisturbed = checkpoints.load(last)["learner"]
-    shutil.move(before, last)  # as if it had been stopped there
+    shutil.move(before, last)  # as if the run had been stopped there
     Path("run/summary.json").unlink()
     again = command(*typed)
     assert again.status == 0, again.err
     steady = [{k: v for k, v in json.loads(line).items() if k not in UNSTEADY} for line in lines]
-    found = Path("run/metrics.jsonl").read_text().splitlines()
-    assert [{k: v for k, v in json.loads(line).items() if k not in UNSTEADY} for line in found] == steady
+    resumed_lines = Path("run/metrics.jsonl").read_text().splitlines()
+    assert [{k: v for k, v in json.loads(line).items() if k not in UNSTEADY} for line in resumed_lines] == steady
     resumed = checkpoints.load(last)["learner"]
     assert undisturbed.keys() == resumed.keys()
     assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)

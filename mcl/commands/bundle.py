@@ -18,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the bundle and say what is in it."""
-    from mcl.deploy.bundle import bundle
+    from mcl.deploy.bundle import write_bundle
     from mcl.deploy.saved_run import SavedRun
 
     saved = SavedRun(arguments.run, allow=arguments.allow)
     path = arguments.out or Path(f"{arguments.run.resolve().name}.zip")
-    names = bundle(saved, path)
+    names = write_bundle(saved, path)
     print(f"{path}  {path.stat().st_size / 1e6:.2f} MB: {', '.join(names)}")
     return 0

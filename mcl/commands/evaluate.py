@@ -41,20 +41,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print a table and write the files."""
     from mcl.console import accuracy, display_path, make_console, plain_table
     from mcl.deploy.class_names import describe_match, match_classes
-    from mcl.deploy.detailed_evaluation import assess, record_of, write_assessment
+    from mcl.deploy.detailed_evaluation import evaluate_run, evaluation_record, write_evaluation
     from mcl.deploy.saved_run import SavedRun
     from mcl.runs.layout import EVALUATION
 
     saved = SavedRun(arguments.run, arguments.overrides, arguments.allow)
     match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
-    record = record_of(saved, arguments.split, arguments.weights, arguments.overrides)
+    record = evaluation_record(saved, arguments.split, arguments.weights, arguments.overrides)
     default = arguments.run / EVALUATION if arguments.run.is_dir() else Path(f"{arguments.run.stem}-evaluation")
     folder = (arguments.out or default) / record.folder_name
     console = make_console()
     for note in filter(None, [OTHER_IMAGES if record.other_images else "", match]):
         console.print(note, style="yellow")
-    scores = assess(saved, arguments.split, arguments.weights)
-    write_assessment(scores, saved.classes, folder, record)
+    scores = evaluate_run(saved, arguments.split, arguments.weights)
+    write_evaluation(scores, saved.classes, folder, record)
 
     images = next(iter(scores.values())).images
     table = plain_table(f"{arguments.split}, {images:,} images", numbers=("top-1", "top-5", "balanced", "nll", "ece"))

@@ -33,11 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Export, and say what was written."""
     from mcl.console import display_path
-    from mcl.deploy.export import CARD, export
+    from mcl.deploy.export import CARD, export_networks
     from mcl.deploy.saved_run import SavedRun
 
     saved = SavedRun(arguments.run, allow=arguments.allow)
-    files = export(saved, arguments.format, networks=arguments.network, weights=arguments.weights, folder=arguments.out)
+    files = export_networks(
+        saved, arguments.format, networks=arguments.network, weights=arguments.weights, folder=arguments.out
+    )
     for file in files:
         size = file.path.stat().st_size / 1e6
         print(

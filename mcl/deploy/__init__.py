@@ -1,7 +1,13 @@
 """Use a trained run: evaluate it, export its networks, load them, bundle it.
 
-Nothing found in a run folder, a bundle or an exported file is trusted. Weights are read as tensors and plain values.
-Configurations pass `mcl.runs.received`, and what they name is built only where it is a class of the kind that belongs
-there (`mcl.deploy.kinds`), or lies in a module that the caller allows. The ``allow_modules`` that such a configuration
-asks for itself does not count.
+Files in a run folder, a bundle or an export are not trusted. Weights are read as tensors and plain values. A
+configuration passes `mcl.runs.received`. A class that it names is built only if it is of the kind that its place calls
+for (`mcl.deploy.kinds`), or lies in a module that the caller allows. The file's own ``allow_modules`` is ignored.
 """
+
+from mcl.deploy.bundle import write_bundle
+from mcl.deploy.detailed_evaluation import evaluate_run
+from mcl.deploy.export import export_networks
+from mcl.deploy.saved_run import SavedRun
+
+__all__ = ["SavedRun", "evaluate_run", "export_networks", "write_bundle"]

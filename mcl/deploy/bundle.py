@@ -5,8 +5,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from mcl.deploy.formats import safetensors_bytes
-from mcl.deploy.load import deployed
+from mcl.deploy.formats import encode_safetensors
 from mcl.deploy.model_card import model_card
 from mcl.deploy.run_source import HASHES
 from mcl.deploy.saved_run import SavedRun
@@ -16,43 +15,40 @@ from mcl.runs import checkpoints
 from mcl.runs.layout import CONFIG, IMPORTED, LAST_CHECKPOINT, METRICS, SUMMARY
 
 COPIED = (CONFIG, METRICS, SUMMARY, IMPORTED)
-LEFT_OUT = ("optimizers", "random_states", "meters", "metrics")  # what only going on with training needs
+LEFT_OUT = ("optimizers", "random_states", "meters", "metrics")  # only resuming needs these
 
 
-def bundle(run: SavedRun, path: Path) -> list[str]:
-    """Write a bundle; `mcl.load`, evaluate, export and predict take it in place of the run folder.
-
-    Args:
-        run: a run folder, opened without overrides.
-        path: of the file.
-
-    Returns:
-        The names of the files in it.
+def write_bundle(run: SavedRun, path: Path) -> list[str]:
+    """Write a bundle of a run that was opened without overrides; return the names of the files in it.
 
     Raises:
-        UserError: the run is not finished, or the file cannot be written.
+        UserError: The run is not finished, or the file cannot be written.
     """
-    files = {name: content for name in COPIED if (content := run.place.read(name)) is not None}
+    files = {name: content for name in COPIED if (content := run.source.read(name)) is not None}
     if SUMMARY not in files and IMPORTED not in files:
-        raise UserError(f"{run.place.path} has no summary.json: let its training end before you give it away.")
-    slim = {name: value for name, value in run.checkpoint.items() if name not in (*LEFT_OUT, "version")}
-    _, loss = run.learner()
-    unneeded = tuple(f"loss.{name}" for name in loss.training_state)
-    slim["learner"] = {name: value for name, value in slim["learner"].items() if not name.startswith(unneeded)}
-    files[LAST_CHECKPOINT] = checkpoints.encode(slim)
+        raise UserError(f"{run.source.path} has no {SUMMARY}: let its training end before you give it away.")
+    files[LAST_CHECKPOINT] = checkpoints.encode(_without_training_state(run))
     backbones: dict[str, str] = {}
     for key in run.keys:
-        backbone, about = deployed(run, key, "last")
-        backbones[key] = f"backbones/{about.file_stem}.safetensors"
-        files[backbones[key]] = safetensors_bytes(backbone, about)
+        backbone, metadata = run.deployable(key, "last")
+        backbones[key] = f"backbones/{metadata.file_stem}.safetensors"
+        files[backbones[key]] = encode_safetensors(backbone, metadata)
     files["README.md"] = model_card(run, "last", backbones).encode()
-    hashes = [f"{hashlib.sha256(content).hexdigest()}  {name}" for name, content in sorted(files.items())]
-    files[HASHES] = ("\n".join(hashes) + "\n").encode()
+    hashes = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())]
+    files[HASHES] = "".join(hashes).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
-            archive.writestr(
-                zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED
-            )  # without the time: equal runs make equal bundles
+            entry = zipfile.ZipInfo(name)  # with a fixed date, so that equal runs make equal bundles
+            archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
     write_atomically(path, buffer.getvalue())
     return list(files)
+
+
+def _without_training_state(run: SavedRun) -> dict[str, object]:
+    """Return the run's checkpoint without the parts that only resuming needs."""
+    _, loss = run.learner()
+    training_state = tuple(f"loss.{name}" for name in loss.training_state)
+    learner = {name: value for name, value in run.checkpoint["learner"].items() if not name.startswith(training_state)}
+    kept = {name: value for name, value in run.checkpoint.items() if name not in LEFT_OUT}
+    return {**kept, "learner": learner}

@@ -11,11 +11,9 @@ _WORDNET_ID = re.compile(r"n\d{8}")
 
 
 def match_classes(dataset: Dataset, trained: Sequence[str]) -> tuple[int, ...]:
-    """Return, for each label of a dataset, the label that the networks know its class by.
+    """Return, for each label of a dataset, the label under which the networks learned its class.
 
-    Args:
-        dataset: its classes may be some of the trained ones, in any order.
-        trained: class names of the networks, by label.
+    The dataset may have only some of the trained classes, in any order.
 
     Raises:
         UserError: The networks were not trained on a class of the dataset, or names are not unique.
@@ -28,10 +26,10 @@ def match_classes(dataset: Dataset, trained: Sequence[str]) -> tuple[int, ...]:
             f"The dataset has {len(names)} classes, and the networks, trained on {len(known)}, do not know"
             f" {some(unknown)}. They know {some(known, 10)}: rename the other classes, or remove them."
         )
-    if twice := [name for name in dict.fromkeys(names) if known.count(name) > 1 or names.count(name) > 1]:
+    if repeated := [name for name in dict.fromkeys(names) if known.count(name) > 1 or names.count(name) > 1]:
         raise UserError(
             f"The dataset has its classes in another order than the networks, and they cannot be matched by name:"
-            f" {some(twice)} names several classes."
+            f" {some(repeated)} names several classes."
         )
     return tuple(known.index(name) for name in names)
 
@@ -40,15 +38,16 @@ def describe_match(labels: Sequence[int], trained: Sequence[str]) -> str:
     """Describe how `match_classes` matched; empty if the classes are the same in the same order."""
     if list(labels) == list(range(len(trained))):
         return ""
-    how = f"{len(labels)} of the {len(trained)} trained ones are" if len(labels) < len(trained) else "another order"
-    return f"Classes are matched by name: {how} in this dataset."
+    if len(labels) < len(trained):
+        return f"Classes are matched by name: {len(labels)} of the {len(trained)} trained ones are in this dataset."
+    return "Classes are matched by name: another order in this dataset."
 
 
 def _names(dataset: Dataset, trained: Sequence[str]) -> tuple[str, ...]:
-    """Class names of a dataset; the words of ImageNet's classes in place of their identifiers if trained with these."""
+    """Return a dataset's class names; for ImageNet the published words if the networks were trained with these."""
     names = dataset.spec.classes
     if isinstance(dataset, ImageNet) and len(names) == len(trained) == CLASSES:
-        whole = all(map(_WORDNET_ID.fullmatch, names)) and names != tuple(trained)
-        if whole and tuple(trained) == (words := ImageNet.published_classes()):
+        identifiers = all(map(_WORDNET_ID.fullmatch, names)) and names != tuple(trained)
+        if identifiers and tuple(trained) == (words := ImageNet.published_classes()):
             return words
     return names

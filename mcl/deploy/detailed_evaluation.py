@@ -14,7 +14,8 @@ from mcl.data.fingerprint import same_images
 from mcl.data.loaders import batches_in_order
 from mcl.deploy.class_names import match_classes
 from mcl.deploy.classification_metrics import Scores
-from mcl.deploy.saved_run import SavedRun, Weights, build_kind
+from mcl.deploy.kinds import build_kind
+from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.devices import use_tf32, use_threads
 from mcl.errors import UserError
 from mcl.files import write_atomically, write_error
@@ -26,28 +27,29 @@ from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
 from mcl.training.options import TrainerOptions
 from mcl.version import code_version
 
+MAIN_HEADS = (BACKBONE, AGGREGATED, ENSEMBLE)  # those that stand for whole networks
 Split = Literal["test", "validation", "train"]
 
 
-def assess(run: SavedRun, split: Split = "test", weights: Weights = "last") -> dict[str, Scores]:
-    """The scores of every head on a split of the dataset that the run's configuration names.
+def evaluate_run(run: SavedRun, split: Split = "test", weights: Weights = "last") -> dict[str, Scores]:
+    """Return the scores of every head on a split of the dataset that the run's configuration names.
 
     Args:
-        run: the run; its overrides may name another dataset, whose classes are matched to the run's by name.
-        split: which images; those of training come as they are, without augmentation.
+        run: The run; its overrides may name another dataset, whose classes are matched to the run's by name.
+        split: The images to evaluate; training images are not augmented.
         weights: ``last``, or ``best`` for the backbones at their best epoch.
 
     Raises:
-        UserError: there is no such split, or the dataset does not fit the networks: a class that they were not trained
+        UserError: There is no such split, or the dataset does not fit the networks: a class that they were not trained
             on, another normalisation, images too small.
     """
     trainer = build_kind(TrainerOptions, run.config.trainer, path="trainer", allow=run.allow)
     dataset = run.dataset
     spec = dataset.spec
-    known_as = torch.tensor(match_classes(dataset, run.classes))  # (classes of the dataset,)
+    trained_label = torch.tensor(match_classes(dataset, run.classes))  # (classes of the dataset,)
     if (dataset.mean, dataset.std) != (run.preprocessing.mean, run.preprocessing.std):
         raise UserError(
-            f"{spec.name} is normalised otherwise than the networks learned. Give"
+            f"{spec.name} is normalised otherwise than the images of training were. Give"
             f" dataset.mean={list(run.preprocessing.mean)} dataset.std={list(run.preprocessing.std)}."
         )
     cohort, loss = run.learner(weights)
@@ -58,26 +60,23 @@ def assess(run: SavedRun, split: Split = "test", weights: Weights = "last") -> d
         raise UserError(f"split {split}: {spec.name} has none; dataset.validation=FRACTION holds some images out.")
     use_tf32(trainer.precision)
     use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
+    device, memory_format = trainer.device, trainer.memory_format
     batches = batches_in_order(
-        images,
-        dataset,
-        batch_size=trainer.batch_size,
-        device=trainer.device,
-        memory_format=trainer.memory_format,
+        images, dataset, batch_size=trainer.batch_size, device=device, memory_format=memory_format
     )
-    cohort, loss = cohort.to(trainer.device).to(memory_format=trainer.memory_format), loss.to(trainer.device)
+    cohort, loss = cohort.to(device).to(memory_format=memory_format), loss.to(device)
     scores: dict[str, Scores] = {}
-    for heads, labels in predictions(cohort, loss, batches, device=trainer.device, precision=trainer.precision):
-        labels = known_as[labels.cpu()]
+    for heads, labels in predictions(cohort, loss, batches, device=device, precision=trainer.precision):
+        labels = trained_label[labels.cpu()]
         for name, logits in heads.items():
             scores.setdefault(name, Scores(len(run.classes))).update(logits, labels)
     return scores
 
 
-def record_of(
+def evaluation_record(
     run: SavedRun, split: Split = "test", weights: Weights = "last", overrides: Sequence[str] = ()
 ) -> EvaluationRecord:
-    """Describe an evaluation before it starts; the fingerprint of its images is compared with that of the run's."""
+    """Describe an evaluation before it starts; the fingerprint of its images is compared with the run's."""
     fingerprint = run.dataset.fingerprint()
     return EvaluationRecord(
         split=split,
@@ -93,38 +92,34 @@ def record_of(
     )
 
 
-def write_assessment(
+def write_evaluation(
     scores: Mapping[str, Scores], classes: tuple[str, ...], folder: Path, record: EvaluationRecord
 ) -> None:
-    """Write ``scores.json``, ``per_class.csv``, and of the main heads the confusion matrices as files and pictures.
+    """Write ``scores.json``, ``per_class.csv``, ``evaluation.json`` and the main heads' confusion matrices.
 
-    ``evaluation.json`` beside them has the record.
+    Confusion matrices are written as CSV and as PNG.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: A file cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error) from error
     record.write(folder)
+    recalls = {name: head.per_class() for name, head in scores.items()}
     table = {
-        name: {**of.result(), "images": of.images, "per_class": dict(zip(classes, of.per_class(), strict=True))}
-        for name, of in scores.items()
+        name: {**head.result(), "images": head.images, "per_class": dict(zip(classes, recalls[name], strict=True))}
+        for name, head in scores.items()
     }
     write_atomically(folder / SCORES, json.dumps(table, indent=2, ensure_ascii=False) + "\n")
-    recalls: list[list[object]] = [
-        [label, name, *(of.per_class()[label] for of in scores.values())] for label, name in enumerate(classes)
-    ]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([["label", "class", *scores], *recalls])
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["label", "class", *scores])
+    for label, name in enumerate(classes):
+        rows.writerow([label, name, *(recall[label] for recall in recalls.values())])
     write_atomically(folder / PER_CLASS, text.getvalue())
-    for name in main_heads(scores):
-        matrix = scores[name].confusion
-        file = write_confusion(folder, name, matrix.tolist(), classes)
-        write_atomically(file.with_suffix(".png"), confusion_picture(matrix, classes, title=name))
-
-
-def main_heads(names: Mapping[str, object]) -> list[str]:
-    """The heads that stand for whole networks: backbones, aggregated ones, the ensemble."""
-    return [name for name in names if name.rpartition("/")[2] in (BACKBONE, AGGREGATED, ENSEMBLE)]
+    for name, head in scores.items():
+        if name.rpartition("/")[2] in MAIN_HEADS:
+            file = write_confusion(folder, name, head.confusion.tolist(), classes)
+            write_atomically(file.with_suffix(".png"), confusion_picture(head.confusion, classes, title=name))

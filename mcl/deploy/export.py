@@ -1,11 +1,10 @@
-"""Export networks of a run as files, each checked after it was written."""
+"""Export networks of a run as files; each file is checked after it was written."""
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 
 from mcl.console import display_path
 from mcl.deploy.formats import FORMATS, logits
-from mcl.deploy.load import deployed
 from mcl.deploy.model_card import model_card
 from mcl.deploy.onnx_file import OnnxNetwork
 from mcl.deploy.saved_run import SavedRun, Weights
@@ -24,32 +22,23 @@ from mcl.runs.layout import EXPORT
 
 CARD = "README.md"
 CHECKED_BATCHES = (1, 2, 7, 32)
-TOLERANCE = 1e-4  # relative and absolute, of the logits
-RUNS, WARM_UP = 50, 5
+TOLERANCE = 1e-4  # of the logits, relative and absolute
+TIMED_CALLS, WARM_UP_CALLS = 50, 5
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One file that was written and checked.
-
-    Args:
-        path: of the file.
-        name: of the architecture.
-        difference: largest one between its logits and PyTorch's.
-        milliseconds: for one image on the CPU, of an ONNX file by onnxruntime; None for other formats.
-        torch_milliseconds: the same by PyTorch, with as many threads.
-    """
+    """One file that was written and checked."""
 
     path: Path
-    name: str
-    difference: float
-    milliseconds: float | None = None
-    torch_milliseconds: float | None = None
+    difference: float  # the largest between its logits and PyTorch's
+    milliseconds: float | None = None  # of onnxruntime for one image on the CPU; None for other formats
+    torch_milliseconds: float | None = None  # of PyTorch with as many threads
 
 
-def export(
+def export_networks(
     run: SavedRun,
-    form: str,
+    format: str,
     *,
     networks: Sequence[int | str] = (),
     weights: Weights = "last",
@@ -58,91 +47,90 @@ def export(
     """Write networks of a run, one file each, and a model card.
 
     Args:
-        run: the run.
-        form: ``torch``, ``safetensors`` or ``onnx``.
-        networks: numbers, keys or names; none for all.
+        run: The run.
+        format: A key of `FORMATS`.
+        networks: Numbers, keys or names; empty for all networks.
         weights: ``last`` or ``best``.
-        folder: where to; None for ``export`` in the run folder.
+        folder: Where to write; None for ``export`` in the run folder.
 
     Raises:
-        UserError: a file cannot be written, or does not give what the network gives.
+        UserError: A file cannot be written, or does not compute what the network computes.
     """
-    require(form, asked=f"format {form}")
+    require(format, asked=f"format {format}")
     if folder is None:
-        if not run.place.path.is_dir():
-            raise UserError(f"{run.place.path} is a bundle: say where the files shall go with --out FOLDER.")
-        folder = run.place.path / EXPORT
+        if not run.source.path.is_dir():
+            raise UserError(f"{run.source.path} is a bundle: name a folder for the files with --out FOLDER.")
+        folder = run.source.path / EXPORT
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error) from error
     keys = [run.key(network) for network in networks or run.keys]
-    exported = {key: _export_one(run, form, key, weights, folder) for key in keys}
+    exported = {key: _export_one(run, format, key, weights, folder) for key in keys}
     write_atomically(folder / CARD, model_card(run, weights, {key: file.path.name for key, file in exported.items()}))
     return list(exported.values())
 
 
 def export_best(folder: Path, config: DictConfig) -> list[Path]:
-    """Where ``trainer.export`` asks for it, write the best backbones of the run that has just ended in ``folder``."""
-    if (form := config.trainer.export) is None:
+    """Export the best backbones of a run that has just ended, in the format of ``trainer.export`` if it has one."""
+    if config.trainer.export is None:
         return []
-    files = [file.path for file in export(SavedRun(folder, allow=config.allow_modules), form, weights="best")]
+    run = SavedRun(folder, allow=config.allow_modules)
+    files = [file.path for file in export_networks(run, config.trainer.export, weights="best")]
     for file in files:
         print(display_path(file))
     return files
 
 
-def _export_one(run: SavedRun, form: str, key: str, weights: Weights, folder: Path) -> Exported:
-    suffix, write, read = FORMATS[form]
-    backbone, about = deployed(run, key, weights)
-    path = folder / f"{about.file_stem}{suffix}"
-    write(path, backbone, about)
-    again = read(path, run.allow)
-    size = about.preprocessing.image_size
-    shape = (about.preprocessing.channels, size, size)
-    difference = largest_difference(backbone, again, shape, path)
-    if not isinstance(again, OnnxNetwork):
-        return Exported(path, about.name, difference)
-    fair = OnnxNetwork(path, threads=torch.get_num_threads())
-    one = torch.zeros(1, *shape)
-    return Exported(
-        path, about.name, difference, latency(lambda: logits(fair, one)), latency(lambda: logits(backbone, one))
-    )
+def _export_one(run: SavedRun, format: str, key: str, weights: Weights, folder: Path) -> Exported:
+    backbone, metadata = run.deployable(key, weights)
+    path = folder / f"{metadata.file_stem}{FORMATS[format].suffix}"
+    write_atomically(path, FORMATS[format].encode(backbone, metadata))
+    exported = FORMATS[format].read(path, run.allow)
+    size = metadata.preprocessing.image_size
+    shape = (metadata.preprocessing.channels, size, size)
+    difference = largest_difference(backbone, exported, shape, path)
+    if not isinstance(exported, OnnxNetwork):
+        return Exported(path, difference)
+    same_threads = OnnxNetwork(path, threads=torch.get_num_threads())
+    image = torch.zeros(1, *shape)
+    return Exported(path, difference, latency(same_threads, image), latency(backbone, image))
 
 
 def largest_difference(network: nn.Module, exported: nn.Module, shape: Sequence[int], path: Path) -> float:
-    """Between the logits of a network and of its exported file, for batches of several sizes.
+    """Return the largest difference between the logits of a network and of its file, for several batch sizes.
 
     Raises:
-        UserError: it is more than rounding, or another label comes out.
+        UserError: The difference is more than rounding, or a label differs.
     """
     rng = torch.Generator().manual_seed(0)
     largest = 0.0
-    for batch in CHECKED_BATCHES:
-        images = torch.randn(batch, *shape, generator=rng)
-        ours, theirs = logits(network, images), logits(exported, images)
-        largest = max(largest, float((ours - theirs).abs().max()))
-        if not torch.allclose(theirs, ours, rtol=TOLERANCE, atol=TOLERANCE) or not _same_labels(ours, theirs):
+    for batch_size in CHECKED_BATCHES:
+        images = torch.randn(batch_size, *shape, generator=rng)
+        expected, actual = logits(network, images), logits(exported, images)
+        largest = max(largest, float((expected - actual).abs().max()))
+        if not torch.allclose(actual, expected, rtol=TOLERANCE, atol=TOLERANCE) or not _same_labels(expected, actual):
             raise UserError(
-                f"{path} does not give what the network gives: logits differ by {largest:.2g} for {batch} images. The"
-                " file is not to be used."
+                f"{path} does not give what the network gives: logits differ by {largest:.2g} for {batch_size} images."
+                " Do not use the file."
             )
     return largest
 
 
-def latency(call: Callable[[], Any]) -> float:
-    """Median milliseconds of a call."""
+def latency(network: nn.Module, images: Tensor) -> float:
+    """Return the median milliseconds that a network takes for a batch."""
     seconds = []
-    for _ in range(WARM_UP + RUNS):
+    for _ in range(WARM_UP_CALLS + TIMED_CALLS):
         start = time.perf_counter()
-        call()
+        logits(network, images)
         seconds.append(time.perf_counter() - start)
-    return 1000 * statistics.median(seconds[WARM_UP:])
+    return 1000 * statistics.median(seconds[WARM_UP_CALLS:])
 
 
-def _same_labels(ours: Tensor, theirs: Tensor) -> bool:
-    """Equal where the best logit is ahead by more than the tolerance: a tie has no label of its own."""
-    best = ours.topk(min(2, ours.shape[1]), dim=1).values
-    clear = best[:, 0] - best[:, -1] > 2 * TOLERANCE * best.abs().amax(1).clamp(min=1) if best.shape[1] > 1 else None
-    same = ours.argmax(1) == theirs.argmax(1)
-    return bool(same.all() if clear is None else same[clear].all())
+def _same_labels(expected: Tensor, actual: Tensor) -> bool:
+    """Compare labels where the best logit leads by more than the tolerance: a tie has no label of its own."""
+    if expected.shape[1] == 1:
+        return True
+    best = expected.topk(2, dim=1).values
+    clear = best[:, 0] - best[:, 1] > 2 * TOLERANCE * best.abs().amax(1).clamp(min=1)
+    return bool((expected.argmax(1) == actual.argmax(1))[clear].all())

@@ -1,4 +1,4 @@
-"""File formats of one network with everything needed to use it: writing and reading."""
+"""File formats for one network and everything needed to use it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mcl.deploy.metadata import About
-from mcl.deploy.onnx_file import OnnxNetwork, write_onnx
-from mcl.deploy.saved_run import build_kind
+from mcl.deploy.kinds import build_kind
+from mcl.deploy.metadata import NetworkMetadata
+from mcl.deploy.onnx_file import OnnxNetwork, encode_onnx
+from mcl.deploy.saved_run import load_weights
 from mcl.errors import UserError
-from mcl.files import write_atomically
 from mcl.networks.backbone import Backbone
 from mcl.runs import checkpoints
 
@@ -19,94 +19,74 @@ _NETWORK = "network"
 
 
 class Format(NamedTuple):
-    """How one kind of file is written, and read with the caller's own modules allowed."""
+    """A file format: its suffix, ``encode(backbone, metadata)`` and ``read(path, allowed_modules)``."""
 
     suffix: str
-    write: Callable[[Path, Backbone, About], None]
+    encode: Callable[[Backbone, NetworkMetadata], bytes]
     read: Callable[[Path, Sequence[str]], nn.Module]
 
 
-def write_torch(path: Path, backbone: Backbone, about: About) -> None:
-    """For PyTorch, also without mcl: ``torch.load(path, weights_only=True)["network"]`` is the state dict."""
-    checkpoints.save(path, {_NETWORK: _cpu(backbone), "about": about.as_dict()})
+def encode_torch(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
+    """Encode a file for PyTorch: ``torch.load(path, weights_only=True)["network"]``, without mcl, is the state dict."""
+    return checkpoints.encode({_NETWORK: _cpu_state(backbone), "about": metadata.as_dict()})
 
 
 def read_torch(path: Path, allow: Sequence[str] = ()) -> Backbone:
-    """The backbone that ``write_torch`` wrote."""
-    found = checkpoints.load(path)
-    if _NETWORK not in found:
+    """Read what `encode_torch` gave."""
+    content = checkpoints.load(path)
+    if _NETWORK not in content:
         raise UserError(f"{path} is a checkpoint of a run: name its run folder instead.")
-    return _rebuilt(found[_NETWORK], About.from_dict(found.get("about") or {}, str(path)), path, allow)
+    metadata = NetworkMetadata.from_dict(content.get("about") or {}, str(path))
+    return _rebuild(content[_NETWORK], metadata, path, allow)
 
 
-def write_safetensors(path: Path, backbone: Backbone, about: About) -> None:
-    """For anything that reads safetensors; what is known of the network is in the metadata, as JSON."""
-    write_atomically(path, safetensors_bytes(backbone, about))
-
-
-def safetensors_bytes(backbone: Backbone, about: About) -> bytes:
-    """What ``write_safetensors`` writes."""
+def encode_safetensors(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
+    """Encode a safetensors file; its header holds the metadata as JSON."""
     from safetensors.torch import save
 
-    return bytes(save(_cpu(backbone), metadata=about.as_text()))
+    return bytes(save(_cpu_state(backbone), metadata=metadata.as_text()))
 
 
 def read_safetensors(path: Path, allow: Sequence[str] = ()) -> Backbone:
-    """The backbone that ``write_safetensors`` wrote."""
+    """Read what `encode_safetensors` gave."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            about = About.from_text(file.metadata(), str(path))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            metadata = NetworkMetadata.from_text(file.metadata(), str(path))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read as safetensors: {error}") from error
-    return _rebuilt(state, about, path, allow)
-
-
-def read_onnx(path: Path, allow: Sequence[str] = ()) -> OnnxNetwork:
-    """The network that ``write_onnx`` wrote, run by onnxruntime. No module is needed for it."""
-    return OnnxNetwork(path)
+    return _rebuild(state, metadata, path, allow)
 
 
 FORMATS = {
-    "torch": Format(".pt", write_torch, read_torch),
-    "safetensors": Format(".safetensors", write_safetensors, read_safetensors),
-    "onnx": Format(".onnx", write_onnx, read_onnx),
+    "torch": Format(".pt", encode_torch, read_torch),
+    "safetensors": Format(".safetensors", encode_safetensors, read_safetensors),
+    "onnx": Format(".onnx", encode_onnx, lambda path, allow: OnnxNetwork(path)),  # builds no class: nothing to allow
 }
 
 
-def with_about(network: nn.Module, about: About) -> nn.Module:
-    """Let a network have what goes with it as attributes, outside its state dict."""
-    network.__dict__.update(preprocessing=about.preprocessing, classes=about.classes)
-    return network
-
-
-def _rebuilt(state: dict[str, Tensor], about: About, path: Path, allow: Sequence[str]) -> Backbone:
+def _rebuild(state: dict[str, Tensor], metadata: NetworkMetadata, path: Path, allow: Sequence[str]) -> Backbone:
     backbone = build_kind(
         Backbone,
-        about.architecture,
+        metadata.architecture,
         path="architecture",
         allow=allow,
-        num_classes=len(about.classes),
-        in_channels=about.preprocessing.channels,
+        num_classes=len(metadata.classes),
+        in_channels=metadata.preprocessing.channels,
     )
-    try:
-        backbone.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path}: its weights do not fit its architecture. {reason}") from error
-    with_about(backbone, about)
+    load_weights(backbone, state, path)
+    metadata.attach_to(backbone)
     return backbone.eval()
 
 
-def _cpu(backbone: Backbone) -> dict[str, Tensor]:
+def _cpu_state(backbone: Backbone) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}
 
 
 @torch.no_grad()
 def logits(network: nn.Module, images: Tensor) -> Tensor:
-    """What a network says of a batch."""
-    answer = network(images)
-    assert isinstance(answer, Tensor)
-    return answer
+    """Run a network on a batch, without gradients."""
+    outputs: Tensor = network(images)
+    return outputs

@@ -1,48 +1,63 @@
-"""Classes that the configuration of a received file may build, by their place; no functions."""
+"""Build only the classes that belong in their place, for configurations in received files."""
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from omegaconf import OmegaConf
 from torch import nn
 
-from mcl.config.instantiate import defined_in, resolve
+from mcl.config.instantiate import build, defined_in, resolve
 from mcl.errors import UserError
 
-ARGUMENTS = ("mcl.losses", "mcl.data.augmentation", "torchvision.transforms")  # whose classes may be arguments, too
+ARGUMENTS = ("mcl.losses", "mcl.data.augmentation", "torchvision.transforms")  # their classes may be arguments too
+T = TypeVar("T")
+
+
+def build_kind(kind: type[T], node: Any, *, path: str, allow: Sequence[str] = (), **supplied: Any) -> T:
+    """Build a node of a received configuration if it gives a ``kind``; the arguments are those of `check_kinds`.
+
+    Raises:
+        UserError: It gives something else, names something that a received file may not build, or cannot be built.
+    """
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=True)  # only what the user typed holds interpolations
+    check_kinds(kind, node, path=path, allow=allow)
+    built = build(node, path=path, allow=allow, **supplied)
+    if not isinstance(built, kind):
+        raise _wrong_kind(kind, node["_target_"], path)
+    return built
 
 
 def check_kinds(kind: type, node: Mapping[str, Any], *, path: str, allow: Sequence[str] = ()) -> None:
     """Raise UserError unless a node gives a ``kind`` and every target inside it is a class that belongs there.
 
-    Subclasses of torch.nn.Module and the classes of `ARGUMENTS` may be arguments. In a module of the caller's own,
-    everything may be built.
-
-    Args:
-        kind: the class expected.
-        node: plain data with ``_target_``.
-        path: where the node stands in the configuration.
-        allow: the caller's own modules.
+    Arguments may be subclasses of torch.nn.Module and classes of the modules in `ARGUMENTS`. In the caller's own
+    modules (``allow``), everything may be built. ``path`` is the node's path in the configuration.
     """
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise UserError(f"{path}: no _target_ here, so there is nothing to build.")
     name = node["_target_"]
     target = resolve(name, path=path, allow=allow)
     if not defined_in(target, allow) and not (inspect.isclass(target) and issubclass(target, kind)):
-        raise UserError(f"{path}._target_={name}: gives no {kind.__name__}.")
+        raise _wrong_kind(kind, name, path)
     for key, value in node.items():
         _check_arguments(value, f"{path}.{key}", allow)
 
 
+def _wrong_kind(kind: type, target: str, path: str) -> UserError:
+    return UserError(f"{path}._target_={target}: does not give a {kind.__name__}.")
+
+
 def _check_arguments(value: Any, path: str, allow: Sequence[str]) -> None:
-    if isinstance(value, Mapping):
-        if "_target_" in value:
-            _check_argument(str(value["_target_"]), path, allow)
-        for key, child in value.items():
-            _check_arguments(child, f"{path}.{key}", allow)
-    elif isinstance(value, list | tuple):
-        for i, child in enumerate(value):
-            _check_arguments(child, f"{path}.{i}", allow)
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    if not isinstance(value, Mapping):
+        return
+    if "_target_" in value:
+        _check_argument(str(value["_target_"]), path, allow)
+    for key, child in value.items():
+        _check_arguments(child, f"{path}.{key}", allow)
 
 
 def _check_argument(name: str, path: str, allow: Sequence[str]) -> None:

@@ -5,60 +5,48 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from mcl.data.preprocessing import Preprocessing
 from mcl.errors import UserError
 from mcl.runs.received import checked_network_key, received
 
 
 @dataclass(frozen=True)
-class About:
-    """Everything needed to build a network again and to use it.
+class NetworkMetadata:
+    """Everything needed to rebuild a network and to use it."""
 
-    Args:
-        name: of the architecture.
-        key: what its pair called it.
-        architecture: the node of the configuration that builds it.
-        classes: class names, by label.
-        preprocessing: what images go through first.
-        weights: ``last`` or ``best``.
-        step: of training.
-    """
-
-    name: str
-    key: str
-    architecture: dict[str, Any]
-    classes: tuple[str, ...]
+    name: str  # of the architecture
+    key: str  # of the network in its pair
+    architecture: dict[str, Any]  # the node of the configuration that builds it
+    classes: tuple[str, ...]  # names, by label
     preprocessing: Preprocessing
-    weights: str
-    step: int
+    weights: str  # "last" or "best"
+    step: int  # of the checkpoint
 
     @property
     def file_stem(self) -> str:
-        """What a file of this network is called, less its suffix."""
+        """The name of a file with this network, without its suffix."""
         return f"{self.key}-{self.name.replace('/', '_')}" + ("-best" if self.weights == "best" else "")
 
+    def attach_to(self, network: nn.Module) -> None:
+        """Set ``preprocessing`` and ``classes`` as attributes of a network, outside its state dict."""
+        network.__dict__.update(preprocessing=self.preprocessing, classes=self.classes)
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "name": self.name,
-            "key": self.key,
-            "architecture": self.architecture,
-            "classes": list(self.classes),
-            "preprocessing": self.preprocessing.as_dict(),
-            "weights": self.weights,
-            "step": self.step,
-        }
+        """Return plain values."""
+        return {**vars(self), "classes": list(self.classes), "preprocessing": self.preprocessing.as_dict()}
 
     def as_text(self) -> dict[str, str]:
-        """Every value as JSON, for formats that hold text alone."""
+        """Return every value as JSON, for formats that store only text."""
         return {name: json.dumps(value, ensure_ascii=False) for name, value in self.as_dict().items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], source: str) -> "About":
-        """From plain values.
+    def from_dict(cls, values: Mapping[str, Any], source: str) -> "NetworkMetadata":
+        """Read the plain values of `as_dict`.
 
         Raises:
-            UserError: these are not what ``as_dict`` gives, or not plain data; says so of ``source``.
+            UserError: The values, which come from the file ``source``, are not those of `as_dict`, or not plain data.
         """
         try:
             return cls(
@@ -70,14 +58,14 @@ class About:
                 weights=str(values["weights"]),
                 step=int(values["step"]),
             )
-        except UserError:
+        except UserError:  # a ValueError too, with a message of its own
             raise
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{source} is not a file that python -m mcl export made.") from error
+            raise UserError(f"{source} is not a file that python -m mcl export wrote.") from error
 
     @classmethod
-    def from_text(cls, values: Mapping[str, str] | None, source: str) -> "About":
-        """From the JSON values of ``as_text``, as ``from_dict``."""
+    def from_text(cls, values: Mapping[str, str] | None, source: str) -> "NetworkMetadata":
+        """Read the JSON values of `as_text`; raises as `from_dict` does."""
         try:
             decoded = {name: json.loads(value) for name, value in (values or {}).items()}
         except ValueError:

@@ -37,30 +37,26 @@ print(network.classes[network(images).argmax(1)[0]])
 python -m mcl predict {file} image.png
 ```
 """
+_CHOSEN = {
+    "validation": "Each network is taken at its best epoch, which was chosen on the validation images.",
+    "test": "Each network is taken at its best epoch, which was chosen on these same test images: the accuracies are"
+    " higher than they would be on other images.",
+}
+_PARTS = ("loss", "sampler", "optimizer", "schedule", "trainer")
 
 
 def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
-    """Markdown.
-
-    Args:
-        run: where the networks come from.
-        weights: ``last`` or ``best``.
-        files: the name of each network's file, by its key.
-    """
+    """Return the card of a run's networks as Markdown; ``files`` has the name of each network's file, by its key."""
     spec = run.preprocessing
-    shape = (spec.channels, spec.image_size, spec.image_size)
     first = next(iter(files.values()))
     names = dict(zip(run.keys, run.names, strict=True))
-    how = (_ONNX if first.endswith(".onnx") else "") + "\n" + _MCL
+    usage = f"{_ONNX}\n{_MCL}" if first.endswith(".onnx") else _MCL
     parts = [
         f"# {', '.join(dict.fromkeys(names[key] for key in files))}",
         f"Image classifiers of {len(run.classes)} classes, {_origin(run)} Auxiliary branches and everything else that"
         " only training needs are left out.",
         "## Networks",
-        _table(
-            ("file", "architecture", "parameters", "multiply-adds"),
-            [_network_row(run, weights, key, file, shape) for key, file in files.items()],
-        ),
+        _network_table(run, weights, files),
         "## Accuracy",
         _accuracies(run, weights),
         "## Data",
@@ -71,26 +67,22 @@ def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str
         "## Recipe",
         *_training(run),
         "## How to use them",
-        how.format(file=first, channels=spec.channels, size=spec.image_size).strip(),
+        usage.format(file=first, channels=spec.channels, size=spec.image_size).strip(),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-_CHOSEN = {
-    "validation": "Each network is taken at its best epoch, which was chosen on the validation images.",
-    "test": "Each network is taken at its best epoch, which was chosen on these same test images: the accuracies are"
-    " too good to be true of others.",
-}
-_PARTS = ("loss", "sampler", "optimizer", "schedule", "trainer")
-
-
-def _network_row(run: SavedRun, weights: Weights, key: str, file: str, shape: tuple[int, ...]) -> tuple[str, ...]:
-    backbone = run.backbone(key, weights)
-    return file, backbone.name, f"{parameters(backbone):,}", f"{multiply_adds(backbone, shape):,}"
+def _network_table(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
+    shape = (run.preprocessing.channels, run.preprocessing.image_size, run.preprocessing.image_size)
+    rows = []
+    for key, file in files.items():
+        backbone = run.backbone(key, weights)
+        rows.append((file, backbone.name, f"{parameters(backbone):,}", f"{multiply_adds(backbone, shape):,}"))
+    return _table(("file", "architecture", "parameters", "multiply-adds"), rows)
 
 
 def _origin(run: SavedRun) -> str:
-    """Say who trained the networks, and whether training ended: by what the run recorded, never by the present code."""
+    """Say which code trained the networks, as the run recorded it, and whether training ended."""
     if run.imported is not None:
         file, digest = run.imported.get("file"), run.imported.get("sha256")
         return f"imported from {file}, a checkpoint of the official L-MCL code (SHA-256 {digest}), not trained by mcl."
@@ -104,18 +96,18 @@ def _origin(run: SavedRun) -> str:
 
 def _accuracies(run: SavedRun, weights: Weights) -> str:
     results: Mapping[str, Any] = run.checkpoint.get("results") or {}
-    evaluated = run.checkpoint.get("evaluated_step", run.step)
+    evaluated_step = run.checkpoint.get("evaluated_step", run.step)
     remedy = "`python -m mcl evaluate RUN` measures them."
     if run.imported is not None:
-        stated = [f"{name} {value}" for name, value in run.imported.items() if name not in ("file", "sha256")]
-        said = f" The checkpoint itself states {', '.join(stated)}." if stated else ""
-        return f"Not measured here: {remedy}{said}"
+        values = [f"{name} {value}" for name, value in run.imported.items() if name not in ("file", "sha256")]
+        stated = f" The checkpoint itself states {', '.join(values)}." if values else ""
+        return f"Not measured here: {remedy}{stated}"
     if not results.get("last"):
         return f"Not measured: {remedy}"
-    if weights == "last" and evaluated != run.step:
+    if weights == "last" and evaluated_step != run.step:
         return (
             f"Not measured: these weights are of step {run.step:,}, and the last evaluation was after step"
-            f" {evaluated:,}. {remedy}"
+            f" {evaluated_step:,}. {remedy}"
         )
     rows = []
     for key, name in zip(run.keys, run.names, strict=True):
@@ -131,10 +123,10 @@ def _accuracies(run: SavedRun, weights: Weights) -> str:
 
 
 def _dataset(run: SavedRun) -> str:
-    settings = identity(run.stored)
+    description = _choice("dataset", identity(run.stored))
     if run.imported is None:
-        return f"{_recipe('dataset', settings)}."
-    name = _recipe("dataset", settings).partition(":")[0]
+        return f"{description}."
+    name = description.partition(":")[0]
     return f"The checkpoint does not say what it was trained on; it was imported for {name}, with its preprocessing."
 
 
@@ -142,15 +134,15 @@ def _training(run: SavedRun) -> list[str]:
     if run.imported is not None:
         return ["The checkpoint does not say how it was trained."]
     settings = identity(run.stored)
-    steps = f"Seed {settings['seed']}; " if "seed" in settings else ""
-    steps += f"{run.step:,} steps taken."
-    if start := settings.get("init_from"):
-        steps += f" Training started from the weights of {PurePath(str(start)).name}."
-    return [_table(("part", "choice"), [(part, _recipe(part, settings)) for part in _PARTS]), steps]
+    seed = f"Seed {settings['seed']}; " if "seed" in settings else ""
+    start = settings.get("init_from")
+    base = f" Training started from the weights of {PurePath(str(start)).name}." if start else ""
+    table = _table(("part", "choice"), [(part, _choice(part, settings)) for part in _PARTS])
+    return [table, f"{seed}{run.step:,} steps taken.{base}"]
 
 
-def _recipe(part: str, settings: Mapping[str, Any]) -> str:
-    """``SGD: lr 0.1, momentum 0.9`` from the settings that make the result."""
+def _choice(part: str, settings: Mapping[str, Any]) -> str:
+    """Describe one part of the identity, such as ``SGD: lr 0.1, momentum 0.9``."""
     own = {key.removeprefix(f"{part}."): value for key, value in settings.items() if key.startswith(f"{part}.")}
     name = str(own.get("_target_", "")).rpartition(".")[2]
     options = [f"{key} {value}" for key, value in own.items() if key.rpartition(".")[2][0] != "_" and value is not None]
@@ -161,6 +153,6 @@ def _numbers(values: Iterable[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

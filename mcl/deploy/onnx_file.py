@@ -1,4 +1,4 @@
-"""Export to ONNX, for batches of any size, and run it with onnxruntime."""
+"""Export to ONNX, for batches of any size, and run the file with onnxruntime."""
 
 import logging
 import warnings
@@ -10,26 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mcl.deploy.metadata import About
+from mcl.deploy.metadata import NetworkMetadata
 from mcl.errors import UserError
 from mcl.extras import require
-from mcl.files import write_atomically
 from mcl.networks.backbone import Backbone
 
 INPUT, OUTPUT = "images", "logits"
 
 
-def write_onnx(path: Path, backbone: Backbone, about: About) -> None:
-    """Images (B, channels, size, size) float32, preprocessed, to logits (B, classes), B free.
+def encode_onnx(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
+    """Encode a model from preprocessed images (B, channels, size, size) float32 to logits (B, classes), for any B.
 
-    What is known of the network is in the model's ``metadata_props``, as JSON: ``classes``, ``preprocessing``, ...
+    The model's ``metadata_props`` hold the metadata as JSON: ``classes``, ``preprocessing``, ...
     """
-    require("onnx", asked=f"{path.name}")
+    require("onnx", asked="format onnx")
     import onnx
 
-    size = about.preprocessing.image_size
-    example = torch.zeros(2, about.preprocessing.channels, size, size)
-    with _quiet():
+    size = metadata.preprocessing.image_size
+    example = torch.zeros(2, metadata.preprocessing.channels, size, size)
+    with _quiet_exporter():
         program = torch.onnx.export(
             backbone,
             (example,),
@@ -41,20 +40,16 @@ def write_onnx(path: Path, backbone: Backbone, about: About) -> None:
         )
     assert program is not None
     model = program.model_proto
-    onnx.helper.set_model_props(model, about.as_text())
+    onnx.helper.set_model_props(model, metadata.as_text())
     onnx.checker.check_model(model, full_check=True)
-    write_atomically(path, model.SerializeToString())
+    return bytes(model.SerializeToString())
 
 
 class OnnxNetwork(nn.Module):
-    """An exported ONNX file as a module: tensors in, tensors out, onnxruntime in between.
-
-    Args:
-        path: the file.
-        threads: of one operation; None leaves the choice to onnxruntime.
+    """An exported ONNX file as a module that takes and gives tensors; onnxruntime chooses ``threads`` if it is None.
 
     Raises:
-        UserError: it is not a file that ``write_onnx`` made.
+        UserError: The file is not one of `encode_onnx`.
     """
 
     def __init__(self, path: Path, threads: int | None = None):
@@ -69,28 +64,24 @@ class OnnxNetwork(nn.Module):
             self.session: Any = onnxruntime.InferenceSession(
                 path.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # onnxruntime has its own kinds
+        except Exception as error:  # onnxruntime raises its own kinds
             raise UserError(f"{path} cannot be read as an ONNX model: {' '.join(str(error).split())[:300]}") from error
-        about = About.from_text(self.session.get_modelmeta().custom_metadata_map, str(path))
-        self.__dict__.update(preprocessing=about.preprocessing, classes=about.classes)
+        NetworkMetadata.from_text(self.session.get_modelmeta().custom_metadata_map, str(path)).attach_to(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Preprocessed images (B, channels, size, size) to logits (B, classes)."""
-        (answer,) = self.session.run([OUTPUT], {INPUT: images.float().contiguous().numpy()})
-        return torch.from_numpy(answer)
+        """Map preprocessed images (B, channels, size, size) to logits (B, classes)."""
+        (logits,) = self.session.run([OUTPUT], {INPUT: images.float().contiguous().numpy()})
+        return torch.from_numpy(logits)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the exporter has to say about itself."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
+def _quiet_exporter() -> Iterator[None]:
+    """Silence the exporter's own log lines and warnings."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)

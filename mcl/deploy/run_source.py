@@ -3,21 +3,14 @@
 import hashlib
 import zipfile
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from mcl.errors import UserError
+from mcl.runs import checkpoints
+from mcl.runs.checkpoints import Checkpoints
+from mcl.runs.layout import CHECKPOINTS, LAST, LAST_CHECKPOINT
 
-HASHES = "SHA256SUMS"  # of a bundle: one line "<sha256>  <file>" for every other file in it
-
-
-class Place(Protocol):
-    """Files by their names in a run folder, such as ``checkpoints/last.pt``."""
-
-    path: Path
-
-    def read(self, name: str) -> bytes | None:
-        """What is in a file, or None where there is none."""
-        ...
+HASHES = "SHA256SUMS"  # in a bundle: one line "<sha256>  <file>" for every other file
 
 
 class Folder:
@@ -27,18 +20,23 @@ class Folder:
         self.path = path
 
     def read(self, name: str) -> bytes | None:
+        """Return the content of a file by its name, such as ``checkpoints/last.pt``; None if there is no such file."""
         file = self.path / name
         try:
             return file.read_bytes() if file.is_file() else None
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}.") from error
 
+    def checkpoint(self) -> dict[str, Any] | None:
+        """Return the newest intact checkpoint, or None if there is none."""
+        return Checkpoints(self.path / CHECKPOINTS).newest()
+
 
 class Bundle:
-    """The file that ``python -m mcl bundle`` makes.
+    """A file that ``python -m mcl bundle`` wrote.
 
     Raises:
-        UserError: it is no such file, or something in it is not as its list of hashes says.
+        UserError: The file is not a bundle, or one of its files does not match the list of hashes.
     """
 
     def __init__(self, path: Path):
@@ -48,20 +46,24 @@ class Bundle:
                 self.files = {name: archive.read(name) for name in archive.namelist()}
             listed = dict(line.split("  ", 1)[::-1] for line in self.files[HASHES].decode().splitlines())
         except Exception as error:  # a damaged archive raises many kinds
-            raise UserError(f"{path} is no bundle of a run, or damaged: {error}") from error
-        found = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items() if name != HASHES}
-        if wrong := sorted(name for name in {*found, *listed} if found.get(name) != listed.get(name)):
-            raise UserError(f"{path} is damaged or was altered: {', '.join(wrong)} is not as {HASHES} says.")
+            raise UserError(f"{path} is not a bundle of a run, or is damaged: {error}") from error
+        actual = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items() if name != HASHES}
+        if altered := sorted(name for name in {*actual, *listed} if actual.get(name) != listed.get(name)):
+            raise UserError(f"{path} is damaged or was altered: {', '.join(altered)} does not match {HASHES}.")
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str) -> bytes | None:  # as `Folder` does
         return self.files.get(name)
 
+    def checkpoint(self) -> dict[str, Any] | None:
+        content = self.read(LAST_CHECKPOINT)
+        return None if content is None else checkpoints.decode(content, f"{self.path}: {LAST}")
 
-def open_place(path: Path) -> Place:
-    """A run folder, or a bundle.
+
+def open_run_source(path: Path) -> Folder | Bundle:
+    """Open a run folder or a bundle.
 
     Raises:
-        UserError: it is neither.
+        UserError: The path is neither.
     """
     if path.is_dir():
         return Folder(path)

@@ -18,7 +18,7 @@ from mcl.data.imagenet import ImageNet
 from mcl.data.synthetic import Synthetic
 from mcl.deploy.class_names import match_classes
 from mcl.deploy.classification_metrics import Scores
-from mcl.deploy.detailed_evaluation import assess
+from mcl.deploy.detailed_evaluation import evaluate_run
 from mcl.deploy.saved_run import SavedRun, build_kind
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
@@ -35,7 +35,7 @@ def run(undisturbed: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_top1_top5_and_loss_are_those_of_training(undisturbed: Outcome) -> None:
-    scores = assess(SavedRun(undisturbed.folder))
+    scores = evaluate_run(SavedRun(undisturbed.folder))
     (row,) = [row for row in undisturbed.metrics if row["step"] == 10 and "test/ensemble/top1" in row]
     assert set(scores) == {name.split("/", 1)[1].rpartition("/")[0] for name in row if name.startswith("test/")}
     for name, of in scores.items():
@@ -68,7 +68,7 @@ def test_the_best_weights_and_other_splits_can_be_evaluated(run: Path, capsys: p
     assert "train, 32 images" in capsys.readouterr().out
     heads = {"first/backbone", "second/backbone", "ensemble"}
     assert set(json.loads(Path("elsewhere/train-best/scores.json").read_text())) == heads
-    best = assess(SavedRun(run), weights="best")
+    best = evaluate_run(SavedRun(run), weights="best")
     summary = json.loads((run / "summary.json").read_text())
     for key, network in zip(("first", "second"), summary["networks"], strict=True):
         assert best[f"{key}/backbone"].result()["top1"] == pytest.approx(network["top1_best"])
@@ -81,9 +81,9 @@ def test_other_images_are_noticed_before_they_are_evaluated(
 
     def evaluated(*arguments: Any) -> Any:
         told_before.append(capsys.readouterr().out)
-        return assess(*arguments)
+        return evaluate_run(*arguments)
 
-    monkeypatch.setattr("mcl.deploy.detailed_evaluation.assess", evaluated)
+    monkeypatch.setattr("mcl.deploy.detailed_evaluation.evaluate_run", evaluated)
     assert main(["evaluate", str(run), "dataset.test_per_class=5"]) == 0
     assert "test, 20 images" in capsys.readouterr().out
     assert told_before == ["These are other images than those of the run.\n"]
@@ -270,7 +270,7 @@ def test_networks_alone_can_be_evaluated(run: Path) -> None:
     shutil.rmtree(run / "checkpoints")
     (run / "metrics.jsonl").unlink()
     checkpoints.save(run / "checkpoints" / "last.pt", {"step": 0, "learner": networks})
-    scores = assess(SavedRun(run))
+    scores = evaluate_run(SavedRun(run))
     assert "first/aggregated" not in scores
     found = scores["first/backbone"].result()
     assert found["top1"] == pytest.approx(json.loads((run / "summary.json").read_text())["networks"][0]["top1_last"])

@@ -21,10 +21,10 @@ import mcl
 from mcl.__main__ import main
 from mcl.config.build_network import build_network
 from mcl.data.preprocessing import Preprocessing
-from mcl.deploy.detailed_evaluation import assess
-from mcl.deploy.export import export, largest_difference
+from mcl.deploy.detailed_evaluation import evaluate_run
+from mcl.deploy.export import export_networks, largest_difference
 from mcl.deploy.formats import FORMATS
-from mcl.deploy.metadata import About
+from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.model_card import model_card
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.errors import UserError
@@ -191,10 +191,10 @@ def test_a_bundle_stands_for_its_run(run: Path, image: Path, capsys: pytest.Capt
         }
         archive.extractall("unpacked")
     assert Path("gift.zip").stat().st_size < (run / "checkpoints" / "last.pt").stat().st_size
-    before = {name: of.result() for name, of in assess(SavedRun(run)).items()}
+    before = {name: of.result() for name, of in evaluate_run(SavedRun(run)).items()}
     capsys.readouterr()
     shutil.rmtree(run)
-    assert {name: of.result() for name, of in assess(SavedRun("gift.zip")).items()} == before
+    assert {name: of.result() for name, of in evaluate_run(SavedRun("gift.zip")).items()} == before
     assert torch.equal(answers(mcl.load("gift.zip", 1)), answers(mcl.load("unpacked", "second")))
     assert main(["predict", "gift.zip", str(image)]) == 0
     assert main(["export", "gift.zip", "--format", "torch"]) == 1
@@ -262,12 +262,14 @@ def test_files_that_would_run_code_or_are_damaged_are_refused(
 
 def test_an_exported_file_that_names_other_code_is_refused(undisturbed: Outcome, tmp_path: Path) -> None:
     preprocessing = Preprocessing(1, 8, (0.5,), (0.5,))
-    about = About("resnet8", "first", {"_target_": "os.system", "command": "ls"}, CLASSES, preprocessing, "last", 0)
+    about = NetworkMetadata(
+        "resnet8", "first", {"_target_": "os.system", "command": "ls"}, CLASSES, preprocessing, "last", 0
+    )
     backbone = mcl.load(undisturbed.folder)
     assert isinstance(backbone, Backbone)
     for form in ("torch", "safetensors"):
         file = tmp_path / f"evil.{SUFFIXES[form]}"
-        FORMATS[form].write(file, backbone, about)
+        file.write_bytes(FORMATS[form].encode(backbone, about))
         with pytest.raises(UserError, match=r"os\.system"):
             mcl.load(file)
 
@@ -301,8 +303,10 @@ def test_a_folder_that_cannot_be_written_to_is_named(run: Path, capsys: pytest.C
 def test_every_family_exports_to_onnx(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     network = build_network(name, 10).eval()
-    about = About(name, "first", {}, tuple("0123456789"), Preprocessing(3, 32, (0.5,) * 3, (0.25,) * 3), "last", 0)
-    FORMATS["onnx"].write(tmp_path / "network.onnx", network, about)
+    about = NetworkMetadata(
+        name, "first", {}, tuple("0123456789"), Preprocessing(3, 32, (0.5,) * 3, (0.25,) * 3), "last", 0
+    )
+    (tmp_path / "network.onnx").write_bytes(FORMATS["onnx"].encode(network, about))
     assert (
         largest_difference(network, FORMATS["onnx"].read(tmp_path / "network.onnx", ()), (3, 32, 32), tmp_path) < 1e-4
     )
@@ -314,6 +318,6 @@ def test_mcl_is_imported_without_torch() -> None:
 
 
 def test_export_says_which_files_it_wrote(undisturbed: Outcome, tmp_path: Path) -> None:
-    files = export(SavedRun(undisturbed.folder), "torch", folder=tmp_path)
+    files = export_networks(SavedRun(undisturbed.folder), "torch", folder=tmp_path)
     assert [file.path.name for file in files] == ["first-resnet8.pt", "second-resnet8.pt"]
     assert json.dumps([file.difference for file in files]) == "[0.0, 0.0]"

@@ -17,9 +17,9 @@ from support.small_runs import META, SMALL, Outcome
 import mcl
 from mcl.__main__ import main
 from mcl.data.dataset import Dataset
-from mcl.deploy.detailed_evaluation import assess
+from mcl.deploy.detailed_evaluation import evaluate_run
 from mcl.deploy.kinds import check_kinds
-from mcl.deploy.metadata import About
+from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.run_source import HASHES
 from mcl.deploy.saved_run import SavedRun, build_kind
 from mcl.errors import UserError
@@ -172,7 +172,7 @@ def test_an_interpolation_in_a_received_file_is_refused_and_never_resolved(
     assert "architecture" in str(refused.value) or "pair.first" in str(refused.value)
     if place.suffix in ("", ".zip"):
         with pytest.raises(UserError, match="interpolation"):
-            assess(SavedRun(place))
+            evaluate_run(SavedRun(place))
         assert not Path(CANARY).exists()
 
 
@@ -194,7 +194,7 @@ INSTEAD = {  # a place for an argument -> what uses it
     "pair.first.depths": mcl.load,
     "dataset.augmentation": lambda place: SavedRun(place).dataset,
     "loss.matching": lambda place: SavedRun(place).learner(),
-    "trainer.epochs": lambda place: assess(SavedRun(place)),
+    "trainer.epochs": lambda place: evaluate_run(SavedRun(place)),
 }
 
 
@@ -258,7 +258,7 @@ def test_a_network_key_that_cannot_be_part_of_a_file_name_is_refused(key: str, r
     with pytest.raises(UserError, match=r"config\.yaml: pair: .*cannot be a network's key"):
         mcl.load(run)
     with pytest.raises(UserError, match="cannot be a network's key"):
-        About.from_dict({"name": "resnet8", "key": key}, "evil.pt")
+        NetworkMetadata.from_dict({"name": "resnet8", "key": key}, "evil.pt")
 
 
 def test_interpolations_that_the_user_types_are_resolved(

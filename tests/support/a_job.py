@@ -1,8 +1,8 @@
-"""A job as the tests want it: ``a_job.py FOLDER BEHAVIOUR...``. It keeps to what train.py does, without torch.
+"""A job for tests: ``a_job.py FOLDER BEHAVIOUR...``. It behaves like train.py, without torch.
 
-It takes the lock of its folder, goes on from what an earlier attempt has saved, saves and leaves with 75 at SIGTERM,
-and writes summary.json last. ``trace.jsonl`` has a line for every start, end and stop. With ``by torchrun`` among its
-behaviour it ends with 1 if the folder is taken.
+It locks its folder, resumes what an earlier attempt has saved, saves and exits with status 75 at SIGTERM, and writes
+summary.json last. ``trace.jsonl`` has a line for every start, end and stop. With the behaviour ``by torchrun`` it exits
+with status 1 if the folder is in use.
 """
 
 import json
@@ -45,7 +45,7 @@ def wait_for(*files: Path) -> None:
         if all(file.exists() for file in files):
             return
         time.sleep(0.01)
-    raise TimeoutError(f"{files} do not come")
+    raise TimeoutError(f"{files} did not appear")
 
 
 def act(what: str) -> None:
@@ -54,7 +54,7 @@ def act(what: str) -> None:
         raise RuntimeError(value)
     if name == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    if name == "freeze":  # the guard, and itself
+    if name == "freeze":  # the guard and the job
         os.kill(os.getppid(), signal.SIGSTOP)
         os.kill(os.getpid(), signal.SIGSTOP)
     if name == "exit":
@@ -65,12 +65,12 @@ def act(what: str) -> None:
         Path(value).touch()
     if name == "wait":
         wait_for(Path(value))
-    if name == "deaf":  # to SIGTERM
+    if name == "deaf":  # ignore SIGTERM
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if name == "once" and not (folder / "once").exists():  # what follows happens the first time only
+    if name == "once" and not (folder / "once").exists():  # act only at the first attempt
         (folder / "once").touch()
         act(value.replace(":", "="))
-    if name == "daemon":  # a process in a session of its own, deaf as well
+    if name == "daemon":  # a process in its own session that ignores SIGTERM too
         code = "import os, signal, time; signal.signal(15, signal.SIG_IGN); open({!r}, 'w').write(str(os.getpid()))"
         code = code.format(str(folder / "daemon")) + "; time.sleep(600)"
         subprocess.Popen([sys.executable, "-S", "-c", code], start_new_session=True)
@@ -84,8 +84,8 @@ except UserError as error:
     write_atomically(os.environ["MCL_RETURN_FILE"], json.dumps({"exit_status": error.status}))
     sys.exit(1 if "by torchrun" in behaviour else error.status)
 signal.signal(signal.SIGTERM, stopped)
-found = intact_summary(folder)
-if found is None or found.get("config_hash") != folder.name or "whatever is there" in behaviour:
+summary = intact_summary(folder)
+if summary is None or summary.get("config_hash") != folder.name or "whatever is there" in behaviour:
     trace("started")
     for what in behaviour:
         act(what)

@@ -4,8 +4,8 @@
     python tests/support/bitwise_runs.py after.json --compare before.json
 
 Each run covers one part: every loss, both samplers, memory banks, one network, three networks, two processes,
-bfloat16, torch.compile, images read from disk, a resume after a kill. A digest covers the final weights, the state of
-the optimizers and every line of metrics.jsonl except for times.
+bfloat16, torch.compile, images read from disk, a resumed run after a kill. A digest covers the final weights, the state
+of the optimizers and every line of metrics.jsonl except for times.
 """
 
 import argparse
@@ -49,17 +49,17 @@ TIMES = ("time", "train/images_per_second")
 
 
 def main() -> None:
-    """Run them all and write their digests."""
+    """Train all runs and write their digests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--checkout", type=Path, default=Path(__file__).resolve().parents[2])
     parser.add_argument("--compare", type=Path, help="digests written by another version")
     arguments = parser.parse_args()
     digests: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as place:
-        write_images(Path(place) / "images")
+    with tempfile.TemporaryDirectory() as root:
+        write_images(Path(root) / "images")
         for name, overrides in RUNS.items():
-            folder = Path(place) / name.replace(" ", "_")
+            folder = Path(root) / name.replace(" ", "_")
             train(arguments.checkout.resolve(), name, overrides, folder)
             digests[name] = digest(folder)
             print(f"{name:22} {digests[name]}", flush=True)

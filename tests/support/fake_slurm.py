@@ -1,4 +1,4 @@
-"""A Slurm of one machine: ``sbatch`` really runs the script of every array task in the background."""
+"""A fake Slurm on one machine: ``sbatch`` runs the script of every array task in the background."""
 
 import os
 import signal
@@ -57,11 +57,11 @@ COMMANDS = {"sbatch": SBATCH, "srun": SRUN, "sacct": SACCT, "scontrol": SCONTROL
 
 
 class FakeSlurm:
-    """What was submitted, and where its processes are.
+    """The fake cluster: its submitted scripts, the states of its jobs, and their processes.
 
     Args:
-        folder: for its commands and its files; made.
-        monkeypatch: puts the commands on PATH.
+        folder: A new folder for its commands and files.
+        monkeypatch: Puts the commands on PATH.
     """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -75,7 +75,7 @@ class FakeSlurm:
         monkeypatch.setenv("FAKE_SLURM", str(folder))
 
     def script(self, job: int = 1) -> str:
-        """What was submitted as this job, counted from 1."""
+        """Return the script of a job, counted from 1."""
         return (self.folder / "scripts" / f"{job}.sh").read_text()
 
     @property
@@ -88,13 +88,13 @@ class FakeSlurm:
         return file.read_text().split() if file.exists() else []
 
     def kill(self, job: str, number: signal.Signals) -> None:
-        """Send a signal to the process that ``srun`` has started for a job."""
+        """Send a signal to the process that ``srun`` started for a job."""
         os.kill(int((self.folder / "processes" / job).read_text()), number)
 
 
 def wait_until(true: Callable[[], object], seconds: float = 120.0) -> None:
-    """Until ``true()``; a test that waits longer than this has failed."""
+    """Wait until ``true()`` holds; fail after ``seconds``."""
     end = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < end, "this has not happened"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.1)

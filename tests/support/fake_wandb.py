@@ -1,4 +1,4 @@
-"""A server that takes what W&B sends: just enough of its interface for one run."""
+"""A fake W&B server, with just enough of the interface for one run."""
 
 import json
 import threading
@@ -9,14 +9,14 @@ PROJECT = {"id": "p", "name": "mcl", "entity": {"id": "e", "name": "me"}}
 
 
 class FakeWandb:
-    """It listens from the beginning of a ``with`` block to its end, or until it is lost.
+    """A server that listens during a ``with`` block, or until `lose` is called.
 
     Args:
-        status: of every answer but that of the front page, by which one sees that it is there.
+        status: HTTP status of every response except that of the front page, which always succeeds.
     """
 
     def __init__(self, status: int = 200) -> None:
-        self.sent: list[dict[str, Any]] = []  # bodies of what came as a stream
+        self.sent: list[dict[str, Any]] = []  # bodies of the file stream requests
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -24,7 +24,7 @@ class FakeWandb:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
                 answer: dict[str, Any] = {}
                 if self.path == "/graphql":
-                    answer = _answer(json.loads(body))
+                    answer = _response(json.loads(body))
                 elif self.path.endswith("/file_stream"):
                     fake.sent.append(json.loads(body))
                 self._say(status, answer)
@@ -50,7 +50,7 @@ class FakeWandb:
         return self
 
     def lose(self) -> None:
-        """Answer nothing from now on."""
+        """Stop the server; further requests get no response."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -59,7 +59,7 @@ class FakeWandb:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Of the history."""
+        """The rows of the history that were sent."""
         files = [part["files"]["wandb-history.jsonl"] for part in self.sent if "wandb-history.jsonl" in part["files"]]
         return [json.loads(line) for file in files for line in file["content"]]
 
@@ -68,12 +68,12 @@ class FakeWandb:
         return [part["exitcode"] for part in self.sent if part.get("complete")]
 
 
-def _answer(asked: dict[str, Any]) -> dict[str, Any]:
-    query = asked["query"]
+def _response(request: dict[str, Any]) -> dict[str, Any]:
+    query = request["query"]
     if "RunResumeStatus" in query:
         return {"data": {"model": {**PROJECT, "bucket": None}}}
     if "UpsertBucket" in query:
-        name = asked["variables"]["name"]
+        name = request["variables"]["name"]
         bucket = {"id": "b", "name": name, "displayName": name, "config": "{}", "project": PROJECT}
         return {"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}}
     return {"data": None, "errors": [{"message": "unknown"}]}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def filled(salt: str, key: str, shape: Sequence[int]) -> Tensor:
-    """A float64 tensor that depends on its key alone; zero for ``num_batches_tracked``."""
+    """Return a float64 tensor that depends only on the salt, its key and its shape; 0 for ``num_batches_tracked``."""
     if key.endswith("num_batches_tracked"):
         return torch.tensor(0)
     a = np.random.default_rng(zlib.crc32(f"{salt}{key}".encode())).standard_normal(tuple(shape))
@@ -25,5 +25,5 @@ def filled(salt: str, key: str, shape: Sequence[int]) -> Tensor:
 
 
 def images(seed_text: str, shape: Sequence[int]) -> Tensor:
-    """Normal noise, the input of the golden arrays."""
+    """Return normal noise, the input of the golden arrays."""
     return torch.from_numpy(np.random.default_rng(zlib.crc32(seed_text.encode())).standard_normal(tuple(shape)))

@@ -1,4 +1,4 @@
-"""What tests of the page put into run folders."""
+"""Files that tests of the HTML page put into run folders."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What tests of reports share: reading a table of a page, and runs to report."""
+"""Helpers for tests of reports: read a table of a page, and write runs to report."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +12,11 @@ from mcl.studies.study import PlannedRun, Study
 
 
 def cells(page: str, heading: str, *labels: str) -> list[str]:
-    """The cells of the one line, in the first table below a heading, that begins with these labels."""
+    """Return the other cells of the line that begins with these labels, in the first table below a heading."""
     below = page.split(f"# {heading}\n", 1)[1].split("\n#", 1)[0]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in below.splitlines() if line[:1] == "|"]
-    (found,) = [line for line in lines if line[: len(labels)] == list(labels)]
-    return found[len(labels) :]
+    (row,) = [line for line in lines if line[: len(labels)] == list(labels)]
+    return row[len(labels) :]
 
 
 def three_seeds(runs: Path) -> Path:
@@ -32,7 +32,7 @@ def study_of(runs: Path, seeds: list[int], settings: Mapping[str, Any] = Mapping
         for seed in seeds:
             folder = runs / "digits" / "resnet8" / loss / config_hash(config(loss, seed, **settings))
             planned.append(PlannedRun({"loss": loss}, seed, [f"loss={loss}", f"seed={seed}"], folder))
-    made: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": "two",
         "command": "python sweep.py study=two",
         "title": "Two losses",
@@ -42,4 +42,4 @@ def study_of(runs: Path, seeds: list[int], settings: Mapping[str, Any] = Mapping
         "published": [],
         "runs": planned,
     }
-    return Study(**{**made, **changes})
+    return Study(**{**fields, **changes})

@@ -1,4 +1,4 @@
-"""Run folders without training: what a run would have written, at accuracies of one's choice."""
+"""Run folders without training: the files that a run would have written, with given accuracies."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ ROUND_COST, INTERVAL = 8000, 20
 
 
 def config(loss: str, seed: int, networks: Sequence[str] = ("resnet8", "resnet8"), **settings: Any) -> dict[str, Any]:
-    """The settings of a run; ``settings`` are dotted, ``trainer__epochs=4``."""
+    """Return the configuration of a run; ``settings`` change it, such as ``trainer__epochs=4``."""
     keys = ("first", "second", "third", "fourth")
     made: dict[str, Any] = {
         "dataset": {"_target_": "mcl.data.digits.Digits", "limit": 10},

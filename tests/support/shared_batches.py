@@ -1,10 +1,10 @@
-"""Five steps of L-MCL with three meta rounds in float64, batch statistics frozen; run by every process of a test.
+"""Train five steps of L-MCL with three meta rounds in float64 and frozen batch statistics, in every process of a test.
 
     python shared_batches.py OUT [batch|memory]
 
-Each process takes its share of the same batches: of 32 images, of 7, which two processes cannot share evenly, and
-of 3, which are too few for two. OUT gets what the first one has in the end, and for every
-step the hashes of the state of every process.
+Each process takes its shard of the same batches: of 32 images, of 7 images, which two processes cannot share evenly,
+and of 3 images, which are too few for two processes. OUT gets the final state of the first process and, for every step,
+the hash of every process's state.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Jobs without torch, and what is left of them. As a script, a launcher: ``small_jobs.py PLACE NAME:BEHAVIOUR...``."""
+"""Jobs without torch, and their traces. As a script it is a launcher: ``small_jobs.py FOLDER NAME:BEHAVIOUR...``."""
 
 import json
 import os
@@ -23,20 +23,20 @@ ROOT = HERE.parents[1]
 
 
 def a_job(folder: Path, *behaviour: str, **fields: Any) -> Job:
-    """A job that does so: see ``a_job.py``."""
+    """Return a job with this behaviour: see ``a_job.py``."""
     command = (sys.executable, str(HERE / "a_job.py"), str(folder), *behaviour)
     return Job(**{"name": folder.name, "folder": folder, "command": command, "config_hash": folder.name} | fields)
 
 
 def traced(folder: Path, what: str = "") -> list[dict[str, Any]]:
-    """What a job did, or how often it did something."""
+    """Return the lines of a job's trace, all of them or those of one kind."""
     file = folder / "trace.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     return [line for line in lines if not what or line["what"] == what]
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs."""
+    """Return whether a process is running."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -44,16 +44,16 @@ def alive(pid: int) -> bool:
 
 
 def wait_until(holds: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait for what must come."""
+    """Wait until a condition holds; fail after ``seconds``."""
     until = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < until, "it does not come"
+        assert time.monotonic() < until, "the condition did not become true in time"
         time.sleep(0.02)
 
 
 @dataclass
 class Ran:
-    """What came of a sweep."""
+    """The outcome of a queue of jobs."""
 
     sweep: Sweep
     printed: str
@@ -67,7 +67,7 @@ class Ran:
 
 
 def sweep_of(jobs: list[Job], console: Console, **options: Any) -> Sweep:
-    """A sweep over the fake devices 0 and 1."""
+    """Return a queue over the fake devices 0 and 1."""
     chosen = Options(**{"devices": [0, 1], "grace": 20} | options)
     return Sweep(jobs, make_slots(find_gpus(chosen.devices, os.environ), chosen), chosen, Board(console))
 

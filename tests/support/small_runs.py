@@ -1,4 +1,4 @@
-"""Small runs that are stopped, and what must come out of them all the same."""
+"""Small runs, and how to compare a stopped and resumed run with one that was never stopped."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ UNSTEADY = ("time", "train/images_per_second")
 
 
 class Outcome:
-    """What a run folder holds in the end."""
+    """The files of a run folder after the run."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -34,12 +34,12 @@ class Outcome:
 
     @property
     def summary(self) -> dict[str, Any]:
-        found = json.loads((self.folder / "summary.json").read_text())
+        summary = json.loads((self.folder / "summary.json").read_text())
         unsteady = ("seconds", "training_seconds", "images_per_second", "code", "sha256")
-        return {key: value for key, value in found.items() if key not in unsteady}
+        return {key: value for key, value in summary.items() if key not in unsteady}
 
     def equals(self, other: "Outcome") -> bool:
-        """Assert equal bits in everything that training makes."""
+        """Assert that everything that training computes has equal bits."""
         for part in ("learner", "optimizers", "results", "best", "step", "random_states"):
             assert_same(self.state[part], other.state[part], part)
         assert self.metrics == other.metrics
@@ -65,7 +65,7 @@ def assert_same(one: Any, other: Any, where: str) -> None:
 
 @pytest.fixture
 def small(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``small("somewhere", "option=value")``: a run of 10 steps in that folder."""
+    """``small("folder", "option=value")`` trains a run of 10 steps in that folder."""
 
     def run(folder: str, *overrides: str) -> Any:
         meta = [] if any(override.startswith("loss=") for override in overrides) else META
@@ -76,7 +76,7 @@ def small(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """A run that nothing stopped."""
+    """Train a run that nothing stops."""
     import sys
 
     import train
@@ -90,7 +90,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 @pytest.fixture
 def during_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
-    """``during_step(7, act)``: call ``act`` once, while step 7 (counted from 0) is being taken."""
+    """``during_step(7, act)`` calls ``act`` once, during step 7 (counted from 0)."""
     from mcl.training.trainer import Trainer
 
     taken = Trainer._step

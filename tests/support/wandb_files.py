@@ -1,4 +1,4 @@
-"""What W&B has written offline, read back."""
+"""Read the files that W&B has written offline."""
 
 import json
 import subprocess
@@ -10,14 +10,14 @@ Records = list[dict[str, Any]]
 
 
 def read(folder: Path) -> Records:
-    """The records of a W&B run file."""
+    """Return the records of a W&B run file."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     return [json.loads(line) for line in lines]
 
 
 def read_all(run_dir: Path) -> list[Records]:
-    """The records of every W&B run file in a run folder, oldest first."""
+    """Return the records of every W&B run file in a run folder, oldest first."""
     return [read(folder) for folder in sorted((run_dir / "wandb").glob("offline-run-*"))]
 
 
