@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mcl.errors import UserError
 from mcl.reports.row_labels import place_labels
-from mcl.runs.reading import FILES, Run, find_runs, read_run
+from mcl.runs.layout import SIGNS_OF_A_RUN
+from mcl.runs.reading import Run, find_runs, read_run
 
 ARCHIVE = "runs.tar.xz"
 
@@ -24,7 +25,7 @@ def pack_runs(runs: Iterable[Run]) -> bytes:
         f"{_folder(run)}/{name}": (run.folder / name).read_bytes()
         for run in runs
         if run.config
-        for name in FILES
+        for name in SIGNS_OF_A_RUN
         if (run.folder / name).is_file()
     }
     content = io.BytesIO()
