@@ -1,14 +1,17 @@
 """Augmentation and batches."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import Images
-from mcl.data.device_loader import Loader, evaluation_batches
+from mcl.data.loaders import TrainingLoader, batches_in_order
 from mcl.data.normalization import Normalization
-from mcl.data.samplers import ClassBalanced, Shuffle
+from mcl.data.samplers import ClassBalanced, Sampler, Shuffle
+from mcl.data.synthetic import Synthetic
 from mcl.distributed.sharding import Shard
 from mcl.errors import UserError
 from mcl.types import Batch
@@ -22,9 +25,13 @@ def images() -> Images:
     return Images(pixels.to(torch.uint8), torch.arange(60) % 5)
 
 
-def loader(images: Images, **options) -> Loader:
-    options = {"batch_size": 8, "seed": 1, "sampler": Shuffle(), "augmentation": Augmentation(2, True)} | options
-    return Loader(images, options.pop("sampler"), options.pop("augmentation"), MEAN, STD, **options)
+def loader(images: Images, sampler: Sampler | None = None, augmentation: Augmentation | None = None, **options):
+    dataset = Synthetic(mean=list(MEAN), std=list(STD), augmentation=augmentation or Augmentation(2, True))
+    return TrainingLoader(images, dataset, sampler or Shuffle(), **{"batch_size": 8, "seed": 1} | options)
+
+
+def evaluation_batches(images: Images, **options) -> Iterator[Batch]:
+    return batches_in_order(images, Synthetic(mean=list(MEAN), std=list(STD)), batch_size=16, **options)
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -48,7 +55,7 @@ def test_batch_is_augmented_as_its_images_one_by_one(padding, flip, shape):
     indices = torch.randint(20, (64,), generator=rng)
     draws = augmentation.draw(64, rng)
     expected = torch.stack([one_by_one(pixels[i], draw, padding) for i, draw in zip(indices, draws, strict=True)])
-    assert torch.equal(augmentation.apply(pixels, indices, draws), expected)
+    assert torch.equal(augmentation.apply(pixels[indices], draws), expected)
 
 
 def test_draws_cover_every_offset_and_both_sides():
@@ -132,7 +139,7 @@ def test_no_value_is_read_back_from_the_device(images):
     batches = list(training.epoch(0, start=2))
     assert len(batches) == len(training) - 2
     assert all(tensor.is_meta for batch in batches for tensor in batch[:3])
-    assert all(batch.images.is_meta for batch in evaluation_batches(images, MEAN, STD, 16, "meta"))
+    assert all(batch.images.is_meta for batch in evaluation_batches(images, device="meta"))
 
 
 def test_overfitting_repeats_the_first_batch_as_it_is(images):
@@ -151,7 +158,7 @@ def test_loader_checks_the_classes_it_really_got(images):
 
 
 def test_evaluation_shows_every_image_once_and_unchanged(images):
-    batches = list(evaluation_batches(images, MEAN, STD, 16))
+    batches = list(evaluation_batches(images))
     assert [len(batch.labels) for batch in batches] == [16, 16, 16, 12]
     joined = [torch.cat(parts) for parts in list(zip(*batches, strict=True))[:3]]
     assert torch.equal(joined[0], Normalization(MEAN, STD, device="cpu")(images.images))
@@ -198,7 +205,7 @@ def test_batch_size_is_a_multiple_of_the_processes(images, batch_size):
 
 
 def test_evaluation_is_shared_without_rest(images):
-    parts = [list(evaluation_batches(images, MEAN, STD, 16, shard=Shard(rank, 7))) for rank in range(7)]
+    parts = [list(evaluation_batches(images, shard=Shard(rank, 7))) for rank in range(7)]
     seen = [index for part in parts for batch in part for index in batch.indices.tolist()]
     assert seen == list(range(60))
     assert all(sum(len(batch.labels) for batch in part) in (8, 9) for part in parts)
