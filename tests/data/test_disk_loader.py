@@ -229,7 +229,7 @@ def test_killed_worker_is_told(files: ImageFiles) -> None:
     [
         ((v2.CenterCrop(5),), r"uint8 of shape \(3, 5, 5\), not uint8 of \(3, 6, 6\)"),
         ((v2.CenterCrop(6), v2.ToImage(), v2.ToDtype(torch.float32)), "float32"),
-        ((lambda image: 3,), "gives a int"),
+        ((lambda image: 3,), "returns a int"),
     ],
 )
 def test_transform_that_gives_something_else_is_told(files: ImageFiles, transforms: Any, message: str) -> None:

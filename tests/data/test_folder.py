@@ -204,7 +204,7 @@ def test_classes_of_one_part_only_are_named(make_tree):
     shutil.rmtree(root / "test" / "dog")
     (root / "test" / "elk").mkdir()
     message = error_of(root=str(root))
-    assert "only in the training part: dog" in message
+    assert "only in train/: dog" in message
     assert "only in test/: elk" in message
     assert "owl" not in message
 

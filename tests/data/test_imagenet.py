@@ -141,12 +141,12 @@ def test_tree_that_is_not_whole_is_named(tree: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(imagenet, "CLASSES", 3)
     monkeypatch.setattr(imagenet, "IMAGES", {"train": 15, "val": 15})
-    monkeypatch.setattr(imagenet, "OF_A_CLASS", {"train": (4, 6), "val": (5, 5)})
+    monkeypatch.setattr(imagenet, "IMAGES_PER_CLASS", {"train": (4, 6), "val": (5, 5)})
     dataset(tree, partial=False)
     (tree / "val" / "n03" / "4.png").unlink()
     os.utime(tree / "val" / "n03", ns=(1, 1))
     message = error_of(tree, partial=False)
-    assert "in val/ these have not 5 images: n03 (4); val/ has 14 images of 15" in message
+    assert "in val/ these do not have 5 images: n03 (4); val/ has 14 images of 15" in message
     assert "train/" not in message
 
 
@@ -183,7 +183,7 @@ def test_what_is_missing_is_named(spoil: Callable[[Path], None], message: str, t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"root": None}, "dataset.root is not given"),
+        ({"root": None}, "dataset.root is not set"),
         ({"resize": 5}, "dataset.resize=5"),
         ({"workers": -1}, "dataset.workers=-1"),
     ],
