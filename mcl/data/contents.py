@@ -31,24 +31,11 @@ _JUST_CHANGED = 2_000_000_000  # ns: file systems have coarse clocks, so a secon
 
 
 class Contents(NamedTuple):
-    """Sizes and hashes of some files.
+    """Sizes and hashes of some files."""
 
-    Args:
-        sizes: in bytes, in the order of the files.
-        digest: hash of their names, sizes and contents, see the module.
-        location: hash of the root, the names, the sizes and the times of the last change.
-        complete: whether ``digest`` covers every byte of every file.
-    """
-
-    sizes: list[int]
-    digest: str
-    location: str
-    complete: bool
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """The key of a cache of these files: their contents, with the location if the hash leaves some out."""
-        return (self.digest,) if self.complete else (self.digest, self.location)
+    sizes: list[int]  # in bytes, in the order of the files
+    digest: str  # hash of names, sizes and the contents of the sample
+    key: tuple[str, ...]  # key of a cache of these files: the digest, and their location if it does not cover all bytes
 
 
 def contents(root: Path, paths: Sequence[str], cache: Path) -> Contents:
@@ -73,7 +60,8 @@ def contents(root: Path, paths: Sequence[str], cache: Path) -> Contents:
         newest = max((max(stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats), default=0)
         if time.time_ns() - newest > _JUST_CHANGED:
             _write(cached, hashed)
-    return Contents(sizes, hashed, location, complete=sum(sizes) <= SAMPLE_BYTES)
+    complete = sum(sizes) <= SAMPLE_BYTES
+    return Contents(sizes, hashed, key=(hashed,) if complete else (hashed, location))
 
 
 def content_digest(root: Path, paths: Sequence[str], sizes: Sequence[int]) -> str:

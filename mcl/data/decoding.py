@@ -98,8 +98,13 @@ def decode(path: Path, size: int, channels: int, resize: int | None = None) -> N
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
         image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return to_channels_first(image)
+
+
+def to_channels_first(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels (channels, height, width) of a grey or RGB image."""
     pixels = np.asarray(image)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def decode_all(

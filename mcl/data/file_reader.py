@@ -43,21 +43,20 @@ class Reader(Dataset[Any]):
 
     def __getitem__(self, request: Request) -> Read:
         unreadable: dict[str, str] = {}
-        read = self._evaluation if request.epoch is None else self._training
         try:
             with torch.random.fork_rng(devices=[]):
-                images = read(request, unreadable)
+                images = self._read(request, unreadable)
         except UserError as error:
             return Read(torch.empty(0), torch.empty(0), torch.empty(0), unreadable, failure=str(error))
         indices = torch.tensor([position for position, _ in images], dtype=torch.int64)
         pixels = np.stack([image for _, image in images]) if images else np.empty((0, 0, 0, 0), np.uint8)
         return Read(torch.from_numpy(pixels), self.files.labels[indices], indices, unreadable)
 
-    def _evaluation(self, request: Request, unreadable: dict[str, str]) -> list[tuple[int, NDArray[np.uint8]]]:
-        images = ((position, self._decode(position, unreadable)) for position in request.positions)
-        return [(position, image) for position, image in images if image is not None]
-
-    def _training(self, request: Request, unreadable: dict[str, str]) -> list[tuple[int, NDArray[np.uint8]]]:
+    def _read(self, request: Request, unreadable: dict[str, str]) -> list[tuple[int, NDArray[np.uint8]]]:
+        """Return ``(position, image)`` of the images that were read."""
+        if request.epoch is None:
+            decoded = ((position, self._decode(position, unreadable)) for position in request.positions)
+            return [(position, image) for position, image in decoded if image is not None]
         images = []
         for position, repeat in zip(request.positions, request.repeats, strict=True):
             # A repeated image gets new random transforms. The first occurrence keeps the key of earlier versions.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mcl.data.decoding import decode, open_image, read_file
+from mcl.data.decoding import decode, open_image, read_file, to_channels_first
 from mcl.errors import UserError
 
 MAX_WORKERS = 16
@@ -89,8 +89,7 @@ class TransformPipeline:
         for transform in self.transforms:
             image = transform(image)
         if isinstance(image, Image.Image):
-            pixels = np.asarray(image)
-            pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+            pixels = to_channels_first(image)
         elif isinstance(image, Tensor):
             pixels = image.numpy()
         else:

@@ -5,6 +5,7 @@ workers, nor the step at which a resumed run starts changes a pixel.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 
@@ -56,17 +57,15 @@ class TrainingLoader:
         sampler.check(counts, batch_size, [f"class {label}" for label in range(len(counts))])
         shard.check(batch_size)
         self.steps = sampler.steps_per_epoch(counts, batch_size)
-        self.labels = part.labels.cpu()
         self.sampler = sampler
         self.augmentation = Augmentation() if overfit else dataset.augmentation
+        self.plan = partial(plan_epoch, sampler, self.augmentation, part.labels.cpu(), batch_size, shard, seed=seed)
         self.normalize = Normalization(
             dataset.mean, dataset.std, device=device, memory_format=memory_format, dtype=dtype
         )
-        self.batch_size = batch_size
         self.seed = seed
         self.device = torch.device(device)
         self.overfit = overfit
-        self.shard = shard
         self.loader: DeviceLoader | DiskLoader
         if isinstance(part, ImageFiles):
             self.loader = DiskLoader(part, self.device, seed=seed, distinct=sampler.distinct, persistent=True)
@@ -86,9 +85,7 @@ class TrainingLoader:
             yield from self._batches(epoch, start)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        plan = plan_epoch(
-            self.sampler, self.augmentation, self.labels, self.batch_size, self.shard, seed=self.seed, epoch=epoch
-        )
+        plan = self.plan(epoch=epoch)
         draws = plan.draws.to(self.device, non_blocking=True).split(plan.lengths)[start:]
         loaded = self.loader.follow(plan, start)
         for step, ((images, labels, indices), drawn) in enumerate(zip(loaded, draws, strict=True), start):

@@ -23,7 +23,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def batches(self, labels: Tensor, batch_size: int, *, seed: int, epoch: int) -> tuple[Tensor, ...]:
-        """Return the batches of one epoch, each (B,) int64 positions in ``labels`` (N,); all are views of one tensor."""
+        """Return the batches of an epoch, each (B,) int64 positions in ``labels`` (N,); views of one tensor."""
 
     @abstractmethod
     def steps_per_epoch(self, counts: Sequence[int], batch_size: int) -> int:
@@ -46,12 +46,13 @@ class Shuffle(Sampler):
         self.drop_last = drop_last
 
     def batches(self, labels: Tensor, batch_size: int, *, seed: int, epoch: int) -> tuple[Tensor, ...]:
-        steps = self._steps(len(labels), batch_size)
+        steps = self.steps_per_epoch([len(labels)], batch_size)
         order = torch.randperm(len(labels), generator=generator("shuffle", seed, epoch))
         return order[: steps * batch_size].split(batch_size)
 
     def steps_per_epoch(self, counts: Sequence[int], batch_size: int) -> int:
-        return self._steps(sum(counts), batch_size)
+        full, left = divmod(sum(counts), batch_size)
+        return full + int(left > 1 and not self.drop_last)
 
     def check(self, counts: Sequence[int], batch_size: int, class_names: Sequence[str]) -> list[str]:
         _check_batch_size(batch_size)
@@ -61,18 +62,13 @@ class Shuffle(Sampler):
             return [f"each epoch drops a last batch of {left} of the {sum(counts):,} training images."]
         return []
 
-    def _steps(self, images: int, batch_size: int) -> int:
-        full, left = divmod(images, batch_size)
-        return full + int(left > 1 and not self.drop_last)
-
 
 class ClassBalanced(Sampler):
     """Samples random classes and random images of each, so that every image has positives in its batch (L-MCL).
 
-    A batch has ``batch_size // per_class`` distinct random classes with ``per_class`` distinct random images each, drawn
-    independently for every batch, as published (TPAMI 2023): in an epoch of N // batch_size batches some images occur
-    several times and others never. If this does not fill the batch, classes get more images, and their numbers differ
-    by at most one, so a batch always has ``batch_size`` images.
+    Every batch draws ``batch_size // per_class`` distinct classes and ``per_class`` distinct images of each, as
+    published (TPAMI 2023): in an epoch of N // batch_size batches some images occur several times and others never. If
+    this does not fill a batch, classes get more images, and their numbers differ by at most one.
 
     Args:
         per_class: least number of images of a class in a batch.
@@ -177,6 +173,5 @@ def _check_batch_size(batch_size: int) -> None:
 def _check_enough(images: int, batch_size: int, *options: str) -> None:
     if images < batch_size:
         remedies = [f"trainer.batch_size={images} or less", *options, "more images (dataset.limit, dataset.validation)"]
-        raise UserError(
-            f"{images} training images do not fill one batch of {batch_size}. Use {', or '.join(remedies)}."
-        )
+        remedy = ", or ".join(remedies)
+        raise UserError(f"{images} training images do not fill one batch of {batch_size}. Use {remedy}.")

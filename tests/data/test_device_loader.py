@@ -122,14 +122,14 @@ def test_length_is_the_number_of_steps(images):
         assert len(training) == len(list(training.epoch(0)))
 
 
-def test_batch_holds_the_labels_and_places_of_its_images(images):
+def test_batch_holds_the_labels_and_indices_of_its_images(images):
     for batch in loader(images, augmentation=Augmentation()).epoch(0):
         assert torch.equal(batch.labels, images.labels[batch.indices])
         expected = Normalization(MEAN, STD, device="cpu")(images.images[batch.indices])
         assert torch.equal(batch.images, expected)
 
 
-def test_precision_is_that_asked_for(images):
+def test_batches_have_the_requested_dtype(images):
     assert next(loader(images, dtype=torch.bfloat16).epoch(0)).images.dtype == torch.bfloat16
 
 
@@ -151,13 +151,13 @@ def test_overfitting_repeats_the_first_batch_as_it_is(images):
         assert same(first, batch)
 
 
-def test_loader_checks_the_classes_it_really_got(images):
+def test_loader_checks_the_actual_number_of_images_of_each_class(images):
     lonely = Images(images.images[:11], torch.tensor([0] * 10 + [1]))
     with pytest.raises(UserError, match="class 1"):
         loader(lonely, sampler=ClassBalanced(), batch_size=4)
 
 
-def test_evaluation_shows_every_image_once_and_unchanged(images):
+def test_evaluation_yields_every_image_once_and_unchanged(images):
     batches = list(evaluation_batches(images))
     assert [len(batch.labels) for batch in batches] == [16, 16, 16, 12]
     joined = [torch.cat(parts) for parts in list(zip(*batches, strict=True))[:3]]
@@ -186,7 +186,7 @@ def test_processes_together_see_the_batches_of_one(images, sampler, size):
     ("batch_size", "size", "last"),
     [(8, 2, [2, 2]), (9, 3, [2, 2, 2]), (16, 4, [3, 3, 3, 3]), (14, 7, [2, 2]), (58, 2, [2]), (57, 3, [3])],
 )
-def test_last_batch_is_shared_without_leaving_an_image_out(images, batch_size, size, last):
+def test_last_batch_is_sharded_without_dropping_an_image(images, batch_size, size, last):
     training = [loader(images, batch_size=batch_size, shard=Shard(rank, size)) for rank in range(size)]
     (whole,) = list(loader(images, batch_size=batch_size).epoch(1))[-1:]
     parts = [list(part.epoch(1))[-1] for part in training]
@@ -204,14 +204,14 @@ def test_batch_size_is_a_multiple_of_the_processes(images, batch_size):
         loader(images, batch_size=batch_size, shard=Shard(0, 2))
 
 
-def test_evaluation_is_shared_without_rest(images):
+def test_evaluation_is_sharded_without_remainder(images):
     parts = [list(evaluation_batches(images, shard=Shard(rank, 7))) for rank in range(7)]
     seen = [index for part in parts for batch in part for index in batch.indices.tolist()]
     assert seen == list(range(60))
     assert all(sum(len(batch.labels) for batch in part) in (8, 9) for part in parts)
 
 
-def test_images_that_do_not_fit_on_the_device_are_told_with_the_options_to_change(images, monkeypatch):
+def test_error_for_images_that_do_not_fit_on_the_device_names_the_options_to_change(images, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 

@@ -116,7 +116,7 @@ def test_global_random_state_is_left_alone(files: ImageFiles) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_labels_and_places_are_those_of_the_images(files: ImageFiles) -> None:
+def test_labels_and_indices_match_the_images(files: ImageFiles) -> None:
     plain = changed(files, decode=CenterSquare(8, 3))
     for batch in loader(plain, dataset=Synthetic(mean=list(MEAN), std=list(STD))).epoch(0):
         assert torch.equal(batch.labels, files.labels[batch.indices])
@@ -145,7 +145,7 @@ def test_unreadable_file_is_named(files: ImageFiles, workers: int) -> None:
         list(loader(changed(files, workers=workers)).epoch(0))
 
 
-def test_unreadable_files_give_way_to_others_of_their_class(
+def test_unreadable_files_are_replaced_by_others_of_their_class(
     files: ImageFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(files, 7, 8, 25)
@@ -159,7 +159,7 @@ def test_unreadable_files_give_way_to_others_of_their_class(
     assert all(same(a, b) for a, b in zip(batches, again, strict=True))
 
 
-def test_unreadable_files_are_told_though_no_batch_after_the_last_is_asked_for(
+def test_unreadable_files_are_logged_even_if_iteration_stops_at_the_last_batch(
     files: ImageFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(files, 7)
@@ -196,26 +196,26 @@ def test_sampler_with_replacement_may_repeat_an_image_instead_of_a_damaged_one(f
     assert not seen & set(range(1, 10))
 
 
-def test_batch_that_cannot_be_kept_distinct_is_told(files: ImageFiles) -> None:
+def test_batch_that_cannot_be_kept_distinct_is_an_error(files: ImageFiles) -> None:
     damage(files, *range(1, 10))
     with pytest.raises(UserError, match=r"Cannot read .*cat.*no other readable image that is not in the batch"):
         list(loader(changed(files, skip=True), ClassBalanced(per_class=4)).epoch(0))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_failure_of_the_file_system_stops_though_damaged_files_are_skipped(files: ImageFiles, workers: int) -> None:
+def test_failure_of_the_file_system_stops_even_if_damaged_files_are_skipped(files: ImageFiles, workers: int) -> None:
     files.path(7).unlink()
     with pytest.raises(UserError, match=rf"^Cannot read {files.path(7)} \(No such file or directory\)"):
         list(loader(changed(files, skip=True, workers=workers)).epoch(0))
 
 
-def test_class_without_a_readable_file_is_told(files: ImageFiles) -> None:
+def test_class_without_a_readable_file_is_an_error(files: ImageFiles) -> None:
     damage(files, *range(10))
     with pytest.raises(UserError, match=r"Cannot read .*cat.* \(no image.*no other readable image"):
         list(loader(changed(files, skip=True)).epoch(0))
 
 
-def test_killed_worker_is_told(files: ImageFiles) -> None:
+def test_killed_worker_is_reported(files: ImageFiles) -> None:
     class Deadly:
         def __call__(self, path: Path) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -232,7 +232,7 @@ def test_killed_worker_is_told(files: ImageFiles) -> None:
         ((lambda image: 3,), "returns a int"),
     ],
 )
-def test_transform_that_gives_something_else_is_told(files: ImageFiles, transforms: Any, message: str) -> None:
+def test_transform_with_wrong_output_is_reported(files: ImageFiles, transforms: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         next(loader(changed(files, decode=TransformPipeline(transforms, 6, 3))).epoch(0))
 
@@ -304,10 +304,10 @@ def test_folder_too_large_for_memory_stays_on_disk(
     memory, _ = both()
     memory.storage = "auto"
     assert isinstance(memory.load().train, ImageFiles)
-    assert "read from disk as training goes" in caplog.text
+    assert "read from disk during training" in caplog.text
 
 
-def test_evaluation_shows_every_image_once_however_many_read(both: Any) -> None:
+def test_evaluation_yields_every_image_once_for_any_number_of_workers_and_processes(both: Any) -> None:
     _, disk = both()
     part = disk.load().test
     for workers, size in ((0, 1), (2, 1), (1, 3)):
@@ -318,7 +318,7 @@ def test_evaluation_shows_every_image_once_however_many_read(both: Any) -> None:
         assert [index for batches in shares for batch in batches for index in batch.indices.tolist()] == list(range(24))
 
 
-def test_evaluation_leaves_out_unreadable_files_and_counts_them(both: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_evaluation_leaves_out_and_counts_unreadable_files(both: Any, caplog: pytest.LogCaptureFixture) -> None:
     _, disk = both(corrupt="skip")
     part = disk.load().test
     damage(part, 0, 1, 2, 3, 4, 9)  # a whole batch of 5, and one more
@@ -327,7 +327,7 @@ def test_evaluation_leaves_out_unreadable_files_and_counts_them(both: Any, caplo
     assert "6 unreadable files were left out" in caplog.text
 
 
-def test_test_images_are_resized_and_cut_out_as_torchvision_does(tmp_path: Path) -> None:
+def test_test_images_are_resized_and_cropped_as_by_torchvision(tmp_path: Path) -> None:
     pixels = torch.randint(256, (3, 50, 37), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     image = v2.functional.to_pil_image(pixels)
     image.save(tmp_path / "image.png")
