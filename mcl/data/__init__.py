@@ -1,7 +1,7 @@
 """Where batches come from: datasets, samplers, augmentation and loaders.
 
 A dataset of your own subclasses `Dataset`, or `InMemoryDataset` if its images fit into memory; a sampler of your own
-subclasses `Sampler`. Names are imported on first use, because most of them import torch.
+subclasses `Sampler`.
 """
 
 from importlib import import_module
@@ -10,35 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcl.data.augmentation import Augmentation
     from mcl.data.dataset import Dataset, Images, InMemoryDataset, Splits, digest
-    from mcl.data.image_files import ImageFiles
-    from mcl.data.loaders import TrainingLoader, batches_in_order
     from mcl.data.preprocessing import Preprocessing
     from mcl.data.samplers import Sampler
 
-__all__ = [
-    "Augmentation",
-    "Dataset",
-    "ImageFiles",
-    "Images",
-    "InMemoryDataset",
-    "Preprocessing",
-    "Sampler",
-    "Splits",
-    "TrainingLoader",
-    "batches_in_order",
-    "digest",
-]
-_FILES = {
-    "Augmentation": "augmentation",
-    "ImageFiles": "image_files",
-    "Preprocessing": "preprocessing",
-    "Sampler": "samplers",
-    "TrainingLoader": "loaders",
-    "batches_in_order": "loaders",
-}
+__all__ = ["Augmentation", "Dataset", "Images", "InMemoryDataset", "Preprocessing", "Sampler", "Splits", "digest"]
+_FILES = {"Augmentation": "augmentation", "Preprocessing": "preprocessing", "Sampler": "samplers"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # on first use: these files import torch
     if name in __all__:
-        return getattr(import_module(f"mcl.data.{_FILES.get(name, 'dataset')}"), name)
+        return getattr(import_module(f"{__name__}.{_FILES.get(name, 'dataset')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -51,23 +51,14 @@ class Splits(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Facts of a dataset that are known before any image is read.
+    """Facts of a dataset that are known before any image is read."""
 
-    Args:
-        name: the dataset's name in results.
-        classes: class names, by label.
-        channels: 1 or 3.
-        image_size: side of the square images, in pixels.
-        counts: training images of each class, after ``limit`` and ``validation``.
-        has_validation: whether there is a validation part.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    channels: int
-    image_size: int
-    counts: tuple[int, ...]
-    has_validation: bool
+    name: str  # in results
+    classes: tuple[str, ...]  # names, by label
+    channels: int  # 1 or 3
+    image_size: int  # side of the square images, in pixels
+    counts: tuple[int, ...]  # training images of each class, after limit and validation
+    has_validation: bool  # whether there is a validation part
 
     @property
     def num_classes(self) -> int:

@@ -150,18 +150,18 @@ def _unreadable(
 ) -> dict[int, str]:
     """Decode every position in threads. Return those that fail, with the reasons."""
 
-    def reason(position: int) -> str | None:
+    def reason(position: int) -> str:
         try:
             decode_one(position)
         except MAY_PASS as error:
             raise read_error(paths[position], error) from error
         except Exception as error:  # a damaged file can raise anything
             return str(error) or type(error).__name__
-        return None
+        return ""
 
     def work(start: int) -> tuple[int, dict[int, str]]:
         chunk = range(start, min(start + _CHUNK, len(paths)))
-        return len(chunk), {position: why for position in chunk if (why := reason(position))}
+        return len(chunk), {position: text for position in chunk if (text := reason(position))}
 
     unreadable: dict[int, str] = {}
     pool = ThreadPoolExecutor(min(32, cpu_count() or 1))

@@ -22,24 +22,17 @@ Decode = Callable[[Path], NDArray[np.uint8]]
 class ImageFiles:
     """Image files with their labels.
 
-    Args:
-        root: folder that the paths start from.
-        paths: (N,) bytes. A million Python strings would gradually be copied into every worker process.
-        labels: (N,) int64.
-        decode: decodes one file to (channels, height, width) uint8, all of one size. It may draw from torch's global
-            generator, which is seeded for each image.
-        skip: replace unreadable files and count them, instead of stopping.
-        workers: processes that read.
-        decode_plainly: decodes without random transforms, for evaluation; None if ``decode`` has none.
+    ``decode`` turns a file into (channels, height, width) uint8, all of one size. It may draw from torch's global
+    generator, which is seeded for each image.
     """
 
-    root: Path
-    paths: NDArray[np.bytes_]
-    labels: Tensor
+    root: Path  # folder that the paths start from
+    paths: NDArray[np.bytes_]  # (N,); a million Python strings would gradually be copied into every worker process
+    labels: Tensor  # (N,) int64
     decode: Decode
-    skip: bool
-    workers: int
-    decode_plainly: Decode | None = None
+    skip: bool  # replace unreadable files and count them, instead of stopping
+    workers: int  # processes that read
+    decode_plainly: Decode | None = None  # without random transforms, for evaluation; None if ``decode`` has none
 
     def take(self, indices: Tensor) -> "ImageFiles":
         """Return the files at ``indices``."""
@@ -74,15 +67,12 @@ class CenterSquare:
 class TransformPipeline:
     """Decodes an image and applies transforms in order, such as those of ``torchvision.transforms.v2``.
 
-    Args:
-        transforms: the first takes a PIL image, the last returns one or a uint8 tensor (channels, height, width).
-        size: side of the resulting square, in pixels.
-        channels: 3 or 1; images are converted.
+    The first takes a PIL image, the last returns one or a uint8 tensor (channels, height, width).
     """
 
     transforms: Sequence[Callable[..., object]]
-    size: int
-    channels: int
+    size: int  # side of the resulting square, in pixels
+    channels: int  # 3 or 1; images are converted first
 
     def __call__(self, path: Path) -> NDArray[np.uint8]:
         image: object = open_image(read_file(path), self.channels)

@@ -95,18 +95,14 @@ def require_same_classes(
     root: Path, train: str, train_classes: Sequence[str], other: str, other_classes: Sequence[str]
 ) -> None:
     """Raise UserError unless two parts, given by the names of their folders, have the same classes."""
-    differences = [
-        f"only in {part}/: {summarize(sorted(names))}"
-        for part, names in (
-            (train, set(train_classes) - set(other_classes)),
-            (other, set(other_classes) - set(train_classes)),
-        )
-        if names
-    ]
-    if differences:
+    only = {
+        train: set(train_classes) - set(other_classes),
+        other: set(other_classes) - set(train_classes),
+    }
+    if any(only.values()):
+        differences = "; ".join(f"only in {part}/: {summarize(sorted(names))}" for part, names in only.items() if names)
         raise UserError(
-            f"dataset.root={root}: {train}/ and {other}/ must have the same class folders, but"
-            f" {'; '.join(differences)}."
+            f"dataset.root={root}: {train}/ and {other}/ must have the same class folders, but {differences}."
         )
 
 
@@ -145,30 +141,23 @@ def _files(root: Path, part: Path, classes: list[str]) -> Files:
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(
-        (
-            entry
-            for entry in path.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".") and not _links_to_parent(str(entry))
-        ),
-        key=str,
-    )
+    return sorted((entry for entry in path.iterdir() if entry.is_dir() and not _is_ignored(str(entry))), key=str)
 
 
 def _images_below(folder: Path, root: Path) -> list[str]:
     """Return paths relative to ``root``, as strings because a million ``Path`` objects are slow."""
     images = []
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [
-            name for name in folders if not name.startswith(".") and not _links_to_parent(os.path.join(parent, name))
-        ]
+        folders[:] = [name for name in folders if not _is_ignored(os.path.join(parent, name))]
         images += [os.path.join(parent, name) for name in names if is_image(name)]
     start = len(os.path.join(root, ""))
     return sorted(path[start:] for path in images)
 
 
-def _links_to_parent(folder: str) -> bool:
-    """Return whether a folder is a link to one that contains it, directly or through other links."""
+def _is_ignored(folder: str) -> bool:
+    """Return whether a folder is hidden, or a link to one that contains it, directly or through other links."""
+    if os.path.basename(folder).startswith("."):
+        return True
     if not os.path.islink(folder):
         return False
     target = os.path.realpath(folder)

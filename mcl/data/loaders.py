@@ -100,7 +100,6 @@ def batches_in_order(
     batch_size: int,
     device: torch.device | str = "cpu",
     memory_format: torch.memory_format = torch.contiguous_format,
-    dtype: torch.dtype = torch.float32,
     shard: Shard = NO_SHARDING,
 ) -> Iterator[Batch]:
     """Yield this process's share of a part in order, normalised but not augmented; the last batch may be smaller.
@@ -109,7 +108,7 @@ def batches_in_order(
     files are left out and counted if ``part.skip``.
     """
     device = torch.device(device)
-    normalize = Normalization(dataset.mean, dataset.std, device=device, memory_format=memory_format, dtype=dtype)
+    normalize = Normalization(dataset.mean, dataset.std, device=device, memory_format=memory_format)
     loader: DeviceLoader | DiskLoader
     loader = DiskLoader(part.for_evaluation(), device) if isinstance(part, ImageFiles) else DeviceLoader(part, device)
     for images, labels, indices in loader.in_order(shard.part(len(part.labels)), batch_size):

@@ -16,20 +16,13 @@ from mcl.errors import UserError
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Decodes and normalises images as a network expects them.
+    """Decodes and normalises images as a network expects them."""
 
-    Args:
-        channels: 3 (colour) or 1 (grey); images are converted.
-        image_size: side in pixels; the largest centred square of an image is resampled to it.
-        mean, std: per channel, in [0, 1] units.
-        resize: resize the shorter side to this and crop the centre instead.
-    """
-
-    channels: int
-    image_size: int
-    mean: tuple[float, ...]
+    channels: int  # 3 (colour) or 1 (grey); images are converted
+    image_size: int  # side in pixels; the largest centred square of an image is resampled to it
+    mean: tuple[float, ...]  # per channel, in [0, 1] units
     std: tuple[float, ...]
-    resize: int | None = None
+    resize: int | None = None  # resize the shorter side to this and crop the centre instead
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Preprocessing":
