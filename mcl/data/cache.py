@@ -1,11 +1,11 @@
-"""Cached folders: built once, by one process while others wait, aside and then renamed."""
+"""Cached folders: each is built once, in a temporary folder, by one process while others wait, and then renamed."""
 
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,10 +17,10 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def cache_folder() -> Path:
-    """Where prepared data goes unless told otherwise: ``$MCL_CACHE``, or ``mcl`` in the platform's cache folder."""
-    if given := os.environ.get("MCL_CACHE"):
-        return Path(given).expanduser()
+def cache_folder(choice: str | None = None) -> Path:
+    """Return the folder of prepared data: ``choice``, ``$MCL_CACHE``, or ``mcl`` in the platform's cache folder."""
+    if choice := choice or os.environ.get("MCL_CACHE"):
+        return Path(choice).expanduser()
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "mcl"
     if sys.platform == "win32":
@@ -29,73 +29,64 @@ def cache_folder() -> Path:
 
 
 def load_or_build(folder: Path, read: Callable[[Path], T | None], build: Callable[[Path], None], *, option: str) -> T:
-    """What ``read`` finds in ``folder``, which is built first if need be.
+    """Read the data in ``folder``, which is built first if necessary.
 
     Args:
-        folder: where the data lives once prepared.
-        read: gives the data, or None where the folder is missing or unusable.
-        build: fills an empty folder; whatever it raises leaves nothing behind.
-        option: the option that chooses another place, for the error message.
+        folder: location of the data.
+        read: returns the data, or None if the folder is missing or unusable.
+        build: fills an empty folder. If it raises, nothing is left behind.
+        option: the option that chooses another location, for the error message.
 
     Raises:
-        UserError: when the place cannot be written to, or the disk is full.
+        UserError: The location is not writable, or the disk is full.
     """
-    found = read(folder)
-    if found is not None:
-        return found
+    data = read(folder)
+    if data is not None:
+        return data
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
-            found = read(folder)  # another process may have built it meanwhile
-            if found is None:
+        with _lock(folder):
+            data = read(folder)  # another process may have built it in the meantime
+            if data is None:
                 _build_aside(folder, build)
-                found = read(folder)
+                data = read(folder)
     except OSError as error:
-        raise UserError(f"Cannot prepare {folder}: {error}. Choose another place with {option}.") from error
-    assert found is not None, f"{folder} cannot be read right after it was built"
-    return found
+        raise UserError(f"Cannot prepare {folder}: {error}. Choose another location with {option}.") from error
+    assert data is not None, f"{folder} cannot be read right after it was built"
+    return data
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> AbstractContextManager[object]:
+    """Wait until no other process prepares ``folder``."""
     lock = FileLock(folder.parent / f".{folder.name}.lock")
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
-        log.warning("Waiting for another process that prepares %s", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        log.warning("Waiting for another process to prepare %s", folder)
+        return lock.acquire()
 
 
 def _build_aside(folder: Path, build: Callable[[Path], None]) -> None:
-    partial = folder.parent / f".{folder.name}.partial"  # one at a time, thanks to the lock
+    partial = folder.parent / f".{folder.name}.partial"  # the lock admits one process at a time
     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
     try:
         partial.mkdir()
         build(partial)
         for path in partial.rglob("*"):
             if path.is_file():
-                _sync(path)
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())  # before the rename: a power cut must not leave a folder of empty files
         _put_in_place(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _put_in_place(partial: Path, folder: Path) -> None:
-    """Rename ``partial`` to ``folder``; where the user keeps other files in it, replace only those of the same name."""
-    made = {path.name for path in partial.iterdir()}
-    if folder.is_dir() and not made.issuperset(path.name for path in folder.iterdir()):
+    """Rename ``partial`` to ``folder``. If the user keeps other files there, replace only those of the same name."""
+    built = {path.name for path in partial.iterdir()}
+    if folder.is_dir() and not built.issuperset(path.name for path in folder.iterdir()):
         for path in partial.iterdir():
             path.replace(folder / path.name)
         return
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
-
-
-def _sync(path: Path) -> None:
-    """On the disk before the rename is: a power cut must not leave a folder of empty files."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

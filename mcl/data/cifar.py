@@ -26,7 +26,7 @@ willow_tree wolf woman worm
 
 
 class _Cifar(Published):
-    """Either CIFAR, from the files of its "python version"."""
+    """Base class of CIFAR-10 and CIFAR-100, read from the files of their "python version"."""
 
     channels = 3
     image_size = 32
@@ -37,7 +37,7 @@ class _Cifar(Published):
     label_key: ClassVar[bytes]
 
     @property
-    def wanted(self) -> str:
+    def required_files(self) -> str:
         return f"{self.archive} (or the folder {self.subfolder}/ inside it)"
 
     def parse(self, folder: Path) -> Parts | None:
@@ -46,14 +46,15 @@ class _Cifar(Published):
         return self._part(folder, self.train_files), self._part(folder, self.test_files)
 
     def fetch(self, folder: Path) -> None:
-        given = self.root / self.archive
-        with TemporaryDirectory(dir=folder.parent) as aside:
-            archive = given if given.is_file() else download(_SITE + self.archive, Path(aside), self.md5)
+        archive = self.root / self.archive
+        with TemporaryDirectory(dir=folder.parent) as temporary:
+            if not archive.is_file():
+                archive = download(_SITE + self.archive, Path(temporary), self.md5)
             with tarfile.open(archive) as tar:
                 for name in self.train_files + self.test_files:
                     file = tar.extractfile(f"{self.subfolder}/{name}")
                     if file is None:
-                        raise OSError(f"{name} in {archive} is no file")
+                        raise OSError(f"{name} in {archive} is not a file")
                     (folder / name).write_bytes(file.read())
 
     def _part(self, folder: Path, names: tuple[str, ...]) -> Images:
@@ -97,18 +98,18 @@ class Cifar100(_Cifar):
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads plain values and numpy arrays: the files need no more, and a pickle could otherwise run anything."""
+    """Unpickles plain values and numpy arrays only, since a pickle could otherwise run any code."""
 
     allowed = frozenset({"_reconstruct", "ndarray", "dtype", "_frombuffer"})
 
     def find_class(self, module: str, name: str) -> Any:
         if (module.split(".")[0] == "numpy" and name in self.allowed) or (module, name) == ("_codecs", "encode"):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in this file")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in this file")
 
 
 def _unpickle(content: bytes) -> dict[bytes, Any]:
     batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
     if not isinstance(batch, dict):
-        raise ValueError(f"a {type(batch).__name__} where a dictionary should be")
+        raise ValueError(f"a {type(batch).__name__} instead of a dictionary")
     return batch

@@ -20,18 +20,18 @@ from mcl.errors import UserError
 
 log = logging.getLogger(__name__)
 _CHUNK = 128  # images a thread decodes at a time
-_QUIET_SECONDS = 10.0  # between two lines of progress where there is no terminal
+_QUIET_SECONDS = 10.0  # between two lines of progress without a terminal
 
 
 class FileSystemError(Exception):
-    """The file system did not give a file. The image in it may be whole, and be read a moment later."""
+    """The file system failed to give a file. The image in it may be intact and readable a moment later."""
 
 
 def read_file(path: Path) -> io.BytesIO:
     """Return the content of a file.
 
     Raises:
-        FileSystemError: The file system does not give it.
+        FileSystemError: The file system fails to give it.
     """
     try:
         return io.BytesIO(path.read_bytes())
@@ -39,34 +39,34 @@ def read_file(path: Path) -> io.BytesIO:
         raise FileSystemError(error.strerror or str(error)) from error
 
 
-MAY_PASS = (FileSystemError, MemoryError)  # failures that say nothing about the image: the file is not damaged
+MAY_PASS = (FileSystemError, MemoryError)  # temporary failures: they do not mean that the file is damaged
 
 
 def read_error(path: Path, error: Exception) -> UserError:
-    """Return what to tell the user when a file cannot be read for a reason that lies outside of it."""
+    """Return the error for a file that cannot be read although it may be intact."""
     reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
     return UserError(
-        f"Cannot read {path} ({reason}). This says nothing about the image in it, so dataset.corrupt=skip does not skip"
-        " it: type the same command again, or remove the file if it can never be read."
+        f"Cannot read {path} ({reason}). The image in it may be intact, so dataset.corrupt=skip does not skip it: type"
+        " the same command again, or remove the file if it can never be read."
     )
 
 
 def open_image(file: IO[bytes] | Path, channels: int, draft: int | None = None) -> Image.Image:
-    """An image in 8 bits, grey (1) or RGB (3 channels).
+    """Open an image in 8 bits, grey (1 channel) or RGB (3).
 
-    Turned upright by its EXIF orientation; 16-bit grey values scaled to 8 bits; transparent parts shown on white.
+    The EXIF orientation is applied, 16-bit grey values are scaled to 8 bits, and transparent parts become white.
 
     Args:
-        file: name or content.
+        file: path or content.
         channels: 3 or 1.
-        draft: a JPEG may be decoded at a fraction of its size, as long as no side falls below this.
+        draft: decode a JPEG at a fraction of its size if no side falls below this.
 
     Raises:
-        Exception: of many kinds, when the file cannot be read as an image.
+        Exception: The file cannot be read as an image; the exception can be of any type.
     """
     try:
         opened = Image.open(file)
-    except UnidentifiedImageError:  # its message names the buffer
+    except UnidentifiedImageError:  # its message contains the buffer's address
         raise UnidentifiedImageError("no image, or one of an unknown format") from None
     with opened:
         if draft is not None and min(opened.size) > draft:
@@ -75,15 +75,15 @@ def open_image(file: IO[bytes] | Path, channels: int, draft: int | None = None) 
 
 
 def decode(path: Path, size: int, channels: int, resize: int | None = None) -> NDArray[np.uint8]:
-    """One image, as `open_image` reads it, as (channels, size, size).
+    """Decode one image, opened by `open_image`, to (channels, size, size).
 
-    The largest centred square is resampled bilinearly with antialiasing (which equals resizing the shorter side, then
-    a centre crop); an image that has the size already is not touched. With ``resize``, its shorter side is resized to
-    that and the centre is cut out, pixel by pixel as torchvision does it.
+    The largest centred square is resampled bilinearly with antialiasing, which equals resizing the shorter side and
+    cropping the centre; an image of the right size is left as it is. With ``resize``, the shorter side is resized to
+    that and the centre is cropped, with exactly the pixels of torchvision.
 
     Raises:
-        FileSystemError: The file system does not give the file.
-        Exception: of many kinds, when the file cannot be read as an image.
+        FileSystemError: The file system fails to give the file.
+        Exception: The file cannot be read as an image; the exception can be of any type.
     """
     content = read_file(path)
     if resize is not None:
@@ -92,33 +92,37 @@ def decode(path: Path, size: int, channels: int, resize: int | None = None) -> N
         image = functional.resize(open_image(content, channels), [resize], functional.InterpolationMode.BILINEAR)
         image = functional.center_crop(image, [size, size])
     else:
-        image = open_image(content, channels, draft=2 * size)  # at least twice the wanted
+        image = open_image(content, channels, draft=2 * size)
     width, height = image.size
     if (width, height) != (size, size):
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
         image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return to_channels_first(image)
+
+
+def to_channels_first(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels (channels, height, width) of a grey or RGB image."""
     pixels = np.asarray(image)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def decode_all(
     paths: Sequence[Path], size: int, channels: int, *, name: str, keep_going: bool
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """Many images, in threads, with progress on stderr.
+    """Decode many images in threads, with progress on stderr.
 
     Args:
         paths: N files.
         size, channels: as in :func:`decode`.
-        name: what the progress calls them.
-        keep_going: go on after an unreadable file.
+        name: name of the images in the progress.
+        keep_going: continue after an unreadable file; otherwise stop soon after the first.
 
     Returns:
-        (N, channels, size, size), black where a file is unreadable, and why each of these is, by its position. Unless
-        ``keep_going``, the first ones end the work.
+        (N, channels, size, size), black for unreadable files, and the reasons why these are unreadable, by position.
 
     Raises:
-        UserError: A file cannot be read for a reason that lies outside of it.
+        UserError: A file cannot be read although it may be intact.
     """
     images = np.zeros((len(paths), channels, size, size), np.uint8)
 
@@ -129,50 +133,52 @@ def decode_all(
 
 
 def find_unreadable(paths: Sequence[Path], size: int, channels: int, *, name: str) -> dict[int, str]:
-    """Return which files `decode_all` would find unreadable, by position, and why. No image is kept.
+    """Return the reasons why some files are unreadable, by position, as `decode_all` does. No image is kept.
 
     Raises:
-        UserError: A file cannot be read for a reason that lies outside of it.
+        UserError: A file cannot be read although it may be intact.
     """
-    return _unreadable(
-        paths, lambda position: decode(paths[position], size, channels), f"Checking {name}", keep_going=True
-    )
+
+    def check(position: int) -> None:
+        decode(paths[position], size, channels)
+
+    return _unreadable(paths, check, f"Checking {name}", keep_going=True)
 
 
 def _unreadable(
-    paths: Sequence[Path], decode_one: Callable[[int], object], what: str, *, keep_going: bool
+    paths: Sequence[Path], decode_one: Callable[[int], None], title: str, *, keep_going: bool
 ) -> dict[int, str]:
-    """Decode every position in threads, and return those that fail, with the reason."""
+    """Decode every position in threads. Return those that fail, with the reasons."""
 
-    def reason(position: int) -> str | None:
+    def reason(position: int) -> str:
         try:
             decode_one(position)
         except MAY_PASS as error:
             raise read_error(paths[position], error) from error
         except Exception as error:  # a damaged file can raise anything
             return str(error) or type(error).__name__
-        return None
+        return ""
 
     def work(start: int) -> tuple[int, dict[int, str]]:
         chunk = range(start, min(start + _CHUNK, len(paths)))
-        return len(chunk), {position: why for position in chunk if (why := reason(position)) is not None}
+        return len(chunk), {position: text for position in chunk if (text := reason(position))}
 
     unreadable: dict[int, str] = {}
     pool = ThreadPoolExecutor(min(32, cpu_count() or 1))
     try:
         tasks = [pool.submit(work, start) for start in range(0, len(paths), _CHUNK)]
         done = (task.result() for task in as_completed(tasks))
-        for broken in _told(done, len(paths), what):
-            unreadable |= broken
-            if broken and not keep_going:
+        for damaged in _with_progress(done, len(paths), title):
+            unreadable |= damaged
+            if damaged and not keep_going:
                 break
-    finally:  # at once when interrupted, too
+    finally:  # also stops at once when interrupted
         pool.shutdown(cancel_futures=True)
     return dict(sorted(unreadable.items()))
 
 
 def _eight_bit(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits; older versions of Pillow open some of them as 32
+    if image.mode.startswith("I"):  # 16 bits; older versions of Pillow open some of these as 32
         image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("floating-point pixels have no fixed range; save the image with 8 or 16 bits")
@@ -182,17 +188,17 @@ def _eight_bit(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _told(chunks: Iterable[tuple[int, dict[int, str]]], total: int, what: str) -> Iterator[dict[int, str]]:
-    """Pass on the second items, while telling the sum of the first: a bar, or now and then a line."""
+def _with_progress(chunks: Iterable[tuple[int, dict[int, str]]], total: int, title: str) -> Iterator[dict[int, str]]:
+    """Yield the second items and show the sum of the first, as a bar or, without a terminal, occasional lines."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        done, told = 0, time.monotonic()
+        task = bar.add_task(title, total=total)
+        done, printed = 0, time.monotonic()
         for count, result in chunks:
             done += count
             bar.update(task, completed=done)
-            if not console.is_terminal and time.monotonic() - told > _QUIET_SECONDS:
-                print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
-                told = time.monotonic()
+            if not console.is_terminal and time.monotonic() - printed > _QUIET_SECONDS:
+                print(f"{title}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+                printed = time.monotonic()
             yield result

@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: 1,797 real grey images of 8 x 8 pixels, nothing to download."""
+"""The handwritten digits bundled with scikit-learn: 1,797 real grey images of 8 x 8 pixels, nothing to download."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +12,7 @@ from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import Images, InMemoryDataset, digest, held_out_size, split
 
 _COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
-_TEST_FRACTION = 0.2  # the data has no test part of its own; this cut is fixed
+_TEST_FRACTION = 0.2  # the data has no test part; this split is fixed
 _SIDE = 8
 _MEAN, _STD = (0.3059,), (0.3762,)
 
@@ -21,9 +21,9 @@ class Digits(InMemoryDataset):
     """Digits of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998).
 
     Args:
-        image_size: side in pixels; other than 8 resamples bilinearly.
-        augmentation, limit, validation, seed: as for every dataset, see :class:`~mcl.data.dataset.Dataset`.
-        mean, std: None for the set's own.
+        image_size: side in pixels; images are resampled bilinearly unless it is 8.
+        augmentation, limit, validation, seed: as for every :class:`~mcl.data.dataset.Dataset`.
+        mean, std: None for the dataset's own.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Digits(InMemoryDataset):
         size = self.spec.image_size
         if size != _SIDE:
             grey = F.interpolate(grey, (size, size), mode="bilinear", align_corners=False, antialias=size < _SIDE)
-        every = Images(grey.round().to(torch.uint8), torch.from_numpy(labels).long())
-        train, test = split(every.labels, _TEST_FRACTION, stream="digits", seed=0)
-        return every.take(train), every.take(test)
+        digits = Images(grey.round().to(torch.uint8), torch.from_numpy(labels).long())
+        train, test = split(digits.labels, _TEST_FRACTION, stream="digits", seed=0)
+        return digits.take(train), digits.take(test)
 
 
 def _load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Pixels (1797, 64) from 0 to 16 and labels (1797,), as ``sklearn.datasets.load_digits`` gives them."""
+    """Return pixels (1797, 64) from 0 to 16 and labels (1797,), equal to those of ``sklearn.datasets.load_digits``."""
     package = find_spec("sklearn")
     file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz" if package and package.origin else None
     if file is None or not file.is_file():

@@ -1,202 +1,124 @@
-"""Batches of images that worker processes read from disk, with the same order and pixels as any other loader.
-
-Whatever is random follows from (seed, epoch, image, how often it came before in the epoch): neither the number of
-workers, nor that of the processes that train together, nor the step at which a resumed run jumps in changes a pixel.
-"""
+"""Load batches from image files, which worker processes read ahead of the training step."""
 
 import itertools
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
 
-from mcl.data.augmentation import Augmentation
-from mcl.data.epoch_plan import plan_epoch
+from mcl.data.epoch_plan import Epoch
 from mcl.data.file_reader import Read, Reader, Request
 from mcl.data.image_files import ImageFiles
-from mcl.data.normalization import Normalization
-from mcl.data.samplers import Sampler
-from mcl.distributed.sharding import NO_SHARDING, Shard
 from mcl.errors import UserError
-from mcl.types import Batch
 
 log = logging.getLogger(__name__)
 PREFETCH = 4  # batches that a worker reads ahead
 
 
-class StreamingLoader:
-    """Training batches. Batch k of an epoch depends on (seed, epoch, k) alone, whether reached or jumped to.
+class DiskLoader:
+    """Loads uint8 images, labels and indices, each (B, ...), to a device.
 
-    An unreadable file stops training, or, with ``files.skip``, gives way to the next readable one of its class, so that
-    batches keep their size and their classes; how many there were is told once an epoch. Where the sampler gives
-    distinct images, the next one that no process has in this batch. A failure of the file system always stops training.
+    An unreadable file raises UserError unless ``files.skip`` is set. In training it is then replaced by the next
+    readable image of its class, so that batches keep their size and classes; in evaluation it is left out. The number
+    of unreadable files is logged. A failure of the file system always raises UserError.
 
     Args:
-        files: the training part.
-        sampler: which images make up which batch.
-        augmentation: done on the device, after reading.
-        mean, std: per channel, in [0, 1] units.
-        batch_size: images in a batch, of all processes together.
-        seed: of the order, of the transforms and of the augmentation.
-        device: where the batches are wanted.
-        memory_format: of the batches' images.
-        overfit: give the first batch of epoch 0 at every step (for debugging).
-        share: this process among those that train together.
+        files: the images of one part.
+        device: device of the batches.
+        seed: seed of the random transforms.
+        distinct: do not replace a file by an image that the batch, over all processes, has already.
+        persistent: keep the workers from epoch to epoch.
     """
 
     def __init__(
-        self,
-        files: ImageFiles,
-        sampler: Sampler,
-        augmentation: Augmentation,
-        mean: Sequence[float],
-        std: Sequence[float],
-        *,
-        batch_size: int,
-        seed: int,
-        device: torch.device | str = "cpu",
-        memory_format: torch.memory_format = torch.contiguous_format,
-        overfit: bool = False,
-        shard: Shard = NO_SHARDING,
+        self, files: ImageFiles, device: torch.device, *, seed: int = 0, distinct: bool = True, persistent: bool = False
     ):
-        counts = files.labels.bincount().tolist()
-        sampler.check(counts, batch_size, [f"class {label}" for label in range(len(counts))])
-        shard.check(batch_size)
-        self.steps = sampler.steps_per_epoch(counts, batch_size)
         self.files = files
-        self.sampler = sampler
-        self.augmentation = Augmentation() if overfit else augmentation
-        self.normalize = Normalization(mean, std, device=device, memory_format=memory_format)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.device = torch.device(device)
-        self.overfit = overfit
-        self.shard = shard
-        self._batches = _Batches()
-        self._loader = _workers(files, self._batches, self.device, seed=seed, persistent=True)
-
-    def __len__(self) -> int:
-        """Steps of an epoch."""
-        return self.steps
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from step ``start`` on."""
-        if self.overfit:
-            batch = next(self._epoch(0, 0))
-            yield from (batch for _ in range(start, self.steps))
-        else:
-            yield from self._epoch(epoch, start)
-
-    def _epoch(self, epoch: int, start: int) -> Iterator[Batch]:
-        plan = plan_epoch(
-            self.sampler, self.augmentation, self.files.labels, self.batch_size, self.shard, seed=self.seed, epoch=epoch
+        self.device = device
+        self.distinct = distinct
+        self._requests = _Requests()
+        has_workers = files.workers > 0
+        self._workers: DataLoader[Any] = DataLoader(
+            Reader(files, seed),
+            sampler=self._requests,
+            batch_size=None,  # a request is a batch
+            num_workers=files.workers,
+            pin_memory=device.type == "cuda",
+            persistent_workers=persistent and has_workers,
+            prefetch_factor=PREFETCH if has_workers else None,
+            worker_init_fn=_init_worker,
+            generator=torch.Generator(),  # by default it draws from the global generator at every start
         )
-        distinct = self.files.skip and self.sampler.distinct
-        own = zip(plan.indices.split(plan.lengths), plan.repeats.split(plan.lengths), plan.batches, strict=False)
-        self._batches.requests = (
-            Request(indices.tolist(), epoch, repeats.tolist(), batch.tolist() if distinct else None)
-            for indices, repeats, batch in itertools.islice(own, start, None)
+
+    def follow(self, plan: Epoch, start: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the batches of an epoch, from step ``start`` on."""
+        distinct = self.files.skip and self.distinct
+        steps = zip(plan.indices.split(plan.lengths), plan.repeats.split(plan.lengths), plan.batches, strict=True)
+        requests = (
+            Request(indices.tolist(), plan.epoch, repeats.tolist(), batch.tolist() if distinct else None)
+            for indices, repeats, batch in itertools.islice(steps, start, None)
         )
-        draws = plan.draws.to(self.device, non_blocking=True).split(plan.lengths)[start:]
-        replaced: set[str] = set()
+        unreadable: dict[str, str] = {}
         try:
-            for step, (read, drawn) in enumerate(zip(_read(self._loader, self.device), draws, strict=True), start):
-                replaced |= read.unreadable.keys()
-                pixels, labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in read[:3])
-                everything = torch.arange(len(labels), device=self.device)
-                pixels = self.augmentation.apply(pixels, everything, drawn)
-                yield Batch(self.normalize(pixels), labels, indices, epoch * self.steps + step, plan.wholes[step])
+            yield from self._load(requests, unreadable)
         finally:  # training takes the last batch and asks for no other
-            if replaced:
+            if unreadable:
+                first, more = min(unreadable), ", ..." if len(unreadable) > 1 else ""
                 log.warning(
-                    "epoch %d: %d unreadable files, others were taken instead: %s%s",
-                    *(epoch + 1, len(replaced), min(replaced), ", ..." if len(replaced) > 1 else ""),
+                    "epoch %d: replaced %d unreadable files: %s%s", plan.epoch + 1, len(unreadable), first, more
                 )
 
+    def in_order(self, positions: range, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the readable images at ``positions``, without random transforms."""
+        requests = (Request(list(positions[i : i + batch_size])) for i in range(0, len(positions), batch_size))
+        unreadable: dict[str, str] = {}
+        yield from self._load(requests, unreadable)
+        if unreadable:
+            log.warning("%d unreadable files were left out of the evaluation: %s", len(unreadable), min(unreadable))
 
-def streamed_evaluation(
-    files: ImageFiles,
-    mean: Sequence[float],
-    std: Sequence[float],
-    batch_size: int,
-    device: torch.device | str = "cpu",
-    memory_format: torch.memory_format = torch.contiguous_format,
-    shard: Shard = NO_SHARDING,
-) -> Iterator[Batch]:
-    """All images of this process's share in order, without random transforms.
-
-    With ``files.skip``, unreadable ones are left out and counted.
-    """
-    files = files.for_evaluation()
-    normalize = Normalization(mean, std, device=device, memory_format=memory_format)
-    own = shard.part(len(files.labels))
-    batches = _Batches([Request(list(own[start : start + batch_size])) for start in range(0, len(own), batch_size)])
-    lost: dict[str, str] = {}
-    workers = _workers(files, batches, torch.device(device), seed=0, persistent=False)
-    for read in _read(workers, torch.device(device)):
-        lost |= read.unreadable
-        if len(read.labels):
-            pixels, labels, indices = (tensor.to(device, non_blocking=True) for tensor in read[:3])
-            yield Batch(normalize(pixels), labels, indices)
-    if lost:
-        log.warning("%d unreadable files were left out of the evaluation: %s", len(lost), min(lost))
+    def _load(self, requests: Iterable[Request], unreadable: dict[str, str]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        self._requests.pending = requests
+        for read in _read(self._workers, self.device):
+            unreadable |= read.unreadable
+            if len(read.labels):
+                images, labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in read[:3])
+                yield images, labels, indices
 
 
 def raise_if_worker_lost(error: RuntimeError) -> None:
-    """Raise UserError where an error means that a worker was killed. It can reach training anywhere."""
+    """Raise UserError if an error means that a worker was killed. Such an error can reach training anywhere."""
     if "DataLoader worker" in str(error):
         raise UserError(
-            "a process that reads images was killed, perhaps for want of memory. Use fewer of them (dataset.workers=1,"
-            " or 0), then type the same command again to go on from the last checkpoint."
+            "A process that reads images was killed, perhaps because memory ran out. Use fewer of them"
+            " (dataset.workers=1, or 0), then type the same command again to resume from the last checkpoint."
         ) from error
 
 
-class _Batches:
-    """The batch sampler: what is asked of the workers, for an epoch at a time."""
+class _Requests(Sampler[Request]):
+    """The requests to the workers, set anew for each epoch."""
 
-    def __init__(self, requests: Iterable[Request] = ()):
-        self.requests = requests
+    def __init__(self) -> None:
+        self.pending: Iterable[Request] = ()
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.requests)
-
-
-def _workers(
-    files: ImageFiles, batches: _Batches, device: torch.device, *, seed: int, persistent: bool
-) -> DataLoader[Any]:
-    several = files.workers > 0
-    return DataLoader(
-        Reader(files, seed),
-        batch_sampler=batches,
-        num_workers=files.workers,
-        collate_fn=_as_it_is,
-        pin_memory=device.type == "cuda",
-        persistent_workers=persistent and several,
-        prefetch_factor=PREFETCH if several else None,
-        worker_init_fn=_begin_worker,
-        generator=torch.Generator(),  # else it draws from the global one at every start
-    )
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self.pending)
 
 
-def _as_it_is(read: Any) -> Any:
-    return read
-
-
-def _begin_worker(number: int) -> None:
+def _init_worker(number: int) -> None:
     torch.set_num_threads(1)
-    if hasattr(os, "setsid"):  # signals to all of a terminal's or a launcher's processes are for the one that trains
+    if hasattr(os, "setsid"):  # signals to a terminal's or a launcher's process group are for the process that trains
         os.setsid()
 
 
-def _read(loader: DataLoader[Any], device: torch.device) -> Iterator[Read]:
-    """What the workers hand over, with plain errors."""
-    # The thread that pins memory opens a context on the GPU that is current now, and keeps to it.
+def _read(workers: DataLoader[Any], device: torch.device) -> Iterator[Read]:
+    # The thread that pins memory opens a context on the GPU that is current when it starts, and keeps to it.
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        batches = iter(loader)
+        batches = iter(workers)
     while True:
         try:
             read = next(batches)

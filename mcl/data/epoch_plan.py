@@ -1,7 +1,7 @@
-"""The images of an epoch that this process trains on, and their augmentation.
+"""The images and the augmentation of one epoch, for one process.
 
-There is one order of images and one augmentation, whatever the number of processes: each takes its share of every
-batch, so that together they see what one process would see alone, in as many steps.
+Order and augmentation do not depend on the number of processes: each process takes its share of every batch, so
+together they see what one process would see alone, in as many steps.
 """
 
 import itertools
@@ -17,18 +17,14 @@ from mcl.distributed.sharding import Shard, Split
 
 
 class Epoch(NamedTuple):
-    """What one process goes through in an epoch, step by step."""
+    """The images that one process trains on in an epoch, step by step."""
 
+    epoch: int
     lengths: list[int]  # images of each step
     indices: Tensor  # (sum of lengths,) int64
-    draws: Tensor  # (sum of lengths, ...) of the augmentation, in the same order
-    repeats: Tensor  # (sum of lengths,) int64: how often each image comes earlier in the epoch, over all processes
-    batches: tuple[Tensor, ...]  # the indices of each step over all processes
-
-    @property
-    def wholes(self) -> list[int]:
-        """Images of each step over all processes."""
-        return [len(batch) for batch in self.batches]
+    draws: Tensor  # (sum of lengths, ...) draws of the augmentation, in the same order
+    repeats: Tensor  # (sum of lengths,) int64: how often each image came earlier in the epoch, over all processes
+    batches: tuple[Tensor, ...]  # indices of each step, over all processes
 
 
 def plan_epoch(
@@ -41,21 +37,21 @@ def plan_epoch(
     seed: int,
     epoch: int,
 ) -> Epoch:
-    """The share of one process: its part of each batch, see `Split`."""
+    """Return one process's share of every batch, see `Split`."""
     batches = sampler.batches(labels, batch_size, seed=seed, epoch=epoch)
     order = torch.cat(batches)
     draws = augmentation.draw(len(order), generator("augmentation", seed, epoch))
     repeats = _earlier(order)
     if shard.world_size == 1:
-        return Epoch([len(batch) for batch in batches], order, draws, repeats, batches)
+        return Epoch(epoch, [len(batch) for batch in batches], order, draws, repeats, batches)
     parts = [Split(len(batch), shard.world_size).part(shard.rank) for batch in batches]
     starts = itertools.accumulate((len(batch) for batch in batches), initial=0)
     own = torch.cat([start + torch.arange(part.start, part.stop) for start, part in zip(starts, parts, strict=False)])
-    return Epoch([len(part) for part in parts], order[own], draws[own], repeats[own], batches)
+    return Epoch(epoch, [len(part) for part in parts], order[own], draws[own], repeats[own], batches)
 
 
 def _earlier(order: Tensor) -> Tensor:
-    """How often each of these numbers comes before, (N,) to (N,)."""
+    """Return how often each number came before, (N,) to (N,)."""
     by_number = order.argsort(stable=True)
     counts = order.bincount()
     firsts = counts.cumsum(0) - counts

@@ -19,7 +19,7 @@ _FILES = {  # with their MD5 checksums
 
 
 class FashionMNIST(Published):
-    __doc__ = f"Fashion-MNIST, from its idx files, packed or not.\n{Published.__doc__}"
+    __doc__ = f"Fashion-MNIST, read from its idx files, compressed or not.\n{Published.__doc__}"
 
     name = "fashion_mnist"
     classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -30,14 +30,16 @@ class FashionMNIST(Published):
     own_std = (0.3530,)
     subfolder = "FashionMNIST/raw"
     system_folder = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
-    wanted = ", ".join(_FILES)
+    required_files = ", ".join(_FILES)
 
     def parse(self, folder: Path) -> Parts | None:
-        paths = [next(filter(Path.is_file, (folder / name, folder / name[:-3])), None) for name in _FILES]
-        train_images, train_labels, test_images, test_labels = (read_idx(path) if path else None for path in paths)
-        if train_images is None or train_labels is None or test_images is None or test_labels is None:
-            return None
-        return self._part(train_images, train_labels), self._part(test_images, test_labels)
+        arrays = []
+        for name in _FILES:
+            path = next((path for path in (folder / name, folder / name.removesuffix(".gz")) if path.is_file()), None)
+            if path is None:
+                return None
+            arrays.append(read_idx(path))
+        return self._part(*arrays[:2]), self._part(*arrays[2:])
 
     def fetch(self, folder: Path) -> None:
         for name, md5 in _FILES.items():
@@ -50,18 +52,18 @@ class FashionMNIST(Published):
 
 
 def read_idx(path: Path) -> torch.Tensor:
-    """The uint8 array in an idx file, packed or not.
+    """Read the uint8 array in an idx file, compressed or not.
 
-    Such a file has two zero bytes, type 8, the number of dimensions, their sizes as big-endian int32, and the data.
+    The file has two zero bytes, type 8, the number of dimensions, their sizes as big-endian int32, and the data.
 
     Raises:
-        OSError, EOFError, ValueError, zlib.error: when it is no such file.
+        OSError, EOFError, ValueError, zlib.error: It is not such a file.
     """
     content = path.read_bytes()
     if path.suffix == ".gz":
         content = gzip.decompress(content)
     if len(content) < 4 or content[:3] != b"\0\0\x08":
-        raise ValueError(f"{path.name} is no idx file of bytes")
+        raise ValueError(f"{path.name} is not an idx file of bytes")
     start = 4 + 4 * content[3]
     shape = np.frombuffer(content, ">u4", count=content[3], offset=4).tolist()
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy())

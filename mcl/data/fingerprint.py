@@ -1,6 +1,6 @@
-"""Fingerprints of images: the content of a run's ``data``, and how two of them compare.
+"""Fingerprints of images: the value of a run's ``data``, and how to compare two of them.
 
-``2:NAMES-CONTENTS`` has a hash of the classes with the names and sizes of the files, and a hash of what is in them
+``2:NAMES-CONTENTS`` has a hash of the classes with the names and sizes of the files, and a hash of their contents
 (:mod:`mcl.data.contents`). Fingerprints written by earlier versions are NAMES alone, without a prefix.
 """
 
@@ -13,9 +13,9 @@ def fingerprint(names: str, contents: str) -> str:
 
 
 def same_images(one: str, other: str) -> bool:
-    """Return whether two fingerprints belong to the same images, as far as both can say.
+    """Return whether two fingerprints belong to the same images.
 
-    When one of them was written by an earlier version, the names decide alone.
+    If only one of them was written by an earlier version, the names alone are compared.
     """
     if one.startswith(_PREFIX) == other.startswith(_PREFIX):
         return one == other

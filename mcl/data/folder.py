@@ -4,10 +4,9 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Container
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, NoReturn
+from typing import Literal, NoReturn
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from mcl.data.augmentation import Augmentation
 from mcl.data.available_memory import available_memory
 from mcl.data.cache import cache_folder, load_or_build
 from mcl.data.contents import contents
-from mcl.data.dataset import Dataset, Images, Splits, digest, some, take_rows
+from mcl.data.dataset import Dataset, Images, Splits, digest, summarize, take_rows
 from mcl.data.decoding import decode_all, find_unreadable
 from mcl.data.fingerprint import fingerprint
 from mcl.data.image_files import CenterSquare, ImageFiles, as_bytes, check_workers
@@ -28,32 +27,32 @@ from mcl.errors import UserError
 
 log = logging.getLogger(__name__)
 _IMAGENET = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.449,), (0.226,))}
-_CACHE_FORMAT = 2  # raised whenever decoding changes, so that old caches are not read
+_CACHE_FORMAT = 2  # increased whenever decoding changes, so that old caches are not read
 
 
 class Folder(Dataset):
-    """Images in class folders; :func:`mcl.data.listing.list_folder` says which trees are understood.
+    """Images in class folders, in one of the layouts of :func:`mcl.data.listing.list_folder`.
 
     Decoded images are kept in ``cache_dir`` and mapped into memory from there. They are found by the contents of the
-    files (:mod:`mcl.data.contents`), the size and the channels, so a copy of the folder finds them too and another
-    folder does not; deleting the cache is always safe.
+    files (:mod:`mcl.data.contents`), the size and the channels, so a copy of the folder finds them and another folder
+    does not. Deleting the cache is always safe.
 
     Args:
         root: the folder.
-        name: what results call it; None takes the root's own name.
+        name: the dataset's name in results; None for the root's own name.
         channels: 3 or 1; images are converted.
-        image_size: side in pixels; None takes that of the first image, which must then be square. See
-            :func:`mcl.data.decoding.decode` for how others are resized.
-        test_fraction: share of each class that becomes the test part, where the folder has none.
-        corrupt: what to do about unreadable files: ``stop``, or ``skip`` and say how many. ``spec`` counts them all. A
-            file that the file system does not give is not skipped: it stops, and is read at the next start.
-        storage: decode all images into ``memory``, or leave them on ``disk`` and read them as training goes; ``auto``
-            takes the memory as long as they fit. Images, pixels and steps are the same. With ``corrupt=skip``, ``disk``
-            decodes every file once beforehand to find those to skip.
-        workers: processes that read from disk; None for as many as there are cores, 16 at most.
-        cache_dir: where decoded images are kept; None for ``$MCL_CACHE`` or the platform's cache folder.
-        augmentation, limit, validation, seed: as for every dataset, see :class:`Dataset`; ``seed`` also chooses the
-            test part. Images that ``limit`` leaves out are not decoded.
+        image_size: side in pixels, see :func:`mcl.data.decoding.decode`; None for that of the first image, which must
+            then be square.
+        test_fraction: fraction of each class that becomes the test part, if the folder has none.
+        corrupt: ``stop`` at damaged files, or ``skip`` and count them; ``spec`` includes them. A file that the file
+            system fails to give is not skipped: it stops the run, and is read at the next start.
+        storage: decode all images into ``memory``, or leave them on ``disk`` and read them during training; ``auto``
+            chooses memory if they fit. Images, pixels and steps are the same. With ``corrupt=skip``, ``disk`` decodes
+            every file once beforehand to find the damaged ones.
+        workers: processes that read from disk; None for one per core, at most 16.
+        cache_dir: folder of the cache; None for ``$MCL_CACHE`` or the platform's cache folder.
+        augmentation, limit, validation, seed: as for every :class:`Dataset`; ``seed`` also chooses the test part.
+            Images that ``limit`` leaves out are not decoded.
         mean, std: None for ImageNet's.
     """
 
@@ -76,16 +75,16 @@ class Folder(Dataset):
         seed: int = 0,
     ):
         if not root:
-            raise UserError("dataset.root is not given: it is the folder of images.")
+            raise UserError("dataset.root is not set: give the folder of images.")
         if channels not in _IMAGENET:
-            raise UserError(f"dataset.channels={channels}: 3 (colour) or 1 (grey).")
+            raise UserError(f"dataset.channels={channels}: must be 3 (colour) or 1 (grey).")
         if corrupt not in ("stop", "skip"):
-            raise UserError(f"dataset.corrupt={corrupt}: stop or skip.")
+            raise UserError(f"dataset.corrupt={corrupt}: must be stop or skip.")
         self.root = Path(os.path.abspath(Path(root).expanduser()))
         self.listing = list_folder(self.root, test_fraction=test_fraction, seed=seed)
         if self.listing.validation and validation:
             raise UserError(
-                f"dataset.validation={validation}: {self.root} comes with a validation part. Use dataset.validation=0."
+                f"dataset.validation={validation}: {self.root} has a validation part already. Use dataset.validation=0."
             )
         super().__init__(
             name=name or self.root.name,
@@ -104,14 +103,14 @@ class Folder(Dataset):
         self.corrupt = corrupt
         self.storage = storage
         self.workers = check_workers(workers)
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else cache_folder()
+        self.cache_dir = cache_folder(cache_dir)
 
     def fingerprint(self) -> str:
         """Identify the images by their classes, names, sizes and contents, see :mod:`mcl.data.contents`."""
         paths = sorted(path for part in self.listing[1:] if part for path in part.paths)
-        found = contents(self.root, paths, self.cache_dir)
-        names = digest([*self.listing.classes, *zip(paths, found.sizes, strict=True)])
-        return fingerprint(names, found.digest)
+        hashed = contents(self.root, paths, self.cache_dir)
+        names = digest([*self.listing.classes, *zip(paths, hashed.sizes, strict=True)])
+        return fingerprint(names, hashed.digest)
 
     def load(self) -> Splits:
         train, test, validation = self.listing.train, self.listing.test, self.listing.validation
@@ -119,86 +118,72 @@ class Folder(Dataset):
         if self.validation:
             validation = train.take(held_out)
         train = train.take(kept)
-        # In the order of their names, so that one cache serves every way of splitting the same files.
+        # Sorted by name, so that one cache serves every way of splitting the same files.
         paths = sorted(train.paths + test.paths + (validation.paths if validation else []))
+        images: Tensor | None = None
         if self._stays_on_disk(len(paths)):
-            readable = self._readable(paths)
-            return Splits(
-                self._on_disk("training", train, readable),
-                self._on_disk("test", test, readable),
-                self._on_disk("validation", validation, readable) if validation else None,
-            )
-        decoded = self._decoded(paths)
+            unreadable = self._find_unreadable(paths) if self.corrupt == "skip" else {}
+        else:
+            images, unreadable = self._decode(paths)
+        if unreadable and self.corrupt == "stop":
+            self._stop(paths, unreadable)
+        if unreadable:
+            log.warning("%s: skipped %d unreadable of %d files", self.root, len(unreadable), len(paths))
+        rows = {path: row for row, path in enumerate(paths) if row not in unreadable}
         return Splits(
-            self._part("training", train, decoded),
-            self._part("test", test, decoded),
-            self._part("validation", validation, decoded) if validation else None,
+            self._part("training", train, rows, images),
+            self._part("test", test, rows, images),
+            self._part("validation", validation, rows, images) if validation else None,
         )
 
-    def _part(self, name: str, files: Files, decoded: "_Decoded") -> Images:
-        """The images of these files, less the unreadable ones, in the order of their names."""
-        order = self._order(name, files, decoded.rows)
-        rows = torch.tensor([decoded.rows[files.paths[i]] for i in order])
-        return Images(take_rows(decoded.images, rows), files.labels[torch.tensor(order)])
+    def _part(self, name: str, files: Files, rows: dict[str, int], images: Tensor | None) -> Images | ImageFiles:
+        """Return the readable files in the order of their names, decoded if ``images`` holds them.
 
-    def _on_disk(self, name: str, files: Files, readable: Container[str]) -> ImageFiles:
-        """These files, less the unreadable ones, in the order of their names."""
-        order = self._order(name, files, readable)
+        Args:
+            name: the part's name, for the error message.
+            files: files of the part.
+            rows: row in ``images`` of each readable file.
+            images: (N, channels, size, size) uint8, memory-mapped; None to leave the files on disk.
+
+        Raises:
+            UserError: A class has no readable file.
+        """
+        readable = [position for position, path in enumerate(files.paths) if path in rows]
+        files = files.take(torch.tensor(sorted(readable, key=files.paths.__getitem__), dtype=torch.int64))
+        counts = files.labels.bincount(minlength=self.spec.num_classes).tolist()
+        empty = [name for name, count in zip(self.spec.classes, counts, strict=True) if count == 0]
+        if empty:
+            raise UserError(f"No readable image in the {name} part of class {summarize(empty)} of {self.root}.")
+        if images is not None:
+            return Images(take_rows(images, torch.tensor([rows[path] for path in files.paths])), files.labels)
         return ImageFiles(
             self.root,
-            as_bytes([files.paths[i] for i in order]),
-            files.labels[torch.tensor(order)],
+            as_bytes(files.paths),
+            files.labels,
             CenterSquare(self.spec.image_size, self.spec.channels),
             skip=self.corrupt == "skip",
             workers=self.workers,
         )
 
-    def _order(self, name: str, files: Files, readable: Container[str]) -> list[int]:
-        """Positions of the readable files, in the order of their names.
-
-        Raises:
-            UserError: A class has none.
-        """
-        order = sorted((i for i, path in enumerate(files.paths) if path in readable), key=files.paths.__getitem__)
-        left = files.labels[torch.tensor(order, dtype=torch.int64)].bincount(minlength=self.spec.num_classes).tolist()
-        lost = [name for name, count in zip(self.spec.classes, left, strict=True) if count == 0]
-        if lost:
-            raise UserError(f"No readable image in the {name} part of class {some(lost)} of {self.root}.")
-        return order
-
-    def _decoded(self, paths: list[str]) -> "_Decoded":
-        """The images of these files, from the cache or into it."""
-        size, channels = self.spec.image_size, self.spec.channels
-        shape = (len(paths), channels, size, size)
-        folder = self.cache_dir / "folders" / self._cache_name(paths)
+    def _decode(self, paths: list[str]) -> tuple[Tensor, dict[int, str]]:
+        """Return the decoded images and the reasons why some are unreadable, by row."""
+        shape = (len(paths), self.spec.channels, self.spec.image_size, self.spec.image_size)
         images, unreadable = load_or_build(
-            folder, partial(_read_cache, shape=shape), partial(self._build_cache, paths), option="dataset.cache_dir"
+            self.cache_dir / "folders" / self._cache_name(paths),
+            partial(_read_cache, shape=shape),
+            partial(self._build_cache, paths),
+            option="dataset.cache_dir",
         )
-        if unreadable and self.corrupt == "stop":
-            self._stop(paths, unreadable)
-        self._tell_skipped(paths, unreadable)
-        rows = {path: row for row, path in enumerate(paths) if row not in unreadable}
-        return _Decoded(torch.from_numpy(images), rows)
+        return torch.from_numpy(images), unreadable
 
-    def _readable(self, paths: list[str]) -> set[str]:
-        """Those of these files that a decoded folder would hold, so that storage changes neither images nor steps.
-
-        With ``corrupt=skip``, every file is decoded once to see; what is found is kept in the cache.
-        """
-        if self.corrupt == "stop":
-            return set(paths)
-        unreadable = load_or_build(
+    def _find_unreadable(self, paths: list[str]) -> dict[int, str]:
+        """Return the reasons why some files are unreadable, by row, exactly as `_decode` does."""
+        return load_or_build(
             self.cache_dir / "unreadable" / self._cache_name(paths),
             _read_unreadable,
             partial(self._build_unreadable, paths),
             option="dataset.cache_dir",
         )
-        self._tell_skipped(paths, unreadable)
-        return {path for row, path in enumerate(paths) if row not in unreadable}
-
-    def _tell_skipped(self, paths: list[str], unreadable: dict[int, str]) -> None:
-        if unreadable:
-            log.warning("%s: skipped %d unreadable of %d files", self.root, len(unreadable), len(paths))
 
     def _build_unreadable(self, paths: list[str], folder: Path) -> None:
         files = [self.root / path for path in paths]
@@ -217,23 +202,23 @@ class Folder(Dataset):
         (folder / "about.json").write_text(json.dumps(about))
 
     def _cache_name(self, paths: list[str]) -> str:
-        """The folder of a cache, named after everything that makes the pixels of these files."""
+        """Return a name derived from everything that determines the pixels of these files."""
         size, channels = self.spec.image_size, self.spec.channels
         key = digest([_CACHE_FORMAT, size, channels, *contents(self.root, paths, self.cache_dir).key])
         return f"{self.root.name}-{size}px-{key}"
 
     def _stop(self, paths: list[str], unreadable: dict[int, str]) -> NoReturn:
-        named = [f"{self.root / paths[row]} ({reason})" for row, reason in unreadable.items()]
+        files = [f"{self.root / paths[row]} ({reason})" for row, reason in unreadable.items()]
         raise UserError(
-            f"Cannot read {some(named)}. Mend or remove what is damaged, or use dataset.corrupt=skip to leave out "
-            "all such files."
+            f"Cannot read {summarize(files)}. Repair or remove the damaged files, or use dataset.corrupt=skip to leave"
+            " them out."
         )
 
     def _stays_on_disk(self, count: int) -> bool:
-        """Whether so many images are left where they are.
+        """Return whether to leave ``count`` images on disk.
 
         Raises:
-            UserError: they are to be in memory and do not fit.
+            UserError: ``storage=memory``, and they do not fit.
         """
         if self.storage == "disk":
             return True
@@ -250,7 +235,7 @@ class Folder(Dataset):
                 f"{too_large}. Use dataset.storage=disk, a smaller dataset.image_size, or dataset.limit for fewer"
                 " images of each class."
             )
-        log.warning("%s: they are read from disk as training goes (dataset.storage=auto).", too_large)
+        log.warning("%s: they are read from disk during training (dataset.storage=auto).", too_large)
         return True
 
     def _size_of_first(self) -> int:
@@ -259,37 +244,32 @@ class Folder(Dataset):
             with Image.open(path) as image:
                 width, height = image.size
         except Exception as error:  # a damaged file can raise anything
-            raise UserError(f"Cannot read {path} to see its size ({error}): give dataset.image_size.") from error
+            raise UserError(f"Cannot read the size of {path} ({error}): set dataset.image_size.") from error
         if width != height:
-            raise UserError(f"{path} is {width} x {height} pixels, not square: give dataset.image_size.")
+            raise UserError(f"{path} is {width} x {height} pixels, not square: set dataset.image_size.")
         return width
 
 
-class _Decoded(NamedTuple):
-    images: Tensor  # (N, channels, size, size) uint8, memory-mapped
-    rows: dict[str, int]  # of the readable files
-
-
 def _read_cache(folder: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], dict[int, str]] | None:
-    """Decoded images and why some are unreadable; None where the cache is missing or damaged."""
+    """Return decoded images and the reasons why some are unreadable; None if the cache is missing or damaged."""
     try:
         about = json.loads((folder / "about.json").read_text())
-        # Mapped copy-on-write: read from the file as needed, shared among processes, never written back.
+        # Mapped copy-on-write: read from the file when needed, shared among processes, never written back.
         images = np.load(folder / "images.npy", mmap_mode="c")
-        whole = images.shape == shape and images.dtype == np.uint8 and zlib.crc32(images.data) == about["crc32"]
+        intact = images.shape == shape and images.dtype == np.uint8 and zlib.crc32(images.data) == about["crc32"]
         unreadable = _by_row(about["unreadable"])
     except FileNotFoundError:
         return None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
+        intact = False
+    if not intact:
         log.warning("The cache %s is damaged: decoding again", folder)
         return None
     return images, unreadable
 
 
 def _read_unreadable(folder: Path) -> dict[int, str] | None:
-    """Why which files are unreadable, by row; None where this was not found out, or the cache is damaged."""
+    """Return the reasons why some files are unreadable, by row; None if the cache is missing or damaged."""
     try:
         return _by_row(json.loads((folder / "unreadable.json").read_text()))
     except (OSError, ValueError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""A part of a dataset that stays on disk; its files are read during training."""
+"""A part of a dataset that stays on disk, to be read during training."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mcl.data.decoding import decode, open_image, read_file
+from mcl.data.decoding import decode, open_image, read_file, to_channels_first
 from mcl.errors import UserError
 
-MOST_WORKERS = 16
+MAX_WORKERS = 16
 Decode = Callable[[Path], NDArray[np.uint8]]
 
 
@@ -22,45 +22,38 @@ Decode = Callable[[Path], NDArray[np.uint8]]
 class ImageFiles:
     """Image files with their labels.
 
-    Args:
-        root: folder that the paths start from.
-        paths: (N,) of bytes: a million Python strings would be copied into every worker process, little by little.
-        labels: (N,) int64.
-        decode: one file to (channels, height, width) uint8, all of one size. It may draw from torch's global generator,
-            which is seeded for each image.
-        skip: what to do about an unreadable file: take another one instead and count it, or stop.
-        workers: processes that read.
-        decode_plainly: the same without anything random, for evaluation; None if ``decode`` is so already.
+    ``decode`` turns a file into (channels, height, width) uint8, all of one size. It may draw from torch's global
+    generator, which is seeded for each image.
     """
 
-    root: Path
-    paths: NDArray[np.bytes_]
-    labels: Tensor
+    root: Path  # folder that the paths start from
+    paths: NDArray[np.bytes_]  # (N,); a million Python strings would gradually be copied into every worker process
+    labels: Tensor  # (N,) int64
     decode: Decode
-    skip: bool
-    workers: int
-    decode_plainly: Decode | None = None
+    skip: bool  # replace unreadable files and count them, instead of stopping
+    workers: int  # processes that read
+    decode_plainly: Decode | None = None  # without random transforms, for evaluation; None if ``decode`` has none
 
     def take(self, indices: Tensor) -> "ImageFiles":
-        """The files at ``indices``."""
+        """Return the files at ``indices``."""
         return replace(self, paths=self.paths[indices.numpy()], labels=self.labels[indices])
 
     def to(self, device: torch.device | str) -> "ImageFiles":
-        """The same: files stay where they are."""
+        """Return the same object, since files stay where they are."""
         return self
 
     def for_evaluation(self) -> "ImageFiles":
-        """The same files, read without anything random."""
+        """Return the same files, read without random transforms."""
         return replace(self, decode=self.decode_plainly or self.decode)
 
     def path(self, position: int) -> Path:
-        """Of one file."""
+        """Return the path of one file."""
         return self.root / os.fsdecode(bytes(self.paths[position]))
 
 
 @dataclass(frozen=True)
 class CenterSquare:
-    """The largest centred square of an image, resampled: what decoded folders hold (`mcl.data.decoding.decode`)."""
+    """Decodes the largest centred square of an image, as in decoded folders (`mcl.data.decoding.decode`)."""
 
     size: int
     channels: int
@@ -72,48 +65,44 @@ class CenterSquare:
 
 @dataclass(frozen=True)
 class TransformPipeline:
-    """An image after random transforms, such as those of ``torchvision.transforms.v2``, one after the other.
+    """Decodes an image and applies transforms in order, such as those of ``torchvision.transforms.v2``.
 
-    Args:
-        transforms: the first takes a PIL image, the last gives one or a uint8 tensor (channels, height, width).
-        size: side of the square that must come out, in pixels.
-        channels: 3 or 1; images are converted.
+    The first takes a PIL image, the last returns one or a uint8 tensor (channels, height, width).
     """
 
     transforms: Sequence[Callable[..., object]]
-    size: int
-    channels: int
+    size: int  # side of the resulting square, in pixels
+    channels: int  # 3 or 1; images are converted first
 
     def __call__(self, path: Path) -> NDArray[np.uint8]:
         image: object = open_image(read_file(path), self.channels)
         for transform in self.transforms:
             image = transform(image)
         if isinstance(image, Image.Image):
-            pixels = np.asarray(image)
-            pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+            pixels = to_channels_first(image)
         elif isinstance(image, Tensor):
             pixels = image.numpy()
         else:
-            raise TypeError(f"dataset.transform gives a {type(image).__name__}, not an image")
-        wanted = (self.channels, self.size, self.size)
-        if pixels.shape != wanted or pixels.dtype != np.uint8:
+            raise TypeError(f"dataset.transform returns a {type(image).__name__}, not an image")
+        expected = (self.channels, self.size, self.size)
+        if pixels.shape != expected or pixels.dtype != np.uint8:
             raise TypeError(
-                f"dataset.transform gives {pixels.dtype} of shape {pixels.shape}, not uint8 of {wanted}: normalisation"
-                " comes later, on the device"
+                f"dataset.transform returns {pixels.dtype} of shape {pixels.shape}, not uint8 of {expected};"
+                " normalisation comes later, on the device"
             )
         return pixels
 
 
 def as_bytes(paths: Sequence[str]) -> NDArray[np.bytes_]:
-    """Paths as one array."""
+    """Return paths as one array."""
     return np.array([os.fsencode(path) for path in paths], dtype=np.bytes_)
 
 
 def check_workers(workers: int | None) -> int:
-    """``dataset.workers``, or as many as are sensible for this process, of which torchrun may have started several."""
+    """Return ``dataset.workers``, or by default this process's share of the cores, at most ``MAX_WORKERS``."""
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        return max(1, min(MAX_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     if workers < 0:
-        raise UserError(f"dataset.workers={workers}: 0 (read in the process that trains) or more.")
+        raise UserError(f"dataset.workers={workers}: must be 0 (the training process reads) or more.")
     return workers

@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC 2012): 1,281,167 training and 50,000 validation images of 1000 classes, read as training goes."""
+"""ImageNet (ILSVRC 2012): 1,281,167 training and 50,000 validation images of 1000 classes, read during training."""
 
 import functools
 import logging
@@ -16,16 +16,16 @@ from torch import Tensor
 
 from mcl.data.cache import cache_folder, load_or_build
 from mcl.data.contents import THREADS, content_digest, file_status
-from mcl.data.dataset import Dataset, Splits, digest, some
+from mcl.data.dataset import Dataset, Splits, digest, summarize
 from mcl.data.fingerprint import fingerprint
 from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as_bytes, check_workers
-from mcl.data.listing import is_image
+from mcl.data.listing import is_image, require_folder, require_images, require_same_classes
 from mcl.errors import UserError
 
 TRAIN, TEST = "train", "val"
 CLASSES = 1000
 IMAGES = {TRAIN: 1_281_167, TEST: 50_000}
-OF_A_CLASS = {TRAIN: (732, 1300), TEST: (50, 50)}  # fewest and most
+IMAGES_PER_CLASS = {TRAIN: (732, 1300), TEST: (50, 50)}  # fewest and most
 _INDEX_FORMAT = 2
 
 log = logging.getLogger(__name__)
@@ -35,26 +35,26 @@ class ImageNet(Dataset):
     """ImageNet from ``root/train/WNID/*.JPEG`` and ``root/val/WNID/*.JPEG``; the latter is the test part.
 
     The files are listed once, and the list is kept in ``cache_dir`` with the fingerprint: a hash of their names, their
-    sizes and the contents of about 10,000 of them (:mod:`mcl.data.contents`). They are listed again when a class folder
-    has been changed, which its time of modification tells, or where ``cache_dir`` was emptied. Until then, a file that
-    is overwritten in place is not noticed.
+    sizes and the contents of about 10,000 of them (:mod:`mcl.data.contents`). They are listed again when the
+    modification time of a class folder has changed, or when the cache was deleted. Until then, a file that is
+    overwritten in place goes unnoticed.
 
     Args:
         root: the folder.
-        transform: of training images, one after the other: transforms of torchvision (``v2``) that take PIL images and
-            give images of ``image_size``; normalisation comes later, on the device.
+        transform: transforms of training images, applied in order. They are torchvision's (``v2``), take PIL images
+            and return images of ``image_size``; normalisation comes later, on the device.
         image_size: side in pixels.
-        resize: to what the shorter side of a test image is resized, before its centre is cut out.
-        partial: accept a tree of other classes and counts, such as 100 of its classes.
-        corrupt: what to do about damaged images: ``stop``, or ``skip``: another image of the class is taken instead
-            (in a test part none), and their number told. A file that the file system does not give always stops.
-        workers: processes that read; None for as many as there are cores, 16 at most.
-        cache_dir: where the list of files is kept; None for ``$MCL_CACHE`` or the platform's cache folder.
+        resize: size of a test image's shorter side before the centre is cropped.
+        partial: accept other classes and counts, such as 100 of the classes.
+        corrupt: ``stop`` at damaged images, or ``skip`` and count them: another image of the class replaces each in
+            training, and none in evaluation. A file that the file system fails to give always stops the run.
+        workers: processes that read; None for one per core, at most 16.
+        cache_dir: folder of the list of files; None for ``$MCL_CACHE`` or the platform's cache folder.
         mean, std: None for the usual ones.
-        limit, validation, seed: as for every dataset, see :class:`Dataset`.
+        limit, validation, seed: as for every :class:`Dataset`.
 
     Raises:
-        UserError: the tree is not there, or not whole; the message says what is missing.
+        UserError: The tree is missing or incomplete; the message names what is missing.
     """
 
     own_mean: ClassVar = (0.485, 0.456, 0.406)
@@ -77,14 +77,13 @@ class ImageNet(Dataset):
         seed: int = 0,
     ):
         if not root:
-            raise UserError("dataset.root is not given: it is the folder that has train/ and val/.")
+            raise UserError("dataset.root is not set: give the folder that contains train/ and val/.")
         if resize < image_size:
             raise UserError(f"dataset.resize={resize}: must be at least dataset.image_size={image_size}.")
         self.root = Path(os.path.abspath(Path(root).expanduser()))
-        cache = Path(cache_dir).expanduser() if cache_dir else cache_folder()
-        self.listing = _listing(self.root, cache)
+        self.listing = _list_images(self.root, cache_folder(cache_dir))
         if not partial:
-            _require_all(self.root, self.listing)
+            _require_complete(self.root, self.listing)
         super().__init__(
             name="imagenet",
             classes=self.listing.classes,
@@ -105,24 +104,24 @@ class ImageNet(Dataset):
 
     @staticmethod
     def published_classes() -> tuple[str, ...]:
-        """The 1000 classes in words, in the order of their identifiers."""
+        """Return the 1000 classes in words, in the order of their identifiers."""
         from torchvision.models import ResNet18_Weights  # slow to import
 
         return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
     def fingerprint(self) -> str:
-        """Identify the images by what was found when they were listed."""
+        """Identify the images by the hashes that were taken when they were listed."""
         return self.listing.fingerprint
 
     def load(self) -> Splits:
         size, channels = self.spec.image_size, self.spec.channels
         plain = CenterSquare(size, channels, self.resize)
-        everything = self._files(TRAIN, plain)
-        kept, held_out = self.select(everything.labels)
-        train = everything.take(kept)
+        files = self._files(TRAIN, plain)
+        kept, held_out = self.select(files.labels)
+        train = files.take(kept)
         if self.transform:
             train = replace(train, decode=TransformPipeline(self.transform, size, channels), decode_plainly=plain)
-        return Splits(train, self._files(TEST, plain), everything.take(held_out) if self.validation else None)
+        return Splits(train, self._files(TEST, plain), files.take(held_out) if self.validation else None)
 
     def _files(self, part: str, decode: CenterSquare) -> ImageFiles:
         paths, labels = self.listing.paths[part], self.listing.labels[part]
@@ -130,7 +129,7 @@ class ImageNet(Dataset):
 
 
 class Listing(NamedTuple):
-    """Which files there are, by part."""
+    """The image files, by part."""
 
     classes: tuple[str, ...]  # WordNet identifiers, in order
     paths: dict[str, NDArray[np.bytes_]]  # (N,) relative to the root, class by class
@@ -138,19 +137,11 @@ class Listing(NamedTuple):
     fingerprint: str
 
 
-def _listing(root: Path, cache: Path) -> Listing:
-    folders = {part: _class_folders(root, part) for part in (TRAIN, TEST)}
-    classes = [name for name, _ in folders[TRAIN]]
-    if classes != [name for name, _ in folders[TEST]]:
-        one, other = ({name for name, _ in folders[part]} for part in (TRAIN, TEST))
-        told = [
-            f"only in {part}/: {some(sorted(names))}"
-            for part, names in ((TRAIN, one - other), (TEST, other - one))
-            if names
-        ]
-        raise UserError(
-            f"dataset.root={root}: train/ and val/ must have the same class folders, but {'; '.join(told)}."
-        )
+def _list_images(root: Path, cache: Path) -> Listing:
+    require_folder(root)
+    folders = {part: _class_folders(root, part) for part in (TRAIN, TEST)}  # the key of the cache
+    classes, test_classes = ([name for name, _ in folders[part]] for part in (TRAIN, TEST))
+    require_same_classes(root, TRAIN, classes, TEST, test_classes)
     key = digest([_INDEX_FORMAT, str(root), folders])
     return load_or_build(
         cache / "indexes" / f"{root.name}-{key}",
@@ -161,22 +152,25 @@ def _listing(root: Path, cache: Path) -> Listing:
 
 
 def _class_folders(root: Path, part: str) -> list[tuple[str, int]]:
-    """``(name, time of modification)`` of each, in order."""
-    if not root.is_dir():
-        raise UserError(f"dataset.root={root}: there is no such folder.")
+    """Return ``(name, modification time)`` of each class folder, in order."""
     try:
         with os.scandir(root / part) as entries:
-            found = sorted((e.name, e.stat().st_mtime_ns) for e in entries if e.is_dir() and not e.name.startswith("."))
+            folders = sorted(
+                (entry.name, entry.stat().st_mtime_ns)
+                for entry in entries
+                if entry.is_dir() and not entry.name.startswith(".")
+            )
     except FileNotFoundError:
-        raise UserError(f"dataset.root={root} has no {part}/ folder; ImageNet lies in train/ and val/.") from None
-    if not found:
-        loose = sum(map(is_image, os.listdir(root / part)))
-        sort_them = (
-            f" Its {loose:,} images lie side by side: move each into a folder named after its class (n01440764, ...),"
-            " as the ground truth of the development kit says."
-        )
-        raise UserError(f"{root / part} has no class folders.{sort_them if loose else ''}")
-    return found
+        raise UserError(f"dataset.root={root} has no {part}/ folder: ImageNet needs train/ and val/.") from None
+    if not folders:
+        message = f"{root / part} has no class folders."
+        if loose := sum(map(is_image, os.listdir(root / part))):
+            message += (
+                f" Its {loose:,} images lie side by side: move each into a folder named after its class (n01440764,"
+                " ...), according to the ground truth in the development kit."
+            )
+        raise UserError(message)
+    return folders
 
 
 def _build_index(root: Path, classes: list[str], folder: Path) -> None:
@@ -186,21 +180,19 @@ def _build_index(root: Path, classes: list[str], folder: Path) -> None:
     sizes: list[int] = []
     for part in (TRAIN, TEST):
         with ThreadPoolExecutor(THREADS) as pool:
-            found = list(pool.map(functools.partial(_files_of_class, root, part), classes))
-        empty = [name for name, files in zip(classes, found, strict=True) if not files]
-        if empty:
-            raise UserError(f"No images in these class folders of {root / part}: {some(empty)}. Copy them again.")
-        files = [file for files in found for file in files]
+            by_class = list(pool.map(functools.partial(_files_of_class, root, part), classes))
+        require_images(root / part, classes, by_class)
+        files = [file for files in by_class for file in files]
         paths += [path for path, _ in files]
         sizes += [size for _, size in files]
         arrays[f"{part}_paths"] = as_bytes([path for path, _ in files])
-        arrays[f"{part}_labels"] = np.repeat(np.arange(len(classes)), [len(files) for files in found])
+        arrays[f"{part}_labels"] = np.repeat(np.arange(len(classes)), [len(files) for files in by_class])
     arrays["contents"] = np.array(content_digest(root, paths, sizes))
     np.savez(folder / "index.npz", **arrays)  # type: ignore[arg-type]
 
 
 def _files_of_class(root: Path, part: str, name: str) -> list[tuple[str, int]]:
-    """``(path below root, size)`` of the images of a class, in order."""
+    """Return ``(path below root, size)`` of the images of a class, in order."""
     with os.scandir(root / part / name) as entries:
         names = sorted((entry.name for entry in entries if is_image(entry.name)), key=os.fsencode)
     paths = ["/".join((part, name, file)) for file in names]
@@ -208,7 +200,7 @@ def _files_of_class(root: Path, part: str, name: str) -> list[tuple[str, int]]:
 
 
 def _read_index(folder: Path, classes: tuple[str, ...]) -> Listing | None:
-    """None where there is none, or it is damaged (a zip archive notices)."""
+    """Return the cached listing; None if it is missing or damaged (a zip archive has checksums)."""
     try:
         with np.load(folder / "index.npz") as arrays:
             paths = {part: arrays[f"{part}_paths"] for part in (TRAIN, TEST)}
@@ -223,26 +215,20 @@ def _read_index(folder: Path, classes: tuple[str, ...]) -> Listing | None:
     return Listing(classes, paths, labels, fingerprint(names, contents))
 
 
-def _require_all(root: Path, listing: Listing) -> None:
-    """Raise UserError, saying where images are missing, unless this is the whole of ImageNet."""
+def _require_complete(root: Path, listing: Listing) -> None:
+    """Raise UserError unless the tree is all of ImageNet; the message names where images are missing."""
     problems = []
     if len(listing.classes) != CLASSES:
         problems.append(f"{len(listing.classes)} class folders where there should be {CLASSES}")
-    for part in (TRAIN, TEST):
-        counts = listing.labels[part].bincount().tolist()
-        least, most = OF_A_CLASS[part]
-        odd = [
-            f"{name} ({count:,})"
-            for name, count in zip(listing.classes, counts, strict=True)
-            if not least <= count <= most
-        ]
-        expected = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        if odd:
-            problems.append(f"in {part}/ these have not {expected} images: {some(odd)}")
-        if (total := sum(counts)) != IMAGES[part]:
+    for part, (fewest, most) in IMAGES_PER_CLASS.items():
+        counts = dict(zip(listing.classes, listing.labels[part].bincount().tolist(), strict=True))
+        if odd := [f"{name} ({count:,})" for name, count in counts.items() if not fewest <= count <= most]:
+            expected = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+            problems.append(f"in {part}/ these do not have {expected} images: {summarize(odd)}")
+        if (total := sum(counts.values())) != IMAGES[part]:
             problems.append(f"{part}/ has {total:,} images of {IMAGES[part]:,}")
     if problems:
         raise UserError(
-            f"dataset.root={root} is not the whole of ImageNet: {'; '.join(problems)}. Copy what is missing, or use"
-            " dataset.partial=true for a part of it."
+            f"dataset.root={root} is not all of ImageNet: {'; '.join(problems)}. Copy what is missing, or set"
+            " dataset.partial=true to use a part of it."
         )

@@ -1,13 +1,14 @@
 """List trees of class folders. No image is opened."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mcl.data.dataset import require_two_images, some, split
+from mcl.data.dataset import require_two_images, split, summarize
 from mcl.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
@@ -21,12 +22,12 @@ class Files(NamedTuple):
     labels: Tensor  # (N,) int64
 
     def take(self, indices: Tensor) -> "Files":
-        """The files at ``indices``."""
+        """Return the files at ``indices``."""
         return Files([self.paths[index] for index in indices.tolist()], self.labels[indices])
 
 
 class Listing(NamedTuple):
-    """A dataset as it lies on disk."""
+    """The classes and files of a dataset on disk."""
 
     classes: tuple[str, ...]
     train: Files
@@ -37,110 +38,126 @@ class Listing(NamedTuple):
 def list_folder(root: Path, *, test_fraction: float, seed: int) -> Listing:
     """Find the parts and classes below ``root``.
 
-    Either ``root`` has a train/ folder and one or both of val|valid|validation/ and test/ (with both, the first is the
-    validation part), each a tree of class folders; or it has the class folders themselves, and ``test_fraction`` of
-    each class becomes the test part. Images lie anywhere below their class folder. Classes are sorted by name. Files
-    without an image's extension, hidden files and hidden folders do not count, nor do links to a folder that they lie
-    in.
+    Two layouts are understood. In the first, ``root`` has a train/ folder and one or both of val|valid|validation/ and
+    test/ (if both, the former is the validation part), each with class folders. In the second, ``root`` has the class
+    folders, and ``test_fraction`` of each class becomes the test part. Images may be at any depth below their class
+    folder. Classes are sorted by name. Ignored are files without an image's extension, hidden files and folders, and
+    links to a folder that contains them.
 
     Raises:
-        UserError: when this is not what is there; the message says what is.
+        UserError: ``root`` has neither layout; the message describes the difference.
     """
-    if not root.is_dir():
-        raise UserError(f"dataset.root={root}: there is no such folder.")
-    named = {folder.name.lower(): folder for folder in _folders(root)}
+    require_folder(root)
+    by_name = {folder.name.lower(): folder for folder in _folders(root)}
     train, validation, test = (
-        next((named[name] for name in names if name in named), None) for names in (_TRAIN, _VALIDATION, _TEST)
+        next((by_name[name] for name in names if name in by_name), None) for names in (_TRAIN, _VALIDATION, _TEST)
     )
     if train is None:
-        if test or validation:
-            raise UserError(f"dataset.root={root} has {(test or validation or root).name}/ but no train/ folder.")
+        if other := test or validation:
+            raise UserError(f"dataset.root={root} has {other.name}/ but no train/ folder.")
         return _single_tree(root, test_fraction, seed)
     if test is None and validation is None:
         raise UserError(
             f"dataset.root={root} has {train.name}/ but no test part: val/, valid/, validation/ or test/. "
-            f"Add one, or use dataset.root={train}, of which dataset.test_fraction becomes the test part."
+            f"Add one, or use dataset.root={train} to split dataset.test_fraction from it."
         )
     classes = [folder.name for folder in _folders(train)]
     if test and validation and not {folder.name for folder in _folders(test)} & set(classes):
-        test = None  # a test part without labels, as some benchmarks have: its folders are no classes
-    if test is None and validation:
+        test = None  # some benchmarks have a test part without labels: its folders are no classes
+    if test is None:
         test, validation = validation, None
     assert test
+
+    def other_part(part: Path) -> Files:
+        require_same_classes(root, train.name, classes, part.name, [folder.name for folder in _folders(part)])
+        return _files(root, part, classes)
+
     return Listing(
         tuple(classes),
         _files(root, train, classes),
-        _files(root, test, classes),
-        _files(root, validation, classes) if validation else None,
+        other_part(test),
+        other_part(validation) if validation else None,
     )
 
 
 def is_image(name: str) -> bool:
-    """Whether a file of this name counts as an image: it has an image's extension and is not hidden."""
+    """Return whether a file name has an image's extension and is not hidden."""
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
+def require_folder(root: Path) -> None:
+    """Raise UserError unless ``root`` is a folder."""
+    if not root.is_dir():
+        raise UserError(f"dataset.root={root}: there is no such folder.")
+
+
+def require_same_classes(
+    root: Path, train: str, train_classes: Sequence[str], other: str, other_classes: Sequence[str]
+) -> None:
+    """Raise UserError unless two parts, given by the names of their folders, have the same classes."""
+    only = {
+        train: set(train_classes) - set(other_classes),
+        other: set(other_classes) - set(train_classes),
+    }
+    if any(only.values()):
+        differences = "; ".join(f"only in {part}/: {summarize(sorted(names))}" for part, names in only.items() if names)
+        raise UserError(
+            f"dataset.root={root}: {train}/ and {other}/ must have the same class folders, but {differences}."
+        )
+
+
+def require_images(part: Path, classes: Sequence[str], files: Sequence[Sequence[object]]) -> None:
+    """Raise UserError if a class, given with its files, has none."""
+    empty = [name for name, members in zip(classes, files, strict=True) if not members]
+    if empty:
+        raise UserError(
+            f"No images in these class folders of {part}: {summarize(empty)}. Add images or remove the folders."
+        )
+
+
 def _single_tree(root: Path, test_fraction: float, seed: int) -> Listing:
-    """Class folders alone: each class is cut in two."""
+    """List class folders without parts, and split each class."""
     if not 0 < test_fraction < 1:
-        raise UserError(f"dataset.test_fraction={test_fraction}: a fraction above 0 and below 1.")
+        raise UserError(f"dataset.test_fraction={test_fraction}: must be a fraction above 0 and below 1.")
     classes = [folder.name for folder in _folders(root)]
-    every = _files(root, root, classes)
-    require_two_images(classes, every.labels.bincount().tolist(), f"dataset.test_fraction={test_fraction}")
-    rest, held_out = split(every.labels, test_fraction, stream="test", seed=seed)
-    return Listing(tuple(classes), every.take(rest), every.take(held_out), None)
+    files = _files(root, root, classes)
+    require_two_images(classes, files.labels.bincount().tolist(), f"dataset.test_fraction={test_fraction}")
+    rest, held_out = split(files.labels, test_fraction, stream="test", seed=seed)
+    return Listing(tuple(classes), files.take(rest), files.take(held_out), None)
 
 
 def _files(root: Path, part: Path, classes: list[str]) -> Files:
-    """The images of one part, which must have exactly these classes."""
-    found = [folder.name for folder in _folders(part)]
-    if found != classes:
-        only = {
-            "the training part": sorted(set(classes) - set(found)),
-            f"{part.name}/": sorted(set(found) - set(classes)),
-        }
-        told = "; ".join(f"only in {where}: {some(names)}" for where, names in only.items() if names)
-        raise UserError(f"The parts of dataset.root={root} must have the same class folders, but {told}.")
     paths = [_images_below(part / name, root) for name in classes]
     if not any(paths):
         raise UserError(f"No images in {part}: looked for {', '.join(EXTENSIONS)} in its class folders.")
-    empty = [name for name, files in zip(classes, paths, strict=True) if not files]
-    if empty:
-        raise UserError(f"No images in these class folders of {part}: {some(empty)}. Add images or remove the folder.")
+    require_images(part, classes, paths)
     if len(classes) < 2:
         raise UserError(
-            f"{part} has the single class folder {classes[0]}/, but telling classes apart takes at least two. "
-            f"Is dataset.root={part / classes[0]} meant?"
+            f"{part} has only one class folder, {classes[0]}/, but training needs at least two classes. "
+            f"Did you mean dataset.root={part / classes[0]}?"
         )
     labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(files) for files in paths]))
     return Files([path for files in paths for path in files], labels)
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(
-        (
-            entry
-            for entry in path.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".") and not _leads_back(str(entry))
-        ),
-        key=str,
-    )
+    return sorted((entry for entry in path.iterdir() if entry.is_dir() and not _is_ignored(str(entry))), key=str)
 
 
 def _images_below(folder: Path, root: Path) -> list[str]:
-    """Paths relative to ``root``; strings, since a million ``Path`` objects take their time."""
-    found = []
+    """Return paths relative to ``root``, as strings because a million ``Path`` objects are slow."""
+    images = []
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [
-            name for name in folders if not name.startswith(".") and not _leads_back(os.path.join(parent, name))
-        ]
-        found += [os.path.join(parent, name) for name in names if is_image(name)]
+        folders[:] = [name for name in folders if not _is_ignored(os.path.join(parent, name))]
+        images += [os.path.join(parent, name) for name in names if is_image(name)]
     start = len(os.path.join(root, ""))
-    return sorted(path[start:] for path in found)
+    return sorted(path[start:] for path in images)
 
 
-def _leads_back(folder: str) -> bool:
-    """Whether a folder is a link to one that it lies in, itself or by way of other links."""
+def _is_ignored(folder: str) -> bool:
+    """Return whether a folder is hidden, or a link to one that contains it, directly or through other links."""
+    if os.path.basename(folder).startswith("."):
+        return True
     if not os.path.islink(folder):
         return False
     target = os.path.realpath(folder)

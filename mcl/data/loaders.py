@@ -1,26 +1,115 @@
-"""Choose the loader for a part of a dataset: from the device or from disk."""
+"""Batches for training and evaluation, augmented and normalised on the device.
+
+Batch k of an epoch depends on (seed, epoch, k) alone. Neither where the images are, nor the number of processes and
+workers, nor the step at which a resumed run starts changes a pixel.
+"""
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
+import torch
+
+from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import Dataset, Images
-from mcl.data.device_loader import Loader, evaluation_batches
-from mcl.data.disk_loader import StreamingLoader, streamed_evaluation
+from mcl.data.device_loader import DeviceLoader
+from mcl.data.disk_loader import DiskLoader
+from mcl.data.epoch_plan import plan_epoch
 from mcl.data.image_files import ImageFiles
+from mcl.data.normalization import Normalization
 from mcl.data.samplers import Sampler
+from mcl.distributed.sharding import NO_SHARDING, Shard
 from mcl.types import Batch
 
 
-def training_batches(
-    part: Images | ImageFiles, dataset: Dataset, sampler: Sampler, **options: Any
-) -> Loader | StreamingLoader:
-    """The loader of a training part; ``options`` as for `Loader`."""
-    make = StreamingLoader if isinstance(part, ImageFiles) else Loader
-    return make(part, sampler, dataset.augmentation, dataset.mean, dataset.std, **options)  # type: ignore[arg-type]
+class TrainingLoader:
+    """The training batches of every epoch.
+
+    Args:
+        part: the training images. Images in memory move to ``device`` as uint8 and stay there.
+        dataset: gives the augmentation and the statistics for normalisation.
+        sampler: chooses the images of each batch.
+        batch_size: images in a batch, over all processes.
+        seed: seed of the order, the random transforms and the augmentation.
+        device: device of the batches.
+        memory_format, dtype: format of the batches' images.
+        overfit: repeat the first batch of epoch 0 at every step, without augmentation (for debugging).
+        shard: this process among those that train together.
+
+    Raises:
+        UserError: The images do not fit on the device, or cannot form batches of this size.
+    """
+
+    def __init__(
+        self,
+        part: Images | ImageFiles,
+        dataset: Dataset,
+        sampler: Sampler,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        memory_format: torch.memory_format = torch.contiguous_format,
+        dtype: torch.dtype = torch.float32,
+        overfit: bool = False,
+        shard: Shard = NO_SHARDING,
+    ):
+        counts = part.labels.bincount().tolist()
+        sampler.check(counts, batch_size, [f"class {label}" for label in range(len(counts))])
+        shard.check(batch_size)
+        self.steps = sampler.steps_per_epoch(counts, batch_size)
+        self.sampler = sampler
+        self.augmentation = Augmentation() if overfit else dataset.augmentation
+        self.plan = partial(plan_epoch, sampler, self.augmentation, part.labels.cpu(), batch_size, shard, seed=seed)
+        self.normalize = Normalization(
+            dataset.mean, dataset.std, device=device, memory_format=memory_format, dtype=dtype
+        )
+        self.seed = seed
+        self.device = torch.device(device)
+        self.overfit = overfit
+        self.loader: DeviceLoader | DiskLoader
+        if isinstance(part, ImageFiles):
+            self.loader = DiskLoader(part, self.device, seed=seed, distinct=sampler.distinct, persistent=True)
+        else:
+            self.loader = DeviceLoader(part.to(self.device), self.device)
+
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch."""
+        return self.steps
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, from step ``start`` on."""
+        if self.overfit:
+            batch = next(self._batches(0, 0))
+            yield from (batch for _ in range(start, self.steps))
+        else:
+            yield from self._batches(epoch, start)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        plan = self.plan(epoch=epoch)
+        draws = plan.draws.to(self.device, non_blocking=True).split(plan.lengths)[start:]
+        loaded = self.loader.follow(plan, start)
+        for step, ((images, labels, indices), drawn) in enumerate(zip(loaded, draws, strict=True), start):
+            images = self.normalize(self.augmentation.apply(images, drawn))
+            yield Batch(images, labels, indices, epoch * self.steps + step, len(plan.batches[step]))
 
 
-def batches_in_order(part: Images | ImageFiles, dataset: Dataset, **options: Any) -> Iterator[Batch]:
-    """All images of a part in order, as they are; ``options`` as for `evaluation_batches`."""
-    if isinstance(part, ImageFiles):
-        return streamed_evaluation(part, dataset.mean, dataset.std, **options)
-    return evaluation_batches(part, dataset.mean, dataset.std, **options)
+def batches_in_order(
+    part: Images | ImageFiles,
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    memory_format: torch.memory_format = torch.contiguous_format,
+    shard: Shard = NO_SHARDING,
+) -> Iterator[Batch]:
+    """Yield this process's share of a part in order, normalised but not augmented; the last batch may be smaller.
+
+    Images that are on ``device`` already are used where they are: move them there once to evaluate often. Unreadable
+    files are left out and counted if ``part.skip``.
+    """
+    device = torch.device(device)
+    normalize = Normalization(dataset.mean, dataset.std, device=device, memory_format=memory_format)
+    loader: DeviceLoader | DiskLoader
+    loader = DiskLoader(part.for_evaluation(), device) if isinstance(part, ImageFiles) else DeviceLoader(part, device)
+    for images, labels, indices in loader.in_order(shard.part(len(part.labels)), batch_size):
+        yield Batch(normalize(images), labels, indices)

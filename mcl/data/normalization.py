@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 class Normalization:
-    """uint8 images to ``(x / 255 - mean) / std``.
+    """Maps uint8 images to ``(x / 255 - mean) / std``.
 
     Args:
         mean, std: per channel, in [0, 1] units.
-        device: where the images are.
-        memory_format: of the result.
-        dtype: of the result; the arithmetic is in float32 or better.
+        device: device of the images.
+        memory_format: memory format of the result.
+        dtype: dtype of the result; the arithmetic is in float32 or better.
     """
 
     def __init__(
@@ -33,6 +33,6 @@ class Normalization:
         self.dtype = dtype
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) uint8 to ``dtype``."""
+        """Normalise (B, C, H, W) uint8."""
         pixels = images.to(self.arithmetic, memory_format=self.memory_format)
         return torch.addcmul(self.shift, pixels, self.scale).to(self.dtype)

@@ -1,4 +1,4 @@
-"""Turn an image file into the input of a trained network."""
+"""Turn image files into the input of a trained network."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -16,60 +16,58 @@ from mcl.errors import UserError
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What images go through before a network sees them.
+    """Decodes and normalises images as a network expects them."""
 
-    Args:
-        channels: 3 colour, 1 grey; images are converted.
-        image_size: side in pixels, of the largest centred square of an image, resampled.
-        mean, std: per channel, in [0, 1] units.
-        resize: resize the shorter side to this, then cut out the centre; None for the largest square.
-    """
-
-    channels: int
-    image_size: int
-    mean: tuple[float, ...]
+    channels: int  # 3 (colour) or 1 (grey); images are converted
+    image_size: int  # side in pixels; the largest centred square of an image is resampled to it
+    mean: tuple[float, ...]  # per channel, in [0, 1] units
     std: tuple[float, ...]
-    resize: int | None = None
+    resize: int | None = None  # resize the shorter side to this and crop the centre instead
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Preprocessing":
-        """That of a dataset's test images."""
+        """Return the preprocessing of a dataset's test images."""
         return cls(dataset.spec.channels, dataset.spec.image_size, dataset.mean, dataset.std, dataset.resize)
 
     def __call__(self, *paths: str | os.PathLike[str]) -> Tensor:
-        """Image files to one batch (B, channels, image_size, image_size) float32.
+        """Read image files as one batch (B, channels, image_size, image_size) float32.
 
         Raises:
-            UserError: a file cannot be read as an image.
+            UserError: A file cannot be read as an image.
         """
         return self.normalize(torch.stack([self._read(Path(path)) for path in paths]))
 
     def normalize(self, images: Tensor) -> Tensor:
-        """(B, channels, height, width) uint8 to float32, normalised."""
+        """Normalise (B, channels, height, width) uint8 to float32."""
         return Normalization(self.mean, self.std, device=images.device)(images)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for a file."""
+        """Return plain values, for a file."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Any) -> "Preprocessing":
-        """From the plain values in a file.
+        """Build from the plain values in a file.
 
         Raises:
-            UserError: these are none.
+            UserError: They do not describe a preprocessing.
         """
         try:
-            mean, std = (tuple(float(value) for value in values[name]) for name in ("mean", "std"))
             resize = values.get("resize")
-            made = cls(
-                int(values["channels"]), int(values["image_size"]), mean, std, None if resize is None else int(resize)
+            result = cls(
+                channels=int(values["channels"]),
+                image_size=int(values["image_size"]),
+                mean=tuple(float(value) for value in values["mean"]),
+                std=tuple(float(value) for value in values["std"]),
+                resize=None if resize is None else int(resize),
             )
+            if not (len(result.mean) == len(result.std) == result.channels in (1, 3)):
+                raise ValueError("one value for each of 1 or 3 channels")
+            if result.image_size <= 0 or min(result.std) <= 0:
+                raise ValueError("not positive")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{values!r} is no preprocessing of images.") from error
-        if not (len(mean) == len(std) == made.channels in (1, 3) and made.image_size > 0 and min(std) > 0):
-            raise UserError(f"{values!r} is no preprocessing of images.")
-        return made
+            raise UserError(f"{values!r} is not a preprocessing of images.") from error
+        return result
 
     def _read(self, path: Path) -> Tensor:
         try:

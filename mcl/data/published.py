@@ -1,4 +1,4 @@
-"""Published datasets: read from an existing folder, or downloaded at first use."""
+"""Published datasets, read from an existing folder or downloaded at first use."""
 
 import hashlib
 import pickle
@@ -20,13 +20,13 @@ Parts = tuple[Images, Images]
 
 
 class Published(InMemoryDataset):
-    """A dataset whose facts are known beforehand. A subclass states them and says how its files are found and read.
+    """A dataset whose facts are known in advance. A subclass states them, and says how its files are found and read.
 
     Args:
-        root: folder that has the files or shall get them; None for a place where the system keeps them, or else
-            ``downloads`` in ``$MCL_CACHE`` or in the platform's cache folder.
-        augmentation, limit, validation, seed: as for every dataset, see :class:`~mcl.data.dataset.Dataset`.
-        mean, std: None for the set's own.
+        root: folder of the files, which are downloaded to it if they are missing; None for a folder of the system that
+            has them, or else ``downloads`` in ``$MCL_CACHE`` or in the platform's cache folder.
+        augmentation, limit, validation, seed: as for every :class:`~mcl.data.dataset.Dataset`.
+        mean, std: None for the dataset's own.
     """
 
     name: ClassVar[str]
@@ -70,76 +70,66 @@ class Published(InMemoryDataset):
 
     @abstractmethod
     def parse(self, folder: Path) -> Parts | None:
-        """The training and the test part; None where the files are not there. Damaged files may raise anything."""
+        """Return the training and the test part; None if files are missing. Damaged files may raise anything."""
 
     @abstractmethod
     def fetch(self, folder: Path) -> None:
-        """Put the files into an empty folder, from the network or an archive in the root."""
+        """Put the files into an empty folder, from the network or from an archive in the root."""
 
     @property
     @abstractmethod
-    def wanted(self) -> str:
-        """Which files to put into the root without a network."""
+    def required_files(self) -> str:
+        """The files that belong into the root if there is no network."""
 
     def fingerprint(self) -> str:
-        """Identify the set by its name and, where its files are here already, by all pixels and labels in them."""
+        """Identify the set by its name and, if its files are present, by all pixels and labels in them."""
         names = digest([self.name, len(self.classes), self.train_per_class])
-        if self._contents is None and (found := self._found()) is not None:
-            self._contents = _digest(found)
+        if self._contents is None and (parts := self._find()) is not None:
+            self._contents = _digest(parts)
         return names if self._contents is None else fingerprint(names, self._contents)
 
     def read(self) -> Parts:
-        parts = self._found()
+        parts = self._find()
         if parts is None:
             parts = load_or_build(self.root / self.subfolder, self._read, self._fetch, option="dataset.root")
         self._contents = _digest(parts)
         return parts
 
-    def _found(self) -> Parts | None:
-        """The parts where their files are already; None if they are nowhere."""
+    def _find(self) -> Parts | None:
+        """Return the parts from the first place that has the files; None if there is none."""
         return next((parts for place in self.places if (parts := self._read(place)) is not None), None)
 
     def _read(self, folder: Path) -> Parts | None:
+        remedy = "Remove them to download them again, or choose another folder with dataset.root."
         try:
             parts = self.parse(folder)
         except (OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zlib.error) as error:
-            raise UserError(f"The files of {self.name} in {folder} are damaged ({error}). {self._remedy}") from error
+            raise UserError(f"The files of {self.name} in {folder} are damaged ({error}). {remedy}") from error
         if parts is not None:
             counts = parts[0].labels.bincount(minlength=len(self.classes)).tolist()
-            if counts != [self.train_per_class] * len(self.classes):
+            expected = [self.train_per_class] * len(self.classes)
+            if counts != expected:
                 raise UserError(
-                    f"The files of {self.name} in {folder} have {sum(counts):,} training images where "
-                    f"{self.train_per_class * len(self.classes):,} are expected, as many of each class. {self._remedy}"
+                    f"The files of {self.name} in {folder} have {sum(counts):,} training images where"
+                    f" {sum(expected):,} are expected, equally many of each class. {remedy}"
                 )
         return parts
-
-    @property
-    def _remedy(self) -> str:
-        return "Remove them to have them downloaded again, or choose another folder with dataset.root."
 
     def _fetch(self, folder: Path) -> None:
         try:
             self.fetch(folder)
         except (OSError, EOFError, RuntimeError, KeyError, tarfile.TarError, zlib.error) as error:
             raise UserError(
-                f"Cannot get {self.name}: {str(error).rstrip('.')}. Without a network, put {self.wanted} into "
-                f"{self.root}, or say where the files are with dataset.root."
+                f"Cannot get {self.name}: {str(error).rstrip('.')}. Without a network, put {self.required_files} into"
+                f" {self.root}, or set dataset.root to the folder that has the files."
             ) from error
 
 
-def _digest(parts: Parts) -> str:
-    state = hashlib.sha256()
-    for part in parts:
-        for tensor in part:
-            state.update(tensor.contiguous().numpy().data)
-    return state.hexdigest()[:16]
-
-
 def download(url: str, folder: Path, md5: str) -> Path:
-    """A file from the network, its checksum verified.
+    """Download a file and verify its checksum.
 
     Raises:
-        OSError, RuntimeError: when it cannot be had, or is not what it should be.
+        OSError, RuntimeError: The download fails, or the checksum differs.
     """
     from torchvision.datasets.utils import download_url  # slow to import, and needed once
 
@@ -148,11 +138,19 @@ def download(url: str, folder: Path, md5: str) -> Path:
 
 
 def as_images(pixels: torch.Tensor, labels: torch.Tensor) -> Images:
-    """Pixels (N, C, H, W) with as many labels.
+    """Combine pixels (N, C, H, W) and labels (N,).
 
     Raises:
-        ValueError: when there are not as many, or no images.
+        ValueError: Their numbers differ or are zero.
     """
     if len(pixels) != len(labels) or len(pixels) == 0:
         raise ValueError(f"{len(pixels)} images but {len(labels)} labels")
     return Images(pixels.contiguous(), labels.long())
+
+
+def _digest(parts: Parts) -> str:
+    state = hashlib.sha256()
+    for part in parts:
+        for tensor in part:
+            state.update(tensor.contiguous().numpy().data)
+    return state.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Random generators that are a pure function of their purpose."""
+"""Random generators that depend on their purpose alone."""
 
 import zlib
 
@@ -7,11 +7,11 @@ import torch
 
 
 def generator(stream: str, *key: int) -> torch.Generator:
-    """A CPU generator seeded by the name of a stream and any integers: the same draws on every device and machine.
+    """Return a CPU generator seeded by the name of a stream and integers: the same draws on every machine.
 
     Args:
-        stream: what the numbers are for; two streams of one key are independent.
-        key: for instance the seed and the epoch. Negative integers count modulo 2^64.
+        stream: purpose of the numbers; two streams with the same key are independent.
+        key: for example the seed and the epoch. Negative integers are taken modulo 2^64.
     """
     entropy = [zlib.crc32(stream.encode()), *(part % 2**64 for part in key)]
     state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)

@@ -1,4 +1,4 @@
-"""Generated images of any size and number, for tests, benchmarks and trying things out."""
+"""Generated images of any size and number, for tests, benchmarks and first trials."""
 
 import torch
 from torch import Tensor
@@ -9,21 +9,21 @@ from mcl.data.dataset import Images, InMemoryDataset, digest
 from mcl.data.seeding import generator
 from mcl.errors import UserError
 
-_GRID = 4  # a class is a smooth pattern of 4 x 4 random values: it survives small crops and any image size
+_GRID = 4  # a class is a smooth pattern of 4 x 4 random values, which survives small crops and any image size
 
 
 class Synthetic(InMemoryDataset):
-    """Each class is a smooth random pattern, each image that pattern with noise. The same seed gives the same images.
+    """Classes are smooth random patterns, and images are patterns with noise. The same seed gives the same images.
 
     Args:
-        classes: how many classes.
+        classes: number of classes.
         channels: 1 or 3.
         image_size: side in pixels.
         train_per_class, test_per_class: images of each class.
-        noise: standard deviation of the noise, of the pattern being about 0.2, white being 1.
-        augmentation, limit, validation: as for every dataset, see :class:`~mcl.data.dataset.Dataset`.
+        noise: standard deviation of the noise. White is 1, and the standard deviation of a pattern is about 0.2.
+        augmentation, limit, validation: as for every :class:`~mcl.data.dataset.Dataset`.
         mean, std: None for 0.5 and 0.25.
-        seed: of the images, and of the choices of ``limit`` and ``validation``.
+        seed: seed of the images, and of the choices of ``limit`` and ``validation``.
     """
 
     def __init__(
@@ -41,15 +41,15 @@ class Synthetic(InMemoryDataset):
         validation: float = 0.0,
         seed: int = 0,
     ):
-        for option, value, least in (
+        for option, value, minimum in (
             ("classes", classes, 2),
             ("channels", channels, 1),
             ("train_per_class", train_per_class, 1),
             ("test_per_class", test_per_class, 1),
             ("noise", noise, 0),
         ):
-            if value < least:
-                raise UserError(f"dataset.{option}={value}: must be at least {least}.")
+            if value < minimum:
+                raise UserError(f"dataset.{option}={value}: must be at least {minimum}.")
         super().__init__(
             name="synthetic",
             classes=[f"class_{label}" for label in range(classes)],

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from mcl.data.dataset import Dataset, some
+from mcl.data.dataset import Dataset, summarize
 from mcl.data.imagenet import CLASSES, ImageNet
 from mcl.errors import UserError
 
@@ -24,12 +24,12 @@ def match_classes(dataset: Dataset, trained: Sequence[str]) -> tuple[int, ...]:
     if unknown := [name for name in names if name not in known]:
         raise UserError(
             f"The dataset has {len(names)} classes, and the networks, trained on {len(known)}, do not know"
-            f" {some(unknown)}. They know {some(known, 10)}: rename the other classes, or remove them."
+            f" {summarize(unknown)}. They know {summarize(known, 10)}: rename the other classes, or remove them."
         )
     if repeated := [name for name in dict.fromkeys(names) if known.count(name) > 1 or names.count(name) > 1]:
         raise UserError(
             f"The dataset has its classes in another order than the networks, and they cannot be matched by name:"
-            f" {some(repeated)} names several classes."
+            f" {summarize(repeated)} names several classes."
         )
     return tuple(known.index(name) for name in names)
 

@@ -1,6 +1,6 @@
 """Training batches image by image: each one cropped, flipped and normalised by itself, with PIL, in this process.
 
-The order and the draws are those of `mcl.data.device_loader.Loader`, so the batches are the same to rounding.
+The order and the draws are those of `mcl.data.loaders.TrainingLoader`, so the batches are the same to rounding.
 """
 
 from collections.abc import Iterator, Sequence

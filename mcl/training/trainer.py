@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from mcl import distributed
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.disk_loader import raise_if_worker_lost
-from mcl.data.loaders import batches_in_order, training_batches
+from mcl.data.loaders import TrainingLoader, batches_in_order
 from mcl.data.samplers import Sampler
 from mcl.distributed.process_group import ProcessGroup
 from mcl.distributed.sharding import Shard
@@ -90,7 +90,7 @@ class Trainer:
         self.dataset = dataset
         self.labels = splits.train.labels
         self.shard = Shard(processes.rank, processes.world_size)
-        self.loader = training_batches(
+        self.loader = TrainingLoader(
             splits.train,
             dataset,
             sampler,

@@ -110,7 +110,7 @@ def test_imagenet_checkpoint_is_imported_without_its_images(tmp_path: Path, caps
     Image.new("RGB", (300, 280), (90, 120, 30)).save(tmp_path / "one.jpg")
     assert main(["predict", str(run), str(tmp_path / "one.jpg")]) == 0
     assert main(["evaluate", str(run)]) == 1
-    assert "dataset.root is not given" in capsys.readouterr().err
+    assert "dataset.root is not set" in capsys.readouterr().err
 
 
 def test_import_needs_no_batch_of_images(imported: Callable[..., Path]) -> None:

@@ -26,7 +26,7 @@ def test_folder_is_built_once(tmp_path):
     assert load_or_build(target, read, lambda folder: pytest.fail("built again"), option="dataset.root") == "whole"
 
 
-def test_what_a_killed_process_left_is_not_in_the_way(tmp_path):
+def test_remains_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / ".target.partial").mkdir()
     (tmp_path / ".target.partial" / "half").write_text("")
     (tmp_path / ".target.lock").write_text("")
@@ -35,7 +35,7 @@ def test_what_a_killed_process_left_is_not_in_the_way(tmp_path):
     assert not (tmp_path / ".target.partial").exists()
 
 
-def test_other_files_in_the_folder_stay(tmp_path):
+def test_other_files_in_the_folder_are_kept(tmp_path):
     (tmp_path / "target" / "mine").mkdir(parents=True)
     (tmp_path / "target" / "mine" / "notes").write_text("kept")
     assert load_or_build(tmp_path / "target", read, build, option="dataset.root") == "whole"
@@ -54,7 +54,7 @@ def test_build_that_fails_leaves_nothing_and_can_be_repeated(tmp_path):
     assert load_or_build(tmp_path / "target", read, build, option="dataset.root") == "whole"
 
 
-def test_who_comes_second_waits_and_says_so(tmp_path, caplog):
+def test_second_process_waits_and_logs_it(tmp_path, caplog):
     inside, results, builds = threading.Event(), [], []
 
     def slow(folder: Path) -> None:
@@ -132,7 +132,7 @@ def test_memory_limits_of_all_groups_of_a_process_count(tmp_path, version, limit
     assert found == free if free is not None or version == 2 else found > 10**18
 
 
-def test_a_group_that_is_not_to_be_seen_here_limits_by_the_one_that_is(tmp_path):
+def test_invisible_control_group_falls_back_to_the_visible_one(tmp_path):
     group(tmp_path / "sys/fs/cgroup", 2, "1000", 300, 0)
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text("0::/docker/abc\n")

@@ -42,7 +42,7 @@ def test_palette_image_gives_the_colours_of_its_palette(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_transparent_parts_are_shown_on_white(tmp_path, mode):
+def test_transparent_parts_become_white(tmp_path, mode):
     alpha = np.full((8, 8), 255, np.uint8)
     alpha[:, :4] = 0
     image = Image.fromarray(np.dstack([np.zeros((8, 8, 3), np.uint8), alpha])).convert(mode)
@@ -120,7 +120,7 @@ def test_floating_point_pixels_are_refused(tmp_path):
         decode(saved(tmp_path / "a.tif", Image.fromarray(np.ones((8, 8), np.float32))), 8, 1)
 
 
-def test_many_images_come_in_order_with_the_unreadable_ones_named(tmp_path):
+def test_many_images_are_decoded_in_order_and_unreadable_ones_named(tmp_path):
     paths = [saved(tmp_path / f"{n}.png", Image.new("L", (4, 4), n)) for n in range(200)]
     paths[7].write_text("not an image")
     paths[150].write_bytes(paths[151].read_bytes()[:40])
@@ -133,7 +133,7 @@ def test_many_images_come_in_order_with_the_unreadable_ones_named(tmp_path):
 def test_progress_goes_to_stderr_as_plain_lines_without_a_terminal(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("mcl.data.decoding._QUIET_SECONDS", -1)
     decode_all([saved(tmp_path / "a.png", Image.fromarray(RGB))] * 300, 8, 3, name="pets", keep_going=False)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "Decoding pets: 300 of 300\n" in told.err
-    assert "\x1b" not in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "Decoding pets: 300 of 300\n" in output.err
+    assert "\x1b" not in output.err

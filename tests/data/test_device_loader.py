@@ -1,14 +1,17 @@
 """Augmentation and batches."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import Images
-from mcl.data.device_loader import Loader, evaluation_batches
+from mcl.data.loaders import TrainingLoader, batches_in_order
 from mcl.data.normalization import Normalization
-from mcl.data.samplers import ClassBalanced, Shuffle
+from mcl.data.samplers import ClassBalanced, Sampler, Shuffle
+from mcl.data.synthetic import Synthetic
 from mcl.distributed.sharding import Shard
 from mcl.errors import UserError
 from mcl.types import Batch
@@ -22,9 +25,13 @@ def images() -> Images:
     return Images(pixels.to(torch.uint8), torch.arange(60) % 5)
 
 
-def loader(images: Images, **options) -> Loader:
-    options = {"batch_size": 8, "seed": 1, "sampler": Shuffle(), "augmentation": Augmentation(2, True)} | options
-    return Loader(images, options.pop("sampler"), options.pop("augmentation"), MEAN, STD, **options)
+def loader(images: Images, sampler: Sampler | None = None, augmentation: Augmentation | None = None, **options):
+    dataset = Synthetic(mean=list(MEAN), std=list(STD), augmentation=augmentation or Augmentation(2, True))
+    return TrainingLoader(images, dataset, sampler or Shuffle(), **{"batch_size": 8, "seed": 1} | options)
+
+
+def evaluation_batches(images: Images, **options) -> Iterator[Batch]:
+    return batches_in_order(images, Synthetic(mean=list(MEAN), std=list(STD)), batch_size=16, **options)
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -48,7 +55,7 @@ def test_batch_is_augmented_as_its_images_one_by_one(padding, flip, shape):
     indices = torch.randint(20, (64,), generator=rng)
     draws = augmentation.draw(64, rng)
     expected = torch.stack([one_by_one(pixels[i], draw, padding) for i, draw in zip(indices, draws, strict=True)])
-    assert torch.equal(augmentation.apply(pixels, indices, draws), expected)
+    assert torch.equal(augmentation.apply(pixels[indices], draws), expected)
 
 
 def test_draws_cover_every_offset_and_both_sides():
@@ -115,14 +122,14 @@ def test_length_is_the_number_of_steps(images):
         assert len(training) == len(list(training.epoch(0)))
 
 
-def test_batch_holds_the_labels_and_places_of_its_images(images):
+def test_batch_holds_the_labels_and_indices_of_its_images(images):
     for batch in loader(images, augmentation=Augmentation()).epoch(0):
         assert torch.equal(batch.labels, images.labels[batch.indices])
         expected = Normalization(MEAN, STD, device="cpu")(images.images[batch.indices])
         assert torch.equal(batch.images, expected)
 
 
-def test_precision_is_that_asked_for(images):
+def test_batches_have_the_requested_dtype(images):
     assert next(loader(images, dtype=torch.bfloat16).epoch(0)).images.dtype == torch.bfloat16
 
 
@@ -132,7 +139,7 @@ def test_no_value_is_read_back_from_the_device(images):
     batches = list(training.epoch(0, start=2))
     assert len(batches) == len(training) - 2
     assert all(tensor.is_meta for batch in batches for tensor in batch[:3])
-    assert all(batch.images.is_meta for batch in evaluation_batches(images, MEAN, STD, 16, "meta"))
+    assert all(batch.images.is_meta for batch in evaluation_batches(images, device="meta"))
 
 
 def test_overfitting_repeats_the_first_batch_as_it_is(images):
@@ -144,14 +151,14 @@ def test_overfitting_repeats_the_first_batch_as_it_is(images):
         assert same(first, batch)
 
 
-def test_loader_checks_the_classes_it_really_got(images):
+def test_loader_checks_the_actual_number_of_images_of_each_class(images):
     lonely = Images(images.images[:11], torch.tensor([0] * 10 + [1]))
     with pytest.raises(UserError, match="class 1"):
         loader(lonely, sampler=ClassBalanced(), batch_size=4)
 
 
-def test_evaluation_shows_every_image_once_and_unchanged(images):
-    batches = list(evaluation_batches(images, MEAN, STD, 16))
+def test_evaluation_yields_every_image_once_and_unchanged(images):
+    batches = list(evaluation_batches(images))
     assert [len(batch.labels) for batch in batches] == [16, 16, 16, 12]
     joined = [torch.cat(parts) for parts in list(zip(*batches, strict=True))[:3]]
     assert torch.equal(joined[0], Normalization(MEAN, STD, device="cpu")(images.images))
@@ -179,7 +186,7 @@ def test_processes_together_see_the_batches_of_one(images, sampler, size):
     ("batch_size", "size", "last"),
     [(8, 2, [2, 2]), (9, 3, [2, 2, 2]), (16, 4, [3, 3, 3, 3]), (14, 7, [2, 2]), (58, 2, [2]), (57, 3, [3])],
 )
-def test_last_batch_is_shared_without_leaving_an_image_out(images, batch_size, size, last):
+def test_last_batch_is_sharded_without_dropping_an_image(images, batch_size, size, last):
     training = [loader(images, batch_size=batch_size, shard=Shard(rank, size)) for rank in range(size)]
     (whole,) = list(loader(images, batch_size=batch_size).epoch(1))[-1:]
     parts = [list(part.epoch(1))[-1] for part in training]
@@ -197,14 +204,14 @@ def test_batch_size_is_a_multiple_of_the_processes(images, batch_size):
         loader(images, batch_size=batch_size, shard=Shard(0, 2))
 
 
-def test_evaluation_is_shared_without_rest(images):
-    parts = [list(evaluation_batches(images, MEAN, STD, 16, shard=Shard(rank, 7))) for rank in range(7)]
+def test_evaluation_is_sharded_without_remainder(images):
+    parts = [list(evaluation_batches(images, shard=Shard(rank, 7))) for rank in range(7)]
     seen = [index for part in parts for batch in part for index in batch.indices.tolist()]
     assert seen == list(range(60))
     assert all(sum(len(batch.labels) for batch in part) in (8, 9) for part in parts)
 
 
-def test_images_that_do_not_fit_on_the_device_are_told_with_the_options_to_change(images, monkeypatch):
+def test_error_for_images_that_do_not_fit_on_the_device_names_the_options_to_change(images, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 

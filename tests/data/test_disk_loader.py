@@ -13,16 +13,16 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from mcl.data import disk_loader as streaming
+from mcl.data import disk_loader
 from mcl.data import folder as folder_module
 from mcl.data.augmentation import Augmentation
-from mcl.data.dataset import Images
-from mcl.data.disk_loader import StreamingLoader
+from mcl.data.dataset import Dataset, Images
 from mcl.data.folder import Folder
 from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as_bytes
-from mcl.data.loaders import batches_in_order, training_batches
-from mcl.data.samplers import ClassBalanced, Shuffle
+from mcl.data.loaders import TrainingLoader, batches_in_order
+from mcl.data.samplers import ClassBalanced, Sampler, Shuffle
 from mcl.data.seeding import generator
+from mcl.data.synthetic import Synthetic
 from mcl.distributed.sharding import Shard
 from mcl.errors import UserError
 from mcl.types import Batch
@@ -44,9 +44,11 @@ def changed(files: ImageFiles, **options: Any) -> ImageFiles:
     return ImageFiles(**{**vars(files), **options})
 
 
-def loader(files: ImageFiles, sampler: Any = None, **options: Any) -> StreamingLoader:
-    options = {"batch_size": 8, "seed": 1} | options
-    return StreamingLoader(files, sampler or Shuffle(), Augmentation(1, True), MEAN, STD, **options)
+def loader(
+    files: ImageFiles, sampler: Sampler | None = None, dataset: Dataset | None = None, **options: Any
+) -> TrainingLoader:
+    dataset = dataset or Synthetic(mean=list(MEAN), std=list(STD), augmentation=Augmentation(1, True))
+    return TrainingLoader(files, dataset, sampler or Shuffle(), **{"batch_size": 8, "seed": 1} | options)
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -96,11 +98,8 @@ class Drawn:
 def test_image_that_comes_again_in_an_epoch_is_transformed_anew(files: ImageFiles, processes: int) -> None:
     drawn = changed(files, decode=Drawn())
     sampler = ClassBalanced(per_class=4, replacement=True)
-    plain = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}
-    loaders = [
-        StreamingLoader(drawn, sampler, Augmentation(), **plain, batch_size=8, seed=1, shard=Shard(rank, processes))
-        for rank in range(processes)
-    ]
+    unscaled = Synthetic(mean=[0.0], std=[1 / 255])
+    loaders = [loader(drawn, sampler, unscaled, shard=Shard(rank, processes)) for rank in range(processes)]
     batches = [batch for each in loaders for batch in each.epoch(0)]
     indices = torch.cat([batch.indices for batch in batches])
     images = torch.cat([batch.images for batch in batches]).flatten(1)
@@ -117,9 +116,9 @@ def test_global_random_state_is_left_alone(files: ImageFiles) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_labels_and_places_are_those_of_the_images(files: ImageFiles) -> None:
+def test_labels_and_indices_match_the_images(files: ImageFiles) -> None:
     plain = changed(files, decode=CenterSquare(8, 3))
-    for batch in StreamingLoader(plain, Shuffle(), Augmentation(), MEAN, STD, batch_size=8, seed=0).epoch(0):
+    for batch in loader(plain, dataset=Synthetic(mean=list(MEAN), std=list(STD))).epoch(0):
         assert torch.equal(batch.labels, files.labels[batch.indices])
         for pixels, index in zip(batch.images, batch.indices.tolist(), strict=True):
             image = torch.from_numpy(CenterSquare(8, 3)(files.path(index)).copy())
@@ -146,7 +145,7 @@ def test_unreadable_file_is_named(files: ImageFiles, workers: int) -> None:
         list(loader(changed(files, workers=workers)).epoch(0))
 
 
-def test_unreadable_files_give_way_to_others_of_their_class(
+def test_unreadable_files_are_replaced_by_others_of_their_class(
     files: ImageFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(files, 7, 8, 25)
@@ -155,19 +154,19 @@ def test_unreadable_files_give_way_to_others_of_their_class(
     seen = [index for batch in batches for index in batch.indices.tolist()]
     assert sorted(seen) == sorted([*range(7), 9, 9, 9, *range(10, 25), 26, 26, *range(27, 30)])
     assert [len(batch.labels) for batch in batches] == [8, 8, 8, 6]
-    assert "epoch 1: 3 unreadable files, others were taken instead" in caplog.text
+    assert "epoch 1: replaced 3 unreadable files" in caplog.text
     again = list(loader(changed(skipping, workers=2)).epoch(0))
     assert all(same(a, b) for a, b in zip(batches, again, strict=True))
 
 
-def test_unreadable_files_are_told_though_no_batch_after_the_last_is_asked_for(
+def test_unreadable_files_are_logged_even_if_iteration_stops_at_the_last_batch(
     files: ImageFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(files, 7)
     training = loader(changed(files, skip=True))
     for _ in itertools.islice(training.epoch(0), len(training)):
         pass
-    assert "epoch 1: 1 unreadable files, others were taken instead" in caplog.text
+    assert "epoch 1: replaced 1 unreadable files" in caplog.text
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -197,26 +196,26 @@ def test_sampler_with_replacement_may_repeat_an_image_instead_of_a_damaged_one(f
     assert not seen & set(range(1, 10))
 
 
-def test_batch_that_cannot_be_kept_distinct_is_told(files: ImageFiles) -> None:
+def test_batch_that_cannot_be_kept_distinct_is_an_error(files: ImageFiles) -> None:
     damage(files, *range(1, 10))
-    with pytest.raises(UserError, match=r"Cannot read .*cat.*no other readable image that the batch does not have"):
+    with pytest.raises(UserError, match=r"Cannot read .*cat.*no other readable image that is not in the batch"):
         list(loader(changed(files, skip=True), ClassBalanced(per_class=4)).epoch(0))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_failure_of_the_file_system_stops_though_damaged_files_are_skipped(files: ImageFiles, workers: int) -> None:
+def test_failure_of_the_file_system_stops_even_if_damaged_files_are_skipped(files: ImageFiles, workers: int) -> None:
     files.path(7).unlink()
     with pytest.raises(UserError, match=rf"^Cannot read {files.path(7)} \(No such file or directory\)"):
         list(loader(changed(files, skip=True, workers=workers)).epoch(0))
 
 
-def test_class_without_a_readable_file_is_told(files: ImageFiles) -> None:
+def test_class_without_a_readable_file_is_an_error(files: ImageFiles) -> None:
     damage(files, *range(10))
     with pytest.raises(UserError, match=r"Cannot read .*cat.* \(no image.*no other readable image"):
         list(loader(changed(files, skip=True)).epoch(0))
 
 
-def test_killed_worker_is_told(files: ImageFiles) -> None:
+def test_killed_worker_is_reported(files: ImageFiles) -> None:
     class Deadly:
         def __call__(self, path: Path) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -230,10 +229,10 @@ def test_killed_worker_is_told(files: ImageFiles) -> None:
     [
         ((v2.CenterCrop(5),), r"uint8 of shape \(3, 5, 5\), not uint8 of \(3, 6, 6\)"),
         ((v2.CenterCrop(6), v2.ToImage(), v2.ToDtype(torch.float32)), "float32"),
-        ((lambda image: 3,), "gives a int"),
+        ((lambda image: 3,), "returns a int"),
     ],
 )
-def test_transform_that_gives_something_else_is_told(files: ImageFiles, transforms: Any, message: str) -> None:
+def test_transform_with_wrong_output_is_reported(files: ImageFiles, transforms: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         next(loader(changed(files, decode=TransformPipeline(transforms, 6, 3))).epoch(0))
 
@@ -267,7 +266,7 @@ def test_folder_on_disk_equals_the_one_in_memory(both: Any, options: dict[str, A
         in_order = [list(batches_in_order(part, memory, batch_size=5)) for part in (one, other)]
         assert all(same(a, b) for a, b in zip(*in_order, strict=True))
     training = [
-        training_batches(dataset.load().train, dataset, ClassBalanced(), batch_size=6, seed=3)
+        TrainingLoader(dataset.load().train, dataset, ClassBalanced(), batch_size=6, seed=3)
         for dataset in (memory, disk)
     ]
     assert all(same(a, b) for a, b in zip(*(part.epoch(1) for part in training), strict=True))
@@ -291,7 +290,7 @@ def test_skipping_gives_the_same_images_and_steps_from_disk_and_from_memory(
         in_order = [list(batches_in_order(part, memory, batch_size=5)) for part in (one, other)]
         assert all(same(a, b) for a, b in zip(*in_order, strict=True))
     training = [
-        training_batches(part.train, dataset, Shuffle(), batch_size=7, seed=3)
+        TrainingLoader(part.train, dataset, Shuffle(), batch_size=7, seed=3)
         for part, dataset in zip(parts, (memory, disk), strict=True)
     ]
     assert len(training[0]) == len(training[1]) == 3
@@ -305,10 +304,10 @@ def test_folder_too_large_for_memory_stays_on_disk(
     memory, _ = both()
     memory.storage = "auto"
     assert isinstance(memory.load().train, ImageFiles)
-    assert "read from disk as training goes" in caplog.text
+    assert "read from disk during training" in caplog.text
 
 
-def test_evaluation_shows_every_image_once_however_many_read(both: Any) -> None:
+def test_evaluation_yields_every_image_once_for_any_number_of_workers_and_processes(both: Any) -> None:
     _, disk = both()
     part = disk.load().test
     for workers, size in ((0, 1), (2, 1), (1, 3)):
@@ -319,7 +318,7 @@ def test_evaluation_shows_every_image_once_however_many_read(both: Any) -> None:
         assert [index for batches in shares for batch in batches for index in batch.indices.tolist()] == list(range(24))
 
 
-def test_evaluation_leaves_out_unreadable_files_and_counts_them(both: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_evaluation_leaves_out_and_counts_unreadable_files(both: Any, caplog: pytest.LogCaptureFixture) -> None:
     _, disk = both(corrupt="skip")
     part = disk.load().test
     damage(part, 0, 1, 2, 3, 4, 9)  # a whole batch of 5, and one more
@@ -328,7 +327,7 @@ def test_evaluation_leaves_out_unreadable_files_and_counts_them(both: Any, caplo
     assert "6 unreadable files were left out" in caplog.text
 
 
-def test_test_images_are_resized_and_cut_out_as_torchvision_does(tmp_path: Path) -> None:
+def test_test_images_are_resized_and_cropped_as_by_torchvision(tmp_path: Path) -> None:
     pixels = torch.randint(256, (3, 50, 37), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     image = v2.functional.to_pil_image(pixels)
     image.save(tmp_path / "image.png")
@@ -353,6 +352,6 @@ def test_memory_is_pinned_for_the_gpu_that_trains(monkeypatch: pytest.MonkeyPatc
 
     seen: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "device", device)
-    assert not list(streaming._read(Workers(), torch.device("cuda:1")))
+    assert not list(disk_loader._read(Workers(), torch.device("cuda:1")))
     assert seen == [torch.device("cuda:1")]
     assert len(current) == 1

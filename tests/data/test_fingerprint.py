@@ -20,5 +20,5 @@ from mcl.data.fingerprint import fingerprint, same_images
         ("", fingerprint("aa", "bb"), False),
     ],
 )
-def test_fingerprints_of_unlike_versions_are_compared_by_names(one: str, other: str, expected: bool) -> None:
+def test_fingerprints_of_different_versions_are_compared_by_names(one: str, other: str, expected: bool) -> None:
     assert same_images(one, other) is expected

@@ -104,7 +104,7 @@ def test_changed_folder_is_listed_again(tree: Path) -> None:
     assert second.fingerprint() != first.fingerprint()
 
 
-def test_fingerprint_follows_contents_but_not_the_place(tree: Path, tmp_path: Path) -> None:
+def test_fingerprint_follows_contents_but_not_the_location(tree: Path, tmp_path: Path) -> None:
     first = dataset(tree).fingerprint()
     shutil.copytree(tree, tmp_path / "copy")
     assert dataset(tmp_path / "copy").fingerprint() == first
@@ -116,7 +116,7 @@ def test_fingerprint_follows_contents_but_not_the_place(tree: Path, tmp_path: Pa
     assert dataset(tree).fingerprint() != first
 
 
-def test_hidden_files_do_not_count(tree: Path) -> None:
+def test_hidden_files_are_ignored(tree: Path) -> None:
     first = dataset(tree)
     (tree / "train" / "n02" / "._0.png").write_bytes(b"what macOS leaves in archives")
     os.utime(tree / "train" / "n02", ns=(1, 1))
@@ -125,14 +125,14 @@ def test_hidden_files_do_not_count(tree: Path) -> None:
     assert second.fingerprint() == first.fingerprint()
 
 
-def test_damaged_list_is_made_again(tree: Path, tmp_path: Path) -> None:
+def test_damaged_list_is_rebuilt(tree: Path, tmp_path: Path) -> None:
     first = dataset(tree)
     (index,) = (tmp_path / "cache").rglob("index.npz")
     index.write_bytes(index.read_bytes()[:200])
     assert dataset(tree).fingerprint() == first.fingerprint()
 
 
-def test_tree_that_is_not_whole_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_images_are_counted(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message = error_of(tree, partial=False)
     assert "3 class folders where there should be 1000" in message
     assert "train/ has 15 images of 1,281,167" in message
@@ -141,12 +141,12 @@ def test_tree_that_is_not_whole_is_named(tree: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(imagenet, "CLASSES", 3)
     monkeypatch.setattr(imagenet, "IMAGES", {"train": 15, "val": 15})
-    monkeypatch.setattr(imagenet, "OF_A_CLASS", {"train": (4, 6), "val": (5, 5)})
+    monkeypatch.setattr(imagenet, "IMAGES_PER_CLASS", {"train": (4, 6), "val": (5, 5)})
     dataset(tree, partial=False)
     (tree / "val" / "n03" / "4.png").unlink()
     os.utime(tree / "val" / "n03", ns=(1, 1))
     message = error_of(tree, partial=False)
-    assert "in val/ these have not 5 images: n03 (4); val/ has 14 images of 15" in message
+    assert "in val/ these do not have 5 images: n03 (4); val/ has 14 images of 15" in message
     assert "train/" not in message
 
 
@@ -174,7 +174,7 @@ def put_side_by_side(root: Path) -> None:
         (empty, "No images in these class folders of .*train: n02"),
     ],
 )
-def test_what_is_missing_is_named(spoil: Callable[[Path], None], message: str, tree: Path) -> None:
+def test_missing_folders_and_images_are_named(spoil: Callable[[Path], None], message: str, tree: Path) -> None:
     spoil(tree)
     with pytest.raises(UserError, match=message):
         dataset(tree)
@@ -183,11 +183,11 @@ def test_what_is_missing_is_named(spoil: Callable[[Path], None], message: str, t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"root": None}, "dataset.root is not given"),
+        ({"root": None}, "dataset.root is not set"),
         ({"resize": 5}, "dataset.resize=5"),
         ({"workers": -1}, "dataset.workers=-1"),
     ],
 )
-def test_wrong_options_are_told(options: dict[str, Any], message: str, tree: Path) -> None:
+def test_wrong_options_are_named(options: dict[str, Any], message: str, tree: Path) -> None:
     with pytest.raises(UserError, match=message):
         ImageNet(**{"root": str(tree), "image_size": 6, "resize": 7, "partial": True} | options)

@@ -88,7 +88,7 @@ def test_cifar_is_read_from_its_pickles(tmp_path, offline, kind, protocol):
         assert torch.equal(splits.test.images.flatten(1), torch.from_numpy(pixels[kind.test_files[0]]))
 
 
-def test_fingerprint_follows_pixels_and_labels_but_not_the_place(tmp_path, offline):
+def test_fingerprint_follows_pixels_and_labels_but_not_the_location(tmp_path, offline):
     absent = SmallCifar10(root=str(tmp_path / "nowhere")).fingerprint()
     prints = []
     for place in ("one", "copy", "noisy"):
@@ -119,7 +119,7 @@ def test_cifar_is_unpacked_from_its_archive(tmp_path, offline):
     assert len(SmallCifar10(root=str(root)).load().test.labels) == 20
 
 
-def test_cifar_is_downloaded_where_it_is_missing(tmp_path, monkeypatch):
+def test_cifar_is_downloaded_if_it_is_missing(tmp_path, monkeypatch):
     write_cifar(tmp_path / "made", SmallCifar10)
     asked = []
 
@@ -137,7 +137,7 @@ def test_cifar_is_downloaded_where_it_is_missing(tmp_path, monkeypatch):
     assert left == [Cifar10.subfolder]
 
 
-def test_without_network_the_error_says_which_files_go_where(tmp_path, offline):
+def test_error_without_network_names_the_files_and_their_folder(tmp_path, offline):
     with pytest.raises(UserError) as error:
         Cifar100(root=str(tmp_path)).load()
     assert all(text in str(error.value) for text in ("cifar-100-python.tar.gz", str(tmp_path), "dataset.root"))
@@ -187,7 +187,7 @@ def test_fashion_mnist_is_read_from_its_files(tmp_path, offline, place, ending):
     assert splits.test.labels.tolist() == [n % 10 for n in range(20)]
 
 
-def test_fashion_mnist_is_found_where_the_system_keeps_it_unless_a_root_is_given(tmp_path, offline, monkeypatch):
+def test_fashion_mnist_is_read_from_the_system_folder_unless_a_root_is_given(tmp_path, offline, monkeypatch):
     write_fashion(tmp_path / "system")
     monkeypatch.setattr(FashionMNIST, "system_folder", tmp_path / "system")
     assert len(SmallFashionMNIST().load().train.labels) == 20

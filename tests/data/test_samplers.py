@@ -48,7 +48,7 @@ def test_order_is_a_function_of_seed_and_epoch(sampler):
     ids=lambda one: f"{type(one).__name__}{vars(one)}",
 )
 @pytest.mark.parametrize("counts", [[8, 8], [9, 8], [10, 9], [5, 30, 40]])
-def test_steps_are_foretold(sampler, counts):
+def test_number_of_steps_is_known_in_advance(sampler, counts):
     batches = sampler.batches(labels_of(counts), 8, seed=0, epoch=0)
     assert len(batches) == sampler.steps_per_epoch(counts, 8)
 
@@ -59,14 +59,14 @@ def test_shuffle_shows_every_image_once():
     assert torch.cat(batches).sort().values.tolist() == list(range(19))
 
 
-def test_shuffle_leaves_out_a_last_batch_of_one_image_and_says_so():
+def test_shuffle_drops_a_last_batch_of_one_image_and_notes_it():
     sampler = Shuffle()
     assert [len(batch) for batch in sampler.batches(labels_of([9, 8]), 8, seed=0, epoch=0)] == [8, 8]
     assert "1 of the 17" in sampler.check([9, 8], 8, names([9, 8]))[0]
     assert sampler.check([10, 8], 8, names([10, 8])) == []
 
 
-def test_shuffle_drops_the_last_batch_when_told_to():
+def test_shuffle_drops_the_last_batch_on_request():
     sampler = Shuffle(drop_last=True)
     assert [len(batch) for batch in sampler.batches(labels_of([10, 9]), 8, seed=0, epoch=0)] == [8, 8]
     assert "3 of the 19" in sampler.check([10, 9], 8, names([10, 9]))[0]
@@ -114,7 +114,7 @@ def test_class_balanced_batch_is_always_full(classes, batch_size, per_class, exp
     replacement=st.booleans(),
     seed=st.integers(0, 2**64),
 )
-def test_whatever_passes_the_check_gives_full_valid_batches(counts, batch_size, per_class, replacement, seed):
+def test_every_setting_that_passes_the_check_gives_full_valid_batches(counts, batch_size, per_class, replacement, seed):
     sampler = ClassBalanced(per_class=per_class, replacement=replacement)
     try:
         sampler.check(counts, batch_size, names(counts))
@@ -165,13 +165,13 @@ def test_replacement_fills_a_batch_from_classes_that_are_too_small():
         (ClassBalanced(replacement=True), [20, 0], 4, ["n1", "sampler=shuffle"]),
     ],
 )
-def test_what_cannot_make_batches_is_named_with_the_options_to_change(sampler, counts, batch_size, named):
+def test_errors_name_the_options_to_change(sampler, counts, batch_size, named):
     with pytest.raises(UserError) as error:
         sampler.check(counts, batch_size, names(counts))
     assert all(text in str(error.value) for text in named), str(error.value)
 
 
-def test_class_balanced_notes_that_few_classes_come_more_often():
+def test_class_balanced_notes_when_classes_get_more_images():
     (note,) = ClassBalanced().check([20] * 10, 128, names([20] * 10))
     assert "12 or 13 images of 10 classes" in note
     assert ClassBalanced().check([20] * 100, 128, names([20] * 100)) == []

@@ -49,7 +49,7 @@ def steps_of(progress: Progress, sampler: Sampler, labels: Tensor, processes: in
         ]
         assert {len(part) for part in parts} == {progress.steps_per_epoch}
         for k in range(first, min(progress.steps_per_epoch, first + progress.total_steps - progress.step)):
-            owners = Split(plans[0].wholes[k], processes).owners()
+            owners = Split(len(plans[0].batches[k]), processes).owners()
             images = torch.cat([parts[rank][k][0] for rank in owners]).tolist()
             draws = torch.cat([parts[rank][k][1] for rank in owners]).tolist()
             progress.step += 1

@@ -36,7 +36,7 @@ def assert_same(left: Images, right: Images) -> None:
     ],
     ids=lambda dataset: f"{dataset.spec.name}-{dataset.limit}-{dataset.validation}",
 )
-def test_spec_announces_what_load_gives(dataset: Dataset):
+def test_spec_agrees_with_the_loaded_images(dataset: Dataset):
     splits, spec = dataset.load(), dataset.spec
     assert tuple(splits.train.labels.bincount().tolist()) == spec.counts
     assert len(spec.counts) == spec.num_classes == len(spec.classes)
@@ -107,7 +107,7 @@ def test_choices_depend_on_the_seed_alone():
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_fingerprint_follows_the_data_and_not_the_part_chosen():
+def test_fingerprint_follows_the_data_and_not_the_selection():
     assert small().fingerprint() == small(limit=2, validation=0.5, augmentation=Augmentation(1)).fingerprint()
     changed = [{"classes": 5}, {"image_size": 9}, {"noise": 0.1}, {"seed": 1}, {"train_per_class": 11}, {"channels": 3}]
     assert len({small(**change).fingerprint() for change in [{}, *changed]}) == len(changed) + 1
@@ -120,7 +120,7 @@ def test_synthetic_images_are_the_same_for_any_number_of_classes():
     assert not torch.equal(few.images, small(classes=2, seed=1).load().train.images)
 
 
-def test_synthetic_classes_can_be_told_apart():
+def test_synthetic_classes_are_distinguishable():
     splits = Synthetic(classes=20, image_size=16).load()
     train, test = (part.images.float().flatten(1) for part in splits[:2])
     centres = torch.stack([train[splits.train.labels == label].mean(0) for label in range(20)])
@@ -140,7 +140,7 @@ def test_synthetic_classes_can_be_told_apart():
         ({"train_per_class": 1, "validation": 0.1}, "class_0, class_1"),
     ],
 )
-def test_options_that_cannot_work_are_named(options, named):
+def test_invalid_options_are_named(options, named):
     with pytest.raises(UserError, match=named):
         small(**options)
 

@@ -1,0 +1,170 @@
+"""The layouts of image folders: parts, classes, links, and errors that name what is missing."""
+
+import shutil
+
+import pytest
+import torch
+from support.image_folders import error_of, pixels
+
+from mcl.data.folder import Folder
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("train", "test"), ("train", "val"), ("Train", "Valid"), ("training", "validation")]
+)
+def test_train_and_test_trees(make_tree, train, test):
+    root = make_tree((train, test), ("dog", "cat"))
+    dataset = Folder(root=str(root))
+    assert dataset.spec.name == "pets"
+    assert dataset.spec.classes == ("cat", "dog")
+    assert dataset.spec.counts == (5, 5)
+    assert dataset.spec.image_size == 8
+    assert not dataset.spec.has_validation
+    splits = dataset.load()
+    for part, images in ((train, splits.train), (test, splits.test)):
+        assert images.labels.tolist() == [0] * 5 + [1] * 5
+        expected = [pixels(root / part / name / f"{n}.png") for name in ("cat", "dog") for n in range(5)]
+        assert torch.equal(images.images, torch.stack(expected))
+    assert splits.validation is None
+
+
+def test_val_beside_test_is_the_validation_part(make_tree):
+    root = make_tree(("train", "val", "test"))
+    dataset = Folder(root=str(root))
+    splits = dataset.load()
+    assert dataset.spec.has_validation
+    assert torch.equal(splits.validation.images[0], pixels(root / "val" / "cat" / "0.png"))
+    assert torch.equal(splits.test.images[0], pixels(root / "test" / "cat" / "0.png"))
+    assert "dataset.validation=0" in error_of(root=str(root), validation=0.2)
+
+
+def test_test_part_without_labels_is_ignored(make_tree):
+    root = make_tree(("train", "val"))
+    (root / "test" / "images").mkdir(parents=True)
+    shutil.copy(root / "val" / "cat" / "0.png", root / "test" / "images")
+    splits = Folder(root=str(root)).load()
+    assert splits.validation is None
+    assert torch.equal(splits.test.images[0], pixels(root / "val" / "cat" / "0.png"))
+
+
+def test_single_tree_is_split_class_by_class(make_tree):
+    root = make_tree(("",), count=10)
+    splits = Folder(root=str(root), test_fraction=0.3).load()
+    assert splits.train.labels.bincount().tolist() == [7, 7]
+    assert splits.test.labels.bincount().tolist() == [3, 3]
+    rows = torch.cat([splits.train.images, splits.test.images]).flatten(1)
+    assert len(rows.unique(dim=0)) == 20
+    again, other = (Folder(root=str(root), test_fraction=0.3, seed=seed).load() for seed in (0, 1))
+    assert torch.equal(again.test.images, splits.test.images)
+    assert not torch.equal(other.test.images, splits.test.images)
+
+
+def test_every_image_keeps_its_label_under_any_selection(make_tree):
+    root = make_tree(("",), ("a", "a-b", "a0", "b"), count=9)
+    owner = {pixels(path).numpy().tobytes(): path.parent.name for path in root.rglob("*.png")}
+    dataset = Folder(root=str(root), validation=0.3, limit=4)
+    for part in dataset.load():
+        names = [owner[image.numpy().tobytes()] for image in part.images]
+        assert names == [dataset.spec.classes[label] for label in part.labels.tolist()]
+
+
+def test_images_may_be_nested_and_other_files_are_ignored(make_tree):
+    root = make_tree()
+    deep = root / "train" / "cat" / "images"
+    deep.mkdir()
+    shutil.move(root / "train" / "cat" / "0.png", deep / "0.PNG")
+    for name in ("classes.txt", ".DS_Store", "train/Thumbs.db", "train/cat/Thumbs.db", "train/cat/._1.png"):
+        (root / name).write_text("no image")
+    (root / "train" / ".ipynb_checkpoints").mkdir()
+    dataset = Folder(root=str(root))
+    assert dataset.spec.counts == (5, 5)
+    assert len(dataset.load().train.labels) == 10
+
+
+@pytest.mark.parametrize("targets", [("..",), (".",), ("../../..",), ("up", "..")], ids=str)
+def test_link_to_a_parent_folder_adds_no_images(make_tree, targets):
+    root = make_tree()
+    for name, target in zip(("loop", "up"), targets, strict=False):
+        (root / "train" / "cat" / name).symlink_to(target)
+    dataset = Folder(root=str(root))
+    assert dataset.spec.counts == (5, 5)
+    assert {path.split("/")[1] for path in dataset.listing.train.paths[:5]} == {"cat"}
+
+
+def test_circular_links_end(make_tree):
+    root = make_tree()
+    for name, other in (("cat", "dog"), ("dog", "cat")):
+        (root / "train" / name / "others").symlink_to(f"../{other}")
+    assert Folder(root=str(root)).spec.counts == (10, 10)
+
+
+def test_links_to_folders_elsewhere_are_followed(make_tree):
+    root = make_tree()
+    shutil.move(root / "train" / "cat", root.parent / "cats")
+    (root / "train" / "cat").symlink_to("../../cats")
+    assert Folder(root=str(root)).spec.counts == (5, 5)
+
+
+def test_class_folder_that_links_to_its_parent_is_ignored(make_tree):
+    root = make_tree()
+    (root / "train" / "all").symlink_to(".")
+    assert Folder(root=str(root)).spec.classes == ("cat", "dog")
+
+
+def test_missing_root_is_named(tmp_path):
+    assert "dataset.root" in error_of(root=None)
+    assert str(tmp_path / "nowhere") in error_of(root=str(tmp_path / "nowhere"))
+
+
+def test_folder_without_images_is_named(make_tree):
+    root = make_tree(count=0)
+    assert f"No images in {root / 'train'}" in error_of(root=str(root))
+    (root / "empty").mkdir()
+    assert "No images in" in error_of(root=str(root / "empty"))
+
+
+def test_empty_class_is_named(make_tree):
+    root = make_tree(classes=("cat", "dog", "owl"))
+    for path in (root / "test" / "dog").iterdir():
+        path.unlink()
+    message = error_of(root=str(root))
+    assert str(root / "test") in message
+    assert "dog" in message
+    assert "cat" not in message
+
+
+def test_classes_of_one_part_only_are_named(make_tree):
+    root = make_tree(classes=("cat", "dog", "owl"))
+    shutil.rmtree(root / "test" / "dog")
+    (root / "test" / "elk").mkdir()
+    message = error_of(root=str(root))
+    assert "only in train/: dog" in message
+    assert "only in test/: elk" in message
+    assert "owl" not in message
+
+
+def test_train_without_test_part_says_how_to_split_it(make_tree):
+    root = make_tree(("train",))
+    message = error_of(root=str(root))
+    assert f"dataset.root={root / 'train'}" in message
+    assert "dataset.test_fraction" in message
+    assert len(Folder(root=str(root / "train")).load().test.labels) == 2
+
+
+def test_test_part_without_train_is_an_error(make_tree):
+    assert "has val/ but no train/" in error_of(root=str(make_tree(("val",))))
+
+
+def test_class_of_one_image_cannot_be_split(make_tree):
+    root = make_tree(("",), ("cat", "dog"))
+    for number in range(1, 5):
+        (root / "dog" / f"{number}.png").unlink()
+    message = error_of(root=str(root))
+    assert "dog" in message
+    assert "cat" not in message
+    assert "dataset.test_fraction" in message
+
+
+def test_single_class_suggests_the_folder_below(make_tree):
+    root = make_tree()
+    assert f"dataset.root={root}" in error_of(root=str(root.parent))
