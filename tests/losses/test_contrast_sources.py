@@ -89,7 +89,7 @@ def test_lmcl_contrasts_with_its_banks():
     terms = loss(given, BATCH)
     z = [heads(network.features) for heads, network in zip(loss.heads, given, strict=True)]
     contrast = loss.contrast
-    rows = contrast.draws(BATCH.indices, 5)
+    rows = contrast.sampler(BATCH.indices, 5)
     weights = loss.matching([network.features for network in given])
     expected = contrast.bank.contrast(z, BATCH.indices, *rows, weights, tau=0.1, temperature=3.0)
     for name, value in expected._asdict().items():
