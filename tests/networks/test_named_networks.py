@@ -12,7 +12,7 @@ from mcl.config.build_network import network_names
 from mcl.config.conf_folder import conf_folder
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
-from mcl.networks.branches import Branched
+from mcl.networks.branches import Network
 
 PAIRS = sorted(
     file.relative_to(conf_folder() / "pair").as_posix()[:-5] for file in conf_folder().glob("pair/**/*.yaml")
@@ -41,7 +41,7 @@ def test_every_network_file_builds_under_its_own_name(name: str) -> None:
 
 
 def test_network_is_built_with_branches_on_request() -> None:
-    assert isinstance(mcl.build_network("resnet8", 7, branches=True), Branched)
+    assert isinstance(mcl.build_network("resnet8", 7, branches=True), Network)
 
 
 def test_unknown_network_is_answered_with_near_names() -> None:
