@@ -79,7 +79,7 @@ def test_textbook_is_the_official_code_pair_by_pair(golden_memory, close, name):
     )
     for term, value in pair._asdict().items():
         close(value, case[f"pair.1.0.0.1.{term}"])
-    after = textbook.updated(banks[0], case["index"], embeddings[0][-1].detach(), float(case["momentum"]))
+    after = textbook.updated_bank(banks[0], case["index"], embeddings[0][-1].detach(), float(case["momentum"]))
     close(after, case["memory_after.0"])
 
 
@@ -296,7 +296,8 @@ def test_last_embedding_of_a_sample_that_comes_twice_counts():
     z = F.normalize(torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)).double(), dim=-1)
     index = torch.tensor([3, 8, 3, 1, 8])
     expected = [
-        textbook.updated(bank, index, final, case.bank.momentum) for bank, final in zip(case.bank.rows, z, strict=True)
+        textbook.updated_bank(bank, index, final, case.bank.momentum)
+        for bank, final in zip(case.bank.rows, z, strict=True)
     ]
     case.bank.update(list(z), index)
     torch.testing.assert_close(case.bank.rows, torch.stack(expected))

@@ -137,7 +137,7 @@ def test_no_network_says_which_file_to_fetch(monkeypatch: pytest.MonkeyPatch) ->
         raise URLError("no network")
 
     monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", unreachable)
-    with pytest.raises(UserError, match=r"weights=DEFAULT: https://\S+\.pth cannot be had .*weights=FILE"):
+    with pytest.raises(UserError, match=r"weights=DEFAULT: cannot fetch https://\S+\.pth .*weights=FILE"):
         small(weights="DEFAULT").load_pretrained()
 
 
@@ -148,9 +148,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "torn.pth").write_bytes(b"PK")
     for name, message in {
         "other": "not of torchvision's shufflenet_v2_x0_5",
-        "list": "holds no state dict",
-        "code": "no file of tensors alone",
-        "torn": "no file of tensors alone",
+        "list": "does not hold a state dict",
+        "code": "not a file of tensors only",
+        "torn": "not a file of tensors only",
         "absent": "no such file, and no weights of shufflenet_v2_x0_5: IMAGENET1K_V1",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -160,12 +160,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "resnet19"}, r"resnet19 is no classifier of torchvision.*'resnet18'"),
+        ({"model": "resnet19"}, r"resnet19 is not a classifier of torchvision.*'resnet18'"),
         ({"stages": ["stage2", "stage3", "stage5"]}, r"no module stage5. Did you mean 'stage4'"),
         ({"neck": None}, r"neither stem, stages, neck nor head has conv5.0.weight"),
-        ({"head": "conv5", "neck": ["fc"]}, r"head=conv5 .*ends in no linear layer"),
+        ({"head": "conv5", "neck": ["fc"]}, r"head=conv5 .*does not end in a linear layer"),
         ({"stem": ["conv1"], "neck": ["conv5"]}, r"do not compute what torchvision's shufflenet_v2_x0_5 does"),
-        ({"branch_depths": [1]}, r"branch_depths=\[1\]: one number .* each of the 2 branches"),
+        ({"branch_depths": [1]}, r"branch_depths=\[1\]: needs one number .* each of the 2 branches"),
         ({"branch_depths": [0, 1]}, r"1 or more"),
         ({"in_channels": 2}, r"in_channels=2"),
     ],
