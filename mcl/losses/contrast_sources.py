@@ -1,6 +1,7 @@
 """Sources of positives and negatives for L-MCL: the batch itself, or memory banks."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -97,11 +98,10 @@ class BankContrast(Contrast):
                 f"loss.contrast.dtype=bfloat16, loss.contrast.momentum={momentum}: bfloat16 rounds updates this small"
                 " away. Use loss.contrast.dtype=float32, or loss.contrast.momentum=0.99 or less."
             )
-        self.momentum = momentum
-        self.pos_k = pos_k
-        self.neg_k = neg_k
-        self.reproduce_official_bug = reproduce_official_bug
-        self.dtype = dtype
+        self.make_sampler = partial(ContrastSampler, positives=pos_k, negatives=neg_k, seed=seed)
+        self.make_bank = partial(
+            MemoryBank, momentum=momentum, reproduce_official_bug=reproduce_official_bug, dtype=dtype
+        )
         self.seed = seed
 
     def prepare(self, labels: Tensor, *, networks: int, dim: int) -> None:
@@ -110,16 +110,9 @@ class BankContrast(Contrast):
         Raises:
             UserError: All labels are the same.
         """
-        self.sampler = ContrastSampler(labels, self.pos_k, self.neg_k, self.seed)
-        self.bank = MemoryBank(
-            len(labels),
-            networks,
-            dim,
-            self.momentum,
-            reproduce_official_bug=self.reproduce_official_bug,
-            dtype=self.dtype,
-            generator=torch.Generator().manual_seed(self.seed),  # the same rows on every device, in every process
-        ).to(labels.device)
+        self.sampler = self.make_sampler(labels)
+        generator = torch.Generator().manual_seed(self.seed)  # on the CPU: the same rows on every device
+        self.bank = self.make_bank(len(labels), networks, dim, generator=generator).to(labels.device)
 
     def forward(
         self, projections: Sequence[Tensor], batch: Batch, weights: Tensor, *, tau: float, temperature: float

@@ -35,9 +35,7 @@ class LMCL(MutualLoss):
         meta: when and how the matching is learned. None keeps a learned matching at its initial weights, and is
             required for a fixed one.
         weights: factor of each term in the sum; for those left out 0.1 for vcl and icl, else 1.
-        tau: temperature of the similarities.
-        temperature: T, the softening of all distributions that networks exchange.
-        dim: of the embeddings.
+        tau, temperature, dim: as in `MutualLoss`.
     """
 
     needs_branches = True

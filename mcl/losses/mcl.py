@@ -23,9 +23,7 @@ class MCL(MutualLoss):
         widths: per network, per stage, the width of its features. Only the last stage is used.
         weights: factor of each term in the sum; for those left out 0.1 for vcl and icl, 0 for distillation, else 1.
             ``distillation`` draws each network to the mean logits of all; with factor 0 it is not computed.
-        tau: temperature of the similarities.
-        temperature: T, the softening of all distributions that networks exchange.
-        dim: of the embeddings.
+        tau, temperature, dim: as in `MutualLoss`.
         gather: contrast the samples of all processes; otherwise each process contrasts its own.
     """
 

@@ -1,6 +1,7 @@
 """Arithmetic shared by the losses: float32 at least, and finite derivatives at zero vectors."""
 
 from collections.abc import Iterable
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -15,10 +16,7 @@ def full_precision(tensor: Tensor) -> Tensor:
 
 def common_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
     """Return the widest dtype among the tensors, float32 at least."""
-    dtype = torch.float32
-    for tensor in tensors:
-        dtype = torch.promote_types(dtype, tensor.dtype)
-    return dtype
+    return reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
 
 
 def divergence_dtype(tensors: Iterable[Tensor], tau: float, temperature: float) -> torch.dtype:

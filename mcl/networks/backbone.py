@@ -137,6 +137,7 @@ def make_stages(
         depths: blocks in each stage.
         first_stride: of the first stage; later ones have 2.
     """
+    check_depths(depths)
     stages: list[nn.Module] = []
     for k, depth in enumerate(depths):
         first = block(widths[k], widths[k + 1], 2 if stages else first_stride)

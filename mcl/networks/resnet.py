@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from mcl.networks.backbone import Backbone, Branch, Head, check_depths, conv_bn_relu, kaiming_fan_out, make_stages
+from mcl.networks.backbone import Backbone, Branch, Head, conv_bn_relu, kaiming_fan_out, make_stages
 
 _BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 _STEM_WIDTH = 16
@@ -30,7 +30,6 @@ class ResNet(Backbone):
         block: Literal["basic", "bottleneck"] = "basic",
         in_channels: int = 3,
     ):
-        check_depths(depths)
         kind = _BLOCKS[block]
         widths = [_STEM_WIDTH, *(_STEM_WIDTH * 2**k * kind.expansion for k in range(len(depths)))]
         super().__init__(

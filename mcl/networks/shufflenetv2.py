@@ -3,7 +3,7 @@
 from torchvision.models.shufflenetv2 import InvertedResidual
 
 from mcl.errors import UserError
-from mcl.networks.backbone import Backbone, Head, check_depths, conv_bn_relu, make_stages
+from mcl.networks.backbone import Backbone, Head, conv_bn_relu, make_stages
 
 _STEM_WIDTH = 24
 _LAST_WIDTH = 1024
@@ -19,7 +19,6 @@ class ShuffleNetV2(Backbone):
     """
 
     def __init__(self, *, name: str, num_classes: int, depths: list[int], widths: list[int], in_channels: int = 3):
-        check_depths(depths)
         if len(widths) != len(depths) or any(width % 2 for width in widths):
             raise UserError(f"widths={widths}: needs one even number of channels for each of the stages {depths}.")
         super().__init__(

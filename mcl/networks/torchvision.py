@@ -1,6 +1,7 @@
 """Torchvision's classifiers as backbones: their own modules, arranged as stem, stages and head."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
@@ -68,9 +69,9 @@ class TorchvisionBackbone(Backbone):
                 f" all) for each of the {len(stages) - 1} branches of {len(stages)} stages."
             )
         self.model, self.weights, self.depths = model, weights, depths
-        self._layout = _Layout(stem, stages, neck or [], head)
+        self._split = partial(_split, name=name, stem=stem, stages=stages, neck=neck or [], head=head)
         source = get_model(model, weights=None, num_classes=num_classes)
-        parts = self._layout.split(source, name)
+        parts = self._split(source)
         super().__init__(name=name, **parts._asdict(), in_channels=_COLOURS, stride=stride)
         self._check_against(source)
         self.in_channels = in_channels
@@ -80,7 +81,7 @@ class TorchvisionBackbone(Backbone):
     def branch(self, k: int) -> Branch:
         """Return the stages after stage k (from 1) and the head of a new model, cut to ``branch_depths``."""
         source = get_model(self.model, weights=None, num_classes=self.num_classes)
-        parts, depth = self._layout.split(source, self.name), self.depths[k - 1]
+        parts, depth = self._split(source), self.depths[k - 1]
         branch = Branch((stage[:depth] for stage in parts.stages[k:]), parts.head)
         try:
             _evaluate(lambda image: branch(self.feature_maps(image)[k - 1]), self._test_image(), self, branch)
@@ -108,7 +109,7 @@ class TorchvisionBackbone(Backbone):
             raise UserError(
                 f"{self.name}: weights={self.weights} are not of torchvision's {self.model}: {_brief(error)}"
             ) from error
-        parts = self._layout.split(source, self.name)
+        parts = self._split(source)
         if self.in_channels == 1:
             _make_grey(parts.stem)
         if parts.head.classifier.out_features != self.num_classes:
@@ -146,37 +147,29 @@ class _Parts(NamedTuple):
     head: Head
 
 
-class _Layout(NamedTuple):
-    """The names of the modules that make up each part of a model."""
+def _split(
+    model: nn.Module, *, name: str, stem: list[str], stages: list[str | list[str]], neck: list[str], head: str
+) -> _Parts:
+    """Arrange the modules of a model by their names; ``name`` is that of the network, for messages."""
 
-    stem: Sequence[str]
-    stages: Sequence[str | Sequence[str]]
-    neck: Sequence[str]
-    head: str
+    def chain(paths: str | list[str]) -> nn.Sequential:
+        modules = [_module(model, path, name) for path in ([paths] if isinstance(paths, str) else paths)]
+        return nn.Sequential(*(child for module in modules for child in _children(module)))
 
-    def split(self, model: nn.Module, name: str) -> _Parts:
-        """Arrange the modules of a model; ``name`` is that of the network, for messages."""
-
-        def chain(paths: str | Sequence[str]) -> nn.Sequential:
-            modules = [_module(model, path, name) for path in ([paths] if isinstance(paths, str) else paths)]
-            return nn.Sequential(*(child for module in modules for child in _children(module)))
-
-        stem, stages, neck = chain(self.stem), [chain(stage) for stage in self.stages], chain(self.neck)
-        *hidden, classifier = _children(_module(model, self.head, name))
-        if not isinstance(classifier, nn.Linear):
-            raise UserError(
-                f"network {name}: head={self.head} of {type(model).__name__} does not end in a linear layer."
-            )
-        head = Head(classifier.in_features, classifier.out_features, neck=neck, hidden=nn.Sequential(*hidden))
-        head.classifier = classifier
-        used = {id(parameter) for part in (stem, *stages, head) for parameter in part.parameters()}
-        unused = [key for key, parameter in model.named_parameters() if id(parameter) not in used]
-        if unused:
-            raise UserError(
-                f"network {name}: neither stem, stages, neck nor head has {', '.join(unused[:3])}"
-                f"{f' and {len(unused) - 3} more' if len(unused) > 3 else ''} of torchvision's {type(model).__name__}."
-            )
-        return _Parts(stem, stages, head)
+    parts = [chain(stem), *(chain(stage) for stage in stages)]
+    *hidden, classifier = _children(_module(model, head, name))
+    if not isinstance(classifier, nn.Linear):
+        raise UserError(f"network {name}: head={head} of {type(model).__name__} does not end in a linear layer.")
+    end = Head(classifier.in_features, classifier.out_features, neck=chain(neck), hidden=nn.Sequential(*hidden))
+    end.classifier = classifier
+    used = {id(parameter) for part in (*parts, end) for parameter in part.parameters()}
+    unused = [key for key, parameter in model.named_parameters() if id(parameter) not in used]
+    if unused:
+        raise UserError(
+            f"network {name}: neither stem, stages, neck nor head has {', '.join(unused[:3])}"
+            f"{f' and {len(unused) - 3} more' if len(unused) > 3 else ''} of torchvision's {type(model).__name__}."
+        )
+    return _Parts(parts[0], parts[1:], end)
 
 
 def _module(model: nn.Module, path: str, name: str) -> nn.Module:

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from mcl.networks.backbone import Backbone, Head, bn_relu, check_depths, kaiming_fan_out, make_stages
+from mcl.networks.backbone import Backbone, Head, bn_relu, kaiming_fan_out, make_stages
 
 _STEM_WIDTH = 16
 
@@ -38,7 +38,6 @@ class WideResNet(Backbone):
     """
 
     def __init__(self, *, name: str, num_classes: int, depths: list[int], widen_factor: int, in_channels: int = 3):
-        check_depths(depths)
         widths = [_STEM_WIDTH, *(_STEM_WIDTH * widen_factor * 2**k for k in range(len(depths)))]
         super().__init__(
             name=name,

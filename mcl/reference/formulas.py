@@ -1,4 +1,4 @@
-"""The losses of layer-wise mutual contrastive learning, written for reading: one function per formula, one loop per sum.
+"""The losses of mutual contrastive learning, written for reading: one function per formula, one loop per sum.
 
 Every sum over networks and stages is written as it is defined (MCL, arXiv 2104.12565; L-MCL, arXiv 2207.11518),
 without regard to speed. The tests compare `mcl.losses` with these functions, and benchmarks measure against them.

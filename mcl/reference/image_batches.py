@@ -4,6 +4,7 @@ The order and the random draws are those of `mcl.data.device_loader.Loader`, so 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -17,38 +18,27 @@ from mcl.distributed.sharding import NO_SHARDING
 from mcl.types import Batch
 
 
+@dataclass
 class Batches:
-    """The batches of any epoch.
+    """The batches of any epoch."""
 
-    Args:
-        images: the training part.
-        sampler: orders the images into batches.
-        dataset: has the augmentation, and the mean and standard deviation of each channel.
-        batch_size: images in a batch.
-        seed: of the order and of the augmentation.
-        dtype: of the batches' images, and of the arithmetic.
-    """
+    train: Images
+    dataset: Dataset  # has the augmentation, and the mean and standard deviation of each channel
+    sampler: Sampler
+    batch_size: int
+    seed: int  # of the order and of the augmentation
+    dtype: torch.dtype  # of the batches' images, and of the arithmetic
 
-    def __init__(
-        self, images: Images, sampler: Sampler, dataset: Dataset, *, batch_size: int, seed: int, dtype: torch.dtype
-    ):
-        self.images = [F.to_pil_image(pixels) for pixels in images.images]
-        self.labels = images.labels
-        self.sampler = sampler
-        self.dataset = dataset
-        self.batch_size = batch_size
-        self.seed = seed
-        self.dtype = dtype
+    def __post_init__(self) -> None:
+        self.images = [F.to_pil_image(pixels) for pixels in self.train.images]
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, in order."""
-        augmentation = self.dataset.augmentation
-        plan = plan_epoch(
-            self.sampler, augmentation, self.labels, self.batch_size, NO_SHARDING, seed=self.seed, epoch=epoch
-        )
+        labels, augmentation = self.train.labels, self.dataset.augmentation
+        plan = plan_epoch(self.sampler, augmentation, labels, self.batch_size, NO_SHARDING, seed=self.seed, epoch=epoch)
         for indices, draws in zip(plan.indices.split(plan.lengths), plan.draws.split(plan.lengths), strict=True):
             images = [self._transform(self.images[index], *draw) for index, draw in zip(indices, draws, strict=True)]
-            yield Batch(torch.stack(images), self.labels[indices], indices)
+            yield Batch(torch.stack(images), labels[indices], indices)
 
     def _transform(self, image: Image.Image, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
         """Zero-pad, crop at (top, left), flip, convert to [0, 1] and normalise: (C, H, W)."""

@@ -5,6 +5,7 @@ Every pair gathers the rows that it compares, four times, as the definitions hav
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +68,11 @@ def memory_contrast(
 ) -> MutualContrast:
     """Mutual contrast of all stages of different networks against banks (samples, D)."""
     columns, count = torch.cat([index[:, None], positives, negatives], dim=1), positives.shape[1]
-    options = {"tau": tau, "temperature": temperature, "reproduce_official_bug": reproduce_official_bug}
+    options: dict[str, Any] = {
+        "tau": tau,
+        "temperature": temperature,
+        "reproduce_official_bug": reproduce_official_bug,
+    }
 
     def pair(i: int, k: int, j: int, m: int) -> MutualContrast:
         a, b, w = projections[i][k], projections[j][m], weight(i, k, j, m)

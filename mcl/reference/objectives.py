@@ -21,7 +21,7 @@ class TextbookLMCL(nn.Module):
 
     Args:
         cohort: the networks.
-        loss: supplies the heads, aggregators, matching and settings, but no formula.
+        loss: supplies the heads, aggregators, matching and weights, but no formula of a term.
     """
 
     def __init__(self, cohort: Cohort, loss: LMCL):
@@ -34,7 +34,7 @@ class TextbookLMCL(nn.Module):
         outputs = self.cohort(batch.images)
         if objective == "outer":
             return formulas.classification([network.logits for network in outputs], batch.labels)
-        return self.total(self._contrast(outputs, batch.labels, self._queries(outputs)))
+        return self.loss.total(self._contrast(outputs, batch.labels, self._queries(outputs)))
 
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], list[Outputs]]:
         """Return the raw terms of a training step, and the outputs of every network."""
@@ -51,10 +51,6 @@ class TextbookLMCL(nn.Module):
             **self._contrast(outputs, batch.labels, queries),
         }
         return terms, outputs
-
-    def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """Return the weighted sum of raw terms."""
-        return torch.stack([self.loss.weights[name] * value for name, value in terms.items()]).sum()
 
     def _contrast(
         self, outputs: Sequence[Outputs], labels: Tensor, queries: Sequence[Sequence[Tensor]]

@@ -60,14 +60,8 @@ class TextbookTraining:
         self.meta_gradient = meta_gradient
         self.cohort = parts.learner.cohort
         self.method = TextbookLMCL(self.cohort, loss)
-        self.batches = Batches(
-            splits.train,
-            parts.sampler,
-            parts.dataset,
-            batch_size=parts.trainer.batch_size,
-            seed=seed,
-            dtype=next(self.cohort.parameters()).dtype,
-        )
+        dtype = next(self.cohort.parameters()).dtype
+        self.batches = Batches(splits.train, parts.dataset, parts.sampler, parts.trainer.batch_size, seed, dtype)
         self.optimizer = parts.make_optimizer(params=parts.learner.trained_parameters())
         self.meta_optimizer = parts.make_optimizer(params=list(loss.meta_parameters().values()))
         self.steps = 0
@@ -100,7 +94,7 @@ class TextbookTraining:
         """Take one optimisation step on a batch; return the values of `step`."""
         self.method.train()
         terms, outputs = self.method.terms(batch)
-        total = self.method.total(terms)
+        total = self.loss.total(terms)
         self.optimizer.zero_grad()
         total.backward()
         self.optimizer.step()

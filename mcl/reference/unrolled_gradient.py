@@ -5,7 +5,7 @@ between the steps, each step is taken first without a graph, and again with one 
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ def meta_gradient(
     meta_parameters: Mapping[str, Tensor],
     *,
     steps: int,
-    **sgd: float,
+    **sgd: Any,
 ) -> tuple[Tensor, Tensors]:
     """Compute `mcl.meta.meta_gradient` for objectives that depend on at least one of the parameters.
 
@@ -67,7 +67,7 @@ def meta_gradient_by_copies(
     meta_parameters: Mapping[str, Tensor],
     *,
     steps: int,
-    **sgd: float,
+    **sgd: Any,
 ) -> tuple[Tensor, Tensors]:
     """Compute `meta_gradient`, for deterministic objectives, from copies of the states between the steps."""
     phi = _leaves(meta_parameters)
