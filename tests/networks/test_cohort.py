@@ -1,4 +1,4 @@
-"""Branches and cohorts: what is copied, what is drawn from which seed, what comes out."""
+"""Branches and cohorts: copies, seeds and outputs."""
 
 from collections.abc import Callable
 from functools import partial

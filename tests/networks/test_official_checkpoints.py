@@ -1,4 +1,4 @@
-"""The official code's branched pairs, tensor by tensor: what they compute in eval mode is what ours compute."""
+"""Official checkpoints of branched pairs: our networks compute the same features and logits in eval mode."""
 
 import gzip
 import json

@@ -54,7 +54,7 @@ def test_other_models_of_torchvision_get_branches_by_naming_their_stages(name: s
     assert {tuple(features.shape) for features in outputs.features} == {(2, network.backbone.width)}
 
 
-def test_branches_keep_as_many_blocks_as_they_are_told() -> None:
+def test_branches_keep_as_many_blocks_as_branch_depths_says() -> None:
     branches = [small(branch_depths=[2, None]).branch(k) for k in (1, 2)]
     assert [[len(stage) for stage in branch.stages] for branch in branches] == [[2, 2], [4]]
 
@@ -83,10 +83,10 @@ def test_training_mode_computes_what_torchvision_does() -> None:
     torch.manual_seed(0)
     backbone = small()
     torch.manual_seed(0)
-    whole = get_model("shufflenet_v2_x0_5", num_classes=5)
+    original = get_model("shufflenet_v2_x0_5", num_classes=5)
     images = torch.randn(4, 3, 64, 64)
-    assert torch.equal(backbone(images), whole(images))
-    assert torch.equal(backbone.head.neck[1].running_mean, whole.conv5[1].running_mean)
+    assert torch.equal(backbone(images), original(images))
+    assert torch.equal(backbone.head.neck[1].running_mean, original.conv5[1].running_mean)
 
 
 def test_grey_image_is_seen_as_a_colour_image_of_equal_channels() -> None:
@@ -100,34 +100,34 @@ def test_grey_image_is_seen_as_a_colour_image_of_equal_channels() -> None:
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_backbone_starts_from_a_file_of_weights(wrapped: bool, tmp_path: Path) -> None:
-    whole = get_model("shufflenet_v2_x0_5", num_classes=5)
-    state = whole.state_dict()
+    original = get_model("shufflenet_v2_x0_5", num_classes=5)
+    state = original.state_dict()
     torch.save({"model": state, "epoch": 3} if wrapped else state, tmp_path / "w.pth")
     backbone = small(weights=str(tmp_path / "w.pth"))
     backbone.load_pretrained()
     images = torch.randn(2, 3, 64, 64)
-    assert torch.equal(backbone.eval()(images), whole.eval()(images))
+    assert torch.equal(backbone.eval()(images), original.eval()(images))
 
 
 def test_classifier_for_other_classes_stays_new(tmp_path: Path) -> None:
-    whole = get_model("shufflenet_v2_x0_5", num_classes=7)
-    torch.save(whole.state_dict(), tmp_path / "w.pth")
+    original = get_model("shufflenet_v2_x0_5", num_classes=7)
+    torch.save(original.state_dict(), tmp_path / "w.pth")
     backbone = small(weights=str(tmp_path / "w.pth"))
     before = backbone.head.classifier.weight.clone()
     backbone.load_pretrained()
     assert torch.equal(backbone.head.classifier.weight, before)
-    assert torch.equal(backbone.stem[0].weight, whole.conv1[0].weight)
+    assert torch.equal(backbone.stem[0].weight, original.conv1[0].weight)
 
 
 def test_weights_come_from_torchvision_by_their_name(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     backbone = small(weights="IMAGENET1K_V1")
 
-    def given(self: object, **options: Any) -> dict[str, torch.Tensor]:
+    def get_state_dict(self: object, **options: Any) -> dict[str, torch.Tensor]:
         asked.append(str(self))
         return get_model("shufflenet_v2_x0_5").state_dict()
 
-    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", given)
+    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", get_state_dict)
     backbone.load_pretrained()
     assert asked == ["ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"]
 
