@@ -8,7 +8,7 @@ from mcl.config.conf_folder import conf_folder
 from mcl.config.instantiate import build
 from mcl.errors import UserError, did_you_mean
 from mcl.networks.backbone import Backbone
-from mcl.networks.branches import Branched
+from mcl.networks.branches import Network
 from mcl.runs.identity import CUSTOM
 
 
@@ -26,10 +26,10 @@ def build_network(
 
 
 @overload
-def build_network(name: str, num_classes: int, *, branches: Literal[True], in_channels: int = 3) -> Branched: ...
+def build_network(name: str, num_classes: int, *, branches: Literal[True], in_channels: int = 3) -> Network: ...
 
 
-def build_network(name: str, num_classes: int, *, branches: bool = False, in_channels: int = 3) -> Backbone | Branched:
+def build_network(name: str, num_classes: int, *, branches: bool = False, in_channels: int = 3) -> Backbone | Network:
     """A newly initialised network by its name.
 
     >>> from mcl import build_network
@@ -50,4 +50,4 @@ def build_network(name: str, num_classes: int, *, branches: bool = False, in_cha
         raise UserError(f"network {name!r}: there is no file conf/network/{name}.yaml.{near}")
     node = OmegaConf.load(conf_folder() / "network" / f"{name}.yaml")
     backbone = cast(Backbone, build(node, path="network", num_classes=num_classes, in_channels=in_channels))
-    return Branched(backbone) if branches else backbone
+    return Network(backbone, branched=True) if branches else backbone

@@ -1,4 +1,7 @@
-"""Aggregated logits: the stages of one network, weighted per sample."""
+"""Aggregated logits: the logits of a network's stages, weighted per sample (L-MCL, arXiv 2207.11518).
+
+a = sum over stages k of softmax(MLP([f_1, ..., f_S]))_k * l_k, with features f_k and logits l_k.
+"""
 
 from collections.abc import Sequence
 
@@ -7,13 +10,11 @@ from torch import Tensor, nn
 
 
 class Aggregator(nn.Module):
-    """The softmax-weighted sum of the logits of a network's stages (L-MCL, TPAMI 2023).
-
-    The weights come from the concatenated features of all stages through Linear, ReLU, Linear.
+    """The softmax-weighted sum of the logits of a network's stages.
 
     Args:
         width: of each stage's features.
-        stages: number of stages.
+        stages: number of stages S.
     """
 
     def __init__(self, width: int, stages: int):
@@ -21,6 +22,6 @@ class Aggregator(nn.Module):
         self.layers = nn.Sequential(nn.Linear(stages * width, width), nn.ReLU(), nn.Linear(width, stages))
 
     def forward(self, features: Sequence[Tensor], logits: Sequence[Tensor]) -> Tensor:
-        """S times (B, width) and S times (B, classes) to (B, classes)."""
+        """Combine S features (B, width) and S logits (B, C) into logits (B, C)."""
         weights = self.layers(torch.cat(list(features), dim=1)).softmax(1)  # (B, S)
         return (weights[:, :, None] * torch.stack(list(logits), dim=1)).sum(1)

@@ -1,4 +1,4 @@
-"""The interface of losses: named raw terms of a batch, their weights, and what a loss needs of the networks."""
+"""The interface of losses: named raw terms of a batch, the weight of each, and what a loss asks of the networks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class MetaSchedule:
 
     Args:
         interval: training steps from one meta round to the next; the first step has one.
-        steps: SGD steps on the inner objective before the one on the outer objective.
+        steps: SGD steps on the inner objective, followed by one on the outer objective.
         lr: learning rate of these unrolled steps; None takes the current one of training.
-        momentum: momentum of these unrolled steps, from a zero buffer.
+        momentum: of these unrolled steps, from a zero buffer.
         attach_features: let the inner objective differentiate the matching weights through the features too.
         outer_batch: batch of the outer objective: the ``same`` as the inner one, or the ``next`` of the epoch.
         memory: ``keep`` the graphs of the unrolled steps, or ``recompute`` them (less memory, more time).
@@ -42,73 +42,77 @@ class MetaSchedule:
 
 
 class Loss(nn.Module):
-    """Base of all losses: ``loss(outputs, batch)`` gives named raw terms, ``loss.total(terms)`` their weighted sum.
+    """Base of all losses: ``loss(outputs, batch)`` returns named raw terms, ``loss.total(terms)`` their weighted sum.
 
-    A subclass sets ``terms`` (the names it returns) and, where it needs them, ``needs_branches`` and
-    ``minimum_networks``. A loss with something to meta-learn sets ``meta`` and has ``inner_objective``,
-    ``outer_objective``, ``inner_parameters`` and ``meta_parameters``; training asks for nothing else.
+    A subclass sets ``terms`` (the names it returns) and, if needed, ``needs_branches`` and ``minimum_networks``. A loss
+    with parameters to meta-learn sets ``meta`` and overrides the four methods at the end; training asks for nothing
+    else.
 
     Args:
-        weights: factor of each term in the sum. Terms left out count 1.
+        weights: factor of each term in the sum; 1 for those left out.
     """
 
     terms: ClassVar[tuple[str, ...]] = ("classification",)
     needs_branches: ClassVar[bool] = False
     minimum_networks: ClassVar[int] = 1
-    training_state: ClassVar[tuple[str, ...]] = ()  # beginnings of the state-dict names that only training needs
+    training_state: ClassVar[tuple[str, ...]] = ()  # prefixes of state-dict keys that only training needs
     meta: MetaSchedule | None = None
 
     def __init__(self, weights: Mapping[str, float] | None = None):
         super().__init__()
-        given = dict(weights or {})
-        for name in given:
+        weights = dict(weights or {})
+        for name, weight in weights.items():
             if name not in self.terms:
                 raise UserError(
                     f"loss.weights.{name}: {type(self).__name__} has no such term; it has {', '.join(self.terms)}."
                     + did_you_mean(name, self.terms)
                 )
-            if not 0 <= given[name] < float("inf"):
-                raise UserError(f"loss.weights.{name}={given[name]}: must be a finite number, not negative.")
-        self.weights = {name: float(given.get(name, 1.0)) for name in self.terms}
+            if not 0 <= weight < float("inf"):
+                raise UserError(f"loss.weights.{name}={weight}: must be a finite number, not negative.")
+        self.weights = {name: float(weights.get(name, 1.0)) for name in self.terms}
 
     def prepare(self, labels: Tensor) -> None:
-        """Told once before training: the class (N,) of every training image, by its index."""
+        """Set up before training, given the class (samples,) of every training image. Called once."""
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
-        """The raw terms of one batch, scalars, by name."""
+        """Return the raw terms of a batch, scalars by name."""
         raise NotImplementedError
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of raw terms: what is minimised."""
+        """Return the weighted sum of raw terms, which training minimises."""
         return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
 
     def aggregate(self, outputs: Sequence[Outputs]) -> list[Tensor] | None:
-        """The aggregated logits of each network, N times (B, classes); None where a loss has no aggregators."""
+        """Return the aggregated logits (B, C) of each network, or None for a loss without aggregators."""
         return None
 
     def matching_means(self) -> Tensor | None:
-        """Mean over the last batch of learned matching weights between all G places (G, G), counted network by
-        network, stage by stage; None where a loss learns none."""
+        """Return the learned matching weights (G, G) between all nodes, averaged over the last batch, or None."""
         return None
 
     def static_buffers(self) -> set[str]:
-        """Names of large buffers that no objective writes to, such as memory banks."""
+        """Return the names of large buffers that no objective writes to, such as memory banks."""
         return set()
 
-    # What a loss with meta-parameters has (``meta`` not None).
+    # The protocol of a loss whose ``meta`` is not None.
 
     def inner_parameters(self) -> dict[str, nn.Parameter]:
-        """Parameters of the loss that the unrolled steps move along with the networks, by their name in the loss."""
+        """Return the parameters of the loss that the unrolled steps update along with the networks."""
         return {}
 
     def meta_parameters(self) -> dict[str, nn.Parameter]:
-        """Parameters of the loss that the meta round learns and training leaves alone, by their name in the loss."""
+        """Return the parameters of the loss that the meta round learns and training leaves alone."""
         return {}
 
     def inner_objective(self, outputs: Sequence[Outputs], batch: Batch) -> Tensor:
-        """Scalar that the unrolled steps descend, differentiable in the meta-parameters."""
+        """Return the scalar that the unrolled steps descend, differentiable in the meta-parameters."""
         raise NotImplementedError
 
     def outer_objective(self, outputs: Sequence[Outputs], batch: Batch) -> Tensor:
-        """Scalar that judges the networks after the unrolled steps."""
+        """Return the scalar that judges the networks after the unrolled steps."""
         raise NotImplementedError
+
+
+def stage_logits(outputs: Sequence[Outputs]) -> list[Tensor]:
+    """Return the logits of all stages, network by network."""
+    return [logits for network in outputs for logits in network.logits]

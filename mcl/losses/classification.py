@@ -1,4 +1,4 @@
-"""Cross-entropy of many heads at once."""
+"""Cross-entropy of several classifiers, summed."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def classification(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Sum over heads of the mean cross-entropy of the batch.
+    """Return the sum over classifiers of the mean cross-entropy over the batch.
 
     Args:
-        logits: per head (B, classes).
+        logits: one (B, C) per classifier.
         labels: (B,) classes.
     """
     return len(logits) * F.cross_entropy(torch.cat(list(logits)), labels.repeat(len(logits)))

@@ -1,6 +1,7 @@
-"""Sources of positives and negatives: the batch itself, or memory banks."""
+"""Sources of positives and negatives for L-MCL: the batch itself, or memory banks."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,37 +16,32 @@ from mcl.types import Batch
 
 
 class Contrast(nn.Module):
-    """Base: called with a batch's embeddings it gives the four terms. What it keeps in buffers is for training only."""
+    """Base: maps the embeddings of a batch to the four terms. Its buffers are needed for training only."""
 
     def check(self, tau: float, temperature: float) -> None:
-        """Raises ``UserError`` where temperatures are too low for the arithmetic."""
+        """Raise ``UserError`` if the temperatures are too low for the arithmetic."""
 
     def prepare(self, labels: Tensor, *, networks: int, dim: int) -> None:
-        """Told once before training: the class (samples,) of every training image, and what embeddings will come."""
+        """Set up before training, given the class (samples,) of every training image. Called once."""
 
     def forward(
         self, projections: Sequence[Tensor], batch: Batch, weights: Tensor, *, tau: float, temperature: float
     ) -> MutualContrast:
-        """The terms, differentiable twice. Changes nothing, so that it may be called any number of times in a step.
+        """Return the terms, twice differentiable; arguments as in `mutual_contrast`.
 
-        Args:
-            projections: list over networks of (S_i, B, D), L2-normalised.
-            batch: whose embeddings they are.
-            weights: (G, G, B) of the ordered pairs of all G stages, counted network by network, stage by stage.
-            tau: temperature of the similarities.
-            temperature: further softening of the distributions that networks exchange.
+        Changes no state, because a meta round calls it several times in a step.
         """
         raise NotImplementedError
 
     def update(self, projections: Sequence[Tensor], batch: Batch) -> None:
-        """Told once in each training step, after its terms."""
+        """Update the state after the terms of a training step. Called once per step."""
 
 
 class BatchContrast(Contrast):
-    """With the other samples of the batch.
+    """Contrast with the other samples of the batch.
 
     Args:
-        gather: over several processes, contrast all their samples; else each process contrasts its own share.
+        gather: contrast the samples of all processes; otherwise each process contrasts its own.
     """
 
     def __init__(self, gather: bool = True):
@@ -60,25 +56,25 @@ class BatchContrast(Contrast):
     ) -> MutualContrast:
         labels = batch.labels
         if self.gather:
-            projections, labels = whole_batch(projections, labels)
+            projections, labels = gather_batch(projections, labels)
             weights = distributed.gather(weights, -1)
         return mutual_contrast(projections, labels, weights, tau=tau, temperature=temperature)
 
 
 class BankContrast(Contrast):
-    """With the rows of memory banks: the sample's own, some of its class, many of other classes, drawn anew each step.
+    """Contrast with rows of memory banks: the sample's own, some of its class, many of other classes, new each step.
 
     Args:
-        momentum: how much of a row stays when its sample comes by.
+        momentum: share of a row that an update keeps.
         pos_k: rows of the same class.
         neg_k: rows of other classes.
         reproduce_official_bug: compare as the published ImageNet runs did (see `mcl.losses.memory.MemoryBank`).
-        dtype: of the rows; bfloat16 takes half the memory, and needs a ``momentum`` of 0.99 or less.
-        seed: of the first rows and of the draws.
+        dtype: of the rows; bfloat16 takes half the memory and requires a ``momentum`` of 0.99 or less.
+        seed: of the initial rows and of the draws.
     """
 
     bank: MemoryBank
-    draws: ContrastSampler
+    sampler: ContrastSampler
 
     def __init__(
         self,
@@ -99,48 +95,40 @@ class BankContrast(Contrast):
             raise UserError(f"loss.contrast.dtype={dtype}: must be float32 or bfloat16.")
         if dtype == "bfloat16" and 1 - momentum < torch.finfo(torch.bfloat16).eps:
             raise UserError(
-                f"loss.contrast.dtype=bfloat16, loss.contrast.momentum={momentum}: updates this small are lost in"
-                " rounding. Use loss.contrast.dtype=float32, or loss.contrast.momentum=0.99 or less."
+                f"loss.contrast.dtype=bfloat16, loss.contrast.momentum={momentum}: bfloat16 rounds updates this small"
+                " away. Use loss.contrast.dtype=float32, or loss.contrast.momentum=0.99 or less."
             )
-        self.momentum = momentum
-        self.pos_k = pos_k
-        self.neg_k = neg_k
-        self.reproduce_official_bug = reproduce_official_bug
-        self.dtype = dtype
+        self.make_sampler = partial(ContrastSampler, positives=pos_k, negatives=neg_k, seed=seed)
+        self.make_bank = partial(
+            MemoryBank, momentum=momentum, reproduce_official_bug=reproduce_official_bug, dtype=dtype
+        )
         self.seed = seed
 
     def prepare(self, labels: Tensor, *, networks: int, dim: int) -> None:
-        """Make the banks and the tables for drawing, on the device of the labels.
+        """Build the banks and the sampler on the device of the labels.
 
         Raises:
-            UserError: all labels are the same.
+            UserError: All labels are the same.
         """
-        self.draws = ContrastSampler(labels, self.pos_k, self.neg_k, self.seed)
-        self.bank = MemoryBank(
-            len(labels),
-            networks,
-            dim,
-            self.momentum,
-            reproduce_official_bug=self.reproduce_official_bug,
-            dtype=self.dtype,
-            generator=torch.Generator().manual_seed(self.seed),  # the same rows on every device, in every process
-        ).to(labels.device)
+        self.sampler = self.make_sampler(labels)
+        generator = torch.Generator().manual_seed(self.seed)  # on the CPU: the same rows on every device
+        self.bank = self.make_bank(len(labels), networks, dim, generator=generator).to(labels.device)
 
     def forward(
         self, projections: Sequence[Tensor], batch: Batch, weights: Tensor, *, tau: float, temperature: float
     ) -> MutualContrast:
-        positives, negatives = self.draws(batch.indices, batch.step)
+        positives, negatives = self.sampler(batch.indices, batch.step)
         return self.bank.contrast(
             projections, batch.indices, positives, negatives, weights, tau=tau, temperature=temperature
         )
 
     def update(self, projections: Sequence[Tensor], batch: Batch) -> None:
-        """Let the banks take in the final stages of the batch, those of all processes."""
+        """Update the banks with the last-stage embeddings of all processes."""
         self.bank.update([network[-1] for network in projections], batch.indices)
 
 
-def whole_batch(projections: Sequence[Tensor], labels: Tensor) -> tuple[list[Tensor], Tensor]:
-    """The embeddings, N times (S_i, B, D), and the labels (B,) of all processes, in order of rank, as one batch."""
+def gather_batch(projections: Sequence[Tensor], labels: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Gather embeddings, one (S_i, B, D) per network, and labels (B,) of all processes, in order of rank."""
     sizes = [len(network) for network in projections]
-    places = distributed.gather(torch.cat(list(projections)), 1)  # one message for all
-    return list(places.split(sizes)), distributed.gather(labels)
+    nodes = distributed.gather(torch.cat(list(projections)), 1)  # one collective for all networks
+    return list(nodes.split(sizes)), distributed.gather(labels)

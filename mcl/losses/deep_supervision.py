@@ -1,19 +1,19 @@
-"""Deep supervision: each network alone, with its branches; the gain that needs no mutual learning."""
+"""Deep supervision: each network learns alone, with its branches; this is the gain without mutual learning."""
 
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from mcl.losses.base import Loss
+from mcl.losses.base import Loss, stage_logits
 from mcl.losses.classification import classification
 from mcl.types import Batch, Outputs
 
 
 class DeepSupervision(Loss):
-    """Cross-entropy of every stage of every network, summed.
+    """Cross-entropy of each stage, summed over stages and networks.
 
     Args:
-        widths: per network, per stage, the width of its features. Not needed here; every loss is given it.
+        widths: unused; every loss receives the feature widths of the stages.
         weights: factor of each term in the sum.
     """
 
@@ -23,5 +23,4 @@ class DeepSupervision(Loss):
         super().__init__(weights)
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
-        logits = [stage for network in outputs for stage in network.logits]
-        return {"classification": classification(logits, batch.labels)}
+        return {"classification": classification(stage_logits(outputs), batch.labels)}

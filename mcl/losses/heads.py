@@ -1,4 +1,4 @@
-"""Projection heads: pooled features to unit vectors for contrast."""
+"""Projection heads: pooled features to the unit vectors that are contrasted."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ class ProjectionHead(nn.Module):
 
     Args:
         width: of the features.
-        dim: of the embedding and of the hidden layer.
+        dim: of the hidden layer and of the embedding.
     """
 
     def __init__(self, width: int, dim: int = 128):
@@ -21,13 +21,13 @@ class ProjectionHead(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, dim), nn.ReLU(), nn.Linear(dim, dim))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, width) to (B, dim) of length 1."""
+        """Map features (B, width) to embeddings (B, dim) of length 1."""
         return l2_normalize(self.layers(features))
 
 
 class PerStage(nn.ModuleList):
-    """One module for each stage of a network."""
+    """One module for each of a network's S stages."""
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """S times (B, width) to (S, B, width of the modules' outputs)."""
+        """Map S features (B, width) to (S, B, dim), each with its own module."""
         return torch.stack([module(stage) for module, stage in zip(self, features, strict=True)])

@@ -1,4 +1,4 @@
-"""Independent training: each network alone, the baseline."""
+"""Independent training, the baseline: each network learns alone."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,10 @@ from mcl.types import Batch, Outputs
 
 
 class Independent(Loss):
-    """Cross-entropy of each network's backbone, summed over networks: nothing passes between them.
+    """Cross-entropy of each backbone, summed over networks.
 
     Args:
-        widths: per network, per stage, the width of its features. Not needed here; every loss is given it.
+        widths: unused; every loss receives the feature widths of the stages.
         weights: factor of each term in the sum.
     """
 

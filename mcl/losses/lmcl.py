@@ -1,4 +1,14 @@
-"""L-MCL: layer-wise mutual contrastive learning, its matching weights learned in a meta round."""
+"""L-MCL: layer-wise mutual contrastive learning with learned matching weights (TPAMI 2023, arXiv 2207.11518).
+
+A training step minimises, over networks i, j and stages k, m,
+
+    L = sum_ik CE(l_ik) + sum_i CE(a_i)                          classification; a_i are aggregated logits
+      + sum_ij T² KL(softmax(a_j / T) ‖ softmax(l_iS / T))       distillation
+      + sum_(i,k),(j,m) w (0.1 VCL + soft VCL + 0.1 ICL + soft ICL)   contrast of all nodes of different networks
+
+with the matching weights w held. The meta round learns them: the networks take SGD steps on the contrast alone
+(``inner_objective``), and the classification that results (``outer_objective``) is differentiated back to w.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -7,7 +17,7 @@ from torch import Tensor, nn
 
 from mcl.errors import UserError
 from mcl.losses.aggregation import Aggregator
-from mcl.losses.base import MetaSchedule
+from mcl.losses.base import MetaSchedule, stage_logits
 from mcl.losses.classification import classification
 from mcl.losses.contrast_sources import BatchContrast, Contrast
 from mcl.losses.distillation import logit_distillation
@@ -16,22 +26,16 @@ from mcl.types import Batch, Outputs
 
 
 class LMCL(MutualLoss):
-    """Classification of all stages, distillation of aggregated logits, weighted contrast of all stage pairs.
-
-    Layer-wise mutual contrastive learning (L-MCL, TPAMI 2023). Training takes the matching weights as they are; the
-    meta round learns them: networks that have descended ``inner_objective`` are judged by ``outer_objective``.
+    """Classification of all stages, distillation of aggregated logits, weighted contrast of all nodes.
 
     Args:
         widths: per network, per stage, the width of its features.
-        matching: called with ``widths``, gives the module of matching weights (see `mcl.losses.matching`).
-        contrast: called, gives the module that contrasts embeddings: with the batch, or with memory banks (see
-            `mcl.losses.contrast_sources`).
-        meta: when and how the matching is learned. None leaves a learned matching at its initial weights, and is the
-            only choice for a fixed one.
-        weights: factor of each term in the sum. Left out: 0.1 for vcl and icl, else 1.
-        tau: temperature of the similarities.
-        temperature: softening of all distributions that networks exchange.
-        dim: of the embeddings.
+        matching: makes the module of matching weights from ``widths`` (see `mcl.losses.matching`).
+        contrast: makes the module that contrasts embeddings (see `mcl.losses.contrast_sources`).
+        meta: when and how the matching is learned. None keeps a learned matching at its initial weights, and is
+            required for a fixed one.
+        weights: factor of each term in the sum; for those left out 0.1 for vcl and icl, else 1.
+        tau, temperature, dim: as in `MutualLoss`.
     """
 
     needs_branches = True
@@ -72,11 +76,10 @@ class LMCL(MutualLoss):
         with torch.no_grad():
             weights = self.matching([network.features for network in outputs])
         self._latest_weights = weights
-        stages = [stage for network in outputs for stage in network.logits]
         backbones = [network.logits[-1] for network in outputs]
         embeddings = self._embed(outputs)
         terms = {
-            "classification": classification([*stages, *aggregated], batch.labels),
+            "classification": classification([*stage_logits(outputs), *aggregated], batch.labels),
             "distillation": logit_distillation(backbones, aggregated, temperature=self.temperature),
             **self._contrast(embeddings, batch, weights),
         }
@@ -92,11 +95,14 @@ class LMCL(MutualLoss):
             return None
         return self._latest_weights.mean(-1)
 
+    def static_buffers(self) -> set[str]:
+        return {name for name, _ in self.named_buffers() if name.startswith("contrast.")}
+
     def inner_parameters(self) -> dict[str, nn.Parameter]:
-        return self._parameters_of("heads")
+        return {f"heads.{name}": value for name, value in self.heads.named_parameters()}
 
     def meta_parameters(self) -> dict[str, nn.Parameter]:
-        return self._parameters_of("matching")
+        return {f"matching.{name}": value for name, value in self.matching.named_parameters()}
 
     def inner_objective(self, outputs: Sequence[Outputs], batch: Batch) -> Tensor:
         assert self.meta is not None, "nothing is meta-learned"
@@ -106,17 +112,11 @@ class LMCL(MutualLoss):
         return self.total(self._contrast(self._embed(outputs), batch, self.matching(features)))
 
     def outer_objective(self, outputs: Sequence[Outputs], batch: Batch) -> Tensor:
-        return classification([stage for network in outputs for stage in network.logits], batch.labels)
-
-    def static_buffers(self) -> set[str]:
-        return {name for name, _ in self.named_buffers() if name.startswith("contrast.")}
+        return classification(stage_logits(outputs), batch.labels)
 
     def _embed(self, outputs: Sequence[Outputs]) -> list[Tensor]:
-        """N times (S_i, B, dim)."""
+        """Return the embeddings of each network, (S_i, B, dim)."""
         return [heads(network.features) for heads, network in zip(self.heads, outputs, strict=True)]
 
     def _contrast(self, embeddings: Sequence[Tensor], batch: Batch, weights: Tensor) -> dict[str, Tensor]:
         return self.contrast(embeddings, batch, weights, tau=self.tau, temperature=self.temperature)._asdict()
-
-    def _parameters_of(self, part: str) -> dict[str, nn.Parameter]:
-        return {name: value for name, value in self.named_parameters() if name.startswith(f"{part}.")}

@@ -1,8 +1,11 @@
-"""Matching weights between the stages of different networks: learned, or fixed.
+"""Matching weights: how much each stage of one network learns from each stage of another, per sample.
 
-A matching is built from ``widths`` (per network, per stage: the width of its features) and maps features, a list over
-networks of lists over stages of (B, width), to weights (G, G, B) between all G places, counted network by network,
-stage by stage. Weights between places of one network mean nothing; contrast ignores them.
+A *node* is a stage of a particular network. The G nodes of a cohort are counted network by network, stage by stage. A
+matching maps features, a list over networks of lists over stages of (B, width), to weights (G, G, B). Weights between
+nodes of one network have no meaning, and contrast ignores them.
+
+L-MCL (arXiv 2207.11518, adaptive layer matching): w[p, q] = sigmoid(cos(W_p f_p, W_q f_q)), with W learned by
+meta-optimisation.
 """
 
 from collections.abc import Sequence
@@ -15,7 +18,7 @@ from mcl.losses.numerics import l2_normalize
 
 
 class LayerMatching(nn.Module):
-    """Learned weights: sigmoid of the cosine of linear projections, for each sample (L-MCL, TPAMI 2023).
+    """Learned weights: the sigmoid of the cosine of two nodes' linear projections, for each sample.
 
     Args:
         widths: per network, per stage, the width of its features.
@@ -27,22 +30,22 @@ class LayerMatching(nn.Module):
         self.projections = nn.ModuleList(PerStage(nn.Linear(width, dim) for width in stages) for stages in widths)
 
     def forward(self, features: Sequence[Sequence[Tensor]]) -> Tensor:
-        """Weights (G, G, B), symmetric in the two places."""
+        """Return weights (G, G, B), symmetric in the two nodes."""
         projected = [project(stages) for project, stages in zip(self.projections, features, strict=True)]
         directions = l2_normalize(torch.cat(projected))  # (G, B, dim)
         return torch.einsum("pbd,qbd->pqb", directions, directions).sigmoid()
 
 
 class FixedMatching(nn.Module):
-    """Weights that stay: 1 between all stages, or 1 between equal stages and 0 elsewhere.
+    """Constant weights: 1 between all nodes, or 1 between equal stages and 0 elsewhere.
 
     Args:
         widths: per network, per stage, the width of its features.
-        same_stage: match equal stages only. Stages are counted from the last, the backbone itself: of networks with
-            different numbers of stages, the first stages of the longer one match nothing.
+        same_stage: match equal stages only. Stages are counted from the last, the backbone itself. If networks differ
+            in their number of stages, the first stages of the longer one match nothing.
     """
 
-    weights: Tensor
+    weights: Tensor  # (G, G)
 
     def __init__(self, widths: Sequence[Sequence[int]], same_stage: bool = False):
         super().__init__()
@@ -51,6 +54,6 @@ class FixedMatching(nn.Module):
         self.register_buffer("weights", equal.float() if same_stage else torch.ones(equal.shape), persistent=False)
 
     def forward(self, features: Sequence[Sequence[Tensor]]) -> Tensor:
-        """Weights (G, G, B)."""
+        """Return weights (G, G, B)."""
         stage = features[0][0]
         return self.weights.to(stage.dtype)[:, :, None].expand(-1, -1, len(stage))

@@ -1,4 +1,7 @@
-"""MCL: mutual contrastive learning of the networks' last stages."""
+"""MCL: mutual contrastive learning of the networks' last stages (AAAI 2022, arXiv 2104.12565).
+
+L = CE + 0.1 VCL + soft VCL + 0.1 ICL + soft ICL, summed over networks and pairs of networks.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -7,23 +10,21 @@ from torch import Tensor
 
 from mcl.losses.classification import classification
 from mcl.losses.contrast import check_temperatures, last_stage_contrast
-from mcl.losses.contrast_sources import whole_batch
+from mcl.losses.contrast_sources import gather_batch
 from mcl.losses.distillation import mean_logit_distillation
 from mcl.losses.mutual_loss import MutualLoss
 from mcl.types import Batch, Outputs
 
 
 class MCL(MutualLoss):
-    """Classification and mutual contrast of the backbones (MCL, AAAI 2022): no branches, nothing meta-learned.
+    """Classification and mutual contrast of the backbones: no branches, no meta round.
 
     Args:
         widths: per network, per stage, the width of its features. Only the last stage is used.
-        weights: factor of each term in the sum. Left out: 0.1 for vcl and icl, 0 for distillation, else 1.
+        weights: factor of each term in the sum; for those left out 0.1 for vcl and icl, 0 for distillation, else 1.
             ``distillation`` draws each network to the mean logits of all; with factor 0 it is not computed.
-        tau: temperature of the similarities.
-        temperature: softening of all distributions that networks exchange.
-        dim: of the embeddings.
-        gather: over several processes, contrast all their samples; else each process contrasts its own share.
+        tau, temperature, dim: as in `MutualLoss`.
+        gather: contrast the samples of all processes; otherwise each process contrasts its own.
     """
 
     default_weights: ClassVar[Mapping[str, float]] = {**MutualLoss.default_weights, "distillation": 0.0}
@@ -47,7 +48,7 @@ class MCL(MutualLoss):
         embeddings = [heads(network.features[-1:]) for heads, network in zip(self.heads, outputs, strict=True)]
         labels = batch.labels
         if self.gather:
-            embeddings, labels = whole_batch(embeddings, labels)
+            embeddings, labels = gather_batch(embeddings, labels)
         last = [network[0] for network in embeddings]
         contrast = last_stage_contrast(last, labels, tau=self.tau, temperature=self.temperature)
         terms = {"classification": classification(logits, batch.labels), **contrast._asdict()}

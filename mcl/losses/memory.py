@@ -1,15 +1,18 @@
-"""Mutual contrast against memory banks: each sample against stored embeddings, in place of its batch.
+"""Mutual contrast against memory banks, the ImageNet form of L-MCL (arXiv 2207.11518).
 
-Batches of large images are too small to contrast with. So each network keeps a bank with one row for every training
-image, a moving average of its final embeddings, and a sample meets some columns of each bank: its own row, rows of its
-class, and many of other classes, the same columns for all places (the stages of all networks).
+Batches of large images are too small to contrast with. Each network therefore keeps a bank: one row for every training
+image, a moving average of its last-stage embeddings. A sample is compared with some columns of each bank: its own row,
+rows of its class, and many rows of other classes. The columns are the same for all nodes. Node a of network i and node
+b of network j give the four terms of `mcl.losses.contrast`:
 
-The definitions run over ordered pairs of places and gather the columns four times in each. Here the columns of a bank
-are gathered once, and one batched product compares them with all places. Pairs of networks share what is left: a place
-has one distribution over the columns of a bank, whichever place it meets, and, as in `mcl.losses.contrast`, with a
-detached target t, KL(t‖softmax(x)) = logsumexp(x) - t·x - H(t), so that places meet in products.
+- VCL: InfoNCE of a in bank i and of b in bank j, without the own row;
+- ICL: InfoNCE of a in bank j and of b in bank i, the own row among the positives;
+- soft VCL and soft ICL: T² KL between the two distributions, in both directions, the target detached.
 
-`mcl.reference.memory_bank` has the definitions as they stand.
+All positives stay in the denominator. `mcl.reference.memory_bank` computes this literally, with four gathers of rows
+for every ordered pair of nodes. Here the columns of a bank are gathered once, and one batched product compares them
+with all nodes. A node has one distribution over the columns of a bank, whichever node it meets; pairs meet in products,
+through the identity for KL in `mcl.losses.contrast`.
 """
 
 from collections.abc import Sequence
@@ -25,17 +28,17 @@ from mcl.losses.numerics import common_dtype, divergence_dtype, full_precision, 
 
 
 class MemoryBank(nn.Module):
-    """One bank for each network, and the contrast of embeddings with them (L-MCL on ImageNet, TPAMI 2023).
+    """One bank for each network, and the contrast of embeddings with them.
 
     Args:
-        num_samples: training images: rows of a bank.
-        networks: N >= 2 networks: banks.
+        num_samples: training images, the rows of a bank.
+        networks: N >= 2.
         dim: D of the embeddings.
-        momentum: how much of a row an update keeps.
+        momentum: share of a row that an update keeps.
         reproduce_official_bug: in VCL and soft VCL of the ordered networks i and j, compare the embeddings of j with
-            the bank of i, as the published code does. The right form, as in the predecessor's code, has their own bank.
-        dtype: of the rows. What is computed from them is in float32 at least.
-        generator: draws the first rows, uniform with the variance of unit vectors; None takes the global one.
+            the bank of i, as the published L-MCL code does. The default, their own bank, is that of the MCL code.
+        dtype: of the rows. The arithmetic is float32 at least.
+        generator: draws the initial rows, uniform with the variance of unit vectors; None uses the global generator.
     """
 
     rows: Tensor  # (N, samples, D)
@@ -69,52 +72,43 @@ class MemoryBank(nn.Module):
         tau: float,
         temperature: float,
     ) -> MutualContrast:
-        """The four terms: sums over ordered pairs of places of different networks, means over the batch.
+        """Return the four terms: sums over ordered pairs of nodes of different networks, means over the batch.
 
-        ICL is the InfoNCE of a place in the bank of the other network, its positives the own row and those of the
-        class. VCL is that in the bank of its own network, without the own row. The soft terms draw the two
-        distributions of a pair towards each other. Banks are constants; twice differentiable in the embeddings and in
-        the weights; computed in float32 at least, under autocast too, and in float64 where ``tau * temperature`` is 1
-        or more.
+        Banks are constants. The terms are twice differentiable in the embeddings and in the weights. The arithmetic is
+        float32 at least, under autocast too, and float64 if ``tau * temperature`` is 1 or more.
 
         Args:
             projections: list over the N networks of (S_i, B, D), L2-normalised. Stage counts may differ.
             index: (B,) int64, the samples' own rows.
             positives: (B, P) rows of their class.
             negatives: (B, K) rows of other classes.
-            weights: (G, G, B), G the sum of the S_i: ``weights[p, q]`` weighs both directions of the ordered pair of
-                places p and q, places being counted network by network, stage by stage. Blocks of one network with
-                itself are ignored.
-            tau: temperature of the similarities.
-            temperature: further softening of the distributions that networks exchange (the T of distillation).
+            weights, tau, temperature: as in `mcl.losses.contrast.mutual_contrast`.
         """
         networks, drawn = range(len(projections)), positives.shape[1]
-        assert len(networks) == len(self.rows) >= 2, "as many networks as banks, two at least"
+        assert len(networks) == len(self.rows) >= 2, "mutual contrast takes one bank per network, and at least two"
         with torch.autocast(index.device.type, enabled=False):
             dtype = divergence_dtype(projections, tau, temperature)
-            places = torch.cat([network.to(dtype) for network in projections])  # (G, B, D)
+            nodes = torch.cat([network.to(dtype) for network in projections])  # (G, B, D)
             sizes = [len(network) for network in projections]
             columns = torch.cat([index[:, None], positives, negatives], 1)  # (B, C)
-            queries = places.transpose(0, 1) / tau
-            blocks = [(queries @ self._columns(r, columns, places.dtype).mT).split(sizes, 1) for r in networks]
-            weight = [rows.split(sizes, 2) for rows in weights.to(places.dtype).movedim(2, 0).split(sizes, 1)]
+            queries = nodes.transpose(0, 1) / tau
+            # similarity[r][i]: (B, S_i, C), the stages of network i in bank r. weight[i][j]: (B, S_i, S_j).
+            similarity = [(queries @ self._gather(r, columns, nodes.dtype).mT).split(sizes, 1) for r in networks]
+            weight = [rows.split(sizes, 2) for rows in weights.to(nodes.dtype).movedim(2, 0).split(sizes, 1)]
 
-            def among_class(r: int, i: int) -> _Scores:
-                """Places of network i in bank r, without the own row."""
-                return _Scores.of(blocks[r][i][:, :, 1:], drawn, temperature)
+            def scores(bank: int, network: int, *, own: bool) -> _Scores:
+                first = 0 if own else 1  # column 0 is the samples' own row
+                return _Scores.of(similarity[bank][network][:, :, first:], drawn + 1 - first, temperature)
 
-            def with_own(r: int, i: int) -> _Scores:
-                return _Scores.of(blocks[r][i], drawn + 1, temperature)
-
-            within = [among_class(i, i) for i in networks]
+            within = [scores(i, i, own=False) for i in networks]
             vcl, icl = [], []
             for i, j in combinations(networks, 2):
                 # Both orders of a pair share their distributions, so their weights add up.
                 both = weight[i][j] + weight[j][i].mT  # (B, S_i, S_j)
-                icl.append(_meet(with_own(j, i), with_own(i, j), both))
+                icl.append(_meet(scores(j, i, own=True), scores(i, j, own=True), both))
                 if self.reproduce_official_bug:
-                    vcl.append(_meet(within[i], among_class(i, j), weight[i][j]))
-                    vcl.append(_meet(within[j], among_class(j, i), weight[j][i]))
+                    vcl.append(_meet(within[i], scores(i, j, own=False), weight[i][j]))
+                    vcl.append(_meet(within[j], scores(j, i, own=False), weight[j][i]))
                 else:
                     vcl.append(_meet(within[i], within[j], both))
             (hard_vcl, soft_vcl), (hard_icl, soft_icl) = torch.stack(vcl).sum(0), torch.stack(icl).sum(0)
@@ -126,8 +120,8 @@ class MemoryBank(nn.Module):
     def update(self, final_projections: Sequence[Tensor], index: Tensor) -> None:
         """Move the rows of a batch towards its embeddings: row = l2_normalize(m * row + (1 - m) * embedding).
 
-        Over several processes, every bank takes in the embeddings of all of them, in order of rank, and so stays the
-        same everywhere. Of a sample that comes twice, the last embedding counts.
+        Every process applies the embeddings of all processes, in order of rank, so the banks stay equal. If a sample
+        occurs twice, its last embedding counts.
 
         Args:
             final_projections: list over the N networks of (B, D).
@@ -135,19 +129,19 @@ class MemoryBank(nn.Module):
         """
         new = distributed.gather(torch.stack([full_precision(final) for final in final_projections]), 1)  # (N, B, D)
         index = distributed.gather(index)
-        # What is written twice to one row must be the same twice: which comes last is otherwise the device's choice.
+        # The order of two writes to one row depends on the device, so both must write the same value.
         order = torch.arange(len(index), device=index.device)
         last = torch.where(index[:, None] == index, order, 0).amax(1)
         old = self.rows[:, index].to(new.dtype)
         self.rows[:, index] = l2_normalize(torch.lerp(new[:, last], old, self.momentum)).to(self.rows.dtype)
 
-    def _columns(self, bank: int, columns: Tensor, dtype: torch.dtype) -> Tensor:
-        """(B, C, D) rows of one bank."""
+    def _gather(self, bank: int, columns: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the rows (B, C, D) of one bank."""
         return self.rows[bank].index_select(0, columns.flatten()).view(*columns.shape, -1).to(dtype)
 
 
 class _Scores(NamedTuple):
-    """What the S places of one network say of the C columns of one bank."""
+    """The S stages of one network compared with the C columns of one bank."""
 
     hard: Tensor  # (B, S) InfoNCE: minus the mean log-probability of the positives
     soft: Tensor  # (B, S, C) softened similarities
@@ -156,19 +150,20 @@ class _Scores(NamedTuple):
     negentropy: Tensor  # (B, S) of the target
 
     @classmethod
-    def of(cls, x: Tensor, positives: int, temperature: float) -> "_Scores":
-        """From similarities (B, S, C), positives first."""
-        soft = x / temperature
+    def of(cls, similarity: Tensor, positives: int, temperature: float) -> "_Scores":
+        """Compute the scores of similarities (B, S, C) whose first columns are the positives."""
+        soft = similarity / temperature
         normaliser = soft.logsumexp(2)
         with torch.no_grad():
             target = (soft - normaliser[:, :, None]).exp()
             negentropy = (target * soft).sum(2) - normaliser
-        return cls(x.logsumexp(2) - x[:, :, :positives].mean(2), soft, normaliser, target, negentropy)
+        hard = similarity.logsumexp(2) - similarity[:, :, :positives].mean(2)
+        return cls(hard, soft, normaliser, target, negentropy)
 
 
 def _meet(p: _Scores, q: _Scores, weights: Tensor) -> Tensor:
-    """The InfoNCE of both sides and their divergences from each other, weighted (B, S_p, S_q) and summed: (2,)."""
+    """Return (2,): the InfoNCE of both sides and their mutual divergences, weighted by (B, S_p, S_q) and summed."""
     hard = (weights.sum(2) * p.hard).sum() + (weights.sum(1) * q.hard).sum()
-    overlap = p.soft @ q.target.mT + p.target @ q.soft.mT  # each side's target, the other's similarities
+    overlap = p.soft @ q.target.mT + p.target @ q.soft.mT  # each side's target times the other's similarities
     ends = (p.normaliser + p.negentropy)[:, :, None] + (q.normaliser + q.negentropy)[:, None]
     return torch.stack([hard, (weights * (ends - overlap)).sum()])

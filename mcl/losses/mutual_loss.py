@@ -1,4 +1,4 @@
-"""Shared parts of the losses that contrast networks with each other."""
+"""What MCL and L-MCL share: their terms and options, and a projection head for each node."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -11,13 +11,13 @@ from mcl.losses.heads import PerStage, ProjectionHead
 
 
 class MutualLoss(Loss):
-    """Base of MCL and L-MCL: their terms, their options, and a projection head for each place.
+    """Base of the losses that contrast networks with each other.
 
     Args:
         widths: per network, per stage, the width of the features to contrast.
-        weights: factor of each term in the sum. Terms left out have those of ``default_weights``.
+        weights: factor of each term in the sum; ``default_weights``, else 1, for those left out.
         tau: temperature of the similarities.
-        temperature: softening of all distributions that networks exchange (the T of distillation).
+        temperature: T, the softening of all distributions that networks exchange.
         dim: of the embeddings.
     """
 

@@ -1,7 +1,7 @@
 """The backbone: a stem, stages and a head. Nothing here knows about distillation."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor, nn
 
@@ -9,13 +9,13 @@ from mcl.errors import UserError
 
 
 class Head(nn.Module):
-    """Neck, global average pooling, linear classifier.
+    """Neck, global average pooling, hidden layers, linear classifier.
 
     Args:
         width: of the features d.
-        num_classes: classes C.
-        neck: what runs on the feature map before the pooling; nothing by default.
-        hidden: what runs on the pooled feature map before the classifier; nothing by default.
+        num_classes: C.
+        neck: runs on the feature map before the pooling; nothing by default.
+        hidden: runs on the pooled features before the classifier; nothing by default.
     """
 
     def __init__(self, width: int, num_classes: int, neck: nn.Module | None = None, hidden: nn.Module | None = None):
@@ -25,13 +25,13 @@ class Head(nn.Module):
         self.classifier = nn.Linear(width, num_classes)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature maps (B, channels, height, width) to pooled features (B, d) and logits (B, C)."""
+        """Map feature maps (B, channels, height, width) to pooled features (B, d) and logits (B, C)."""
         features = self.hidden(self.neck(maps).mean(dim=(2, 3)))
         return features, self.classifier(features)
 
 
 class Branch(nn.Module):
-    """Stages and a head: a tapped feature map to pooled features (B, d) and logits (B, C)."""
+    """The stages and the head that follow a tapped stage."""
 
     def __init__(self, stages: Iterable[nn.Module], head: Head):
         super().__init__()
@@ -39,25 +39,25 @@ class Branch(nn.Module):
         self.head = head
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature maps of the stage that the branch taps to pooled features (B, d) and logits (B, C)."""
+        """Map feature maps of the tapped stage to pooled features (B, d) and logits (B, C)."""
         return self.head(self.stages(maps))
 
 
 class Backbone(nn.Module):
     """An image classifier, ``backbone(images) -> logits``.
 
-    A new architecture is a subclass whose constructor hands its stem, stages and head to this one. Where its weights
-    do not start from PyTorch's defaults it overrides ``initialise``, and where its auxiliary branches are not copies
-    of its own stages, ``stages_after`` or ``branch``. A layer that holds parameters has ``reset_parameters``, as
-    PyTorch's own do, so that a copy of it can start afresh.
+    A new architecture is a subclass whose constructor passes its stem, stages and head to this one. It overrides
+    ``initialise`` if its weights do not start from PyTorch's defaults, and ``stages_after`` or ``branch`` if its
+    auxiliary branches are not copies of its own stages. A layer with parameters has ``reset_parameters``, as PyTorch's
+    layers do, so that a copy of it can be initialised again.
 
     Args:
-        name: how users call it, e.g. ``resnet32``.
-        stem: images (B, in_channels, height, width) to the input of the first stage.
-        stages: modules run one after the other; auxiliary branches tap what a stage returns.
-        head: the last stage's feature map to pooled features and logits.
-        in_channels: channels of the images.
-        stride: side of an image over the side of the last feature map.
+        name: of the architecture, e.g. ``resnet32``.
+        stem: maps images (B, in_channels, height, width) to the input of the first stage.
+        stages: run one after the other; auxiliary branches tap their outputs.
+        head: maps the last stage's output to pooled features and logits.
+        in_channels: of the images.
+        stride: side of an image divided by the side of the last feature map.
     """
 
     def __init__(
@@ -75,23 +75,18 @@ class Backbone(nn.Module):
         self.apply(self.initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, in_channels, height, width) to logits (B, num_classes)."""
+        """Map images (B, in_channels, height, width) to logits (B, num_classes)."""
         return self.head(self.feature_maps(images)[-1])[1]
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
-        """What each stage returns, first to last."""
+        """Return the output of each stage, first to last."""
         maps = [self.stem(images)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return maps[1:]
 
     def check_input(self, channels: int, image_size: int) -> None:
-        """Raise ``UserError`` where images of this kind cannot be classified.
-
-        Args:
-            channels: channels of the images.
-            image_size: side of the square images in pixels.
-        """
+        """Raise ``UserError`` if square images of this size and these channels cannot be classified."""
         if channels != self.in_channels:
             raise UserError(
                 f"network {self.name} was built for images of {self.in_channels} channels and was given {channels}: "
@@ -99,30 +94,28 @@ class Backbone(nn.Module):
             )
         if image_size < self.stride:
             raise UserError(
-                f"network {self.name} has a total stride of {self.stride} and takes images of {self.stride} pixels "
-                f"a side or more, not {image_size}. Choose larger images (dataset=) or another network (pair=)."
+                f"network {self.name} has a total stride of {self.stride} and needs images of at least {self.stride} x "
+                f"{self.stride} pixels, not {image_size}. Choose larger images (dataset=) or another network (pair=)."
             )
 
     def load_pretrained(self) -> None:
-        """Take over the weights that this network was told to start from. Called once, before training begins."""
-
-    # What auxiliary branches are made of.
+        """Load the pretrained weights of this network, if it has any. Called once, before training begins."""
 
     @staticmethod
     def initialise(module: nn.Module) -> None:
-        """Set the first weights of one layer. Called on every submodule; keeps PyTorch's defaults unless overridden."""
+        """Initialise one layer. Called on every submodule; keeps PyTorch's defaults unless overridden."""
 
     def stages_after(self, k: int) -> Iterable[nn.Module]:
-        """The stages that a branch tapping stage k (from 1) is modelled on."""
+        """Return the stages that a branch tapping stage k (from 1) copies."""
         return self.stages[k:]
 
     def branch(self, k: int) -> Branch:
-        """Newly initialised copies of the stages after stage k (from 1) and of the head."""
+        """Return newly initialised copies of the stages after stage k (from 1) and of the head."""
         return copy.deepcopy(Branch(self.stages_after(k), self.head)).apply(_reset).apply(self.initialise)
 
 
 def kaiming_fan_out(module: nn.Module) -> None:
-    """Draw the weights of a convolution as ResNets do (He et al., ICCV 2015): normal, variance 2 / fan-out."""
+    """Initialise a convolution as ResNets do (He et al., ICCV 2015): normal, variance 2 / fan-out."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
@@ -131,6 +124,37 @@ def check_depths(depths: Sequence[int]) -> None:
     """Raise ``UserError`` unless there is a stage, and at least one block in each."""
     if not depths or min(depths) < 1:
         raise UserError(f"depths={list(depths)}: needs one number of blocks for each stage, all of them at least 1.")
+
+
+def make_stages(
+    block: Callable[[int, int, int], nn.Module], widths: Sequence[int], depths: Sequence[int], first_stride: int
+) -> list[nn.Module]:
+    """Build stages whose first block changes the width and, by its stride, the side.
+
+    Args:
+        block: takes the channels of its input and output, and a stride.
+        widths: channels of the stem, then of each stage.
+        depths: blocks in each stage.
+        first_stride: of the first stage; later ones have 2.
+    """
+    check_depths(depths)
+    stages: list[nn.Module] = []
+    for k, depth in enumerate(depths):
+        first = block(widths[k], widths[k + 1], 2 if stages else first_stride)
+        rest = (block(widths[k + 1], widths[k + 1], 1) for _ in range(depth - 1))
+        stages.append(nn.Sequential(first, *rest))
+    return stages
+
+
+def conv_bn_relu(inputs: int, outputs: int, kernel_size: int) -> nn.Sequential:
+    """A convolution of stride 1 that keeps the side, batch normalisation, ReLU."""
+    conv = nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def bn_relu(channels: int) -> nn.Sequential:
+    """Batch normalisation and ReLU."""
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 def _reset(module: nn.Module) -> None:

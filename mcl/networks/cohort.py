@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
-from mcl.networks.branches import Branched, Unbranched
+from mcl.networks.branches import Network
 from mcl.types import Outputs
 
 
 class Cohort(nn.Module):
     """N >= 1 networks, with or without auxiliary branches.
 
-    The first weights of network i follow from ``seed`` and i alone, those of its branches from a stream of their own:
-    a seed gives the same backbones under every loss and beside any other network.
+    The initial weights of network i depend on ``seed`` and i alone, and those of its branches on a stream of their own.
+    A seed therefore gives the same backbones under every loss and beside any other network.
 
     Args:
-        factories: what makes each network, by its key in the pair, e.g. ``{"first": ..., "second": ...}``.
+        factories: make the networks, by their keys in the pair, e.g. ``{"first": ..., "second": ...}``.
         branched: give every network its auxiliary branches.
         seed: non-negative.
     """
@@ -34,21 +34,21 @@ class Cohort(nn.Module):
         for key in factories:
             if not key or "." in key or hasattr(self.networks, key):
                 raise UserError(
-                    f"pair.{key}: PyTorch cannot name a network {key!r}, as modules have something of that name or it"
-                    " has a dot. Choose another key, e.g. network@pair.first=resnet8."
+                    f"pair.{key}: PyTorch cannot name a network {key!r}, because modules have an attribute of that name"
+                    " or it has a dot. Choose another key, e.g. network@pair.first=resnet8."
                 )
         for i, (key, make) in enumerate(factories.items()):
             with _seeded(seed, i, 0):
                 backbone = make()
             with _seeded(seed, i, 1):
-                self.networks[key] = Branched(backbone) if branched else Unbranched(backbone)
+                self.networks[key] = Network(backbone, branched=branched)
 
-    def __iter__(self) -> Iterator[Branched | Unbranched]:
-        return iter(cast("list[Branched | Unbranched]", self.networks.values()))
+    def __iter__(self) -> Iterator[Network]:
+        return iter(cast("list[Network]", self.networks.values()))
 
     @property
     def keys(self) -> list[str]:
-        """What the pair calls its networks, in order."""
+        """The keys of the networks in the pair, in order."""
         return list(self.networks)
 
     @property
@@ -58,22 +58,22 @@ class Cohort(nn.Module):
 
     @property
     def names(self) -> list[str]:
-        """The architectures' names, in order."""
+        """The names of the architectures, in order."""
         return [backbone.name for backbone in self.backbones]
 
     @property
     def widths(self) -> list[list[int]]:
-        """Feature width of each stage of each network."""
+        """The feature width of each stage of each network."""
         return [network.widths for network in self]
 
     def forward(self, images: Tensor) -> list[Outputs]:
-        """Images (B, channels, height, width) to what each network says of them."""
+        """Map images (B, channels, height, width) to the outputs of each network."""
         return [network(images) for network in self]
 
 
 @contextmanager
 def _seeded(seed: int, *path: int) -> Iterator[None]:
-    """Run a block under a seed of its own, mixed from a seed and a path, and leave the global generator as it was."""
+    """Seed the global generator from a seed and a path, and restore its state afterwards."""
     (state,) = np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(state))

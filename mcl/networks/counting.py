@@ -7,18 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FORWARD_AND_BACKWARD = 3  # times a forward pass: a backward one costs two of them
+FORWARD_AND_BACKWARD = 3  # cost in forward passes; a backward pass costs two
 
 
 def parameters(module: nn.Module) -> int:
-    """Number of trainable values."""
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def multiply_adds(module: nn.Module, input_size: tuple[int, ...]) -> int:
-    """Multiply-adds of convolutions and linear layers for one input; other operations are not counted.
+    """Return the multiply-adds of convolutions and linear layers for one input; other operations are not counted.
 
-    Nothing is computed, and the module is left as it is: shapes go through a copy on the meta device.
+    Only shapes are computed, by a copy of the module on the meta device.
 
     Args:
         module: takes one tensor.

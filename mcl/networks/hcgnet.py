@@ -1,33 +1,31 @@
-"""HCGNets for images of CIFAR's size ("Gated Convolutional Networks with Hybrid Connectivity", AAAI 2020)."""
-
-from collections import OrderedDict
+"""HCGNets for CIFAR-size images ("Gated Convolutional Networks with Hybrid Connectivity", AAAI 2020)."""
 
 import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError
-from mcl.networks.backbone import Backbone, Head, check_depths
+from mcl.networks.backbone import Backbone, Head, bn_relu, check_depths
 
 
 class AttentionPool(nn.Module):
-    """The mean over space under softmax weights that a 1x1 convolution reads from the same map."""
+    """The mean over space under softmax weights that a 1x1 convolution computes from the same map."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.score = nn.Conv2d(channels, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Feature maps (B, channels, H, W) to (B, channels, 1, 1)."""
+        """Map feature maps (B, channels, H, W) to (B, channels, 1, 1)."""
         weights = self.score(x).flatten(2).softmax(dim=-1)  # (B, 1, H W)
         return (x.flatten(2) @ weights.transpose(1, 2)).unsqueeze(-1)
 
 
 class Gating(nn.Module):
-    """Forgets part of its input, per channel, and adds a mix of what two receptive fields see in it.
+    """A gate on each channel of the input, plus a mix of two receptive fields' pooled views of it.
 
     Args:
-        channels: of the map that comes in and goes out.
-        reduction: how much narrower the hidden layers of both gates are than what they read.
+        channels: of the input and the output.
+        reduction: by which the hidden layers of both gates are narrower than their inputs.
     """
 
     def __init__(self, channels: int, reduction: int):
@@ -50,7 +48,7 @@ class Gating(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Feature maps (B, channels, H, W) to feature maps of the same shape."""
+        """Map feature maps (B, channels, H, W) to feature maps of the same shape."""
         near, far = self.near_pool(self.near(x)), self.far_pool(self.far(x))  # (B, channels, 1, 1)
         hidden = self.squeeze(torch.cat([near, far], dim=1))
         share = torch.sigmoid(self.near_score(hidden) - self.far_score(hidden))  # the softmax across the two
@@ -68,7 +66,7 @@ class SMG(nn.Module):
         self.gating = Gating(growth, reduction=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Feature maps (B, inputs, H, W) to (B, inputs + growth, H, W)."""
+        """Map feature maps (B, inputs, H, W) to (B, inputs + growth, H, W)."""
         return torch.cat([x, self.gating(self.reduce(x))], dim=1)
 
 
@@ -83,19 +81,17 @@ class Transition(nn.Module):
         self.gating = Gating(outputs, reduction=4)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Feature maps (B, inputs, H, W) to (B, inputs / 2, H / 2, W / 2)."""
+        """Map feature maps (B, inputs, H, W) to (B, inputs / 2, H / 2, W / 2)."""
         return self.gating(self.reduce(x))
 
 
 class HCGNet(Backbone):
-    """A bare 3x3 stem, stages of densely concatenated SMG modules, transitions at the end of all but the last.
+    """A bare 3x3 stem, stages of densely concatenated SMG modules, a transition at the end of all but the last.
 
     Args:
-        name: how users call it.
-        num_classes: classes C.
+        name, num_classes, in_channels: as in `Backbone` and `Head`.
         depths: SMG modules in each stage.
         growths: channels that each module of a stage adds; a multiple of 4. The stem has twice the first.
-        in_channels: channels of the images.
     """
 
     def __init__(self, *, name: str, num_classes: int, depths: list[int], growths: list[int], in_channels: int = 3):
@@ -106,18 +102,18 @@ class HCGNet(Backbone):
         stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         stages = []
         for k, (depth, growth) in enumerate(zip(depths, growths, strict=True), start=1):
-            smg = nn.Sequential(*(SMG(width + n * growth, growth) for n in range(depth)))
-            stage: OrderedDict[str, nn.Module] = OrderedDict(smg=smg)
+            stage = nn.Sequential()
+            stage.add_module("smg", nn.Sequential(*(SMG(width + n * growth, growth) for n in range(depth))))
             width += depth * growth
             if k < len(depths):
-                stage["transition"] = Transition(width)
+                stage.add_module("transition", Transition(width))
                 width //= 2
-            stages.append(nn.Sequential(stage))
+            stages.append(stage)
         super().__init__(
             name=name,
             stem=stem,
             stages=stages,
-            head=Head(width, num_classes, neck=nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True))),
+            head=Head(width, num_classes, neck=bn_relu(width)),
             in_channels=in_channels,
             stride=2 ** (len(depths) - 1),
         )

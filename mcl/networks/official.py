@@ -1,6 +1,7 @@
-"""Load checkpoints of the L-MCL authors' code into a cohort: their names for our tensors."""
+"""Load checkpoints of the L-MCL authors' code into a cohort: a translation of state-dict keys."""
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -13,185 +14,125 @@ from mcl.networks.shufflenetv2 import ShuffleNetV2
 from mcl.networks.torchvision import TorchvisionBackbone
 from mcl.networks.wide_resnet import WideResNet
 
-_DATA_PARALLEL = "module."  # in front of all keys of a network saved inside DataParallel
+_DATA_PARALLEL = "module."  # prefix of all keys of a network saved inside DataParallel
 
 
 def translate(state: Mapping[str, Tensor], cohort: Cohort) -> dict[str, Tensor]:
-    """A state dict of the official code under our keys, ready for ``cohort.load_state_dict``.
+    """Return a state dict of the official code under our keys, ready for ``cohort.load_state_dict``.
 
     Args:
         state: the ``net`` entry of an official checkpoint: a baseline (one network without branches) or a pair.
         cohort: networks of the same architectures, order, branches and number of classes.
 
     Returns:
-        The same tensors in a new dict; ``state`` and ``cohort`` are left alone.
+        The same tensors in a new dict; ``state`` and ``cohort`` stay unchanged.
 
     Raises:
-        UserError: a tensor is missing, left over, or of another shape.
+        UserError: A tensor is missing, left over, or of another shape.
     """
     given = {key.removeprefix(_DATA_PARALLEL): tensor for key, tensor in state.items()}
     baseline = is_baseline(state)
     two_architectures = any(key.startswith("net1.") for key in given)
-    official: dict[str, str] = {}  # our key -> theirs
+    official_keys: dict[str, str] = {}  # by our keys
     for i, (name, network) in enumerate(zip(cohort.keys, cohort, strict=True)):
         prefix = f"net{i + 1}.module_list.0." if two_architectures else f"module_list.{i}."
         for key in network.state_dict():
-            theirs = _official_key(key, network.backbone)
-            alone = baseline and i == 0  # a second network is then reported as lacking
-            official[f"networks.{name}.{key}"] = theirs.removeprefix("backbone.") if alone else prefix + theirs
-    wanted = {official[key]: tensor for key, tensor in cohort.state_dict().items()}
-    _compare(given, wanted, " and ".join(cohort.names))
-    return {ours: given[theirs] for ours, theirs in official.items()}
+            official = _official_key(key, network.backbone)
+            alone = baseline and i == 0  # the tensors of a second network are then reported as missing
+            official_keys[f"networks.{name}.{key}"] = official.removeprefix("backbone.") if alone else prefix + official
+    expected = {official_keys[key]: tensor for key, tensor in cohort.state_dict().items()}
+    _compare(given, expected, " and ".join(cohort.names))
+    return {key: given[official] for key, official in official_keys.items()}
 
 
 def is_baseline(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict of the official code holds one network without branches, not a pair."""
+    """Return whether a state dict of the official code holds one network without branches, not a pair."""
     return not any(key.removeprefix(_DATA_PARALLEL).startswith(("net1.", "module_list.")) for key in state)
 
 
-def _compare(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: str) -> None:
-    for problem, keys in (("lacks", wanted.keys() - given.keys()), ("also holds", given.keys() - wanted.keys())):
+def _compare(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], names: str) -> None:
+    for problem, keys in (("lacks", expected.keys() - given.keys()), ("also holds", given.keys() - expected.keys())):
         if keys:
             few = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
             raise UserError(
-                f"this is no official checkpoint of {names}: it {problem} {few}. Choose the pair= it was trained as;"
-                " loss=lmcl has auxiliary branches, a baseline (pair=single) has none."
+                f"this is not an official checkpoint of {names}: it {problem} {few}. Choose the pair= it was trained"
+                " as; loss=lmcl has auxiliary branches, a baseline (pair=single) has none."
             )
-    for key, tensor in wanted.items():
+    for key, tensor in expected.items():
         if given[key].shape != tensor.shape:
             raise UserError(
-                f"this is no official checkpoint of {names}: {key} has shape {tuple(given[key].shape)}, not"
+                f"this is not an official checkpoint of {names}: {key} has shape {tuple(given[key].shape)}, not"
                 f" {tuple(tensor.shape)}. Choose the dataset= (its classes) and the pair= it was trained with."
             )
 
 
+class _Names(NamedTuple):
+    """The official names of one architecture's modules.
+
+    Args:
+        modules: those of the backbone outside its stages, by our names.
+        units: what the official code numbers as a stage, by the child of our stage; "" stands for the whole stage.
+            ``{k}`` is the number of the stage.
+        in_unit: translates the path of a module inside a unit, the child included.
+        branch_neck: of branch ``{k}``, where ``{n}`` counts on from the units of its stages.
+        first_stage: official number of our first stage.
+    """
+
+    modules: dict[str, str]
+    units: dict[str, str]
+    in_unit: Callable[[list[str]], list[str]]
+    branch_neck: str = ""
+    first_stage: int = 1
+
+
 def _official_key(key: str, backbone: Backbone) -> str:
-    """What the official code calls a tensor of one network of ours, e.g. ``branches.0.head.classifier.weight``."""
+    """Translate a key of one network, e.g. ``branches.0.head.classifier.weight``."""
     family = backbone.model if isinstance(backbone, TorchvisionBackbone) else type(backbone)
     if family not in _FAMILIES:
         raise UserError(f"network {backbone.name}: the official code has no such architecture.")
-    in_backbone, in_branch = _FAMILIES[family]
-    match key.split("."):
+    names = _FAMILIES[family]
+    *path, leaf = key.split(".")
+    match path:
+        case ["backbone", "stages", k, *path]:
+            unit = names.units.get(path[0]) or names.units[""]
+            module = ["backbone", unit.format(k=int(k) + names.first_stage), *names.in_unit(path)]
         case ["backbone", *path]:
-            return ".".join(["backbone", *in_backbone(path)])
-        case ["branches", k, "head", "classifier", leaf]:
-            return f"auxiliary_classifier.fc{_next(k)}.{leaf}"
-        case ["branches", k, *path]:
-            stages_after = len(backbone.stages) - int(k) - 1
-            return ".".join(["auxiliary_classifier", *in_branch(path, _next(k), stages_after)])
-    raise AssertionError(key)
+            module = ["backbone", names.modules[".".join(path)]]
+        case ["branches", k, "head", "classifier"]:
+            module = ["auxiliary_classifier", f"fc{int(k) + 1}"]
+        case ["branches", k, "head", "neck", i]:
+            stages = len(backbone.stages) - int(k) - 1
+            # The last stage of an HCGNet has no transition, so its neck follows one unit earlier.
+            n = stages + int(i) if len(names.units) == 1 else 2 * stages - 1 + int(i)
+            module = ["auxiliary_classifier", names.branch_neck.format(k=int(k) + 1, n=n)]
+        case ["branches", k, "stages", s, *path]:
+            position = list(names.units).index(path[0]) if path[0] in names.units else 0
+            unit = str(len(names.units) * int(s) + position)
+            module = ["auxiliary_classifier", f"block_extractor{int(k) + 1}", unit, *names.in_unit(path)]
+        case _:
+            raise AssertionError(key)
+    return ".".join([*module, leaf])
 
 
-def _next(number: str) -> str:
-    return str(int(number) + 1)  # official stages, branches and modules are counted from 1
+def _in_wide_resnet(path: list[str]) -> list[str]:
+    block, layer = path
+    return ["layer", block, "convShortcut" if layer == "shortcut" else layer]
 
 
-# Paths below start inside the backbone, or inside branch k (counted from 1) with so many stages after the tap.
-
-
-def _resnet(path: list[str]) -> list[str]:
-    match path:
-        case ["stem", i, leaf]:
-            return [("conv1", "bn1")[int(i)], leaf]
-        case ["stages", k, *block]:
-            return [f"layer{_next(k)}", *block]
-        case ["head", "classifier", leaf]:
-            return ["fc", leaf]
-    raise AssertionError(path)
-
-
-def _resnet_branch(path: list[str], k: str, stages_after: int) -> list[str]:
-    return [f"block_extractor{k}", *path[1:]]
-
-
-def _wide_resnet(path: list[str]) -> list[str]:
-    match path:
-        case ["stem", leaf]:
-            return ["conv1", leaf]
-        case ["stages", k, block, layer, leaf]:
-            return [f"block{_next(k)}", "layer", block, _WIDE_LAYERS.get(layer, layer), leaf]
-        case ["head", "neck", "0", leaf]:
-            return ["bn1", leaf]
-        case ["head", "classifier", leaf]:
-            return ["fc", leaf]
-    raise AssertionError(path)
-
-
-def _wide_resnet_branch(path: list[str], k: str, stages_after: int) -> list[str]:
-    match path:
-        case ["stages", s, block, layer, leaf]:
-            return [f"block_extractor{k}", s, "layer", block, _WIDE_LAYERS.get(layer, layer), leaf]
-        case ["head", "neck", "0", leaf]:
-            return [f"bn{k}", leaf]
-    raise AssertionError(path)
-
-
-_WIDE_LAYERS = {"shortcut": "convShortcut"}
-
-
-def _shufflenet(path: list[str]) -> list[str]:
-    match path:
-        case ["stem", i, leaf]:
-            return [("conv1", "bn1")[int(i)], leaf]
-        case ["stages", k, block, side, layer, leaf]:
-            return [f"layer{_next(k)}", block, _inverted_residual(block, side, layer), leaf]
-        case ["head", "neck", i, leaf]:
-            return [("conv2", "bn2")[int(i)], leaf]
-        case ["head", "classifier", leaf]:
-            return ["linear", leaf]
-    raise AssertionError(path)
-
-
-def _shufflenet_imagenet(path: list[str]) -> list[str]:
-    match path:
-        case ["stages", k, *block]:  # the first of ours is the max-pool
-            return _shufflenet(["stages", str(int(k) - 1), *block])
-    return _shufflenet(path)
-
-
-def _shufflenet_branch(path: list[str], k: str, stages_after: int) -> list[str]:
-    match path:
-        case ["stages", s, block, side, layer, leaf]:
-            return [f"block_extractor{k}", s, block, _inverted_residual(block, side, layer), leaf]
-        case ["head", "neck", i, leaf]:
-            return [f"block_extractor{k}", str(stages_after + int(i)), leaf]
-    raise AssertionError(path)
-
-
-def _inverted_residual(block: str, side: str, layer: str) -> str:
-    """Official blocks number their convolutions through both sides; only a stage's first block has a left one."""
-    order = _INVERTED_RESIDUAL[side].index(int(layer))  # conv, bn, conv, bn, ...
+def _in_shufflenet(path: list[str]) -> list[str]:
+    """Number the convolutions through both sides of a block; only a stage's first block has a left one."""
+    block, side, layer = path
+    order = {"branch1": (0, 1, 2, 3), "branch2": (0, 1, 3, 4, 5, 6)}[side].index(int(layer))  # conv, bn, conv, bn, ...
     first = 3 if block == "0" and side == "branch2" else 1
-    return f"{('conv', 'bn')[order % 2]}{first + order // 2}"
+    return [block, f"{('conv', 'bn')[order % 2]}{first + order // 2}"]
 
 
-_INVERTED_RESIDUAL = {"branch1": (0, 1, 2, 3), "branch2": (0, 1, 3, 4, 5, 6)}  # positions that hold tensors
-
-
-def _hcgnet(path: list[str]) -> list[str]:
+def _in_hcgnet(path: list[str]) -> list[str]:
     match path:
-        case ["stem", leaf]:
-            return ["features", "conv0", leaf]
-        case ["stages", k, "smg", n, *layers, leaf]:
-            return [f"HybridBlock{_next(k)}", f"SMG{_next(n)}", _GATED_LAYERS[".".join(layers)], leaf]
-        case ["stages", k, "transition", *layers, leaf]:
-            return [f"Transition{_next(k)}", _GATED_LAYERS[".".join(layers)], leaf]
-        case ["head", "neck", "0", leaf]:
-            return ["norm5", leaf]
-        case ["head", "classifier", leaf]:
-            return ["classifier", leaf]
-    raise AssertionError(path)
-
-
-def _hcgnet_branch(path: list[str], k: str, stages_after: int) -> list[str]:
-    # Every stage but the last takes two places there: its modules and its transition.
-    match path:
-        case ["stages", s, "smg", n, *layers, leaf]:
-            return [f"block_extractor{k}", str(2 * int(s)), f"SMG{_next(n)}", _GATED_LAYERS[".".join(layers)], leaf]
-        case ["stages", s, "transition", *layers, leaf]:
-            return [f"block_extractor{k}", str(2 * int(s) + 1), _GATED_LAYERS[".".join(layers)], leaf]
-        case ["head", "neck", "0", leaf]:
-            return [f"block_extractor{k}", str(2 * stages_after - 1), leaf]
+        case ["smg", n, *layers]:
+            return [f"SMG{int(n) + 1}", _GATED_LAYERS[".".join(layers)]]
+        case [_, *layers]:
+            return [_GATED_LAYERS[".".join(layers)]]
     raise AssertionError(path)
 
 
@@ -202,7 +143,7 @@ _GATED_LAYERS = {
     "reduce.1.2": "conv2_3x3.conv",
     "gating.near.0": "conv_3x3.norm",
     "gating.near.2": "conv_3x3.conv",
-    "gating.far.0": "conv_5x5.norm",  # dilated, in truth
+    "gating.far.0": "conv_5x5.norm",  # in fact a dilated 3x3
     "gating.far.2": "conv_5x5.conv",
     "gating.near_pool.score": "global_context3x3",
     "gating.far_pool.score": "global_context5x5",
@@ -216,13 +157,30 @@ _GATED_LAYERS = {
     "gating.keep.4": "fc2",
 }
 
-_Translation = tuple[Callable[[list[str]], list[str]], Callable[[list[str], str, int], list[str]]]
-
-_FAMILIES: dict[type[Backbone] | str, _Translation] = {  # by class, or by torchvision's name
-    ResNet: (_resnet, _resnet_branch),
-    WideResNet: (_wide_resnet, _wide_resnet_branch),
-    ShuffleNetV2: (_shufflenet, _shufflenet_branch),
-    HCGNet: (_hcgnet, _hcgnet_branch),
-    **dict.fromkeys(("resnet18", "resnet34", "resnet50"), (_resnet, _resnet_branch)),
-    **dict.fromkeys(("shufflenet_v2_x0_5", "shufflenet_v2_x1_0"), (_shufflenet_imagenet, _shufflenet_branch)),
+_STEM = {"stem.0": "conv1", "stem.1": "bn1"}
+_RESNET = _Names({**_STEM, "head.classifier": "fc"}, {"": "layer{k}"}, list)
+_SHUFFLENET = _Names(
+    {**_STEM, "head.neck.0": "conv2", "head.neck.1": "bn2", "head.classifier": "linear"},
+    {"": "layer{k}"},
+    _in_shufflenet,
+    branch_neck="block_extractor{k}.{n}",
+)
+_FAMILIES: dict[type[Backbone] | str, _Names] = {  # by class, or by torchvision's name
+    ResNet: _RESNET,
+    WideResNet: _Names(
+        {"stem": "conv1", "head.neck.0": "bn1", "head.classifier": "fc"},
+        {"": "block{k}"},
+        _in_wide_resnet,
+        branch_neck="bn{k}",
+    ),
+    ShuffleNetV2: _SHUFFLENET,
+    HCGNet: _Names(
+        {"stem": "features.conv0", "head.neck.0": "norm5", "head.classifier": "classifier"},
+        {"smg": "HybridBlock{k}", "transition": "Transition{k}"},
+        _in_hcgnet,
+        branch_neck="block_extractor{k}.{n}",
+    ),
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50"), _RESNET),
+    # Our first stage is the max-pool, which the official code does not count.
+    **dict.fromkeys(("shufflenet_v2_x0_5", "shufflenet_v2_x1_0"), _SHUFFLENET._replace(first_stage=0)),
 }

@@ -1,15 +1,15 @@
-"""Wide ResNets for images of CIFAR's size (Zagoruyko and Komodakis, BMVC 2016)."""
+"""Wide ResNets for CIFAR-size images (Zagoruyko and Komodakis, BMVC 2016)."""
 
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from mcl.networks.backbone import Backbone, Head, check_depths, kaiming_fan_out
+from mcl.networks.backbone import Backbone, Head, bn_relu, kaiming_fan_out, make_stages
 
 _STEM_WIDTH = 16
 
 
 class PreActivationBlock(nn.Module):
-    """BN-ReLU-conv twice, added to the input; a 1x1 convolution of the activated input where the width changes."""
+    """BN-ReLU-conv twice, added to the input; a 1x1 convolution of the activated input if the width changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -20,7 +20,7 @@ class PreActivationBlock(nn.Module):
         self.shortcut = None if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Feature maps (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
+        """Map feature maps (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
         active = relu(self.bn1(x), inplace=True)
         residual = self.conv2(relu(self.bn2(self.conv1(active)), inplace=True))
         return residual + (x if self.shortcut is None else self.shortcut(active))
@@ -29,38 +29,28 @@ class PreActivationBlock(nn.Module):
 class WideResNet(Backbone):
     """A bare 3x3 stem of 16 channels, stages of pre-activation blocks, BN-ReLU before the pooling.
 
-    WRN-d-w has ``depths`` of (d - 4) / 6 each and ``widen_factor`` w.
+    WRN-d-w has three ``depths`` of (d - 4) / 6 and ``widen_factor`` w.
 
     Args:
-        name: how users call it.
-        num_classes: classes C.
+        name, num_classes, in_channels: as in `Backbone` and `Head`.
         depths: blocks in each stage.
-        widen_factor: the first stage has 16 times as many channels, each further one twice those before.
-        in_channels: channels of the images.
+        widen_factor: the first stage has 16 times as many channels; each later one doubles them.
     """
 
     def __init__(self, *, name: str, num_classes: int, depths: list[int], widen_factor: int, in_channels: int = 3):
-        check_depths(depths)
         widths = [_STEM_WIDTH, *(_STEM_WIDTH * widen_factor * 2**k for k in range(len(depths)))]
         super().__init__(
             name=name,
             stem=nn.Conv2d(in_channels, _STEM_WIDTH, 3, padding=1, bias=False),
-            stages=[
-                _stage(widths[k], widths[k + 1], depth, stride=1 if k == 0 else 2) for k, depth in enumerate(depths)
-            ],
-            head=Head(widths[-1], num_classes, neck=nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True))),
+            stages=make_stages(PreActivationBlock, widths, depths, first_stride=1),
+            head=Head(widths[-1], num_classes, neck=bn_relu(widths[-1])),
             in_channels=in_channels,
             stride=2 ** (len(depths) - 1),
         )
 
     @staticmethod
     def initialise(module: nn.Module) -> None:
-        """Convolutions as in ResNets; the classifiers' biases start at zero."""
+        """Initialise convolutions as in ResNets, and the biases of classifiers with zero."""
         kaiming_fan_out(module)
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
-
-
-def _stage(inputs: int, outputs: int, depth: int, stride: int) -> nn.Module:
-    first = PreActivationBlock(inputs, outputs, stride)
-    return nn.Sequential(first, *(PreActivationBlock(outputs, outputs, 1) for _ in range(depth - 1)))

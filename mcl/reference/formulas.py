@@ -1,12 +1,13 @@
-"""The losses of layer-wise mutual contrastive learning, written for reading: one function a formula, a loop a sum.
+"""The losses of mutual contrastive learning, written for reading: one function per formula, one loop per sum.
 
-Every sum over networks and stages stands as it is defined (MCL, AAAI 2022; L-MCL, TPAMI 2023), with no thought of
-speed. The tests hold `mcl.losses` to these, and benchmarks measure against them.
-Projections are lists over networks of lists over stages of (B, D) unit vectors; ``weight(i, k, j, m)`` gives the (B,)
+Every sum over networks and stages is written as it is defined (MCL, arXiv 2104.12565; L-MCL, arXiv 2207.11518),
+without regard to speed. The tests compare `mcl.losses` with these functions, and benchmarks measure against them.
+Projections are lists over networks of lists over stages of (B, D) unit vectors. ``weight(i, k, j, m)`` returns the (B,)
 matching weights of the ordered pair of stage k of network i and stage m of network j.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import combinations, permutations
 
 import torch
 import torch.nn.functional as F
@@ -17,75 +18,72 @@ from mcl.losses.contrast import MutualContrast
 Weight = Callable[[int, int, int, int], Tensor]
 
 
-def hard_contrast(anchors: Tensor, others: Tensor, labels: Tensor, weight: Tensor, tau: float) -> Tensor:
-    """InfoNCE over the batch: each anchor against the other samples, those of its class being its positives.
+def hard_contrast(similarity: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """InfoNCE over the batch, from (B, B) similarities: the positives of an anchor are other samples of its class.
 
-    With ``others`` the anchors themselves this is VCL, with another network's embeddings ICL. The anchor's own column
-    is neither a positive nor in the denominator. An anchor without a positive contributes 0.
+    Within a network this is VCL, across networks ICL. The anchor's own column is neither a positive nor in the
+    denominator. An anchor without a positive contributes 0.
     """
-    similarity = anchors @ others.T / tau  # (B, B)
     own = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     positive = (labels[:, None] == labels[None, :]) & ~own
     log_probability = similarity - similarity.masked_fill(own, -torch.inf).logsumexp(1, keepdim=True)
-    positives = positive.sum(1).clamp_min(1)  # no positive: a sum of nothing over 1
+    positives = positive.sum(1).clamp_min(1)  # without a positive: an empty sum divided by 1
     return -(weight * log_probability.masked_fill(~positive, 0).sum(1) / positives).mean()
 
 
-def soft_contrast(student: Tensor, teacher: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    """KL divergence of the student's contrastive distribution from the detached teacher's, from (B, B) similarities."""
-    target = F.softmax(teacher.detach() / temperature, dim=1)
-    difference = F.log_softmax(teacher.detach() / temperature, dim=1) - F.log_softmax(student / temperature, dim=1)
-    return temperature**2 * (weight * (target * difference).sum(1)).mean()
+def soft_contrast(one: Tensor, other: Tensor, weight: Tensor, temperature: float) -> Tensor:
+    """T² KL between the softened distributions of two similarities (B, C), in both directions, the target detached."""
+    divergences = []
+    for student, teacher in ((one, other), (other, one)):
+        target = F.softmax(teacher.detach() / temperature, dim=1)
+        difference = F.log_softmax(teacher.detach() / temperature, dim=1) - F.log_softmax(student / temperature, dim=1)
+        divergences.append(temperature**2 * (weight * (target * difference).sum(1)).mean())
+    return divergences[0] + divergences[1]
 
 
 def pair_contrast(
     a: Tensor, b: Tensor, labels: Tensor, weight: Tensor, tau: float, temperature: float
 ) -> MutualContrast:
-    """The four terms of one ordered pair of stages, embeddings (B, D), weight (B,)."""
-    within_a, within_b = a @ a.T / tau, b @ b.T / tau
-    a_to_b, b_to_a = a @ b.T / tau, b @ a.T / tau
+    """The four terms of one ordered pair of stages: embeddings (B, D), weight (B,)."""
+    aa, bb, ab, ba = a @ a.T / tau, b @ b.T / tau, a @ b.T / tau, b @ a.T / tau
     return MutualContrast(
-        vcl=hard_contrast(a, a, labels, weight, tau) + hard_contrast(b, b, labels, weight, tau),
-        soft_vcl=soft_contrast(within_a, within_b, weight, temperature)
-        + soft_contrast(within_b, within_a, weight, temperature),
-        icl=hard_contrast(a, b, labels, weight, tau) + hard_contrast(b, a, labels, weight, tau),
-        soft_icl=soft_contrast(a_to_b, b_to_a, weight, temperature)
-        + soft_contrast(b_to_a, a_to_b, weight, temperature),
+        vcl=hard_contrast(aa, labels, weight) + hard_contrast(bb, labels, weight),
+        soft_vcl=soft_contrast(aa, bb, weight, temperature),
+        icl=hard_contrast(ab, labels, weight) + hard_contrast(ba, labels, weight),
+        soft_icl=soft_contrast(ab, ba, weight, temperature),
     )
+
+
+def sum_over_pairs(stages: Sequence[int], pair: Callable[[int, int, int, int], MutualContrast]) -> MutualContrast:
+    """Sum ``pair(i, k, j, m)`` over every ordered pair of networks and every pair of their stages."""
+    pairs = [
+        pair(i, k, j, m)
+        for i, j in permutations(range(len(stages)), 2)
+        for k in range(stages[i])
+        for m in range(stages[j])
+    ]
+    return MutualContrast(*(torch.stack(values).sum() for values in zip(*pairs, strict=True)))
 
 
 def mutual_contrast(
     projections: Sequence[Sequence[Tensor]], labels: Tensor, weight: Weight, *, tau: float, temperature: float
 ) -> MutualContrast:
-    """Layer-wise mutual contrast: every ordered pair of networks, every pair of their stages."""
-    pairs = [
-        pair_contrast(a, b, labels, weight(i, k, j, m), tau, temperature)
-        for i in range(len(projections))
-        for j in range(len(projections))
-        if i != j
-        for k, a in enumerate(projections[i])
-        for m, b in enumerate(projections[j])
-    ]
-    return MutualContrast(*(torch.stack(values).sum() for values in zip(*pairs, strict=True)))
+    """Layer-wise mutual contrast (L-MCL)."""
+
+    def pair(i: int, k: int, j: int, m: int) -> MutualContrast:
+        return pair_contrast(projections[i][k], projections[j][m], labels, weight(i, k, j, m), tau, temperature)
+
+    return sum_over_pairs([len(network) for network in projections], pair)
 
 
 def last_stage_contrast(
     projections: Sequence[Tensor], labels: Tensor, *, tau: float, temperature: float
 ) -> MutualContrast:
-    """The predecessor: one embedding per network, no weights, and its own way of counting pairs."""
+    """Mutual contrast of one embedding per network (MCL): no weights, VCL once per network, each pair once."""
     one = projections[0].new_ones(len(labels))
-    networks = range(len(projections))
-    zero = projections[0].new_zeros(())
-    vcl = sum((hard_contrast(z, z, labels, one, tau) for z in projections), zero)
-    soft_vcl, icl, soft_icl = zero, zero, zero
-    for i in networks:
-        for j in networks:
-            if i == j:
-                continue
-            a, b = projections[i], projections[j]
-            soft_vcl = soft_vcl + soft_contrast(a @ a.T / tau, b @ b.T / tau, one, temperature)
-            icl = icl + hard_contrast(a, b, labels, one, tau)
-            soft_icl = soft_icl + soft_contrast(a @ b.T / tau, b @ a.T / tau, one, temperature)
+    pairs = [pair_contrast(a, b, labels, one, tau, temperature) for a, b in combinations(projections, 2)]
+    _, soft_vcl, icl, soft_icl = (torch.stack(values).sum() for values in zip(*pairs, strict=True))
+    vcl = torch.stack([hard_contrast(z @ z.T / tau, labels, one) for z in projections]).sum()
     return MutualContrast(vcl, soft_vcl, icl, soft_icl)
 
 
@@ -100,16 +98,11 @@ def classification(logits: Sequence[Sequence[Tensor]], labels: Tensor) -> Tensor
 
 
 def logit_distillation(students: Sequence[Tensor], teachers: Sequence[Tensor], *, temperature: float) -> Tensor:
-    """Every student's (B, C) logits towards every teacher's detached ones, its own included."""
-    return torch.stack(
-        [
-            temperature**2
-            * F.kl_div(
-                F.log_softmax(student / temperature, dim=1),
-                F.softmax(teacher.detach() / temperature, dim=1),
-                reduction="batchmean",
-            )
-            for student in students
-            for teacher in teachers
-        ]
-    ).sum()
+    """T² KL of every student's (B, C) logits from every teacher's detached ones, its own included, summed."""
+    total = students[0].new_zeros(())
+    for student in students:
+        for teacher in teachers:
+            target = F.softmax(teacher.detach() / temperature, dim=1)
+            predicted = F.log_softmax(student / temperature, dim=1)
+            total = total + temperature**2 * F.kl_div(predicted, target, reduction="batchmean")
+    return total

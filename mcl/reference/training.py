@@ -1,9 +1,8 @@
-"""The training of L-MCL as one would first write it: every image, every pair and every number by itself.
+"""The training of L-MCL written for reading: every image, every pair and every number by itself.
 
 Images pass through PIL one by one, losses are loops over ordered pairs, each term is fetched from the device in each
-step, and a meta round copies the whole state, and that of every unrolled step, from which it finds its way back. It
-takes the same random draws as `mcl.training.trainer.Trainer` and so comes to the same weights; benchmarks
-measure against it.
+step, and a meta round copies the whole state and that of every unrolled step. The random draws are those of
+`mcl.training.trainer.Trainer`, so both arrive at the same weights. Benchmarks measure against this training.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,61 +28,50 @@ class TextbookTraining:
 
     Args:
         parts: of ``loss=lmcl`` as published; the learner is trained in place.
-        splits: what ``parts.dataset.load()`` gave.
+        splits: the result of ``parts.dataset.load()``.
         seed: of the batches and their augmentation.
-        meta_gradient: one of the two of `mcl.reference.unrolled_gradient`.
+        meta_gradient: one of the two functions of `mcl.reference.unrolled_gradient`.
 
     Raises:
-        UserError: the parts are those of another method, or have options that the textbook leaves out.
+        UserError: The parts belong to another method, or have options that the textbook leaves out.
     """
 
     def __init__(
-        self,
-        parts: Parts,
-        splits: Splits,
-        *,
-        seed: int,
-        meta_gradient: Callable[..., Any] = meta_gradient_by_copies,
+        self, parts: Parts, splits: Splits, *, seed: int, meta_gradient: Callable[..., Any] = meta_gradient_by_copies
     ):
         loss = parts.learner.loss
-        published = isinstance(loss, LMCL) and isinstance(loss.matching, LayerMatching) and loss.meta is not None
-        if not published or not isinstance(loss.contrast, BatchContrast):
-            raise UserError("The textbook training is that of loss=lmcl with loss.contrast=batch and a meta round.")
-        assert isinstance(loss, LMCL)
-        assert loss.meta is not None
+        if (
+            not isinstance(loss, LMCL)
+            or not isinstance(loss.matching, LayerMatching)
+            or not isinstance(loss.contrast, BatchContrast)
+            or loss.meta is None
+        ):
+            raise UserError("The textbook training requires loss=lmcl with loss/contrast=batch and a meta round.")
         if loss.meta.outer_batch != "same" or not loss.meta.attach_features or parts.trainer.clip_norm is not None:
             raise UserError(
-                "The textbook training leaves out loss.meta.outer_batch=next, loss.meta.attach_features=false and"
-                " trainer.clip_norm."
+                "The textbook training does not support loss.meta.outer_batch=next, loss.meta.attach_features=false"
+                " or trainer.clip_norm."
             )
         if not isinstance(splits.train, Images):
-            raise UserError("The textbook training wants the images in memory: dataset.storage=memory.")
+            raise UserError("The textbook training requires images in memory: dataset.storage=memory.")
         self.parts = parts
         self.loss = loss
         self.schedule = loss.meta
         self.meta_gradient = meta_gradient
         self.cohort = parts.learner.cohort
         self.method = TextbookLMCL(self.cohort, loss)
-        self.batches = Batches(
-            splits.train,
-            parts.sampler,
-            parts.dataset.augmentation,
-            parts.dataset.mean,
-            parts.dataset.std,
-            batch_size=parts.trainer.batch_size,
-            seed=seed,
-            dtype=next(self.cohort.parameters()).dtype,
-        )
+        dtype = next(self.cohort.parameters()).dtype
+        self.batches = Batches(splits.train, parts.dataset, parts.sampler, parts.trainer.batch_size, seed, dtype)
         self.optimizer = parts.make_optimizer(params=parts.learner.trained_parameters())
         self.meta_optimizer = parts.make_optimizer(params=list(loss.meta_parameters().values()))
         self.steps = 0
         self.order = self.all_batches()
 
     def step(self) -> dict[str, float]:
-        """The next training step, with its data and, where one is due, its meta round.
+        """Take the next training step, with its data and, if one is due, its meta round.
 
         Returns:
-            The raw terms by their names, ``total``, ``top1/first`` and so on in percent, and after a meta round its
+            The raw terms by name, ``total``, ``top1/first`` and so on in percent, and after a meta round its
             ``outer_loss``.
         """
         batch = next(self.order)
@@ -94,7 +82,7 @@ class TextbookTraining:
         return values
 
     def all_batches(self) -> Iterator[Batch]:
-        """The batches of all epochs; sets the learning rate of each as it begins."""
+        """Yield the batches of all epochs; set the learning rate at the start of each epoch."""
         for epoch in range(self.parts.trainer.epochs):
             factor = self.parts.schedule(epoch, self.parts.trainer.epochs)
             for optimizer in (self.optimizer, self.meta_optimizer):
@@ -103,40 +91,39 @@ class TextbookTraining:
             yield from self.batches.epoch(epoch)
 
     def descend(self, batch: Batch) -> dict[str, float]:
-        """One optimisation step on a batch; the values as of ``step``."""
+        """Take one optimisation step on a batch; return the values of `step`."""
         self.method.train()
         terms, outputs = self.method.terms(batch)
-        total = self.method.total(terms)
+        total = self.loss.total(terms)
         self.optimizer.zero_grad()
         total.backward()
         self.optimizer.step()
-        values = {name: value.item() for name, value in terms.items()}
-        values["total"] = total.item()
+        values = {name: value.item() for name, value in {**terms, "total": total}.items()}
         for key, network in zip(self.cohort.keys, outputs, strict=True):
-            right = network.logits[-1].argmax(dim=1) == batch.labels
-            values[f"top1/{key}"] = 100 * right.double().mean().item()
+            correct = network.logits[-1].argmax(dim=1) == batch.labels
+            values[f"top1/{key}"] = 100 * correct.double().mean().item()
         return values
 
     def meta_round(self, batch: Batch) -> float:
-        """One step of the matching network; gives the outer objective after the unrolled steps."""
+        """Take one step of the matching network; return the outer objective after the unrolled steps."""
         self.method.train()
         before = {name: tensor.clone() for name, tensor in self.method.state_dict().items()}
         meta = {f"loss.{name}": value for name, value in self.loss.meta_parameters().items()}
-        moved = {f"cohort.{name}": value for name, value in self.cohort.named_parameters()}
-        moved |= {f"loss.{name}": value for name, value in self.loss.inner_parameters().items()}
+        unrolled = {f"cohort.{name}": value for name, value in self.cohort.named_parameters()}
+        unrolled |= {f"loss.{name}": value for name, value in self.loss.inner_parameters().items()}
         call = partial(functional_call, self.method)
         group = self.optimizer.param_groups[0]
         outer_loss, gradients = self.meta_gradient(
             lambda theta, phi: call({**theta, **phi}, ("inner", batch)),
             lambda theta: call(theta, ("outer", batch)),
-            moved,
+            unrolled,
             meta,
             steps=self.schedule.steps,
             lr=group["lr"] if self.schedule.lr is None else self.schedule.lr,
             momentum=self.schedule.momentum,
             weight_decay=group.get("weight_decay", 0.0),
         )
-        self.method.load_state_dict(before)  # batch normalisation has written into its buffers
+        self.method.load_state_dict(before)  # restores the buffers of batch normalisation
         for name, parameter in meta.items():
             parameter.grad = gradients[name]
         self.meta_optimizer.step()

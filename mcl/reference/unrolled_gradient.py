@@ -1,12 +1,11 @@
-"""The gradient through unrolled SGD steps as one would write it on a blackboard, in two ways.
+"""The gradient through unrolled SGD steps, written for reading, in two ways.
 
 Autograd over the whole loop is the definition, and holds the graphs of all steps in memory. With copies of the states
-between the steps, each step is taken once without a graph, and once more with one on the way back.
+between the steps, each step is taken first without a graph, and again with one on the way back.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ Tensors = dict[str, Tensor]
 
 
 class State(NamedTuple):
-    """What SGD with momentum moves: parameters and their velocities, by the same names."""
+    """The state of SGD with momentum: parameters and their velocities, by the same names."""
 
     theta: Tensors
     velocity: Tensors
@@ -25,15 +24,11 @@ class State(NamedTuple):
         """The parameters, then the velocities."""
         return [*self.theta.values(), *self.velocity.values()]
 
-    def copy(self) -> "State":
-        """The same values in tensors of their own, to differentiate by."""
-        return State(_leaves(self.theta), _leaves(self.velocity))
-
 
 def sgd_step(
-    loss: Tensor, state: State, *, lr: float, momentum: float, weight_decay: float, create_graph: bool
+    loss: Tensor, state: State, *, lr: float, momentum: float, weight_decay: float, create_graph: bool = True
 ) -> State:
-    """The state after one step on a loss of ``state.theta``; differentiable with ``create_graph``."""
+    """Return the state after one step on a loss of ``state.theta``; differentiable with ``create_graph``."""
     theta, velocity = {}, {}
     parameters = list(state.theta.values())
     gradients = torch.autograd.grad(loss, parameters, create_graph=create_graph, materialize_grads=True)
@@ -50,16 +45,16 @@ def meta_gradient(
     meta_parameters: Mapping[str, Tensor],
     *,
     steps: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
+    **sgd: Any,
 ) -> tuple[Tensor, Tensors]:
-    """As `mcl.meta.meta_gradient`, of objectives that depend on at least one of the parameters."""
-    step = partial(sgd_step, lr=lr, momentum=momentum, weight_decay=weight_decay, create_graph=True)
+    """Compute `mcl.meta.meta_gradient` for objectives that depend on at least one of the parameters.
+
+    ``sgd`` holds the ``lr``, ``momentum`` and ``weight_decay`` of `sgd_step`.
+    """
     phi, state = _leaves(meta_parameters), _at_rest(parameters)
     for _ in range(steps):
-        state = step(inner(state.theta, phi), state)
-    state = step(outer(state.theta), state)
+        state = sgd_step(inner(state.theta, phi), state, **sgd)
+    state = sgd_step(outer(state.theta), state, **sgd)
     outer_loss = outer(state.theta)
     gradients = torch.autograd.grad(outer_loss, list(phi.values()), materialize_grads=True)
     return outer_loss.detach(), dict(zip(phi, gradients, strict=True))
@@ -72,31 +67,29 @@ def meta_gradient_by_copies(
     meta_parameters: Mapping[str, Tensor],
     *,
     steps: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
+    **sgd: Any,
 ) -> tuple[Tensor, Tensors]:
-    """As `meta_gradient`, of objectives that draw nothing at random, from copies of the states between the steps."""
+    """Compute `meta_gradient`, for deterministic objectives, from copies of the states between the steps."""
     phi = _leaves(meta_parameters)
 
-    def after(step: int, state: State, create_graph: bool) -> State:
+    def take_step(step: int, state: State, create_graph: bool) -> State:
         loss = inner(state.theta, phi) if step < steps else outer(state.theta)
-        return sgd_step(loss, state, lr=lr, momentum=momentum, weight_decay=weight_decay, create_graph=create_graph)
+        return sgd_step(loss, state, **sgd, create_graph=create_graph)
 
     states = [_at_rest(parameters)]
     for step in range(steps + 1):
-        states.append(after(step, states[-1], create_graph=False).copy())
+        after = take_step(step, states[-1], create_graph=False)
+        states.append(State(_leaves(after.theta), _leaves(after.velocity)))
     last = states.pop()
     outer_loss = outer(last.theta)
     vectors = torch.autograd.grad(outer_loss, last.tensors, materialize_grads=True)
     total = {name: torch.zeros_like(value) for name, value in phi.items()}
     for step, state in reversed(list(enumerate(states))):
+        after = take_step(step, state, create_graph=True)
         inputs = [*state.tensors, *phi.values()]
-        found = torch.autograd.grad(
-            after(step, state, create_graph=True).tensors, inputs, vectors, materialize_grads=True
-        )
-        vectors = found[: len(state.tensors)]
-        for name, gradient in zip(phi, found[len(state.tensors) :], strict=True):
+        gradients = torch.autograd.grad(after.tensors, inputs, vectors, materialize_grads=True)
+        vectors = gradients[: len(state.tensors)]
+        for name, gradient in zip(phi, gradients[len(state.tensors) :], strict=True):
             total[name] += gradient
     return outer_loss.detach(), total
 
@@ -107,4 +100,5 @@ def _at_rest(parameters: Mapping[str, Tensor]) -> State:
 
 
 def _leaves(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Copy tensors, to differentiate with respect to the copies."""
     return {name: value.detach().clone().requires_grad_() for name, value in tensors.items()}

@@ -20,9 +20,9 @@ class Golden:
 
     def __init__(self, name: str):
         self.arrays = {key: torch.from_numpy(value) for key, value in np.load(FOLDER / f"{name}.npz").items()}
-        places = [key.split(".") for key in self.arrays if key.startswith(("embedding.", "z."))]
-        networks = sorted({int(place[1]) for place in places})
-        self.stages = [sum(place[1] == str(i) for place in places) for i in networks]
+        nodes = [key.split(".") for key in self.arrays if key.startswith(("embedding.", "z."))]
+        networks = sorted({int(node[1]) for node in nodes})
+        self.stages = [sum(node[1] == str(i) for node in nodes) for i in networks]
         self.labels = self["labels"].long()
         self.tau = float(self["tau"])
         self.temperature = float(self["temperature"])
@@ -39,9 +39,9 @@ class Golden:
 
     def weights(self, within: float = 0.0) -> Tensor:
         """``weight.i.k.j.m`` as (G, G, B); the blocks of one network with itself are filled with ``within``."""
-        places = [(i, k) for i, stages in enumerate(self.stages) for k in range(stages)]
+        nodes = [(i, k) for i, stages in enumerate(self.stages) for k in range(stages)]
         same = torch.full((len(self.labels),), within, dtype=torch.float64)
-        rows = [[same if i == j else self[f"weight.{i}.{k}.{j}.{m}"] for j, m in places] for i, k in places]
+        rows = [[same if i == j else self[f"weight.{i}.{k}.{j}.{m}"] for j, m in nodes] for i, k in nodes]
         return torch.stack([torch.stack(row) for row in rows])
 
     def batch(self) -> Batch:
@@ -52,7 +52,7 @@ class Golden:
         return [Outputs(*network) for network in zip(features, self.nested("logits"), strict=True)]
 
     def lmcl(self, meta: MetaSchedule | None = None) -> LMCL:
-        """The loss with the modules of the case; the state-dict keys are those promised to the outside."""
+        """Return the loss with the modules of the case, loaded by the state-dict keys that are fixed."""
         widths = [[stage.shape[1] for stage in network] for network in self.nested("embedding")]
         loss = LMCL(
             widths=widths,
@@ -79,13 +79,13 @@ LINEARS = ("layers.0.weight", "layers.0.bias", "layers.2.weight", "layers.2.bias
 
 @pytest.fixture(scope="session")
 def golden():
-    """Loads a golden case by name."""
+    """Load a golden case by name."""
     return Golden
 
 
 @pytest.fixture(scope="session")
 def golden_memory():
-    """Loads a golden case of memory banks by name: its arrays, embeddings that take gradients, weights (G, G, B)."""
+    """Load a golden case of memory banks: its arrays, embeddings that require gradients, weights (G, G, B)."""
 
     def load(name: str) -> tuple[dict[str, Tensor], list[list[Tensor]], Tensor]:
         arrays = {key: torch.from_numpy(value) for key, value in np.load(FOLDER / f"{name}.npz").items()}
@@ -103,7 +103,7 @@ def golden_memory():
 
 @pytest.fixture
 def close():
-    """Asserts agreement to 1e-10, relative to the largest entry."""
+    """Assert agreement to 1e-10, relative to the largest entry."""
 
     def check(actual: Tensor, expected: Tensor) -> None:
         torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10 * expected.abs().max().item())

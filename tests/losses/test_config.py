@@ -20,7 +20,7 @@ WIDTHS = [[4, 4], [6, 6]]
 
 @pytest.fixture
 def choose(tmp_path):
-    """Composes the group of losses under a config that has nothing else."""
+    """Compose the group of losses under a config that has nothing else."""
     shutil.copytree(CONF, tmp_path / "loss")
     (tmp_path / "train.yaml").write_text("defaults:\n  - loss: lmcl\n  - _self_\nseed: 3\n")
 
@@ -41,9 +41,11 @@ def test_every_option_of_a_loss_is_in_its_file_and_it_trains(choose, name):
     assert options(config) | {"widths"} == set(inspect.signature(get_class(config._target_)).parameters)
     loss = instantiate(config, widths=WIDTHS)
     assert set(config.weights) == set(loss.terms)
-    given = [Outputs([torch.randn(4, w) for w in stages], [torch.randn(4, 3) for _ in stages]) for stages in WIDTHS]
+    network_outputs = [
+        Outputs([torch.randn(4, w) for w in stages], [torch.randn(4, 3) for _ in stages]) for stages in WIDTHS
+    ]
     labels = torch.tensor([0, 0, 1, 1])
-    terms = loss(given, Batch(torch.empty(0), labels, labels))
+    terms = loss(network_outputs, Batch(torch.empty(0), labels, labels))
     assert loss.total(terms).isfinite()
 
 

@@ -20,7 +20,7 @@ FACTORS = torch.tensor([0.1, 1.0, 0.2, 0.7], dtype=torch.float64)
 
 @dataclass
 class Case:
-    """Random embeddings, labels and non-symmetric weights; the numbers of `seed`."""
+    """Random embeddings, labels and non-symmetric weights, drawn from `seed`."""
 
     stages: list[int]
     labels: list[int]
@@ -31,12 +31,12 @@ class Case:
 
     def __post_init__(self):
         generator = torch.Generator().manual_seed(self.seed)
-        batch, places = len(self.labels), sum(self.stages)
+        batch, nodes = len(self.labels), sum(self.stages)
         self.raw = [
             torch.randn(stages, batch, self.dim, generator=generator, dtype=torch.float64, requires_grad=True)
             for stages in self.stages
         ]
-        self.weights = torch.rand(places, places, batch, generator=generator, dtype=torch.float64, requires_grad=True)
+        self.weights = torch.rand(nodes, nodes, batch, generator=generator, dtype=torch.float64, requires_grad=True)
         self.classes = torch.tensor(self.labels)
         self.inputs = [*self.raw, self.weights]
         self.directions = [torch.randn(x.shape, generator=generator, dtype=torch.float64) for x in self.inputs]
@@ -132,8 +132,8 @@ def test_anchor_without_positive_contributes_nothing_to_hard_terms():
 
 
 def test_mean_stays_over_all_anchors_when_some_have_no_positive():
-    # The lonely anchor is still in the denominators of the others, so only the weights tell: without its own weight
-    # nothing changes.
+    # The anchor without a positive stays in the denominators of the others. Its own weight therefore changes nothing in
+    # the hard terms.
     case = Case(stages=[1, 1], labels=[0, 0, 1], seed=5)
     weights = case.weights.detach().clone()
     before = case.fast(case.raw, weights)
@@ -172,9 +172,9 @@ def test_low_temperatures_are_exact_to_the_second_derivative_where_networks_disa
         return [value, *gradients, *torch.autograd.grad(slope, inputs)]
 
     single = [x.detach().float().requires_grad_() for x in case.inputs]
-    found = derivatives(case.fast, single, FACTORS.float())
-    assert {x.dtype for x in found} == {torch.float32}
-    for a, b in zip(found, derivatives(case.slow, case.inputs, FACTORS), strict=True):
+    actual = derivatives(case.fast, single, FACTORS.float())
+    assert {x.dtype for x in actual} == {torch.float32}
+    for a, b in zip(actual, derivatives(case.slow, case.inputs, FACTORS), strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-3 * float(b.detach().abs().max()))
 
 
@@ -184,10 +184,10 @@ def test_divergences_of_flat_distributions_keep_their_digits(tau, temperature):
     both = torch.randn(1, 64, 32, generator=generator)
     pair = [F.normalize(both + 1e-3 * torch.randn(2, 64, 32, generator=generator), dim=-1) for _ in range(2)]
     labels, weights, options = torch.arange(64) % 8, torch.ones(4, 4, 64), {"tau": tau, "temperature": temperature}
-    found = mutual_contrast(pair, labels, weights, **options)
+    actual = mutual_contrast(pair, labels, weights, **options)
     exact = mutual_contrast([network.double() for network in pair], labels, weights.double(), **options)
-    for name in found._fields:
-        value = getattr(found, name)
+    for name in actual._fields:
+        value = getattr(actual, name)
         assert value.dtype == torch.float32
         torch.testing.assert_close(value.double(), getattr(exact, name), rtol=1e-6, atol=0)
 
@@ -197,10 +197,10 @@ def test_networks_of_different_dtypes_meet_in_the_widest(dtypes):
     case = Case(stages=[2, 1], labels=[0, 0, 1, 1], seed=15)
     pair = [F.normalize(x, dim=-1).to(getattr(torch, name)) for x, name in zip(case.raw, dtypes, strict=True)]
     options = {"tau": 0.3, "temperature": 2.0}
-    found = mutual_contrast(pair, case.classes, case.weights, **options)
+    actual = mutual_contrast(pair, case.classes, case.weights, **options)
     wide = [network.to(torch.float64) for network in pair]
-    for value, wanted in zip(found, mutual_contrast(wide, case.classes, case.weights, **options), strict=True):
-        assert torch.equal(value, wanted)
+    for value, expected in zip(actual, mutual_contrast(wide, case.classes, case.weights, **options), strict=True):
+        assert torch.equal(value, expected)
 
 
 def test_temperatures_that_are_too_low_are_refused():
@@ -214,12 +214,12 @@ def test_low_precision_embeddings_are_contrasted_in_float32(dtype):
     case = Case(stages=[2, 1], labels=[0, 0, 1, 1], seed=8)
     low = [F.normalize(x.detach(), dim=-1).to(dtype) for x in case.raw]
     weights = case.weights.detach()
-    given = mutual_contrast(low, case.classes, weights.to(dtype), tau=0.3, temperature=2.0)
-    assert {value.dtype for value in given} == {torch.float32}
+    actual = mutual_contrast(low, case.classes, weights.to(dtype), tau=0.3, temperature=2.0)
+    assert {value.dtype for value in actual} == {torch.float32}
     exact = mutual_contrast(
         [x.double() for x in low], case.classes, weights.to(dtype).double(), tau=0.3, temperature=2.0
     )
-    torch.testing.assert_close(torch.stack(given).double(), torch.stack(exact), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(torch.stack(actual).double(), torch.stack(exact), rtol=1e-5, atol=1e-6)
 
 
 def test_autocast_does_not_lower_the_precision():
@@ -242,14 +242,14 @@ def test_first_use_in_inference_mode_does_not_spoil_training():
 def test_no_block_of_similarities_is_computed_twice():
     batch, dim, stages = 64, 32, [3, 2, 2]
     case = Case(stages=stages, labels=[n % 8 for n in range(batch)], seed=11, dim=dim)
-    places = sum(stages)
-    pairs = (places**2 - sum(s**2 for s in stages)) // 2
+    nodes = sum(stages)
+    pairs = (nodes**2 - sum(s**2 for s in stages)) // 2
     with FlopCounterMode(display=False) as counter:
         case.fast(case.raw, case.weights)
     block = 2 * batch**2 * dim
-    means = places * block  # embeddings of positives averaged
-    products = 2 * places**2 * batch * (dim + batch)  # of places with each other, anchor by anchor
-    assert counter.get_total_flops() <= (places + pairs) * block + means + products
+    means = nodes * block  # embeddings of positives averaged
+    products = 2 * nodes**2 * batch * (dim + batch)  # of nodes with each other, anchor by anchor
+    assert counter.get_total_flops() <= (nodes + pairs) * block + means + products
 
 
 def test_no_operation_waits_for_the_device():

@@ -1,4 +1,4 @@
-"""What samples are contrasted with: the right classes, uniform, and a function of what they are for."""
+"""Draws of positives and negatives: the right classes, uniform, and determined by seed, step and sample."""
 
 import pytest
 import torch
@@ -49,8 +49,8 @@ def test_all_that_may_be_drawn_is_drawn_equally_often(label):
 def test_draws_of_successive_steps_are_uniform_together():
     sample = int((LABELS == 2).nonzero()[0])
     one = draws(positives=1, negatives=1)
-    found = [one(torch.tensor([sample]), step) for step in range(4000)]
-    positives, negatives = (torch.cat(part) for part in zip(*found, strict=True))
+    steps = [one(torch.tensor([sample]), step) for step in range(4000)]
+    positives, negatives = (torch.cat(part) for part in zip(*steps, strict=True))
     assert chisquare(frequencies(positives, (LABELS == 2) & (sample != ALL))).pvalue > 1e-3
     assert chisquare(frequencies(negatives, LABELS != 2)).pvalue > 1e-3
 

@@ -1,4 +1,4 @@
-"""What L-MCL and MCL contrast with: their batch, that of all processes, or memory banks."""
+"""Sources of contrast for L-MCL and MCL: the batch of a process, that of all processes, or memory banks."""
 
 from functools import partial
 
@@ -32,7 +32,7 @@ def outputs(seed: int = 0) -> list[Outputs]:
 
 
 def embeddings(seed: int = 0, batch: int = 4) -> tuple[list[Tensor], Tensor]:
-    """Of two networks, and weights."""
+    """Return embeddings of two networks, and weights."""
     generator = torch.Generator().manual_seed(seed)
     z = [F.normalize(torch.randn(len(stages), batch, 7, generator=generator), dim=-1) for stages in WIDTHS]
     return z, torch.rand(5, 5, batch, generator=generator)
@@ -48,11 +48,11 @@ def with_banks(**options) -> LMCL:
 
 @pytest.fixture
 def second_process(monkeypatch):
-    """``second_process(a, b)``: beside this process there is one that holds b where this one holds a, and so on."""
+    """``second_process(a, b, ...)`` simulates a second process that holds b if this one holds a, and so on."""
 
     def hold(*pairs: Tensor) -> None:
-        theirs = {ours.shape: other for ours, other in zip(pairs[::2], pairs[1::2], strict=True)}
-        monkeypatch.setattr(distributed, "gather", lambda t, dim=0: torch.cat([t, theirs[t.shape]], dim))
+        second = {first.shape: other for first, other in zip(pairs[::2], pairs[1::2], strict=True)}
+        monkeypatch.setattr(distributed, "gather", lambda t, dim=0: torch.cat([t, second[t.shape]], dim))
 
     return hold
 
@@ -61,10 +61,10 @@ def second_process(monkeypatch):
 def test_processes_contrast_all_samples_or_their_own(gather, second_process):
     z, weights = embeddings(batch=8)
     labels = torch.arange(8) % 3
-    places, share = torch.cat(z), slice(0, 4 if not gather else 8)
-    second_process(*(places[:, :4], places[:, 4:]), *(weights[..., :4], weights[..., 4:]), *(labels[:4], labels[4:]))
-    ours = [network[:, :4] for network in z]
-    terms = BatchContrast(gather)(ours, Batch(torch.empty(0), labels[:4], labels[:4]), weights[..., :4], **OPTIONS)
+    nodes, share = torch.cat(z), slice(0, 4 if not gather else 8)
+    second_process(*(nodes[:, :4], nodes[:, 4:]), *(weights[..., :4], weights[..., 4:]), *(labels[:4], labels[4:]))
+    local = [network[:, :4] for network in z]
+    terms = BatchContrast(gather)(local, Batch(torch.empty(0), labels[:4], labels[:4]), weights[..., :4], **OPTIONS)
     expected = mutual_contrast([network[:, share] for network in z], labels[share], weights[..., share], **OPTIONS)
     torch.testing.assert_close(torch.stack(terms), torch.stack(expected))
 
@@ -85,27 +85,27 @@ def test_mcl_contrasts_all_samples_or_those_of_its_process(gather, second_proces
 
 
 def test_lmcl_contrasts_with_its_banks():
-    loss, given = with_banks().eval(), outputs()
-    terms = loss(given, BATCH)
-    z = [heads(network.features) for heads, network in zip(loss.heads, given, strict=True)]
+    loss, network_outputs = with_banks().eval(), outputs()
+    terms = loss(network_outputs, BATCH)
+    z = [heads(network.features) for heads, network in zip(loss.heads, network_outputs, strict=True)]
     contrast = loss.contrast
-    rows = contrast.draws(BATCH.indices, 5)
-    weights = loss.matching([network.features for network in given])
+    rows = contrast.sampler(BATCH.indices, 5)
+    weights = loss.matching([network.features for network in network_outputs])
     expected = contrast.bank.contrast(z, BATCH.indices, *rows, weights, tau=0.1, temperature=3.0)
     for name, value in expected._asdict().items():
         torch.testing.assert_close(terms[name], value)
-    assert not torch.equal(loss(given, BATCH._replace(step=6))["icl"], terms["icl"])
+    assert not torch.equal(loss(network_outputs, BATCH._replace(step=6))["icl"], terms["icl"])
 
 
 def test_banks_take_in_the_final_stages_after_the_terms_of_a_training_step():
-    loss, given = with_banks(momentum=0.25), outputs()
+    loss, network_outputs = with_banks(momentum=0.25), outputs()
     before = loss.contrast.bank.rows.clone()
-    expected = loss.eval()(given, BATCH)
+    expected = loss.eval()(network_outputs, BATCH)
     assert torch.equal(loss.contrast.bank.rows, before)
-    terms = loss.train()(given, BATCH)
+    terms = loss.train()(network_outputs, BATCH)
     assert {name: value.item() for name, value in terms.items()} == {n: v.item() for n, v in expected.items()}
     after = loss.contrast.bank.rows
-    for heads, network, old, new in zip(loss.heads, given, before, after, strict=True):
+    for heads, network, old, new in zip(loss.heads, network_outputs, before, after, strict=True):
         last = heads(network.features)[-1].detach()
         moved = F.normalize(0.25 * old[BATCH.indices] + 0.75 * last, dim=-1)
         torch.testing.assert_close(new[BATCH.indices], moved)
@@ -114,11 +114,11 @@ def test_banks_take_in_the_final_stages_after_the_terms_of_a_training_step():
 
 
 def test_objectives_of_the_meta_round_leave_the_banks_alone():
-    loss, given = with_banks(), outputs()
+    loss, network_outputs = with_banks(), outputs()
     before = loss.contrast.bank.rows.clone()
-    first = loss.inner_objective(given, BATCH)
-    loss.outer_objective(given, BATCH)
-    assert torch.equal(loss.inner_objective(given, BATCH), first)
+    first = loss.inner_objective(network_outputs, BATCH)
+    loss.outer_objective(network_outputs, BATCH)
+    assert torch.equal(loss.inner_objective(network_outputs, BATCH), first)
     assert torch.equal(loss.contrast.bank.rows, before)
     assert "contrast.bank.rows" in loss.static_buffers()
     assert not LMCL(widths=WIDTHS, matching=LayerMatching, meta=None).static_buffers()
@@ -145,7 +145,7 @@ def test_bad_options_are_refused(option, value):
 
 
 def cosine_after_many_updates(momentum, dtype):
-    """Of rows with the embeddings that they took in again and again."""
+    """Return the mean cosine of rows and the embeddings that they were repeatedly updated with."""
     generator = torch.Generator().manual_seed(0)
     bank = MemoryBank(50, 1, 128, momentum, dtype=dtype, generator=generator)
     embeddings = l2_normalize(torch.randn(50, 128, generator=generator))

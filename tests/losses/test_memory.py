@@ -79,13 +79,13 @@ def test_textbook_is_the_official_code_pair_by_pair(golden_memory, close, name):
     )
     for term, value in pair._asdict().items():
         close(value, case[f"pair.1.0.0.1.{term}"])
-    after = textbook.updated(banks[0], case["index"], embeddings[0][-1].detach(), float(case["momentum"]))
+    after = textbook.updated_bank(banks[0], case["index"], embeddings[0][-1].detach(), float(case["momentum"]))
     close(after, case["memory_after.0"])
 
 
 @dataclass
 class Case:
-    """Random banks, embeddings, drawn rows and non-symmetric weights; the numbers of `seed`."""
+    """Random banks, embeddings, rows and non-symmetric weights, drawn from `seed`."""
 
     stages: list[int]
     seed: int
@@ -99,13 +99,13 @@ class Case:
 
     def __post_init__(self):
         generator = torch.Generator().manual_seed(self.seed)
-        networks, places, samples = len(self.stages), sum(self.stages), 20
+        networks, nodes, samples = len(self.stages), sum(self.stages), 20
 
         def random(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
         self.raw = [random(stages, self.batch, self.dim).requires_grad_() for stages in self.stages]
-        self.weights = random(places, places, self.batch).sigmoid().requires_grad_()
+        self.weights = random(nodes, nodes, self.batch).sigmoid().requires_grad_()
         self.inputs = [*self.raw, self.weights]
         self.directions = [random(*x.shape) for x in self.inputs]
         self.bank = MemoryBank(
@@ -198,7 +198,7 @@ def test_weights_within_a_network_are_ignored():
 
 
 class LargestGathers(TorchDispatchMode):
-    """Counts the operations that read rows of a bank, and notes the largest tensor that is made."""
+    """Counts the operations that read rows of a bank, and records the largest tensor."""
 
     def __init__(self):
         super().__init__()
@@ -247,11 +247,11 @@ def test_divergences_of_flat_distributions_keep_their_digits():
     index = torch.arange(16)
     rows = (index, index[:, None] + 20, torch.randint(40, 200, (16, 100), generator=generator))
     options = {"tau": 0.5, "temperature": 4.0}
-    found = bank.contrast(pair, *rows, torch.ones(4, 4, 16), **options)
+    actual = bank.contrast(pair, *rows, torch.ones(4, 4, 16), **options)
     exact = bank.double().contrast([z.double() for z in pair], *rows, torch.ones(4, 4, 16), **options)
-    for value, wanted in zip(found, exact, strict=True):
+    for value, expected in zip(actual, exact, strict=True):
         assert value.dtype == torch.float32
-        torch.testing.assert_close(value.double(), wanted, rtol=1e-6, atol=0)
+        torch.testing.assert_close(value.double(), expected, rtol=1e-6, atol=0)
 
 
 def test_rows_of_bfloat16_are_contrasted_and_moved_in_float32():
@@ -296,7 +296,8 @@ def test_last_embedding_of_a_sample_that_comes_twice_counts():
     z = F.normalize(torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)).double(), dim=-1)
     index = torch.tensor([3, 8, 3, 1, 8])
     expected = [
-        textbook.updated(bank, index, final, case.bank.momentum) for bank, final in zip(case.bank.rows, z, strict=True)
+        textbook.updated_bank(bank, index, final, case.bank.momentum)
+        for bank, final in zip(case.bank.rows, z, strict=True)
     ]
     case.bank.update(list(z), index)
     torch.testing.assert_close(case.bank.rows, torch.stack(expected))

@@ -36,19 +36,20 @@ def lmcl(widths: list[list[int]], matching=LayerMatching, meta: MetaSchedule | N
 @pytest.mark.parametrize("networks", [1, 2])
 def test_independent_networks_classify_with_their_backbones(networks):
     widths = [[4, 4]] * networks
-    given = outputs(widths)
-    terms = Independent(widths=widths)(given, BATCH)
-    expected = textbook.classification([[network.logits[-1]] for network in given], LABELS)
+    network_outputs = outputs(widths)
+    terms = Independent(widths=widths)(network_outputs, BATCH)
+    expected = textbook.classification([[network.logits[-1]] for network in network_outputs], LABELS)
     assert list(terms) == ["classification"]
     torch.testing.assert_close(terms["classification"], expected)
 
 
 def test_deep_supervision_classifies_with_every_stage():
     widths = [[4, 4, 4], [6, 6]]
-    given = outputs(widths)
+    network_outputs = outputs(widths)
     loss = DeepSupervision(widths=widths)
     torch.testing.assert_close(
-        loss(given, BATCH)["classification"], textbook.classification([network.logits for network in given], LABELS)
+        loss(network_outputs, BATCH)["classification"],
+        textbook.classification([network.logits for network in network_outputs], LABELS),
     )
     assert loss.needs_branches
     assert not Independent.needs_branches
@@ -56,10 +57,10 @@ def test_deep_supervision_classifies_with_every_stage():
 
 def test_mcl_uses_last_stages_only():
     widths = [[4], [6]]
-    given = outputs(widths)
+    network_outputs = outputs(widths)
     loss = MCL(widths=widths, dim=5)
-    longer = [Outputs([torch.zeros(6, 9), *n.features], [torch.zeros(6, 3), *n.logits]) for n in given]
-    short, long = loss(given, BATCH), loss(longer, BATCH)
+    longer = [Outputs([torch.zeros(6, 9), *n.features], [torch.zeros(6, 3), *n.logits]) for n in network_outputs]
+    short, long = loss(network_outputs, BATCH), loss(longer, BATCH)
     assert set(short) == {"classification", "vcl", "soft_vcl", "icl", "soft_icl"}
     assert all(torch.equal(short[name], long[name]) for name in short)
 
@@ -80,10 +81,10 @@ def test_mcl_defaults_are_the_published_ones():
 
 def test_mcl_distils_mean_logits_when_its_factor_is_not_zero():
     widths = [[4], [6], [4]]
-    given = outputs(widths)
+    network_outputs = outputs(widths)
     loss = MCL(widths=widths, weights={"distillation": 2.0}, dim=5)
-    terms = loss(given, BATCH)
-    expected = mean_logit_distillation([network.logits[-1] for network in given], temperature=3.0)
+    terms = loss(network_outputs, BATCH)
+    expected = mean_logit_distillation([network.logits[-1] for network in network_outputs], temperature=3.0)
     torch.testing.assert_close(terms["distillation"], expected)
     without = sum(value * loss.weights[name] for name, value in terms.items() if name != "distillation")
     torch.testing.assert_close(loss.total(terms), without + 2 * expected)
@@ -110,26 +111,26 @@ def test_unknown_weight_is_refused_with_the_nearest_name():
 
 def test_training_reaches_everything_but_the_matching():
     widths = [[4, 4], [6, 6]]
-    loss, given = lmcl(widths), outputs(widths, requires_grad=True)
-    loss.total(loss(given, BATCH)).backward()
+    loss, network_outputs = lmcl(widths), outputs(widths, requires_grad=True)
+    loss.total(loss(network_outputs, BATCH)).backward()
     reached = {name for name, parameter in loss.named_parameters() if parameter.grad is not None}
     assert reached == {name for name, _ in loss.named_parameters()} - set(loss.meta_parameters())
-    assert all(x.grad is not None for network in given for x in (*network.features, *network.logits))
+    assert all(x.grad is not None for network in network_outputs for x in (*network.features, *network.logits))
 
 
 def test_inner_objective_is_the_weighted_contrast():
     widths = [[4, 4], [6, 6, 6]]
-    loss, given = lmcl(widths, meta=MetaSchedule(), weights={"vcl": 0.5, "soft_icl": 2.0}), outputs(widths)
-    terms = loss(given, BATCH)
+    loss, network_outputs = lmcl(widths, meta=MetaSchedule(), weights={"vcl": 0.5, "soft_icl": 2.0}), outputs(widths)
+    terms = loss(network_outputs, BATCH)
     expected = sum(loss.weights[name] * terms[name] for name in ("vcl", "soft_vcl", "icl", "soft_icl"))
-    torch.testing.assert_close(loss.inner_objective(given, BATCH), expected)
+    torch.testing.assert_close(loss.inner_objective(network_outputs, BATCH), expected)
 
 
 def test_outer_objective_is_the_classification_of_the_stages():
     widths = [[4, 4], [6, 6, 6]]
-    loss, given = lmcl(widths, meta=MetaSchedule()), outputs(widths)
-    expected = textbook.classification([network.logits for network in given], LABELS)
-    torch.testing.assert_close(loss.outer_objective(given, BATCH), expected)
+    loss, network_outputs = lmcl(widths, meta=MetaSchedule()), outputs(widths)
+    expected = textbook.classification([network.logits for network in network_outputs], LABELS)
+    torch.testing.assert_close(loss.outer_objective(network_outputs, BATCH), expected)
 
 
 def test_meta_round_moves_heads_and_learns_matching_by_their_names_in_the_loss():
@@ -153,8 +154,8 @@ def test_fixed_matching_weighs_contrast():
     one = lmcl(widths, matching=FixedMatching)
     same = lmcl(widths, matching=partial(FixedMatching, same_stage=True))
     same.load_state_dict(one.state_dict())
-    given = outputs(widths)
-    a, b = one(given, BATCH), same(given, BATCH)
+    network_outputs = outputs(widths)
+    a, b = one(network_outputs, BATCH), same(network_outputs, BATCH)
     torch.testing.assert_close(b["vcl"], a["vcl"] / 2)  # each stage meets one other stage instead of two
     assert b["icl"] < a["icl"]
 

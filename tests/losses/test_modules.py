@@ -38,10 +38,10 @@ def test_learned_matching_has_the_published_keys_and_range():
     assert weights.max() <= torch.tensor(1.0).sigmoid() + 1e-6
 
 
-def test_learned_matching_orders_places_network_by_network():
-    matching, given = LayerMatching(WIDTHS, dim=7), features()
-    weights = matching(given)
-    query, key = matching.projections[0][1](given[0][1]), matching.projections[1][0](given[1][0])
+def test_learned_matching_orders_nodes_network_by_network():
+    matching, inputs = LayerMatching(WIDTHS, dim=7), features()
+    weights = matching(inputs)
+    query, key = matching.projections[0][1](inputs[0][1]), matching.projections[1][0](inputs[1][0])
     expected = textbook.matching_weight(query, key)
     torch.testing.assert_close(weights[1, 3], expected)
     torch.testing.assert_close(weights[3, 1], expected)

@@ -1,4 +1,4 @@
-"""Every architecture for CIFAR-size images: what it costs, what it takes, how its weights start."""
+"""Every architecture for CIFAR-size images: its cost, its inputs and its initial weights."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Branches and cohorts: what is copied, what is drawn from which seed, what comes out."""
+"""Branches and cohorts: copies, seeds and outputs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mcl import build_network
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone, Head
-from mcl.networks.branches import Branched
+from mcl.networks.branches import Network
 from mcl.networks.cohort import Cohort
 
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -93,7 +93,7 @@ def test_branch_of_a_trained_backbone_starts_afresh() -> None:
     backbone(IMAGES + 3)  # moves the running statistics
     for parameter in backbone.parameters():
         nn.init.constant_(parameter, 7.0)
-    for key, tensor in Branched(backbone).branches.state_dict().items():
+    for key, tensor in Network(backbone, branched=True).branches.state_dict().items():
         assert not (tensor == 7).any(), key
         if key.endswith("running_mean"):
             assert not tensor.any(), key
@@ -172,6 +172,6 @@ class Plain(Backbone):
 
 @pytest.mark.parametrize("stages", [1, 2, 4])
 def test_any_backbone_gets_one_branch_fewer_than_it_has_stages(stages: int) -> None:
-    outputs = Branched(Plain(stages))(IMAGES)
+    outputs = Network(Plain(stages), branched=True)(IMAGES)
     assert [tuple(features.shape) for features in outputs.features] == [(4, 4)] * stages
     assert [tuple(logits.shape) for logits in outputs.logits] == [(4, 5)] * stages

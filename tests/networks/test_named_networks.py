@@ -1,4 +1,4 @@
-"""conf/network and conf/pair: every file builds, and a wrong name is answered with near ones."""
+"""conf/network and conf/pair: every file builds, and an unknown name raises an error with similar ones."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from mcl.config.build_network import network_names
 from mcl.config.conf_folder import conf_folder
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
-from mcl.networks.branches import Branched
+from mcl.networks.branches import Network
 
 PAIRS = sorted(
     file.relative_to(conf_folder() / "pair").as_posix()[:-5] for file in conf_folder().glob("pair/**/*.yaml")
@@ -35,13 +35,13 @@ def test_every_network_file_builds_under_its_own_name(name: str) -> None:
     backbone = mcl.build_network(name, 7, in_channels=1)
     assert isinstance(backbone, Backbone)
     assert (backbone.name, backbone.num_classes, backbone.in_channels) == (name, 7, 1)
-    given = OmegaConf.load(conf_folder() / "network" / f"{name}.yaml")
-    assert "num_classes" not in given  # these two follow from the data
-    assert "in_channels" not in given
+    options = OmegaConf.load(conf_folder() / "network" / f"{name}.yaml")
+    assert "num_classes" not in options  # these two follow from the data
+    assert "in_channels" not in options
 
 
 def test_network_is_built_with_branches_on_request() -> None:
-    assert isinstance(mcl.build_network("resnet8", 7, branches=True), Branched)
+    assert isinstance(mcl.build_network("resnet8", 7, branches=True), Network)
 
 
 def test_unknown_network_is_answered_with_near_names() -> None:

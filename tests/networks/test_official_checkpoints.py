@@ -1,4 +1,4 @@
-"""The official code's branched pairs, tensor by tensor: what they compute in eval mode is what ours compute."""
+"""Official checkpoints of branched pairs: our networks compute the same features and logits in eval mode."""
 
 import gzip
 import json
@@ -113,7 +113,7 @@ def test_checkpoint_that_does_not_fit_says_what_is_wrong(change, message: str) -
 
 
 def test_checkpoint_of_another_pair_is_refused() -> None:
-    with pytest.raises(UserError, match="no official checkpoint of resnet32 and resnet110"):
+    with pytest.raises(UserError, match="not an official checkpoint of resnet32 and resnet110"):
         translate(official_state("lmcl_wrn_16_2_cifar"), cohort("resnet32", "resnet110"))
 
 

@@ -54,7 +54,7 @@ def test_other_models_of_torchvision_get_branches_by_naming_their_stages(name: s
     assert {tuple(features.shape) for features in outputs.features} == {(2, network.backbone.width)}
 
 
-def test_branches_keep_as_many_blocks_as_they_are_told() -> None:
+def test_branches_keep_as_many_blocks_as_branch_depths_says() -> None:
     branches = [small(branch_depths=[2, None]).branch(k) for k in (1, 2)]
     assert [[len(stage) for stage in branch.stages] for branch in branches] == [[2, 2], [4]]
 
@@ -83,10 +83,10 @@ def test_training_mode_computes_what_torchvision_does() -> None:
     torch.manual_seed(0)
     backbone = small()
     torch.manual_seed(0)
-    whole = get_model("shufflenet_v2_x0_5", num_classes=5)
+    original = get_model("shufflenet_v2_x0_5", num_classes=5)
     images = torch.randn(4, 3, 64, 64)
-    assert torch.equal(backbone(images), whole(images))
-    assert torch.equal(backbone.head.neck[1].running_mean, whole.conv5[1].running_mean)
+    assert torch.equal(backbone(images), original(images))
+    assert torch.equal(backbone.head.neck[1].running_mean, original.conv5[1].running_mean)
 
 
 def test_grey_image_is_seen_as_a_colour_image_of_equal_channels() -> None:
@@ -100,34 +100,34 @@ def test_grey_image_is_seen_as_a_colour_image_of_equal_channels() -> None:
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_backbone_starts_from_a_file_of_weights(wrapped: bool, tmp_path: Path) -> None:
-    whole = get_model("shufflenet_v2_x0_5", num_classes=5)
-    state = whole.state_dict()
+    original = get_model("shufflenet_v2_x0_5", num_classes=5)
+    state = original.state_dict()
     torch.save({"model": state, "epoch": 3} if wrapped else state, tmp_path / "w.pth")
     backbone = small(weights=str(tmp_path / "w.pth"))
     backbone.load_pretrained()
     images = torch.randn(2, 3, 64, 64)
-    assert torch.equal(backbone.eval()(images), whole.eval()(images))
+    assert torch.equal(backbone.eval()(images), original.eval()(images))
 
 
 def test_classifier_for_other_classes_stays_new(tmp_path: Path) -> None:
-    whole = get_model("shufflenet_v2_x0_5", num_classes=7)
-    torch.save(whole.state_dict(), tmp_path / "w.pth")
+    original = get_model("shufflenet_v2_x0_5", num_classes=7)
+    torch.save(original.state_dict(), tmp_path / "w.pth")
     backbone = small(weights=str(tmp_path / "w.pth"))
     before = backbone.head.classifier.weight.clone()
     backbone.load_pretrained()
     assert torch.equal(backbone.head.classifier.weight, before)
-    assert torch.equal(backbone.stem[0].weight, whole.conv1[0].weight)
+    assert torch.equal(backbone.stem[0].weight, original.conv1[0].weight)
 
 
 def test_weights_come_from_torchvision_by_their_name(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     backbone = small(weights="IMAGENET1K_V1")
 
-    def given(self: object, **options: Any) -> dict[str, torch.Tensor]:
+    def get_state_dict(self: object, **options: Any) -> dict[str, torch.Tensor]:
         asked.append(str(self))
         return get_model("shufflenet_v2_x0_5").state_dict()
 
-    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", given)
+    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", get_state_dict)
     backbone.load_pretrained()
     assert asked == ["ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"]
 
@@ -137,7 +137,7 @@ def test_no_network_says_which_file_to_fetch(monkeypatch: pytest.MonkeyPatch) ->
         raise URLError("no network")
 
     monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", unreachable)
-    with pytest.raises(UserError, match=r"weights=DEFAULT: https://\S+\.pth cannot be had .*weights=FILE"):
+    with pytest.raises(UserError, match=r"weights=DEFAULT: cannot fetch https://\S+\.pth .*weights=FILE"):
         small(weights="DEFAULT").load_pretrained()
 
 
@@ -148,9 +148,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "torn.pth").write_bytes(b"PK")
     for name, message in {
         "other": "not of torchvision's shufflenet_v2_x0_5",
-        "list": "holds no state dict",
-        "code": "no file of tensors alone",
-        "torn": "no file of tensors alone",
+        "list": "does not hold a state dict",
+        "code": "not a file of tensors only",
+        "torn": "not a file of tensors only",
         "absent": "no such file, and no weights of shufflenet_v2_x0_5: IMAGENET1K_V1",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -160,12 +160,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "resnet19"}, r"resnet19 is no classifier of torchvision.*'resnet18'"),
+        ({"model": "resnet19"}, r"resnet19 is not a classifier of torchvision.*'resnet18'"),
         ({"stages": ["stage2", "stage3", "stage5"]}, r"no module stage5. Did you mean 'stage4'"),
         ({"neck": None}, r"neither stem, stages, neck nor head has conv5.0.weight"),
-        ({"head": "conv5", "neck": ["fc"]}, r"head=conv5 .*ends in no linear layer"),
+        ({"head": "conv5", "neck": ["fc"]}, r"head=conv5 .*does not end in a linear layer"),
         ({"stem": ["conv1"], "neck": ["conv5"]}, r"do not compute what torchvision's shufflenet_v2_x0_5 does"),
-        ({"branch_depths": [1]}, r"branch_depths=\[1\]: one number .* each of the 2 branches"),
+        ({"branch_depths": [1]}, r"branch_depths=\[1\]: needs one number .* each of the 2 branches"),
         ({"branch_depths": [0, 1]}, r"1 or more"),
         ({"in_channels": 2}, r"in_channels=2"),
     ],

@@ -1,4 +1,4 @@
-"""The training and the textbook come to the same numbers, in float64: every term of every step, every weight."""
+"""Training and the textbook agree in float64: every term of every step, every weight."""
 
 import copy
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def made(*overrides: str) -> Parts:
 
 
 class Trained:
-    """What a training came to: the values of each step, and all its tensors."""
+    """The result of a training: the values of each step, and all tensors."""
 
     def __init__(self, parts: Parts, steps: Sequence[dict[str, float]]):
         self.steps = steps
@@ -51,7 +51,7 @@ def in_float64(parts: Parts) -> Trainer:
 
 
 def trained(*overrides: str) -> Trained:
-    """By the loop that `train.py` runs, evaluations included."""
+    """Train with the loop of `train.py`, including evaluations."""
     parts = made(*overrides)
     fit = in_float64(parts)
     step, seen = fit._step, []
@@ -74,10 +74,10 @@ def trained_by_the_textbook(*overrides: str, **options: Any) -> Trained:
     return Trained(parts, [training.step() for _ in range(STEPS)])
 
 
-def close(found: Tensor, expected: Tensor) -> bool:
+def close(actual: Tensor, expected: Tensor) -> bool:
     """Relative to the largest entry."""
     scale = max(float(expected.abs().max()), 1e-12)
-    return float((found - expected).abs().max()) <= TOLERANCE * scale
+    return float((actual - expected).abs().max()) <= TOLERANCE * scale
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_ten_steps_with_meta_rounds_are_those_of_the_textbook(overrides, differe
     ours = trained(*overrides)
     textbook = trained_by_the_textbook(*overrides, meta_gradient=differentiate)
     assert len(ours.steps) == len(textbook.steps) == STEPS
-    for step, (found, expected) in enumerate(zip(ours.steps, textbook.steps, strict=True)):
-        assert ("outer_loss" in found) == ("outer_loss" in expected) == (step % INTERVAL == 0)
-        assert expected.keys() <= found.keys()
+    for step, (actual, expected) in enumerate(zip(ours.steps, textbook.steps, strict=True)):
+        assert ("outer_loss" in actual) == ("outer_loss" in expected) == (step % INTERVAL == 0)
+        assert expected.keys() <= actual.keys()
         for name, value in expected.items():
             tolerance = 1e-6 if name.startswith("top1/") else TOLERANCE  # ours are counted in float32
-            assert found[name] == pytest.approx(value, rel=tolerance), (step, name)
+            assert actual[name] == pytest.approx(value, rel=tolerance), (step, name)
     start = made(*overrides).learner.state_dict()
     assert ours.state.keys() == textbook.state.keys()
     for name, expected in textbook.state.items():
