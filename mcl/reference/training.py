@@ -51,7 +51,7 @@ class TextbookTraining:
             raise UserError("The textbook training is that of loss=lmcl with loss.contrast=batch and a meta round.")
         assert isinstance(loss, LMCL)
         assert loss.meta is not None
-        if loss.meta.outer_batch != "same" or not loss.meta.attach_features or parts.trainer.clip_norm is not None:
+        if loss.meta.outer_batch != "same" or not loss.meta.attach_features or parts.options.clip_norm is not None:
             raise UserError(
                 "The textbook training leaves out loss.meta.outer_batch=next, loss.meta.attach_features=false and"
                 " trainer.clip_norm."
@@ -70,7 +70,7 @@ class TextbookTraining:
             parts.dataset.augmentation,
             parts.dataset.mean,
             parts.dataset.std,
-            batch_size=parts.trainer.batch_size,
+            batch_size=parts.options.batch_size,
             seed=seed,
             dtype=next(self.cohort.parameters()).dtype,
         )
@@ -95,8 +95,8 @@ class TextbookTraining:
 
     def all_batches(self) -> Iterator[Batch]:
         """The batches of all epochs; sets the learning rate of each as it begins."""
-        for epoch in range(self.parts.trainer.epochs):
-            factor = self.parts.schedule(epoch, self.parts.trainer.epochs)
+        for epoch in range(self.parts.options.epochs):
+            factor = self.parts.schedule(epoch, self.parts.options.epochs)
             for optimizer in (self.optimizer, self.meta_optimizer):
                 for group in optimizer.param_groups:
                     group["lr"] = optimizer.defaults["lr"] * factor

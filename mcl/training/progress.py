@@ -14,7 +14,7 @@ class Progress:
     """The position of a run, and what is due there.
 
     Args:
-        trainer: its ``epochs``, ``max_steps``, ``batch_size`` and ``evaluate_every`` count.
+        options: its ``epochs``, ``max_steps``, ``batch_size`` and ``evaluate_every`` count.
         steps_per_epoch: the same for any number of processes.
 
     Attributes:
@@ -23,13 +23,13 @@ class Progress:
         total_steps: ``step`` at which training ends.
     """
 
-    def __init__(self, trainer: TrainerOptions, steps_per_epoch: int):
-        self.trainer = trainer
+    def __init__(self, options: TrainerOptions, steps_per_epoch: int):
+        self.options = options
         self.steps_per_epoch = steps_per_epoch
         self.step = 0
         self.evaluated_step = 0
         self._extra = 0  # steps beyond those of the epochs so far, taken when an epoch had another number of steps
-        self.total_steps = trainer.total_steps(steps_per_epoch)
+        self.total_steps = options.total_steps(steps_per_epoch)
 
     @property
     def position(self) -> tuple[int, int]:
@@ -51,7 +51,7 @@ class Progress:
         """Whether an epoch, or training, has just ended, is to be evaluated, and was not yet."""
         last = self.step >= self.total_steps
         ended = last or (self.step > 0 and self.position[1] == 0)
-        return ended and self.evaluated_step < self.step and (last or self.epoch % self.trainer.evaluate_every == 0)
+        return ended and self.evaluated_step < self.step and (last or self.epoch % self.options.evaluate_every == 0)
 
     @property
     def finished(self) -> bool:
@@ -65,7 +65,7 @@ class Progress:
             "evaluated_step": self.evaluated_step,
             "steps_per_epoch": self.steps_per_epoch,
             "extra_steps": self._extra,
-            "batch_size": self.trainer.batch_size,
+            "batch_size": self.options.batch_size,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> str | None:
@@ -80,20 +80,20 @@ class Progress:
         before = state["steps_per_epoch"]
         self.step, self.evaluated_step = state["step"], state["evaluated_step"]
         epoch, done = divmod(self.step - state["extra_steps"], before)
-        changed = before != self.steps_per_epoch or state["batch_size"] != self.trainer.batch_size
+        changed = before != self.steps_per_epoch or state["batch_size"] != self.options.batch_size
         self._extra = self.step - epoch * self.steps_per_epoch - (0 if changed else done)
-        self.total_steps = self.trainer.total_steps(self.steps_per_epoch, extra=self._extra)
+        self.total_steps = self.options.total_steps(self.steps_per_epoch, extra=self._extra)
         if not (changed and done) or self.step >= self.total_steps:
             return None
         self.evaluated_step = self.step  # no epoch ends here
         return (
             f"epoch {epoch + 1} starts again: the checkpoint was {done} of {before} steps into it, and an epoch has"
-            f" {self.steps_per_epoch} steps of {self.trainer.batch_size} images now."
+            f" {self.steps_per_epoch} steps of {self.options.batch_size} images now."
         )
 
 
 def with_progress(
-    state: Mapping[str, Any], trainer: TrainerOptions, sampler: Sampler, labels: Tensor
+    state: Mapping[str, Any], options: TrainerOptions, sampler: Sampler, labels: Tensor
 ) -> Mapping[str, Any]:
     """Complete a checkpoint of an older version, which did not say how many steps an epoch had.
 
@@ -101,12 +101,12 @@ def with_progress(
 
     Args:
         state: the checkpoint.
-        trainer, sampler: the present ones. The checkpoint's own batch size is in its configuration.
+        options, sampler: the present ones. The checkpoint's own batch size is in its configuration.
         labels: (N,) of the training images.
     """
     if "steps_per_epoch" in state:
         return state
-    batch_size = state.get("config", {}).get("trainer", {}).get("batch_size", trainer.batch_size)
+    batch_size = state.get("config", {}).get("trainer", {}).get("batch_size", options.batch_size)
     sizes = [len(batch) for batch in sampler.batches(labels.cpu(), batch_size, seed=0, epoch=0)]
     processes = len(state["random_states"])
     left_out = processes > 1 and sizes[-1] < SMALLEST * processes

@@ -103,9 +103,9 @@ class Run:
                     self.saved.get("classes", parts.dataset.spec.classes), parts.dataset.spec.classes, str(self.path)
                 )
             self.folder.refuse_other_data(fingerprint)
-        fit = parts.fit(splits, seed=self.config.seed, data=fingerprint, processes=self.processes)
+        trainer = parts.build_trainer(splits, seed=self.config.seed, data=fingerprint, processes=self.processes)
         if self.saved is not None:
-            fit.load_state_dict(self.saved)
+            trainer.state.load_state_dict(self.saved)
             self.saved = None  # its tensors are in use or copied
         checkpoints = None
         if self.folder is not None:
@@ -117,19 +117,19 @@ class Run:
                 "preprocessing": Preprocessing.of(parts.dataset).as_dict(),
             }
             self.trackers.extend([LocalFiles(), Terminal(), *map(Background, parts.trackers.values())])
-            self.trackers.start(self._info(self.folder, parts, fit))
+            self.trackers.start(self._info(self.folder, parts, trainer))
         code = code_version()  # before training: the files may change while it runs
         with self.signals:
-            fit.run(checkpoints, self.trackers, self.signals)
+            trainer.fit(checkpoints, self.trackers, self.signals)
         self.summary = {
             "seed": self.config.seed,
             "config_hash": config_hash(self.config) if self.folder is None else self.folder.hash,
             "code": code,
             "libraries": library_versions(),
-            "device": device_name(parts.trainer.device),
+            "device": device_name(parts.options.device),
             "data": fingerprint,
             "processes": self.processes.world_size,
-            **fit.summary(),
+            **trainer.summary(),
         }
         self.summary["objective"] = objective.value(self.summary, self.config.objective)
         elsewhere = Trackers(tracker for tracker in self.trackers if isinstance(tracker, Background))
@@ -181,13 +181,13 @@ class Run:
             if lost is not None:
                 raise lost from error
 
-    def _info(self, folder: RunFolder, parts: Parts, fit: Trainer) -> RunInfo:
+    def _info(self, folder: RunFolder, parts: Parts, trainer: Trainer) -> RunInfo:
         return RunInfo(
             run_dir=self.path,
             name=" ".join(self._name()),
             run_id=folder.hash,
-            total_steps=fit.progress.total_steps,
-            total_epochs=fit.progress.total_epochs,
+            total_steps=trainer.progress.total_steps,
+            total_epochs=trainer.progress.total_epochs,
             networks=parts.networks,
             config=folder.config,
             overrides=self.overrides,
@@ -195,9 +195,9 @@ class Run:
             group=current_group() or (sweep_name(sys.argv[1:]) if self.several else None),
             job_type="train",
             tags=tuple(self._tags()),
-            resumed_step=fit.step,
-            resumed_lines=kept_lines(self.path / METRICS, fit.step, fit.progress.evaluation_is_due),
-            resumed_before_evaluation=fit.progress.evaluation_is_due,
+            resumed_step=trainer.progress.step,
+            resumed_lines=kept_lines(self.path / METRICS, trainer.progress.step, trainer.progress.evaluation_is_due),
+            resumed_before_evaluation=trainer.progress.evaluation_is_due,
         )
 
     def _name(self) -> Iterator[str]:

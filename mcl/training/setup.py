@@ -22,6 +22,7 @@ from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.tracking.tracker import Tracker
+from mcl.training.build_trainer import build_trainer
 from mcl.training.learner import Learner
 from mcl.training.optimizers import fused
 from mcl.training.options import TrainerOptions
@@ -41,7 +42,7 @@ class Parts:
     learner: Learner
     make_optimizer: Callable[..., Optimizer]
     schedule: Callable[[int, int], float]
-    trainer: TrainerOptions
+    options: TrainerOptions
     trackers: dict[str, Tracker]
     notes: list[str]  # worth saying before training starts
 
@@ -53,19 +54,14 @@ class Parts:
     @property
     def steps_per_epoch(self) -> int:
         """Batches of one pass over the training set."""
-        return self.sampler.steps_per_epoch(self.dataset.spec.counts, self.trainer.batch_size)
+        return self.sampler.steps_per_epoch(self.dataset.spec.counts, self.options.batch_size)
 
-    def fit(self, splits: Splits, *, seed: int, data: str = "", processes: ProcessGroup | None = None) -> Trainer:
-        """The training of these parts on these images, at its first step.
-
-        Args:
-            splits: what ``dataset.load()`` gave.
-            seed: of the batches and their augmentation.
-            data: fingerprint of the images, kept in the checkpoints.
-            processes: those that train this run together; None for this one alone.
-        """
-        return Trainer(
-            self.trainer,
+    def build_trainer(
+        self, splits: Splits, *, seed: int, data: str = "", processes: ProcessGroup | None = None
+    ) -> Trainer:
+        """Return the trainer of these parts on the images of ``dataset.load()``; arguments as for `build_trainer`."""
+        return build_trainer(
+            self.options,
             self.learner,
             splits,
             self.dataset,
@@ -86,14 +82,14 @@ def assemble(config: DictConfig) -> Parts:
         UserError: something cannot be built, or cannot work with the rest.
     """
     make = functools.partial(build, allow=config.allow_modules)
-    trainer: TrainerOptions = make(config.trainer, path="trainer")
+    options: TrainerOptions = make(config.trainer, path="trainer")
     loss_class = resolve(config.loss._target_, path="loss", allow=config.allow_modules)
     enough_networks(loss_class, list(config.pair))
     dataset: Dataset = make(config.dataset, path="dataset")
     spec = dataset.spec
     sampler = make(config.sampler, path="sampler")
-    Shard(distributed.rank(), distributed.world_size()).check(trainer.batch_size)
-    notes = sampler.check(spec.counts, trainer.batch_size, spec.classes)
+    Shard(distributed.rank(), distributed.world_size()).check(options.batch_size)
+    notes = sampler.check(spec.counts, options.batch_size, spec.classes)
     cohort = build_cohort(
         config, spec.num_classes, spec.channels, branched=getattr(loss_class, "needs_branches", False)
     )
@@ -103,26 +99,26 @@ def assemble(config: DictConfig) -> Parts:
     loss: Loss = make(config.loss, path="loss", widths=cohort.widths)
     optimizer_class = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
     make_optimizer = functools.partial(
-        make, config.optimizer, path="optimizer", **fused(optimizer_class, config.optimizer, trainer.device)
+        make, config.optimizer, path="optimizer", **fused(optimizer_class, config.optimizer, options.device)
     )
     make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # a refused setting shows before any image is read
-    use_deterministic(trainer.deterministic)
-    use_tf32(trainer.precision)
-    use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
-    keep_freed_memory(trainer.device)
+    use_deterministic(options.deterministic)
+    use_tf32(options.precision)
+    use_threads(options.device, options.threads, pixels=options.batch_size * spec.image_size**2)
+    keep_freed_memory(options.device)
     if loss.meta is not None:
         check_twice_differentiable(cohort, spec.channels, spec.image_size)
     schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
-    factors = {schedule(epoch, trainer.epochs) for epoch in range(trainer.epochs)}
-    if factors == {1.0} and not isinstance(schedule, Constant) and trainer.epochs > 1:
-        notes = [*notes, f"the schedule leaves the learning rate as it is in {trainer.epochs} epochs: see schedule.*."]
+    factors = {schedule(epoch, options.epochs) for epoch in range(options.epochs)}
+    if factors == {1.0} and not isinstance(schedule, Constant) and options.epochs > 1:
+        notes = [*notes, f"the schedule leaves the learning rate as it is in {options.epochs} epochs: see schedule.*."]
     return Parts(
         dataset=dataset,
         sampler=sampler,
         learner=Learner(cohort, loss),
         make_optimizer=make_optimizer,
         schedule=schedule,
-        trainer=trainer,
+        options=options,
         trackers={str(name): make(node, path=f"tracking.{name}") for name, node in config.tracking.items()},
         notes=notes,
     )
