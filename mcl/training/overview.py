@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import nn
 
 from mcl.config.instantiate import KEYWORDS
 from mcl.networks.cohort import Cohort
+from mcl.networks.counting import parameters
 from mcl.runs.identity import choice_name
 from mcl.training.setup import Parts
 
 
 def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: Path) -> list[tuple[str, str]]:
-    """Rows of ``(what, how)``, to be printed before anything starts."""
+    """Return rows ``(label, value)`` of the overview."""
     spec, options = parts.dataset.spec, parts.options
     steps = parts.steps_per_epoch
     total = options.total_steps(steps)
@@ -44,9 +44,9 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
 def _networks(cohort: Cohort) -> str:
     rows = []
     for key, name, network in zip(cohort.keys, cohort.names, cohort, strict=True):
-        backbone, everything = _count(network.backbone), _count(network)
-        training = f", {everything:,} with branches while training" if everything > backbone else ""
-        rows.append(f"{key} {name} ({backbone:,} parameters{training})")
+        deployed, trained = parameters(network.backbone), parameters(network)
+        branches = f", {trained:,} with branches while training" if trained > deployed else ""
+        rows.append(f"{key} {name} ({deployed:,} parameters{branches})")
     return "\n".join(rows)
 
 
@@ -61,14 +61,10 @@ def _options(node: DictConfig) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """What people call it: ``"cuda:0 (NVIDIA H100)"``, ``"cpu (2 threads)"``."""
+    """Return a device with its hardware: ``"cuda:0 (NVIDIA H100)"``, ``"cpu (2 threads)"``."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":
         threads = torch.get_num_threads()
         return f"cpu ({threads} thread{'s' * (threads > 1)})"
     return str(device)
-
-
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

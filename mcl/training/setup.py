@@ -1,4 +1,4 @@
-"""Build the objects of a run from its configuration, and check that they fit together. No image is read here."""
+"""Build the parts of a run from its configuration and check that they work together, before any image is read."""
 
 import functools
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from mcl.networks.cohort import Cohort
 from mcl.tracking.tracker import Tracker
 from mcl.training.build_trainer import build_trainer
 from mcl.training.learner import Learner
-from mcl.training.optimizers import fused
+from mcl.training.optimizers import fused_option
 from mcl.training.options import TrainerOptions
 from mcl.training.random_state import seed_everything
 from mcl.training.results import Results
@@ -35,7 +35,7 @@ from mcl.training.trainer import Trainer
 
 @dataclass
 class Parts:
-    """What one run is made of."""
+    """The parts of one run."""
 
     dataset: Dataset
     sampler: Sampler
@@ -44,16 +44,16 @@ class Parts:
     schedule: Callable[[int, int], float]
     options: TrainerOptions
     trackers: dict[str, Tracker]
-    notes: list[str]  # worth saying before training starts
+    notes: list[str]  # for the user, before training starts
 
     @property
     def networks(self) -> list[tuple[str, str]]:
-        """``(key, name)`` of each network."""
+        """Return ``(key, name)`` of each network."""
         return list(zip(self.learner.cohort.keys, self.learner.cohort.names, strict=True))
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of one pass over the training set."""
+        """Return the number of batches of an epoch."""
         return self.sampler.steps_per_epoch(self.dataset.spec.counts, self.options.batch_size)
 
     def build_trainer(
@@ -76,15 +76,15 @@ class Parts:
 
 
 def assemble(config: DictConfig) -> Parts:
-    """Build everything that needs no image.
+    """Build everything that needs no images.
 
     Raises:
-        UserError: something cannot be built, or cannot work with the rest.
+        UserError: a part cannot be built, or the parts do not work together.
     """
     make = functools.partial(build, allow=config.allow_modules)
     options: TrainerOptions = make(config.trainer, path="trainer")
     loss_class = resolve(config.loss._target_, path="loss", allow=config.allow_modules)
-    enough_networks(loss_class, list(config.pair))
+    check_network_count(loss_class, list(config.pair))
     dataset: Dataset = make(config.dataset, path="dataset")
     spec = dataset.spec
     sampler = make(config.sampler, path="sampler")
@@ -99,9 +99,9 @@ def assemble(config: DictConfig) -> Parts:
     loss: Loss = make(config.loss, path="loss", widths=cohort.widths)
     optimizer_class = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
     make_optimizer = functools.partial(
-        make, config.optimizer, path="optimizer", **fused(optimizer_class, config.optimizer, options.device)
+        make, config.optimizer, path="optimizer", **fused_option(optimizer_class, config.optimizer, options.device)
     )
-    make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # a refused setting shows before any image is read
+    make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # invalid settings fail before any image is read
     use_deterministic(options.deterministic)
     use_tf32(options.precision)
     use_threads(options.device, options.threads, pixels=options.batch_size * spec.image_size**2)
@@ -111,7 +111,7 @@ def assemble(config: DictConfig) -> Parts:
     schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
     factors = {schedule(epoch, options.epochs) for epoch in range(options.epochs)}
     if factors == {1.0} and not isinstance(schedule, Constant) and options.epochs > 1:
-        notes = [*notes, f"the schedule leaves the learning rate as it is in {options.epochs} epochs: see schedule.*."]
+        notes = [*notes, f"the schedule does not change the learning rate in {options.epochs} epochs: see schedule.*."]
     return Parts(
         dataset=dataset,
         sampler=sampler,
@@ -125,12 +125,12 @@ def assemble(config: DictConfig) -> Parts:
 
 
 def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branched: bool) -> Cohort:
-    """The networks of a configuration, newly initialised.
+    """Build the networks of a configuration with random weights.
 
     Args:
-        config: its ``pair`` and ``seed`` count.
-        num_classes: classes C.
-        channels: of the images.
+        config: ``pair`` and ``seed`` are used.
+        num_classes: number of classes.
+        channels: channels of the images.
         branched: give every network its auxiliary branches.
     """
     make = functools.partial(build, allow=config.allow_modules)
@@ -143,12 +143,12 @@ def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branche
     return Cohort(factories, branched=branched, seed=config.seed)
 
 
-def enough_networks(loss_class: Any, keys: list[str]) -> None:
-    """Raise UserError when a loss between networks has too few of them."""
-    least = getattr(loss_class, "minimum_networks", 1)
-    if len(keys) < least:
+def check_network_count(loss_class: Any, keys: list[str]) -> None:
+    """Raise UserError if the loss needs more networks."""
+    minimum = getattr(loss_class, "minimum_networks", 1)
+    if len(keys) < minimum:
         raise UserError(
-            f"loss {loss_class.__name__} compares networks with one another and needs at least {least}; the pair has"
+            f"loss {loss_class.__name__} compares networks with one another and needs at least {minimum}; the pair has"
             f" {len(keys)}. Choose a pair of two (pair=resnet8), or loss=independent for one network alone."
         )
 
@@ -157,7 +157,7 @@ def _backbone(make: Callable[..., Any], node: DictConfig, *, path: str, **suppli
     built = make(node, path=path, **supplied)
     if not isinstance(built, Backbone):
         raise UserError(
-            f"{path}._target_={node._target_} gives a {type(built).__name__}: a network here is a"
+            f"{path}._target_={node._target_} makes a {type(built).__name__}, but a network must be a"
             " mcl.networks.backbone.Backbone, made of a stem, stages and a head (see docs/extend.md)."
         )
     return built

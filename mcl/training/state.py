@@ -13,7 +13,7 @@ from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
 from mcl.training.learner import Learner
 from mcl.training.meters import Meters
-from mcl.training.optimizers import lay_out_state
+from mcl.training.optimizers import match_state_strides
 from mcl.training.options import TrainerOptions
 from mcl.training.progress import Progress, with_progress
 from mcl.training.random_state import random_state, resume_random_state
@@ -116,4 +116,4 @@ def _load_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     pairs = zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
     groups = [{**configured, "lr": stored["lr"]} for configured, stored in pairs]
     optimizer.load_state_dict({**saved, "param_groups": groups})
-    lay_out_state(optimizer)
+    match_state_strides(optimizer)

@@ -276,7 +276,7 @@ def test_wrong_use_of_what_connects_processes_is_not_told_as_a_lost_one(message:
     told = processes.lost_another(torch.distributed.DistBackendError(message))
     assert (told is not None) == lost
     if told is not None:
-        assert "has lost touch with another process" in str(told)
+        assert "lost the connection to another process" in str(told)
 
 
 def test_processes_that_cannot_find_one_another_say_what_is_missing(
