@@ -60,7 +60,8 @@ def build_trainer(
     """
     processes = processes or ProcessGroup()
     several = processes.world_size > 1
-    cost = Cost.of(learner.cohort, learner.loss, (dataset.spec.channels, *[dataset.spec.image_size] * 2))
+    size = dataset.spec.image_size
+    cost = Cost.of(learner.cohort, learner.loss, (dataset.spec.channels, size, size))
     learner.precision = options.precision
     learner.loss.prepare(splits.train.labels)
     learner.to(options.device).to(memory_format=options.memory_format)

@@ -119,8 +119,9 @@ class Trainer:
         """
         values = self.train_step(batch)
         if self.meta_round is not None and self.progress.step % self.meta_round.schedule.interval == 0:
-            use_following = self.meta_round.schedule.outer_batch == "next" and following is not None
-            outer_batch = following if use_following and following is not None else batch
+            outer_batch = batch
+            if self.meta_round.schedule.outer_batch == "next" and following is not None:
+                outer_batch = following
             self.state.outer_loss = self.meta_round(batch, outer_batch, self.learning_rate)
         return values
 
