@@ -29,7 +29,7 @@ def measure(options: Options) -> dict[str, Any]:
         def whole(ours: Ours = ours) -> None:
             for _ in range(BLOCK):
                 ours.step(next(ours.batches))
-            ours.fit.meters.read()
+            ours.trainer.meters.read()
 
         found[way] = {
             **alternate({"bare": bare, "whole": whole}, 2 * options.repeats),

@@ -44,8 +44,8 @@ def clocked(owner: Any, name: str, what: str, clock: Callable[[], float]) -> Non
 def main() -> None:
     """Train once and print a table."""
     whole = {"wall": "wall: training with evaluations", "cpu": "cpu: training with evaluations"}
-    clocked(Trainer, "run", whole["wall"], WALL)
-    clocked(Trainer, "run", whole["cpu"], CPU)
+    clocked(Trainer, "fit", whole["wall"], WALL)
+    clocked(Trainer, "fit", whole["cpu"], CPU)
     clocked(Trackers, "log", "wall: all trackers, numbers", WALL)
     clocked(Trackers, "look", "wall: all trackers, pictures", WALL)
     clocked(Background, "finish", "wall: W&B, at the end", WALL)

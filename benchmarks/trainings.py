@@ -41,23 +41,23 @@ class Ours:
     """The training of a configuration, its meta rounds taken apart from its steps."""
 
     def __init__(self, parts: Parts, splits: Splits):
-        self.fit = parts.fit(splits, seed=0)
-        self.round, self.fit.meta_round = self.fit.meta_round, None
+        self.trainer = parts.build_trainer(splits, seed=0)
+        self.round, self.trainer.meta_round = self.trainer.meta_round, None
         self.batches = self._batches()
-        self.lr = self.fit.optimizers[0].defaults["lr"]
-        self.fit.learner.train()
+        self.lr = self.trainer.optimizers[0].defaults["lr"]
+        self.trainer.learner.train()
 
     def step(self, batch: Batch) -> None:
         """One optimisation step, with what the loop makes of its numbers."""
-        self.fit.meters.update(self.fit._step(batch, None, self.lr), self.fit.step)
-        self.fit.step += 1
+        self.trainer.meters.update(self.trainer.train_on_batch(batch), self.trainer.progress.step)
+        self.trainer.progress.step += 1
 
     def bare_step(self, batch: Batch) -> None:
         """Forward, backward, optimiser, and nothing else."""
-        total, _, _ = self.fit.forward(batch)
-        self.fit.optimizers[0].zero_grad(set_to_none=True)
+        total, _, _ = self.trainer.train_step.model(batch)
+        self.trainer.optimizers[0].zero_grad(set_to_none=True)
         total.backward()
-        self.fit.optimizers[0].step()
+        self.trainer.optimizers[0].step()
 
     def meta_round(self, batch: Batch) -> None:
         assert self.round is not None, "this loss has none"
@@ -65,7 +65,7 @@ class Ours:
 
     def _batches(self) -> Iterator[Batch]:
         for epoch in count():
-            yield from self.fit.loader.epoch(epoch)
+            yield from self.trainer.loader.epoch(epoch)
 
 
 class Textbook:

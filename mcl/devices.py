@@ -1,4 +1,4 @@
-"""Find a device, its default precision and its memory format."""
+"""Find a device, its default precision and memory format, and configure torch for it."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -8,16 +8,16 @@ import torch
 from mcl.errors import UserError
 
 ALL_THREADS = torch.get_num_threads()  # before any run of this process lowered it
-PIXELS_PER_THREAD = 2**15  # a batch of 32 images of 32 x 32
+PIXELS_PER_THREAD = 2**15  # 32 images of 32 x 32
 
 
 def find_device(name: str) -> torch.device:
-    """The device of ``trainer.device``: ``auto`` takes a GPU if there is one.
+    """Return the device of ``trainer.device``; ``auto`` is a GPU if there is one.
 
-    Of several processes on one machine each takes a GPU of its own, by its number there (``LOCAL_RANK`` of torchrun).
+    Each of several processes on one machine takes a GPU of its own, by torchrun's ``LOCAL_RANK``.
 
     Raises:
-        UserError: no such device here, or fewer GPUs than processes.
+        UserError: this machine has no such device, or fewer GPUs than processes.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -25,14 +25,14 @@ def find_device(name: str) -> torch.device:
         number, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
         if number >= gpus:
             raise UserError(
-                f"process {number + 1} of this machine finds {gpus} GPU{'s' * (gpus > 1)}: start as many processes as"
-                f" there are (torchrun --nproc_per_node={gpus}), or use trainer.device=cpu."
+                f"process {number + 1} of this machine finds {gpus} GPU{'s' * (gpus > 1)}: start one process per GPU"
+                f" (torchrun --nproc_per_node={gpus}), or use trainer.device=cpu."
             )
         torch.cuda.set_device(number)
         return torch.device("cuda", number)
     if name.startswith("cuda:") and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError(
-            f"trainer.device={name}: several processes each take a GPU of their own; use trainer.device=cuda."
+            f"trainer.device={name}: each of several processes takes a GPU of its own; use trainer.device=cuda."
         )
     try:
         device = torch.device(name)
@@ -44,23 +44,23 @@ def find_device(name: str) -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     if not available.get(device.type, False):
-        here = ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
-        raise UserError(f"trainer.device={name}: not available here; there is {here}.")
+        names = ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
+        raise UserError(f"trainer.device={name}: not available on this machine; use one of {names}.")
     return device
 
 
 def default_precision(device_name: str) -> str:
-    """bfloat16 where the hardware of this device multiplies it, else float32."""
+    """Return ``bfloat16`` if the hardware of this device supports it, else ``float32``."""
     device = find_device(device_name)
     if device.type != "cuda":
         return "float32"
-    # torch.cuda.is_bf16_supported says so of the current device alone.
+    # torch.cuda.is_bf16_supported looks at the current device only.
     supported = torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
     return "bfloat16" if supported else "float32"
 
 
 def default_channels_last(device_name: str) -> bool:
-    """channels_last, in which convolutions are faster on CPUs and on GPUs with tensor cores; not tried on MPS."""
+    """Return whether to use channels_last: faster on CPUs and on GPUs with tensor cores; not tried on MPS."""
     return find_device(device_name).type != "mps"
 
 
@@ -69,33 +69,33 @@ def use_threads(device: torch.device, threads: int | None, *, pixels: int) -> No
 
     Args:
         device: nothing happens unless it is the CPU.
-        threads: how many; None takes PyTorch's number, but fewer when they would share too little work: threads that
-            mostly wait for one another are no faster, and many times slower beside other busy processes.
-        pixels: of one batch, all its images together.
+        threads: number of threads; None takes PyTorch's number, or fewer if a batch is small: threads that mostly wait
+            for each other are not faster alone, and many times slower beside other busy processes.
+        pixels: pixels of all images of a batch.
     """
     if device.type == "cpu":
         torch.set_num_threads(threads or max(1, min(ALL_THREADS, pixels // PIXELS_PER_THREAD)))
 
 
 def use_deterministic(deterministic: bool) -> None:
-    """Have operations give the same bits every time (of those on a GPU some do not), or leave them be faster."""
+    """Use deterministic kernels only, or allow faster, nondeterministic ones."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
-    torch.backends.cudnn.benchmark = not deterministic  # try which kernels are fastest: sizes do not change
+    torch.backends.cudnn.benchmark = not deterministic  # input sizes do not change, so trying kernels pays off
 
 
 def use_tf32(precision: str) -> None:
-    """Have float32 convolutions on a GPU round their inputs to 10 bits, which is faster, unless float32 is asked for.
+    """Allow TF32 in convolutions on a GPU unless the precision is ``float32``.
 
-    PyTorch does so by default, so that what float32 means would hang on the device.
+    PyTorch allows it by default, so what float32 means would depend on the device.
     """
     torch.backends.cudnn.allow_tf32 = precision != "float32"
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """The context of a forward pass in this precision."""
+    """Return the context of a forward pass in this precision."""
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)

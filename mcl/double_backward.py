@@ -1,37 +1,35 @@
 """Convolution, batch normalisation and ReLU with second derivatives written by hand.
 
-PyTorch differentiates the backward pass of a convolution by convolutions with batch and channels exchanged, that of a
-batch normalisation by some thirty elementwise products, and that of ReLU adds zeros. Here all take a few calls of the
-kernels that make the first derivatives, in any memory format, and what nobody asked for is not computed. Of the four
-tensors of a convolution and its normalisation that second derivatives need, one is computed again from two others, in
-place of being kept.
+PyTorch differentiates the backward pass of a convolution by convolutions with batch and channels exchanged, that of
+batch normalization by some thirty elementwise products, and that of ReLU by adding zeros. Here each takes a few calls
+of the first-derivative kernels, in any memory format, and skips derivatives that are not needed. Second derivatives of
+a convolution and its normalization need four tensors; one of them is recomputed from two others instead of saved.
 
-On the CPU, values and first derivatives are PyTorch's own to the last bit. On CUDA, `F.batch_norm` takes cuDNN and this
-file PyTorch's own CUDA kernels, whose saved statistics are the ones their backward pass reads: last bits may differ.
+On the CPU, values and first derivatives equal PyTorch's to the last bit. On CUDA, `F.batch_norm` uses cuDNN and this
+file PyTorch's own CUDA kernels, whose backward pass reads the statistics they saved: last bits may differ.
 
-Backends differ in what internal calls do with arguments left out. So on the CPU and on CUDA (ROCm too: the same
-sources) only the calls below are made, with these arguments; tests/test_double_backward_calls.py fails at any other.
+Backends treat omitted arguments of internal calls differently. So on the CPU and on CUDA (and ROCm, from the same
+sources) this file makes only the calls below, with these arguments; tests/test_double_backward_calls.py checks it.
 
 ==============================  ===================================  =================================================
-call                            arguments                            what is relied on
+call                            arguments                            guarantee relied on
 ==============================  ===================================  =================================================
 `native_batch_norm`             weight and bias given, training,     (C,) mean and 1 / sqrt(variance + eps) of the
                                 float32 or float64                   batch, of the input's dtype. CUDA has float32 ones
                                                                      of a float16 input, so half precision is excluded.
-`native_batch_norm_backward`    weight and statistics given,         What the mask asks for. Without a weight, CUDA
+`native_batch_norm_backward`    weight and statistics given,         The masked gradients. Without a weight, CUDA
                                 training, running statistics None;   raises (contiguous) or returns an empty gradient
                                 all of the mask, or the gradient     (channels_last), and MPS raises. Without the input
                                 by the weight alone                  in the mask, MPS returns uninitialised memory.
 `convolution`                   not transposed                       The convolution, as `F.conv2d` computes it.
-`convolution_backward`          sizes of the bias given if the mask  What the mask asks for. For the rest a backend may
-                                asks for its gradient                return anything, so that is dropped.
-`relu`, `threshold_backward`    threshold 0                          What PyTorch's own ReLU calls on every backend.
+`convolution_backward`          bias sizes given if the mask         The masked gradients. Backends may return anything
+                                includes the bias                    for the others, so those are dropped.
+`relu`, `threshold_backward`    threshold 0                          PyTorch's own ReLU makes these calls.
 ==============================  ===================================  =================================================
 
-All else is public arithmetic. Other devices (MPS, XPU, ...) and dtypes have PyTorch's own derivatives of its own
-operations, formulas of public arithmetic that need none of these promises.
+All other operations are public. Other devices (MPS, XPU, ...) and dtypes use PyTorch's own derivatives.
 
-Hardsigmoid has no second derivative in PyTorch. Here it is the same function made of ReLU6, which has one.
+Hardsigmoid has no second derivative in PyTorch. Here it is computed by ReLU6, which has one.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,10 +46,10 @@ _aten = torch.ops.aten
 
 
 class DoubleBackward(TorchFunctionMode):
-    """Within the block, 2-dimensional convolutions, batch normalisations in training and ReLUs are those of this file.
+    """Within the block, use this file's 2-dimensional convolutions, batch normalizations in training, and ReLUs.
 
-    Whatever module calls them, by `torch.nn.functional`, on the CPU and on CUDA. Their third derivatives are refused.
-    Hardsigmoid is differentiable twice, on every device.
+    They replace calls through `torch.nn.functional` on the CPU and on CUDA, and have no third derivatives. Hardsigmoid
+    is twice differentiable on every device.
 
     Example:
         >>> convolution, images = torch.nn.Conv2d(1, 2, 3), torch.ones(1, 1, 4, 4)
@@ -79,9 +77,9 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    if not _by_hand(input) or input.ndim != 4 or isinstance(padding, str):
+    if not _is_supported(input) or input.ndim != 4 or isinstance(padding, str):
         return NotImplemented
-    return _Convolution.apply(input, _no_leaf(weight), bias, _two(stride), _two(padding), _two(dilation), groups)
+    return _Convolution.apply(input, _as_view(weight), bias, _two(stride), _two(padding), _two(dilation), groups)
 
 
 def _batch_norm(
@@ -94,15 +92,15 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
-    if not _by_hand(input) or not training or weight is None or bias is None:
+    if not _is_supported(input) or not training or weight is None or bias is None:
         return NotImplemented
     if input.ndim != 4 or input[:, 0].numel() < 2:
         return NotImplemented
-    return _BatchNorm.apply(input, _no_leaf(weight), bias, running_mean, running_var, momentum, eps)
+    return _BatchNorm.apply(input, _as_view(weight), bias, running_mean, running_var, momentum, eps)
 
 
 def _relu(input: Tensor, inplace: bool = False) -> Any:
-    if not _by_hand(input) or (inplace and input._is_view()):
+    if not _is_supported(input) or (inplace and input._is_view()):
         return NotImplemented
     return _Relu.apply(input, inplace)
 
@@ -122,8 +120,8 @@ _DEVICES = ("cpu", "cuda")
 _DTYPES = (torch.float32, torch.float64)
 
 
-def _by_hand(input: Tensor) -> bool:
-    """Whether the internal calls of this file are known to keep their promises for such a tensor."""
+def _is_supported(input: Tensor) -> bool:
+    """Return whether the internal calls of this file are known to work for such a tensor."""
     return input.device.type in _DEVICES and input.dtype in _DTYPES
 
 
@@ -131,8 +129,8 @@ def _two(value: int | Sequence[int]) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value) * (2 // len(value))
 
 
-def _no_leaf(parameter: Tensor) -> Tensor:
-    """The same values: of leaves autograd does not tell whether their gradient is asked for (`_asked_for`)."""
+def _as_view(parameter: Tensor) -> Tensor:
+    """Return a view: for leaves, autograd cannot tell whether their gradient is needed (`_needed_inputs`)."""
     return parameter.view_as(parameter)
 
 
@@ -146,29 +144,29 @@ class _Convolution(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        asked = ctx.needs_input_grad[:3]
-        found = _ConvolutionBackward.apply(grad, *ctx.saved_tensors, ctx.bias_sizes, ctx.geometry, asked)
-        return *found, None, None, None, None
+        needed = ctx.needs_input_grad[:3]
+        gradients = _ConvolutionBackward.apply(grad, *ctx.saved_tensors, ctx.bias_sizes, ctx.geometry, needed)
+        return *gradients, None, None, None, None
 
 
 class _ConvolutionBackward(Function):
     """The gradients by input, weight and bias: linear in ``grad``, and the first two also in weight or input."""
 
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, bias_sizes: Any, geometry: Any, asked: Any) -> Any:
+    def forward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, bias_sizes: Any, geometry: Any, needed: Any) -> Any:
         made_from = getattr(grad, _MADE_FROM, None) if grad._version == 0 else None  # as it was made
         ctx.save_for_backward(x, weight, *([grad] if made_from is None else made_from.tensors))
         ctx.eps = None if made_from is None else made_from.eps
         ctx.set_materialize_grads(False)
         ctx.geometry = geometry
-        return _convolve_backward(grad, x, weight, geometry, asked, bias_sizes)
+        return _convolve_backward(grad, x, weight, geometry, needed, bias_sizes)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, v_x: Tensor | None, v_weight: Tensor | None, v_bias: Tensor | None) -> Any:
         x, weight, *made_from = ctx.saved_tensors
         grad = made_from[0]
-        to_grad, to_x, to_weight = _asked_for(ctx)
+        to_grad, to_x, to_weight = _needed_inputs(ctx)
         by_grad = None
         if to_grad:
             by_grad = torch.zeros_like(grad) if v_x is None else _convolve(v_x, weight, None, ctx.geometry)
@@ -176,36 +174,36 @@ class _ConvolutionBackward(Function):
                 by_grad += _convolve(x, v_weight, None, ctx.geometry)
             if v_bias is not None:
                 by_grad += _channels(v_bias)
-        asked = (to_x and v_weight is not None, to_weight and v_x is not None, False)
+        needed = (to_x and v_weight is not None, to_weight and v_x is not None, False)
         by_x = by_weight = None
-        if any(asked):
+        if any(needed):
             if len(made_from) > 1:
                 grad_y, y, weight_y, mean, s = made_from
-                grad, _, _ = _normalise_backward(grad_y, y, weight_y, mean, s, ctx.eps)
+                grad, _, _ = _batch_norm_backward(grad_y, y, weight_y, mean, s, ctx.eps)
             v_x, v_weight = x if v_x is None else v_x, weight if v_weight is None else v_weight
-            by_x, by_weight, _ = _convolve_backward(grad, v_x, v_weight, ctx.geometry, asked)
+            by_x, by_weight, _ = _convolve_backward(grad, v_x, v_weight, ctx.geometry, needed)
         return by_grad, by_x, by_weight, None, None, None
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[Any]) -> Tensor:
     stride, padding, dilation, groups = geometry
-    found: Tensor = _aten.convolution(x, weight, bias, stride, padding, dilation, False, [0, 0], groups)
-    return found
+    y: Tensor = _aten.convolution(x, weight, bias, stride, padding, dilation, False, [0, 0], groups)
+    return y
 
 
 def _convolve_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, geometry: Sequence[Any], asked: Sequence[bool], bias_sizes: Any = None
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: Sequence[Any], needed: Sequence[bool], bias_sizes: Any = None
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of a convolution of ``x`` and ``weight`` by its input, weight and bias, as far as asked for."""
+    """Return the gradients of a convolution by its input, weight and bias; None unless ``needed``."""
     stride, padding, dilation, groups = geometry
     by_x, by_weight, by_bias = _aten.convolution_backward(
-        grad, x, weight, bias_sizes, stride, padding, dilation, False, [0, 0], groups, list(asked)
+        grad, x, weight, bias_sizes, stride, padding, dilation, False, [0, 0], groups, list(needed)
     )
-    return by_x if asked[0] else None, by_weight if asked[1] else None, by_bias if asked[2] else None
+    return by_x if needed[0] else None, by_weight if needed[1] else None, by_bias if needed[2] else None
 
 
 class _MadeFrom(NamedTuple):
-    """What `_normalise_backward` made a gradient from, a note that the gradient carries to the convolution before."""
+    """Inputs of `_batch_norm_backward`, attached to its result for the convolution before."""
 
     tensors: tuple[Tensor, ...]
     eps: float
@@ -237,16 +235,16 @@ class _BatchNorm(Function):
 
 
 class _BatchNormBackward(Function):
-    """The gradients by input, weight and bias.
+    """Gradients by input, weight and bias.
 
-    Of a channel with n values, s the inverse of their deviation, z = s (x - mean), and with the projection
+    For a channel with n values, s the inverse of their standard deviation, z = s (x - mean), and with the projection
     P(v) = v - mean(v) - z mean(v z), they are  weight s P(grad),  sum(grad z)  and  sum(grad).  In these, z and s come
     from x, and follow it by  dz = s P(dx)  and  ds = -s² mean(z dx);  P is its own adjoint.
     """
 
     @staticmethod
     def forward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, s: Tensor, eps: float) -> Any:
-        by_x, grad_z, grad_1 = _normalise_backward(grad, x, weight, mean, s, eps)
+        by_x, grad_z, grad_1 = _batch_norm_backward(grad, x, weight, mean, s, eps)
         setattr(by_x, _MADE_FROM, _MadeFrom((grad, x, weight, mean, s), eps))
         ctx.save_for_backward(grad, x, weight, mean, s, grad_z, grad_1)
         ctx.set_materialize_grads(False)
@@ -259,14 +257,14 @@ class _BatchNormBackward(Function):
         grad, x, weight, mean, s, grad_z, grad_1 = (
             ctx.saved_tensors
         )  # sums over a channel: ..._z of ... z, ..._1 of ...
-        to_grad, to_x, to_weight = _asked_for(ctx)
+        to_grad, to_x, to_weight = _needed_inputs(ctx)
         zero = torch.zeros_like(mean)
         v_weight, v_bias = zero if v_weight is None else v_weight, zero if v_bias is None else v_bias
         by_grad = by_x = by_weight = None
         if v is None:
             by_grad, v_z, v_1, v_grad = torch.zeros_like(grad), zero, zero, zero
         else:
-            by_grad, v_z, v_1 = _normalise_backward(v, x, weight, mean, s, ctx.eps)
+            by_grad, v_z, v_1 = _batch_norm_backward(v, x, weight, mean, s, ctx.eps)
             if to_x or to_weight:
                 v_grad = _inner_products(v, grad)
         if to_grad:
@@ -290,23 +288,23 @@ class _BatchNormBackward(Function):
         return by_grad, by_x, by_weight, None, None, None
 
 
-def _normalise_backward(
+def _batch_norm_backward(
     grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, s: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``weight s P(grad)`` (B, C, H, W), and of each channel (C,) the sums of ``grad z`` and of ``grad``."""
-    found: tuple[Tensor, Tensor, Tensor] = _aten.native_batch_norm_backward(
+    gradients: tuple[Tensor, Tensor, Tensor] = _aten.native_batch_norm_backward(
         grad, x, weight, None, None, mean, s, True, eps, [True, True, True]
     )
-    return found
+    return gradients
 
 
 def _inner_products(a: Tensor, b: Tensor) -> Tensor:
-    """(C,) sums of ``a b`` over all else, both (B, C, H, W): that of ``grad z`` with mean 0 and deviation 1."""
+    """Return sums of ``a b`` by channel (C,), computed as the sums of ``grad z`` with mean 0 and deviation 1."""
     mean, ones = b.new_zeros(b.shape[1]), b.new_ones(b.shape[1])
-    only_that = [False, True, False]
+    weight_only = [False, True, False]
     # The sum does not depend on the weight, but CUDA makes it in the shape and dtype of the weight.
-    _, found, _ = _aten.native_batch_norm_backward(a, b, ones, None, None, mean, ones, True, 0.0, only_that)
-    return found
+    _, sums, _ = _aten.native_batch_norm_backward(a, b, ones, None, None, mean, ones, True, 0.0, weight_only)
+    return sums
 
 
 class _Relu(Function):
@@ -324,7 +322,7 @@ class _Relu(Function):
 
 
 class _ReluBackward(Function):
-    """The gradient where ``y`` is positive: linear in it, and constant in ``y`` but for jumps."""
+    """The gradient where ``y`` is positive: linear in the gradient, piecewise constant in ``y``."""
 
     @staticmethod
     def forward(ctx: Any, grad: Tensor, y: Tensor) -> Tensor:
@@ -338,19 +336,19 @@ class _ReluBackward(Function):
 
 
 def _mask(grad: Tensor, y: Tensor) -> Tensor:
-    found: Tensor = _aten.threshold_backward(grad, y, 0)
-    return found
+    masked: Tensor = _aten.threshold_backward(grad, y, 0)
+    return masked
 
 
 def _channels(values: Tensor) -> Tensor:
-    """(C,) to stand beside (B, C, H, W)."""
+    """Reshape (C,) to broadcast against (B, C, H, W)."""
     return values[:, None, None]
 
 
-def _asked_for(ctx: Any) -> list[bool]:
-    """Whether what is asked of autograd just now takes the derivatives by the first three inputs.
+def _needed_inputs(ctx: Any) -> list[bool]:
+    """Return whether the current autograd call needs the derivatives by each of the first three inputs.
 
-    ``ctx.needs_input_grad`` says no more than which of them require grad.
+    ``ctx.needs_input_grad`` tells only which of them require grad.
     """
     nodes = [node for node, _ in ctx.next_functions[:3]]
     return [

@@ -1,15 +1,15 @@
-"""The gradient of an objective through unrolled SGD steps, exactly and without a graph over the whole unrolling.
+"""Compute the exact gradient of an objective through unrolled SGD steps, without a graph over all steps.
 
-Steps ``v' = momentum * v + g + weight_decay * theta`` and ``theta' = theta - lr * v'``, from ``v = 0``, are taken on
-plain detached parameters. The reverse pass walks back over them with two vectors: ``a``, the gradient at theta', and
-``m``, the gradient at v' less the path through theta'. With ``u = m - lr * a``, the whole gradient at v',
+The steps ``v' = momentum * v + g + weight_decay * theta`` and ``theta' = theta - lr * v'``, from ``v = 0``, are taken
+on detached parameters. The reverse pass carries two vectors back: ``a``, the gradient at theta', and ``m``, the
+gradient at v' without the path through theta'. With ``u = m - lr * a``, the total gradient at v',
 
     gradient at theta       a + weight_decay * u + (dg / dtheta)^T u
     gradient at v           momentum * u
     the meta-parameters get (dg / dphi)^T u
 
-so one vector-Jacobian product of the step's own gradient g is all that a step needs. Equal to differentiating the
-unrolled loop (`mcl.reference.unrolled_gradient`) to rounding.
+so each step needs one vector-Jacobian product of its own gradient g. Up to rounding, the result equals that of
+differentiating the unrolled loop (`mcl.reference.unrolled_gradient`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,27 +39,26 @@ def meta_gradient(
     memory: Literal["keep", "recompute"] = "keep",
     reduce: Reduce = list,
 ) -> tuple[Tensor, Tensors]:
-    """Outer objective after ``steps`` SGD steps on the inner one and one on the outer one, and its meta-gradient.
+    """Return the outer objective after ``steps`` inner SGD steps and one outer step, and its meta-gradient.
 
-    What an objective does not reach has gradient zero: such parameters still decay and carry momentum. With
-    ``steps=0`` nothing reaches the meta-parameters and their gradients are zero. The tensors given are not modified,
-    and the global random state (of the CPU and of the devices of these tensors) is left as it was.
+    Parameters that an objective does not depend on have gradient zero, but still decay and carry momentum. With
+    ``steps=0`` all meta-gradients are zero. The arguments are not modified, nor is the global random state (of the CPU
+    and of the devices of these tensors).
 
     Args:
         inner: ``inner(parameters, meta_parameters)``, a scalar, twice differentiable.
         outer: ``outer(parameters)``, a scalar, twice differentiable.
-        parameters: what the steps move, floating point, of any shapes.
-        meta_parameters: what the inner objective is steered by, floating point, of any shapes.
+        parameters: tensors that the steps update, floating point, of any shapes.
+        meta_parameters: further inputs of the inner objective, floating point, of any shapes.
         steps: SGD steps on the inner objective, 0 or more.
         lr: learning rate of all unrolled steps.
         momentum: momentum of all unrolled steps (no Nesterov, no dampening), from a zero buffer.
         weight_decay: weight decay of all unrolled steps.
-        memory: ``keep`` the graphs of all steps until the reverse pass, or ``recompute`` them there one by one, with
-            the same random draws: one graph in memory at a time, for about one more first-order gradient per step and,
-            on the CPU, the time it takes to return free memory to the system.
-        reduce: makes gradients whole where this process sees a share of the batch: the mean over processes, of
-            objectives that are means over processes (`mcl.distributed.all_reduce_mean`). Every product above is
-            linear in what each process contributes, so reducing the products is enough.
+        memory: ``keep`` the graphs of all steps for the reverse pass, or ``recompute`` them there one by one, with the
+            same random numbers: one graph in memory at a time, at the cost of about one more first-order gradient per
+            step and, on the CPU, of returning free memory to the system.
+        reduce: averages gradients over processes (`mcl.distributed.all_reduce_mean`), if the objectives are means over
+            processes. Every product above is linear in the contribution of each process, so this is exact.
 
     Returns:
         The outer objective at the parameters reached, a scalar, and its gradient, a dict like ``meta_parameters``.
@@ -87,7 +86,7 @@ def meta_gradient(
             gradient, differentiable = _record(objective, leaves, phi, keep=memory == "keep")
             gradient = reduce(gradient)
             tape.append((leaves, differentiable))
-            # In the order of torch.optim.SGD, whose iterates these are to the last bit.
+            # The operations of torch.optim.SGD in the same order: the iterates are equal to the last bit.
             torch._foreach_mul_(velocity, momentum)
             torch._foreach_add_(velocity, torch._foreach_add(gradient, theta, alpha=weight_decay))
             theta = list(torch._foreach_add(theta, velocity, alpha=-lr))
@@ -99,7 +98,7 @@ def meta_gradient(
         while tape:
             leaves, differentiable = tape.pop()
             u = torch._foreach_add(m, a, alpha=-lr)
-            # Nothing lies before the first step: of it only the mixed derivative is asked.
+            # The first step has no predecessor, so it needs only the mixed derivative.
             inputs = list(leaves.values()) if tape else []
             products = reduce(_vjp(differentiable(), [*inputs, *phi.values()], u))
             torch._foreach_add_(total, products[len(inputs) :])
@@ -119,7 +118,7 @@ def _leaves(names: Iterable[str], values: Iterable[Tensor]) -> Tensors:
 def _record(
     objective: Callable[[Tensors, Tensors], Tensor], leaves: Tensors, phi: Tensors, *, keep: bool
 ) -> tuple[list[Tensor], Callable[[], list[Tensor]]]:
-    """The gradient of an objective, and a function that gives it once more with its graph."""
+    """Return the gradient of an objective, and a function that returns it with its graph."""
 
     def gradient(create_graph: bool) -> list[Tensor]:
         return _vjp([objective(leaves, phi)], list(leaves.values()), create_graph=create_graph)
@@ -130,15 +129,15 @@ def _record(
 
     rewind = _random_state([*leaves.values(), *phi.values()])
 
-    def again() -> list[Tensor]:
+    def recompute() -> list[Tensor]:
         device = next(iter(leaves.values())).device
         return_freed_memory(device)
         rewind()
-        made = gradient(create_graph=True)
-        return_freed_memory(device)  # beside a whole graph; what lies free between its tensors fits few others
-        return made
+        result = gradient(create_graph=True)
+        return_freed_memory(device)  # few other tensors fit into the holes beside a graph
+        return result
 
-    return gradient(create_graph=False), again
+    return gradient(create_graph=False), recompute
 
 
 def _vjp(
@@ -148,7 +147,7 @@ def _vjp(
     *,
     create_graph: bool = False,
 ) -> list[Tensor]:
-    """`torch.autograd.grad` that gives zeros where nothing connects the two, also if that is everywhere."""
+    """Return `torch.autograd.grad`, with zeros for inputs that no output depends on."""
     reached = [index for index, output in enumerate(outputs) if output.requires_grad]
     products: Sequence[Tensor | None] = [None] * len(inputs)
     if reached and inputs:
@@ -165,7 +164,7 @@ def _vjp(
 
 
 def _random_state(tensors: Iterable[Tensor]) -> Callable[[], None]:
-    """Captures the global random state of the CPU and of the tensors' devices: a function that puts it back."""
+    """Capture the global random state of the CPU and of the tensors' devices. Return a function that restores it."""
     cpu = torch.get_rng_state()
     modules = {
         device: torch.get_device_module(device) for device in {t.device for t in tensors} if device.type != "cpu"

@@ -37,7 +37,7 @@ def test_every_process_of_a_machine_takes_a_gpu_of_its_own(
 def test_several_processes_do_not_share_one_gpu(four_gpus: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_device("cuda:3") == torch.device("cuda", 3)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match=r"trainer.device=cuda:3: several processes .*trainer.device=cuda\."):
+    with pytest.raises(UserError, match=r"trainer.device=cuda:3: each of several processes .*trainer.device=cuda\."):
         find_device("cuda:3")
     assert find_device("cpu") == torch.device("cpu")
 

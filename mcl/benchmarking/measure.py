@@ -65,28 +65,28 @@ def measure(request: Request) -> dict[str, Any]:
     """
     begun = time.perf_counter()
     parts = assemble(OmegaConf.create({**request.config, "tracking": {}}))
-    trainer, loss = parts.trainer, parts.learner.loss
-    usable = usable_memory(trainer.device)
-    fit = parts.fit(parts.dataset.load(), seed=request.config["seed"])
-    total_steps, start = fit.progress.total_steps, time.perf_counter() - begun
-    steps = _run(fit, request)
-    phases = _run_in_phases(fit, request) if request.details else None  # other steps: the clocks take time, too
-    peak_bytes = peak_memory(trainer.device)
-    precisions = {trainer.precision, "float32"} if loss.meta is not None else {trainer.precision}
+    options, loss = parts.options, parts.learner.loss
+    usable = usable_memory(options.device)
+    trainer = parts.build_trainer(parts.dataset.load(), seed=request.config["seed"])
+    total_steps, start = trainer.progress.total_steps, time.perf_counter() - begun
+    steps = _run(trainer, request)
+    phases = _run_in_phases(trainer, request) if request.details else None  # other steps: the clocks take time, too
+    peak_bytes = peak_memory(options.device)
+    precisions = {options.precision, "float32"} if loss.meta is not None else {options.precision}
     return {
-        "device": device_name(trainer.device),
-        "threads": torch.get_num_threads() if trainer.device.type == "cpu" else None,
-        "most_threads": ALL_THREADS if trainer.device.type == "cpu" else None,
+        "device": device_name(options.device),
+        "threads": torch.get_num_threads() if options.device.type == "cpu" else None,
+        "most_threads": ALL_THREADS if options.device.type == "cpu" else None,
         "data": _in_words(parts.dataset.spec),
         "networks": parts.learner.cohort.names,
-        "batch_size": trainer.batch_size,
-        "precision": trainer.precision,
-        "channels_last": trainer.memory_format is torch.channels_last,
-        "epochs": trainer.epochs,
-        "steps_per_epoch": len(fit.loader),
+        "batch_size": options.batch_size,
+        "precision": options.precision,
+        "channels_last": options.memory_format is torch.channels_last,
+        "epochs": options.epochs,
+        "steps_per_epoch": len(trainer.loader),
         "total_steps": total_steps,
         "interval": loss.meta.interval if loss.meta is not None else None,
-        "multiply_adds": {"step": fit.cost.step, "meta_round": fit.cost.meta_round},
+        "multiply_adds": {"step": trainer.cost.step, "meta_round": trainer.cost.meta_round},
         "start": start,
         "first_step": steps.first,
         "step": median(steps.seconds),
@@ -94,10 +94,10 @@ def measure(request: Request) -> dict[str, Any]:
         "meta_round": median(steps.meta_rounds) if steps.meta_rounds else None,
         "losses": steps.losses,
         "memory": peak_bytes,
-        "memory_kind": kind_of_memory(trainer.device),
+        "memory_kind": kind_of_memory(options.device),
         "usable_memory": usable,
         "phases": phases,
-        "peaks": {name: convolution_peak(trainer.device, name) for name in precisions} if request.details else None,
+        "peaks": {name: convolution_peak(options.device, name) for name in precisions} if request.details else None,
     }
 
 
@@ -106,9 +106,9 @@ def _in_words(spec: DataSpec) -> str:
     return f"{sum(spec.counts):,} training images, {spec.num_classes} classes, {size}"
 
 
-def _run(fit: Trainer, request: Request, **options: Any) -> Steps:
+def _run(trainer: Trainer, request: Request, **options: Any) -> Steps:
     return run_steps(
-        fit,
+        trainer,
         request.steps,
         warm_up=request.warm_up,
         least=request.least,
@@ -118,15 +118,15 @@ def _run(fit: Trainer, request: Request, **options: Any) -> Steps:
     )
 
 
-def _run_in_phases(fit: Trainer, request: Request) -> dict[str, float]:
+def _run_in_phases(trainer: Trainer, request: Request) -> dict[str, float]:
     """Run the same steps once more. Return the seconds of every phase.
 
     These are means over the middle half of the steps: unlike medians, they add up.
     """
-    watch, records = Stopwatch(synchronizer(fit.device)), list[dict[str, float]]()
-    with phases_of(fit, watch):
+    watch, records = Stopwatch(synchronizer(trainer.options.device)), list[dict[str, float]]()
+    with phases_of(trainer, watch):
         further = replace(request, meta_rounds=0)
-        steps = _run(fit, further, after_step=lambda: records.append(watch.take()))
+        steps = _run(trainer, further, after_step=lambda: records.append(watch.take()))
     counted = [
         {name: record[name] for name in PHASES if name in record}  # without the meta round, which few steps have
         for record in records[request.warm_up :][: len(steps.seconds)]

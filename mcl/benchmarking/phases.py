@@ -17,24 +17,25 @@ META_ROUND = "meta_round"
 
 
 @contextmanager
-def phases_of(fit: Trainer, watch: Stopwatch) -> Iterator[None]:
-    """Within the block, whatever ``fit`` does is timed by phase.
+def phases_of(trainer: Trainer, watch: Stopwatch) -> Iterator[None]:
+    """Within the block, whatever ``trainer`` does is timed by phase.
 
     The parts of a step are wrapped where they are, not repeated. Contrast, where the loss has a module of that name,
     counts its backward pass, too: from the first gradient that reaches its terms to the last one that leaves it for
     the embeddings. What lies between the parts is ``other``.
 
     Args:
-        fit: whose steps are timed.
+        trainer: whose steps are timed.
         watch: where the seconds go; its device is waited for at the borders of phases, which on a GPU takes away what
             phases overlap.
     """
-    loss, optimizer = fit.learner.loss, fit.optimizers[0]
+    loss, optimizer = trainer.learner.loss, trainer.optimizers[0]
+    step = trainer.train_step
     contrast = getattr(loss, "contrast", None)
     with ExitStack() as stack:
         put = stack.enter_context
-        put(replaced(fit.loader, "epoch", _fetching(fit.loader.epoch, watch)))
-        put(replaced(fit, "forward", _timed(fit.forward, "forward", watch)))
+        put(replaced(trainer.loader, "epoch", _fetching(trainer.loader.epoch, watch)))
+        put(replaced(step, "model", _timed(step.model, "forward", watch)))
         put(replaced(loss, "forward", _timed(loss.forward, "loss", watch)))
         if isinstance(contrast, nn.Module):
             put(replaced(contrast, "forward", _contrasting(contrast.forward, watch)))

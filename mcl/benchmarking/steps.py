@@ -35,7 +35,7 @@ class Steps:
 
 
 def run_steps(
-    fit: Trainer,
+    trainer: Trainer,
     count: int,
     *,
     warm_up: int,
@@ -47,7 +47,7 @@ def run_steps(
     """Train from the first step on, by the loop that training runs, without evaluations, checkpoints and trackers.
 
     Args:
-        fit: trained in place.
+        trainer: trained in place.
         count: steps that count.
         warm_up: steps before them that do not, at least 1.
         least: steps that count, however long they take.
@@ -56,21 +56,21 @@ def run_steps(
         after_step: called at the end of each step, once the device is done.
     """
     assert warm_up >= 1, "the first steps allocate and choose algorithms"
-    fit.trainer.evaluate_every = NEVER
-    fit.progress.step = 0  # may have been trained before
-    fit.progress.total_steps = max(fit.progress.total_steps, warm_up + count + 1)
+    trainer.options.evaluate_every = NEVER
+    trainer.progress.step = 0  # may have been trained before
+    trainer.progress.total_steps = max(trainer.progress.total_steps, warm_up + count + 1)
     steps, totals = Steps(), list[Tensor]()
-    watch = _Watch(fit, warm_up, count, least, budget, steps, after_step)
+    watch = _Watch(trainer, warm_up, count, least, budget, steps, after_step)
     with ExitStack() as stack:
-        stack.enter_context(replaced(fit, "_step", _hearing(fit._step, totals)))
-        if fit.meta_round is not None:
+        stack.enter_context(replaced(trainer, "train_step", _hearing(trainer.train_step, totals)))
+        if trainer.meta_round is not None:
             stack.enter_context(replaced(MetaRound, "__call__", watch.meta_round(MetaRound.__call__)))
-        _train(fit, watch)
+        _train(trainer, watch)
         steps.losses = [float(total) for total in totals]
         started = time.perf_counter()
-        while fit.meta_round is not None and len(steps.meta_rounds) < meta_rounds:
-            fit.step = 0
-            _train(fit, _Watch(fit, 1, 0, 0, 0.0, Steps(), after_step))
+        while trainer.meta_round is not None and len(steps.meta_rounds) < meta_rounds:
+            trainer.progress.step = 0
+            _train(trainer, _Watch(trainer, 1, 0, 0, 0.0, Steps(), after_step))
             if time.perf_counter() - started > budget:
                 break
     return steps
@@ -94,18 +94,25 @@ class _Watch(StopSignals):
     """Reads the clock where the loop asks, once a step, whether to stop; and says so when there are enough steps."""
 
     def __init__(
-        self, fit: Trainer, warm_up: int, count: int, least: int, budget: float, steps: Steps, after: Callable[[], None]
+        self,
+        trainer: Trainer,
+        warm_up: int,
+        count: int,
+        least: int,
+        budget: float,
+        steps: Steps,
+        after: Callable[[], None],
     ):
         super().__init__()
-        self.fit = fit
+        self.trainer = trainer
         self.warm_up, self.most, self.least, self.budget = warm_up, count, least, budget
         self.steps, self.after_step = steps, after
-        self.synchronize = synchronizer(fit.device)
+        self.synchronize = synchronizer(trainer.options.device)
         self.done, self.in_meta_round, self.first_round = 0, 0.0, True
         self.begun = self.read = time.perf_counter()
 
     def check(self, number: int | None = None) -> None:
-        if self.fit.step == self.done:  # asked again between two epochs
+        if self.trainer.progress.step == self.done:  # asked again between two epochs
             return
         self.synchronize()
         now = time.perf_counter()
@@ -150,9 +157,9 @@ def _hearing(step: Callable[..., dict[str, Tensor]], totals: list[Tensor]) -> Ca
     return heard
 
 
-def _train(fit: Trainer, watch: _Watch) -> None:
+def _train(trainer: Trainer, watch: _Watch) -> None:
     try:
-        fit.run(None, Trackers(), watch)
+        trainer.fit(None, Trackers(), watch)
     except Stopped:
         return
     raise AssertionError("training ended before it was stopped")

@@ -1,11 +1,11 @@
-"""Collectives of one training run, used inside a step. In a single process nothing is exchanged.
+"""Collectives used inside a training step. A single process exchanges nothing.
 
-Every process holds the same parameters and its own share of each batch, in order of rank: together they see the batch
-that one process would see alone. An objective is the mean over processes of what each computes, and a gradient is made
-whole by the mean over processes of what each finds (`mean`), however often it is differentiated.
+Every process holds the same parameters and its own shard of each batch, in order of rank: together they see the batch
+that one process would see alone. An objective is the mean over processes of their objectives, and its gradient, of any
+order, is the mean over processes of their gradients (`all_reduce_mean`).
 
-Where a batch does not divide evenly, `Split` says who takes which images and what the mean of each process counts
-(`weight`); within `sharing` gathered tensors have one entry for each image of the batch.
+If a batch does not divide evenly, `Split` assigns images to processes and gives the `weight` of each process's mean;
+within `sharing`, gathered tensors have one entry for each image of the batch.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,22 +18,22 @@ from torch import Tensor
 
 from mcl.distributed.sharding import Split
 
-_split: Split | None = None  # of the batch that is being computed, where it is not even
+_split: Split | None = None  # of the current batch, if it is uneven
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Return the number of processes."""
     return dist.get_world_size() if _several() else 1
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Return the rank of this process, from 0."""
     return dist.get_rank() if _several() else 0
 
 
 @contextmanager
 def sharing(images: int | None) -> Iterator[None]:
-    """Within the block, this process computes its part of a batch of ``images``; None where all parts are equal."""
+    """Within the block, this process computes its part of a batch of ``images``; None if all parts are equal."""
     global _split
     before = _split
     split = None if images is None else Split(images, world_size())
@@ -45,21 +45,23 @@ def sharing(images: int | None) -> Iterator[None]:
 
 
 def weight(images: int | None) -> float:
-    """What this process's mean over its part of a batch of ``images`` counts in `mean`; 1 where all parts are equal."""
+    """Return the factor on this process's mean in `all_reduce_mean`; 1 if all parts are equal.
+
+    Args:
+        images: size of the batch over all processes; None if all parts are equal.
+    """
     return 1.0 if images is None else Split(images, world_size()).weight(rank())
 
 
 def gather(tensor: Tensor, dim: int = 0) -> Tensor:
-    """The tensors of all processes, concatenated in order of rank. Differentiable any number of times.
+    """Concatenate the tensors of all processes in order of rank. Differentiable any number of times.
 
-    They have one shape, except within `sharing`, where ``dim`` is that of the images.
-
-    Its gradient is the sum over processes of what reaches this process's part. Where every process computes the same
-    value from what it gathered, the mean of the processes' gradients is therefore the gradient of that value.
+    The gradient is the sum over processes of the gradients that reach this process's part. If every process computes
+    the same value from the gathered tensor, the mean of their gradients is therefore the gradient of that value.
 
     Args:
-        tensor: this process's.
-        dim: along which to concatenate.
+        tensor: this process's tensor, of the same shape in all; within `sharing`, ``dim`` may differ in length.
+        dim: dimension to concatenate along; within `sharing`, the dimension of the images.
     """
     if world_size() == 1:
         return tensor
@@ -71,11 +73,11 @@ def gather(tensor: Tensor, dim: int = 0) -> Tensor:
 
 @torch.no_grad()
 def all_reduce_mean(tensors: Sequence[Tensor], weight: float = 1.0) -> list[Tensor]:
-    """The mean over processes of each of the floating-point ``tensors``, all sent as one message.
+    """Average each of the floating-point ``tensors`` over processes, in one message.
 
     Args:
-        tensors: this process's.
-        weight: factor on them; the mean of those of all processes is 1.
+        tensors: this process's tensors.
+        weight: factor on them; the weights of all processes average to 1.
     """
     if world_size() == 1 or not tensors:
         return list(tensors)
@@ -90,7 +92,7 @@ def all_reduce_mean(tensors: Sequence[Tensor], weight: float = 1.0) -> list[Tens
 
 @torch.no_grad()
 def broadcast(tensors: Iterable[Tensor]) -> None:
-    """Give ``tensors`` in every process the values they have in the first one."""
+    """Copy the first process's values of ``tensors`` to all processes, in place."""
     if world_size() > 1:
         for tensor in tensors:
             values = tensor.detach().contiguous()
@@ -100,7 +102,7 @@ def broadcast(tensors: Iterable[Tensor]) -> None:
 
 @torch.no_grad()
 def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """The sum over processes."""
+    """Sum over processes."""
     if world_size() > 1:
         tensor = tensor.clone()
         dist.all_reduce(tensor)
@@ -112,7 +114,7 @@ def _several() -> bool:
 
 
 def _gather(tensor: Tensor, split: Split | None) -> Tensor:
-    if split is not None:  # messages have one shape: that of the longest part
+    if split is not None:  # messages have one length: that of the longest part
         padded = tensor.new_zeros(max(len(split.part(rank)) for rank in range(world_size())), *tensor.shape[1:])
         padded[: len(tensor)] = tensor
         tensor = padded
@@ -123,7 +125,7 @@ def _gather(tensor: Tensor, split: Split | None) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """(b, ...) to (B, ...), B the images of all processes together."""
+    """(b, ...) to (B, ...), with B the number of images of all processes."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, split: Split | None) -> Tensor:
@@ -132,11 +134,11 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _SumAndShare.apply(gradient, ctx.split), None
+        return _ReduceScatter.apply(gradient, ctx.split), None
 
 
-class _SumAndShare(torch.autograd.Function):
-    """(B, ...) to this process's (b, ...) of the sum over processes: what takes the gradient of `_Gather`."""
+class _ReduceScatter(torch.autograd.Function):
+    """(B, ...) to this process's (b, ...) of the sum over processes: the gradient of `_Gather`."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, split: Split | None) -> Tensor:
@@ -145,9 +147,9 @@ class _SumAndShare(torch.autograd.Function):
         if split is not None:
             tensor = tensor.clone()
             dist.all_reduce(tensor)
-            mine = split.part(rank())
-            own = tensor[mine.start : mine.stop].clone()
-            return own if rank() in split.owners() else own.zero_()  # of several copies, one was gathered
+            images = split.part(rank())
+            part = tensor[images.start : images.stop].clone()
+            return part if rank() in split.owners() else part.zero_()  # of several copies, one was gathered
         if tensor.is_cuda:
             part = tensor.new_empty(len(tensor) // world_size(), *tensor.shape[1:])
             dist.reduce_scatter_tensor(part, tensor)

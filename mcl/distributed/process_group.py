@@ -1,4 +1,4 @@
-"""The process group of one run: torchrun starts the processes; here they join, agree and leave."""
+"""The process group of one run: torchrun starts the processes; here they join, exchange objects and leave."""
 
 import atexit
 import gc
@@ -17,24 +17,24 @@ from mcl.errors import UserError, causes
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(hours=2)  # for what one process does while the others wait, such as decoding a large folder
-_PATIENCE_OF_GPUS = timedelta(minutes=30)  # within a step; NCCL may not notice earlier that a process is gone
-_LOST = ("gloo", "NCCL", "Connection", "Socket", "Broken pipe", "TCPStore")  # in what torch says when a process is gone
-_WRONG_USE = ("enforce fail", "ncclInvalidUsage", "ncclInvalidArgument", "ncclUnhandledCudaError")  # and when none is
-_store: dist.Store | None = None  # of the processes that this one has joined
-_group: Any = None  # dist.ProcessGroup of objects and decisions; None: that of the tensors, too
+_TIMEOUT = timedelta(hours=2)  # one process may work alone for long, such as decoding a large folder
+_NCCL_TIMEOUT = timedelta(minutes=30)  # within a step; NCCL may not notice earlier that a process is gone
+_LOST = ("gloo", "NCCL", "Connection", "Socket", "Broken pipe", "TCPStore")  # in torch's messages on lost processes
+_WRONG_USE = ("enforce fail", "ncclInvalidUsage", "ncclInvalidArgument", "ncclUnhandledCudaError")  # no process is lost
+_store: dist.Store | None = None
+_group: Any = None  # dist.ProcessGroup for objects and decisions; None: the default group
 
 
 class ProcessGroup:
-    """This process among those of its run: all of ``torchrun``'s, joined at the first use, or itself alone.
+    """The processes that train one run together: those of ``torchrun``, joined at the first use, or this one alone.
 
-    Args that torchrun puts into the environment: ``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR``, ``MASTER_PORT``.
+    torchrun sets the environment variables ``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR`` and ``MASTER_PORT``.
 
     Raises:
-        UserError: the others cannot be found.
+        UserError: the other processes cannot be reached.
     """
 
-    runs = 0  # of this process so far, the same number in all of them
+    runs = 0  # process groups made so far, the same number in all processes
 
     def __init__(self) -> None:
         ProcessGroup.runs += 1
@@ -45,11 +45,11 @@ class ProcessGroup:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and speaks to people."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def broadcast_object(self, value: T) -> T:
-        """The first process's value, in all of them; what the others give does not count."""
+        """Return the first process's value in all processes."""
         if self.world_size == 1:
             return value
         values: list[Any] = [value if self.first else None]
@@ -57,7 +57,7 @@ class ProcessGroup:
         return values[0]
 
     def broadcast_state(self, state: T) -> T:
-        """As ``share``, for dicts, lists and tuples with large tensors on the CPU, which are sent one after another."""
+        """Broadcast nested dicts, lists and tuples whose large CPU tensors are sent one by one."""
         if self.world_size == 1:
             return state
         outline = self.broadcast_object(_mapped(state, Tensor, lambda tensor: _Outline(tensor.shape, tensor.dtype)))
@@ -66,7 +66,7 @@ class ProcessGroup:
         return _mapped(outline, _Outline, lambda like: _broadcast(torch.empty(like.shape, dtype=like.dtype)))
 
     def all_gather_object(self, value: T) -> list[T]:
-        """Every process's value, in order of rank, in all of them."""
+        """Return the values of all processes, in order of rank."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
@@ -74,7 +74,7 @@ class ProcessGroup:
         return values
 
     def all_reduce_max(self, *numbers: int) -> list[int]:
-        """The greatest of each number over all processes. It waits for their hosts, not for their devices."""
+        """Return the maximum of each number over processes. Waits for their hosts, not for their devices."""
         if self.world_size == 1:
             return list(numbers)
         message = torch.tensor(numbers)
@@ -82,38 +82,38 @@ class ProcessGroup:
         return [int(number) for number in message]
 
     def should_report(self) -> bool:
-        """Whether it falls to this process to say what ended the run: it is the first that asks."""
+        """Return whether this process should report the failure of the run: the first to ask does."""
         if _store is None:
             return True
         try:
             return int(_store.add(f"told/{self.runs}", 1)) == 1
-        except Exception:  # the process that kept the store is gone
+        except Exception:  # the process that hosts the store is gone
             return True
 
     def lost_another(self, error: BaseException) -> UserError | None:
-        """What to say when an error means that another process has gone, else None."""
+        """Return the error to report if ``error`` means that another process is gone, else None."""
         if self.world_size == 1 or not isinstance(error, Exception):
             return None
-        reason = next((str(cause) for cause in causes(error) if _is_of_a_connection(cause)), None)
+        reason = next((str(cause) for cause in causes(error) if _is_connection_error(cause)), None)
         if reason is None:
             return None
         return UserError(
-            f"process {self.rank} of {self.world_size} ({socket.gethostname()}) has lost touch with another process of"
-            " this run, which was killed or has failed. Type the same command again to go on from the last checkpoint."
+            f"process {self.rank} of {self.world_size} ({socket.gethostname()}) lost the connection to another process"
+            " of this run, which was killed or failed. Type the same command again to resume from the last checkpoint."
             f" ({' '.join(reason.split())[-200:]})"
         )
 
 
 @dataclass(frozen=True)
 class _Outline:
-    """A tensor without its values."""
+    """Shape and dtype of a tensor."""
 
     shape: torch.Size
     dtype: torch.dtype
 
 
 def _mapped(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """The same nested dicts, lists and tuples with each value of a kind changed, in order."""
+    """Apply ``change`` to each value of type ``kind`` in nested dicts, lists and tuples, in order."""
     if isinstance(value, kind):
         return change(value)
     if isinstance(value, dict):
@@ -124,13 +124,13 @@ def _mapped(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
 
 
 def _broadcast(tensor: Tensor) -> Tensor:
-    """The first process's values of a tensor, as bytes: gloo does not know all types of numbers."""
+    """Broadcast a tensor in place, as bytes: gloo does not support all dtypes."""
     if tensor.numel():
         dist.broadcast(tensor.detach().reshape(-1).view(torch.uint8), src=0, group=_group)
     return tensor
 
 
-def _is_of_a_connection(error: BaseException) -> bool:
+def _is_connection_error(error: BaseException) -> bool:
     if not isinstance(error, RuntimeError) or any(word in str(error) for word in _WRONG_USE):
         return False
     return any(word in str(error) for word in _LOST)
@@ -142,28 +142,28 @@ def _join() -> None:
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
         raise UserError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']} says that there are several processes, but {', '.join(missing)} is"
-            " not set. Start them by: torchrun --nproc_per_node=N train.py ..."
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']} asks for several processes, but {', '.join(missing)} is"
+            " not set. Start them with torchrun --nproc_per_node=N train.py ..."
         )
     # Objects and decisions go over gloo and the CPU, so that agreeing never waits for a GPU.
     gpus = torch.cuda.is_available()
-    backend, patience = ("cpu:gloo,cuda:nccl", _PATIENCE_OF_GPUS) if gpus else ("gloo", _PATIENCE)
+    backend, timeout = ("cpu:gloo,cuda:nccl", _NCCL_TIMEOUT) if gpus else ("gloo", _TIMEOUT)
     try:
-        _store, rank, size = next(dist.rendezvous("env://", timeout=_PATIENCE))
-        dist.init_process_group(backend, store=_store, rank=rank, world_size=size, timeout=patience)
-        _group = dist.new_group(backend="gloo", timeout=_PATIENCE) if gpus else None
+        _store, rank, size = next(dist.rendezvous("env://", timeout=_TIMEOUT))
+        dist.init_process_group(backend, store=_store, rank=rank, world_size=size, timeout=timeout)
+        _group = dist.new_group(backend="gloo", timeout=_TIMEOUT) if gpus else None
     except (RuntimeError, OSError, ValueError) as error:
         reason = "that port is in use" if "EADDRINUSE" in str(error) else str(error).strip().splitlines()[0]
         raise UserError(
-            f"the {os.environ['WORLD_SIZE']} processes cannot meet at {address}:{port}: {reason}. Choose another port"
-            " with torchrun --master_port=PORT, or have it find one with --standalone (one machine)."
+            f"the {os.environ['WORLD_SIZE']} processes cannot connect at {address}:{port}: {reason}. Choose another"
+            " port with torchrun --master_port=PORT, or let it find one with --standalone (one machine)."
         ) from error
-    atexit.register(_part)
+    atexit.register(_leave)
 
 
-def _part() -> None:
-    # What still refers to the group, such as DistributedDataParallel in a cycle, would keep its threads: one that asks
-    # for the interpreter while that is being taken down aborts the process.
+def _leave() -> None:
+    # References to the group, such as DistributedDataParallel in a cycle, would keep its threads alive; a thread that
+    # needs the interpreter during shutdown aborts the process.
     gc.collect()
     if dist.is_initialized():
         dist.destroy_process_group()

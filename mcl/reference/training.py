@@ -47,7 +47,7 @@ class TextbookTraining:
             or loss.meta is None
         ):
             raise UserError("The textbook training requires loss=lmcl with loss/contrast=batch and a meta round.")
-        if loss.meta.outer_batch != "same" or not loss.meta.attach_features or parts.trainer.clip_norm is not None:
+        if loss.meta.outer_batch != "same" or not loss.meta.attach_features or parts.options.clip_norm is not None:
             raise UserError(
                 "The textbook training does not support loss.meta.outer_batch=next, loss.meta.attach_features=false"
                 " or trainer.clip_norm."
@@ -61,7 +61,7 @@ class TextbookTraining:
         self.cohort = parts.learner.cohort
         self.method = TextbookLMCL(self.cohort, loss)
         dtype = next(self.cohort.parameters()).dtype
-        self.batches = Batches(splits.train, parts.dataset, parts.sampler, parts.trainer.batch_size, seed, dtype)
+        self.batches = Batches(splits.train, parts.dataset, parts.sampler, parts.options.batch_size, seed, dtype)
         self.optimizer = parts.make_optimizer(params=parts.learner.trained_parameters())
         self.meta_optimizer = parts.make_optimizer(params=list(loss.meta_parameters().values()))
         self.steps = 0
@@ -83,8 +83,8 @@ class TextbookTraining:
 
     def all_batches(self) -> Iterator[Batch]:
         """Yield the batches of all epochs; set the learning rate at the start of each epoch."""
-        for epoch in range(self.parts.trainer.epochs):
-            factor = self.parts.schedule(epoch, self.parts.trainer.epochs)
+        for epoch in range(self.parts.options.epochs):
+            factor = self.parts.schedule(epoch, self.parts.options.epochs)
             for optimizer in (self.optimizer, self.meta_optimizer):
                 for group in optimizer.param_groups:
                     group["lr"] = optimizer.defaults["lr"] * factor

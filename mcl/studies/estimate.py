@@ -24,26 +24,26 @@ def total_and_rate(overrides: Sequence[str], *, measure: bool) -> tuple[int | No
     """
     try:
         parts = assemble(compose_train(overrides))
-        spec, trainer = parts.dataset.spec, parts.trainer
-        steps = trainer.total_steps(parts.steps_per_epoch)
+        spec, options = parts.dataset.spec, parts.options
+        steps = options.total_steps(parts.steps_per_epoch)
         image = (spec.channels, spec.image_size, spec.image_size)
         cost = Cost.of(parts.learner.cohort, parts.learner.loss, image)
-        of = cost.as_dict(images=steps * trainer.batch_size, steps=steps, batch_size=trainer.batch_size)
+        of = cost.as_dict(images=steps * options.batch_size, steps=steps, batch_size=options.batch_size)
         return of["total"], _rate(parts, cost, image) if measure else None, ""
     except UserError as error:
         return None, None, f"not known: {error}"
 
 
 def _rate(parts: Parts, cost: Cost, image: tuple[int, int, int]) -> float:
-    trainer = parts.trainer
-    count = min(trainer.batch_size, MOST_IMAGES)
-    cohort = parts.learner.cohort.to(trainer.device).to(memory_format=trainer.memory_format)
-    images = torch.rand(count, *image).to(trainer.device).to(memory_format=trainer.memory_format)
+    options = parts.options
+    count = min(options.batch_size, MOST_IMAGES)
+    cohort = parts.learner.cohort.to(options.device).to(memory_format=options.memory_format)
+    images = torch.rand(count, *image).to(options.device).to(memory_format=options.memory_format)
     start = 0.0
     for step in range(STEPS + 1):
         if step == 1:
             start = time.monotonic()
-        with autocast(trainer.device, trainer.precision):
+        with autocast(options.device, options.precision):
             outputs = cohort(images)
         sum(logits.float().sum() for network in outputs for logits in network.logits).backward()
         outputs[0].logits[-1].sum().item()  # waits for the device

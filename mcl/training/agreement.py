@@ -1,4 +1,4 @@
-"""Check that all processes of a run, and its checkpoint, see the same images."""
+"""Check that all processes of a run, and its checkpoint, have the same images."""
 
 import socket
 import zlib
@@ -11,13 +11,13 @@ from mcl.errors import UserError
 
 
 def refuse_different_images(processes: ProcessGroup, dataset: Dataset, splits: Splits, fingerprint: str) -> None:
-    """Raise UserError in all processes if one of them has other classes, other images or other labels than the first.
+    """Raise UserError in all processes unless they all have the same classes, images and labels.
 
     Args:
-        processes: those of this run.
-        dataset: of this process, like the rest.
-        splits: what ``dataset.load()`` gave.
-        fingerprint: what ``dataset.fingerprint()`` gave.
+        processes: the processes of the run.
+        dataset: dataset of this process.
+        splits: ``dataset.load()``.
+        fingerprint: ``dataset.fingerprint()``.
     """
     if processes.world_size == 1:
         return
@@ -27,35 +27,35 @@ def refuse_different_images(processes: ProcessGroup, dataset: Dataset, splits: S
     facts["fingerprint"] = fingerprint
     facts["labels"] = {name: f"{zlib.crc32(labels.numpy().tobytes()):08x}" for name, labels in parts.items()}
     (first_host, first), *others = processes.all_gather_object((socket.gethostname(), facts))
-    for rank, (host, theirs) in enumerate(others, 1):
-        for name in {**first, **theirs}:
-            if theirs.get(name) != first.get(name):
-                found = f"{name}: {theirs.get(name)}, not {first.get(name)}"
+    for rank, (host, other) in enumerate(others, 1):
+        for name in {**first, **other}:
+            if other.get(name) != first.get(name):
+                difference = f"{name}: {other.get(name)}, not {first.get(name)}"
                 if name == "classes":
-                    found = _class_difference(theirs[name], first[name])
+                    difference = _class_difference(other[name], first[name])
                 raise UserError(
                     f"process {rank} of {processes.world_size} ({host}) sees other images than process 0"
-                    f" ({first_host}): {found}. Give every process the same files in dataset.root."
+                    f" ({first_host}): {difference}. Give every process the same files in dataset.root."
                 )
 
 
-def refuse_other_classes(then: Sequence[str], now: Sequence[str], where: str) -> None:
-    """Raise UserError unless a checkpoint has the same class names, in the same order.
+def refuse_other_classes(stored: Sequence[str], current: Sequence[str], folder: str) -> None:
+    """Raise UserError unless the class names of a checkpoint are those of the images, in the same order.
 
     Args:
-        then: of the checkpoint.
-        now: of the images.
-        where: what the message calls the checkpoint.
+        stored: class names of the checkpoint.
+        current: class names of the images.
+        folder: the run folder, for the message.
     """
-    if list(then) != list(now):
+    if list(stored) != list(current):
         raise UserError(
-            f"{where} has a checkpoint of other classes than the images: {_class_difference(then, now)}. Choose another"
-            " folder (hydra.run.dir=FOLDER), or start over (resume=never)."
+            f"{folder} has a checkpoint of other classes than the images: {_class_difference(stored, current)}. Choose"
+            " another folder (hydra.run.dir=FOLDER), or start over (resume=never)."
         )
 
 
-def _class_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
-    if len(theirs) != len(ours):
-        return f"{len(theirs)} classes, not {len(ours)}"
-    label = next(label for label, name in enumerate(theirs) if name != ours[label])
-    return f"class {label} is {theirs[label]}, not {ours[label]}"
+def _class_difference(actual: Sequence[str], expected: Sequence[str]) -> str:
+    if len(actual) != len(expected):
+        return f"{len(actual)} classes, not {len(expected)}"
+    label = next(label for label, name in enumerate(actual) if name != expected[label])
+    return f"class {label} is {actual[label]}, not {expected[label]}"

@@ -11,21 +11,21 @@ from mcl.types import Outputs
 
 
 def compiled(cohort: Cohort) -> Callable[[Tensor], list[Outputs]]:
-    """``cohort(images)`` through `torch.compile`, with the same parameters and buffers; compiled when first called.
+    """Return ``cohort(images)`` through `torch.compile`, with the same parameters; compiled at the first call.
 
-    The cohort itself stays plain: evaluation, checkpoints and the meta round, which differentiates it twice, use that.
+    The cohort itself stays uncompiled for evaluation, checkpoints and the meta round, which differentiates it twice.
 
     Raises:
-        UserError: (when called) it cannot be compiled here.
+        UserError: (when called) it cannot be compiled on this machine.
     """
-    # Batches have one size, or two where the last of an epoch is smaller.
-    run: Callable[[Tensor], list[Outputs]] = torch.compile(cohort.forward, dynamic=False)
+    # Batches have one size, or two if the last one of an epoch is smaller.
+    compiled_forward: Callable[[Tensor], list[Outputs]] = torch.compile(cohort.forward, dynamic=False)
 
     def forward(images: Tensor) -> list[Outputs]:
         from torch._dynamo.exc import TorchDynamoException
 
         try:
-            return run(images)
+            return compiled_forward(images)
         except TorchDynamoException as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise UserError(

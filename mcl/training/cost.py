@@ -1,4 +1,4 @@
-"""Multiply-adds of a run, so that methods can be compared at equal cost on any machine."""
+"""Count the multiply-adds of a run, to compare methods at equal cost on any machine."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +12,15 @@ SECOND_ORDER = 6  # differentiating a gradient: twice forward and backward
 
 @dataclass(frozen=True)
 class Cost:
-    """Multiply-adds of convolutions and linear layers of the networks, branches included, for one image.
+    """Multiply-adds per image in convolutions and linear layers of the networks, branches included.
 
-    What the loss computes (projection heads included) and evaluations are not counted, nor what
-    ``loss.meta.memory=recompute`` computes again.
+    The loss with its heads, evaluations, and recomputation by ``loss.meta.memory=recompute`` are not counted.
 
     Args:
-        deployed: ``{"parameters", "multiply_adds"}`` of each backbone alone, by key, in a forward pass.
+        deployed: ``{"parameters", "multiply_adds"}`` of the forward pass of each backbone alone, by key.
         step: forward and backward pass of all networks.
-        meta_round: one meta round; 0 for a loss that has none.
-        interval: steps from one meta round to the next.
+        meta_round: one meta round; 0 if the loss has none.
+        interval: steps between meta rounds.
     """
 
     deployed: dict[str, dict[str, int]]
@@ -31,27 +30,21 @@ class Cost:
 
     @classmethod
     def of(cls, cohort: Cohort, loss: Loss, image: tuple[int, int, int]) -> "Cost":
-        """Counted by shapes alone, for images of (channels, height, width)."""
+        """Count from shapes alone, for images of (channels, height, width)."""
         forward = sum(multiply_adds(network, image) for network in cohort)
-        rounds, interval = 0, 1
+        passes, interval = 0, 1
         if loss.meta is not None:
-            # Unrolled: the inner steps, the outer one, the outer objective where they arrive. Then back through them.
-            rounds = (loss.meta.steps + 2) * FORWARD_AND_BACKWARD + (loss.meta.steps + 1) * SECOND_ORDER
+            # Forward: the inner steps, the outer step and the outer objective. Backward: through all steps.
+            passes = (loss.meta.steps + 2) * FORWARD_AND_BACKWARD + (loss.meta.steps + 1) * SECOND_ORDER
             interval = loss.meta.interval
         deployed = {
             key: {"parameters": parameters(backbone), "multiply_adds": multiply_adds(backbone, image)}
             for key, backbone in zip(cohort.keys, cohort.backbones, strict=True)
         }
-        return cls(deployed, FORWARD_AND_BACKWARD * forward, rounds * forward, interval)
+        return cls(deployed, FORWARD_AND_BACKWARD * forward, passes * forward, interval)
 
     def as_dict(self, *, images: int, steps: int, batch_size: int) -> dict[str, Any]:
-        """For summary.json: ``{"step", "meta_round", "total"}``.
-
-        Args:
-            images: training images seen.
-            steps: training steps done.
-            batch_size: images of a step, and of a meta round.
-        """
+        """Return ``{"step", "meta_round", "total"}`` for summary.json, after a number of images and steps."""
         rounds = -(-steps // self.interval)
         total = images * self.step + rounds * batch_size * self.meta_round
         return {"step": self.step, "meta_round": self.meta_round, "total": total}

@@ -28,15 +28,16 @@ def evaluate(
     """Top-1 and top-5 in percent and cross-entropy of every head over a whole split.
 
     Args:
-        cohort, loss: the networks, and the loss for its aggregators.
-        batches: the split; over several processes, this one's share of it, of one batch at least.
-        device: of the batches.
-        precision: of the forward pass.
-        on_batch: told the logits (B, classes) of each head, and the labels (B,), of every batch.
+        cohort: the networks.
+        loss: its aggregators are evaluated too.
+        batches: the split, or this process's shard of it; at least one batch.
+        device: device of the batches.
+        precision: precision of the forward pass.
+        on_batch: called with the logits (B, classes) by head, and the labels (B,), of every batch.
 
     Returns:
-        ``{"first/backbone/top1": 97.2, "first/stage1/loss": 0.1, "ensemble/top5": 99.9, ...}``. Top-5 counts the best
-        ``min(5, classes)``.
+        ``{"first/backbone/top1": 97.2, "first/stage1/loss": 0.1, "ensemble/top5": 99.9, ...}``. With fewer than five
+        classes, top-5 is the top of all classes.
     """
     names: list[str] = []
     totals: Tensor | int = 0
@@ -61,11 +62,11 @@ def evaluate(
 def predictions(
     cohort: Cohort, loss: Loss, batches: Iterable[Batch], *, device: torch.device, precision: str
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """What every head says of each batch, in evaluation mode.
+    """Predict every batch with every head, in evaluation mode.
 
     Yields:
-        Logits (B, classes) by head, such as ``first/stage1``, ``first/backbone``, ``first/aggregated`` where the loss
-        has aggregators, and ``ensemble``, the mean of the backbones' probabilities; and the labels (B,).
+        Logits (B, classes) by head: ``first/stage1``, ``first/backbone``, ``first/aggregated`` if the loss has
+        aggregators, and ``ensemble``, the log of the backbones' mean probabilities; and the labels (B,).
     """
     modes = [(module, module.training) for module in (cohort, loss)]
     try:
@@ -84,12 +85,12 @@ def predictions(
 
 
 def head_names(stages: int) -> list[str]:
-    """What the heads of a network's stages are called: ``["stage1", "stage2", "backbone"]``."""
-    return [*(f"stage{stage}" for stage in range(1, stages)), BACKBONE]
+    """Return the names of a network's heads, stage by stage: ``["stage1", "stage2", "backbone"]``."""
+    return [f"stage{stage}" for stage in range(1, stages)] + [BACKBONE]
 
 
 def to_float32(outputs: Sequence[Outputs]) -> list[Outputs]:
-    """Features and logits in float32, or float64 where they are: losses and scores are not taken in less."""
+    """Cast features and logits to float32 for losses and scores; float64 stays."""
     return [Outputs(*([full_precision(tensor) for tensor in part] for part in network)) for network in outputs]
 
 
@@ -106,9 +107,9 @@ def _heads(keys: Sequence[str], outputs: Sequence[Outputs], aggregated: list[Ten
 
 
 def _scores(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sums over a batch: right at first, right among five, cross-entropy. (3,), float64 where the device has it."""
-    best = logits.topk(min(5, logits.shape[-1]), dim=-1).indices
-    right = best == labels[:, None]
+    """Return sums over a batch (3,): top-1 hits, top-5 hits, cross-entropy; in float64 unless on MPS."""
+    top5 = logits.topk(min(5, logits.shape[-1]), dim=-1).indices
+    hits = top5 == labels[:, None]
     nll = F.cross_entropy(logits, labels, reduction="sum")
-    scores = torch.stack([right[:, 0].sum().to(nll), right.sum().to(nll), nll])
+    scores = torch.stack([hits[:, 0].sum().to(nll), hits.sum().to(nll), nll])
     return scores.double() if scores.device.type != "mps" else scores

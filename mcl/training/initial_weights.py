@@ -12,23 +12,23 @@ from mcl.runs.stored_config import read_config
 _NETWORKS = "cohort."
 
 
-def first_weights(cohort: Cohort, init_from: str | None, init_weights: str | None = None) -> None:
-    """Give networks that were just built the weights they are to start from, where these are not new ones.
+def load_initial_weights(cohort: Cohort, init_from: str | None, init_weights: str | None = None) -> None:
+    """Load the weights that new networks start from; without any, they keep their random ones.
 
     Args:
         cohort: the networks, each of which may name pretrained weights of its own.
-        init_from: a run folder or a checkpoint that has all of them.
-        init_weights: the checksum that this checkpoint must have; None for any.
+        init_from: a run folder or a checkpoint with weights for all of them.
+        init_weights: checksum that this checkpoint must have; None for any.
 
     Raises:
-        UserError: the weights cannot be had, do not fit, or are not those that are asked for.
+        UserError: the weights are missing, do not fit, or have another checksum.
     """
     if init_from is not None:
-        found = read_checksum(checkpoint_of(Path(init_from)))
-        if None not in (init_weights, found) and found != init_weights:
+        checksum = read_checksum(checkpoint_of(Path(init_from)))
+        if None not in (init_weights, checksum) and checksum != init_weights:
             raise UserError(
-                f"init_from={init_from}: its weights are {found}, not init_weights={init_weights}. Leave init_weights"
-                " out to start a run from the present ones."
+                f"init_from={init_from}: its weights are {checksum}, not init_weights={init_weights}. Omit init_weights"
+                " to start a run from the current ones."
             )
         start_from(Path(init_from), cohort)
         return
@@ -37,17 +37,17 @@ def first_weights(cohort: Cohort, init_from: str | None, init_weights: str | Non
 
 
 def start_from(place: Path, cohort: Cohort) -> None:
-    """Give networks the weights that a checkpoint has for them. What only the checkpoint has, is left out.
+    """Initialise networks from a checkpoint; its other weights are ignored.
 
-    A pair with auxiliary branches can so be gone on with without them, but not the other way round. Heads, matching
-    networks and optimizers start afresh.
+    A branched checkpoint can initialise unbranched networks, but not vice versa. The heads of the loss, its matching
+    network and the optimizers start afresh.
 
     Args:
-        place: a checkpoint, or a run folder, of which it is the last.
-        cohort: the networks, found in the checkpoint by their keys in the pair.
+        place: a checkpoint, or a run folder, which stands for its last checkpoint.
+        cohort: the networks, identified by their keys in the pair.
 
     Raises:
-        UserError: there is no checkpoint, or it lacks a tensor of the networks, or has it in another shape.
+        UserError: there is no checkpoint, or one of its tensors is missing or has another shape.
     """
     option = f"init_from={place}"
     path = checkpoint_of(place)
@@ -57,16 +57,16 @@ def start_from(place: Path, cohort: Cohort) -> None:
     if (config := read_config(place)) is not None:
         refuse_other_run(checkpoint, option, config=config)
     learner = checkpoint["learner"]
-    wanted = cohort.state_dict()
-    missing = [key for key in wanted if _NETWORKS + key not in learner]
+    weights = cohort.state_dict()
+    missing = [key for key in weights if _NETWORKS + key not in learner]
     if missing:
-        few = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise UserError(f"{option}: its networks have no {few}. Choose pair= and loss= such that they have.")
-    for key, tensor in wanted.items():
-        theirs = learner[_NETWORKS + key].shape
-        if theirs != tensor.shape:
+        names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise UserError(f"{option}: its networks have no {names}. Choose the pair= and the loss= of that checkpoint.")
+    for key, tensor in weights.items():
+        shape = learner[_NETWORKS + key].shape
+        if shape != tensor.shape:
             raise UserError(
-                f"{option}: {key} has shape {tuple(theirs)} there and {tuple(tensor.shape)} here."
+                f"{option}: {key} has shape {tuple(shape)} there and {tuple(tensor.shape)} here."
                 " Choose the dataset= (its classes) and the pair= that it was trained with."
             )
-    cohort.load_state_dict({key: learner[_NETWORKS + key] for key in wanted})
+    cohort.load_state_dict({key: learner[_NETWORKS + key] for key in weights})

@@ -17,21 +17,21 @@ Objective = Callable[[Sequence[Outputs], Batch], Tensor]
 
 
 class MetaRound:
-    """Steps a loss's meta-parameters along the gradient through a few unrolled steps of the networks.
+    """Step a loss's meta-parameters along the gradient through a few unrolled steps of the networks.
 
     From the current weights, the parameters of the cohort and the loss's inner parameters take ``loss.meta.steps`` SGD
-    steps on its inner objective and one on its outer objective; the outer objective where they arrive is differentiated
-    back to the meta-parameters, which ``optimizer`` then steps. Parameters whose ``requires_grad`` is false are frozen:
-    nothing moves them. All else stays as it was to the last bit: parameters and their gradients, buffers, training
-    flags, random state. Computed in float32 or better under any autocast.
+    steps on its inner objective and one on its outer objective. The outer objective at the weights reached is
+    differentiated with respect to the meta-parameters, which ``optimizer`` then steps. Everything else keeps its exact
+    value: parameters and their gradients, buffers, training flags, random state. Frozen parameters (``requires_grad``
+    false) stay fixed in the unrolled steps too. Computed in float32 or float64, regardless of autocast.
 
     Source: layer-wise mutual contrastive learning (L-MCL, TPAMI 2023), the bilevel training of its matching network.
 
     Args:
-        cohort: ``cohort(images)`` gives N outputs; in training mode for batch statistics. It is differentiated twice,
-            so it must be the plain module, neither compiled nor wrapped for data parallelism.
+        cohort: the networks, in training mode. They are differentiated twice, so they must be neither compiled nor
+            wrapped for data parallelism.
         loss: a loss whose ``meta`` is set.
-        optimizer: the one of ``loss.meta_parameters()``; its learning rate is its owner's matter.
+        optimizer: of ``loss.meta_parameters()``; the caller sets its learning rate.
         weight_decay: weight decay of the unrolled steps.
     """
 
@@ -44,27 +44,25 @@ class MetaRound:
         self.weight_decay = weight_decay
 
     def __call__(self, batch: Batch, outer_batch: Batch, lr: float) -> Tensor:
-        """One round.
+        """Run one round.
 
         Args:
             batch: batch of the inner objective.
-            outer_batch: batch of the outer objective, the same one or another.
-            lr: learning rate of the unrolled steps where the loss's schedule sets none.
+            outer_batch: batch of the outer objective; may be the same.
+            lr: learning rate of the unrolled steps if the loss's schedule sets none.
 
         Returns:
-            The outer objective after the unrolled steps, a scalar on the device of the batch, without gradient; over
-            several processes, of which each sees its share of the batches, the mean.
+            The outer objective after the unrolled steps, a detached scalar on the device; the mean over processes.
         """
         batch, outer_batch = _plain_batch(batch), _plain_batch(outer_batch)
-        # Batch normalisation and its like write into buffers as they run: let them write into copies.
-        # Constants stay where they are: a memory bank is larger than the networks.
-        constants = {f"loss.{name}" for name in self.loss.static_buffers()}
-        named = self.modules.named_buffers()
-        fixed = {name: _plain(buffer).clone() for name, buffer in named if name not in constants}
+        # Layers such as batch normalization write into buffers as they run: let them write into copies.
+        # Static buffers are not copied: a memory bank is larger than the networks.
+        static = {f"loss.{name}" for name in self.loss.static_buffers()}
+        buffers = self.modules.named_buffers()
+        fixed = {name: _plain(buffer).clone() for name, buffer in buffers if name not in static}
         parameters = {f"cohort.{name}": value for name, value in self.modules.cohort.named_parameters()}
         parameters |= {f"loss.{name}": value for name, value in self.loss.inner_parameters().items()}
         meta = {f"loss.{name}": value for name, value in self.loss.meta_parameters().items()}
-        # Training never moves frozen parameters, so neither do the unrolled steps.
         fixed |= {name: _plain(value) for name, value in (parameters | meta).items() if not value.requires_grad}
         parameters, meta = _trained(parameters), _trained(meta)
 
@@ -93,7 +91,7 @@ class MetaRound:
 
 
 class _Objectives(nn.Module):
-    """Cohort and loss as one module, for `functional_call` to swap the tensors of both at once."""
+    """Hold cohort and loss in one module, so that `functional_call` swaps the tensors of both."""
 
     def __init__(self, cohort: nn.Module, loss: Loss):
         super().__init__()
@@ -109,7 +107,7 @@ def _trained(parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """Detached, float32 or better."""
+    """Return the tensor detached, floating point in float32 or float64."""
     dtype = torch.promote_types(tensor.dtype, torch.float32) if tensor.is_floating_point() else tensor.dtype
     return tensor.detach().to(dtype)
 

@@ -1,7 +1,7 @@
 """Running averages of a step's scalars, kept on the device: the host reads them only to log."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -16,7 +16,7 @@ class NonFiniteLoss(UserError):
 
 
 class Meters:
-    """Averages of named scalars since the last reading, and a watch for the first step that was not finite."""
+    """Average named scalars since the last reading, and remember the first step that was not finite."""
 
     def __init__(self) -> None:
         self.names: tuple[str, ...]
@@ -31,9 +31,9 @@ class Meters:
         """Add one step's scalars. No host synchronisation.
 
         Args:
-            values: of this process's part of the batch.
-            step: to which they belong.
-            weight: what they count in the mean over processes (`mcl.distributed.weight`).
+            values: scalars of this process's part of the batch.
+            step: their step.
+            weight: their factor in the mean over processes (`mcl.distributed.weight`).
         """
         row = torch.stack(list(values.values())).to(torch.float32)
         if self._sums is None:
@@ -41,7 +41,7 @@ class Meters:
         assert self._sums is not None
         assert self._bad_step is not None
         assert self._bad_values is not None
-        assert self.names == tuple(values), "a meter holds the same names in every step"
+        assert self.names == tuple(values), "names must be the same in every step"
         self._sums.add_(row, alpha=weight)
         self._count += 1
         newly_bad = (self._bad_step < 0) & ~row.isfinite().all()
@@ -49,10 +49,10 @@ class Meters:
         self._bad_values = torch.where(newly_bad, row, self._bad_values)
 
     def read(self) -> dict[str, float]:
-        """The averages since the last reading, which start anew. Synchronises.
+        """Return the averages since the last reading, and reset them. Synchronizes with the device.
 
         Raises:
-            NonFiniteLoss: a step was not finite; names the step, and first values of it that are and are not finite.
+            NonFiniteLoss: a step was not finite; the message gives some of its values.
         """
         sums = self._finite_sums()
         averages = {name: total / self._count for name, total in zip(self.names, sums, strict=False)}
@@ -62,17 +62,17 @@ class Meters:
         return averages
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint in the middle of an average, which goes on unchanged. Synchronises.
+        """Return the running averages for a checkpoint; they continue unchanged. Synchronizes with the device.
 
         Raises:
-            NonFiniteLoss: a step was not finite, and must not be saved.
+            NonFiniteLoss: a step was not finite and must not be saved.
         """
         self._finite_sums()
         sums = None if self._sums is None else distributed.gather(self._sums[None])  # (W, names)
         return {"names": list(self.names), "count": self._count, "sums": sums}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """From a checkpoint. Each process continues its own sums, or the mean of all if there were more or fewer."""
+        """Continue the sums of this process, or the mean of all if the number of processes has changed."""
         sums = state["sums"]
         if sums is not None and sums.dim() == 2:  # older checkpoints have the mean alone
             sums = sums[distributed.rank()] if len(sums) == distributed.world_size() else sums.mean(0)
@@ -87,30 +87,30 @@ class Meters:
         self._bad_values = None if sums is None else torch.zeros_like(sums)
 
     def _finite_sums(self) -> list[float]:
-        """The sums, on the host; over several processes their means."""
+        """Return the sums on the host, averaged over processes."""
         if self._sums is None or self._bad_step is None or self._bad_values is None or not self._count:
             return []
         *sums, bad = torch.cat(distributed.all_reduce_mean([self._sums, (self._bad_step >= 0).float()[None]])).tolist()
         if bad:
-            self._tell_of_first_bad_step(
-                distributed.gather(self._bad_step[None]), distributed.gather(self._bad_values[None])
+            _raise_for_first_bad_step(
+                self.names, distributed.gather(self._bad_step[None]), distributed.gather(self._bad_values[None])
             )
         return sums
 
-    def _tell_of_first_bad_step(self, steps: Tensor, values: Tensor) -> NoReturn:
-        """Raise NonFiniteLoss, from what each process saw: steps (W,), values (W, names)."""
-        steps = steps.where(steps >= 0, steps.max() + 1)
-        row = values[steps.argmin()].tolist()
-        named = dict(zip(self.names, row, strict=True))
-        bad = _listed({name: value for name, value in named.items() if not math.isfinite(value)})
-        finite = _listed({name: value for name, value in named.items() if math.isfinite(value)})
-        raise NonFiniteLoss(
-            f"the loss is not finite at step {int(steps.min())}: {bad}; finite: {finite}. Nothing was saved after it."
-            " Try a smaller optimizer.lr, trainer.clip_norm=5, or trainer.precision=float32."
-        )
+
+def _raise_for_first_bad_step(names: Sequence[str], steps: Tensor, values: Tensor) -> NoReturn:
+    """Raise NonFiniteLoss, given the first bad step of each process, or -1 (W,), and its values (W, names)."""
+    steps = steps.where(steps >= 0, steps.max() + 1)
+    scalars = dict(zip(names, values[steps.argmin()].tolist(), strict=True))
+    bad = _summarize({name: value for name, value in scalars.items() if not math.isfinite(value)})
+    finite = _summarize({name: value for name, value in scalars.items() if math.isfinite(value)})
+    raise NonFiniteLoss(
+        f"the loss is not finite at step {int(steps.min())}: {bad}; finite: {finite}. Nothing was saved after it."
+        " Try a smaller optimizer.lr, trainer.clip_norm=5, or trainer.precision=float32."
+    )
 
 
-def _listed(values: Mapping[str, float], most: int = 4) -> str:
-    """The first of them, and how many more there are."""
-    first = ", ".join(f"{name}={value:g}" for name, value in list(values.items())[:most])
-    return f"{first} and {len(values) - most} more" if len(values) > most else first or "none"
+def _summarize(values: Mapping[str, float], limit: int = 4) -> str:
+    """List the first values, and the number of the others."""
+    first = ", ".join(f"{name}={value:g}" for name, value in list(values.items())[:limit])
+    return f"{first} and {len(values) - limit} more" if len(values) > limit else first or "none"

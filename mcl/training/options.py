@@ -10,28 +10,28 @@ from mcl.extras import require
 
 
 class TrainerOptions:
-    """How long and in which way to train; `mcl.training.trainer.Trainer` does it.
+    """How long and how to train.
 
     Args:
         epochs: passes over the training set, and the length of the learning-rate schedule.
-        max_steps: stop after so many steps, whatever the epoch.
-        batch_size: images per step, of all processes together.
+        max_steps: stop after this many steps.
+        batch_size: images per step, over all processes.
         evaluate_every: epochs between evaluations; the end of training is always evaluated.
         clip_norm: largest norm of the gradient of all trained parameters together.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: of the networks' forward and backward pass; weights, losses and meta rounds stay in float32, whose
-            convolutions on a GPU are TF32 with ``bfloat16`` and true float32 with ``float32``.
-        channels_last: memory format of images and convolutions.
-        log_every: steps between two readings of the meters, the only times the host waits for the device.
-        threads: CPU threads of one operation; None: as many as have enough to do.
+        precision: precision of the networks' forward and backward pass; weights, losses and meta rounds stay in
+            float32, whose convolutions on a GPU are TF32 with ``bfloat16`` and true float32 with ``float32``.
+        channels_last: use the channels_last memory format for images and convolutions.
+        log_every: steps between log points, the only times the host waits for the device.
+        threads: CPU threads per operation; None: as many as the size of a batch justifies.
         overfit: train on the first batch alone, without augmentation.
-        checkpoint_every: steps between two checkpoints within an epoch; the end of an epoch always has one.
-        checkpoint_minutes: minutes between two checkpoints within an epoch.
-        max_checkpoints: how many checkpoints are kept.
-        deterministic: on a GPU, only operations that give the same bits every time; slower. A CPU needs no asking.
-        export: write the best backbone of each network in this format when training ends.
-        compile: in training steps, run the networks through torch.compile; the first step takes minutes.
-        sync_batch_norm: take batch statistics over all processes, on GPUs (torch.nn.SyncBatchNorm).
+        checkpoint_every: steps between checkpoints within an epoch; the end of an epoch always saves one.
+        checkpoint_minutes: minutes between checkpoints within an epoch.
+        max_checkpoints: number of checkpoints to keep.
+        deterministic: use deterministic kernels only on a GPU; slower. On a CPU, all are deterministic.
+        export: format in which to export the best backbone of each network when training ends.
+        compile: run the networks of training steps through torch.compile; the first step takes minutes.
+        sync_batch_norm: compute batch statistics over all processes, on GPUs (torch.nn.SyncBatchNorm).
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class TrainerOptions:
         sync_batch_norm: bool = False,
         compile: bool = False,
     ):
-        lowest = {"epochs": 1, "max_steps": 1, "evaluate_every": 1, "log_every": 1, "threads": 1}
-        lowest |= {"batch_size": 2, "checkpoint_every": 1, "checkpoint_minutes": 0, "max_checkpoints": 1}
-        for name, least in lowest.items():
-            if (given := locals()[name]) is not None and given < least:
-                raise UserError(f"trainer.{name}={given}: must be at least {least}.")
+        minimums = {"epochs": 1, "max_steps": 1, "evaluate_every": 1, "log_every": 1, "threads": 1}
+        minimums |= {"batch_size": 2, "checkpoint_every": 1, "checkpoint_minutes": 0, "max_checkpoints": 1}
+        for name, minimum in minimums.items():
+            if (value := locals()[name]) is not None and value < minimum:
+                raise UserError(f"trainer.{name}={value}: must be at least {minimum}.")
         if clip_norm is not None and clip_norm <= 0:
             raise UserError(f"trainer.clip_norm={clip_norm}: must be positive, or null for no clipping.")
         self.epochs = epochs
@@ -82,11 +82,11 @@ class TrainerOptions:
         self.sync_batch_norm = sync_batch_norm
         self.compile = compile
         if sync_batch_norm and self.device.type != "cuda":
-            raise UserError(f"trainer.sync_batch_norm=true works on GPUs alone, and this is {self.device}: use false.")
+            raise UserError(f"trainer.sync_batch_norm=true works on GPUs only, not on {self.device}: use false.")
         if export is not None:
             require(export, asked=f"trainer.export={export}")
 
     def total_steps(self, steps_per_epoch: int, *, extra: int = 0) -> int:
-        """Steps of the whole run; ``extra`` more than its epochs have if some of them had another number."""
-        everything = self.epochs * steps_per_epoch + extra
-        return everything if self.max_steps is None else min(everything, self.max_steps)
+        """Return the steps of the whole run; ``extra`` are those by which earlier epochs were longer."""
+        steps = self.epochs * steps_per_epoch + extra
+        return steps if self.max_steps is None else min(steps, self.max_steps)

@@ -6,22 +6,22 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import nn
 
 from mcl.config.instantiate import KEYWORDS
 from mcl.networks.cohort import Cohort
+from mcl.networks.counting import parameters
 from mcl.runs.identity import choice_name
 from mcl.training.setup import Parts
 
 
 def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: Path) -> list[tuple[str, str]]:
-    """Rows of ``(what, how)``, to be printed before anything starts."""
-    spec, trainer = parts.dataset.spec, parts.trainer
+    """Return rows ``(label, value)`` of the overview."""
+    spec, options = parts.dataset.spec, parts.options
     steps = parts.steps_per_epoch
-    total = trainer.total_steps(steps)
-    cut = f", stopped by trainer.max_steps={trainer.max_steps}" if total < trainer.epochs * steps else ""
+    total = options.total_steps(steps)
+    cut = f", stopped by trainer.max_steps={options.max_steps}" if total < options.epochs * steps else ""
     held_out = " and a validation part" if spec.has_validation else ""
-    memory_format = "channels last" if trainer.memory_format is torch.channels_last else "contiguous"
+    memory_format = "channels last" if options.memory_format is torch.channels_last else "contiguous"
     return [
         (
             "data",
@@ -30,12 +30,12 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
         ),
         ("networks", _networks(parts.learner.cohort) + (f"\nfrom {config.init_from}" if config.init_from else "")),
         ("loss", f"{choice_name(choices.get('loss'), config.loss)}: {_weighted_terms(parts)}"),
-        ("sampler", f"{choices.get('sampler')}, batches of {trainer.batch_size}"),
+        ("sampler", f"{choices.get('sampler')}, batches of {options.batch_size}"),
         ("optimizer", f"{choices.get('optimizer')} ({_options(config.optimizer)})"),
         ("schedule", f"{choices.get('schedule')} ({_options(config.schedule)})".removesuffix(" ()")),
-        ("precision", f"{trainer.precision}, {memory_format}"),
-        ("device", device_name(trainer.device)),
-        ("steps", f"{total:,} = {trainer.epochs} epoch{'s' * (trainer.epochs > 1)} of {steps}{cut}"),
+        ("precision", f"{options.precision}, {memory_format}"),
+        ("device", device_name(options.device)),
+        ("steps", f"{total:,} = {options.epochs} epoch{'s' * (options.epochs > 1)} of {steps}{cut}"),
         ("seed", str(config.seed)),
         ("run folder", str(folder)),
     ]
@@ -44,9 +44,9 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
 def _networks(cohort: Cohort) -> str:
     rows = []
     for key, name, network in zip(cohort.keys, cohort.names, cohort, strict=True):
-        backbone, everything = _count(network.backbone), _count(network)
-        training = f", {everything:,} with branches while training" if everything > backbone else ""
-        rows.append(f"{key} {name} ({backbone:,} parameters{training})")
+        deployed, trained = parameters(network.backbone), parameters(network)
+        branches = f", {trained:,} with branches while training" if trained > deployed else ""
+        rows.append(f"{key} {name} ({deployed:,} parameters{branches})")
     return "\n".join(rows)
 
 
@@ -61,14 +61,10 @@ def _options(node: DictConfig) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """What people call it: ``"cuda:0 (NVIDIA H100)"``, ``"cpu (2 threads)"``."""
+    """Return a device with its hardware: ``"cuda:0 (NVIDIA H100)"``, ``"cpu (2 threads)"``."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":
         threads = torch.get_num_threads()
         return f"cpu ({threads} thread{'s' * (threads > 1)})"
     return str(device)
-
-
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,4 +1,4 @@
-"""Progress of training, in optimization steps and in epochs."""
+"""Progress of training in steps and epochs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,34 +11,34 @@ from mcl.training.options import TrainerOptions
 
 
 class Progress:
-    """The position of a run, and what is due there.
+    """Count steps and epochs, and decide when to evaluate.
 
     Args:
-        trainer: its ``epochs``, ``max_steps``, ``batch_size`` and ``evaluate_every`` count.
-        steps_per_epoch: the same for any number of processes.
+        options: ``epochs``, ``max_steps``, ``batch_size`` and ``evaluate_every``.
+        steps_per_epoch: batches of an epoch; does not depend on the number of processes.
 
     Attributes:
-        step: optimization steps taken so far.
+        step: optimization steps taken.
         evaluated_step: ``step`` at the last evaluation.
         total_steps: ``step`` at which training ends.
     """
 
-    def __init__(self, trainer: TrainerOptions, steps_per_epoch: int):
-        self.trainer = trainer
+    def __init__(self, options: TrainerOptions, steps_per_epoch: int):
+        self.options = options
         self.steps_per_epoch = steps_per_epoch
         self.step = 0
         self.evaluated_step = 0
-        self._extra = 0  # steps beyond those of the epochs so far, taken when an epoch had another number of steps
-        self.total_steps = trainer.total_steps(steps_per_epoch)
+        self._extra = 0  # steps by which earlier epochs were longer than steps_per_epoch
+        self.total_steps = options.total_steps(steps_per_epoch)
 
     @property
     def position(self) -> tuple[int, int]:
-        """The epoch of the next step, from 0, and the step's number in that epoch."""
+        """Epoch of the next step, and its position in that epoch, both from 0."""
         return divmod(self.step - self._extra, self.steps_per_epoch)
 
     @property
     def epoch(self) -> int:
-        """Epochs completed, an unfinished one at the end of training included."""
+        """Completed epochs; the last one counts even if training ends within it."""
         return -(-(self.step - self._extra) // self.steps_per_epoch)
 
     @property
@@ -48,69 +48,67 @@ class Progress:
 
     @property
     def evaluation_is_due(self) -> bool:
-        """Whether an epoch, or training, has just ended, is to be evaluated, and was not yet."""
+        """Whether an epoch or training has just ended and has yet to be evaluated."""
         last = self.step >= self.total_steps
         ended = last or (self.step > 0 and self.position[1] == 0)
-        return ended and self.evaluated_step < self.step and (last or self.epoch % self.trainer.evaluate_every == 0)
+        return ended and self.evaluated_step < self.step and (last or self.epoch % self.options.evaluate_every == 0)
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are taken and evaluated."""
+        """Whether all steps are taken and the last one is evaluated."""
         return self.step >= self.total_steps and not self.evaluation_is_due
 
     def state_dict(self) -> dict[str, int]:
-        """For a checkpoint."""
+        """Return the position for a checkpoint."""
         return {
             "step": self.step,
             "evaluated_step": self.evaluated_step,
             "steps_per_epoch": self.steps_per_epoch,
             "extra_steps": self._extra,
-            "batch_size": self.trainer.batch_size,
+            "batch_size": self.options.batch_size,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> str | None:
-        """Continue from a checkpoint, in the epoch that it was in.
-
-        Args:
-            state: what ``state_dict`` gave.
+        """Continue in the epoch of a checkpoint.
 
         Returns:
-            A note, where the batches are others now, so that an unfinished epoch is trained again from its beginning.
+            A note for the user if the batches have changed, so that an unfinished epoch starts again.
         """
         before = state["steps_per_epoch"]
         self.step, self.evaluated_step = state["step"], state["evaluated_step"]
         epoch, done = divmod(self.step - state["extra_steps"], before)
-        changed = before != self.steps_per_epoch or state["batch_size"] != self.trainer.batch_size
+        changed = before != self.steps_per_epoch or state["batch_size"] != self.options.batch_size
         self._extra = self.step - epoch * self.steps_per_epoch - (0 if changed else done)
-        self.total_steps = self.trainer.total_steps(self.steps_per_epoch, extra=self._extra)
+        self.total_steps = self.options.total_steps(self.steps_per_epoch, extra=self._extra)
         if not (changed and done) or self.step >= self.total_steps:
             return None
         self.evaluated_step = self.step  # no epoch ends here
         return (
             f"epoch {epoch + 1} starts again: the checkpoint was {done} of {before} steps into it, and an epoch has"
-            f" {self.steps_per_epoch} steps of {self.trainer.batch_size} images now."
+            f" {self.steps_per_epoch} steps of {self.options.batch_size} images now."
         )
 
 
 def with_progress(
-    state: Mapping[str, Any], trainer: TrainerOptions, sampler: Sampler, labels: Tensor
+    state: Mapping[str, Any], options: TrainerOptions, sampler: Sampler, labels: Tensor
 ) -> Mapping[str, Any]:
-    """Complete a checkpoint of an older version, which did not say how many steps an epoch had.
+    """Complete a checkpoint of an older version, which lacks the number of steps of an epoch.
 
-    Several processes left out a last batch that gave each of them fewer than two images.
+    These versions skipped a last batch that gave any of several processes fewer than two images.
 
     Args:
-        state: the checkpoint.
-        trainer, sampler: the present ones. The checkpoint's own batch size is in its configuration.
-        labels: (N,) of the training images.
+        state: the checkpoint; its configuration has its batch size.
+        options: the current options.
+        sampler: the current sampler.
+        labels: (N,) labels of the training images.
     """
     if "steps_per_epoch" in state:
         return state
-    batch_size = state.get("config", {}).get("trainer", {}).get("batch_size", trainer.batch_size)
+    batch_size = state.get("config", {}).get("trainer", {}).get("batch_size", options.batch_size)
     sizes = [len(batch) for batch in sampler.batches(labels.cpu(), batch_size, seed=0, epoch=0)]
     processes = len(state["random_states"])
-    left_out = processes > 1 and sizes[-1] < SMALLEST * processes
-    before, now = len(sizes) - left_out, len(sizes)
-    # The batches of an epoch are the same with the last one: the position in an unfinished epoch holds.
+    skipped_last = processes > 1 and sizes[-1] < SMALLEST * processes
+    before, now = len(sizes) - skipped_last, len(sizes)
+    # The other batches of an epoch are the same, so the position in an unfinished epoch holds.
     extra = state["step"] // before * (before - now)
     return {**state, "steps_per_epoch": now, "extra_steps": extra, "batch_size": batch_size}

@@ -1,7 +1,7 @@
-"""State of the global random generators, for modules that draw from them (dropout, a user's own code).
+"""Global random generators, for modules that draw from them, such as dropout.
 
-Every process of a run draws numbers of its own, so that the images of a batch are treated independently. The first
-process draws what a single one would.
+Every process of a run draws its own numbers, so that the images of a batch are treated independently. The first
+process draws the same numbers as a single process.
 """
 
 import copy
@@ -18,12 +18,12 @@ from mcl.data.seeding import generator
 def seed_everything(seed: int) -> None:
     """Seed every global generator."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global one is what others may use
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - user code may draw from the global generator
     torch.manual_seed(seed)
 
 
 def seed_process(seed: int, rank: int, *, step: int = 0) -> None:
-    """Seed every global generator of a process that joins a run at ``step``; the first is seeded already."""
+    """Seed every global generator of a process that joins a run at ``step``, unless it is the first one."""
     if rank > 0:
         seed_everything(generator("process", seed, rank, step).initial_seed())
 
@@ -31,15 +31,15 @@ def seed_process(seed: int, rank: int, *, step: int = 0) -> None:
 def resume_random_state(
     states: Sequence[Mapping[str, Any]], seed: int, rank: int, step: int, device: torch.device
 ) -> None:
-    """Continue the draws of a checkpoint, whose processes may have been more or fewer.
+    """Restore the state of this process from a checkpoint, which may have had more or fewer processes.
 
     Args:
-        states: ``random_state`` of each process, in order of rank. A process continues that of its rank; one that has
-            none starts anew, with numbers that depend on the step, as no process has drawn them before.
-        seed: of the run.
-        rank: of this process.
-        step: of the checkpoint.
-        device: of this process.
+        states: ``random_state`` of each process of the checkpoint, in order of rank. Without one for this rank, the
+            seed depends on the step, so that no numbers repeat.
+        seed: seed of the run.
+        rank: rank of this process.
+        step: step of the checkpoint.
+        device: device of this process.
     """
     if rank < len(states):
         set_random_state(states[rank], device)
@@ -48,7 +48,7 @@ def resume_random_state(
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of every global generator, of the CPU and of ``device``, as tensors and plain values."""
+    """Return the state of every global generator of the CPU and of ``device``, as tensors and plain values."""
     numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
     numpy["state"]["key"] = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
     state = {"python": random.getstate(), "numpy": numpy, "torch": torch.get_rng_state()}
@@ -58,7 +58,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Put a state back. That of another kind of device is left out."""
+    """Restore a state; the state of another type of device is ignored."""
     version, values, gauss = state["python"]
     random.setstate((version, tuple(values), gauss))
     numpy = copy.deepcopy(state["numpy"])

@@ -1,4 +1,4 @@
-"""Accuracies of a run over its epochs, and their part of summary.json."""
+"""Accuracies over the epochs of a run, and their part of summary.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE
 
 @dataclass
 class Results:
-    """What evaluations found so far.
+    """Results of all evaluations so far.
 
     Args:
         networks: ``(key, name)`` of each network, such as ``("first", "resnet8")``.
-        chosen_on: the split that decides which epoch was best, ``validation`` if there is one, else ``test``.
+        chosen_on: split that decides which epoch is best: ``validation`` if there is one, else ``test``.
     """
 
     networks: list[tuple[str, str]]
@@ -24,17 +24,17 @@ class Results:
     best_head: dict[str, float] = field(default_factory=dict)  # key -> top-1, maximum over stage heads and epochs
 
     def add(self, epoch: int, by_split: Mapping[str, Mapping[str, float]]) -> list[str]:
-        """Take in the evaluation of one epoch (counted from 1): metrics by split, as ``evaluate`` names them.
+        """Add the evaluation of one epoch (counted from 1): metrics of `evaluate` by split.
 
         Returns:
-            Keys of the networks that were never better.
+            Keys of the networks that improved on their best epoch.
         """
         improved = []
-        test, chooser = by_split["test"], by_split[self.chosen_on]
+        test, selection = by_split["test"], by_split[self.chosen_on]
         self.last = dict(test)
         self.last_validation = dict(by_split.get("validation", {}))
         for key, _ in self.networks:
-            chosen = chooser[f"{key}/{BACKBONE}/top1"]
+            chosen = selection[f"{key}/{BACKBONE}/top1"]
             if key not in self.best or chosen > self.best[key]["chosen"]:
                 top1 = test[f"{key}/{BACKBONE}/top1"]
                 self.best[key] = {"chosen": chosen, "top1": top1, "epoch": epoch}
@@ -48,7 +48,7 @@ class Results:
         return improved
 
     def summary(self) -> dict[str, Any]:
-        """The accuracies of summary.json, in percent: of the test split, but for those called validation."""
+        """Return the accuracies of summary.json in percent, on the test split unless named validation."""
         networks = [
             {
                 "key": key,
@@ -72,7 +72,7 @@ class Results:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the results for a checkpoint."""
         return {
             "last": self.last,
             "last_validation": self.last_validation,
@@ -81,6 +81,6 @@ class Results:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """From a checkpoint."""
+        """Restore the results of a checkpoint."""
         self.last, self.last_validation = dict(state["last"]), dict(state.get("last_validation", {}))
         self.best, self.best_head = dict(state["best"]), dict(state["best_head"])

@@ -1,4 +1,4 @@
-"""One run: its folder, its output before and after training, and how it ends."""
+"""One run: open its folder, train, write the summary, and report how it ended."""
 
 import logging
 import sys
@@ -23,45 +23,45 @@ from mcl.runs.metrics_file import count_kept_lines
 from mcl.runs.run_folder import RunFolder
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
 from mcl.training.agreement import refuse_different_images, refuse_other_classes
-from mcl.training.initial_weights import first_weights
+from mcl.training.initial_weights import load_initial_weights
 from mcl.training.overview import device_name, plan
 from mcl.training.setup import Parts
 from mcl.training.signals import StopSignals
 from mcl.training.trainer import Trainer
 from mcl.version import code_version, library_versions
 
-SIGNAL_ECHO = 2.0  # seconds: torchrun hands on to its processes what a terminal has sent to all of them
+SIGNAL_ECHO = 2.0  # seconds: torchrun forwards to its processes signals that a terminal has sent to all of them
 FAILED = 1
 
 logger = logging.getLogger(__name__)
 
 
 class Run:
-    """A context around everything one run does, so that whatever ends it is written down and nothing is left open.
+    """A context around one run: whatever ends it is recorded in the run folder, and nothing is left open.
 
     Args:
-        config: what Hydra composed. The run folder is the one Hydra gave the job.
+        config: the composed configuration. Hydra's output folder is the run folder.
 
     Raises:
-        UserError: the folder holds a run of other settings or of other data, or another process works in it.
+        UserError: the folder holds a run with other settings or data, or another process uses it.
     """
 
     def __init__(self, config: DictConfig):
         hydra = HydraConfig.get()
         if not str(hydra.run.dir).strip():
-            raise UserError("hydra.run.dir is empty: name a folder, or leave it out.")
+            raise UserError("hydra.run.dir is empty: give a folder, or omit the option.")
         self.config = config
         self.choices = dict(hydra.runtime.choices)
         typed = OmegaConf.to_container(hydra.overrides.task, resolve=False)
         assert isinstance(typed, list)
         self.overrides = [str(override) for override in typed]
         self.path = Path(hydra.runtime.output_dir)
-        self.several = hydra.mode is RunMode.MULTIRUN
+        self.multirun = hydra.mode is RunMode.MULTIRUN
         self.processes = ProcessGroup()
         self.added = set().union(*self.processes.all_gather_object(new_folders.added_for(self.path)))
-        self.folder: RunFolder | None = None  # in the first process alone
+        self.folder: RunFolder | None = None  # in the first process only
         self.summary: dict[str, Any] | None = None
-        self.saved: dict[str, Any] | None = None  # the checkpoint to go on from
+        self.saved: dict[str, Any] | None = None  # the checkpoint to resume from
         self.trackers = Trackers()
         self.signals = StopSignals(echo=SIGNAL_ECHO if self.processes.world_size > 1 else 0.0)
 
@@ -75,7 +75,7 @@ class Run:
             self.summary = self.processes.broadcast_object(self.summary)
             shared = self.processes.broadcast_state(self.saved and {**self.saved, "best": {}})
             if not self.processes.first:
-                self.saved = shared  # without the best backbones, which the first one alone writes again
+                self.saved = shared  # without the best backbones, which only the first process saves
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -83,9 +83,9 @@ class Run:
         return self
 
     def announce(self, parts: Parts) -> None:
-        """Give new networks their first weights, and print what is about to run, before any image is read."""
-        if self.saved is None and self.processes.first:  # the others get what the first one has
-            first_weights(parts.learner.cohort, self.config.init_from, self.config.init_weights)
+        """Load initial weights and print an overview, before any image is read."""
+        if self.saved is None and self.processes.first:  # data_parallel copies them to the others
+            load_initial_weights(parts.learner.cohort, self.config.init_from, self.config.init_weights)
         if self.folder is not None:
             notes = dict.fromkeys([*parts.notes, *self.folder.notes])
             before = (self.saved or {}).get("processes", self.processes.world_size)
@@ -94,7 +94,7 @@ class Run:
             print_plan(plan(self.config, parts, self.choices, self.path), notes=list(notes))
 
     def fit(self, parts: Parts, splits: Splits) -> None:
-        """Train from the beginning or from the last checkpoint, and write the summary."""
+        """Train from the start or from the last checkpoint, and write the summary."""
         fingerprint = parts.dataset.fingerprint()
         refuse_different_images(self.processes, parts.dataset, splits, fingerprint)
         if self.folder is not None:
@@ -103,10 +103,10 @@ class Run:
                     self.saved.get("classes", parts.dataset.spec.classes), parts.dataset.spec.classes, str(self.path)
                 )
             self.folder.refuse_other_data(fingerprint)
-        fit = parts.fit(splits, seed=self.config.seed, data=fingerprint, processes=self.processes)
+        trainer = parts.build_trainer(splits, seed=self.config.seed, data=fingerprint, processes=self.processes)
         if self.saved is not None:
-            fit.load_state_dict(self.saved)
-            self.saved = None  # its tensors are in use or copied
+            trainer.state.load_state_dict(self.saved)
+            self.saved = None  # free it: its tensors are in use or copied
         checkpoints = None
         if self.folder is not None:
             self.folder.saved = None
@@ -117,37 +117,37 @@ class Run:
                 "preprocessing": Preprocessing.of(parts.dataset).as_dict(),
             }
             self.trackers.extend([LocalFiles(), Terminal(), *map(Background, parts.trackers.values())])
-            self.trackers.start(self._info(self.folder, parts, fit))
-        code = code_version()  # before training: the files may change while it runs
+            self.trackers.start(self._info(self.folder, parts, trainer))
+        code = code_version()  # before training, as the files may change meanwhile
         with self.signals:
-            fit.run(checkpoints, self.trackers, self.signals)
+            trainer.fit(checkpoints, self.trackers, self.signals)
         self.summary = {
             "seed": self.config.seed,
             "config_hash": config_hash(self.config) if self.folder is None else self.folder.hash,
             "code": code,
             "libraries": library_versions(),
-            "device": device_name(parts.trainer.device),
+            "device": device_name(parts.options.device),
             "data": fingerprint,
             "processes": self.processes.world_size,
-            **fit.summary(),
+            **trainer.summary(),
         }
         self.summary["objective"] = objective.value(self.summary, self.config.objective)
-        elsewhere = Trackers(tracker for tracker in self.trackers if isinstance(tracker, Background))
-        Trackers(tracker for tracker in self.trackers if tracker not in elsewhere).finish("finished", self.summary)
-        self.trackers = elsewhere
+        remote = Trackers(tracker for tracker in self.trackers if isinstance(tracker, Background))
+        Trackers(tracker for tracker in self.trackers if tracker not in remote).finish("finished", self.summary)
+        self.trackers = remote
 
     def finish(self, exported: Sequence[Path] = ()) -> None:
-        """Close the trackers that are elsewhere. They may keep the files of networks that were exported."""
+        """Close the remote trackers, which may upload exported networks first."""
         if exported:
             self.trackers.keep(exported)
         self.trackers.finish("finished", self.summary)
         self.trackers.clear()
 
     def report(self) -> float | None:
-        """Tell again what a finished run found; one that has just ended has told it already.
+        """Print the summary of a run that had already finished; one that has just ended has printed it.
 
         Returns:
-            The ``objective``, in percent: what a search maximises. None where there is no validation part.
+            The ``objective`` in percent, for a search to maximize; None without a validation split.
         """
         assert self.summary is not None, "there is nothing to report before fit"
         if self.finished and self.processes.first:
@@ -165,15 +165,15 @@ class Run:
             status: Status = "failed" if isinstance(error, Exception) else "interrupted"
             try:
                 self.trackers.finish(status, error=self.processes.lost_another(error) or error)
-            except UserError as other:
-                logger.warning("%s", other)  # what ended the run is the error to tell
+            except UserError as tracker_error:
+                logger.warning("%s", tracker_error)  # the error that ended the run is the one to raise
             self.folder.remove_created_folders(self.added)
         self.folder.close()
         if error is not None:
             self._raise_for_all(error)
 
     def _raise_for_all(self, error: BaseException) -> None:
-        """Raise what is to be said instead of an error, if that is something else: of several processes one speaks."""
+        """Replace the error if needed: only one process reports it, and a lost process is named as the cause."""
         lost = self.processes.lost_another(error)
         if isinstance(error, UserError) or lost is not None:
             if not self.processes.should_report():
@@ -181,27 +181,27 @@ class Run:
             if lost is not None:
                 raise lost from error
 
-    def _info(self, folder: RunFolder, parts: Parts, fit: Trainer) -> RunInfo:
+    def _info(self, folder: RunFolder, parts: Parts, trainer: Trainer) -> RunInfo:
         return RunInfo(
             run_dir=self.path,
             name=" ".join(self._name()),
             run_id=folder.hash,
-            total_steps=fit.progress.total_steps,
-            total_epochs=fit.progress.total_epochs,
+            total_steps=trainer.progress.total_steps,
+            total_epochs=trainer.progress.total_epochs,
             networks=parts.networks,
             config=folder.config,
             overrides=self.overrides,
             code=folder.about["code"],
-            group=current_group() or (sweep_name(sys.argv[1:]) if self.several else None),
+            group=current_group() or (sweep_name(sys.argv[1:]) if self.multirun else None),
             job_type="train",
             tags=tuple(self._tags()),
-            resumed_step=fit.step,
-            resumed_lines=count_kept_lines(self.path, fit.step, fit.progress.evaluation_is_due),
-            resumed_before_evaluation=fit.progress.evaluation_is_due,
+            resumed_step=trainer.progress.step,
+            resumed_lines=count_kept_lines(self.path, trainer.progress.step, trainer.progress.evaluation_is_due),
+            resumed_before_evaluation=trainer.progress.evaluation_is_due,
         )
 
     def _name(self) -> Iterator[str]:
-        """``digits/resnet8/lmcl``, ``seed=0``, and what else was typed that changes the result."""
+        """Yield ``digits/resnet8/lmcl``, ``seed=0``, and every other override that can change the result."""
         yield run_folder(self.config, self.choices).rpartition("/")[0]
         yield f"seed={self.config.seed}"
         settings = identity(self.config)
@@ -211,7 +211,7 @@ class Run:
                 yield override
 
     def _tags(self) -> Iterator[str]:
-        """What was chosen of the groups that runs are told apart by."""
+        """Yield the choices of the groups that distinguish runs."""
         yield choice_name(self.choices.get("dataset"), self.config.dataset)
         yield choice_name(self.choices.get("loss"), self.config.loss)
         yield from dict.fromkeys(
@@ -223,5 +223,5 @@ class Run:
 
     def _refuse_other_data(self, folder: RunFolder) -> None:
         fingerprint = data_fingerprint(self.config)
-        if fingerprint is not None:  # if the images are gone, what was found with them can still be told
+        if fingerprint is not None:  # None if the images are gone; the results can still be printed
             folder.refuse_other_data(fingerprint)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the epoch, so that a resumed run has no state to restore."""
+"""Learning-rate schedules: pure functions of the epoch, so a resumed run has no state to restore."""
 
 import math
 from bisect import bisect_right
@@ -7,7 +7,7 @@ from mcl.errors import UserError
 
 
 class Cosine:
-    """``(1 + cos(pi * e / E)) / 2`` for epoch e of E, the CIFAR schedule of L-MCL, after an optional linear warm-up."""
+    """Decay by ``(1 + cos(pi * e / E)) / 2`` for epoch e of E (the CIFAR schedule of L-MCL), after a linear warm-up."""
 
     def __init__(self, *, warmup_epochs: int = 0):
         if warmup_epochs < 0:
@@ -15,7 +15,7 @@ class Cosine:
         self.warmup_epochs = warmup_epochs
 
     def __call__(self, epoch: int, epochs: int) -> float:
-        """Factor on the initial learning rate during ``epoch`` (from 0) of ``epochs``."""
+        """Return the factor on the initial learning rate during ``epoch`` (from 0) of ``epochs``."""
         if epoch < self.warmup_epochs:
             return (epoch + 1) / (self.warmup_epochs + 1)
         length = max(epochs - self.warmup_epochs, 1)
@@ -23,22 +23,22 @@ class Cosine:
 
 
 class MultiStep:
-    """Times ``gamma`` at every milestone passed."""
+    """Multiply by ``gamma`` at every milestone."""
 
     def __init__(self, *, milestones: list[int], gamma: float = 0.1):
         if any(milestone < 1 for milestone in milestones):
-            raise UserError(f"schedule.milestones={milestones}: epochs, each at least 1.")
+            raise UserError(f"schedule.milestones={milestones}: every epoch must be at least 1.")
         self.milestones = sorted(milestones)
         self.gamma = gamma
 
     def __call__(self, epoch: int, epochs: int) -> float:
-        """Factor on the initial learning rate during ``epoch`` (from 0) of ``epochs``."""
+        """Return the factor on the initial learning rate during ``epoch`` (from 0) of ``epochs``."""
         return float(self.gamma ** bisect_right(self.milestones, epoch))
 
 
 class Constant:
-    """The initial learning rate throughout."""
+    """Keep the initial learning rate."""
 
     def __call__(self, epoch: int, epochs: int) -> float:
-        """Always 1."""
+        """Return 1."""
         return 1.0

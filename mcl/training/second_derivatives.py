@@ -1,4 +1,4 @@
-"""Check before training that networks can be differentiated twice, as a meta round needs."""
+"""Check before training that networks are twice differentiable, as a meta round needs."""
 
 import re
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ _NO_DERIVATIVE = re.compile(r"derivative for aten::(\w+?)(_backward)? is not imp
 
 
 def check_twice_differentiable(cohort: Cohort, channels: int, image_size: int) -> None:
-    """Differentiate each architecture twice on two random images; weights, buffers and random state stay as they are.
+    """Differentiate each architecture twice on two random images; weights, buffers and random state do not change.
 
-    Auxiliary branches are left out: they are made of the same layers, and would take several times as long.
+    Branches are not checked: they consist of the same layers, and would take several times as long.
 
     Args:
         cohort: the networks.
         channels: channels of the images.
-        image_size: side of the square images in training, in pixels; smaller ones are taken if the network allows.
+        image_size: side of the training images in pixels; the check uses smaller ones if the network allows.
 
     Raises:
         UserError: an operation of a network has no second derivative.
@@ -53,16 +53,16 @@ def _check(backbone: Backbone, key: str, channels: int, sides: Iterable[int]) ->
 
 
 def _gradients(backbone: Backbone, images: Tensor) -> list[Tensor]:
-    """Gradients of the squared logits by the parameters, with their graph."""
+    """Return the gradients of the squared logits, with their graph."""
     buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
     with torch.random.fork_rng(devices=[]), DoubleBackward():
         return _differentiate([functional_call(backbone, buffers, (images,))], backbone, create_graph=True)
 
 
 def _obstacle(gradients: list[Tensor], backbone: Backbone) -> str | None:
-    """What in the graph of these gradients has no derivative, or None."""
+    """Return what in the graph of these gradients has no derivative, or None."""
     names = _node_names(gradients)
-    if "Error" in names:  # differentiating by given inputs passes it by in silence, with wrong numbers
+    if "Error" in names:  # torch.autograd.grad silently returns wrong numbers here
         return "one of its functions is marked with once_differentiable"
     if "NotImplemented" in names:
         try:
@@ -74,7 +74,7 @@ def _obstacle(gradients: list[Tensor], backbone: Backbone) -> str | None:
 
 
 def _node_names(tensors: list[Tensor]) -> set[str]:
-    """Names of all nodes of the graph behind some tensors, without their namespace."""
+    """Return the names of all graph nodes behind the tensors, without their namespace."""
     waiting: list[Node | None] = [tensor.grad_fn for tensor in tensors]
     seen: set[Node] = set()
     while waiting:
@@ -86,11 +86,11 @@ def _node_names(tensors: list[Tensor]) -> set[str]:
 
 
 def _differentiate(values: list[Tensor], backbone: Backbone, create_graph: bool = False) -> list[Tensor]:
-    """Gradients of the sum of squares by the parameters that require one, without those that are not reached."""
+    """Return the gradients of the sum of squares with respect to all trainable parameters that it depends on."""
     parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
-    varying = [value.square().sum() for value in values if value.requires_grad]
-    if not parameters or not varying:
+    terms = [value.square().sum() for value in values if value.requires_grad]
+    if not parameters or not terms:
         return []
-    total = torch.stack(varying).sum()
+    total = torch.stack(terms).sum()
     gradients = torch.autograd.grad(total, parameters, create_graph=create_graph, allow_unused=True)
     return [gradient for gradient in gradients if gradient is not None]

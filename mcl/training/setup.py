@@ -1,4 +1,4 @@
-"""Build the objects of a run from its configuration, and check that they fit together. No image is read here."""
+"""Build the parts of a run from its configuration and check that they work together, before any image is read."""
 
 import functools
 from collections.abc import Callable
@@ -22,8 +22,9 @@ from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.tracking.tracker import Tracker
+from mcl.training.build_trainer import build_trainer
 from mcl.training.learner import Learner
-from mcl.training.optimizers import fused
+from mcl.training.optimizers import fused_option
 from mcl.training.options import TrainerOptions
 from mcl.training.random_state import seed_everything
 from mcl.training.results import Results
@@ -34,38 +35,33 @@ from mcl.training.trainer import Trainer
 
 @dataclass
 class Parts:
-    """What one run is made of."""
+    """The parts of one run."""
 
     dataset: Dataset
     sampler: Sampler
     learner: Learner
     make_optimizer: Callable[..., Optimizer]
     schedule: Callable[[int, int], float]
-    trainer: TrainerOptions
+    options: TrainerOptions
     trackers: dict[str, Tracker]
-    notes: list[str]  # worth saying before training starts
+    notes: list[str]  # for the user, before training starts
 
     @property
     def networks(self) -> list[tuple[str, str]]:
-        """``(key, name)`` of each network."""
+        """Return ``(key, name)`` of each network."""
         return list(zip(self.learner.cohort.keys, self.learner.cohort.names, strict=True))
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of one pass over the training set."""
-        return self.sampler.steps_per_epoch(self.dataset.spec.counts, self.trainer.batch_size)
+        """Return the number of batches of an epoch."""
+        return self.sampler.steps_per_epoch(self.dataset.spec.counts, self.options.batch_size)
 
-    def fit(self, splits: Splits, *, seed: int, data: str = "", processes: ProcessGroup | None = None) -> Trainer:
-        """The training of these parts on these images, at its first step.
-
-        Args:
-            splits: what ``dataset.load()`` gave.
-            seed: of the batches and their augmentation.
-            data: fingerprint of the images, kept in the checkpoints.
-            processes: those that train this run together; None for this one alone.
-        """
-        return Trainer(
-            self.trainer,
+    def build_trainer(
+        self, splits: Splits, *, seed: int, data: str = "", processes: ProcessGroup | None = None
+    ) -> Trainer:
+        """Return the trainer of these parts on the images of ``dataset.load()``; arguments as for `build_trainer`."""
+        return build_trainer(
+            self.options,
             self.learner,
             splits,
             self.dataset,
@@ -80,20 +76,20 @@ class Parts:
 
 
 def assemble(config: DictConfig) -> Parts:
-    """Build everything that needs no image.
+    """Build everything that needs no images.
 
     Raises:
-        UserError: something cannot be built, or cannot work with the rest.
+        UserError: a part cannot be built, or the parts do not work together.
     """
     make = functools.partial(build, allow=config.allow_modules)
-    trainer: TrainerOptions = make(config.trainer, path="trainer")
+    options: TrainerOptions = make(config.trainer, path="trainer")
     loss_class = resolve(config.loss._target_, path="loss", allow=config.allow_modules)
-    enough_networks(loss_class, list(config.pair))
+    check_network_count(loss_class, list(config.pair))
     dataset: Dataset = make(config.dataset, path="dataset")
     spec = dataset.spec
     sampler = make(config.sampler, path="sampler")
-    Shard(distributed.rank(), distributed.world_size()).check(trainer.batch_size)
-    notes = sampler.check(spec.counts, trainer.batch_size, spec.classes)
+    Shard(distributed.rank(), distributed.world_size()).check(options.batch_size)
+    notes = sampler.check(spec.counts, options.batch_size, spec.classes)
     cohort = build_cohort(
         config, spec.num_classes, spec.channels, branched=getattr(loss_class, "needs_branches", False)
     )
@@ -103,38 +99,38 @@ def assemble(config: DictConfig) -> Parts:
     loss: Loss = make(config.loss, path="loss", widths=cohort.widths)
     optimizer_class = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
     make_optimizer = functools.partial(
-        make, config.optimizer, path="optimizer", **fused(optimizer_class, config.optimizer, trainer.device)
+        make, config.optimizer, path="optimizer", **fused_option(optimizer_class, config.optimizer, options.device)
     )
-    make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # a refused setting shows before any image is read
-    use_deterministic(trainer.deterministic)
-    use_tf32(trainer.precision)
-    use_threads(trainer.device, trainer.threads, pixels=trainer.batch_size * spec.image_size**2)
-    keep_freed_memory(trainer.device)
+    make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # invalid settings fail before any image is read
+    use_deterministic(options.deterministic)
+    use_tf32(options.precision)
+    use_threads(options.device, options.threads, pixels=options.batch_size * spec.image_size**2)
+    keep_freed_memory(options.device)
     if loss.meta is not None:
         check_twice_differentiable(cohort, spec.channels, spec.image_size)
     schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
-    factors = {schedule(epoch, trainer.epochs) for epoch in range(trainer.epochs)}
-    if factors == {1.0} and not isinstance(schedule, Constant) and trainer.epochs > 1:
-        notes = [*notes, f"the schedule leaves the learning rate as it is in {trainer.epochs} epochs: see schedule.*."]
+    factors = {schedule(epoch, options.epochs) for epoch in range(options.epochs)}
+    if factors == {1.0} and not isinstance(schedule, Constant) and options.epochs > 1:
+        notes = [*notes, f"the schedule does not change the learning rate in {options.epochs} epochs: see schedule.*."]
     return Parts(
         dataset=dataset,
         sampler=sampler,
         learner=Learner(cohort, loss),
         make_optimizer=make_optimizer,
         schedule=schedule,
-        trainer=trainer,
+        options=options,
         trackers={str(name): make(node, path=f"tracking.{name}") for name, node in config.tracking.items()},
         notes=notes,
     )
 
 
 def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branched: bool) -> Cohort:
-    """The networks of a configuration, newly initialised.
+    """Build the networks of a configuration with random weights.
 
     Args:
-        config: its ``pair`` and ``seed`` count.
-        num_classes: classes C.
-        channels: of the images.
+        config: ``pair`` and ``seed`` are used.
+        num_classes: number of classes.
+        channels: channels of the images.
         branched: give every network its auxiliary branches.
     """
     make = functools.partial(build, allow=config.allow_modules)
@@ -147,12 +143,12 @@ def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branche
     return Cohort(factories, branched=branched, seed=config.seed)
 
 
-def enough_networks(loss_class: Any, keys: list[str]) -> None:
-    """Raise UserError when a loss between networks has too few of them."""
-    least = getattr(loss_class, "minimum_networks", 1)
-    if len(keys) < least:
+def check_network_count(loss_class: Any, keys: list[str]) -> None:
+    """Raise UserError if the loss needs more networks."""
+    minimum = getattr(loss_class, "minimum_networks", 1)
+    if len(keys) < minimum:
         raise UserError(
-            f"loss {loss_class.__name__} compares networks with one another and needs at least {least}; the pair has"
+            f"loss {loss_class.__name__} compares networks with one another and needs at least {minimum}; the pair has"
             f" {len(keys)}. Choose a pair of two (pair=resnet8), or loss=independent for one network alone."
         )
 
@@ -161,7 +157,7 @@ def _backbone(make: Callable[..., Any], node: DictConfig, *, path: str, **suppli
     built = make(node, path=path, **supplied)
     if not isinstance(built, Backbone):
         raise UserError(
-            f"{path}._target_={node._target_} gives a {type(built).__name__}: a network here is a"
+            f"{path}._target_={node._target_} makes a {type(built).__name__}, but a network must be a"
             " mcl.networks.backbone.Backbone, made of a stem, stages and a head (see docs/extend.md)."
         )
     return built

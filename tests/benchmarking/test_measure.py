@@ -90,16 +90,16 @@ def test_a_loss_without_contrast_and_meta_round_has_neither() -> None:
 def test_steps_measured_are_those_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = request(*META)
     parts = assemble(OmegaConf.create({**asked.config, "tracking": {}}))
-    fit = parts.fit(parts.dataset.load(), seed=0)
-    fit.learner.train()
-    batches = [*fit.loader.epoch(0), *fit.loader.epoch(1)]
+    trainer = parts.build_trainer(parts.dataset.load(), seed=0)
+    trainer.learner.train()
+    batches = [*trainer.loader.epoch(0), *trainer.loader.epoch(1)]
     losses = []
     for batch, lr_epoch in zip(batches[:6], [0] * 5 + [1], strict=True):
-        lr = fit.optimizers[0].defaults["lr"] * fit.schedule(lr_epoch, fit.trainer.epochs)
-        for optimizer in fit.optimizers:
+        lr = trainer.optimizers[0].defaults["lr"] * trainer.schedule(lr_epoch, trainer.options.epochs)
+        for optimizer in trainer.optimizers:
             optimizer.param_groups[0]["lr"] = lr
-        losses.append(float(fit._step(batch, None, lr)["train/total"].detach()))
-        fit.step += 1
+        losses.append(float(trainer.train_on_batch(batch)["train/total"].detach()))
+        trainer.progress.step += 1
     assert measure(asked)["losses"] == losses
 
 

@@ -27,7 +27,7 @@ def first_step(*_):
     print("imported:", *sys.modules)
     raise KeyboardInterrupt
 
-Trainer._step = first_step
+Trainer.train_on_batch = first_step
 sys.argv = ["train.py", *sys.argv[1:]]
 train.train()
 """

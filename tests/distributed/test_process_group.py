@@ -132,12 +132,12 @@ def test_killed_process_ends_the_others(tmp_path: Path) -> None:
     script.write_text(
         "import os, signal, sys\n"
         "from mcl.training.trainer import Trainer\n"
-        "taken = Trainer._step\n"
-        "def step(fit, *arguments):\n"
-        "    if fit.step == 3 and os.environ['RANK'] == '1':\n"
+        "taken = Trainer.train_on_batch\n"
+        "def step(trainer, *arguments):\n"
+        "    if trainer.progress.step == 3 and os.environ['RANK'] == '1':\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return taken(fit, *arguments)\n"
-        "Trainer._step = step\n"
+        "    return taken(trainer, *arguments)\n"
+        "Trainer.train_on_batch = step\n"
         "import train\n"
         "train.train()\n"
     )
@@ -156,12 +156,12 @@ def test_signal_to_one_process_stops_all_and_saves(tmp_path: Path) -> None:
     script.write_text(
         "import os, signal, sys\n"
         "from mcl.training.trainer import Trainer\n"
-        "taken = Trainer._step\n"
-        "def step(fit, *arguments):\n"
-        "    if fit.step == 3 and os.environ['RANK'] == '1':\n"
+        "taken = Trainer.train_on_batch\n"
+        "def step(trainer, *arguments):\n"
+        "    if trainer.progress.step == 3 and os.environ['RANK'] == '1':\n"
         "        os.kill(os.getpid(), signal.SIGUSR1)\n"
-        "    return taken(fit, *arguments)\n"
-        "Trainer._step = step\n"
+        "    return taken(trainer, *arguments)\n"
+        "Trainer.train_on_batch = step\n"
         "import train\n"
         "train.train()\n"
     )
@@ -276,7 +276,7 @@ def test_wrong_use_of_what_connects_processes_is_not_told_as_a_lost_one(message:
     told = processes.lost_another(torch.distributed.DistBackendError(message))
     assert (told is not None) == lost
     if told is not None:
-        assert "has lost touch with another process" in str(told)
+        assert "lost the connection to another process" in str(told)
 
 
 def test_processes_that_cannot_find_one_another_say_what_is_missing(

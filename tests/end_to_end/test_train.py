@@ -63,9 +63,9 @@ def test_an_unfinished_run_goes_on_and_ends_like_one_that_was_not_disturbed(comm
     overrides = ["trainer.epochs=3", "dataset.limit=10", "trainer.batch_size=50", "loss.meta.interval=2"]
     command(*overrides, "hydra.run.dir=undisturbed")
 
-    import mcl.training.trainer
+    import mcl.training.evaluator
 
-    evaluate, calls = mcl.training.trainer.evaluate, []
+    evaluate, calls = mcl.training.evaluator.evaluate, []
 
     def dies_in_the_second_epoch(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
@@ -74,7 +74,7 @@ def test_an_unfinished_run_goes_on_and_ends_like_one_that_was_not_disturbed(comm
         return evaluate(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mcl.training.trainer, "evaluate", dies_in_the_second_epoch)
+        patch.setattr(mcl.training.evaluator, "evaluate", dies_in_the_second_epoch)
         with pytest.raises(RuntimeError, match="power cut"):
             command(*overrides, "hydra.run.dir=disturbed")
     assert json.loads(Path("disturbed/failure.json").read_text())["message"] == "power cut"

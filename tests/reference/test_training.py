@@ -44,27 +44,29 @@ class Trained:
 
 
 def in_float64(parts: Parts) -> Trainer:
-    fit = parts.fit(parts.dataset.load(), seed=SEED)
-    fit.loader.normalize = Normalization(parts.dataset.mean, parts.dataset.std, device="cpu", dtype=torch.float64)
+    trainer = parts.build_trainer(parts.dataset.load(), seed=SEED)
+    trainer.loader.normalize = Normalization(parts.dataset.mean, parts.dataset.std, device="cpu", dtype=torch.float64)
     parts.learner.cohort.register_forward_pre_hook(lambda _, images: images[0].double())  # of the evaluation
-    return fit
+    return trainer
 
 
 def trained(*overrides: str) -> Trained:
     """Train with the loop of `train.py`, including evaluations."""
     parts = made(*overrides)
-    fit = in_float64(parts)
-    step, seen = fit._step, []
+    trainer = in_float64(parts)
+    step, seen = trainer.train_on_batch, []
 
     def watched(*arguments: object) -> dict[str, Tensor]:
         values = step(*arguments)
         named = {name.removeprefix("train/"): value.item() for name, value in values.items()}
-        seen.append(named if fit.outer_loss is None else {**named, "outer_loss": fit.outer_loss.item()})
-        fit.outer_loss = None
+        seen.append(
+            named if trainer.state.outer_loss is None else {**named, "outer_loss": trainer.state.outer_loss.item()}
+        )
+        trainer.state.outer_loss = None
         return values
 
-    fit._step = watched
-    fit.run(None, Trackers(), StopSignals())
+    trainer.train_on_batch = watched
+    trainer.fit(None, Trackers(), StopSignals())
     return Trained(parts, seen)
 
 
@@ -109,9 +111,9 @@ def test_ten_steps_with_meta_rounds_are_those_of_the_textbook(overrides, differe
 @pytest.mark.parametrize("channels", [1, 3])
 def test_batches_are_those_of_the_loader(channels):
     parts = made(f"dataset.channels={channels}", f"dataset.mean={[0.4] * channels}", f"dataset.std={[0.3] * channels}")
-    fit, training = in_float64(parts), TextbookTraining(parts, parts.dataset.load(), seed=SEED)
+    trainer, training = in_float64(parts), TextbookTraining(parts, parts.dataset.load(), seed=SEED)
     for epoch in range(3):
-        pairs = list(zip(fit.loader.epoch(epoch), training.batches.epoch(epoch), strict=True))
+        pairs = list(zip(trainer.loader.epoch(epoch), training.batches.epoch(epoch), strict=True))
         assert len(pairs) == 4
         for ours, textbook in pairs:
             assert torch.equal(ours.indices, textbook.indices)

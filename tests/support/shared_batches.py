@@ -23,11 +23,11 @@ from mcl.losses.base import MetaSchedule
 from mcl.losses.lmcl import LMCL
 from mcl.losses.matching import LayerMatching
 from mcl.networks.cohort import Cohort
+from mcl.training.build_trainer import build_trainer
 from mcl.training.learner import Learner
 from mcl.training.options import TrainerOptions
 from mcl.training.results import Results
 from mcl.training.schedules import Constant
-from mcl.training.trainer import Trainer
 from mcl.types import Batch
 
 BATCH, CLASSES = 32, 8
@@ -83,7 +83,7 @@ def main() -> None:
     processes = ProcessGroup()
     dataset = Synthetic(image_size=8, classes=CLASSES, train_per_class=4, test_per_class=2)
     learner = make_learner()
-    fit = Trainer(
+    trainer = build_trainer(
         TrainerOptions(epochs=1, batch_size=BATCH, device="cpu"),
         learner,
         dataset.load(),
@@ -99,13 +99,14 @@ def main() -> None:
     learner.train()
     hashes, losses, outer = [], [], []
     for batch in batches(processes):
-        values = fit._step(batch, None, LR)
-        fit.step += 1
+        values = trainer.train_on_batch(batch)
+        trainer.progress.step += 1
         names = ("train/total", *(f"train/{term}" for term in learner.loss.terms))
         weight = distributed.weight(batch.whole)
         (mean,) = distributed.all_reduce_mean([torch.stack([values[name].detach() for name in names])], weight)
         losses.append(dict(zip(names, mean.tolist(), strict=True)))
-        outer.append(fit._outer_loss())
+        outer_loss, trainer.state.outer_loss = trainer.state.outer_loss, None
+        outer.append({} if outer_loss is None else {"meta/outer_loss": float(outer_loss)})
         hashes.append(processes.all_gather_object(fingerprint(learner.state_dict())))
     if processes.first:
         torch.save({"hashes": hashes, "losses": losses, "outer": outer, "state": learner.state_dict()}, sys.argv[1])

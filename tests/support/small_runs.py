@@ -93,16 +93,16 @@ def during_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], 
     """``during_step(7, act)`` calls ``act`` once, during step 7 (counted from 0)."""
     from mcl.training.trainer import Trainer
 
-    taken = Trainer._step
+    taken = Trainer.train_on_batch
 
     def arrange(step: int, act: Callable[[], None]) -> None:
         waiting = [act]
 
-        def step_with_act(fit: Trainer, *arguments: Any) -> Any:
-            if fit.step == step and waiting:
+        def step_with_act(trainer: Trainer, *arguments: Any) -> Any:
+            if trainer.progress.step == step and waiting:
                 waiting.pop()()
-            return taken(fit, *arguments)
+            return taken(trainer, *arguments)
 
-        monkeypatch.setattr(Trainer, "_step", step_with_act)
+        monkeypatch.setattr(Trainer, "train_on_batch", step_with_act)
 
     return arrange

@@ -24,24 +24,24 @@ def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", functools.partial(COMPILE, backend="aot_eager"))
 
 
-def fit_of(*overrides: str) -> Trainer:
+def trainer_of(*overrides: str) -> Trainer:
     meta = [] if "loss=independent" in overrides else META
     parts = assemble(compose_train([*SMALL, *meta, "trainer.device=cpu", "tracking=none", *overrides]))
-    return parts.fit(parts.dataset.load(), seed=0)
+    return parts.build_trainer(parts.dataset.load(), seed=0)
 
 
-def losses(fit: Trainer, steps: int) -> list[float]:
+def losses(trainer: Trainer, steps: int) -> list[float]:
     """Of the next steps, a meta round after the first of all."""
-    fit.learner.train()
+    trainer.learner.train()
     found = []
-    for _, batch in zip(range(steps), fit.loader.epoch(0, start=fit.step), strict=False):
-        found.append(float(fit._step(batch, None, 0.1)["train/total"].detach()))
-        fit.step += 1
+    for _, batch in zip(range(steps), trainer.loader.epoch(0, start=trainer.progress.step), strict=False):
+        found.append(float(trainer.train_on_batch(batch)["train/total"].detach()))
+        trainer.progress.step += 1
     return found
 
 
 def equals_plain_training(*overrides: str) -> None:
-    plain, compiled = fit_of(*overrides), fit_of("trainer.compile=true", *overrides)
+    plain, compiled = trainer_of(*overrides), trainer_of("trainer.compile=true", *overrides)
     assert losses(compiled, 2) == pytest.approx(losses(plain, 2), rel=1e-4)
     assert compiled.learner.state_dict().keys() == plain.learner.state_dict().keys()
     for (name, one), other in zip(
@@ -60,11 +60,10 @@ def test_a_step_through_the_c_compiler_is_the_plain_one() -> None:
 
 
 def goes_on_to_the_last_bit(*overrides: str) -> None:
-    undisturbed, stopped, resumed = (fit_of("trainer.compile=true", *overrides) for _ in range(3))
+    undisturbed, stopped, resumed = (trainer_of("trainer.compile=true", *overrides) for _ in range(3))
     expected = losses(undisturbed, 2)
-    stopped._start = 0.0  # of the clock
     losses(stopped, 1)
-    resumed.load_state_dict(stopped.state_dict())
+    resumed.state.load_state_dict(stopped.state.state_dict())
     assert losses(resumed, 1) == expected[1:]
     for one, other in zip(resumed.learner.parameters(), undisturbed.learner.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -81,8 +80,8 @@ def test_a_training_through_the_c_compiler_goes_on_to_the_last_bit() -> None:
 
 def test_the_meta_round_gets_the_plain_networks(without_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    fit = fit_of("trainer.compile=true")
-    fit.learner.networks = lambda images: called.append("compiled") or fit.learner.cohort(images)
+    trainer = trainer_of("trainer.compile=true")
+    trainer.learner.networks = lambda images: called.append("compiled") or trainer.learner.cohort(images)
     one_round = MetaRound.__call__
 
     def round_alone(*arguments: Any) -> Any:
@@ -93,7 +92,7 @@ def test_the_meta_round_gets_the_plain_networks(without_compiler: None, monkeypa
         return found
 
     monkeypatch.setattr(MetaRound, "__call__", round_alone)
-    losses(fit, 1)
+    losses(trainer, 1)
     assert called == ["compiled", "meta"]
 
 
@@ -101,4 +100,4 @@ def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # no kernels of earlier runs
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/nowhere/g++",))
     with pytest.raises(UserError, match=r"^trainer\.compile=true: torch\.compile failed: .*C\+\+ compiler"):
-        losses(fit_of("trainer.compile=true", *NO_SHARDING), 1)
+        losses(trainer_of("trainer.compile=true", *NO_SHARDING), 1)

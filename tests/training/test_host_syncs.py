@@ -84,25 +84,25 @@ class _Operators(TorchDispatchMode):
         return found
 
 
-def train(fit: Trainer) -> None:
+def train(trainer: Trainer) -> None:
     """One epoch, until its numbers are read, after a step in which tables that are kept are made."""
-    fit.learner.train()
-    fit._step(next(fit.loader.epoch(0)), None, 0.1)
+    trainer.learner.train()
+    trainer.train_on_batch(next(trainer.loader.epoch(0)))
 
     def read() -> dict[str, float]:
         raise LogPointError
 
-    fit.meters.read = read  # type: ignore[method-assign]
+    trainer.meters.read = read  # type: ignore[method-assign]
     with pytest.raises(LogPointError), _Functions(), _Operators():
-        fit.run(None, Trackers(), StopSignals())
-    assert fit.step == len(fit.loader) == 2
+        trainer.fit(None, Trackers(), StopSignals())
+    assert trainer.progress.step == len(trainer.loader) == 2
 
 
-def fit_on_the_device(*overrides: str) -> Trainer:
+def trainer_on_the_device(*overrides: str) -> Trainer:
     config = compose_train([*SMALL, *overrides])
     parts = assemble(config)
-    parts.trainer.device = DEVICE
-    return parts.fit(parts.dataset.load(), seed=config.seed)
+    parts.options.device = DEVICE
+    return parts.build_trainer(parts.dataset.load(), seed=config.seed)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def fit_on_the_device(*overrides: str) -> Trainer:
     ids=lambda overrides: " ".join(overrides),
 )
 def test_no_step_waits_for_the_device(overrides: list[str]) -> None:
-    train(fit_on_the_device(*SYNTHETIC, *overrides))
+    train(trainer_on_the_device(*SYNTHETIC, *overrides))
 
 
 def test_images_read_from_disk_are_not_waited_for(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_images_read_from_disk_are_not_waited_for(tmp_path: Path) -> None:
         (folder := tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
         Image.new("L", (8, 8), i).save(folder / f"{i}.png")
     options = ("dataset=folder", "dataset.storage=disk", "dataset.workers=0", "dataset.image_size=8")
-    train(fit_on_the_device(*options, f"dataset.root={tmp_path}", "trainer.batch_size=16", "loss=independent"))
+    train(trainer_on_the_device(*options, f"dataset.root={tmp_path}", "trainer.batch_size=16", "loss=independent"))
 
 
 def _copy(value: Tensor) -> None:
@@ -157,8 +157,8 @@ WAITS: dict[str, Callable[[Tensor], Any]] = {
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_a_wait_in_the_step_is_found(wait: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = fit_on_the_device(*SYNTHETIC, "loss=independent")
-    measure = fit.learner.measure
+    trainer = trainer_on_the_device(*SYNTHETIC, "loss=independent")
+    measure = trainer.learner.measure
 
     def look(total: Tensor, *arguments: Any) -> Any:
         try:
@@ -167,6 +167,6 @@ def test_a_wait_in_the_step_is_found(wait: str, monkeypatch: pytest.MonkeyPatch)
             raise HostWaitsError from error
         return measure(total, *arguments)
 
-    monkeypatch.setattr(fit.learner, "measure", look)
+    monkeypatch.setattr(trainer.learner, "measure", look)
     with pytest.raises(HostWaitsError):
-        train(fit)
+        train(trainer)

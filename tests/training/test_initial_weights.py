@@ -21,7 +21,7 @@ from mcl.runs import checkpoints
 from mcl.runs.checkpoint_files import read_checksum
 from mcl.runs.identity import VERSION, config_hash, identity
 from mcl.runs.summary import with_checksum
-from mcl.training.initial_weights import first_weights, start_from
+from mcl.training.initial_weights import load_initial_weights, start_from
 
 TINY = [
     *("dataset=synthetic", "dataset.classes=4", "dataset.image_size=8", "dataset.train_per_class=4"),
@@ -113,9 +113,9 @@ def test_run_that_noted_only_a_path_is_told_again_and_resumed(command: Callable)
 def test_weights_that_changed_since_the_run_was_composed_are_refused(tmp_path: Path) -> None:
     networks = cohort("resnet8")
     file = saved(networks, tmp_path / "file.pt")
-    first_weights(networks, str(file), read_checksum(file))
+    load_initial_weights(networks, str(file), read_checksum(file))
     with pytest.raises(UserError, match="not init_weights=0123"):
-        first_weights(networks, str(file), "0123")
+        load_initial_weights(networks, str(file), "0123")
 
 
 def test_resumed_run_goes_on_from_its_own_checkpoint(command: Callable) -> None:
@@ -152,7 +152,7 @@ def test_backbones_of_a_branched_pair_serve_networks_without_branches(tmp_path: 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("resnet8", "resnet8"), r"have no networks\.first\.branches\.0.* more\. Choose pair= and loss="),
+        (("resnet8", "resnet8"), r"have no networks\.first\.branches\.0.* more\. Choose the pair= and the loss="),
         (("resnet14", "resnet8"), r"have no networks\.first\.backbone\.stages\.0\.1"),
     ],
 )

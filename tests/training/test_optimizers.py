@@ -16,12 +16,12 @@ SMALL = [
 
 def small(*overrides: str) -> Trainer:
     parts = assemble(compose_train([*SMALL, *overrides]))
-    return parts.fit(parts.dataset.load(), seed=0)
+    return parts.build_trainer(parts.dataset.load(), seed=0)
 
 
-def step(fit: Trainer) -> None:
-    fit.learner.train()
-    fit._step(next(fit.loader.epoch(0)), None, 0.1)
+def step(trainer: Trainer) -> None:
+    trainer.learner.train()
+    trainer.train_on_batch(next(trainer.loader.epoch(0)))
 
 
 @pytest.mark.parametrize(
@@ -42,18 +42,17 @@ def test_kernels_are_fused_where_nothing_else_was_asked_for(overrides: list[str]
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_a_fused_step_is_the_plain_one(name: str) -> None:
     plain, fused = small(f"optimizer={name}", "+optimizer.fused=false"), small(f"optimizer={name}")
-    for fit in (plain, fused):
-        step(fit)
-    for one, other in zip(plain.trained, fused.trained, strict=True):
+    for trainer in (plain, fused):
+        step(trainer)
+    for one, other in zip(plain.train_step.parameters, fused.train_step.parameters, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_what_has_built_up_is_laid_out_as_the_parameters() -> None:
     before, after = small("trainer.channels_last=false"), small("trainer.channels_last=true")
     step(before)
-    before._start = 0.0  # of the clock
-    after.load_state_dict(before.state_dict())
-    for ours, theirs in zip(after.trained, before.trained, strict=True):
+    after.state.load_state_dict(before.state.state_dict())
+    for ours, theirs in zip(after.train_step.parameters, before.train_step.parameters, strict=True):
         built_up: Tensor = after.optimizers[0].state[ours]["momentum_buffer"]
         assert built_up.stride() == ours.stride()
         assert torch.equal(built_up, before.optimizers[0].state[theirs]["momentum_buffer"])

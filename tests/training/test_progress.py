@@ -42,7 +42,7 @@ def steps_of(progress: Progress, sampler: Sampler, labels: Tensor, processes: in
             continue
         epoch, first = progress.position
         shares = [Shard(rank, processes) for rank in range(processes)]
-        size = progress.trainer.batch_size
+        size = progress.options.batch_size
         plans = [plan_epoch(sampler, AUGMENTATION, labels, size, shard, seed=0, epoch=epoch) for shard in shares]
         parts = [
             list(zip(plan.indices.split(plan.lengths), plan.draws.split(plan.lengths), strict=True)) for plan in plans
@@ -53,7 +53,7 @@ def steps_of(progress: Progress, sampler: Sampler, labels: Tensor, processes: in
             images = torch.cat([parts[rank][k][0] for rank in owners]).tolist()
             draws = torch.cat([parts[rank][k][1] for rank in owners]).tolist()
             progress.step += 1
-            yield Step(progress.step, epoch, Cosine()(epoch, progress.trainer.epochs), images, draws)
+            yield Step(progress.step, epoch, Cosine()(epoch, progress.options.epochs), images, draws)
 
 
 def train(

@@ -12,6 +12,7 @@ from mcl.data.synthetic import Synthetic
 from mcl.distributed.process_group import ProcessGroup
 from mcl.losses.independent import Independent
 from mcl.networks.cohort import Cohort
+from mcl.training.build_trainer import build_trainer
 from mcl.training.learner import Learner
 from mcl.training.options import TrainerOptions
 from mcl.training.random_state import random_state, seed_everything
@@ -33,15 +34,15 @@ class Rank(ProcessGroup):
 
 
 @pytest.fixture
-def make_fit(monkeypatch: pytest.MonkeyPatch):
-    """``make_fit(rank, world_size)``: as that process makes it, from the same random state as the others."""
-    monkeypatch.setattr(Trainer, "_in_step_with_others", lambda fit: fit.learner)
+def make_trainer(monkeypatch: pytest.MonkeyPatch):
+    """``make_trainer(rank, world_size)``: as that process makes it, from the same random state as the others."""
+    monkeypatch.setattr("mcl.training.build_trainer.data_parallel", lambda learner: learner)
     dataset = Synthetic(image_size=8, classes=2, train_per_class=6, test_per_class=4)
 
     def make(rank: int, world_size: int) -> Trainer:
         cohort = Cohort({"first": partial(build_network, "resnet8", 2)}, branched=False, seed=0)
         seed_everything(7)
-        fit = Trainer(
+        return build_trainer(
             TrainerOptions(epochs=2, batch_size=12, device="cpu"),
             Learner(cohort, Independent(widths=cohort.widths)),
             dataset.load(),
@@ -54,8 +55,6 @@ def make_fit(monkeypatch: pytest.MonkeyPatch):
             data="",
             processes=Rank(rank, world_size),
         )
-        fit._start = 0.0  # as of a run that has begun
-        return fit
 
     return make
 
@@ -64,43 +63,43 @@ def draw() -> list[float]:
     return torch.rand(4).tolist()
 
 
-def test_every_process_draws_numbers_of_its_own_and_the_first_those_of_one(make_fit) -> None:
+def test_every_process_draws_numbers_of_its_own_and_the_first_those_of_one(make_trainer) -> None:
     seed_everything(7)
     alone = draw()
     drawn = []
     for rank in range(4):
-        make_fit(rank, 4)
+        make_trainer(rank, 4)
         drawn.append(tuple(draw()))
     assert list(drawn[0]) == alone
     assert len(set(drawn)) == 4
 
 
-def test_a_resumed_process_continues_its_numbers_and_a_new_one_repeats_none(make_fit) -> None:
+def test_a_resumed_process_continues_its_numbers_and_a_new_one_repeats_none(make_trainer) -> None:
     drawn = set()
     states = []
     for rank in range(2):
-        fit = make_fit(rank, 2)
+        trainer = make_trainer(rank, 2)
         drawn.add(tuple(draw()))
         states.append(random_state(CPU))
-    saved = {**fit.state_dict(), "seconds": 1.0, "random_states": states, "step": 1}
+    saved = {**trainer.state.state_dict(), "seconds": 1.0, "random_states": states, "step": 1}
     following = []
     for state in states:
         torch.set_rng_state(state["torch"])
         following.append(draw())
     for rank, size in ((0, 2), (1, 2), (0, 1), (0, 3), (1, 3)):
-        make_fit(rank, size).load_state_dict(saved)
+        make_trainer(rank, size).state.load_state_dict(saved)
         assert draw() == following[rank]
     for step in (0, 1, 2):  # a process that joins for the first time, or again later
-        make_fit(2, 3).load_state_dict({**saved, "step": step})
+        make_trainer(2, 3).state.load_state_dict({**saved, "step": step})
         drawn.add(tuple(draw()))
-    make_fit(1, 2).load_state_dict({**saved, "random_states": states[:1]})
+    make_trainer(1, 2).state.load_state_dict({**saved, "random_states": states[:1]})
     drawn.add(tuple(draw()))
     assert len(drawn | {tuple(numbers) for numbers in following}) == 8
 
 
-def test_the_state_of_all_generators_is_continued(make_fit) -> None:
-    make_fit(1, 2)
+def test_the_state_of_all_generators_is_continued(make_trainer) -> None:
+    make_trainer(1, 2)
     state = random_state(CPU)
-    fit = make_fit(0, 1)
-    fit.load_state_dict({**make_fit(0, 1).state_dict(), "seconds": 1.0, "random_states": [state]})
+    trainer = make_trainer(0, 1)
+    trainer.state.load_state_dict({**make_trainer(0, 1).state.state_dict(), "seconds": 1.0, "random_states": [state]})
     assert_same(random_state(CPU), state, "state")

@@ -86,8 +86,8 @@ def test_a_run_cut_off_between_an_evaluation_and_its_checkpoint_repeats_no_line(
 
     log = Trainer._log
 
-    def log_and_stop(fit: Trainer, metrics: dict[str, float]) -> None:
-        log(fit, metrics)
+    def log_and_stop(trainer: Trainer, metrics: dict[str, float]) -> None:
+        log(trainer, metrics)
         if "train/lr" not in metrics:
             power_cut()
 
@@ -103,16 +103,16 @@ def test_a_run_cut_off_between_an_evaluation_and_its_checkpoint_repeats_no_line(
 def test_a_signal_during_an_evaluation_has_it_done_later(
     small: Small, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mcl.training.trainer
+    import mcl.training.evaluator
 
-    evaluate = mcl.training.trainer.evaluate
+    evaluate = mcl.training.evaluator.evaluate
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         os.kill(os.getpid(), signal.SIGUSR1)
         return evaluate(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(mcl.training.trainer, "evaluate", interrupted)
+        patch.setattr(mcl.training.evaluator, "evaluate", interrupted)
         assert small("run").status == 75
     state = checkpoints.load(Path("run/checkpoints/last.pt"))
     assert (state["step"], state["evaluated_step"]) == (5, 0)

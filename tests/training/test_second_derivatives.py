@@ -112,13 +112,13 @@ QUIET = [*SMALL, "trainer.device=cpu", "tracking=none"]
 def test_mobilenetv3_trains_a_step_with_a_meta_round() -> None:
     networks = ["network@pair.first=resnet8", "network@pair.second=imagenet/mobilenetv3_small"]
     parts = assemble(compose_train([*QUIET, *META, *networks, "dataset.image_size=32", "trainer.batch_size=8"]))
-    fit = parts.fit(parts.dataset.load(), seed=0)
-    fit.learner.train()
-    before = {name: value.detach().clone() for name, value in fit.learner.named_parameters()}
-    fit._step(next(iter(fit.loader.epoch(0, start=0))), None, 0.01)
-    assert fit.outer_loss is not None
-    assert fit.outer_loss.isfinite()
-    after = dict(fit.learner.named_parameters())
+    trainer = parts.build_trainer(parts.dataset.load(), seed=0)
+    trainer.learner.train()
+    before = {name: value.detach().clone() for name, value in trainer.learner.named_parameters()}
+    trainer.train_on_batch(next(iter(trainer.loader.epoch(0, start=0))))
+    assert trainer.state.outer_loss is not None
+    assert trainer.state.outer_loss.isfinite()
+    after = dict(trainer.learner.named_parameters())
     assert all(value.isfinite().all() for value in after.values())
     moved = [name for name, value in after.items() if not torch.equal(value, before[name])]
     for part in ("loss.matching.", "cohort.networks.second."):

@@ -19,11 +19,11 @@ from mcl.losses.matching import LayerMatching
 from mcl.networks.cohort import Cohort
 from mcl.networks.official import translate
 from mcl.networks.resnet import ResNet
+from mcl.training.build_trainer import build_trainer
 from mcl.training.learner import Learner
 from mcl.training.options import TrainerOptions
 from mcl.training.results import Results
 from mcl.training.schedules import Constant
-from mcl.training.trainer import Trainer
 from mcl.types import Batch
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -88,7 +88,7 @@ def test_the_recipe_is_the_official_one(memory: str) -> None:
     assert learner.loss.meta is not None
     object.__setattr__(learner.loss.meta, "memory", memory)
     dataset = Synthetic(image_size=16, train_per_class=4, test_per_class=1)
-    fit = Trainer(
+    trainer = build_trainer(
         TrainerOptions(epochs=1, batch_size=16, device="cpu"),
         learner,
         dataset.load(),
@@ -104,8 +104,8 @@ def test_the_recipe_is_the_official_one(memory: str) -> None:
     for t in range(4):
         labels = torch.from_numpy(golden[f"labels.{t}"])
         batch = Batch(images(f"trajectory-images.{t}", (16, 3, 16, 16)), labels, torch.arange(16))
-        values = fit._step(batch, None, float(golden["lr"]))
-        fit.step += 1
+        values = trainer.train_on_batch(batch)
+        trainer.progress.step += 1
         for term in ("classification", "distillation", "vcl", "soft_vcl", "icl", "soft_icl"):
             assert values[f"train/{term}"].item() == pytest.approx(float(golden[f"{term}.{t}"]), rel=1e-8), (term, t)
         assert values["train/total"].item() == pytest.approx(float(golden[f"total.{t}"]), rel=1e-8)
@@ -117,7 +117,7 @@ def test_the_recipe_is_the_official_one(memory: str) -> None:
                     compared += 1
             assert compared == sum(name.startswith("gradient.") for name in golden.files)
         if t % 2 == 0:
-            assert float(fit.outer_loss) == pytest.approx(float(golden[f"outer_loss.{t}"]), rel=1e-8)
+            assert float(trainer.state.outer_loss) == pytest.approx(float(golden[f"outer_loss.{t}"]), rel=1e-8)
             for key, parameter in learner.loss.meta_parameters().items():
                 name = names[f"loss.{key}"].removeprefix("matching.")
                 close(parameter.grad, golden[f"matching_gradient.{t}.{name}"])

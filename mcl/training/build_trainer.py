@@ -1,0 +1,115 @@
+"""Build a trainer from its parts, in the order in which they depend on each other."""
+
+from collections.abc import Callable
+
+import torch
+from torch.optim import Optimizer
+
+from mcl.data.dataset import Dataset, Splits
+from mcl.data.loaders import TrainingLoader
+from mcl.data.samplers import Sampler
+from mcl.distributed.process_group import ProcessGroup
+from mcl.distributed.sharding import Shard
+from mcl.errors import UserError
+from mcl.training.compiling import compiled
+from mcl.training.cost import Cost
+from mcl.training.data_parallel import data_parallel, float_buffers
+from mcl.training.evaluator import Evaluator
+from mcl.training.learner import Learner
+from mcl.training.meta_round import MetaRound
+from mcl.training.options import TrainerOptions
+from mcl.training.progress import Progress
+from mcl.training.random_state import seed_process
+from mcl.training.results import Results
+from mcl.training.state import TrainingState
+from mcl.training.train_step import TrainStep
+from mcl.training.trainer import Trainer
+
+
+def build_trainer(
+    options: TrainerOptions,
+    learner: Learner,
+    splits: Splits,
+    dataset: Dataset,
+    sampler: Sampler,
+    *,
+    make_optimizer: Callable[..., Optimizer],
+    schedule: Callable[[int, int], float],
+    results: Results,
+    seed: int,
+    data: str = "",
+    processes: ProcessGroup | None = None,
+) -> Trainer:
+    """Return a trainer at its first step.
+
+    Args:
+        options: how long and how to train.
+        learner: networks and loss; moved to the device.
+        splits: the images.
+        dataset: their augmentation, normalization and class names.
+        sampler: which images make up which batch.
+        make_optimizer: ``make_optimizer(params=...)``; called again for the meta-parameters if the loss has some.
+        schedule: factor on the learning rate from ``(epoch, epochs)``.
+        results: takes in every evaluation.
+        seed: of the batches and their augmentation.
+        data: fingerprint of the images, kept in the checkpoints.
+        processes: the processes that train together, each on its shard of every batch; by default this one alone.
+
+    Raises:
+        UserError: the parts do not work together.
+    """
+    processes = processes or ProcessGroup()
+    several = processes.world_size > 1
+    size = dataset.spec.image_size
+    cost = Cost.of(learner.cohort, learner.loss, (dataset.spec.channels, size, size))
+    learner.precision = options.precision
+    learner.loss.prepare(splits.train.labels)
+    learner.to(options.device).to(memory_format=options.memory_format)
+    evaluator = Evaluator(splits, dataset, options, processes)
+    loader = TrainingLoader(
+        splits.train,
+        dataset,
+        sampler,
+        batch_size=options.batch_size,
+        seed=seed,
+        device=options.device,
+        memory_format=options.memory_format,
+        overfit=options.overfit,
+        shard=Shard(processes.rank, processes.world_size),
+    )
+    optimizers = [make_optimizer(params=learner.trained_parameters())]
+    meta_round: MetaRound | None = None
+    if learner.loss.meta is not None:
+        optimizers.append(make_optimizer(params=list(learner.loss.meta_parameters().values())))
+        weight_decay = optimizers[0].param_groups[0].get("weight_decay", 0.0)
+        meta_round = MetaRound(learner.cohort, learner.loss, optimizers[1], weight_decay=weight_decay)
+    if options.sync_batch_norm and several:
+        if meta_round is not None:
+            raise UserError(
+                "trainer.sync_batch_norm=true: torch's synchronized batch normalization cannot be differentiated"
+                " twice, as the meta round does. Use false, or a fixed matching (loss/matching=one)."
+            )
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(learner)
+    if options.compile:
+        learner.networks = compiled(learner.cohort)
+    train_step = TrainStep(
+        learner,
+        data_parallel(learner) if several else learner,
+        optimizers[0],
+        clip_norm=options.clip_norm,
+        averaged_buffers=float_buffers(learner) if several else (),
+    )
+    state = TrainingState(
+        options=options,
+        learner=learner,
+        optimizers=optimizers,
+        progress=Progress(options, len(loader)),
+        results=results,
+        processes=processes,
+        sampler=sampler,
+        labels=splits.train.labels,
+        seed=seed,
+        data=data,
+    )
+    seed_process(seed, processes.rank)
+    return Trainer(state, loader, schedule, train_step, meta_round, evaluator, cost)

@@ -1,0 +1,36 @@
+"""Data parallelism: every process holds the same learner and trains on its shard of each batch."""
+
+import inspect
+from typing import Any
+
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from mcl import distributed
+from mcl.training.learner import Learner
+
+# Buffers are averaged after each step instead (`float_buffers`). Newer versions of torch renamed this option.
+_OPTIONS = inspect.signature(DistributedDataParallel).parameters
+_KEEP_BUFFERS: Any = {"forward_sync_buffers" if "forward_sync_buffers" in _OPTIONS else "broadcast_buffers": False}
+
+
+def data_parallel(learner: Learner) -> DistributedDataParallel:
+    """Give all processes the learner of the first one. Return a wrapper that averages gradients over processes."""
+    distributed.broadcast([*learner.parameters(), *learner.buffers()])
+    meta = [parameter for parameter in learner.loss.meta_parameters().values() if parameter.requires_grad]
+    for parameter in meta:
+        parameter.requires_grad_(False)  # the meta round trains them: backward must not wait for their gradients
+    wrapper = DistributedDataParallel(learner, gradient_as_bucket_view=True, **_KEEP_BUFFERS)
+    for parameter in meta:
+        parameter.requires_grad_()
+    return wrapper
+
+
+def float_buffers(learner: Learner) -> list[Tensor]:
+    """Return the buffers to average over processes: batch statistics, as each process sees other images."""
+    static = learner.loss.static_buffers()
+    return [
+        buffer
+        for name, buffer in learner.named_buffers()
+        if buffer.is_floating_point() and name.removeprefix("loss.") not in static
+    ]

@@ -1,0 +1,110 @@
+"""Evaluate all splits of a run, and keep its results and its best weights."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+from mcl.data.dataset import Dataset, Splits
+from mcl.data.loaders import batches_in_order
+from mcl.distributed.process_group import ProcessGroup
+from mcl.distributed.sharding import Shard
+from mcl.errors import UserError
+from mcl.tracking.tracker import Trackers
+from mcl.training.evaluation import evaluate
+from mcl.training.learner import Learner
+from mcl.training.meters import NonFiniteLoss
+from mcl.training.options import TrainerOptions
+from mcl.training.signals import StopSignals
+from mcl.training.snapshot import SnapshotRecorder
+from mcl.training.state import TrainingState
+from mcl.types import Batch
+
+
+class Evaluator:
+    """Evaluate the test split and, if there is one, the validation split.
+
+    Args:
+        splits: the images; moved to the device.
+        dataset: normalization and class names.
+        options: device, precision, memory format and batch size.
+        processes: the processes that evaluate together, each its shard of every split.
+
+    Raises:
+        UserError: a split has fewer images than there are processes.
+    """
+
+    def __init__(self, splits: Splits, dataset: Dataset, options: TrainerOptions, processes: ProcessGroup):
+        by_name = {"test": splits.test, "validation": splits.validation}
+        self.splits = {name: part.to(options.device) for name, part in by_name.items() if part is not None}
+        self.dataset = dataset
+        self.options = options
+        self.processes = processes
+        for name, part in self.splits.items():
+            if len(part.labels) < processes.world_size:
+                raise UserError(f"the {name} split has {len(part.labels)} images for {processes.world_size} processes.")
+
+    def __call__(self, state: TrainingState, trackers: Trackers, signals: StopSignals) -> dict[str, float]:
+        """Evaluate the networks, and record results and best weights in ``state``.
+
+        Returns:
+            ``{"test/first/backbone/top1": 97.2, ...}``.
+
+        Raises:
+            NonFiniteLoss: a metric is not finite; nothing is recorded.
+            Stopped: a signal arrived; nothing is recorded.
+        """
+        progress = state.progress
+        recorder: SnapshotRecorder | None = None
+        if self.processes.broadcast_object(trackers.wants_snapshot(progress.epoch)):
+            recorder = SnapshotRecorder(self.dataset, len(self.splits["test"].labels), self.processes)
+        by_split = {
+            split: self._evaluate(split, state.learner, signals, recorder if split == "test" else None)
+            for split in self.splits
+        }
+        metrics = {f"{split}/{name}": value for split, values in by_split.items() for name, value in values.items()}
+        _check_finite(metrics, progress.step)
+        progress.evaluated_step = progress.step
+        improved = state.results.add(progress.epoch, by_split)
+        cohort = state.learner.cohort
+        for key, backbone in zip(cohort.keys, cohort.backbones, strict=True):
+            if key in improved and self.processes.first:
+                weights = backbone.state_dict()
+                state.best[key] = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
+        if recorder is not None:
+            trackers.snapshot(recorder.snapshot())
+        return metrics
+
+    def _evaluate(
+        self, split: str, learner: Learner, signals: StopSignals, recorder: SnapshotRecorder | None
+    ) -> dict[str, float]:
+        batches = batches_in_order(
+            self.splits[split],
+            self.dataset,
+            batch_size=max(1, self.options.batch_size // self.processes.world_size),
+            shard=Shard(self.processes.rank, self.processes.world_size),
+            device=self.options.device,
+            memory_format=self.options.memory_format,
+        )
+        return evaluate(
+            learner.cohort,
+            learner.loss,
+            self._until_stopped(batches if recorder is None else recorder.watch(batches), signals),
+            device=self.options.device,
+            precision=self.options.precision,
+            on_batch=None if recorder is None else recorder.on_batch,
+        )
+
+    def _until_stopped(self, batches: Iterable[Batch], signals: StopSignals) -> Iterator[Batch]:
+        """Yield the batches. A single process stops at a signal; several agree on one after the evaluation."""
+        for batch in batches:
+            if self.processes.world_size == 1:
+                signals.check()
+            yield batch
+
+
+def _check_finite(metrics: Mapping[str, float], step: int) -> None:
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        raise NonFiniteLoss(
+            f"the networks diverged by step {step}: {', '.join(bad[:3])} is not finite."
+            " Try a smaller optimizer.lr, trainer.clip_norm=5, or trainer.precision=float32."
+        )

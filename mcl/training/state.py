@@ -1,0 +1,119 @@
+"""The state of training: what is trained and how far it is."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mcl.data.samplers import Sampler
+from mcl.distributed.process_group import ProcessGroup
+from mcl.errors import UserError
+from mcl.training.learner import Learner
+from mcl.training.meters import Meters
+from mcl.training.optimizers import match_state_strides
+from mcl.training.options import TrainerOptions
+from mcl.training.progress import Progress, with_progress
+from mcl.training.random_state import random_state, resume_random_state
+from mcl.training.results import Results
+from mcl.training.throughput import Throughput
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainingState:
+    """Everything that a checkpoint holds. Data order and augmentation follow from the seed and the step.
+
+    Args:
+        options: how to train.
+        learner: networks and loss.
+        optimizers: of the trained parameters and, if the loss has some, of its meta-parameters.
+        progress: steps and epochs.
+        results: accuracies so far.
+        processes: the processes that train together.
+        sampler, labels: of the training images, to complete checkpoints of older versions.
+        seed: of the batches and their augmentation.
+        data: fingerprint of the images.
+        meters: running averages since the last log point.
+        throughput: images and seconds so far.
+        best: by key, the weights of each backbone at its best epoch, on the CPU of the first process.
+        outer_loss: of the last meta round, until it is logged.
+    """
+
+    options: TrainerOptions
+    learner: Learner
+    optimizers: list[Optimizer]
+    progress: Progress
+    results: Results
+    processes: ProcessGroup
+    sampler: Sampler
+    labels: Tensor
+    seed: int
+    data: str
+    meters: Meters = field(default_factory=Meters)
+    throughput: Throughput = field(default_factory=Throughput)
+    best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    outer_loss: Tensor | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the content of a checkpoint. Every process must call this; synchronizes with the device.
+
+        Raises:
+            NonFiniteLoss: a step since the last log point was not finite.
+        """
+        return {
+            **self.progress.state_dict(),
+            "processes": self.processes.world_size,
+            "data": self.data,
+            "learner": self.learner.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "meters": self.meters.state_dict(),
+            "outer_loss": self.outer_loss,
+            "results": self.results.state_dict(),
+            "best": self.best,
+            **self.throughput.state_dict(),
+            "random_states": self.processes.all_gather_object(random_state(self.options.device)),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            UserError: it belongs to other networks or to another loss.
+        """
+        try:
+            self._load(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"The checkpoint does not fit the networks and the loss of these settings: {reason} Choose another"
+                " hydra.run.dir=FOLDER, or start over with resume=never."
+            ) from error
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            _load_optimizer(optimizer, saved)
+        if "meters" in state:  # absent if changed settings would mix two losses in one average
+            self.meters.load_state_dict(state["meters"], self.options.device)
+        self.outer_loss = state["outer_loss"]
+        self.results.load_state_dict(state["results"])
+        self.best = dict(state["best"])
+        note = self.progress.load_state_dict(with_progress(state, self.options, self.sampler, self.labels))
+        if note is not None and self.processes.first:
+            logger.warning("%s", note)
+        self.throughput.load_state_dict(state)
+        resume_random_state(
+            state["random_states"], self.seed, self.processes.rank, self.progress.step, self.options.device
+        )
+
+
+def _load_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Load momentum buffers and learning rates; all other settings come from the configuration."""
+    pairs = zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
+    groups = [{**configured, "lr": stored["lr"]} for configured, stored in pairs]
+    optimizer.load_state_dict({**saved, "param_groups": groups})
+    match_state_strides(optimizer)
