@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from mcl.config.instantiate import defined_in, resolve
+from mcl.config.targets import defined_in, resolve
 from mcl.errors import UserError
 
 ARGUMENTS = ("mcl.losses", "mcl.data.augmentation", "torchvision.transforms")  # whose classes may be arguments, too

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from mcl.config.instantiate import KEYWORDS
+from mcl.config.targets import KEYWORDS
 from mcl.networks.cohort import Cohort
 from mcl.runs.identity import choice_name
 from mcl.training.setup import Parts
