@@ -100,10 +100,9 @@ def check(
         if key.startswith("_") and key not in KEYWORDS:
             raise unknown("keyword", f"{prefix}{key}", sorted(KEYWORDS))
     options = {key: value for key, value in plain.items() if key not in KEYWORDS}
+    signature = read_signature(target) if inside(target, PACKAGES) and not import_targets else None
     if import_targets:
         signature = signature_of(resolve(target, path=path, allow=allow))
-    else:
-        signature = read_signature(target) if inside(target, PACKAGES) else None
     if signature is not None:
         parameters = [each for each in signature.parameters.values() if each.name not in supplied]
         _check_options(target, parameters, options, prefix, supplied, partial=bool(plain.get("_partial_")))
