@@ -1,4 +1,4 @@
-"""Run a study: plan it, launch what is unfinished, report. ``python sweep.py --help`` lists the studies."""
+"""Run a study: plan it, launch unfinished runs, write a report. ``python sweep.py --help`` lists the studies."""
 
 import inspect
 import sys

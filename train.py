@@ -1,4 +1,4 @@
-"""Train a cohort of networks that teach each other: ``python train.py --help`` says what can be chosen."""
+"""Train a cohort of networks that teach each other: ``python train.py --help`` lists the choices."""
 
 from omegaconf import DictConfig
 
@@ -7,12 +7,12 @@ from mcl.config.entry import main
 
 @main("train")
 def train(config: DictConfig) -> float | None:
-    """Run what the configuration describes, go on with it, or tell what it found.
+    """Run a configuration, resume it, or report its result if it is finished.
 
     Returns:
-        The ``objective``, in percent: what a search maximises. None where there is no validation part.
+        The ``objective`` in percent, which a search maximises; None without a validation part.
     """
-    # torch is imported only once the configuration holds.
+    # Imported here so that a wrong configuration is reported before torch is imported.
     from mcl.deploy.export import export_best
     from mcl.training.run import Run
     from mcl.training.setup import assemble

@@ -1,7 +1,7 @@
-"""``python -m mcl COMMAND``: everything beside training. Each command is one module of ``mcl.commands``.
+"""``python -m mcl COMMAND``: everything except training. Each command is one module of ``mcl.commands``.
 
 Such a module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(arguments) -> int``, the exit status. It
-imports torch and the like inside ``run``, so that asking for help is fast.
+imports torch and other large packages inside ``run``, so that ``--help`` is fast.
 """
 
 import argparse
@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from mcl.errors import UserError, did_you_mean
+from mcl.errors import UserError, unknown
 
-COMMANDS = {  # what is typed -> its module, imported only when needed
+COMMANDS = {  # command -> its module, imported only when needed
     "networks": "networks",
     "import": "import_official",
     "evaluate": "evaluate",
@@ -32,18 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: as typed after ``python -m mcl``; None takes them from the command line.
+        arguments: as typed after ``python -m mcl``; None reads the command line.
 
     Returns:
-        The exit status: 1 for what the person at the keyboard got wrong, said without a traceback unless
+        The exit status: 1 for a mistake of the user, which is printed without a traceback unless
         ``HYDRA_FULL_ERROR=1``.
     """
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if not given or given[0] in ("-h", "--help", "help"):
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    if not typed or typed[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
     try:
-        return _run(given[0], given[1:])
+        return _run(typed[0], typed[1:])
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return INTERRUPTED
@@ -57,9 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
-        raise UserError(
-            f"{name}: there is no such command.{did_you_mean(name, COMMANDS)} Commands: {', '.join(COMMANDS)}."
-        )
+        raise unknown("command", name, COMMANDS)
     module = _module(name)
     parser = argparse.ArgumentParser(
         prog=f"python -m mcl {name}",
@@ -80,15 +78,8 @@ def _module(name: str) -> ModuleType:
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {_module(name).HELP}" for name in COMMANDS]
-    return "\n".join(
-        [
-            "usage: python -m mcl COMMAND [options]",
-            "",
-            *lines,
-            "",
-            "python -m mcl COMMAND --help tells more. To train: python train.py --help",
-        ]
-    )
+    more = "python -m mcl COMMAND --help explains one. To train: python train.py --help"
+    return "\n".join(["usage: python -m mcl COMMAND [options]", "", *lines, "", more])
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.mcl_gpus._checks import Fingerprints, refuse_shared_folders
 from hydra_plugins.mcl_gpus._command import command_of, kept_overrides, overrides_of, script_of, varied
+from mcl.config.checks import check_config
 from mcl.config.entry import ASKED_FOR_TRACEBACKS, FULL_ERROR
-from mcl.config.groups import check_groups, leaves_precision_open
 from mcl.config.loader import Progress, ReusingLoader
 from mcl.config.objective import value
+from mcl.config.resolvers import leaves_precision_open
 from mcl.errors import UserError
 from mcl.launching.board import Board
 from mcl.launching.gpus import find_gpus
@@ -125,7 +126,7 @@ def _compose(loader: ReusingLoader, of_the_sweep: DictConfig, overrides: Sequenc
         with read_write(own.hydra.runtime), open_dict(own.hydra.runtime):
             own.hydra.runtime.output_dir = str(folder.absolute())
         _resolve(config)
-        check_groups(config)  # again, where hydra.sweep.subdir does not ask for the run folder
+        check_config(config)  # again, where hydra.sweep.subdir does not ask for the run folder
     composed = Returned(
         overrides=list(overrides),
         cfg=config,

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mcl.config.instantiate import build, resolve
+from mcl.config.instantiate import build
+from mcl.config.targets import resolve
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as_bytes, check_workers
 from mcl.data.imagenet import CLASSES, IMAGES, TEST, TRAIN, ImageNet

@@ -1,1 +1,1 @@
-"""The commands of ``python -m mcl``, one module each."""
+"""The commands of ``python -m mcl``, one module each, and of ``python sweep.py``."""

@@ -1,14 +1,16 @@
-"""``python -m mcl benchmark``: how fast a configuration trains on this machine, and what would make it faster."""
+"""``python -m mcl benchmark``: measure how fast a configuration trains here, and what would make it faster."""
 
 import argparse
 from pathlib import Path
 
+from mcl.commands.arguments import require_at_least
+
 HELP = "How fast training is on this machine, where its time goes, and the fastest safe settings."
 EPILOG = """\
-OVERRIDE is whatever python train.py takes. Steps of that training are timed by phase, its memory and its share of the
-machine's convolution peak are measured, and other settings tried, each for some steps in a process of its own:
-precision, memory format, threads, how the meta round keeps its graphs, torch.compile. Nothing is written but FILE.
-Images of a published dataset that are not here are generated, and the output says so.
+OVERRIDE is any override of python train.py. The command times the phases of training steps, measures memory and the
+share of the machine's convolution peak, and tries other settings for some steps, each in its own process: precision,
+memory format, threads, how the meta round keeps its graphs, torch.compile. It writes nothing except FILE. Images of a
+published dataset that are not on this machine are generated; the output says so.
 
   python -m mcl benchmark
   python -m mcl benchmark pair=resnet32 dataset=cifar100 --json speed.json
@@ -16,13 +18,13 @@ Images of a published dataset that are not here are generated, and the output sa
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be typed after ``benchmark``."""
+    """Add the arguments of ``benchmark``."""
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="such as pair=resnet32, dataset=cifar100")
     parser.add_argument(
-        "--steps", type=int, default=20, metavar="N", help="to time, fewer if slow; default: %(default)s"
+        "--steps", type=int, default=20, metavar="N", help="steps to time (fewer if slow); default: %(default)s"
     )
-    parser.add_argument("--quick", action="store_true", help="measure the settings given, try no others")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found as JSON, too")
+    parser.add_argument("--quick", action="store_true", help="measure these settings only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,8 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.benchmarking.settings import LEAST
     from mcl.errors import UserError
 
-    if arguments.steps < LEAST:
-        raise UserError(f"--steps {arguments.steps}: must be at least {LEAST}.")
+    require_at_least(LEAST, "--steps", arguments.steps)
     if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
         raise UserError(f"--json {arguments.json}: there is no such folder.")
 

@@ -1,23 +1,22 @@
-"""``python -m mcl bundle``: one archive that holds a run."""
+"""``python -m mcl bundle``: pack a run into one archive."""
 
 import argparse
 from pathlib import Path
+
+from mcl.commands.arguments import add_run
 
 HELP = "Pack a run into one file that anyone can evaluate: settings, numbers, networks, hashes."
 EPILOG = "python -m mcl evaluate, export and predict, and mcl.load, take the file in place of the run folder."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be typed after ``bundle``."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    """Add the arguments of ``bundle``."""
+    add_run(parser, help="run folder")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: named after the folder, with .zip, here")
-    parser.add_argument(
-        "--allow", action="append", default=[], metavar="MODULE", help="a module of yours that RUN may build from"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the bundle and say what is in it."""
+    """Write the bundle and list its contents."""
     from mcl.deploy.bundle import write_bundle
     from mcl.deploy.saved_run import SavedRun
 

@@ -1,9 +1,9 @@
-"""``python -m mcl dashboard``: the panels of a W&B project."""
+"""``python -m mcl dashboard``: build the panels of a W&B project."""
 
 import argparse
 from pathlib import Path
 
-HELP = "Build a W&B workspace for the runs of a project, as a file, and put it there when logged in."
+HELP = "Write a W&B workspace for the runs of a project to a file, and upload it when logged in."
 EPILOG = """\
 The file holds the workspace in W&B's own form. Panels: accuracy, loss terms, matching, cost, comparison.
 
@@ -12,23 +12,23 @@ The file holds the workspace in W&B's own form. Panels: accuracy, loss terms, ma
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be typed after ``dashboard``."""
+    """Add the arguments of ``dashboard``."""
     parser.add_argument("--project", default="mcl", help="W&B project; default: %(default)s")
-    parser.add_argument("--entity", help="team or user it belongs to; default: that of the login")
-    parser.add_argument("--networks", type=int, default=2, help="of a run; default: %(default)s")
+    parser.add_argument("--entity", help="team or user of the project; default: that of the login")
+    parser.add_argument("--networks", type=int, default=2, help="networks of a run; default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("dashboard.json"), metavar="FILE", help="default: %(default)s")
-    parser.add_argument("--offline", action="store_true", help="write the file alone")
+    parser.add_argument("--offline", action="store_true", help="only write the file")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file, push the workspace where that can be done, and say what was done."""
+    """Write the file, upload the workspace when logged in, and print where both are."""
     from mcl.errors import UserError
     from mcl.extras import require
 
     require("dashboard", asked="python -m mcl dashboard")
     keys = ("first", "second", "third", "fourth", "fifth", "sixth")
     if not 1 <= arguments.networks <= len(keys):
-        raise UserError(f"--networks {arguments.networks}: from 1 to {len(keys)}.")
+        raise UserError(f"--networks {arguments.networks}: must be from 1 to {len(keys)}.")
     import wandb
 
     from mcl.console import display_path
@@ -45,11 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.offline:
         return 0
     if not logged_in:
-        print("W&B: not logged in, so it was not put there. To log in: wandb login")
+        print("W&B: not logged in, so it was not uploaded. To log in: wandb login")
         return 0
     try:
         built.save()
-    except Exception as error:  # of requests, of W&B, of GraphQL
-        raise UserError(f"W&B did not take the dashboard: {error}") from error
+    except Exception as error:  # from requests, W&B or GraphQL
+        raise UserError(f"W&B did not accept the dashboard: {error}") from error
     print(built.url)
     return 0

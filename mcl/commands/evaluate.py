@@ -1,39 +1,36 @@
-"""``python -m mcl evaluate``: every head of a trained run on a split, with more metrics than during training."""
+"""``python -m mcl evaluate``: evaluate every head of a run on a split, with more metrics than during training."""
 
 import argparse
 from pathlib import Path
 
+from mcl.commands.arguments import add_run, add_weights
+
 HELP = "Evaluate a run or a bundle: accuracies, calibration, per-class accuracy, confusion matrices."
 EPILOG = """\
-The run's own configuration is replayed; options typed here come on top of it:
+The run's own configuration is replayed; options typed here change it:
 
   python -m mcl evaluate runs/cifar10/resnet32/lmcl/0123456789
   python -m mcl evaluate RUN dataset.root=/elsewhere trainer.device=cpu
   python -m mcl evaluate RUN dataset=folder dataset.root=/other/images dataset.image_size=32
   python -m mcl evaluate BUNDLE.zip --weights best
 
-Classes of another dataset are matched by name. What is evaluated on other images, with other settings or before the
-end of training goes to a folder of its own.
+Classes of another dataset are matched by name. Results on other images, with other settings or before the end of
+training go to their own folder.
 
 nll: negative log-likelihood in nats; ece: expected calibration error over 15 bins; balanced: mean of the accuracies of
 all classes. The ensemble is the mean of the backbones' probabilities."""
 
-OTHER_IMAGES = "These are other images than those of the run."
+OTHER_IMAGES = "These images are not those of the run."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be typed after ``evaluate``."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder or bundle")
+    """Add the arguments of ``evaluate``."""
+    add_run(parser)
     parser.add_argument("overrides", nargs="*", metavar="option=value", help="changes to the run's configuration")
     parser.add_argument("--split", choices=["test", "validation", "train"], default="test", help="default: %(default)s")
+    add_weights(parser)
     parser.add_argument(
-        "--weights", choices=["last", "best"], default="last", help="as training left them, or of the best epoch"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where files go; default: RUN/evaluation, of a bundle here"
-    )
-    parser.add_argument(
-        "--allow", action="append", default=[], metavar="MODULE", help="a module of yours that RUN may build from"
+        "--out", type=Path, metavar="FOLDER", help="folder of the files; default: RUN/evaluation, or here for a bundle"
     )
 
 

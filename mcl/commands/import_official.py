@@ -1,4 +1,4 @@
-"""``python -m mcl import``: turn a checkpoint of the L-MCL authors' code into a run folder."""
+"""``python -m mcl import``: convert a checkpoint of the L-MCL authors' code into a run folder."""
 
 import argparse
 import hashlib
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
 
     from mcl.data.preprocessing import Preprocessing
 
-HELP = "Read a checkpoint of the official L-MCL code into a run folder."
+HELP = "Convert a checkpoint of the official L-MCL code into a run folder."
 EPILOG = """\
 examples:
 
   python -m mcl import lmcl_resnet32_cifar.pth.tar --pair resnet32 --out runs/official/resnet32
   python -m mcl import resnet32_cifar.pth.tar --pair resnet32 --out runs/official/baseline --dataset cifar10
 
-The networks are imported, with their auxiliary branches where the checkpoint has them. Official checkpoints hold no
-projection heads, aggregators, matching network or optimizer state, so training goes on from the networks alone, as a
-run of its own:  python train.py dataset=cifar100 pair=resnet32 init_from=runs/official/resnet32"""
-NETWORKS = "net"  # where official checkpoints keep them
+The networks are imported, with their auxiliary branches if the checkpoint has them. Official checkpoints hold no
+projection heads, aggregators, matching network or optimizer state, so training continues from the networks alone, as
+a new run:  python train.py dataset=cifar100 pair=resnet32 init_from=runs/official/resnet32"""
+NETWORKS = "net"  # key of the networks in official checkpoints
 IMAGENET = "imagenet"
 _BRANCHES_ALONE = "loss=deep_supervision"  # needs branches and has no parts of its own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be typed after ``import``."""
+    """Add the arguments of ``import``."""
     parser.add_argument("file", type=Path, metavar="OFFICIAL.pth.tar", help="a baseline or a pair")
-    parser.add_argument("--pair", required=True, help="which networks: a choice of pair=, or the official --arch")
-    parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run folder to make")
+    parser.add_argument("--pair", required=True, help="the networks: a choice of pair=, or the official --arch")
+    parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="run folder to create")
     parser.add_argument(
-        "--dataset", help="what they were trained on (default: imagenet for imagenet/ ones, else cifar100)"
+        "--dataset", help="dataset they were trained on (default: imagenet for imagenet/ networks, else cifar100)"
     )
-    parser.add_argument("overrides", nargs="*", help="further options as for train.py, e.g. dataset.root=/data")
+    parser.add_argument("overrides", nargs="*", help="more options of train.py, such as dataset.root=/data")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,13 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
     checkpoint = read(arguments.file)
     baseline = is_baseline(checkpoint[NETWORKS])
     networks = network_choices(arguments.pair, baseline)
-    dataset = arguments.dataset or home_of(networks)
+    dataset = arguments.dataset or published_dataset(networks)
     choices = [*networks, f"dataset={dataset}", *arguments.overrides]
-    plainly = ["trainer.precision=float32", "trainer.channels_last=false"]
+    defaults = ["trainer.precision=float32", "trainer.channels_last=false"]
     if dataset == IMAGENET:
-        plainly.append("dataset.root=null")  # a checkpoint is read without its images
-    config = compose_train([*plainly, *choices])
-    classes, preprocessing = described(config)
+        defaults.append("dataset.root=null")  # a checkpoint is read without its images
+    config = compose_train([*defaults, *choices])
+    classes, preprocessing = classes_and_preprocessing(config)
     cohort = build_cohort(config, len(classes), preprocessing.channels, branched=not baseline)
     learner = {f"cohort.{key}": tensor for key, tensor in translate(checkpoint[NETWORKS], cohort).items()}
 
@@ -69,23 +69,23 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"imported {' and '.join(cohort.names)}{'' if baseline else ', with auxiliary branches'}, into {out}")
     for name, value in facts(checkpoint).items():
         print(f"  {name} according to the checkpoint: {value}")
-    print(f"  measure them:         python -m mcl evaluate {out}")
-    onwards = [choice for choice in choices if choice != _BRANCHES_ALONE] + [f"init_from={out}"]
-    print(f"  train on from them:   python train.py {shlex.join(onwards)}")
+    print(f"  evaluate:        python -m mcl evaluate {out}")
+    overrides = [choice for choice in choices if choice != _BRANCHES_ALONE] + [f"init_from={out}"]
+    print(f"  train further:   python train.py {shlex.join(overrides)}")
     return 0
 
 
 def network_choices(pair: str, baseline: bool) -> list[str]:
-    """The overrides of train.py for what a checkpoint holds.
+    """Return the overrides of train.py for the networks of a checkpoint.
 
-    The loss is the one whose parts are all in the checkpoint: no official checkpoint holds the heads of L-MCL.
+    The loss is one whose parts are all in the checkpoint: official checkpoints do not hold the heads of L-MCL.
 
     Args:
         pair: our name or an official one.
-        baseline: one network without branches; a pair of two alike then names it.
+        baseline: one network without branches; a pair of two equal networks then names it.
 
     Raises:
-        UserError: a pair of two architectures cannot name one network.
+        UserError: a pair of two architectures was given for one network.
     """
     from mcl.config.build_network import network_names
     from mcl.config.official_names import our_name
@@ -95,17 +95,17 @@ def network_choices(pair: str, baseline: bool) -> list[str]:
         return [f"pair={name}", _BRANCHES_ALONE]
     if name not in network_names():
         near = did_you_mean(name, network_names())
-        raise UserError(f"--pair {pair}: the checkpoint holds one network alone; give the name of that one.{near}")
+        raise UserError(f"--pair {pair}: the checkpoint holds one network; give its name.{near}")
     return ["pair=single", f"network@pair.first={name}", "loss=independent"]
 
 
-def home_of(networks: list[str]) -> str:
-    """The dataset that networks, as `network_choices` names them, were published for."""
+def published_dataset(networks: list[str]) -> str:
+    """Return the dataset that networks, as named by `network_choices`, were published for."""
     return IMAGENET if any(f"={IMAGENET}/" in choice for choice in networks) else "cifar100"
 
 
-def described(config: "DictConfig") -> "tuple[tuple[str, ...], Preprocessing]":
-    """Class names and preprocessing of the dataset of a configuration; those of ImageNet without its images, too."""
+def classes_and_preprocessing(config: "DictConfig") -> "tuple[tuple[str, ...], Preprocessing]":
+    """Return class names and preprocessing of a configuration's dataset; ImageNet does not need its images."""
     from mcl.config.instantiate import build
     from mcl.data.imagenet import ImageNet
     from mcl.data.preprocessing import Preprocessing
@@ -120,10 +120,10 @@ def described(config: "DictConfig") -> "tuple[tuple[str, ...], Preprocessing]":
 
 
 def read(path: Path) -> dict[str, Any]:
-    """An official checkpoint, without running code.
+    """Read an official checkpoint without running code.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not an official checkpoint.
     """
     import torch
 
@@ -132,34 +132,34 @@ def read(path: Path) -> dict[str, Any]:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # whatever the unpickler or the zip reader came across
+    except Exception as error:  # from the unpickler or the zip reader
         raise UserError(
-            f"{path} is no checkpoint of tensors and plain values: it is damaged, or holds objects that could run code"
-            f" when read ({type(error).__name__})."
+            f"{path} is not a checkpoint of tensors and plain values: it is damaged, or holds objects that could run"
+            f" code when read ({type(error).__name__})."
         ) from error
     networks = checkpoint.get(NETWORKS) if isinstance(checkpoint, dict) else None
     if not isinstance(networks, dict) or not all(isinstance(value, torch.Tensor) for value in networks.values()):
         keys = f"; its keys are {', '.join(map(str, checkpoint))}" if isinstance(checkpoint, dict) else ""
-        raise UserError(f"{path} is no official checkpoint: those keep their networks under '{NETWORKS}'{keys}.")
+        raise UserError(f"{path} is not an official checkpoint: those keep their networks under '{NETWORKS}'{keys}.")
     return checkpoint
 
 
 def _numbers() -> list[Any]:
-    """What numpy's numbers are pickled with; accuracies may be such."""
+    """Return what is needed to unpickle numpy's numbers: accuracies may be stored as such."""
     import numpy as np
 
-    made_by = [np.float64(0).__reduce__()[0], np.dtype]
-    return [*made_by, *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64))]
+    constructors = [np.float64(0).__reduce__()[0], np.dtype]
+    return [*constructors, *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64))]
 
 
 def facts(checkpoint: dict[str, Any]) -> dict[str, float]:
-    """The plain numbers that it holds beside the networks, such as ``acc`` and ``epoch``, as they are."""
-    found = {}
+    """Return the numbers that a checkpoint holds beside the networks, such as ``acc`` and ``epoch``."""
+    numbers = {}
     for key, value in checkpoint.items():
-        number = value.item() if getattr(value, "ndim", None) == 0 else value  # of numpy or torch
+        number = value.item() if getattr(value, "ndim", None) == 0 else value  # from numpy or torch
         if isinstance(number, int | float):
-            found[str(key)] = number
-    return found
+            numbers[str(key)] = number
+    return numbers
 
 
 def _sha256(path: Path) -> str:

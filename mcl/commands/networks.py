@@ -1,6 +1,8 @@
-"""``python -m mcl networks``: parameters and multiply-adds of every network, alone and as a pair."""
+"""``python -m mcl networks``: list parameters and multiply-adds of every network, alone and as a pair."""
 
 import argparse
+
+from mcl.commands.arguments import require_at_least
 
 HELP = "Table of all networks: parameters, multiply-adds, stages, and what training a pair of them costs."
 EPILOG = """\
@@ -22,25 +24,23 @@ WIDE = 150  # characters, enough for every column
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be typed after ``networks``."""
-    parser.add_argument("--classes", type=int, help="classes; by default 100, of imagenet/ networks 1000")
-    parser.add_argument("--size", type=int, help="side of the images in pixels; by default 32, of imagenet/ ones 224")
+    """Add the arguments of ``networks``."""
+    parser.add_argument("--classes", type=int, help="number of classes; default: 100, or 1000 for imagenet/ networks")
+    parser.add_argument("--size", type=int, help="side of the images; default: 32, or 224 for imagenet/ networks")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table."""
     from mcl.config.build_network import network_names
     from mcl.console import make_console, plain_table
-    from mcl.errors import UserError
 
-    for option in ("classes", "size"):
-        if (given := getattr(arguments, option)) is not None and given < 1:
-            raise UserError(f"--{option} {given}: must be at least 1.")
+    require_at_least(1, "--classes", arguments.classes)
+    require_at_least(1, "--size", arguments.size)
     table = plain_table("network", numbers=COLUMNS)
     for name in network_names():
         table.add_row(name, *_row(name, arguments.classes, arguments.size))
     console = make_console()
-    console.width = max(console.width, WIDE)  # rather wrapped by a narrow terminal than cut off
+    console.width = max(console.width, WIDE)  # a narrow terminal wraps the rows; nothing is cut off
     console.print(table)
     console.print(f"\n{EPILOG}", style="dim", soft_wrap=True)
     return 0
@@ -50,8 +50,8 @@ def _row(name: str, classes: int | None, size: int | None) -> list[str]:
     from mcl.config.build_network import build_network
     from mcl.networks.counting import FORWARD_AND_BACKWARD, multiply_adds, parameters
 
-    at_home = (1000, 224) if name.startswith("imagenet/") else (100, 32)
-    classes, size = classes or at_home[0], size or at_home[1]
+    default = (1000, 224) if name.startswith("imagenet/") else (100, 32)
+    classes, size = classes or default[0], size or default[1]
     network = build_network(name, classes, branches=True)
     backbone = network.backbone
     backbone.check_input(backbone.in_channels, size)
@@ -69,5 +69,5 @@ def _row(name: str, classes: int | None, size: int | None) -> list[str]:
 
 
 def in_millions(count: int) -> str:
-    """``"69.13 M"``."""
+    """Format as ``"69.13 M"``."""
     return f"{count / 1e6:,.2f} M"

@@ -35,49 +35,49 @@ Run a study: plan it, launch the runs that are unfinished, write its report.
 usage: python sweep.py study=NAME [option=value ...]
 
   study=NAME            one of: {studies}; or any folder that has a study.yaml
-  plan_only=true        say which runs there are and how long they may take, and start none
-  'only={{loss: lmcl}}'   run these rows alone; the report is of all
-  seeds=[0,1,2,3,4]     in place of the study's own
-  runs=FOLDER           where run folders are; default: runs
-  out=FOLDER            where the report goes; default: beside study.yaml
+  plan_only=true        print the runs and how long they may take; start none
+  'only={{loss: lmcl}}'   run only these rows; the report covers all
+  seeds=[0,1,2,3,4]     replace the study's seeds
+  runs=FOLDER           folder of the run folders; default: runs
+  out=FOLDER            folder of the report; default: beside study.yaml
   formats=[png,svg]     of the report's pictures: png, svg, pdf
   hydra/launcher=NAME   gpus (the default), basic (one run after another, in this process), slurm, ray_gpus
   hydra.launcher.X=...  options of the launcher, such as hydra.launcher.devices=[0,1]
 
-Whatever else is given goes to every run, as after `python train.py`: dataset.root=/data trainer.epochs=10.
-Typed again, the same command runs only what is unfinished."""
+Everything else is an override of every run, as for `python train.py`: dataset.root=/data trainer.epochs=10.
+Type the same command again to run only what is unfinished."""
 USAGE_ERROR = 1
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A command line, sorted by whom it is for."""
+    """A command line, sorted by who uses its parts."""
 
     typed: list[str]
     settings: SweepConfig
     launcher: list[str]  # overrides of Hydra
     slots: list[Slot] | None  # of the launcher; empty if runs share this process, None if a cluster decides
-    runs: list[str]  # overrides of every run, the folder of runs among them
+    runs: list[str]  # overrides of every run, including runs=
 
     @property
     def at_once(self) -> int | None:
-        """Runs at a time; None if a cluster decides."""
+        """Return the number of runs at a time; None if a cluster decides."""
         return None if self.slots is None else max(1, len(self.slots))
 
     def devices(self) -> AbstractContextManager[None]:
-        """Compose under the devices of a run, which decide its precision and so its folder."""
+        """Return a context that shows the devices of a run, which decide its precision and so its folder."""
         return seeing(self.slots[0].visible) if self.slots else nullcontext()
 
 
 def main(task: launch.Task, arguments: Sequence[str]) -> int:
-    """Run what was typed after ``python sweep.py``.
+    """Run ``python sweep.py``.
 
     Args:
-        task: what train.py runs.
-        arguments: as typed.
+        task: the function that train.py decorates.
+        arguments: as typed after ``python sweep.py``.
 
     Returns:
-        The exit status: 1 if something typed cannot work, or a run failed.
+        The exit status: 1 if an argument is wrong or a run failed.
     """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP.format(studies=", ".join(study_names())))
@@ -85,7 +85,7 @@ def main(task: launch.Task, arguments: Sequence[str]) -> int:
     try:
         return _sweep(task, understand(arguments))
     except KeyboardInterrupt:
-        print("\nInterrupted. Typed again, the same command goes on.", file=sys.stderr)
+        print("\nInterrupted. Type the same command again to continue.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         message = None if os.environ.get(FULL_ERROR) == "1" else explain(error)
@@ -99,7 +99,7 @@ def understand(arguments: Sequence[str]) -> Asked:
     """Sort a command line.
 
     Raises:
-        UserError: something in it is no override, or is not the runs' to be told.
+        UserError: an argument is not an override, or cannot be given to the runs.
     """
     own = {field.name for field in fields(SweepConfig)}
     for_sweep, for_hydra, for_runs = [], [], []
@@ -112,10 +112,10 @@ def understand(arguments: Sequence[str]) -> Asked:
         elif key in own:
             for_sweep.append(text)
         elif key == "seed" or override.is_sweep_override():
-            raise UserError(f"{text}: what varies stands in study.yaml; for other seeds: seeds=[0,1].")
+            raise UserError(f"{text}: study.yaml decides what varies; for other seeds give seeds=[0,1].")
         else:
             for_runs.append(text)
-        if key in ("runs", "hydra.searchpath"):  # the planner composes the runs, too
+        if key in ("runs", "hydra.searchpath"):  # the planner also composes the runs
             for_runs.append(text)
     if not any(text.startswith("study=") for text in for_sweep):
         near = did_you_mean("study", [text.partition("=")[0] for text in for_runs])
@@ -128,7 +128,7 @@ def understand(arguments: Sequence[str]) -> Asked:
     settings = SweepConfig(**{name: _plain(config[name]) for name in own})
     for form in settings.formats:
         if form not in FORMATS:
-            raise UserError(f"formats={settings.formats}: {form} is none of {', '.join(FORMATS)}.")
+            raise UserError(f"formats={settings.formats}: {form} is not one of {', '.join(FORMATS)}.")
     return Asked(
         list(arguments), settings, [f"hydra/launcher={launcher}", *others], _slots(config.hydra.launcher), for_runs
     )
@@ -153,8 +153,8 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
         study = load_study(place, asked.runs, settings.seeds)
     if asked.slots is None and study.precision_is_open:
         raise UserError(
-            f"{asked.launcher[0]}: trainer.precision is left to the device, which may be another one on a node than on"
-            " this machine, so that runs would not be found. Give it, such as trainer.precision=bfloat16 or float32."
+            f"{asked.launcher[0]}: trainer.precision is left to the device, which may differ between a node and this"
+            " machine, so that runs would not be found. Give trainer.precision=bfloat16 or trainer.precision=float32."
         )
     runs = only(study, settings.only or {})
     if study.search is None:
@@ -168,35 +168,35 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     from mcl.reports.report import refuse_to_replace, write_report
 
     out = Path(settings.out or place)
-    refuse_to_replace(out)  # not only when everything has run
+    refuse_to_replace(out)  # before hours of training, not after
     hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
     with grouped(study.name):
         failures = _run(task, study, runs, hydra)
     for message in failures:
         print(f"error: {message}", file=sys.stderr)
     command = f"python sweep.py {shlex.join(asked.typed)}" if asked.runs or settings.seeds or settings.out else None
-    aside = Path(settings.runs) / "reports" / study.name  # where the report beside the study has others
+    aside = Path(settings.runs) / "reports" / study.name  # if the report beside the study covers other runs
     with asked.devices():
         written = write_report(study, None, out, settings.formats, command=command, instead=aside)
     print(f"\nreport: {display_path(written)}")
     if written.parent != out:
-        print(f"{display_path(out / written.name)} has finished runs that are not among these, and stays as it is.")
+        print(f"{display_path(out / written.name)} covers finished runs that are not among these, and was not changed.")
     return USAGE_ERROR if failures else 0
 
 
 def _run(task: launch.Task, study: Study, runs: Sequence[PlannedRun], hydra: Sequence[str]) -> list[str]:
-    """Run what is unfinished. Returns what went wrong, each message once."""
+    """Run the unfinished runs, and return the error messages, each once."""
     if study.search is not None:
         options = [f"{key}={where}" for key, where in study.search.options.items()]
         settings = {
             "direction": "maximize",
             "n_trials": study.search.trials,
             "n_jobs": study.search.at_once,
-            "sampler.seed": study.seeds[0],  # the same trials again, so that a search that was stopped goes on
+            "sampler.seed": study.seeds[0],  # the same trials again, so that an interrupted search continues
             "max_failure_rate": 0.5,
         }
-        how = ["hydra/sweeper=optuna", *(f"hydra.sweeper.{key}={value}" for key, value in settings.items())]
-        launch.search(task, [*study.common, f"seed={study.seeds[0]}", *options], [*how, *hydra])
+        sweeper = ["hydra/sweeper=optuna", *(f"hydra.sweeper.{key}={value}" for key, value in settings.items())]
+        launch.search(task, [*study.common, f"seed={study.seeds[0]}", *options], [*sweeper, *hydra])
         return []
     returns = launch.launch(task, [run.overrides for run in runs], hydra)
     failed = [each._return_value for each in returns if each.status.name == "FAILED"]
@@ -224,19 +224,18 @@ def _print_plan(study: Study, rows: Sequence[PlannedRow], at_once: int | None) -
     console.print(table)
     unfinished = sum(not run.finished for row in rows for run in row.found)
     console.print(
-        f"\n{pluralize(sum(len(row.planned) for row in rows), 'run')}, {unfinished} of them to run or to go on with",
+        f"\n{pluralize(sum(len(row.planned) for row in rows), 'run')}, {unfinished} of them unfinished",
         soft_wrap=True,
     )
     if timed:
         known = [row.seconds_left for row in rows if row.seconds_left is not None]
-        without = (
-            "" if len(known) == len(rows) else f", without the {pluralize(len(rows) - len(known), 'row')} not known"
-        )
         if known:
-            several = (
-                f", {format_duration(sum(known) / at_once)} with {at_once} at a time" if at_once and at_once > 1 else ""
-            )
-            console.print(f"about {format_duration(sum(known))} one after another{several}{without}", soft_wrap=True)
+            text = f"about {format_duration(sum(known))} one after another"
+            if at_once and at_once > 1:
+                text += f", {format_duration(sum(known) / at_once)} with {at_once} at a time"
+            if len(known) < len(rows):
+                text += f", without {pluralize(len(rows) - len(known), 'row')} of unknown length"
+            console.print(text, soft_wrap=True)
         for how in dict.fromkeys(row.how for row in rows):
             console.print(f"time of a run: {how}", style="dim", soft_wrap=True)
     console.print()
@@ -244,11 +243,11 @@ def _print_plan(study: Study, rows: Sequence[PlannedRow], at_once: int | None) -
 
 def _print_search(study: Study, search: Search) -> None:
     console = make_console()
-    found = len(find_trials(study))
+    trials = len(find_trials(study))
     console.print(f"{study.title}\n", style="bold")
     for option, where in search.options.items():
         console.print(f"{option}  {where}", soft_wrap=True)
     console.print(
-        f"\n{pluralize(search.trials, 'trial')}, {search.at_once} at once, {found} there so far\n",
+        f"\n{pluralize(search.trials, 'trial')}, {search.at_once} at once, {trials} so far\n",
         soft_wrap=True,
     )

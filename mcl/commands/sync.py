@@ -1,8 +1,10 @@
-"""``python -m mcl sync``: upload to Weights & Biases what was logged offline."""
+"""``python -m mcl sync``: upload offline runs to Weights & Biases."""
 
 import argparse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from mcl.commands.arguments import add_place, study_at
 
 HELP = "Upload the W&B files of a run, a sweep or a study that were written offline."
 EPILOG = """\
@@ -12,18 +14,17 @@ PLACE is a run folder, any folder with run folders below it, or a study's folder
   python -m mcl sync runs
   python -m mcl sync experiments/quickstart
 
-What has been uploaded before is left out. Attempts at one run, one after another, become one run there."""
+Files uploaded before are skipped. Successive attempts at one run become one run there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be typed after ``sync``."""
-    parser.add_argument("place", type=Path, metavar="PLACE", help="folder of a run, of runs, or of a study")
-    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="where a study has its runs; default: as it says")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be uploaded, and upload nothing")
+    """Add the arguments of ``sync``."""
+    add_place(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be uploaded")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Hand the files that are found to ``wandb sync``, whose exit status this is."""
+    """Pass the offline files to ``wandb sync``; return its exit status."""
     import subprocess
     import sys
 
@@ -34,19 +35,17 @@ def run(arguments: argparse.Namespace) -> int:
     place = arguments.place
     if not place.is_dir():
         raise UserError(f"{place}: there is no such folder.")
-    if arguments.runs is not None and not (place / "study.yaml").is_file():
-        raise UserError(f"--runs {arguments.runs}: only a study's folder has its runs elsewhere; {place} is none.")
-    found = list(offline_runs(_places(place, arguments.runs)))
-    if not found:
+    folders = list(offline_runs(_places(place, arguments.runs)))
+    if not folders:
         raise UserError(f"{place}: no run here was tracked by W&B offline.")
     if not arguments.dry_run and not wandb.login(prompt=False, verify=False):
         raise UserError("W&B: not logged in. To log in: wandb login")
     options = ["--dry-run"] if arguments.dry_run else []
-    return subprocess.run([sys.executable, "-m", "wandb", "sync", *options, *map(str, found)]).returncode
+    return subprocess.run([sys.executable, "-m", "wandb", "sync", *options, *map(str, folders)]).returncode
 
 
 def offline_runs(places: Iterable[Path]) -> Iterator[Path]:
-    """Folders below these that W&B wrote offline, oldest first within each place."""
+    """Yield the folders that W&B wrote offline below these places, oldest first within each."""
     for place in places:
         yield from sorted(
             {file.parent for file in place.glob("**/wandb/offline-run-*/*.wandb")}, key=lambda at: at.name
@@ -54,12 +53,11 @@ def offline_runs(places: Iterable[Path]) -> Iterator[Path]:
 
 
 def _places(place: Path, runs: Path | None) -> list[Path]:
-    if not (place / "study.yaml").is_file():
+    study = study_at(place, runs)
+    if study is None:
         return [place]
-    from mcl.reports.search_report import find_trials
-    from mcl.studies.study import load_study
-
-    study = load_study(place, [f"runs={runs}"] if runs else [])
     if study.search is not None:
+        from mcl.reports.search_report import find_trials
+
         return [trial.folder for trial, _ in find_trials(study)]
     return [planned.folder for planned in study.runs]

@@ -1,4 +1,4 @@
-"""Networks by the names of their files in ``conf/network``."""
+"""Build networks by the names of their files in ``conf/network``."""
 
 from typing import Literal, cast, overload
 
@@ -6,14 +6,14 @@ from omegaconf import OmegaConf
 
 from mcl.config.conf_folder import conf_folder
 from mcl.config.instantiate import build
-from mcl.errors import UserError, did_you_mean
+from mcl.errors import unknown
 from mcl.networks.backbone import Backbone
 from mcl.networks.branches import Network
 from mcl.runs.identity import CUSTOM
 
 
 def network_names() -> list[str]:
-    """Every network that can be named, e.g. ``resnet32`` and ``imagenet/resnet18``."""
+    """Return the names of all networks, e.g. ``resnet32`` and ``imagenet/resnet18``."""
     folder = conf_folder() / "network"
     names = (file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
     return sorted(name for name in names if name != CUSTOM)
@@ -30,7 +30,7 @@ def build_network(name: str, num_classes: int, *, branches: Literal[True], in_ch
 
 
 def build_network(name: str, num_classes: int, *, branches: bool = False, in_channels: int = 3) -> Backbone | Network:
-    """A newly initialised network by its name.
+    """Build a newly initialised network.
 
     >>> from mcl import build_network
     >>> backbone = build_network("resnet32", 100)  # images (B, 3, H, W) -> logits (B, 100)
@@ -44,10 +44,8 @@ def build_network(name: str, num_classes: int, *, branches: bool = False, in_cha
     Raises:
         UserError: no network has this name.
     """
-    names = network_names()
-    if name not in names:
-        near = did_you_mean(name, names, count=3) or f" Known: {', '.join(names)}."
-        raise UserError(f"network {name!r}: there is no file conf/network/{name}.yaml.{near}")
+    if name not in network_names():
+        raise unknown("network", f"network={name}", network_names())
     node = OmegaConf.load(conf_folder() / "network" / f"{name}.yaml")
     backbone = cast(Backbone, build(node, path="network", num_classes=num_classes, in_channels=in_channels))
     return Network(backbone, branched=True) if branches else backbone

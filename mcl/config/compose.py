@@ -9,16 +9,16 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.config.checks import check_config
 from mcl.config.conf_folder import conf_folder
 from mcl.config.entry import explain, register
-from mcl.config.groups import check_groups
 from mcl.config.loader import ReusingLoader
 from mcl.errors import UserError
 from mcl.runs.renames import current_overrides
 
 
 class Composed(NamedTuple):
-    """What a command line amounts to."""
+    """The result of composing a command line."""
 
     config: DictConfig  # without Hydra's own part
     folder: Path  # the run folder
@@ -26,10 +26,10 @@ class Composed(NamedTuple):
 
 @contextmanager
 def composing() -> Iterator[Callable[[Sequence[str]], Composed]]:
-    """Within the block, ``compose(overrides)`` gives what ``python train.py OVERRIDES`` would run; many are quicker.
+    """Yield a function that composes what ``python train.py OVERRIDES`` would run; faster than one by one.
 
     Raises:
-        UserError: (by ``compose``) an override is wrong.
+        UserError: (by the function) an override is wrong.
     """
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -40,7 +40,7 @@ def composing() -> Iterator[Callable[[Sequence[str]], Composed]]:
 
 
 def compose_train(overrides: Sequence[str]) -> DictConfig:
-    """What ``python train.py OVERRIDES`` would run.
+    """Compose what ``python train.py OVERRIDES`` would run.
 
     Raises:
         UserError: an override is wrong.
@@ -51,10 +51,10 @@ def compose_train(overrides: Sequence[str]) -> DictConfig:
 
 def _compose(overrides: Sequence[str]) -> Composed:
     try:
-        everything = compose("train", overrides=current_overrides(overrides), return_hydra_config=True)
-        config = OmegaConf.masked_copy(everything, [str(key) for key in everything if key != "hydra"])
-        check_groups(config)
-        return Composed(config, Path(everything.hydra.run.dir))
+        full = compose("train", overrides=current_overrides(overrides), return_hydra_config=True)
+        config = OmegaConf.masked_copy(full, [str(key) for key in full if key != "hydra"])
+        check_config(config)
+        return Composed(config, Path(full.hydra.run.dir))
     except Exception as error:
         message = explain(error)
         if message is None:

@@ -1,10 +1,10 @@
-"""The folder of the YAML files."""
+"""Find the folder of the YAML files."""
 
 from pathlib import Path
 
 
 def conf_folder() -> Path:
-    """``conf`` of the repository, or the copy inside an installed package."""
+    """Return ``conf`` of the repository, or the copy inside an installed package."""
     package = Path(__file__).resolve().parents[1]
-    beside = package.parent / "conf"
-    return beside if (beside / "train.yaml").is_file() else package / "conf"
+    repository = package.parent / "conf"
+    return repository if (repository / "train.yaml").is_file() else package / "conf"

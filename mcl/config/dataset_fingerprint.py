@@ -1,4 +1,4 @@
-"""The fingerprint of a run's dataset, to compare with the one that was trained on."""
+"""Fingerprint the dataset of a run, to compare it with the one that was trained on."""
 
 from omegaconf import DictConfig
 

@@ -1,42 +1,48 @@
-"""Group names for trackers: runs of one study or one multirun belong together. A group does not change a run."""
+"""Group names for trackers: the runs of one study or multirun belong together. A group does not change a run."""
 
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-GROUP = "MCL_GROUP"  # the environment of whatever starts several runs names them so
-LONGEST = 80
+GROUP = "MCL_GROUP"  # environment variable, inherited by every process that is started for the group
+MAX_LENGTH = 80
 
 
 @contextmanager
-def grouped(name: str | None) -> Iterator[None]:
-    """Everything started inside belongs to this group, unless it belongs to one already."""
-    if name is None or os.environ.get(GROUP):
-        yield
-        return
-    os.environ[GROUP] = name
+def environment(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable within the block."""
+    before = os.environ.get(name)
+    os.environ[name] = value
     try:
         yield
     finally:
-        os.environ.pop(GROUP, None)
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+
+def grouped(name: str | None) -> AbstractContextManager[None]:
+    """Put everything started within the block into a group, unless it belongs to one already."""
+    return nullcontext() if name is None or current_group() else environment(GROUP, name)
 
 
 def current_group() -> str | None:
-    """The group that this process works for; None for a run alone."""
+    """Return the group of this process; None for a run alone."""
     return os.environ.get(GROUP) or None
 
 
 def sweep_name(arguments: Sequence[str]) -> str | None:
-    """What to call the multirun that was typed: its overrides, so that typed again it is the same. None for one run.
+    """Name a multirun by its overrides, so that the same command has the same name; None for a single run.
 
     Args:
         arguments: as typed after ``python train.py``.
     """
     if not any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments):
         return None
-    typed = [argument for argument in arguments if "=" in argument and not argument.startswith(("-", "hydra"))]
-    name = " ".join(typed) or "multirun"
-    if len(name) <= LONGEST:
+    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith(("-", "hydra"))]
+    name = " ".join(overrides) or "multirun"
+    if len(name) <= MAX_LENGTH:
         return name
-    return f"{name[: LONGEST - 10]}… {hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{name[: MAX_LENGTH - 10]}… {hashlib.sha256(name.encode()).hexdigest()[:8]}"

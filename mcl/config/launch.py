@@ -19,20 +19,19 @@ Task = Callable[[DictConfig], Any]
 
 
 def launch(task: Task, jobs: Sequence[Sequence[str]], settings: Sequence[str]) -> list[JobReturn]:
-    """Run every job by the launcher that ``settings`` choose.
+    """Run jobs with the launcher that ``settings`` choose.
 
     Args:
-        task: what train.py runs.
-        jobs: overrides of each.
-        settings: overrides of Hydra itself (``hydra/launcher=gpus``), and of what is common to the jobs' places
-            (``runs=``).
+        task: the function that train.py decorates.
+        jobs: overrides of each job.
+        settings: overrides of Hydra itself (``hydra/launcher=gpus``) and of the folder of all jobs (``runs=``).
 
     Returns:
-        How each job ended, in order; that of a failed one holds its exception.
+        The outcome of each job, in order; that of a failed job holds its exception.
     """
-    context, config = _prepared(settings)
+    context, config = _prepare(settings)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
-    size = config.hydra.sweeper.get("max_batch_size") or len(jobs)  # as Hydra's own sweeper has it
+    size = config.hydra.sweeper.get("max_batch_size") or len(jobs)  # as in Hydra's own sweeper
     returns: list[JobReturn] = []
     for first in range(0, len(jobs), size):
         returns += launcher.launch([list(job) for job in jobs[first : first + size]], initial_job_idx=first)
@@ -40,13 +39,13 @@ def launch(task: Task, jobs: Sequence[Sequence[str]], settings: Sequence[str]) -
 
 
 def search(task: Task, common: Sequence[str], settings: Sequence[str]) -> None:
-    """Run the jobs that a sweeper proposes one after another, each with the overrides ``common``."""
-    context, config = _prepared(settings)
+    """Run the jobs that a sweeper proposes, each with the overrides ``common``."""
+    context, config = _prepare(settings)
     sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=task, config=config)
     sweeper.sweep(arguments=list(common))
 
 
-def _prepared(settings: Sequence[str]) -> tuple[HydraContext, DictConfig]:
+def _prepare(settings: Sequence[str]) -> tuple[HydraContext, DictConfig]:
     register()
     setup_globals()
     JobRuntime.instance().set("name", "train")

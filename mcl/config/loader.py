@@ -1,5 +1,6 @@
 """Compose many configurations in one program; those with the same files share one composition."""
 
+import functools
 import pickle
 import sys
 import time
@@ -25,7 +26,7 @@ class Progress:
     """
 
     def __init__(self, total: int | None = None):
-        self._total = total
+        self._total = "" if total is None else f" of {total}"
         self._done = 0
         self._seconds = 0.0
         self._due = FIRST_LINE
@@ -39,15 +40,14 @@ class Progress:
         self._last = now
         if self._seconds >= self._due:
             self._due = self._seconds + NEXT_LINE
-            of = "" if self._total is None else f" of {self._total}"
-            print(f"checking the settings: {self._done}{of} jobs", file=sys.stderr, flush=True)
+            print(f"checking the settings: {self._done}{self._total} jobs", file=sys.stderr, flush=True)
 
 
 class ReusingLoader(ConfigLoaderImpl):
     """Hydra's loader for many compositions: several times faster, with the same result.
 
-    Finding, reading and merging the YAML files takes most of the time of a composition and depends on the chosen files
-    (``loss=mcl``) and on Hydra's own overrides alone. So this is done once for each combination of them, and the
+    Finding, reading and merging the YAML files takes most of the time of a composition and depends only on the chosen
+    files (``loss=mcl``) and on Hydra's own overrides. So this is done once for each combination of them, and the
     remaining overrides (``seed=1``) are applied to a copy.
 
     Args:
@@ -57,9 +57,8 @@ class ReusingLoader(ConfigLoaderImpl):
     def __init__(self, config_search_path: ConfigSearchPath):
         super().__init__(config_search_path)
         self.progress = Progress()  # of the jobs of a multirun
-        self._compositions: dict[tuple[str | None, tuple[str, ...]], bytes] = {}  # pickled: copies are quicker so
-        self._repositories: dict[tuple[str | None, tuple[str, ...]], CachingConfigRepository] = {}
-        self._parsed: dict[str, Override] = {}
+        self._compositions: dict[tuple[str | None, ...], bytes] = {}  # pickled, which makes copies fast
+        self._repositories: dict[tuple[str | None, ...], CachingConfigRepository] = {}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """Compose a job of a multirun, and count it."""
@@ -68,59 +67,52 @@ class ReusingLoader(ConfigLoaderImpl):
         return config
 
     def _load_configuration_impl(
-        self,
-        config_name: str | None,
-        overrides: list[str],
-        run_mode: RunMode,
-        from_shell: bool = True,
-        validate_sweep_overrides: bool = True,
+        self, config_name: str | None, overrides: list[str], run_mode: RunMode, *options: bool, **named_options: bool
     ) -> DictConfig:
-        parsed = [self._parse(text) for text in overrides]
+        load = super()._load_configuration_impl
+        parsed = [_parse(text) for text in overrides]
         if run_mode is not RunMode.RUN or any(override.is_sweep_override() for override in parsed):
-            return super()._load_configuration_impl(
-                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
-            )
+            return load(config_name, overrides, run_mode, *options, **named_options)
         repository = self._repository(config_name, parsed)
         values = [override for override in parsed if _sets_a_value(override, repository)]
-        shared = tuple(text for text, override in zip(overrides, parsed, strict=True) if override not in values)
-        if (config_name, shared) not in self._compositions:
-            composed = super()._load_configuration_impl(
-                config_name, list(shared), run_mode, from_shell, validate_sweep_overrides
-            )
-            self._compositions[config_name, shared] = pickle.dumps(composed)
-        config: DictConfig = pickle.loads(self._compositions[config_name, shared])
+        shared = [text for text, override in zip(overrides, parsed, strict=True) if override not in values]
+        key = (config_name, *shared)
+        if key not in self._compositions:
+            self._compositions[key] = pickle.dumps(load(config_name, shared, run_mode, *options, **named_options))
+        config: DictConfig = pickle.loads(self._compositions[key])
         self._apply_overrides_to_config(values, config)
-        _note_overrides(config, parsed)
+        _record_overrides(config, parsed)
         return config
-
-    def _parse(self, text: str) -> Override:
-        if text not in self._parsed:
-            (self._parsed[text],) = OverridesParser.create().parse_overrides([text])
-        return self._parsed[text]
 
     def _repository(self, config_name: str | None, parsed: Sequence[Override]) -> CachingConfigRepository:
         """Return the files that can be chosen; ``hydra.searchpath`` adds some."""
-        paths = tuple(str(each.input_line) for each in parsed if each.get_key_element() == "hydra.searchpath")
-        if (config_name, paths) not in self._repositories:
-            _, repository = self._parse_overrides_and_create_caching_repo(config_name, list(paths))
-            self._repositories[config_name, paths] = repository
-        return self._repositories[config_name, paths]
+        paths = [str(each.input_line) for each in parsed if each.get_key_element() == "hydra.searchpath"]
+        key = (config_name, *paths)
+        if key not in self._repositories:
+            _, self._repositories[key] = self._parse_overrides_and_create_caching_repo(config_name, paths)
+        return self._repositories[key]
+
+
+@functools.cache
+def _parse(text: str) -> Override:
+    (override,) = OverridesParser.create().parse_overrides([text])
+    return override
 
 
 def _sets_a_value(override: Override, repository: CachingConfigRepository) -> bool:
-    """Whether an override neither chooses a file nor is one of Hydra's own; the rule for files is Hydra's."""
+    """Return whether an override neither chooses a file (by Hydra's rule) nor is one of Hydra's own."""
     if override.is_hydra_override():
         return False
     return isinstance(override.value(), dict) or not repository.group_exists(override.key_or_group)
 
 
-def _note_overrides(config: DictConfig, parsed: Sequence[Override]) -> None:
+def _record_overrides(config: DictConfig, parsed: Sequence[Override]) -> None:
     """Write all overrides into Hydra's part of a configuration, as its own loader does."""
     task = [override for override in parsed if not override.is_hydra_override()]
-    how = config.hydra.job.config.override_dirname
+    dirname = config.hydra.job.config.override_dirname
     with open_dict(config.hydra):
         config.hydra.overrides.hydra = [each.input_line for each in parsed if each.is_hydra_override()]
         config.hydra.overrides.task = [each.input_line for each in task]
         config.hydra.job.override_dirname = get_overrides_dirname(
-            overrides=task, kv_sep=how.kv_sep, item_sep=how.item_sep, exclude_keys=how.exclude_keys
+            overrides=task, kv_sep=dirname.kv_sep, item_sep=dirname.item_sep, exclude_keys=dirname.exclude_keys
         )

@@ -12,21 +12,21 @@ _added: set[Path] = set()
 
 
 def note(folder: str | Path) -> None:
-    """Remember which of a folder and those above it do not exist yet; call it before they are made."""
+    """Remember which of a folder and its parents do not exist yet; call it before they are created."""
     path = Path(os.path.abspath(folder))
-    for place in (path, *path.parents):
-        if os.path.lexists(place):
+    for each in (path, *path.parents):
+        if os.path.lexists(each):
             break
-        _added.add(place)
+        _added.add(each)
 
 
 def added_for(folder: Path) -> set[Path]:
-    """Return those of a folder and the ones above it that did not exist when they were noted."""
+    """Return which of a folder and its parents did not exist when they were noted."""
     return _added.intersection((folder, *folder.parents))
 
 
 class NoteNewFolders(Callback):
-    """Note the folders that Hydra is about to make. Those of the jobs of a multirun are noted by ``${run_folder:}``."""
+    """Note the folder that Hydra is about to create. ``${run_folder:}`` notes those of the jobs of a multirun."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Note the run folder."""

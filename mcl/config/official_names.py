@@ -1,4 +1,4 @@
-"""Names of networks and pairs in the L-MCL authors' code, and the present names."""
+"""Translate names of networks and pairs in the L-MCL authors' code."""
 
 _TWO_ARCHITECTURES = {
     "res32_res110_cifar": "resnet32-resnet110",
@@ -10,14 +10,14 @@ _TWO_ARCHITECTURES = {
     "shufflev2_res110_cifar": "shufflenetv2_1x-resnet110",
     "shufflev2_wrn_40_2_cifar": "shufflenetv2_1x-wrn_40_2",
     "res18_shufflenetv2_1x_imagenet": "imagenet/resnet18-shufflenetv2_1x",
-    "res50_shufflenetv2_1x_imagenet": "imagenet/shufflenetv2_1x-resnet50",  # built in this order there, too
+    "res50_shufflenetv2_1x_imagenet": "imagenet/shufflenetv2_1x-resnet50",  # in this order there as well
     "res18_res50_imagenet": "imagenet/resnet18-resnet50",
 }
 _PAIR = "lmcl_"
 
 
 def our_name(official: str) -> str | None:
-    """Our name of an official network or pair, None for what is no official name. Case does not matter.
+    """Return our name of an official network or pair, or None if it is not an official name. Case is ignored.
 
     >>> our_name("ShuffleNetV2_05x_cifar")
     'shufflenetv2_05x'
@@ -35,7 +35,7 @@ def our_name(official: str) -> str | None:
 
 
 def in_our_words(official: str, group: str) -> str | None:
-    """What to type instead of an official name after ``pair=`` or ``network@pair.first=``; None for other names."""
+    """Return what to type instead of an official name after ``pair=`` or ``network@pair.first=``; else None."""
     name = our_name(official)
     if name is None:
         return None
@@ -44,6 +44,6 @@ def in_our_words(official: str, group: str) -> str | None:
     if official.lower().startswith(_PAIR):
         return f"an official name; here this pair is pair={name}."
     return (
-        f"the official name of one network alone; here that is pair=single network@pair.first={name} loss=independent"
+        f"the official name of one network; here that is pair=single network@pair.first={name} loss=independent"
         f" sampler=shuffle, and two of them are pair={name}."
     )

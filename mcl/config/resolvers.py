@@ -1,56 +1,89 @@
 """Interpolations of the YAML files: ``${run_folder:}``, ``${basename:PATH}``, ``${precision_of:DEVICE}`` ..."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import new_folders
-from mcl.config.groups import check_groups
-from mcl.config.objective import check_search
+from mcl.config.checks import check_config
+from mcl.config.instantiate import build
 from mcl.errors import UserError
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.identity import run_folder
 
+NO_SEARCH = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # runs every job as it was typed
+
 
 def register() -> None:
-    """Make the interpolations known; again is harmless."""
-    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
-    OmegaConf.register_new_resolver("basename", _basename, replace=True)
-    OmegaConf.register_new_resolver("checksum_of", _checksum_of, replace=True)
-    OmegaConf.register_new_resolver("precision_of", _precision_of, replace=True)
-    OmegaConf.register_new_resolver("channels_last_of", _channels_last_of, replace=True)
+    """Register the interpolations; calling it again is harmless."""
+    for resolver in (_run_folder, _basename, _checksum_of, _precision_of, _channels_last_of):
+        OmegaConf.register_new_resolver(resolver.__name__.removeprefix("_"), resolver, replace=True)
+
+
+def leaves_precision_open(config: DictConfig) -> bool:
+    """Return whether the GPU that a run gets decides its precision.
+
+    Args:
+        config: not yet resolved.
+    """
+    trainer = config.trainer
+    if not OmegaConf.is_config(trainer):
+        return False
+    return OmegaConf.is_interpolation(trainer, "precision") and str(trainer.get("device")) not in ("cpu", "mps")
 
 
 def _run_folder(*, _root_: DictConfig) -> str:
-    # Checked here because Hydra makes the folder before the task starts: a mistyped option leaves none behind.
-    check_groups(_root_)
+    # Checks run here because Hydra creates the folder before the task starts: a mistyped option leaves none behind.
+    check_config(_root_)
     check_search(_root_, _root_.hydra.sweeper)
     if _root_.init_from is not None and _root_.init_weights is None:
         raise UserError(
-            f"init_from={_root_.init_from}: {checkpoint_of(Path(_root_.init_from))} is not there, or is not a"
+            f"init_from={_root_.init_from}: {checkpoint_of(Path(_root_.init_from))} does not exist or is not a"
             " checkpoint; give a run folder or a checkpoint."
         )
     folder = run_folder(_root_, _root_.hydra.runtime.choices)
     if ".." in Path(folder).parts or Path(folder).is_absolute():
         raise UserError(
-            f"{_root_.runs}/{folder} would not lie in {_root_.runs}: give dataset.name, and what else names the folder,"
-            " a name and no path, or choose a folder with hydra.run.dir=FOLDER."
+            f"{_root_.runs}/{folder} would not lie in {_root_.runs}: give dataset.name, and whatever else names the"
+            " folder, a name without a path, or choose a folder with hydra.run.dir=FOLDER."
         )
     new_folders.note(Path(_root_.hydra.sweep.dir, folder))
     return folder
+
+
+def check_search(config: DictConfig, sweeper: Mapping[str, Any]) -> None:
+    """Raise UserError if a sweeper searches for the worst, or without a validation part to judge jobs by."""
+    if sweeper.get("_target_") == NO_SEARCH:
+        return
+    direction = sweeper.get("direction", "maximize")
+    direction = getattr(direction, "name", direction)
+    if direction != "maximize":
+        raise UserError(
+            f"hydra.sweeper.direction={direction}: {config.objective} is an accuracy, and the only objective. Give"
+            " hydra.sweeper.direction=maximize."
+        )
+    if config.dataset.get("validation"):
+        return
+    # Some datasets come with a validation part; no image is read to find out.
+    if not build(config.dataset, path="dataset", allow=config.allow_modules).spec.has_validation:
+        raise UserError(
+            f"objective={config.objective}: the dataset has no validation part to search by. Hold one out of the"
+            " training images: dataset.validation=0.1."
+        )
 
 
 def _basename(path: Any) -> str | None:
     return Path(str(path)).expanduser().resolve().name if path is not None else None
 
 
-def _checksum_of(place: str | None) -> str | None:
-    return None if place is None else read_checksum(checkpoint_of(Path(place)))
+def _checksum_of(path: str | None) -> str | None:
+    return None if path is None else read_checksum(checkpoint_of(Path(path)))
 
 
-# The defaults that hang on the device are resolved inside the configuration, so that config.yaml and the identity of
-# a run say which precision it really had. torch is imported only when one of them is needed.
+# Defaults that depend on the device are resolved inside the configuration, so that config.yaml and the identity of a
+# run hold the precision that it really had. torch is imported only when one of them is needed.
 
 
 def _precision_of(device: str) -> str:

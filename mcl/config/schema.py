@@ -8,7 +8,7 @@ from omegaconf import MISSING
 
 
 class Resume(Enum):
-    """What to do with a run folder that exists: go on from it, start over, or go on even under other settings."""
+    """What to do with a run folder that exists: resume, start over, or resume even if settings changed."""
 
     auto = "auto"
     never = "never"
@@ -17,7 +17,7 @@ class Resume(Enum):
 
 @dataclass
 class TrainConfig:
-    """Everything that makes one run. Each dict is a group of ``conf/``."""
+    """Options of a training run. Each dict is a group of ``conf/``."""
 
     dataset: dict[str, Any] = MISSING
     pair: dict[str, Any] = MISSING
@@ -38,7 +38,7 @@ class TrainConfig:
 
 @dataclass
 class SweepConfig:
-    """Everything that ``sweep.py`` itself is told."""
+    """Options of ``sweep.py`` itself."""
 
     study: str = MISSING
     plan_only: bool = False

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from omegaconf import OmegaConf
 from torch import nn
 
-from mcl.config.instantiate import build, defined_in, resolve
+from mcl.config.instantiate import build
+from mcl.config.targets import defined_in, resolve
 from mcl.errors import UserError
 
 ARGUMENTS = ("mcl.losses", "mcl.data.augmentation", "torchvision.transforms")  # their classes may be arguments too

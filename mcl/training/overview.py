@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from mcl.config.instantiate import KEYWORDS
+from mcl.config.targets import KEYWORDS
 from mcl.networks.cohort import Cohort
 from mcl.networks.counting import parameters
 from mcl.runs.identity import choice_name

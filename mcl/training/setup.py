@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 
 from mcl import distributed
 from mcl.allocator import keep_freed_memory
-from mcl.config.instantiate import build, resolve
+from mcl.config.instantiate import build
+from mcl.config.targets import resolve
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.samplers import Sampler
 from mcl.devices import use_deterministic, use_tf32, use_threads

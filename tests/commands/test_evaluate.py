@@ -86,7 +86,7 @@ def test_other_images_are_noticed_before_they_are_evaluated(
     monkeypatch.setattr("mcl.deploy.detailed_evaluation.evaluate_run", evaluated)
     assert main(["evaluate", str(run), "dataset.test_per_class=5"]) == 0
     assert "test, 20 images" in capsys.readouterr().out
-    assert told_before == ["These are other images than those of the run.\n"]
+    assert told_before == ["These images are not those of the run.\n"]
 
 
 def files_in(folder: Path) -> dict[str, bytes]:

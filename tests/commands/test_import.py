@@ -186,8 +186,8 @@ class Dangerous:
     [
         ({"net": Dangerous()}, "objects that could run code"),
         ({"state_dict": {}, "epoch": 1}, "under 'net'; its keys are state_dict, epoch."),
-        ({"net": {"weight": 1.0}}, "no official checkpoint"),
-        ([], "no official checkpoint"),
+        ({"net": {"weight": 1.0}}, "not an official checkpoint"),
+        ([], "not an official checkpoint"),
     ],
 )
 def test_other_files_are_refused_and_no_code_is_run(
@@ -202,7 +202,7 @@ def test_other_files_are_refused_and_no_code_is_run(
 @pytest.mark.parametrize(
     ("pair", "more", "message"),
     [
-        ("resnet32-resnet110", (), "--pair resnet32-resnet110: the checkpoint holds one network alone"),
+        ("resnet32-resnet110", (), "--pair resnet32-resnet110: the checkpoint holds one network;"),
         ("resnet31", (), "Did you mean 'resnet32'"),
         ("resnet20", (), "not an official checkpoint of resnet20"),
         ("resnet32", ("dataset.nope=1",), "dataset.nope: there is no such option"),

@@ -73,14 +73,14 @@ def summaries() -> list[Path]:
 def test_a_study_runs_and_is_reported_and_runs_nothing_twice(sweep: Sweep) -> None:
     status, out, err = sweep()
     assert status == 0, err
-    assert "4 runs, 4 of them to run" in out
+    assert "4 runs, 4 of them unfinished" in out
     assert len(summaries()) == 4
     assert {file.name for file in Path("tiny").iterdir()} >= {"RESULTS.md", "results.csv", "curves.png"}
     before = {file: file.stat().st_mtime_ns for file in summaries()}
     page = Path("tiny/RESULTS.md").read_bytes()
     status, out, _ = sweep()
     assert status == 0
-    assert "0 of them to run" in out
+    assert "0 of them unfinished" in out
     assert {file: file.stat().st_mtime_ns for file in summaries()} == before
     assert Path("tiny/RESULTS.md").read_bytes() == page
 
@@ -90,7 +90,7 @@ def test_more_seeds_run_the_new_ones_only(sweep: Sweep) -> None:
     before = {file: file.stat().st_mtime_ns for file in summaries()}
     status, out, _ = sweep("seeds=[0,1]")
     assert status == 0
-    assert "4 runs, 2 of them to run" in out
+    assert "4 runs, 2 of them unfinished" in out
     assert len(summaries()) == 4
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
@@ -98,7 +98,7 @@ def test_more_seeds_run_the_new_ones_only(sweep: Sweep) -> None:
 def test_some_rows_alone_are_run_and_the_others_are_reported_missing(sweep: Sweep) -> None:
     status, out, err = sweep("seeds=[0]", "only={loss: mcl}")
     assert status == 0, err
-    assert "1 run, 1 of them to run" in out
+    assert "1 run, 1 of them unfinished" in out
     assert [file.parent.parent.name for file in summaries()] == ["mcl"]
     assert "planned, and not run yet" in Path("tiny/RESULTS.md").read_text()
 
@@ -109,7 +109,7 @@ def test_a_part_of_a_study_leaves_the_report_of_all_as_it_is(sweep: Sweep) -> No
     status, out, err = sweep("seeds=[0]", "only={loss: mcl}", "runs=other")
     assert status == 0, err
     assert "report: other/reports/tiny/RESULTS.md" in out
-    assert "tiny/RESULTS.md has finished runs that are not among these, and stays as it is." in out
+    assert "tiny/RESULTS.md covers finished runs that are not among these, and was not changed." in out
     assert Path("tiny/RESULTS.md").read_text() == text
     assert "planned, and not run yet" in Path("other/reports/tiny/RESULTS.md").read_text()
 
@@ -161,8 +161,8 @@ def test_a_failing_run_is_told_and_the_others_are_reported(sweep: Sweep) -> None
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        (["seed=1"], "for other seeds: seeds=[0,1]"),
-        (["loss.tau=0.1,0.2"], "what varies stands in study.yaml"),
+        (["seed=1"], "for other seeds give seeds=[0,1]"),
+        (["loss.tau=0.1,0.2"], "study.yaml decides what varies"),
         (["plan_onl=true"], "plan_onl: there is no such option"),
         (["trainer.epoch=3"], "trainer.epoch: there is no such option"),
         (["hydra.launcher.devces=cpu"], "devces"),
@@ -240,7 +240,7 @@ def test_the_trials_of_a_search_are_found_again(sweep: Sweep) -> None:
     before = {file: file.stat().st_mtime_ns for file in summaries()}
     status, out, _ = sweep(study="search")
     assert status == 0
-    assert "2 there so far" in out
+    assert "2 so far" in out
     assert {file: file.stat().st_mtime_ns for file in summaries()} == before
     scores = [json.loads(file.read_text())["networks"] for file in summaries()]
     best = max(sum(network["validation_top1_last"] for network in networks) / 2 for networks in scores)

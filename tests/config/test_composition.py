@@ -9,8 +9,8 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 
 from mcl import extras
+from mcl.config.checks import check_config
 from mcl.config.conf_folder import conf_folder
-from mcl.config.groups import check_groups
 from mcl.config.instantiate import build
 from mcl.runs.identity import CUSTOM
 
@@ -42,7 +42,7 @@ def test_every_choice_composes_and_fits_its_constructors(choice: str, composed: 
     if choice.endswith("single"):
         overrides.append("loss=independent")
     config = composed(*overrides)
-    check_groups(config)
+    check_config(config)
     for group in ("dataset", "sampler", "schedule", "trainer"):
         if group != "dataset" or config.dataset.get("root") is None:
             build(config[group], path=group)

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import DictConfig
 
 from mcl import devices
-from mcl.config.groups import check_groups
+from mcl.config.checks import check_config
 from mcl.config.instantiate import build
 from mcl.data.imagenet import ImageNet
 from mcl.runs.identity import identity
@@ -142,7 +142,7 @@ def settings(config: DictConfig) -> dict[str, Any]:
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_number_is_the_published_one(name: str, composed: Callable[..., DictConfig]) -> None:
     config = composed(f"experiment={name}", *(["dataset.root=/images"] if name.startswith("imagenet") else []))
-    check_groups(config)
+    check_config(config)
     assert settings(config) == RECIPES[name]
 
 
@@ -199,7 +199,7 @@ def test_one_thing_of_a_recipe_is_varied_by_naming_it(
     override: str, option: str, value: object, composed: Callable[..., DictConfig]
 ) -> None:
     config = composed("experiment=cifar100_lmcl", override)
-    check_groups(config)
+    check_config(config)
     found = settings(config)
     assert found[option] == value
     group = option.rpartition(".")[0] if "=" in override and "." in override.partition("=")[0] else option.split(".")[0]

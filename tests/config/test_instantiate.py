@@ -7,7 +7,9 @@ from typing import Literal
 import pytest
 import torch
 
-from mcl.config.instantiate import build, check, resolve
+from mcl.config.checks import check
+from mcl.config.instantiate import build
+from mcl.config.targets import resolve
 from mcl.errors import UserError
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}

@@ -10,6 +10,7 @@ from support.small_runs import SMALL
 
 from mcl.config import objective
 from mcl.config.entry import explain
+from mcl.config.resolvers import check_search
 from mcl.errors import UserError
 
 SEARCH = (
@@ -80,7 +81,7 @@ def test_an_error_that_a_job_found_elsewhere_is_one_line() -> None:
 
 def test_a_sweep_that_does_not_search_needs_no_validation_part(composed: Callable[..., Any]) -> None:
     config = composed(hydra=True)
-    objective.check_search(config, config.hydra.sweeper)
+    check_search(config, config.hydra.sweeper)
 
 
 def test_a_dataset_may_come_with_a_validation_part_of_its_own(composed: Callable[..., Any], tmp_path: Path) -> None:
@@ -92,9 +93,9 @@ def test_a_dataset_may_come_with_a_validation_part_of_its_own(composed: Callable
         for label in ("a", "b"):
             (tmp_path / part / label).mkdir(parents=True)
             Image.new("RGB", (8, 8)).save(tmp_path / part / label / "1.png")
-    objective.check_search(composed(*overrides), sweeper)
+    check_search(composed(*overrides), sweeper)
     for file in sorted((tmp_path / "val").rglob("*"), reverse=True):
         file.unlink() if file.is_file() else file.rmdir()
     (tmp_path / "val").rmdir()
     with pytest.raises(UserError, match="no validation part"):
-        objective.check_search(composed(*overrides), sweeper)
+        check_search(composed(*overrides), sweeper)

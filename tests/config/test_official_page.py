@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from mcl.config.checks import check_config
 from mcl.config.conf_folder import conf_folder
-from mcl.config.groups import check_groups
 from mcl.config.official_names import our_name
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ VALUES = {
 
 @pytest.mark.parametrize("typed", COMMANDS)
 def test_command_composes(typed: str, composed: Callable[..., DictConfig]) -> None:
-    check_groups(composed(*typed.split()))
+    check_config(composed(*typed.split()))
 
 
 @pytest.mark.parametrize("typed", OPTIONS)
@@ -36,7 +36,7 @@ def test_option_exists_in_the_recipe(typed: str, composed: Callable[..., DictCon
         typed = VALUES.get(typed, f"{typed}1")
     banks = typed.startswith(("loss.contrast", "dataset.workers"))
     recipe = ["experiment=imagenet_lmcl", "dataset.root=D"] if banks else ["experiment=cifar100_lmcl"]
-    check_groups(composed(*recipe, *typed.split()))
+    check_config(composed(*recipe, *typed.split()))
 
 
 def test_page_has_the_options_and_commands() -> None:

@@ -57,7 +57,7 @@ def imported(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str],
         (["trainer.epochs=x"], "error: trainer.epochs=x: expected a whole number."),
         (["trainer.export=x"], "error: trainer.export=x"),
         (["optimizer.lr=x"], "error: optimizer.lr=x: expected"),
-        (["+optimizer.foo=1"], "error: optimizer.foo: SGD has no such option. It has: lr, momentum,"),
+        (["+optimizer.foo=1"], "error: optimizer.foo: there is no such option of SGD. Known: lr, momentum,"),
         (["dataset.image_size=x", "dataset=synthetic"], "error: dataset.image_size=x: expected a whole number."),
         (["loss.tau=x"], "error: loss.tau=x: expected a number."),
         (

@@ -23,7 +23,7 @@ def test_a_run_that_cannot_hand_over_its_result_has_finished(
     assert done.status == 0
     assert "error:" not in done.err
     assert [record.message for record in caplog.records if "/gone/0.json" in record.message] == [
-        "The result is not handed over, but is in the run folder: [Errno 2] No such file or directory:"
+        "The result could not be returned, but is in the run folder: [Errno 2] No such file or directory:"
         " '/gone/0.json.tmp'"
     ]
     assert Path("run/summary.json").exists()

@@ -11,7 +11,7 @@ import torch
 import mcl
 from mcl.__main__ import main
 from mcl.config.compose import Composed, composing
-from mcl.config.instantiate import resolve
+from mcl.config.targets import resolve
 from mcl.runs.identity import config_hash
 from mcl.runs.renames import CHOICES, OPTIONS, TARGETS, current_names, current_override, old_names
 

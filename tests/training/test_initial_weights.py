@@ -138,7 +138,7 @@ def test_resumed_run_goes_on_from_its_own_checkpoint(command: Callable) -> None:
 def test_missing_checkpoint_is_named(command: Callable) -> None:
     typed = command(*TINY, "init_from=nowhere")
     assert typed.status == 1
-    assert "init_from=nowhere: nowhere is not there, or is not a checkpoint" in typed.err
+    assert "init_from=nowhere: nowhere does not exist or is not a checkpoint" in typed.err
     assert not Path("runs").exists()
 
 

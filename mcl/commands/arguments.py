@@ -1,0 +1,52 @@
+"""Arguments that several commands share."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcl.errors import UserError
+
+if TYPE_CHECKING:
+    from mcl.studies.study import Study
+
+
+def add_run(parser: argparse.ArgumentParser, metavar: str = "RUN", help: str = "run folder or bundle") -> None:
+    """Add the run to read, and ``--allow``."""
+    parser.add_argument("run", type=Path, metavar=metavar, help=help)
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="MODULE", help="a module of yours that RUN may build from"
+    )
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Add ``--weights``."""
+    parser.add_argument(
+        "--weights", choices=["last", "best"], default="last", help="of the end of training, or of the best epoch"
+    )
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Add a folder of runs or of a study, and ``--runs``."""
+    parser.add_argument("place", type=Path, metavar="PLACE", help="folder of a run, of runs, or of a study")
+    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="folder of a study's runs; default: as it says")
+
+
+def study_at(place: Path, runs: Path | None) -> "Study | None":
+    """Return the study of a folder, or None if it has no ``study.yaml``.
+
+    Raises:
+        UserError: ``--runs`` was given, but the folder is not a study's.
+    """
+    if not (place / "study.yaml").is_file():
+        if runs is not None:
+            raise UserError(f"--runs {runs}: only a study's folder has its runs elsewhere; {place} is not one.")
+        return None
+    from mcl.studies.study import load_study
+
+    return load_study(place, [f"runs={runs}"] if runs else [])
+
+
+def require_at_least(least: int, option: str, value: int | None) -> None:
+    """Raise UserError if a number was given that is too small."""
+    if value is not None and value < least:
+        raise UserError(f"{option} {value}: must be at least {least}.")

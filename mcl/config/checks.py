@@ -1,0 +1,158 @@
+"""Check a configuration for typos and wrong types before anything is built: the one place that does.
+
+1. While Hydra composes, it checks choices (``loss=mcll``) against the files of ``conf/``, overrides of options
+   (``optimizer.lrr=1``) against those files, and top-level types (``seed=x``) against `TrainConfig`.
+   `mcl.config.entry.explain` words its errors.
+2. Before a run folder is made, `check_config` checks what Hydra lets pass (``+new=1``, typos in YAML files): top-level
+   options against `TrainConfig`, and the options of every node with a ``_target_``, at any depth, against the names and
+   type hints of its constructor.
+3. `check` does the latter for each node once more when it is built, since not every node comes from `check_config`.
+
+The cost: importing constructors imports torch, which takes seconds. So `check_config` first reads signatures from
+source, in milliseconds, and most mistakes are reported then. Only afterwards it imports every target, for inherited
+constructors, torch's own types and modules of the user. Signatures are cached.
+
+`mcl.errors.unknown` words every unknown name, with the nearest known one; `type_hints.describe` every wrong type.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import fields
+from inspect import Parameter
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mcl.config import objective
+from mcl.config.schema import TrainConfig
+from mcl.config.signatures import read_signature, signature_of
+from mcl.config.targets import KEYWORDS, PACKAGES, inside, resolve
+from mcl.config.type_hints import describe, fits
+from mcl.errors import UserError, unknown
+from mcl.runs.identity import flatten
+from mcl.runs.received import interpolation_in
+
+SUPPLIED = {"optimizer": ["params"], "loss": ["widths"], "pair": ["num_classes", "in_channels"]}  # by the program
+GROUPS = ("trainer", "optimizer", "schedule", "sampler", "dataset", "loss", "tracking", "pair")  # slow imports last
+
+
+def check_config(config: DictConfig) -> None:
+    """Check a whole configuration, except Hydra's own part.
+
+    Raises:
+        UserError: an option is unknown, not set, or of the wrong type.
+    """
+    values = OmegaConf.to_container(config)  # unresolved
+    assert isinstance(values, dict)
+    values.pop("hydra", None)
+    known = [field.name for field in fields(TrainConfig)]
+    for key in map(str, values):
+        if key not in known:
+            raise unknown("option", key, known)
+    for key, value in sorted(flatten(values).items()):
+        _require_set(key, value)
+    if not 0 <= config.seed < 2**63:
+        raise UserError(f"seed={config.seed}: must be from 0 to 2^63 - 1.")
+    if config.runs == "":
+        raise UserError("runs is empty: name the folder for run folders, such as runs=runs.")
+    objective.check(config.objective)
+    for group in GROUPS:
+        if config[group] is None:
+            raise UserError(f"{group} is null: choose one with {group}=NAME.")
+    if not config.pair:
+        raise UserError("pair: no network chosen; give pair=NAME or network@pair.first=NAME.")
+    nodes: dict[str, Any] = {}
+    for group in GROUPS:
+        several = group in ("pair", "tracking")  # nodes by name
+        nodes |= {f"{group}.{key}": node for key, node in config[group].items()} if several else {group: config[group]}
+    for import_targets in (False, True):
+        for path, node in nodes.items():
+            if path == "trainer" and not import_targets:  # its interpolations ask torch for the device
+                node = {key: node[key] for key in node if not OmegaConf.is_interpolation(node, key)}
+            supplied = SUPPLIED.get(path.split(".")[0], ())
+            check(node, path=path, allow=config.allow_modules, supplied=supplied, import_targets=import_targets)
+
+
+def check(
+    node: Any,
+    *,
+    path: str = "",
+    allow: Collection[str] = (),
+    supplied: Collection[str] = (),
+    import_targets: bool = True,
+) -> None:
+    """Compare a node, and every target inside it, with the signatures of what it would build. Builds nothing.
+
+    Args:
+        node: mapping or DictConfig with ``_target_``.
+        path: where the node stands in the configuration, for messages.
+        allow: modules beyond `mcl.config.targets.PACKAGES` whose members may be built.
+        supplied: names of the arguments that do not come from the configuration.
+        import_targets: False reads signatures from source; a node whose signature cannot be read passes.
+
+    Raises:
+        UserError: an option is unknown, not set, or of the wrong type, or the target may not be built.
+    """
+    plain = plain_data(node, path)
+    target, prefix = plain.get("_target_"), f"{path}." if path else ""
+    if not isinstance(target, str):
+        raise UserError(f"{path or 'node'}: no _target_ here, so there is nothing to build.")
+    for key in plain:
+        if key.startswith("_") and key not in KEYWORDS:
+            raise unknown("keyword", f"{prefix}{key}", sorted(KEYWORDS))
+    options = {key: value for key, value in plain.items() if key not in KEYWORDS}
+    signature = read_signature(target) if inside(target, PACKAGES) and not import_targets else None
+    if import_targets:
+        signature = signature_of(resolve(target, path=path, allow=allow))
+    if signature is not None:
+        parameters = [each for each in signature.parameters.values() if each.name not in supplied]
+        _check_options(target, parameters, options, prefix, supplied, partial=bool(plain.get("_partial_")))
+    for key, value in options.items():
+        for where, child in _nested(value, f"{prefix}{key}"):
+            check(child, path=where, allow=allow, import_targets=import_targets)
+
+
+def plain_data(node: Any, path: str) -> dict[str, Any]:
+    """Return a node as plain data in which Hydra has nothing left to resolve: what is checked is what is built."""
+    if isinstance(node, DictConfig):
+        node = OmegaConf.to_container(node, resolve=True)
+    if not isinstance(node, Mapping):
+        raise UserError(f"{path or 'node'}: expected a mapping with _target_, got {node!r}.")
+    if (left := interpolation_in(node, path)) is not None:
+        raise UserError(f"{left} still holds '${{' after interpolations are resolved: write out its value.")
+    return {str(key): value for key, value in node.items()}
+
+
+def _check_options(
+    target: str,
+    parameters: Sequence[Parameter],
+    options: Mapping[str, Any],
+    prefix: str,
+    supplied: Collection[str],
+    *,
+    partial: bool,
+) -> None:
+    title = target.rpartition(".")[2]
+    named = {each.name: each for each in parameters if each.kind is not each.VAR_KEYWORD}
+    for name, value in options.items():
+        if name not in named and (name in supplied or len(named) == len(parameters)):  # equal: there is no **options
+            raise unknown(f"option of {title}", f"{prefix}{name}", named)
+        _require_set(f"{prefix}{name}", value)
+        if name in named and not fits(value, named[name].annotation):
+            raise UserError(f"{prefix}{name}={value}: {describe(named[name].annotation, value)}")
+    for name, parameter in named.items():
+        if parameter.default is parameter.empty and name not in options and not partial:
+            raise UserError(f"{prefix}{name} is not set: give {prefix}{name}=VALUE (for {title}).")
+
+
+def _require_set(key: str, value: Any) -> None:
+    if value == "???":
+        raise UserError(f"{key} is not set: give {key}=VALUE.")
+
+
+def _nested(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield path and node of the outermost nodes with a ``_target_`` inside a value."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        yield path, value
+    elif isinstance(value, Mapping | list | tuple):
+        for key, child in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _nested(child, f"{path}.{key}")
