@@ -32,7 +32,7 @@ def test_parts_of_a_gpu_are_asked_one_by_one_and_names_apart_from_numbers(monkey
 
 def test_the_first_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_probe", lambda gpus: ["float32"])
-    with pytest.raises(UserError, match="GPU 7 is not there"):
+    with pytest.raises(UserError, match="PyTorch does not find GPU 7"):
         default_precisions(["0", "7", "1"])
 
 
