@@ -39,7 +39,7 @@ class PlannedRow:
         """Return the status of the runs, such as ``"2 finished, 1 at epoch 7 of 20"``."""
         counts: Counter[str] = Counter()
         for run in self.found:
-            status = "to do" if run.status == "missing" else run.status
+            status: str = "to do" if run.status == "missing" else run.status
             if run.evaluations and not run.finished:
                 status += f" at epoch {run.evaluations[-1].epoch} of {run.config['trainer']['epochs']}"
             counts[status] += 1
