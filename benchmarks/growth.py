@@ -1,4 +1,4 @@
-"""How cost grows with the number of networks N, of their stages S, of images in a batch B, and of classes C."""
+"""Growth of the cost with the numbers of networks N, stages S, images in a batch B and classes C."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -7,16 +7,16 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import contrast
-from measuring import Options, Seconds, alternate
+from measuring import Options, Seconds
 
 from mcl.reports.markdown import table
 
 TITLE = "Growth"
 PICTURE = "growth.png"
-SIDE = 16  # of the images of steps, in pixels
+SIDE = 16  # side of the images of a training step, in pixels
 KEYS = ("first", "second", "third", "fourth", "fifth", "sixth")
 STYLES = {"textbook": ("#D55E00", "s"), "ours": ("#0072B2", "o")}
-WHAT = {"contrast": "contrast", "step": "training step"}
+LABELS = {"contrast": "contrast", "step": "training step"}
 
 
 class Size(NamedTuple):
@@ -27,7 +27,7 @@ class Size(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """Growth with one number lies between two laws: where two parts of the work follow different ones."""
+    """The growth of the work with one number, between two laws where its parts follow different ones."""
 
     words: str
     low: Callable[[int], float]
@@ -56,12 +56,12 @@ EXPECTED = {  # networks grow with N, B and the stages of all branches, contrast
 
 def measure(options: Options) -> dict[str, Any]:
     base = Size(B=options.growth_batch)
-    return {what: list(_points(what, base, options.repeats)) for what in WHAT}
+    return {subject: list(_points(subject, base, options.repeats)) for subject in LABELS}
 
 
-def _points(what: str, base: Size, repeats: int) -> Iterator[dict[str, Any]]:
+def _points(subject: str, base: Size, repeats: int) -> Iterator[dict[str, Any]]:
     axes = {
-        "N": range(2 if what == "contrast" else 1, 7),
+        "N": range(2 if subject == "contrast" else 1, 7),
         "S": range(1, 5),
         "B": [base.B // 4, base.B // 2, base.B, 2 * base.B, 4 * base.B],
         "C": [10, 100, 1000],
@@ -69,48 +69,49 @@ def _points(what: str, base: Size, repeats: int) -> Iterator[dict[str, Any]]:
     for axis, values in axes.items():
         for value in values:
             size = base._replace(**{axis: value})
-            seconds = _contrast(size, repeats) if what == "contrast" else _step(size, repeats)
+            seconds = _contrast(size, repeats) if subject == "contrast" else _step(size, repeats)
             yield {"axis": axis, "size": size._asdict(), "seconds": seconds}
 
 
 def _contrast(size: Size, repeats: int) -> Seconds:
-    calls = contrast.forms(networks=size.N, stages=size.S, batch=size.B, classes=size.C)
-    return alternate(calls, contrast.TURNS * repeats)
+    from mcl.benchmarking import time_in_turns
+
+    calls = contrast.implementations(networks=size.N, stages=size.S, batch=size.B, classes=size.C)
+    return time_in_turns(calls, contrast.REPEATS_FACTOR * repeats)
 
 
 def _step(size: Size, repeats: int) -> Seconds:
-    from trainings import PLAIN, Ours, Textbook, assembled, keep_threads
+    from trainings import CONTIGUOUS_FLOAT32, Textbook, build_parts, current_threads, ours
 
-    chosen = [f"+network@pair.{key}=resnet8" for key in KEYS[2 : size.N]]
-    chosen += [f"pair.{key}.depths={[1] * size.S}" for key in KEYS[: size.N]]
-    alone = ["pair=single", "network@pair.first=resnet8", "loss=deep_supervision"]  # nobody to contrast with
-    overrides = [
-        *("dataset=synthetic", f"dataset.image_size={SIDE}", f"dataset.classes={size.C}"),
-        *("dataset.train_per_class=16", "dataset.test_per_class=1", f"trainer.batch_size={size.B}", keep_threads()),
-        *(alone if size.N == 1 else ["pair=resnet8"]),
-        *PLAIN,
-        *chosen,
-    ]
-    kinds = {"ours": Ours} if size.N == 1 else {"textbook": Textbook, "ours": Ours}
+    from mcl.benchmarking import time_in_turns
+
+    if size.N == 1:  # nothing to contrast with
+        networks = ["pair=single", "network@pair.first=resnet8", "loss=deep_supervision"]
+    else:
+        networks = ["pair=resnet8", *(f"+network@pair.{key}=resnet8" for key in KEYS[2 : size.N])]
+    networks += [f"pair.{key}.depths={[1] * size.S}" for key in KEYS[: size.N]]
+    images = ["dataset=synthetic", f"dataset.image_size={SIDE}", f"dataset.classes={size.C}"]
+    images += ["dataset.train_per_class=16", "dataset.test_per_class=1", f"trainer.batch_size={size.B}"]
+    kinds = {"ours": ours} if size.N == 1 else {"textbook": Textbook, "ours": ours}
     calls = {}
     for name, kind in kinds.items():
-        parts = assembled(overrides)
+        parts = build_parts([*images, current_threads(), *networks, *CONTIGUOUS_FLOAT32])
         training = kind(parts, parts.dataset.load())
         calls[name] = partial(training.step, next(training.batches))
-    return alternate(calls, repeats)
+    return time_in_turns(calls, repeats)
 
 
 def report(result: dict[str, Any], folder: Path) -> list[str]:
     rows = []
-    for what, axes in EXPECTED.items():
+    for subject, axes in EXPECTED.items():
         for axis, expected in axes.items():
-            at, ours = _curve(result["found"][what], axis, "ours")
-            of, textbook = _curve(result["found"][what], axis, "textbook")
-            work = [f"{law(at[-1]) / law(at[0]):.0f}" for law in dict.fromkeys((expected.low, expected.high))]
-            since = "" if of == at else f" (from {of[0]})"
+            sizes, ours = _curve(result["found"][subject], axis, "ours")
+            textbook_sizes, textbook = _curve(result["found"][subject], axis, "textbook")
+            work = [f"{law(sizes[-1]) / law(sizes[0]):.0f}" for law in dict.fromkeys((expected.low, expected.high))]
+            since = "" if textbook_sizes == sizes else f" (from {textbook_sizes[0]})"
             rows.append(
                 [
-                    f"{WHAT[what]}: {axis} from {at[0]} to {at[-1]}",
+                    f"{LABELS[subject]}: {axis} from {sizes[0]} to {sizes[-1]}",
                     expected.words,
                     " to ".join(work),
                     f"{ours[-1] / ours[0]:.1f}",
@@ -122,27 +123,28 @@ def report(result: dict[str, Any], folder: Path) -> list[str]:
     base = Size(B=result["options"]["growth_batch"])
     (folder / PICTURE).write_bytes(_picture(result["found"]))
     return [
-        f"One number is changed at a time, from N = {base.N} networks of S = {base.S} stages, batches of B = {base.B},"
-        f" C = {base.C} classes. Contrast is forward and backward; a step is one of ResNets of one block per stage, on"
-        f" images of {SIDE} x {SIDE}, without meta round and data; a network alone (N = 1) trains by"
-        " `loss=deep_supervision`, without contrast. *Expected* is how the work grows: a step has parts that grow by"
-        " either law. Where fixed costs still count, time grows more slowly.",
+        f"One number changes at a time, starting from N = {base.N} networks of S = {base.S} stages, batches of"
+        f" B = {base.B} and C = {base.C} classes. The contrast is timed forward and backward. The training step is that"
+        f" of ResNets with one block per stage, on images of {SIDE} x {SIDE}, without meta round and data loading; a"
+        " single network (N = 1) trains with `loss=deep_supervision`, without contrast. *Expected* is the growth of the"
+        " work, as a range where its parts follow different laws. Time grows more slowly while fixed costs dominate.",
         "",
         *table(["", "law", "expected ×", "ours ×", "textbook ×", "ours first, ms", "ours last, ms"], rows, 2),
         f"![Time of contrast and of a training step by N, S, B and C, ours and the textbook]({PICTURE})",
         "",
-        "Grey: the growth expected from the first point of ours.",
+        "Grey: the expected growth, starting from our first point.",
         "",
     ]
 
 
-def _curve(points: list[dict[str, Any]], axis: str, form: str) -> tuple[list[int], list[float]]:
-    """Values of one number, and the median seconds there."""
-    chosen = [point for point in points if point["axis"] == axis and form in point["seconds"]]
-    return [point["size"][axis] for point in chosen], [median(point["seconds"][form]) for point in chosen]
+def _curve(points: list[dict[str, Any]], axis: str, implementation: str) -> tuple[list[int], list[float]]:
+    """Return the values of one number, and the median seconds at each."""
+    chosen = [point for point in points if point["axis"] == axis and implementation in point["seconds"]]
+    sizes = [point["size"][axis] for point in chosen]
+    return sizes, [median(point["seconds"][implementation]) for point in chosen]
 
 
-def _picture(found: dict[str, Any]) -> bytes:
+def _picture(results: dict[str, Any]) -> bytes:
     from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     from mcl.reports.figures import files, new_figure, style
@@ -150,16 +152,18 @@ def _picture(found: dict[str, Any]) -> bytes:
     with style():
         figure = new_figure(10, 5)
         grid = figure.subplots(2, 4, sharey="row", sharex=False)
-        for row, (what, axes) in zip(grid, EXPECTED.items(), strict=True):
+        for row, (subject, axes) in zip(grid, EXPECTED.items(), strict=True):
             for plot, (axis, expected) in zip(row, axes.items(), strict=True):
-                at, ours = _curve(found[what], axis, "ours")
-                bounds = [[1e3 * ours[0] * law(x) / law(at[0]) for x in at] for law in (expected.low, expected.high)]
-                plot.fill_between(at, *bounds, color="#bbbbbb", linewidth=2, alpha=0.6)
-                for form, (colour, marker) in STYLES.items():
-                    of, seconds = _curve(found[what], axis, form)
-                    plot.plot(of, [1e3 * second for second in seconds], color=colour, marker=marker, label=form)
-                plot.set(xscale="log", yscale="log", xlabel=axis, title=f"{WHAT[what]}: {expected.words}")
-                plot.xaxis.set_major_locator(FixedLocator(at))
+                sizes, ours = _curve(results[subject], axis, "ours")
+                bounds = [
+                    [1e3 * ours[0] * law(x) / law(sizes[0]) for x in sizes] for law in (expected.low, expected.high)
+                ]
+                plot.fill_between(sizes, *bounds, color="#bbbbbb", linewidth=2, alpha=0.6)
+                for name, (colour, marker) in STYLES.items():
+                    measured, seconds = _curve(results[subject], axis, name)
+                    plot.plot(measured, [1e3 * second for second in seconds], color=colour, marker=marker, label=name)
+                plot.set(xscale="log", yscale="log", xlabel=axis, title=f"{LABELS[subject]}: {expected.words}")
+                plot.xaxis.set_major_locator(FixedLocator(sizes))
                 plot.xaxis.set_minor_locator(NullLocator())
                 plot.xaxis.set_major_formatter(ScalarFormatter())
             row[0].set_ylabel("ms")

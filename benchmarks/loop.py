@@ -1,63 +1,64 @@
-"""Time that the loop, the meters and the data loading add to forward, backward and optimizer."""
+"""The overhead of the loop, the meters and the data loading over forward, backward and optimizer."""
 
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measuring import Options, alternate
+from measuring import Options
 
 from mcl.reports.markdown import table
 
 TITLE = "Loop, meters and data"
-BLOCK = 4  # steps, after which the meters are read: more often than in training
+BLOCK = 4  # steps between two readings of the meters, fewer than in training
 
 
 def measure(options: Options) -> dict[str, Any]:
-    from trainings import WAYS, Ours, as_on_cifar, assembled
+    from trainings import WAYS, build_parts, cifar_like, ours
 
-    found, splits = {}, None
+    from mcl.benchmarking import time_in_turns
+
+    results, splits = {}, None
     for way, overrides in WAYS.items():
-        parts = assembled([*as_on_cifar(options), *overrides])
+        parts = build_parts([*cifar_like(options), *overrides])
         splits = splits or parts.dataset.load()
-        ours = Ours(parts, splits)
-        batch = next(ours.batches)
+        training = ours(parts, splits)
+        batch = next(training.batches)
 
-        def bare(ours: Ours = ours, batch: Any = batch) -> None:
+        def bare(training: Any = training, batch: Any = batch) -> None:
             for _ in range(BLOCK):
-                ours.bare_step(batch)
+                training.bare_step(batch)
 
-        def whole(ours: Ours = ours) -> None:
+        def whole(training: Any = training) -> None:
             for _ in range(BLOCK):
-                ours.step(next(ours.batches))
-            ours.trainer.meters.read()
+                training.step(next(training.batches))
+            training.read_meters()
 
-        found[way] = {
-            **alternate({"bare": bare, "whole": whole}, 2 * options.repeats),
-            **alternate({"data": lambda ours=ours: next(ours.batches)}, 2 * options.repeats),
-        }
-    return found
+        steps = time_in_turns({"bare": bare, "whole": whole}, 2 * options.repeats)
+        data = time_in_turns({"data": lambda training=training: next(training.batches)}, 2 * options.repeats)
+        results[way] = {**steps, **data}
+    return results
 
 
 def report(result: dict[str, Any], folder: Path) -> list[str]:
     rows = []
-    for way, found in result["found"].items():
-        shares = sorted(whole / bare - 1 for whole, bare in zip(found["whole"], found["bare"], strict=True))
-        bare, whole = (median(found[name]) / BLOCK for name in ("bare", "whole"))
-        low, high = shares[len(shares) // 4], shares[-1 - len(shares) // 4]
+    for way, seconds in result["found"].items():
+        overheads = sorted(whole / bare - 1 for whole, bare in zip(seconds["whole"], seconds["bare"], strict=True))
+        bare, whole = (median(seconds[name]) / BLOCK for name in ("bare", "whole"))
+        low, high = overheads[len(overheads) // 4], overheads[-1 - len(overheads) // 4]
         rows.append(
             [
                 way,
                 f"{bare:.4f}",
                 f"{whole:.4f}",
-                f"{1e3 * median(found['data']):.1f}",
-                f"{100 * median(shares):.1f} %",
+                f"{1e3 * median(seconds['data']):.1f}",
+                f"{100 * median(overheads):.1f} %",
                 f"{100 * low:.1f} to {100 * high:.1f} %",
             ]
         )
     return [
-        f"Steps of training without a meta round, with data, all metrics and a reading of the meters every {BLOCK}"
-        " steps, beside bare steps: forward, backward and optimiser on one and the same batch. *More* is the median of"
-        " pairs measured one after the other, with the middle half of them.",
+        f"Training steps without a meta round, with data, all metrics and a reading of the meters every {BLOCK} steps,"
+        " compared with bare steps: forward, backward and optimizer on one fixed batch. *Overhead* is the median over"
+        " pairs measured one after the other, with their middle half.",
         "",
-        *table(["", "bare step, s", "step, s", "of it data, ms", "more", "middle half"], rows, 1),
+        *table(["", "bare step, s", "step, s", "data in it, ms", "overhead", "middle half"], rows, 1),
     ]

@@ -1,12 +1,11 @@
-"""Shared parts of all benchmarks: options, taking turns, separate processes, a description of the machine."""
+"""Shared parts of the benchmarks: options, separate processes, a description of the machine."""
 
-import json
+import multiprocessing
 import os
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib import import_module
@@ -14,9 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-ANSWER = "answer: "  # what follows on such a line is JSON
-
-Seconds = dict[str, list[float]]  # form -> of each call
+Seconds = dict[str, list[float]]  # implementation -> seconds of each call
 
 
 def _option(default: Any, help: str, tiny: Any = None) -> Any:
@@ -25,53 +22,47 @@ def _option(default: Any, help: str, tiny: Any = None) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """Sizes, and how often something is measured."""
+    """Sizes and numbers of repetitions."""
 
     pair: str = _option("resnet32", "the pair of whole, meta_round and loop", "resnet8")
     batch: int = _option(128, "its batch size", 16)
-    side: int = _option(32, "of its images, in pixels", 8)
+    side: int = _option(32, "side of its images, in pixels", 8)
     per_class: int = _option(500, "training images of each of its 100 classes", 4)
-    repeats: int = _option(7, "turns of everything but meta rounds", 2)
-    rounds: int = _option(5, "turns of meta rounds, and of memory banks", 1)
-    rows: int = _option(100_000, "rows of a memory bank where the textbook is measured", 2000)
-    all_rows: int = _option(1_281_167, "rows of a memory bank at full size", 4000)
-    negatives: int = _option(8192, "of a sample, of memory banks", 64)
+    repeats: int = _option(7, "repetitions of everything but meta rounds and memory banks", 2)
+    rounds: int = _option(5, "repetitions of meta rounds and of memory banks", 1)
+    rows: int = _option(100_000, "rows of the memory bank on which the textbook is measured", 2000)
+    all_rows: int = _option(1_281_167, "rows of the full-size memory bank", 4000)
+    negatives: int = _option(8192, "negatives of a sample in the memory bank", 64)
     growth_batch: int = _option(64, "batch size from which growth is measured", 8)
 
 
-def alternate(calls: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 1) -> Seconds:
-    """Seconds of each call, all of them in turns. The first ``warm_up`` turns are not counted."""
-    seconds: Seconds = {name: [] for name in calls}
-    for turn in range(-warm_up, repeats):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if turn >= 0:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
 def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
-    return {name: median(of) for name, of in seconds.items()}
+    return {name: median(values) for name, values in seconds.items()}
 
 
-def apart(function: Callable[..., Any], **arguments: Any) -> Any:
-    """``function(**arguments)`` in a process of its own; arguments and result pass as JSON.
+def new_process() -> ProcessPoolExecutor:
+    """Return an executor with one fresh process, which has its own threads, allocator and peak memory."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return ``function(*arguments)``, called in a fresh process.
 
     Raises:
-        RuntimeError: that process gave no result.
+        BrokenProcessPool: the process was killed.
     """
-    command = [sys.executable, __file__, function.__module__, function.__name__, json.dumps(arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    answers = [line for line in done.stdout.splitlines() if line.startswith(ANSWER)]
-    if done.returncode or not answers:
-        killed = " (killed: was there too little memory?)" if done.returncode == -9 else ""
-        raise RuntimeError(f"{function.__module__}.{function.__name__} ended with status {done.returncode}{killed}.")
-    return json.loads(answers[-1].removeprefix(ANSWER))
+    with new_process() as process:
+        return process.submit(function, *arguments).result()
 
 
-def measured(part: str, options: dict[str, Any], code: dict[str, Any]) -> dict[str, Any]:
-    """What a part found, and the circumstances. ``code`` is what `mcl.version.code_version` said at the beginning."""
+def measure_part(part: str, options: Options, code: dict[str, Any]) -> dict[str, Any]:
+    """Return the results of a part with their provenance.
+
+    Args:
+        part: module of this folder.
+        options: sizes and repetitions.
+        code: `mcl.version.code_version`, taken before the first part wrote its results.
+    """
     import torch
 
     from mcl.allocator import keep_freed_memory
@@ -80,10 +71,10 @@ def measured(part: str, options: dict[str, Any], code: dict[str, Any]) -> dict[s
     keep_freed_memory(torch.device("cpu"))  # as training does
     threads = torch.get_num_threads()  # before anything may change it
     start = time.perf_counter()
-    found = import_module(part).measure(Options(**options))
+    found = import_module(part).measure(options)
     return {
         "found": found,
-        "options": options,
+        "options": asdict(options),
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "threads": threads, "system": platform.system()},
         "libraries": library_versions(),
         "code": code,
@@ -92,17 +83,18 @@ def measured(part: str, options: dict[str, Any], code: dict[str, Any]) -> dict[s
     }
 
 
-def circumstances(result: Mapping[str, Any]) -> str:
-    """Of what `measured` gives, in a line."""
+def provenance(result: Mapping[str, Any]) -> str:
+    """Describe in one line where, when and with which code a part was measured."""
     machine, libraries, code = result["machine"], result["libraries"], result["code"]
-    other = [f"{name} {value}" for name, value in result["options"].items() if value != asdict(Options())[name]]
+    changed = [f"{name} {value}" for name, value in result["options"].items() if value != asdict(Options())[name]]
     parts = [
         f"{machine['cpu']}, {machine['cores']} cores, threads of PyTorch: {machine['threads']}, {machine['system']}",
         f"Python {libraries['python']}, torch {libraries['torch']}",
         f"commit {str(code['commit'])[:10]}{' with uncommitted changes' if code['dirty'] else ''}",
         f"{result['date']}, {result['seconds']:,.0f} s",
-        *([f"other than by default: {', '.join(other)}"] if other else []),
     ]
+    if changed:
+        parts.append(f"non-default options: {', '.join(changed)}")
     return "; ".join(parts) + "."
 
 
@@ -113,8 +105,3 @@ def _cpu() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-if __name__ == "__main__":
-    module, name, arguments = sys.argv[1:]
-    print(ANSWER + json.dumps(getattr(import_module(module), name)(**json.loads(arguments))))

@@ -1,29 +1,28 @@
-"""Contrast with memory banks: this implementation beside the reference, and at the size of ImageNet.
+"""Contrast with memory banks: this implementation compared with the reference, and at the size of ImageNet.
 
-Every measurement has a process of its own, on the CPU, in float32. `ms` is the median of a forward and backward pass to
-all embeddings, after one that is not counted. `MB` is what the passes need at their peak beside the banks and the
-embeddings. Both forms take turns, and their losses must agree.
+Each measurement has its own process, on the CPU, in float32. `ms` is the median of a forward and backward pass to all
+embeddings, after a warm-up pass. `MB` is the peak memory of the passes on top of the banks and the embeddings. The two
+implementations take turns, and their losses must agree.
 """
 
-import statistics
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from measuring import Options, apart
+from measuring import Options, in_new_process
 
 from mcl.reports.markdown import table
 
 TITLE = "Memory banks"
-SPARE = 1.1  # memory there must be, over what the textbook's gathered rows take
+MARGIN = 1.1  # free memory needed, as a multiple of the rows that the textbook gathers
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: a form, the sizes."""
+    """An implementation and the sizes at which it is measured."""
 
-    form: str
+    form: str  # "textbook" or "ours"
     samples: int
     negatives: int
     batch: int = 32
@@ -41,32 +40,30 @@ class Case:
 
 
 def measure(options: Options) -> dict[str, Any]:
-    from mcl.data.available_memory import available_memory
+    from mcl.benchmarking import usable_memory
 
     textbook = Case("textbook", options.rows, options.negatives)
-    free = available_memory()
-    while free is not None and SPARE * textbook.gathered > free:
+    free = usable_memory("cpu")
+    while free is not None and MARGIN * textbook.gathered > free:
         textbook = replace(textbook, negatives=textbook.negatives // 2)
     ours = replace(textbook, form="ours")
     full = replace(ours, samples=options.all_rows, negatives=options.negatives)
-    turns = [(case, apart(passes, case=asdict(case))) for _ in range(options.rounds) for case in (textbook, ours)]
-    found = [{"case": asdict(case), "turns": [of for one, of in turns if one is case]} for case in (textbook, ours)]
-    found.append({"case": asdict(full), "turns": [apart(passes, case=asdict(full))]})
-    slow, fast = (_middle(of)["loss"] for of in found[:2])
-    assert abs(slow - fast) < 1e-4 * abs(slow), f"the two forms disagree: {slow} and {fast}"
-    return {"rows": found}
+    turns: dict[Case, list[dict[str, float]]] = {textbook: [], ours: []}
+    for _ in range(options.rounds):
+        for case, measured in turns.items():
+            measured.append(in_new_process(run_passes, case))
+    slow, fast = (_medians(measured)["loss"] for measured in turns.values())
+    assert abs(slow - fast) < 1e-4 * abs(slow), f"the implementations disagree: {slow} and {fast}"
+    turns[full] = [in_new_process(run_passes, full)]
+    return {"rows": [{"case": asdict(case), "turns": measured} for case, measured in turns.items()]}
 
 
-def passes(case: dict[str, Any]) -> dict[str, float]:
-    """``{"ms", "MB", "loss"}`` of some passes in this process."""
-    return _passes(Case(**case))
-
-
-def _passes(case: Case) -> dict[str, float]:
+def run_passes(case: Case) -> dict[str, float]:
+    """Return ``{"ms", "MB", "loss"}`` of some passes in this process."""
     import torch
     import torch.nn.functional as F
 
-    from mcl.benchmarking.peak_memory import peak_memory
+    from mcl.benchmarking import peak_memory, time_in_turns
     from mcl.losses.memory import MemoryBank
     from mcl.reference.memory_bank import memory_contrast
 
@@ -77,11 +74,11 @@ def _passes(case: Case) -> dict[str, float]:
     counts = (case.positives, case.negatives)
     drawn = [torch.randint(case.samples, (case.batch, count), generator=generator) for count in counts]
     index = torch.randint(case.samples, (case.batch,), generator=generator)
-    places = case.networks * case.stages
-    weights = torch.rand(places, places, case.batch, generator=generator)
+    nodes = case.networks * case.stages
+    weights = torch.rand(nodes, nodes, case.batch, generator=generator)
     options = {"tau": 0.07, "temperature": 3.0}
 
-    def total() -> torch.Tensor:
+    def run_pass() -> float:
         if case.form == "ours":
             terms = bank.contrast(list(embeddings), index, *drawn, weights, **options)
         else:
@@ -93,41 +90,39 @@ def _passes(case: Case) -> dict[str, float]:
                 lambda i, k, j, m: weights[i * case.stages + k, j * case.stages + m],
                 **options,
             )
-        return torch.stack([0.01 * terms.vcl, terms.soft_vcl, 0.01 * terms.icl, terms.soft_icl]).sum()
-
-    cpu = torch.device("cpu")
-    before = peak_memory(cpu) or 0
-    seconds = []
-    for _ in range(case.repeats + 1):
-        start = time.perf_counter()
-        loss = total()
+        loss = torch.stack([0.01 * terms.vcl, terms.soft_vcl, 0.01 * terms.icl, terms.soft_icl]).sum()
         torch.autograd.grad(loss, embeddings)
-        seconds.append(time.perf_counter() - start)
-    after = peak_memory(cpu) or 0
-    return {"ms": 1e3 * statistics.median(seconds[1:]), "MB": (after - before) / 1e6, "loss": loss.item()}
+        return loss.item()
+
+    before = peak_memory("cpu") or 0
+    seconds = time_in_turns({"pass": run_pass}, case.repeats)["pass"]
+    after = peak_memory("cpu") or 0
+    return {"ms": 1e3 * median(seconds), "MB": (after - before) / 1e6, "loss": run_pass()}
 
 
-def _middle(found: dict[str, Any]) -> dict[str, float]:
-    return {name: statistics.median(turn[name] for turn in found["turns"]) for name in found["turns"][0]}
+def _medians(turns: list[dict[str, float]]) -> dict[str, float]:
+    return {name: median(turn[name] for turn in turns) for name in turns[0]}
 
 
 def report(result: dict[str, Any], folder: Path) -> list[str]:
-    rows, middles = [], []
-    for found in result["found"]["rows"]:
-        case, middle = Case(**found["case"]), _middle(found)
+    rows = []
+    cases = [Case(**row["case"]) for row in result["found"]["rows"]]
+    measured = [_medians(row["turns"]) for row in result["found"]["rows"]]
+    for case, values in zip(cases, measured, strict=True):
         banks = case.networks * case.samples * case.dim * 4 / 1e6
-        rows.append(
-            [case.form, *(f"{of:,}" for of in (case.samples, case.negatives)), f"{middle['ms']:,.1f}"]
-            + [f"{of:,.0f}" for of in (middle["MB"], banks)]
-        )
-        middles.append(middle)
-    slow, fast, _ = middles
-    compared, full = (result["found"]["rows"][i]["case"]["negatives"] for i in (0, 2))
-    fewer = f" With {full:,} negatives, what the textbook gathers did not fit into memory." if compared < full else ""
+        sizes = [f"{case.samples:,}", f"{case.negatives:,}"]
+        rows.append([case.form, *sizes, f"{values['ms']:,.1f}", f"{values['MB']:,.0f}", f"{banks:,.0f}"])
+    (textbook, ours, _), (compared, _, full) = measured, cases
+    fewer = (
+        f" With {full.negatives:,} negatives, the rows that the textbook gathers did not fit into memory."
+        if compared.negatives < full.negatives
+        else ""
+    )
     return [
-        f"{case.networks} networks of {case.stages} stages, batches of {case.batch}; forward and backward. MB is what"
-        " that takes beside the banks. Ours is"
-        f" **{slow['ms'] / fast['ms']:.1f} times as fast, with 1/{slow['MB'] / fast['MB']:.1f} of the memory**.{fewer}",
+        f"{full.networks} networks of {full.stages} stages, batches of {full.batch}; forward and backward. MB is the"
+        " peak memory on top of the banks. Ours is"
+        f" **{textbook['ms'] / ours['ms']:.1f} times as fast, with 1/{textbook['MB'] / ours['MB']:.1f} of the"
+        f" memory**.{fewer}",
         "",
         *table(["", "rows", "negatives", "ms", "MB", "banks, MB"], rows, 1),
     ]

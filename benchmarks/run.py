@@ -1,9 +1,9 @@
-"""Speed of training beside the reference implementation: measures and writes RESULTS.md and results.json.
+"""Compare the speed of training with the reference implementation; write RESULTS.md and results.json.
 
     python benchmarks/run.py               # all parts
-    python benchmarks/run.py whole loop    # these alone: the others keep the figures they have
+    python benchmarks/run.py whole loop    # only these; the others keep their figures
 
-Ours and the textbook take turns; figures are medians. Nothing else should be running.
+Ours and the textbook take turns; figures are medians. Nothing else should run on the machine.
 """
 
 import argparse
@@ -11,81 +11,85 @@ import json
 import os
 import re
 import sys
-from dataclasses import asdict, fields
+import traceback
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from measuring import Options, apart, circumstances, measured
+from measuring import Options, in_new_process, measure_part, provenance
 
 from mcl.files import write_atomically
 from mcl.version import code_version
 
 HERE = Path(__file__).parent
 PARTS = ("whole", "contrast", "meta_round", "memory_bank", "loop", "growth", "startup")  # modules of this folder
-HEAD = """# Speed: ours beside the textbook
+HEAD = """# Speed: ours compared with the textbook
 
 The textbook (`mcl/reference/`) is the same training as one would first write it: loops over ordered pairs of networks
 and stages, one number fetched at a time, images through PIL one by one, float32, a meta round by copies of the states.
-`tests/reference` holds ours to its numbers, to 1e-9 in float64. Here both take turns, on the CPU; figures are medians,
-and `results.json` has every single one.
+`tests/reference` checks that ours gives the same numbers, to 1e-9 in float64. Here both take turns, on the CPU; figures
+are medians, and `results.json` has every measurement.
 
-`python benchmarks/run.py` measures all of this anew, `python benchmarks/run.py PART` a part of it.
+`python benchmarks/run.py` measures everything again, `python benchmarks/run.py PART` one part.
 """
 
 
 def main() -> None:
-    given, options = _arguments()
+    arguments, options = _parse_arguments()
     results: dict[str, Any] = {}
-    if (file := given.out / "results.json").is_file():
+    if (file := arguments.out / "results.json").is_file():
         results = json.loads(file.read_text())
-    code = code_version()  # before the results of the first part lie there uncommitted
+    code = code_version()  # before the results of the first part make the checkout dirty
     failed = []
-    for part in given.parts:
+    for part in arguments.parts:
         print(f"measuring {part} ...", file=sys.stderr, flush=True)
         try:
-            results[part] = apart(measured, part=part, options=asdict(options), code=code)
-        except RuntimeError as error:
-            print(f"{part}: {error}", file=sys.stderr)
+            results[part] = in_new_process(measure_part, part, options, code)
+        except Exception:  # the other parts are measured all the same
+            traceback.print_exc()
             failed.append(part)
             continue
-        _write(results, given.out)
-    _write(results, given.out)
-    print(given.out / "RESULTS.md")
+        _write(results, arguments.out)
+    _write(results, arguments.out)
+    print(arguments.out / "RESULTS.md")
     if failed:
-        sys.exit(f"without figures: {', '.join(failed)}")
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
-def _arguments() -> tuple[argparse.Namespace, Options]:
+def _parse_arguments() -> tuple[argparse.Namespace, Options]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of the results (this one)")
-    parser.add_argument("--threads", type=int, help="of PyTorch (as many as it takes by itself)")
-    parser.add_argument("--tiny", action="store_true", help="small sizes, to see that all works; needs --out")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of the results; default: this one")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch; default: its own choice")
+    parser.add_argument("--tiny", action="store_true", help="check with small sizes that everything runs; needs --out")
     parser.add_argument("--rewrite", action="store_true", help="measure nothing, write RESULTS.md from results.json")
     for field in fields(Options):
-        small = field.metadata["tiny"]
-        usual = f"{field.default}" + (f", tiny {small}" if small != field.default else "")
+        tiny = field.metadata["tiny"]
+        default = f"{field.default}" + (f", tiny {tiny}" if tiny != field.default else "")
         parser.add_argument(
-            f"--{field.name.replace('_', '-')}", type=type(field.default), help=f"{field.metadata['help']} ({usual})"
+            f"--{field.name.replace('_', '-')}", type=type(field.default), help=f"{field.metadata['help']} ({default})"
         )
-    given = parser.parse_args()
-    if wrong := [part for part in given.parts if part not in PARTS]:
-        parser.error(f"no such part: {', '.join(wrong)}. There are {', '.join(PARTS)}.")
-    if given.tiny and given.out == HERE:
-        parser.error("--tiny makes figures that mean nothing: give another folder with --out.")
-    if given.threads:
-        os.environ["OMP_NUM_THREADS"] = str(given.threads)  # of all the processes that measure
-    given.parts = [] if given.rewrite else given.parts or list(PARTS)
-    given.out.mkdir(parents=True, exist_ok=True)
-    usual = {field.name: field.metadata["tiny"] if given.tiny else field.default for field in fields(Options)}
-    typed = {name: value for name in usual if (value := getattr(given, name)) is not None}
-    return given, Options(**{**usual, **typed})
+    arguments = parser.parse_args()
+    if unknown := [part for part in arguments.parts if part not in PARTS]:
+        parser.error(f"unknown part: {', '.join(unknown)}. Choose from {', '.join(PARTS)}.")
+    if arguments.tiny and arguments.out == HERE:
+        parser.error("--tiny gives meaningless figures: give another folder with --out.")
+    if arguments.threads:
+        os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # inherited by every process that measures
+    if arguments.rewrite:
+        arguments.parts = []
+    elif not arguments.parts:
+        arguments.parts = list(PARTS)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    values = {field.name: field.metadata["tiny"] if arguments.tiny else field.default for field in fields(Options)}
+    typed = {name: value for name in values if (value := getattr(arguments, name)) is not None}
+    return arguments, Options(**{**values, **typed})
 
 
 def _write(results: dict[str, Any], folder: Path) -> None:
     text = json.dumps({part: results[part] for part in PARTS if part in results}, indent=1)
-    text = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)  # a list of numbers is one line
+    text = re.sub(r"\[[^][{}]*\]", lambda match: " ".join(match[0].split()), text)  # a list of numbers on one line
     write_atomically(folder / "results.json", text + "\n")
     lines = [HEAD]
     for part in PARTS:
@@ -95,9 +99,9 @@ def _write(results: dict[str, Any], folder: Path) -> None:
             lines += ["Not measured yet.", ""]
             continue
         try:
-            lines += [*module.report(results[part], folder), f"<sub>{circumstances(results[part])}</sub>", ""]
-        except (KeyError, TypeError):  # figures of an earlier form of this part
-            lines += [f"To be measured again: `python benchmarks/run.py {part}`.", ""]
+            lines += [*module.report(results[part], folder), f"<sub>{provenance(results[part])}</sub>", ""]
+        except (KeyError, TypeError):  # measured by an earlier version of this part
+            lines += [f"Measure again: `python benchmarks/run.py {part}`.", ""]
     write_atomically(folder / "RESULTS.md", "\n".join(lines))
 
 

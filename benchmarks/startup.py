@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
@@ -16,59 +15,54 @@ from mcl.reports.markdown import table
 from mcl.runs.metrics_file import read_metrics
 
 TITLE = "Start-up"
-TRAIN = Path(__file__).parents[1] / "train.py"
-PATIENCE = 300.0  # seconds for the first step
-CASES = {
-    "python -c pass": "Python alone",
-    "python -c 'import torch'": "PyTorch alone",
-    "python train.py --help": "help",
-    "python train.py pair=resnet9": "a choice that is not there",
-    "python train.py loss.tau=x": "a wrong value",
-    "python train.py": "the first step of the default run is done and written down",
+TRAIN = str(Path(__file__).parents[1] / "train.py")
+TIMEOUT = 300.0  # seconds for the first step
+FIRST_STEP = "python train.py"
+CASES = {  # command as shown -> what it reaches, its arguments, its exit status
+    "python -c pass": ("Python alone", ["-c", "pass"], 0),
+    "python -c 'import torch'": ("PyTorch alone", ["-c", "import torch"], 0),
+    "python train.py --help": ("help", [TRAIN, "--help"], 0),
+    "python train.py pair=resnet9": ("an unknown choice", [TRAIN, "pair=resnet9"], 1),
+    "python train.py loss.tau=x": ("an invalid value", [TRAIN, "loss.tau=x"], 1),
+    FIRST_STEP: ("the first step of the default run is logged", [TRAIN, "trainer.log_every=1"], 0),
 }
 
 
 def measure(options: Options) -> Seconds:
-    calls: list[Callable[[], float]] = [
-        lambda: _seconds("-c", "pass"),
-        lambda: _seconds("-c", "import torch"),
-        lambda: _seconds(str(TRAIN), "--help"),
-        lambda: _seconds(str(TRAIN), "pair=resnet9", status=1),
-        lambda: _seconds(str(TRAIN), "loss.tau=x", status=1),
-        _seconds_to_first_step,
-    ]
-    found: Seconds = {command: [] for command in CASES}
-    for turn in range(-1, options.repeats):  # the first one fills the caches of the system
-        for command, call in zip(CASES, calls, strict=True):
-            seconds = call()
+    results: Seconds = {command: [] for command in CASES}
+    for turn in range(-1, options.repeats):  # the first turn fills the caches of the system
+        for command, (_, arguments, status) in CASES.items():
+            with tempfile.TemporaryDirectory() as folder:
+                if command == FIRST_STEP:
+                    seconds = _seconds_to_first_step(arguments, Path(folder))
+                else:
+                    seconds = _seconds_to_end(arguments, folder, status)
             if turn >= 0:
-                found[command].append(seconds)
-    return found
+                results[command].append(seconds)
+    return results
 
 
-def _seconds(*arguments: str, status: int = 0) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
-        seconds = time.perf_counter() - start
-    assert done.returncode == status, f"{arguments} ended with status {done.returncode}: {done.stderr}"
+def _seconds_to_end(arguments: list[str], folder: str, status: int) -> float:
+    start = time.perf_counter()
+    process = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    assert process.returncode == status, f"{arguments} ended with status {process.returncode}: {process.stderr}"
     return seconds
 
 
-def _seconds_to_first_step() -> float:
-    """Until the first line of metrics is there; the run is then asked to stop."""
-    with tempfile.TemporaryDirectory() as name:
-        run = Path(name) / "run"
-        command = [sys.executable, str(TRAIN), f"hydra.run.dir={run}", "trainer.log_every=1"]
-        environment = {**os.environ, "WANDB_MODE": "offline"}  # no network
-        start = time.perf_counter()
-        with subprocess.Popen(command, cwd=name, env=environment, stdout=DEVNULL, stderr=DEVNULL) as process:
-            while not _has_line(run):
-                assert process.poll() is None, f"{command} ended before its first step"
-                assert time.perf_counter() - start < PATIENCE, f"{command} made no step"
-                time.sleep(0.01)
-            seconds = time.perf_counter() - start
-            process.terminate()
+def _seconds_to_first_step(arguments: list[str], folder: Path) -> float:
+    """Return the seconds until the first line of metrics is written; then stop the run."""
+    run = folder / "run"
+    command = [sys.executable, *arguments, f"hydra.run.dir={run}"]
+    environment = {**os.environ, "WANDB_MODE": "offline"}
+    start = time.perf_counter()
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=DEVNULL, stderr=DEVNULL) as process:
+        while not _has_line(run):
+            assert process.poll() is None, f"{command} ended before its first step"
+            assert time.perf_counter() - start < TIMEOUT, f"{command} took no step in {TIMEOUT:.0f} s"
+            time.sleep(0.01)
+        seconds = time.perf_counter() - start
+        process.terminate()
     return seconds
 
 
@@ -80,6 +74,6 @@ def _has_line(run: Path) -> bool:
 
 
 def report(result: dict[str, Any], folder: Path) -> list[str]:
-    middle = medians(result["found"])
-    rows = [[command, what, f"{middle[command]:.2f}"] for command, what in CASES.items()]
+    seconds = medians(result["found"])
+    rows = [[command, goal, f"{seconds[command]:.2f}"] for command, (goal, *_) in CASES.items()]
     return ["Seconds from the start of the process.", "", *table(["", "until", "s"], rows, 2)]

@@ -2,8 +2,8 @@
 
     python benchmarks/tracking.py [OVERRIDE ...]
 
-trains as ``python train.py OVERRIDE ...`` in a temporary folder, with a clock at every call of the trackers. Lines of
-`wall` are what the thread that trains waits for; lines of `cpu` are processor time, on whatever core is free.
+Trains as ``python train.py OVERRIDE ...`` does, in a temporary folder, and times every call of the trackers. `wall` is
+the time that the training thread waits; `cpu` is processor time, on any core.
 """
 
 import resource
@@ -23,36 +23,40 @@ from mcl.training.trainer import Trainer
 from train import train
 
 WALL, CPU = time.perf_counter, time.thread_time
+WHOLE = {"wall": "wall: training with evaluations", "cpu": "cpu: training with evaluations"}
+TIMED = (
+    (Trainer, "fit", WHOLE["wall"], WALL),
+    (Trainer, "fit", WHOLE["cpu"], CPU),
+    (Trackers, "log", "wall: all trackers, numbers", WALL),
+    (Trackers, "snapshot", "wall: all trackers, pictures", WALL),
+    (Background, "finish", "wall: W&B, at the end", WALL),
+    (torch.nn.utils, "get_total_norm", "cpu: gradient norm", CPU),
+    (WandbTracker, "start", "cpu: W&B, import and start", CPU),
+    (WandbTracker, "log", "cpu: W&B, numbers", CPU),
+    (WandbTracker, "snapshot", "cpu: W&B, pictures", CPU),
+)
 spent: dict[str, float] = {}
 
 
-def clocked(owner: Any, name: str, what: str, clock: Callable[[], float]) -> None:
-    """Have every call of ``owner.name`` add its time to ``spent[what]``."""
+def time_calls(owner: Any, name: str, label: str, clock: Callable[[], float]) -> None:
+    """Add the time of every call of ``owner.name`` to ``spent[label]``."""
     call = getattr(owner, name)
-    spent[what] = 0.0
+    spent[label] = 0.0
 
     def timed(*arguments: Any, **options: Any) -> Any:
-        begun = clock()
+        start = clock()
         try:
             return call(*arguments, **options)
         finally:
-            spent[what] += clock() - begun
+            spent[label] += clock() - start
 
     setattr(owner, name, timed)
 
 
 def main() -> None:
     """Train once and print a table."""
-    whole = {"wall": "wall: training with evaluations", "cpu": "cpu: training with evaluations"}
-    clocked(Trainer, "fit", whole["wall"], WALL)
-    clocked(Trainer, "fit", whole["cpu"], CPU)
-    clocked(Trackers, "log", "wall: all trackers, numbers", WALL)
-    clocked(Trackers, "look", "wall: all trackers, pictures", WALL)
-    clocked(Background, "finish", "wall: W&B, at the end", WALL)
-    clocked(torch.nn.utils, "get_total_norm", "cpu: gradient norm", CPU)
-    clocked(WandbTracker, "start", "cpu: W&B, import and start", CPU)
-    clocked(WandbTracker, "log", "cpu: W&B, numbers", CPU)
-    clocked(WandbTracker, "look", "cpu: W&B, pictures", CPU)
+    for timed in TIMED:
+        time_calls(*timed)
     with tempfile.TemporaryDirectory() as folder:
         sys.argv = [sys.argv[0], *sys.argv[1:], f"hydra.run.dir={folder}/run"]
         train()
@@ -62,9 +66,9 @@ def main() -> None:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent["cpu: W&B's own process"] = used.ru_utime + used.ru_stime
     print()
-    for what, seconds in spent.items():
-        share = 100 * seconds / spent[whole[what.partition(":")[0]]]
-        print(f"{what:34} {seconds:9.3f} s {share:7.2f} %")
+    for label, seconds in spent.items():
+        share = 100 * seconds / spent[WHOLE[label.partition(":")[0]]]
+        print(f"{label:34} {seconds:9.3f} s {share:7.2f} %")
 
 
 if __name__ == "__main__":

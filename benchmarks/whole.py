@@ -1,10 +1,9 @@
 """Whole training: steps with their data, and meta rounds, weighted by how often they occur."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from measuring import Options, alternate, apart, medians
+from measuring import Options, in_new_process, medians
 
 from mcl.reports.markdown import table
 
@@ -15,49 +14,52 @@ COLUMNS = (": textbook, s", ": ours, s", " ×")
 def measure(options: Options) -> dict[str, Any]:
     from trainings import WAYS
 
-    return {way: apart(beside_the_textbook, way=way, options=asdict(options)) for way in WAYS}
+    return {way: in_new_process(compare_with_textbook, way, options) for way in WAYS}
 
 
-def beside_the_textbook(way: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of both, in turns."""
-    from trainings import PLAIN, WAYS, Ours, Textbook, as_on_cifar, assembled
+def compare_with_textbook(way: str, options: Options) -> dict[str, Any]:
+    """Return the seconds of both trainings, which take turns."""
+    from trainings import CONTIGUOUS_FLOAT32, WAYS, Textbook, build_parts, cifar_like, ours
 
-    sizes = Options(**options)
-    parts = assembled([*as_on_cifar(sizes), *PLAIN])
+    from mcl.benchmarking import time_in_turns
+
+    parts = build_parts([*cifar_like(options), *CONTIGUOUS_FLOAT32])
     splits = parts.dataset.load()
-    textbook, ours = Textbook(parts, splits), Ours(assembled([*as_on_cifar(sizes), *WAYS[way]]), splits)
-    batches = next(textbook.batches), next(ours.batches)
+    textbook = Textbook(parts, splits)
+    training = ours(build_parts([*cifar_like(options), *WAYS[way]]), splits)
+    batches = next(textbook.batches), next(training.batches)
+    data = {"textbook": lambda: next(textbook.batches), "ours": lambda: next(training.batches)}
     steps = {
         "textbook": lambda: textbook.step(next(textbook.batches)),
-        "ours": lambda: ours.step(next(ours.batches)),
+        "ours": lambda: training.step(next(training.batches)),
     }
-    rounds = {"textbook": lambda: textbook.meta_round(batches[0]), "ours": lambda: ours.meta_round(batches[1])}
+    rounds = {"textbook": lambda: textbook.meta_round(batches[0]), "ours": lambda: training.meta_round(batches[1])}
     return {
         "interval": parts.learner.loss.meta.interval,
-        "data": alternate(
-            {"textbook": lambda: next(textbook.batches), "ours": lambda: next(ours.batches)}, sizes.repeats
-        ),
-        "step": alternate(steps, sizes.repeats),
-        "meta_round": alternate(rounds, sizes.rounds),
+        "data": time_in_turns(data, options.repeats),
+        "step": time_in_turns(steps, options.repeats),
+        "meta_round": time_in_turns(rounds, options.rounds),
     }
 
 
 def report(result: dict[str, Any], folder: Path) -> list[str]:
     options, rows = result["options"], []
-    for way, found in result["found"].items():
-        data, step, rounds = (medians(found[name]) for name in ("data", "step", "meta_round"))
-        interval = found["interval"]
+    for way, measured in result["found"].items():
+        data, step, rounds = (medians(measured[name]) for name in ("data", "step", "meta_round"))
+        interval = measured["interval"]
         whole = {name: step[name] + rounds[name] / interval for name in step}
-        cells = [cell for of in (step, rounds, whole) for cell in _cells(of)]
+        cells = [cell for seconds in (step, rounds, whole) for cell in _cells(seconds)]
         rows.append([way, *cells])
     return [
-        f"The {options['pair']} pair by L-MCL, batches of {options['batch']} images of {options['side']} x"
-        f" {options['side']}, a meta round every {interval} steps. Each way of ours takes turns with the textbook in a"
-        f" process of their own. A step has its data in it (in the last row {1e3 * data['textbook']:.1f} ms of the"
-        f" textbook's, {1e3 * data['ours']:.1f} of ours); *whole* is a step and 1/{interval} of a meta round, which is"
-        " in float32 in every row.",
+        f"The {options['pair']} pair with L-MCL, batches of {options['batch']} images of {options['side']} x"
+        f" {options['side']}, a meta round every {interval} steps. Each setting of ours takes turns with the textbook"
+        f" in one process. A step includes its data (in the last row {1e3 * data['textbook']:.1f} ms for the textbook,"
+        f" {1e3 * data['ours']:.1f} ms for ours); *whole* is a step and 1/{interval} of a meta round, which is in"
+        " float32 in every row.",
         "",
-        *table(["ours", *(f"{name}{of}" for name in ("step", "meta round", "whole") for of in COLUMNS)], rows, 1),
+        *table(
+            ["ours", *(f"{name}{column}" for name in ("step", "meta round", "whole") for column in COLUMNS)], rows, 1
+        ),
     ]
 
 

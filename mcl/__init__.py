@@ -1,7 +1,8 @@
 """Online knowledge distillation by mutual contrastive learning."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.config.build_network import build_network
@@ -9,10 +10,6 @@ if TYPE_CHECKING:
 
 __all__ = ["build_network", "load"]
 __version__ = "0.1.0"
-_MODULES = {"build_network": "mcl.config.build_network", "load": "mcl.deploy.load"}
-
-
-def __getattr__(name: str) -> Any:  # on first use: they import torch
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__, {"config.build_network": ["build_network"], "deploy.load": ["load"]}
+)  # on first use: they import torch

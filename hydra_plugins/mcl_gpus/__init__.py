@@ -1,1 +1,1 @@
-"""``hydra/launcher=gpus``: the jobs of a multirun over GPUs or CPU cores, each in a process of its own."""
+"""``hydra/launcher=gpus``: run the jobs of a multirun over GPUs or CPU cores, each in its own process."""

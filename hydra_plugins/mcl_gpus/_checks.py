@@ -1,4 +1,4 @@
-"""Comparisons of the jobs of a multirun, with one another and with finished runs."""
+"""Compare the jobs of a multirun with one another and with finished runs."""
 
 import json
 from collections.abc import Sequence
@@ -14,36 +14,35 @@ from mcl.runs.identity import differences, identity
 
 
 class Fingerprints:
-    """Fingerprints of the images of many jobs, each computed once."""
+    """The fingerprints of the images of many jobs, each computed once."""
 
     def __init__(self) -> None:
         self._known: dict[str, str | None] = {}
 
     def find(self, config: DictConfig) -> str | None:
-        """Return the fingerprint for a job, None if there are no images, or ``""`` if only the job itself can say."""
+        """Return the fingerprint for a job, None if there are no images, or ``""`` if only the job can compute it."""
         node = OmegaConf.to_container(config.dataset, resolve=True)
         key = json.dumps([node, list(config.allow_modules)], default=str)
         if key not in self._known:
             try:
                 self._known[key] = data_fingerprint(config)
-            except Exception:  # of a user's own class: the job shows it, with its traceback
+            except Exception:  # in a user's own class: the job reports it, with its traceback
                 self._known[key] = ""
         return self._known[key]
 
     def agree(self, config: DictConfig, stored: Any) -> bool:
-        """Return whether a finished run with this fingerprint is the job's, by the rule of train.py."""
+        """Return whether a finished run with this fingerprint counts as the job's, as in train.py."""
         return stored is None or self.find(config) in (None, stored)
 
 
 def refuse_shared_folders(
     configs: Sequence[DictConfig], folders: Sequence[Path], labels: Sequence[str], fingerprints: Fingerprints
 ) -> None:
-    """Raise UserError if two jobs with one folder are not the same run; jobs that are the same run once.
+    """Raise UserError if two jobs with one folder are different runs; equal jobs run once.
 
     Args:
-        configs: of each job.
-        folders: where each leaves its files.
-        labels: what tells each from the others, for messages.
+        configs, folders: of each job.
+        labels: the options that differ between the jobs, for messages.
         fingerprints: of their images.
     """
     first: dict[Path, int] = {}
@@ -54,11 +53,11 @@ def refuse_shared_folders(
         if changed := differences(identity(configs[j]), identity(configs[i])):
             raise UserError(
                 f"{labels[j]} and {labels[i]} are different runs ({'; '.join(changed)}) in one folder,"
-                f" {display_path(folder)}: leave out hydra.sweep.subdir and"
-                " hydra.sweep.dir, and every run has a folder of its own."
+                f" {display_path(folder)}: leave out hydra.sweep.subdir and hydra.sweep.dir, so that every run has its"
+                " own folder."
             )
         if fingerprints.find(configs[j]) != fingerprints.find(configs[i]):
             raise UserError(
                 f"{labels[j]} and {labels[i]} have different images, but one folder, {display_path(folder)}:"
-                " start a multirun for each, with a name for its data (dataset.name=NAME)."
+                " start a multirun for each, and name its data with dataset.name=NAME."
             )

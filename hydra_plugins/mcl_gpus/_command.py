@@ -1,4 +1,4 @@
-"""The command line that runs one job of a multirun alone."""
+"""The command line of one job of a multirun."""
 
 import inspect
 import re
@@ -15,104 +15,98 @@ from mcl.console import display_path
 from mcl.errors import UserError
 
 CONFIG_NAME = "train"
-OF_THE_SWEEP = (
+MULTIRUN_KEYS = (
     *("hydra.mode", "hydra.run.dir", "hydra.sweep"),
     *("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper"),
 )
 _JOB_NUMBER = re.compile(r"hydra[.:]job\.(num|id)\b")
-_PLAIN = re.compile(r"[\w.+-]*/[\w./+-]*", re.ASCII)  # a path that Hydra takes as it is; without a slash: a number?
+_PLAIN = re.compile(r"[\w.+-]*/[\w./+-]*", re.ASCII)  # needs no quotes; without a slash, it could be a number
 
 
 def script_of(task: TaskFunction) -> Path:
-    """The file that a person runs to get this task.
+    """Return the script that a user runs for this task.
 
     Raises:
-        UserError: the task has none.
+        UserError: the task is not defined in a script.
     """
     try:
         file = inspect.getsourcefile(inspect.unwrap(task))
     except TypeError:
         file = None
     if file is None or not Path(file).is_file():
-        raise UserError("hydra/launcher=gpus starts a script for every job, and this task is in none.")
+        raise UserError("hydra/launcher=gpus starts a script for every job, and this task is not defined in one.")
     return Path(file).absolute()
 
 
 def kept_overrides(config: DictConfig) -> list[str]:
-    """Return what was typed about Hydra itself and is meant for the jobs, too.
+    """Return the typed overrides of Hydra's own options that also apply to the jobs.
 
     Interpolations stay as typed, because each job resolves them in its own configuration.
-
-    Args:
-        config: of the sweep.
     """
     typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     assert isinstance(typed, list)
-    return [text for text in map(str, typed) if not _is_of_the_sweep(text)]
+    return [text for text in map(str, typed) if not _concerns_multirun(text)]
 
 
-def overrides_of(typed: Sequence[str], kept: Sequence[str], number: int, *, asks_for_multirun: bool) -> list[str]:
+def job_overrides(typed: Sequence[str], kept: Sequence[str], number: int, *, asks_for_multirun: bool) -> list[str]:
     """Return all overrides of a job.
 
     Args:
         typed: its own.
-        kept: those of Hydra that every job has.
-        number: of the job in the sweep.
-        asks_for_multirun: whether a file that it chooses would make the job itself a multirun.
+        kept: see `kept_overrides`.
+        number: of the job in the multirun.
+        asks_for_multirun: whether one of its configuration files would make the job itself a multirun.
     """
     overrides = [*typed, *(text for text in kept if text not in typed)]
-    if any(_JOB_NUMBER.search(text.replace("\\", "")) for text in overrides):  # a job that is run alone has no number
+    if any(_JOB_NUMBER.search(text.replace("\\", "")) for text in overrides):  # a job that runs alone has no number
         overrides += [f"hydra.job.num={number}", f"hydra.job.id={number}"]
     return [*overrides, "hydra.mode=RUN"] if asks_for_multirun else overrides
 
 
-def command_of(config: DictConfig, script: Path, overrides: Sequence[str], folder: Path, processes: int) -> list[str]:
-    """``python train.py OVERRIDES hydra.run.dir=FOLDER``, with torchrun in between for several processes.
+def job_command(config: DictConfig, script: Path, overrides: Sequence[str], folder: Path, processes: int) -> list[str]:
+    """Return ``python train.py OVERRIDES hydra.run.dir=FOLDER``, run by torchrun if there are several processes.
 
     Args:
-        config: of the sweep.
-        script: what is run.
-        overrides: of the job, and those of Hydra that it keeps.
-        folder: where it leaves its files.
+        config: of the multirun.
+        script: what to run.
+        overrides: see `job_overrides`.
+        folder: run folder of the job.
         processes: of the job.
     """
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    name = config.hydra.job.config_name
-    return [
-        *(sys.executable, *(torchrun if processes > 1 else []), display_path(script)),
-        *_sources(config),
-        *([] if name == CONFIG_NAME else [f"--config-name={name}"]),
-        *overrides,
-        f"hydra.run.dir={quoted(display_path(folder))}",
-    ]
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command += [display_path(script), *_config_folders(config)]
+    if (name := config.hydra.job.config_name) != CONFIG_NAME:
+        command.append(f"--config-name={name}")
+    return [*command, *overrides, f"hydra.run.dir={quoted(display_path(folder))}"]
 
 
 def quoted(path: str) -> str:
-    """A path as a value in Hydra's grammar."""
+    """Return a path as a value in Hydra's grammar."""
     if _PLAIN.fullmatch(path):
         return path
     return QuotedString(path.replace("${", "\\${"), Quote.single).with_quotes()
 
 
 def varied(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """Of each job the overrides that not all of them have."""
+    """Return for each job the overrides that not all jobs have."""
     common = set.intersection(*map(set, jobs)) if jobs else set()
     return [" ".join(override for override in overrides if override not in common) for overrides in jobs]
 
 
-def _is_of_the_sweep(override: str) -> bool:
+def _concerns_multirun(override: str) -> bool:
     key = override.lstrip("+~").partition("=")[0].partition("@")[0]
-    return any(key == name or key.startswith((f"{name}.", f"{name}/")) for name in OF_THE_SWEEP)
+    return any(key == name or key.startswith((f"{name}.", f"{name}/")) for name in MULTIRUN_KEYS)
 
 
-def _sources(config: DictConfig) -> list[str]:
-    """Folders of configurations that were named on the command line."""
+def _config_folders(config: DictConfig) -> list[str]:
+    """Return flags for the configuration folders that were given on the command line."""
     flags = {"main": "--config-path", "command-line": "--config-dir"}
-    found = [
-        (source.provider, source.path) for source in config.hydra.runtime.config_sources if source.schema == "file"
-    ]
     return [
-        f"{flags[provider]}={path}"
-        for provider, path in found
-        if provider in flags and Path(path).resolve() != conf_folder().resolve()
+        f"{flags[source.provider]}={source.path}"
+        for source in config.hydra.runtime.config_sources
+        if source.schema == "file"
+        and source.provider in flags
+        and Path(source.path).resolve() != conf_folder().resolve()
     ]

@@ -1,4 +1,4 @@
-"""Turn overrides into jobs, and their outcomes into what Hydra expects. Hydra skips files with an underscore."""
+"""Turn overrides into jobs, and outcomes into the returns that Hydra expects. Hydra does not scan ``_*.py``."""
 
 import copy
 import os
@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.mcl_gpus._checks import Fingerprints, refuse_shared_folders
-from hydra_plugins.mcl_gpus._command import command_of, kept_overrides, overrides_of, script_of, varied
+from hydra_plugins.mcl_gpus._command import job_command, job_overrides, kept_overrides, script_of, varied
 from mcl.config.checks import check_config
 from mcl.config.entry import ASKED_FOR_TRACEBACKS, FULL_ERROR
 from mcl.config.loader import Progress, ReusingLoader
@@ -25,8 +25,8 @@ from mcl.errors import UserError
 from mcl.launching.board import Board
 from mcl.launching.gpus import find_gpus
 from mcl.launching.job import Job, Outcome
-from mcl.launching.probe import default_precisions, refuse_unlike, seeing
-from mcl.launching.queue import Sweep
+from mcl.launching.probe import default_precisions, environment_variable, require_same_precision, visible_devices
+from mcl.launching.queue import JobQueue
 from mcl.launching.slots import make_slots
 from mcl.runs.identity import config_hash
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 
 class Returned(JobReturn):
-    """What came of a job. That one failed is said once, by the error itself."""
+    """The outcome of a job. Reading the return value of a failed one raises its error, and logs nothing else."""
 
     cfg: DictConfig
     hydra_cfg: DictConfig
-    asks_for_multirun: bool = False  # whether the files that it chooses say hydra.mode=MULTIRUN
-    precision_of_device: bool = False  # whether its precision is left to the device
+    asks_for_multirun: bool = False  # whether its configuration files set hydra.mode=MULTIRUN
+    precision_of_device: bool = False  # whether the device decides its precision
 
     @property
     def return_value(self) -> Any:
@@ -53,16 +53,22 @@ class Returned(JobReturn):
         self._return_value = value
 
 
-def launch(launcher: "GpusLauncher", job_overrides: Sequence[Sequence[str]], first: int) -> list[Returned]:
-    """Compose every job, run those that are not finished, and tell what came of each."""
+def launch(launcher: "GpusLauncher", typed: Sequence[Sequence[str]], first: int) -> list[Returned]:
+    """Compose every job and run those that are not finished.
+
+    Args:
+        launcher: set up.
+        typed: overrides of each job.
+        first: number of the first job.
+    """
     if sys.platform == "win32":
         raise UserError("hydra/launcher=gpus needs Linux or macOS; without it, jobs run one after another.")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
-            "hydra/launcher=gpus starts processes itself: start it with python instead of torchrun, and say with"
-            " hydra.launcher.devices_per_job how many each job gets."
+            "hydra/launcher=gpus starts processes itself: start it with python instead of torchrun, and give the"
+            " processes of each job with hydra.launcher.devices_per_job."
         )
-    if not job_overrides:
+    if not typed:
         return []
     setup_globals()
     config = launcher.config
@@ -70,41 +76,40 @@ def launch(launcher: "GpusLauncher", job_overrides: Sequence[Sequence[str]], fir
     gpus = find_gpus(launcher.options.devices, os.environ)
     slots = make_slots(gpus, launcher.options)
     precisions = default_precisions(gpus)
-    with seeing(slots[0].visible):
-        returns = _compose_all(launcher, job_overrides, first)
-    if any(done.precision_of_device for done in returns):
-        refuse_unlike(precisions)
+    with visible_devices(slots[0].visible):
+        returns = _compose_all(launcher, typed, first)
+    if any(job.precision_of_device for job in returns):
+        require_same_precision(precisions)
     script = script_of(launcher.task_function)
     kept = kept_overrides(config)
-    configs = [done.cfg for done in returns]
-    folders = [Path(done.hydra_cfg.hydra.runtime.output_dir) for done in returns]
-    labels = varied(job_overrides)
+    configs = [job.cfg for job in returns]
+    folders = [Path(job.hydra_cfg.hydra.runtime.output_dir) for job in returns]
+    labels = varied(typed)
     fingerprints = Fingerprints()
     refuse_shared_folders(configs, folders, labels, fingerprints)
     jobs = []
-    for i, (done, typed, folder, label) in enumerate(zip(returns, job_overrides, folders, labels, strict=True)):
-        overrides = overrides_of(typed, kept, first + i, asks_for_multirun=done.asks_for_multirun)
-        command = command_of(config, script, overrides, folder, launcher.options.devices_per_job)
-        jobs.append(_job(done.cfg, folder, command, label, fingerprints))
-    sweep = Sweep(jobs, slots, launcher.options, Board())
-    with _as_typed():
-        sweep.run()
-    failure = sweep.failure()
-    for done, job in zip(returns, jobs, strict=True):
-        _fill(done, sweep.outcome(job), failure)
+    for i, (returned, folder, label) in enumerate(zip(returns, folders, labels, strict=True)):
+        overrides = job_overrides(typed[i], kept, first + i, asks_for_multirun=returned.asks_for_multirun)
+        command = job_command(config, script, overrides, folder, launcher.options.devices_per_job)
+        jobs.append(_job(returned.cfg, folder, command, label, fingerprints))
+    queue = JobQueue(jobs, slots, launcher.options, Board())
+    # Here Hydra is asked to hand every exception over; jobs print tracebacks only if the user asked for them.
+    with environment_variable(FULL_ERROR, "1" if ASKED_FOR_TRACEBACKS else None):
+        queue.run()
+    failure = queue.failure()
+    for returned, job in zip(returns, jobs, strict=True):
+        _fill(returned, queue.outcome(job), failure)
     return returns
 
 
-def _compose_all(launcher: "GpusLauncher", job_overrides: Sequence[Sequence[str]], first: int) -> list[Returned]:
-    """Compose and check every job."""
-    loader = launcher.loader
-    loader.progress = Progress(len(job_overrides))
+def _compose_all(launcher: "GpusLauncher", typed: Sequence[Sequence[str]], first: int) -> list[Returned]:
+    launcher.loader.progress = Progress(len(typed))
     config = _without_mode(launcher.config)
-    return [_compose(loader, config, each, first + i) for i, each in enumerate(job_overrides)]
+    return [_compose(launcher.loader, config, overrides, first + i) for i, overrides in enumerate(typed)]
 
 
 def _without_mode(config: DictConfig) -> DictConfig:
-    """Leave out that a multirun was typed, so that a job's ``hydra.mode`` says what its own files ask for."""
+    """Remove the typed ``hydra.mode``, so that the mode of a job is the one its own files ask for."""
     config = copy.deepcopy(config)
     typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     assert isinstance(typed, list)
@@ -113,20 +118,20 @@ def _without_mode(config: DictConfig) -> DictConfig:
     return config
 
 
-def _compose(loader: ReusingLoader, of_the_sweep: DictConfig, overrides: Sequence[str], number: int) -> Returned:
-    """Return the configuration of a job, checked and resolved, with the folder it will have."""
-    config = loader.load_sweep_config(of_the_sweep, list(overrides))
+def _compose(loader: ReusingLoader, multirun: DictConfig, overrides: Sequence[str], number: int) -> Returned:
+    """Compose, check and resolve the configuration of a job; determine its folder."""
+    config = loader.load_sweep_config(multirun, list(overrides))
     asks_for_multirun = config.hydra.mode is RunMode.MULTIRUN
     precision_of_device = leaves_precision_open(config)
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = number
         config.hydra.mode = RunMode.MULTIRUN
-    with _hydra_config(config) as own:  # which ${hydra:...} asks
+    with _hydra_config(config) as own:  # for ${hydra:...}
         folder = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
         with read_write(own.hydra.runtime), open_dict(own.hydra.runtime):
             own.hydra.runtime.output_dir = str(folder.absolute())
         _resolve(config)
-        check_config(config)  # again, where hydra.sweep.subdir does not ask for the run folder
+        check_config(config)  # again, in case hydra.sweep.subdir does not use the run folder
     composed = Returned(
         overrides=list(overrides),
         cfg=config,
@@ -153,19 +158,19 @@ def _job(config: DictConfig, folder: Path, command: Sequence[str], label: str, f
     )
 
 
-def _fill(done: Returned, outcome: Outcome, failure: UserError | None) -> None:
+def _fill(returned: Returned, outcome: Outcome, failure: UserError | None) -> None:
     if outcome.finished:
-        done.status = JobStatus.COMPLETED
-        done.return_value = outcome.returned
+        returned.status = JobStatus.COMPLETED
+        returned.return_value = outcome.returned
         if outcome.returned is None and outcome.summary is not None:
-            done.return_value = value(outcome.summary, done.cfg.objective)
+            returned.return_value = value(outcome.summary, returned.cfg.objective)
     else:
-        done.status = JobStatus.FAILED
-        done.return_value = failure or UserError(f"{outcome.job.title}: {outcome.reason or outcome.status}")
+        returned.status = JobStatus.FAILED
+        returned.return_value = failure or UserError(f"{outcome.job.title}: {outcome.reason or outcome.status}")
 
 
 def _resolve(config: DictConfig) -> None:
-    """Resolve interpolations in place, and leave out Hydra's own part, which some of them ask."""
+    """Resolve interpolations in place, then remove Hydra's own part, which some of them need."""
     for key in [str(key) for key in config if key != "hydra"]:
         if OmegaConf.is_config(config[key]):
             OmegaConf.resolve(config[key])
@@ -177,7 +182,7 @@ def _resolve(config: DictConfig) -> None:
 
 @contextmanager
 def _hydra_config(config: DictConfig) -> Iterator[DictConfig]:
-    """Make a configuration the one that is asked for Hydra's own part, and yield a copy of that part."""
+    """Make a configuration the one that ``${hydra:...}`` refers to, and yield a copy of its Hydra part."""
     instance = HydraConfig.instance()
     before = instance.cfg
     try:
@@ -186,17 +191,3 @@ def _hydra_config(config: DictConfig) -> Iterator[DictConfig]:
         yield instance.cfg
     finally:
         instance.cfg = before
-
-
-@contextmanager
-def _as_typed() -> Iterator[None]:
-    """Jobs print tracebacks only where they were asked for; here Hydra is told to hand every exception over."""
-    before = os.environ.pop(FULL_ERROR, None)
-    if ASKED_FOR_TRACEBACKS:
-        os.environ[FULL_ERROR] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(FULL_ERROR, None)
-        if before is not None:
-            os.environ[FULL_ERROR] = before

@@ -1,4 +1,4 @@
-"""The benchmark of one configuration: measure it, try other settings, report."""
+"""Benchmark one configuration: measure it, try other settings, summarize."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,34 +10,37 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.benchmarking.images import STAND_INS, stand_in
-from mcl.benchmarking.isolated import Attempt, attempt
+from mcl.benchmarking.isolated import Measurement, measure_in_process
 from mcl.benchmarking.measure import GROUPS, Request
-from mcl.benchmarking.numbers import in_a_line, summary
+from mcl.benchmarking.results import one_line, summary
 from mcl.benchmarking.settings import LEAST, NO_REFERENCE, REFERENCE, RULE, WARM_UP, Tried, judge, search
 from mcl.config.compose import Composed, composing
 from mcl.errors import UserError
 
-SECONDS = 10.0  # for steps that count
-PATIENCE = (120.0, 5.0)  # seconds that trying a setting may take, or so many times as long as the one given
+SECONDS = 10.0  # for the timed steps
+TIMEOUT = (120.0, 5.0)  # for one setting: seconds, or this factor on the time of the given settings if longer
 META_ROUNDS = 2
-NOWHERE = "dataset.root=null"
+WITHOUT_ROOT = "dataset.root=null"
 IMAGENET = "mcl.data.imagenet.ImageNet"
 
 
-def benchmark(overrides: Sequence[str], *, steps: int, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
-    """What `mcl.benchmarking.numbers.summary` says of what ``python train.py OVERRIDES`` would run.
+def run_benchmark(overrides: Sequence[str], *, steps: int, quick: bool, log: Callable[[str], None]) -> dict[str, Any]:
+    """Benchmark what ``python train.py OVERRIDES`` would run.
 
     Args:
         overrides: as typed.
-        steps: that count, of each setting, `LEAST` or more; fewer where they take long.
+        steps: to time for each setting, at least `LEAST`; fewer if they are slow.
         quick: try no other settings.
-        tell: told how it goes, in lines.
+        log: called with a line for each thing done.
+
+    Returns:
+        See `mcl.benchmarking.results.summary`.
 
     Raises:
         UserError: an override is wrong, or the configuration does not train here.
     """
     with composing() as compose, TemporaryDirectory(prefix="mcl-images-") as folder:
-        return _Benchmark(compose, overrides, steps, Path(folder), tell).run(quick=quick)
+        return _Benchmark(compose, overrides, steps, Path(folder), log).run(quick=quick)
 
 
 class _Benchmark:
@@ -47,72 +50,77 @@ class _Benchmark:
         typed: Sequence[str],
         steps: int,
         folder: Path,
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
     ):
-        self.compose, self.typed, self.steps, self.tell = compose, list(typed), steps, tell
+        self.compose, self.typed, self.steps, self.log = compose, list(typed), steps, log
         self.rule = RULE
-        self.nowhere: list[str] = []  # an override that lets a published dataset be without a folder
-        composed = self._given()
+        self.without_root: list[str] = []
+        composed = self._compose_given()
         self.config = _resolved(composed.config)
-        self.what = _what(composed)
-        self.double = stand_in(self.config["dataset"], self.config["allow_modules"], folder)
+        self.name = _name(composed)
+        self.generated = stand_in(self.config["dataset"], self.config["allow_modules"], folder)
 
     def run(self, *, quick: bool) -> dict[str, Any]:
-        self.tell("measuring the settings as given ...")
-        came = self._attempt([], details=True)
-        if came.answer is None:
-            raise UserError(came.reason if came.refused else self._advice(came.reason))
-        reference = came.answer["losses"] if quick else self._reference(came.answer["losses"])
-        given = replace(judge([], came, reference), faster=1.0)
+        self.log("measuring the given settings ...")
+        first = self._measure([], details=True)
+        if first.answer is None:
+            raise UserError(first.reason if first.refused else self._advice(first.reason))
+        reference = first.answer["losses"] if quick else self._reference_losses(first.answer["losses"])
+        given = replace(judge([], first, reference), faster=1.0)
         tried, best = [given], given
         if not quick:
-            self._tell_of(given)
-            self.tell("the same again, warm, then others in turns ...")
-            timeout = max(PATIENCE[0], PATIENCE[1] * came.seconds)
+            self._log_setting(given)
+            self.log("the same again, warm, then others in turns ...")
+            timeout = max(TIMEOUT[0], TIMEOUT[1] * first.seconds)
             tried, best = search(
-                self.config, given, reference, lambda added: self._attempt(added, timeout=timeout), self._tell_of
+                self.config, given, reference, lambda added: self._measure(added, timeout=timeout), self._log_setting
             )
-        generated = self._said_of_images() if self.double is not None else None
-        return summary(tried, best, came.answer, self.rule, self.what, self.typed, generated)
+        note = None
+        if self.generated is not None:
+            dataset = self.name.partition("/")[0]
+            note = f"no images of {dataset} found: generated ones of the same number, size and classes replace them."
+        return summary(tried, best, first.answer, self.rule, self.name, self.typed, note)
 
-    def _given(self) -> Composed:
+    def _compose_given(self) -> Composed:
         try:
             return self.compose(self.typed)
         except UserError:
-            try:  # of ImageNet it is known what there would be
-                composed = self.compose([*self.typed, NOWHERE])
+            try:  # ImageNet's images can be generated without its folder
+                composed = self.compose([*self.typed, WITHOUT_ROOT])
             except UserError:
                 composed = None
             if composed is None or composed.config.dataset._target_ != IMAGENET:
                 raise
-            self.nowhere = [NOWHERE]
+            self.without_root = [WITHOUT_ROOT]
             return composed
 
-    def _reference(self, given: list[float]) -> list[float]:
-        """The losses that are right: those of the given configuration, if it is the reference."""
+    def _reference_losses(self, given: list[float]) -> list[float]:
+        """Return the losses to compare with; measure them unless the given configuration is the reference."""
         trainer = self.config["trainer"]
-        asked = [override for override in REFERENCE if override.split("=")[0].partition(".")[2] in trainer]
-        plain = self.compose([*self.typed, *self.nowhere, *asked]).config
-        if _resolved(plain)["trainer"] == trainer:
+        changes = [override for override in REFERENCE if override.split("=")[0].partition(".")[2] in trainer]
+        if self._compose(changes)["trainer"] == trainer:
             return given
-        self.tell("the reference, float32 ...")
-        came = self._attempt(asked)
-        if came.refused:  # these settings are the given ones but for the precision: it is the loss that is at fault
-            self.tell(f"the reference does not train: {came.reason}")
+        self.log("the reference, float32 ...")
+        reference = self._measure(changes)
+        if reference.refused:  # the precision alone differs from the given settings: the loss itself is wrong
+            self.log(f"the reference does not train: {reference.reason}")
             return [math.nan]
-        if came.answer is None:
-            self.tell(
-                f"the reference did not run ({came.reason}): losses are compared with those of the settings given"
+        if reference.answer is None:
+            self.log(
+                f"the reference did not run ({reference.reason}): losses are compared with those of the given settings"
             )
             self.rule = NO_REFERENCE
             return given
-        losses: list[float] = came.answer["losses"]
+        losses: list[float] = reference.answer["losses"]
         return losses
 
-    def _attempt(self, added: Sequence[str], *, details: bool = False, timeout: float | None = None) -> Attempt:
-        config = _resolved(self.compose([*self.typed, *self.nowhere, *added]).config)
-        if self.double is not None:
-            config["dataset"] = self.double
+    def _compose(self, added: Sequence[str]) -> dict[str, Any]:
+        return _resolved(self.compose([*self.typed, *self.without_root, *added]).config)
+
+    def _measure(self, added: Sequence[str], *, details: bool = False, timeout: float | None = None) -> Measurement:
+        config = self._compose(added)
+        if self.generated is not None:
+            config["dataset"] = self.generated
             config["allow_modules"] = [*config["allow_modules"], STAND_INS]
         request = Request(
             {name: config[name] for name in GROUPS},
@@ -123,20 +131,16 @@ class _Benchmark:
             meta_rounds=META_ROUNDS if details else 1,
             details=details,
         )
-        return attempt(request, timeout)
+        return measure_in_process(request, timeout)
 
-    def _tell_of(self, one: Tried) -> None:
-        self.tell(in_a_line(one))
+    def _log_setting(self, setting: Tried) -> None:
+        self.log(one_line(setting))
 
     def _advice(self, reason: str) -> str:
         smaller = "a smaller trainer.batch_size"
         if self.config["loss"].get("meta"):
             smaller += ", or loss.meta.memory=recompute"
         return f"training did not run with these settings: {reason}. If memory is short, try {smaller}."
-
-    def _said_of_images(self) -> str:
-        name = self.what.partition("/")[0]
-        return f"no images of {name} found here: generated ones stand in, as many and as large, of as many classes."
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
@@ -145,7 +149,7 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def _what(composed: Composed) -> str:
-    """``digits/resnet8/lmcl``, where run folders are named so."""
+def _name(composed: Composed) -> str:
+    """Return the run folder without its hash, such as ``digits/resnet8/lmcl``."""
     folder, runs = composed.folder.parent, Path(composed.config.runs)
     return (folder.relative_to(runs) if folder.is_relative_to(runs) else folder).as_posix()

@@ -1,4 +1,4 @@
-"""Generated images in place of a dataset that is not on this machine: the same number, size and classes."""
+"""Generated images that replace a dataset that is not on this machine: the same number, size and classes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,22 +15,22 @@ from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as
 from mcl.data.imagenet import CLASSES, IMAGES, TEST, TRAIN, ImageNet
 from mcl.data.published import Published
 
-STAND_INS = __name__  # the module, for ``allow_modules``
-COMMON = ("mean", "std", "limit", "validation", "seed")  # options that every dataset has
+STAND_INS = __name__  # for ``allow_modules``
+COMMON = ("mean", "std", "limit", "validation", "seed")  # options of every dataset
 FILES = 64
-PIXELS = (500, 375)  # of a usual file of ImageNet, which has some 110 kB
+PIXELS = (500, 375)  # a typical file of ImageNet, of about 110 kB
 QUALITY, NOISE = 90, 12
 
 
 def stand_in(node: Mapping[str, Any], allow: Sequence[str], folder: Path) -> dict[str, Any] | None:
-    """What to put in the place of a dataset whose images are not here; None where they are.
+    """Return the configuration of generated images for a published dataset that is not here; None if it is here.
 
-    Only published datasets have such a double: of others nobody knows how many images there would be.
+    Other datasets have none, because the number of their images is unknown.
 
     Args:
         node: ``dataset`` of a configuration, resolved.
         allow: ``allow_modules`` of the configuration.
-        folder: gets the image files, where the dataset has files.
+        folder: where to write image files, if the dataset consists of files.
 
     Raises:
         UserError: the dataset cannot be built.
@@ -62,12 +62,12 @@ def stand_in(node: Mapping[str, Any], allow: Sequence[str], folder: Path) -> dic
 def _has_files(dataset: Published, place: Path) -> bool:
     try:
         return dataset.parse(place) is not None
-    except Exception:  # damaged files, of which training will say so
+    except Exception:  # damaged files, which training reports
         return True
 
 
 def make_files(folder: Path) -> None:
-    """Write JPEG files as large and as hard to decode as those of ImageNet."""
+    """Write JPEG files that are as large and as slow to decode as those of ImageNet."""
     rng = np.random.default_rng(0)
     for number in range(FILES):
         coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize(PIXELS)
@@ -76,12 +76,12 @@ def make_files(folder: Path) -> None:
 
 
 class GeneratedImageNet(Dataset):
-    """As many images and classes as ImageNet, read as ImageNet's are, from a few files over and over.
+    """The images and classes of ImageNet in number, read in the same way, from a few files over and over.
 
     Args:
-        folder: of `make_files`.
-        transform, image_size, resize, workers: as of `mcl.data.imagenet.ImageNet`.
-        mean, std, limit, validation, seed: as for every dataset, see `mcl.data.dataset.Dataset`.
+        folder: written by `make_files`.
+        transform, image_size, resize, workers: see `mcl.data.imagenet.ImageNet`.
+        mean, std, limit, validation, seed: see `mcl.data.dataset.Dataset`.
     """
 
     def __init__(
@@ -132,5 +132,5 @@ class GeneratedImageNet(Dataset):
 
 
 def _spread(images: int) -> list[int]:
-    """Images of each class, as evenly as can be."""
+    """Return the number of images of each class, as even as possible."""
     return [images // CLASSES + (label < images % CLASSES) for label in range(CLASSES)]

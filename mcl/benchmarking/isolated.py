@@ -1,4 +1,4 @@
-"""Run one measurement in a process of its own and report how it ended."""
+"""Run one measurement in its own process and report how it ended."""
 
 import json
 import os
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """What came of one.
+class Measurement:
+    """The result of one measurement.
 
     Args:
-        answer: of `mcl.benchmarking.measure.measure`; None when there is none.
-        reason: why not; empty when there is one.
-        refused: the configuration is at fault, and ``reason`` is meant for the person at the keyboard.
-        seconds: it took, start of the process included.
+        answer: of `mcl.benchmarking.measure.measure`; None if it failed.
+        reason: why it failed; empty otherwise.
+        refused: whether the configuration is wrong, and ``reason`` a message for the user.
+        seconds: duration, start of the process included.
     """
 
     answer: dict[str, Any] | None
@@ -32,46 +32,46 @@ class Attempt:
     seconds: float
 
 
-def attempt(request: "Request", timeout: float | None = None) -> Attempt:
-    """Measure in a child process. Whatever happens to that process is told, and harms nobody.
+def measure_in_process(request: "Request", timeout: float | None = None) -> Measurement:
+    """Measure in a child process, which may crash without harm.
 
     Args:
-        request: what.
+        request: what to measure.
         timeout: seconds after which the process is killed.
     """
-    begun = time.perf_counter()
+    start = time.perf_counter()
     with TemporaryDirectory(prefix="mcl-benchmark-") as name:
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps(asdict(request)))
         try:
-            done = _run([sys.executable, "-m", "mcl.benchmarking.measure", name], timeout)
+            process = _run([sys.executable, "-m", "mcl.benchmarking.measure", name], timeout)
         except subprocess.TimeoutExpired:
-            return Attempt(None, f"given up after {timeout:.0f} s", False, time.perf_counter() - begun)
+            return Measurement(None, f"given up after {timeout:.0f} s", False, time.perf_counter() - start)
         answer: dict[str, Any] = {}
         if (file := folder / "answer.json").is_file():
             answer = json.loads(file.read_text())
     refused = answer.get("refused")
-    reason = refused or answer.get("failed") or ("" if answer else _end_of(done))
-    return Attempt(None if reason else answer, reason, refused is not None, time.perf_counter() - begun)
+    reason = refused or answer.get("failed") or ("" if answer else _why_ended(process))
+    return Measurement(None if reason else answer, reason, refused is not None, time.perf_counter() - start)
 
 
 def _run(command: list[str], timeout: float | None) -> "subprocess.CompletedProcess[str]":
-    """Run a process that ends when its standard input does, so that it does not outlive this one."""
-    theirs, ours = os.pipe()
+    """Run a process that exits when its standard input ends, so that it does not outlive this one."""
+    read_fd, write_fd = os.pipe()
     try:
         return subprocess.run(
-            command, stdin=theirs, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+            command, stdin=read_fd, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
         )
     finally:
-        os.close(theirs)
-        os.close(ours)
+        os.close(read_fd)
+        os.close(write_fd)
 
 
-def _end_of(done: "subprocess.CompletedProcess[str]") -> str:
-    """Why a process without an answer ended."""
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        return f"killed by {name}" + (", most likely for want of memory" if name == "SIGKILL" else "")
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
+def _why_ended(process: "subprocess.CompletedProcess[str]") -> str:
+    """Return the reason why a process ended without an answer."""
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        return f"killed by {name}" + (", most likely for lack of memory" if name == "SIGKILL" else "")
+    lines = [line for line in process.stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line[:1].strip() and "Error" in line.split(":")[0]]
-    return (errors or lines or [f"ended with status {done.returncode}"])[-1].strip()
+    return (errors or lines or [f"ended with status {process.returncode}"])[-1].strip()

@@ -1,7 +1,8 @@
-"""Measure one configuration in a process of its own: ``python -m mcl.benchmarking.measure FOLDER``.
+"""Measure one configuration in its own process: ``python -m mcl.benchmarking.measure FOLDER``.
 
-So that peak memory is its own, threads can be set, and whatever kills it kills nothing else. ``FOLDER/request.json``
-says what to measure; the answer, or what was wrong, goes to ``FOLDER/answer.json``.
+In its own process it has its own peak memory and number of threads, and a crash ends nothing else.
+``FOLDER/request.json`` says what to measure; the answer, or the reason why there is none, goes to
+``FOLDER/answer.json``.
 """
 
 import json
@@ -17,9 +18,9 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from mcl.benchmarking.peak_memory import kind_of_memory, peak_memory, usable_memory
+from mcl.benchmarking.memory import kind_of_memory, peak_memory, usable_memory
 from mcl.benchmarking.peak_rate import convolution_peak
-from mcl.benchmarking.phases import PHASES, phases_of
+from mcl.benchmarking.phases import PHASES, timed_phases
 from mcl.benchmarking.steps import Steps, run_steps
 from mcl.benchmarking.stopwatch import Stopwatch, synchronizer
 from mcl.data.dataset import DataSpec
@@ -40,12 +41,12 @@ class Request:
 
     Args:
         config: the `GROUPS` of a configuration, resolved.
-        steps: that count; fewer when they take longer than ``seconds``, but ``least``.
+        steps: steps to time; fewer if they take longer than ``seconds``, but at least ``least``.
         warm_up: steps before them.
         least: see ``steps``.
-        seconds: see ``steps``; for meta rounds as much again.
-        meta_rounds: to time, beside the very first one.
-        details: the phases of a step and the convolution peak, too.
+        seconds: see ``steps``; meta rounds may take as much again.
+        meta_rounds: meta rounds to time after the first.
+        details: also measure the phases of a step and the convolution peak.
     """
 
     config: dict[str, Any]
@@ -58,26 +59,26 @@ class Request:
 
 
 def measure(request: Request) -> dict[str, Any]:
-    """Train for some steps; times in seconds, memory in bytes, rates in multiply-adds per second.
+    """Train for some steps. Return times in seconds, memory in bytes, rates in multiply-adds per second.
 
     Raises:
         UserError: training would not start, or its loss is not finite.
     """
     begun = time.perf_counter()
     parts = assemble(OmegaConf.create({**request.config, "tracking": {}}))
-    options, loss = parts.options, parts.learner.loss
-    usable = usable_memory(options.device)
+    options, loss, device = parts.options, parts.learner.loss, parts.options.device
+    usable = usable_memory(device)
     trainer = parts.build_trainer(parts.dataset.load(), seed=request.config["seed"])
     total_steps, start = trainer.progress.total_steps, time.perf_counter() - begun
     steps = _run(trainer, request)
-    phases = _run_in_phases(trainer, request) if request.details else None  # other steps: the clocks take time, too
-    peak_bytes = peak_memory(options.device)
+    phases = _run_in_phases(trainer, request) if request.details else None  # other steps: these clocks take time, too
+    peak_bytes = peak_memory(device)
     precisions = {options.precision, "float32"} if loss.meta is not None else {options.precision}
     return {
-        "device": device_name(options.device),
-        "threads": torch.get_num_threads() if options.device.type == "cpu" else None,
-        "most_threads": ALL_THREADS if options.device.type == "cpu" else None,
-        "data": _in_words(parts.dataset.spec),
+        "device": device_name(device),
+        "threads": torch.get_num_threads() if device.type == "cpu" else None,
+        "most_threads": ALL_THREADS if device.type == "cpu" else None,
+        "data": _describe(parts.dataset.spec),
         "networks": parts.learner.cohort.names,
         "batch_size": options.batch_size,
         "precision": options.precision,
@@ -94,14 +95,14 @@ def measure(request: Request) -> dict[str, Any]:
         "meta_round": median(steps.meta_rounds) if steps.meta_rounds else None,
         "losses": steps.losses,
         "memory": peak_bytes,
-        "memory_kind": kind_of_memory(options.device),
+        "memory_kind": kind_of_memory(device),
         "usable_memory": usable,
         "phases": phases,
-        "peaks": {name: convolution_peak(options.device, name) for name in precisions} if request.details else None,
+        "peaks": {name: convolution_peak(device, name) for name in precisions} if request.details else None,
     }
 
 
-def _in_words(spec: DataSpec) -> str:
+def _describe(spec: DataSpec) -> str:
     size = f"{spec.channels} x {spec.image_size} x {spec.image_size}"
     return f"{sum(spec.counts):,} training images, {spec.num_classes} classes, {size}"
 
@@ -119,21 +120,20 @@ def _run(trainer: Trainer, request: Request, **options: Any) -> Steps:
 
 
 def _run_in_phases(trainer: Trainer, request: Request) -> dict[str, float]:
-    """Run the same steps once more. Return the seconds of every phase.
+    """Run the same steps again. Return the seconds of each phase, without the meta round, which few steps have.
 
     These are means over the middle half of the steps: unlike medians, they add up.
     """
     watch, records = Stopwatch(synchronizer(trainer.options.device)), list[dict[str, float]]()
-    with phases_of(trainer, watch):
-        further = replace(request, meta_rounds=0)
-        steps = _run(trainer, further, after_step=lambda: records.append(watch.take()))
-    counted = [
-        {name: record[name] for name in PHASES if name in record}  # without the meta round, which few steps have
+    with timed_phases(trainer, watch):
+        steps = _run(trainer, replace(request, meta_rounds=0), after_step=lambda: records.append(watch.take()))
+    timed = [
+        {name: record[name] for name in PHASES if name in record}
         for record in records[request.warm_up :][: len(steps.seconds)]
     ]
-    counted.sort(key=lambda record: sum(record.values()))
-    outside = len(counted) // 4
-    middle = counted[outside : len(counted) - outside]
+    timed.sort(key=lambda record: sum(record.values()))
+    quarter = len(timed) // 4
+    middle = timed[quarter : len(timed) - quarter]
     present = [name for name in PHASES if any(name in record for record in middle)]
     return {name: fmean(record.get(name, 0.0) for record in middle) for name in present}
 
@@ -150,8 +150,8 @@ def main(folder: Path) -> None:
     write_atomically(folder / ANSWER, json.dumps(answer))
 
 
-def _end_with_parent() -> None:
-    """Whoever asked holds the other end of the standard input: its end is theirs, and then nobody wants an answer."""
+def _exit_with_parent() -> None:
+    """Exit once standard input ends: the parent holds its other end, and without a parent nobody needs the answer."""
 
     def wait() -> None:
         os.read(sys.stdin.fileno(), 1)
@@ -161,5 +161,5 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    _end_with_parent()
+    _exit_with_parent()
     main(Path(sys.argv[1]))

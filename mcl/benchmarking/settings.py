@@ -1,4 +1,4 @@
-"""The search for the fastest settings that are safe."""
+"""The search for the fastest safe settings."""
 
 import itertools
 import math
@@ -6,38 +6,38 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mcl.benchmarking.isolated import Attempt
+from mcl.benchmarking.isolated import Measurement
 
-Config = Mapping[str, Any]  # of the person, resolved
-Answer = Mapping[str, Any]  # of `mcl.benchmarking.measure.measure`, for the setting that others are tried on top of
+Config = Mapping[str, Any]  # the user's, resolved
+Answer = Mapping[str, Any]  # of `mcl.benchmarking.measure.measure`, for the fastest setting so far
 
-WARM_UP, LEAST = 3, 3  # steps that do not count, and steps that do, however long they take
-COMPARED = WARM_UP + LEAST  # the first steps, whose losses are compared: as many as are always run
+WARM_UP, LEAST = 3, 3  # steps that are not timed, and the fewest that are
+COMPARED = WARM_UP + LEAST  # the first steps, whose losses are compared: every setting takes at least these
 TOLERANCE = 0.01
 GAIN = 1.05
 RULE = (
-    f"A setting is safe when training started and went on, its memory fitted, and the loss of each of the first"
-    f" {COMPARED} steps was within {TOLERANCE:.0%} of the same steps in float32, not compiled."
+    f"A setting is safe if training ran, its memory fitted, and the loss of each of the first {COMPARED} steps was"
+    f" within {TOLERANCE:.0%} of the same steps in float32, not compiled."
 )
 NO_REFERENCE = (
-    "Float32, not compiled, did not run here, so losses were compared with those of the settings given: safe means no"
-    " more than as good as these."
+    "Float32, not compiled, did not run here, so losses were compared with those of the given settings: safe only means"
+    " as good as these."
 )
 REFERENCE = ("trainer.precision=float32", "trainer.compile=false")
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One setting and what became of it.
+    """One setting and its outcome.
 
     Args:
-        overrides: beside those that the person typed.
+        overrides: added to those that the user typed.
         outcome: ``safe``; ``unsafe``: it ran, but against the rule; ``failed``: it did not run.
-        reason: why not safe; empty for a safe one.
-        answer: of `mcl.benchmarking.measure.measure`, where it ran.
-        deviation: largest relative difference of the losses compared, where it ran; infinite if one is not finite.
-        seconds: that trying it took.
-        faster: how many times as fast as the given settings, by measurements taken in turns, where it ran.
+        reason: why it is not safe; empty for a safe one.
+        answer: of `mcl.benchmarking.measure.measure`; None if it did not run.
+        deviation: largest relative difference of the compared losses; infinite if one is not finite.
+        seconds: duration of the measurement.
+        faster: speed relative to the given settings, measured in turns; None if it did not run.
     """
 
     overrides: tuple[str, ...]
@@ -50,104 +50,105 @@ class Tried:
 
 
 def step_seconds(answer: Answer) -> float:
-    """Of a training step with its part of a meta round: what settings are compared by."""
+    """Return the seconds of a training step with its share of a meta round, by which settings are compared."""
     if answer["meta_round"] is None:
         return float(answer["step"])
     return float(answer["step"] + answer["meta_round"] / answer["interval"])
 
 
-def precisions(config: Config, answer: Answer) -> list[str]:
-    """The other precision."""
+def _precisions(config: Config, answer: Answer) -> list[str]:
     return [f"trainer.precision={_other(answer['precision'], 'float32', 'bfloat16')}"]
 
 
-def memory_formats(config: Config, answer: Answer) -> list[str]:
-    """The other memory format."""
+def _memory_formats(config: Config, answer: Answer) -> list[str]:
     return [f"trainer.channels_last={_other(answer['channels_last'], 'false', 'true')}"]
 
 
-def threads(config: Config, answer: Answer) -> list[str]:
-    """One thread, half of them, all; of a GPU none."""
+def _threads(config: Config, answer: Answer) -> list[str]:
+    """One thread, half of them and all, on a CPU."""
     most = answer["most_threads"]
     counts = {1, max(1, most // 2), most} if most else set()
     return [f"trainer.threads={count}" for count in sorted(counts - {answer["threads"]})]
 
 
-def meta_modes(config: Config, answer: Answer) -> list[str]:
-    """The other way to hold the graphs of a meta round, where there is one."""
+def _meta_memory(config: Config, answer: Answer) -> list[str]:
     meta = config["loss"].get("meta")
     return [f"loss.meta.memory={_other(meta.get('memory', 'keep'), 'keep', 'recompute')}"] if meta else []
 
 
-def compilation(config: Config, answer: Answer) -> list[str]:
-    """Compiled or not."""
+def _compilation(config: Config, answer: Answer) -> list[str]:
     trainer = config["trainer"]
     return [f"trainer.compile={_other(trainer['compile'], 'false', 'true')}"] if "compile" in trainer else []
 
 
-ALTERNATIVES = (precisions, memory_formats, threads, meta_modes, compilation)
+def _other(value: object, one: str, another: str) -> str:
+    return another if str(value).lower() == one else one
+
+
+ALTERNATIVES = (_precisions, _memory_formats, _threads, _meta_memory, _compilation)  # each gives overrides to try
 
 
 def search(
     config: Config,
     given: Tried,
     reference: Sequence[float],
-    measure: Callable[[Sequence[str]], Attempt],
-    tell: Callable[[Tried], None],
+    measure: Callable[[Sequence[str]], Measurement],
+    on_tried: Callable[[Tried], None],
 ) -> tuple[list[Tried], Tried]:
-    """Try one change after the other on top of the fastest safe setting so far.
+    """Try one change after another on top of the fastest safe setting so far.
 
-    Speeds are compared between measurements taken in turns: that of the given settings which came first, on a cold
-    machine, is taken again, and each change is measured between two measurements of the fastest setting so far, both of
-    which it must beat.
+    Speeds are compared between measurements taken in turns. The given settings are measured again, because the first
+    measurement found a cold machine. Each change is measured between two measurements of the fastest setting so far,
+    and must beat both.
 
     Args:
-        config: of the person, resolved.
+        config: the user's, resolved.
         given: that configuration, tried.
-        reference: losses that are right.
-        measure: tries overrides beside those of the person.
-        tell: told of each setting as soon as it was tried.
+        reference: the losses to compare with.
+        measure: tries overrides, added to the user's.
+        on_tried: called with each setting as soon as it was tried.
 
     Returns:
-        All that was tried, the given one first, and the fastest safe setting.
+        All settings, the given one first, and the fastest safe one.
     """
     assert given.answer is not None
 
-    def once_more(one: Tried) -> Tried:
-        again = judge(one.overrides, measure(one.overrides), reference)
-        return replace(again if again.answer is not None else one, faster=one.faster)
+    def measure_again(setting: Tried) -> Tried:
+        again = judge(setting.overrides, measure(setting.overrides), reference)
+        return replace(again if again.answer is not None else setting, faster=setting.faster)
 
-    best = once_more(replace(given, faster=1.0))
+    best = measure_again(replace(given, faster=1.0))
     tried = [best]
     for alternatives in ALTERNATIVES:
         assert best.answer is not None
         for option in alternatives(config, best.answer):
             overrides = joined(best.overrides, [option])
-            now = judge(overrides, measure(overrides), reference)
-            before, after = best, best if now.answer is None else once_more(best)
-            now = replace(now, faster=_faster(now, before, after))
-            tried.append(now)
-            tell(now)
-            best = now if all(fastest([other, now]) is now for other in (before, after)) else after
+            setting = judge(overrides, measure(overrides), reference)
+            before, after = best, best if setting.answer is None else measure_again(best)
+            setting = replace(setting, faster=_faster(setting, before, after))
+            tried.append(setting)
+            on_tried(setting)
+            best = setting if all(fastest([other, setting]) is setting for other in (before, after)) else after
     return tried, best
 
 
-def _faster(one: Tried, before: Tried, after: Tried) -> float | None:
-    """How many times as fast as the given settings, by two measurements of another setting, around that of this one."""
-    if one.answer is None or before.answer is None or after.answer is None or before.faster is None:
+def _faster(setting: Tried, before: Tried, after: Tried) -> float | None:
+    """Return the speed relative to the given settings, from measurements of the best setting before and after."""
+    if setting.answer is None or before.answer is None or after.answer is None or before.faster is None:
         return None
-    others = (step_seconds(before.answer) + step_seconds(after.answer)) / 2
-    return before.faster * others / step_seconds(one.answer)
+    best = (step_seconds(before.answer) + step_seconds(after.answer)) / 2
+    return before.faster * best / step_seconds(setting.answer)
 
 
 def joined(overrides: Sequence[str], further: Sequence[str]) -> list[str]:
-    """Overrides, less those that later ones replace."""
+    """Return all overrides, without those that ``further`` replaces."""
     replaced = {override.partition("=")[0] for override in further}
-    return [one for one in overrides if one.lstrip("+").partition("=")[0] not in replaced] + [*further]
+    kept = [override for override in overrides if override.lstrip("+").partition("=")[0] not in replaced]
+    return [*kept, *further]
 
 
 def fastest(tried: Sequence[Tried]) -> Tried:
-    """The safe setting that takes least time; an earlier one unless a later one gains more than the noise would."""
+    """Return the fastest safe setting; a later one must gain more than the noise."""
     best = tried[0]
     for other in tried[1:]:
         if _cost(best) > GAIN * _cost(other):
@@ -155,15 +156,17 @@ def fastest(tried: Sequence[Tried]) -> Tried:
     return best
 
 
-def _cost(one: Tried) -> float:
-    return step_seconds(one.answer) if one.answer is not None and one.outcome == "safe" else math.inf
+def _cost(setting: Tried) -> float:
+    if setting.answer is None or setting.outcome != "safe":
+        return math.inf
+    return step_seconds(setting.answer)
 
 
-def judge(overrides: Sequence[str], came: Attempt, reference: Sequence[float]) -> Tried:
-    """By the rule of this module (`RULE`)."""
-    answer = came.answer
+def judge(overrides: Sequence[str], measurement: Measurement, reference: Sequence[float]) -> Tried:
+    """Judge a setting by `RULE`."""
+    answer, seconds = measurement.answer, measurement.seconds
     if answer is None:
-        return Tried(tuple(overrides), "failed", came.reason, None, None, came.seconds)
+        return Tried(tuple(overrides), "failed", measurement.reason, None, None, seconds)
     deviation = largest_deviation(answer["losses"], reference)
     reason = ""
     if not all(map(math.isfinite, answer["losses"][:COMPARED])):
@@ -174,16 +177,12 @@ def judge(overrides: Sequence[str], came: Attempt, reference: Sequence[float]) -
         reason = f"losses up to {deviation:.1%} off"
     elif answer["memory"] and answer["usable_memory"] and answer["memory"] > answer["usable_memory"]:
         reason = "more memory than was free"
-    return Tried(tuple(overrides), "unsafe" if reason else "safe", reason, answer, deviation, came.seconds)
+    return Tried(tuple(overrides), "unsafe" if reason else "safe", reason, answer, deviation, seconds)
 
 
 def largest_deviation(losses: Sequence[float], reference: Sequence[float]) -> float:
-    """Relative, over the first steps; infinite if a loss on either side is not finite, or there are none."""
+    """Return the largest relative difference over the first steps; infinite without losses or if one is not finite."""
     pairs = list(zip(losses[:COMPARED], reference[:COMPARED], strict=False))
     if not pairs or not all(map(math.isfinite, itertools.chain(*pairs))):
         return math.inf
-    return max(abs(loss - right) / max(abs(right), 1e-9) for loss, right in pairs)
-
-
-def _other(value: object, one: str, another: str) -> str:
-    return another if str(value).lower() == one else one
+    return max(abs(loss - expected) / max(abs(expected), 1e-9) for loss, expected in pairs)

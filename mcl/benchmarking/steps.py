@@ -1,10 +1,11 @@
-"""Some steps of the real training loop, timed one by one."""
+"""Time training steps one by one, in the real training loop."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 from torch import Tensor
 
@@ -13,18 +14,19 @@ from mcl.tracking.tracker import Trackers
 from mcl.training.meta_round import MetaRound
 from mcl.training.signals import Stopped, StopSignals
 from mcl.training.trainer import Trainer
+from mcl.types import Batch
 
 NEVER = 10**9
 
 
 @dataclass
 class Steps:
-    """What was seen of some training steps.
+    """Measurements of some training steps.
 
     Args:
-        seconds: of each step that counts, its meta round left out.
-        meta_rounds: seconds of each meta round, the first one of all left out.
-        losses: weighted total of every step from the first one on.
+        seconds: of each step after the warm-up, without its meta round.
+        meta_rounds: seconds of each meta round after the first.
+        losses: weighted total of every step, warm-up included.
         first: seconds of the first step, its meta round included.
     """
 
@@ -42,124 +44,106 @@ def run_steps(
     least: int,
     budget: float,
     meta_rounds: int = 1,
-    after_step: Callable[[], None] = lambda: None,
+    after_step: Callable[[], object] = lambda: None,
 ) -> Steps:
-    """Train from the first step on, by the loop that training runs, without evaluations, checkpoints and trackers.
+    """Train from the first step in the usual loop, without evaluations, checkpoints and trackers.
 
     Args:
         trainer: trained in place.
-        count: steps that count.
-        warm_up: steps before them that do not, at least 1.
-        least: steps that count, however long they take.
-        budget: seconds after which no further step or meta round is begun.
-        meta_rounds: how many to time, where the loss has them: the first step, which has one, is repeated.
+        count: steps to time.
+        warm_up: steps before them, at least 1.
+        least: steps to time even if they exceed the budget.
+        budget: seconds after which no further step or meta round starts.
+        meta_rounds: meta rounds to time, if the loss has them; the first step, which has one, is repeated for that.
         after_step: called at the end of each step, once the device is done.
     """
-    assert warm_up >= 1, "the first steps allocate and choose algorithms"
+    assert warm_up >= 1, "the first steps allocate memory and choose algorithms"
     trainer.options.evaluate_every = NEVER
-    trainer.progress.step = 0  # may have been trained before
+    trainer.progress.step = 0  # it may have been trained before
     trainer.progress.total_steps = max(trainer.progress.total_steps, warm_up + count + 1)
     steps, totals = Steps(), list[Tensor]()
-    watch = _Watch(trainer, warm_up, count, least, budget, steps, after_step)
+    timer = _StepTimer(trainer, steps, count, warm_up, least, budget, after_step)
+    train_step = trainer.train_step
+
+    def recorded_step(batch: Batch) -> dict[str, Tensor]:
+        values = train_step(batch)
+        totals.append(values["train/total"].detach())  # on the device: reading it would wait
+        return values
+
     with ExitStack() as stack:
-        stack.enter_context(replaced(trainer, "train_step", _hearing(trainer.train_step, totals)))
+        stack.enter_context(patch.object(trainer, "train_step", recorded_step))
         if trainer.meta_round is not None:
-            stack.enter_context(replaced(MetaRound, "__call__", watch.meta_round(MetaRound.__call__)))
-        _train(trainer, watch)
+            stack.enter_context(patch.object(MetaRound, "__call__", timer.timed_meta_round(MetaRound.__call__)))
+        _train(trainer, timer)
         steps.losses = [float(total) for total in totals]
-        started = time.perf_counter()
+        start = time.perf_counter()
         while trainer.meta_round is not None and len(steps.meta_rounds) < meta_rounds:
             trainer.progress.step = 0
-            _train(trainer, _Watch(trainer, 1, 0, 0, 0.0, Steps(), after_step))
-            if time.perf_counter() - started > budget:
+            _train(trainer, _StepTimer(trainer, Steps(), 0, 1, 0, 0.0, after_step))
+            if time.perf_counter() - start > budget:
                 break
     return steps
 
 
-@contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Within the block, ``owner`` has this attribute."""
-    own, before = name in vars(owner), getattr(owner, name)
-    setattr(owner, name, value)
+def _train(trainer: Trainer, timer: "_StepTimer") -> None:
     try:
-        yield
-    finally:
-        if own:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)
+        trainer.fit(None, Trackers(), timer)
+    except Stopped:
+        return
+    raise AssertionError("training ended before it was stopped")
 
 
-class _Watch(StopSignals):
-    """Reads the clock where the loop asks, once a step, whether to stop; and says so when there are enough steps."""
+class _StepTimer(StopSignals):
+    """Reads the clock where the loop checks for stop signals, once a step; stops the loop after enough steps."""
 
     def __init__(
         self,
         trainer: Trainer,
-        warm_up: int,
+        steps: Steps,
         count: int,
+        warm_up: int,
         least: int,
         budget: float,
-        steps: Steps,
-        after: Callable[[], None],
+        after_step: Callable[[], object],
     ):
         super().__init__()
-        self.trainer = trainer
-        self.warm_up, self.most, self.least, self.budget = warm_up, count, least, budget
-        self.steps, self.after_step = steps, after
+        self.trainer, self.steps = trainer, steps
+        self.count, self.warm_up, self.least, self.budget = count, warm_up, least, budget
+        self.after_step = after_step
         self.synchronize = synchronizer(trainer.options.device)
-        self.done, self.in_meta_round, self.first_round = 0, 0.0, True
-        self.begun = self.read = time.perf_counter()
+        self.done, self.in_meta_round, self.warm_meta_round = 0, 0.0, False
+        self.start = self.last_read = time.perf_counter()
 
     def check(self, number: int | None = None) -> None:
-        if self.trainer.progress.step == self.done:  # asked again between two epochs
+        if self.trainer.progress.step == self.done:  # the loop checks again between two epochs
             return
         self.synchronize()
         now = time.perf_counter()
         self.done += 1
         if self.done == 1:
-            self.steps.first = now - self.read
+            self.steps.first = now - self.last_read
         if self.done == self.warm_up:
-            self.begun = now
+            self.start = now
         elif self.done > self.warm_up:
-            self.steps.seconds.append(now - self.read - self.in_meta_round)
-        self.read, self.in_meta_round = now, 0.0
+            self.steps.seconds.append(now - self.last_read - self.in_meta_round)
+        self.last_read, self.in_meta_round = now, 0.0
         self.after_step()
-        counted = self.done - self.warm_up
-        if counted >= self.most or (counted >= self.least and now - self.begun > self.budget):
-            raise Stopped("SIGTERM")  # as a signal would, so that the loop ends where it may
+        timed = self.done - self.warm_up
+        if timed >= self.count or (timed >= self.least and now - self.start > self.budget):
+            raise Stopped("SIGTERM")  # as after a signal, so that the loop ends where it can
 
-    def meta_round(self, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """The same, timed; the very first one warms up."""
+    def timed_meta_round(self, meta_round: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Return the same call, timed; the first one warms up and is not recorded."""
 
         def timed(*arguments: Any) -> Tensor:
             self.synchronize()
             start = time.perf_counter()
-            outer_loss = call(*arguments)
+            outer_loss = meta_round(*arguments)
             self.synchronize()
             self.in_meta_round = time.perf_counter() - start
-            if not self.first_round:
+            if self.warm_meta_round:
                 self.steps.meta_rounds.append(self.in_meta_round)
-            self.first_round = False
+            self.warm_meta_round = True
             return outer_loss
 
         return timed
-
-
-def _hearing(step: Callable[..., dict[str, Tensor]], totals: list[Tensor]) -> Callable[..., dict[str, Tensor]]:
-    """The same step, its total kept, on the device."""
-
-    def heard(*arguments: Any) -> dict[str, Tensor]:
-        values = step(*arguments)
-        totals.append(values["train/total"].detach())
-        return values
-
-    return heard
-
-
-def _train(trainer: Trainer, watch: _Watch) -> None:
-    try:
-        trainer.fit(None, Trackers(), watch)
-    except Stopped:
-        return
-    raise AssertionError("training ended before it was stopped")

@@ -1,4 +1,4 @@
-"""The benchmark's results as tables on the terminal."""
+"""Print the benchmark's results as tables."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mcl.benchmarking.numbers import speed
+from mcl.benchmarking.results import format_rate
 from mcl.benchmarking.settings import joined
 from mcl.console import format_duration, make_console, plain_table
 from mcl.tracking.summary_table import print_plan
 
-PHASES = {  # as they are called in the file -> as they are called here
+PHASES = {  # name in the file -> name in the table
     "data": "data: the next batch",
     "forward": "networks, forward",
     "loss": "loss, forward: heads and terms",
@@ -26,52 +26,55 @@ PHASES = {  # as they are called in the file -> as they are called here
 }
 
 
-def print_found(found: Mapping[str, Any]) -> None:
-    """Print what `mcl.benchmarking.numbers.summary` gives."""
+def print_results(results: Mapping[str, Any]) -> None:
+    """Print a summary of `mcl.benchmarking.results`."""
     console = make_console()
-    print_plan(_numbers(found), notes=[found["generated_images"]] if found["generated_images"] else [])
-    console.print(_phases(found["phases"], found["interval"]))
-    if len(found["settings"]) > 1:
+    print_plan(_rows(results), notes=[results["generated_images"]] if results["generated_images"] else [])
+    console.print(_phases(results["phases"], results["interval"]))
+    if len(results["settings"]) > 1:
         console.print()
-        console.print(_settings(found["settings"]))
-        console.print(found["rule"], style="dim")
+        console.print(_settings(results["settings"]))
+        console.print(results["rule"], style="dim")
         console.print()
-        _print_best(console, found)
+        _print_best(console, results)
 
 
-def _numbers(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    seconds, share, peak = found["seconds"], found["share_of_peak"], found["convolution_peak"]
-    steps = found["steps"]
-    networks = ", ".join(found["networks"])
-    layout = "channels last" if found["channels_last"] else "contiguous"
+def _rows(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    seconds, share, peak = results["seconds"], results["share_of_peak"], results["convolution_peak"]
+    steps = results["steps"]
+    networks = ", ".join(results["networks"])
+    layout = "channels last" if results["channels_last"] else "contiguous"
     rows = [
-        ("training", f"{found['what']}: {networks}; batches of {found['batch_size']}"),
-        ("data", found["data"]),
-        ("on", f"{found['device']}, {found['precision']}, {layout}, torch {found['libraries']['torch']}"),
-        ("speed", speed(found["images_per_second"])),
+        ("training", f"{results['what']}: {networks}; batches of {results['batch_size']}"),
+        ("data", results["data"]),
+        ("on", f"{results['device']}, {results['precision']}, {layout}, torch {results['libraries']['torch']}"),
+        ("speed", format_rate(results["images_per_second"])),
         ("a step", f"{_time(seconds['step'])}: median of {len(steps)}, {_time(min(steps))} to {_time(max(steps))}"),
     ]
     if seconds["meta_round"] is not None:
         rows.append(("a meta round", _time(seconds["meta_round"])))
     rows += [
-        ("an epoch", f"{format_duration(seconds['epoch'])}, {found['steps_per_epoch']:,} steps"),
+        ("an epoch", f"{format_duration(seconds['epoch'])}, {results['steps_per_epoch']:,} steps"),
         (
             "the recipe",
-            f"{format_duration(seconds['recipe'])}, {found['total_steps']:,} steps;"
+            f"{format_duration(seconds['recipe'])}, {results['total_steps']:,} steps;"
             " evaluations and checkpoints not counted",
         ),
-        ("memory", "unknown" if found["memory"] is None else f"{_bytes(found['memory'])}, {found['memory_kind']}"),
-        ("of the peak", _share(found, "step", found["precision"], peak)),
+        (
+            "memory",
+            "unknown" if results["memory"] is None else f"{_bytes(results['memory'])}, {results['memory_kind']}",
+        ),
+        ("of the peak", _share(results, "step", results["precision"], peak)),
     ]
     if "meta_round" in share:
-        rows.append(("  meta round", _share(found, "meta_round", "float32", peak)))
+        rows.append(("  meta round", _share(results, "meta_round", "float32", peak)))
     return rows
 
 
-def _share(found: Mapping[str, Any], what: str, precision: str, peak: Mapping[str, float]) -> str:
-    rate = found["multiply_adds_per_second"][what]
+def _share(results: Mapping[str, Any], part: str, precision: str, peak: Mapping[str, float]) -> str:
+    rate = results["multiply_adds_per_second"][part]
     return (
-        f"{found['share_of_peak'][what]:.0%}: {rate / 1e9:,.1f} of {peak[precision] / 1e9:,.1f} G multiply-adds/s,"
+        f"{results['share_of_peak'][part]:.0%}: {rate / 1e9:,.1f} of {peak[precision] / 1e9:,.1f} G multiply-adds/s,"
         f" the best convolution here in {precision}"
     )
 
@@ -93,7 +96,7 @@ def _settings(rows: Sequence[Mapping[str, Any]]) -> Table:
         ran = row["step"] is not None
         table.add_row(
             "\n".join(row["overrides"]) or "as given",
-            speed(row["images_per_second"], "") if ran else "-",
+            format_rate(row["images_per_second"], "") if ran else "-",
             f"{row['faster']:.2f}x" if ran else "-",
             _bytes(row["memory"]) if row["memory"] else "-",
             f"{row['deviation']:.2%}" if row["deviation"] is not None else "-",
@@ -104,13 +107,13 @@ def _settings(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _print_best(console: Console, found: Mapping[str, Any]) -> None:
-    best = found["best"]
+def _print_best(console: Console, results: Mapping[str, Any]) -> None:
+    best = results["best"]
     if not best["overrides"]:
-        console.print("Nothing safe was faster than the settings given.", style="bold")
+        console.print("No safe setting was faster than the given ones.", style="bold")
         return
-    console.print(f"Fastest safe setting found, {best['faster']:.2f}x:", style="bold")
-    console.print(f"python train.py {shlex.join(joined(found['overrides'], best['overrides']))}", soft_wrap=True)
+    console.print(f"Fastest safe setting, {best['faster']:.2f}x:", style="bold")
+    console.print(f"python train.py {shlex.join(joined(results['overrides'], best['overrides']))}", soft_wrap=True)
 
 
 def _columns(first: str, *others: str) -> Table:

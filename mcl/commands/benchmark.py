@@ -39,17 +39,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
         raise UserError(f"--json {arguments.json}: there is no such folder.")
 
-    from mcl.benchmarking.benchmark import benchmark
-    from mcl.benchmarking.table import print_found
+    from mcl.benchmarking.benchmark import run_benchmark
+    from mcl.benchmarking.table import print_results
     from mcl.console import display_path
     from mcl.files import write_atomically
 
-    def tell(line: str) -> None:
+    def log(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    found = benchmark(arguments.overrides, steps=arguments.steps, quick=arguments.quick, tell=tell)
+    found = run_benchmark(arguments.overrides, steps=arguments.steps, quick=arguments.quick, log=log)
     print(file=sys.stderr)
-    print_found(found)
+    print_results(found)
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(found, indent=2) + "\n")
         print(f"\n{display_path(arguments.json)}")

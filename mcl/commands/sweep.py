@@ -22,7 +22,7 @@ from mcl.console import display_path, format_duration, make_console, plain_table
 from mcl.errors import UserError, did_you_mean
 from mcl.launching.gpus import find_gpus
 from mcl.launching.launch_options import Options
-from mcl.launching.probe import seeing
+from mcl.launching.probe import visible_devices
 from mcl.launching.slots import Slot, make_slots
 from mcl.reports.figures import FORMATS
 from mcl.reports.search_report import find_trials
@@ -65,8 +65,8 @@ class Asked:
         return None if self.slots is None else max(1, len(self.slots))
 
     def devices(self) -> AbstractContextManager[None]:
-        """Return a context that shows the devices of a run, which decide its precision and so its folder."""
-        return seeing(self.slots[0].visible) if self.slots else nullcontext()
+        """Compose under the devices of a run, which decide its precision and so its folder."""
+        return visible_devices(self.slots[0].visible) if self.slots else nullcontext()
 
 
 def main(task: launch.Task, arguments: Sequence[str]) -> int:
@@ -138,7 +138,7 @@ def _slots(launcher: DictConfig) -> list[Slot] | None:
     name = str(launcher._target_).rpartition(".")[2]
     if name != "GpusLauncher":
         return [] if name == "BasicLauncher" else None
-    options = Options.of({str(key): _plain(value) for key, value in launcher.items() if key != "_target_"})
+    options = Options.from_dict({str(key): _plain(value) for key, value in launcher.items() if key != "_target_"})
     return make_slots(find_gpus(options.devices, os.environ), options)
 
 

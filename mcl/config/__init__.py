@@ -4,10 +4,10 @@ Importing any part of this package registers the interpolations of the YAML file
 in a process without an entry point.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcl.config import resolvers
+from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.config.build_network import network_names
@@ -16,17 +16,14 @@ if TYPE_CHECKING:
     from mcl.config.instantiate import build
 
 __all__ = ["build", "check_config", "compose_train", "network_names"]
-_FILES = {
-    "build": "instantiate",
-    "check_config": "checks",
-    "compose_train": "compose",
-    "network_names": "build_network",
-}
 
 resolvers.register()
-
-
-def __getattr__(name: str) -> Any:  # on first use: some of them import torch
-    if name in _FILES:
-        return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "build_network": ["network_names"],
+        "checks": ["check_config"],
+        "compose": ["compose_train"],
+        "instantiate": ["build"],
+    },
+)  # on first use: some of them import torch

@@ -4,8 +4,9 @@ A dataset of your own subclasses `Dataset`, or `InMemoryDataset` if its images f
 subclasses `Sampler`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.data.augmentation import Augmentation
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     from mcl.data.samplers import Sampler
 
 __all__ = ["Augmentation", "Dataset", "Images", "InMemoryDataset", "Preprocessing", "Sampler", "Splits", "digest"]
-_FILES = {"Augmentation": "augmentation", "Preprocessing": "preprocessing", "Sampler": "samplers"}
-
-
-def __getattr__(name: str) -> Any:  # on first use: these files import torch
-    if name in __all__:
-        return getattr(import_module(f"{__name__}.{_FILES.get(name, 'dataset')}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "augmentation": ["Augmentation"],
+        "dataset": ["Dataset", "Images", "InMemoryDataset", "Splits", "digest"],
+        "preprocessing": ["Preprocessing"],
+        "samplers": ["Sampler"],
+    },
+)  # on first use: these files import torch

@@ -1,4 +1,4 @@
-"""One attempt at a job: a process behind a guard, its log, and the reason why it ended."""
+"""One attempt at a job: a process behind a guard, its log, and the reason for its end."""
 
 import contextlib
 import json
@@ -19,31 +19,31 @@ from mcl.launching.job import Job
 from mcl.launching.leftovers import kill_all, processes_with
 from mcl.launching.slots import Slot
 
-RETURN_FILE = "MCL_RETURN_FILE"  # where a job leaves what it returns, as JSON
+RETURN_FILE = "MCL_RETURN_FILE"  # file to which a job writes its return value as JSON
 GUARD = (sys.executable, "-I", "-S", guard.__file__)
-TAIL = 2**16  # bytes of the log that are searched for the last error
+TAIL = 2**16  # bytes of the log searched for the last error
 _ERROR = re.compile(r"(error: |(\w+\.)*\w*(Error|Exception|Interrupt)(: |$))")
 
 
 class Attempt:
-    """A job that runs in a slot. It ends with this process, however that ends.
+    """A job running in a slot. It ends with this process, however that ends.
 
     Args:
         job: what to run.
         slot: where.
         number: counted from 1.
         grace: seconds from SIGTERM to SIGKILL.
-        returns: a file for what the job returns.
+        returns: file for the return value of the job.
 
     Raises:
-        UserError: the folder of the job cannot be written to.
+        UserError: the folder of the job is not writable.
     """
 
     def __init__(self, job: Job, slot: Slot, number: int, grace: float, returns: Path):
         self.job, self.slot, self.number = job, slot, number
         self.timed_out = False
         self._grace = grace
-        self._deadline: float | None = None  # by when what outlives its guard must have ended
+        self._deadline: float | None = None  # when to kill processes that outlive the guard
         self._returns = returns
         self._returns.unlink(missing_ok=True)
         read_fd, self._write_fd = os.pipe()
@@ -51,7 +51,7 @@ class Attempt:
         try:
             job.folder.mkdir(parents=True, exist_ok=True)
             with open(job.log, "ab", buffering=0) as log:
-                log.write(self._header().encode(errors="surrogateescape"))  # as typed, even bytes that are not text
+                log.write(self._header().encode(errors="surrogateescape"))  # as typed, undecodable bytes included
                 self._before = log.tell()
                 self._process = subprocess.Popen(
                     [*GUARD, str(read_fd), str(grace), ",".join(map(str, slot.cores)), *job.command],
@@ -71,37 +71,37 @@ class Attempt:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the start."""
         return time.monotonic() - self.began
 
     def poll(self) -> int | None:
-        """None while it runs, then its exit status, or minus the number of the signal that killed it."""
+        """Return None while it runs, then its exit status, or minus the number of the signal that killed it."""
         status = self._process.poll()
         return None if status and self._outlives_guard() else status
 
     def stop(self) -> None:
-        """Ask it to save and leave; after the grace it is killed."""
-        self._say(guard.STOP)
+        """Ask the job to save and exit; after the grace period it is killed."""
+        self._send(guard.STOP)
 
     def kill(self) -> None:
-        """End it at once, with all it has started."""
+        """Kill the job at once, with every process it started."""
         self._deadline = time.monotonic()
-        self._say(guard.KILL)
+        self._send(guard.KILL)
 
     def wait(self) -> None:
-        """Until nothing of it is left."""
+        """Wait until none of its processes is left."""
         self._process.wait()
         while self.poll() is None:
             time.sleep(guard.PAUSE)
 
     def close(self) -> None:
-        """Let go of the guard, which then stops what still runs."""
+        """Close the pipe to the guard, which then stops the job if it still runs."""
         with contextlib.suppress(OSError):
             os.close(self._write_fd)
         self._wake()
 
     def returned(self) -> Any:
-        """What the job handed over; None for nothing."""
+        """Return the return value of the job; None if it wrote none."""
         try:
             return json.loads(self._returns.read_text())
         except (OSError, ValueError):
@@ -112,7 +112,7 @@ class Attempt:
         return status == IN_USE or (status != 0 and self.returned() == {"exit_status": IN_USE})
 
     def reason(self, status: int) -> str:
-        """Why it failed, in a few words."""
+        """Return a short reason for the failure."""
         if status < 0:
             name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
             return f"killed by {name}" + (" (out of memory?)" if -status == signal.SIGKILL else "")
@@ -120,7 +120,7 @@ class Attempt:
         return f"exit {status}: {line}" if line else f"exit {status}"
 
     def last_error(self) -> str:
-        """The last line of the log that tells of an error, or else the last line."""
+        """Return the last line of the log that reports an error, or else the last line."""
         try:
             with open(self.job.log, "rb") as log:
                 end = log.seek(0, os.SEEK_END)
@@ -130,13 +130,13 @@ class Attempt:
             return ""
         lines = [line.strip() for line in lines if line.strip()]
         errors = [line for line in lines if _ERROR.match(line)]
-        ours = [line for line in errors if line.startswith("error: ")]
-        return next(iter([*ours[-1:], *errors[-1:], *lines[-1:]]), "").removeprefix("error: ")
+        messages = [line for line in errors if line.startswith("error: ")]  # printed by mcl itself
+        return (messages or errors or lines or [""])[-1].removeprefix("error: ")
 
     def _outlives_guard(self) -> bool:
-        """Return whether processes are left although the guard has ended, as after SIGKILL to it.
+        """Return whether processes are left after the end of the guard, as after SIGKILL to it.
 
-        The kernel has then sent SIGTERM to the job. What is left after the grace is killed.
+        The kernel then sends SIGTERM to the job. Processes left after the grace period are killed.
         """
         left = processes_with(f"{RETURN_FILE}={self._returns}")
         if left and self._deadline is None:
@@ -151,11 +151,11 @@ class Attempt:
         attempt = f", attempt {self.number}" if self.number > 1 else ""
         return f"# {time.strftime('%Y-%m-%d %H:%M:%S')}, {self.slot.device}{attempt}: {command} {typed}\n"
 
-    def _say(self, word: bytes) -> None:
-        with contextlib.suppress(OSError):  # it has ended
-            os.write(self._write_fd, word)
+    def _send(self, message: bytes) -> None:
+        with contextlib.suppress(OSError):  # the guard has exited
+            os.write(self._write_fd, message)
         self._wake()
 
     def _wake(self) -> None:
-        """Have a guard that somebody has stopped (SIGSTOP) hear what it is told."""
+        """Continue the guard in case it is stopped (SIGSTOP), so that it reads the pipe."""
         self._process.send_signal(signal.SIGCONT)

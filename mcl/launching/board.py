@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,15 +20,15 @@ from mcl.runs.progress_estimate import Progress, read_progress
 
 REFRESH_SECONDS = 1.0
 STYLES = {"failed": "red", "stopped": "yellow", "not started": "yellow", "held": "yellow"}
-PLAIN_WIDTH = 200  # columns where there is no terminal to ask: paths stay whole
-BAR, OTHERS = 20, 65  # columns of the bar, and of all but the name
+PLAIN_WIDTH = 200  # columns without a terminal: paths are not wrapped
+BAR, OTHERS = 20, 65  # width of the progress bar, and of all columns but the name
 
 
 class Board:
-    """Told by the sweep what happens. A terminal that goes away in the meantime stops nothing.
+    """Displays the events of a queue. Jobs continue if the terminal disappears.
 
     Args:
-        console: where to write; None for standard output.
+        console: None for standard output.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -41,42 +42,42 @@ class Board:
         self._began = self._drawn = time.monotonic()
 
     def begin(self, outcomes: Sequence[Outcome], slots: Sequence[str]) -> None:
-        """Say what is about to run."""
+        """Print what is about to run."""
         self._outcomes, self._slots = outcomes, len(slots)
         done = sum(outcome.finished for outcome in outcomes)
-        before = f", {done} of them done before" if done else ""
+        already = f", {done} of them done before" if done else ""
         devices = ", ".join(
             f"{name} ({count} at a time)" if count > 1 else name for name, count in Counter(slots).items()
         )
-        with self._calmly():
-            self._console.print(f"{pluralize(len(outcomes), 'job')}{before}; on {devices}", soft_wrap=True)
+        with self._ignore_lost_terminal():
+            self._console.print(f"{pluralize(len(outcomes), 'job')}{already}; on {devices}", soft_wrap=True)
             if done < len(outcomes) and self._console.is_terminal and self._console.is_interactive:
                 self._live = Live(console=self._console, auto_refresh=False, transient=True)
                 self._live.start()
 
     def started(self, outcome: Outcome) -> None:
-        """A job runs."""
+        """Report that a job runs."""
         if self._live is None:
             attempt = f" (attempt {outcome.attempts})" if outcome.attempts > 1 else ""
             self._line("started", outcome, f"on {outcome.device}{attempt}")
 
     def ended(self, outcome: Outcome, again: bool = False) -> None:
-        """A job does not run any more."""
+        """Report that a job has ended, and whether it will run again."""
         if outcome.finished:
-            took = f"in {format_duration(outcome.seconds)}, " if outcome.attempts else ""
-            told = f"{took}top-1 {_top1(outcome)}"
+            duration = f"in {format_duration(outcome.seconds)}, " if outcome.attempts else ""
+            details = f"{duration}top-1 {_top1(outcome)}"
         else:
-            told = outcome.reason + ("; again later" if again else f"; see {display_path(outcome.job.log)}")
+            details = outcome.reason + ("; again later" if again else f"; see {display_path(outcome.job.log)}")
         if self._live is None or not outcome.finished:
-            self._line(outcome.status, outcome, told.removeprefix("; "))
+            self._line(outcome.status, outcome, details.removeprefix("; "))
 
     def note(self, text: str) -> None:
-        """Something a person should know."""
-        with self._calmly():
+        """Print a note."""
+        with self._ignore_lost_terminal():
             self._console.print(f"{time.strftime('%H:%M:%S')}  {text}", style="yellow", soft_wrap=True)
 
     def update(self, running: Mapping[Attempt, Outcome]) -> None:
-        """Draw the table anew when it is time to."""
+        """Redraw the table, at most every `REFRESH_SECONDS`."""
         if self._live is None or time.monotonic() - self._drawn < REFRESH_SECONDS:
             return
         self._drawn = time.monotonic()
@@ -84,12 +85,12 @@ class Board:
             attempt: read_progress(attempt.job.folder, attempt.job.epochs, attempt.job.max_steps, attempt.began_at)
             for attempt in running
         }
-        with self._calmly():
+        with self._ignore_lost_terminal():
             self._live.update(Group(*self._display(running)), refresh=True)
 
     def end(self, outcomes: Sequence[Outcome]) -> None:
-        """Take the live table away, and show every job."""
-        with self._calmly():
+        """Replace the live table by a table of all jobs."""
+        with self._ignore_lost_terminal():
             if self._live is not None:
                 self._live.stop()
                 self._live = None
@@ -99,14 +100,14 @@ class Board:
             self._console.print(f"{_counts(outcomes)} in {format_duration(time.monotonic() - self._began)}")
             self._console.file.flush()
 
-    def _line(self, what: str, outcome: Outcome, told: str) -> None:
+    def _line(self, event: str, outcome: Outcome, details: str) -> None:
         text = Text(f"{time.strftime('%H:%M:%S')}  ", style="dim")
-        text.append(f"{what:8} ", style=STYLES.get(what, "default"))
+        text.append(f"{event:8} ", style=STYLES.get(event, "default"))
         text.append(outcome.job.name, style="default")
         if outcome.job.varied:
             text.append(f"  {outcome.job.varied}")
-        text.append(f"  {told}", style="default")
-        with self._calmly():
+        text.append(f"  {details}", style="default")
+        with self._ignore_lost_terminal():
             self._console.print(text, soft_wrap=True)
             self._console.file.flush()
 
@@ -121,8 +122,9 @@ class Board:
         for attempt, outcome in running.items():
             progress = self._progress[attempt]
             done, left = progress or (None, None)
+            varied = f"{outcome.job.varied}  " if outcome.job.varied else ""
             table.add_row(
-                Text.assemble(*([outcome.job.varied, "  "] if outcome.job.varied else []), (outcome.job.name, "dim")),
+                Text.assemble(varied, (outcome.job.name, "dim")),
                 outcome.device,
                 format_duration(attempt.seconds),
                 ProgressBar(total=1.0, completed=done or 0.0, width=BAR),
@@ -130,35 +132,37 @@ class Board:
                 "" if left is None else format_duration(left),
             )
         yield table
-        left = self._seconds_left(running)
-        gone = f"   {format_duration(time.monotonic() - self._began)} gone"
-        yield Text.assemble(
-            "\n", _counts(self._outcomes), (gone + (f", about {format_duration(left)} left" if left else ""), "dim")
-        )
+        times = f"   {format_duration(time.monotonic() - self._began)} elapsed"
+        if left := self._seconds_left(running):
+            times += f", about {format_duration(left)} left"
+        yield Text.assemble("\n", _counts(self._outcomes), (times, "dim"))
 
     def _seconds_left(self, running: Mapping[Attempt, Outcome]) -> float | None:
-        """If the jobs that wait take as long as those that have run, or run, here."""
-        lefts = {attempt: progress.left for attempt, progress in self._progress.items() if progress is not None}
-        known = {attempt: left for attempt, left in lefts.items() if left is not None}
-        whole = [attempt.seconds + left for attempt, left in known.items()]
-        whole += [outcome.seconds for outcome in self._outcomes if outcome.status == "done"]
-        if not whole:
+        """Estimate the time left, as if each waiting job took the mean time of the others."""
+        left = {
+            attempt: progress.left
+            for attempt, progress in self._progress.items()
+            if progress is not None and progress.left is not None
+        }
+        durations = [attempt.seconds + seconds for attempt, seconds in left.items()]
+        durations += [outcome.seconds for outcome in self._outcomes if outcome.status == "done"]
+        if not durations:
             return None
-        usual = sum(whole) / len(whole)
+        mean = fmean(durations)
         waiting = sum(outcome.status in ("waiting", "held") for outcome in self._outcomes)
-        running_left = [known.get(attempt, max(0.0, usual - attempt.seconds)) for attempt in running]
-        return max([(sum(running_left) + waiting * usual) / self._slots, *running_left])
+        running_left = [left.get(attempt, max(0.0, mean - attempt.seconds)) for attempt in running]
+        return max([(sum(running_left) + waiting * mean) / self._slots, *running_left])
 
     @contextmanager
-    def _calmly(self) -> Iterator[None]:
+    def _ignore_lost_terminal(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, SystemExit):  # the terminal, or who read from a pipe, is gone: rich leaves with SystemExit
+        except (OSError, SystemExit):  # the terminal or the reader of a pipe is gone: rich raises SystemExit
             self._live = None
 
 
 def final_table(outcomes: Sequence[Outcome]) -> Table:
-    """Status, time, device, accuracy and log of every job; of one that has not finished, why."""
+    """Return a table of all jobs with status, time, device, accuracy, log and the reason of failures."""
     table = plain_table()
     table.add_column("job", overflow="fold")
     table.add_column("status", no_wrap=True)
@@ -167,25 +171,27 @@ def final_table(outcomes: Sequence[Outcome]) -> Table:
     table.add_column("log", overflow="fold")
     for outcome in outcomes:
         place = outcome.job.log if outcome.job.log.exists() else outcome.job.folder
-        why = [outcome.reason] if outcome.reason and not outcome.finished else []
+        lines = [Text(display_path(place))]
         attempts = f" ({outcome.attempts} attempts)" if outcome.attempts > 1 else ""
         style = STYLES.get(outcome.status, "default")
+        if outcome.reason and not outcome.finished:
+            lines.append(Text(outcome.reason, style=style))
         table.add_row(
             outcome.job.title,
             Text(outcome.status + attempts, style=style),
             format_duration(outcome.seconds) if outcome.attempts else "",
             outcome.device,
             _top1(outcome) if outcome.finished else "",
-            Text("\n").join([Text(display_path(place)), *(Text(line, style=style) for line in why)]),
+            Text("\n").join(lines),
         )
     return table
 
 
 def _counts(outcomes: Sequence[Outcome]) -> str:
     """``12 jobs: 2 running, 5 waiting, 4 done, 1 failed``."""
-    found: Counter[str] = Counter("done" if outcome.status in FINISHED else outcome.status for outcome in outcomes)
+    counts: Counter[str] = Counter("done" if outcome.status in FINISHED else outcome.status for outcome in outcomes)
     order = ("running", "waiting", "held", "done", "failed", "stopped", "not started")
-    parts = ", ".join(f"{found[status]} {status}" for status in order if found[status])
+    parts = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
     return f"{pluralize(len(outcomes), 'job')}: {parts}"
 
 

@@ -1,4 +1,4 @@
-"""Find the GPUs for jobs, without torch, so that no GPU is claimed here."""
+"""Find the GPUs for jobs, without torch, so that this process claims none."""
 
 import itertools
 import logging
@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
 from mcl.errors import UserError
-from mcl.launching.launch_options import refusal
+from mcl.launching.launch_options import invalid_value
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 CPU = "cpu"
@@ -22,63 +22,62 @@ logger = logging.getLogger(__name__)
 
 
 def find_gpus(
-    asked: str | int | Sequence[str | int], environment: Mapping[str, str], listed: Callable[[], str] | None = None
+    asked: str | int | Sequence[str | int], environment: Mapping[str, str], listing: Callable[[], str] | None = None
 ) -> list[str]:
-    """The GPUs that jobs may have, each as one entry of ``CUDA_VISIBLE_DEVICES``; none means the CPU.
+    """Return the GPUs for jobs, each as an entry of ``CUDA_VISIBLE_DEVICES``; an empty list means the CPU.
 
     Args:
-        asked: ``"auto"`` takes what ``CUDA_VISIBLE_DEVICES`` leaves or, where it is not set, every GPU of
-            ``nvidia-smi -L``, by name if that reports a broken one. ``"cpu"`` takes none. Numbers in a list count among
-            the entries of an outer ``CUDA_VISIBLE_DEVICES``, as CUDA itself counts.
+        asked: ``"auto"`` for the GPUs of ``CUDA_VISIBLE_DEVICES`` or, if it is not set, of ``nvidia-smi -L`` (by name
+            if it reports a broken one); ``"cpu"`` for none; or a list, in which numbers index an outer
+            ``CUDA_VISIBLE_DEVICES``, as in CUDA itself.
         environment: of this process.
-        listed: gives the output of ``nvidia-smi -L``; empty where there is none.
+        listing: returns the output of ``nvidia-smi -L``; empty if it is not installed.
 
     Raises:
-        UserError: a device that is none, is named twice, or lies outside of ``CUDA_VISIBLE_DEVICES``; or
-            ``nvidia-smi`` fails.
+        UserError: a device is invalid, named twice, or not in ``CUDA_VISIBLE_DEVICES``; or ``nvidia-smi`` fails.
     """
     outer = _outer(environment[VISIBLE]) if VISIBLE in environment else None
     if asked == "auto":
-        return _in_listing((listed or nvidia_smi)()) if outer is None else outer
+        return _from_listing((listing or nvidia_smi)()) if outer is None else outer
     if asked == CPU or asked == [CPU]:
         return []
     if not isinstance(asked, str | int | Sequence):
-        raise refusal("devices", "null" if asked is None else asked, _ALLOWED)
+        raise invalid_value("devices", "null" if asked is None else asked, _ALLOWED)
     wanted = [asked] if isinstance(asked, str | int) else list(asked)
     if not wanted:
-        raise refusal("devices", "[]", _ALLOWED)
-    found = [_one(device, outer) for device in wanted]
-    if any(_is_same(one, other) for one, other in itertools.combinations(found, 2)):
+        raise invalid_value("devices", "[]", _ALLOWED)
+    gpus = [_resolve(device, outer) for device in wanted]
+    if any(_is_same(one, other) for one, other in itertools.combinations(gpus, 2)):
         given = ",".join(map(str, wanted))
         raise UserError(
             f"hydra.launcher.devices=[{given}]: a device is named twice. To run several jobs on each at a time use"
             " hydra.launcher.jobs_per_device."
         )
-    return found
+    return gpus
 
 
 def _is_same(one: str, other: str) -> bool:
-    """Return whether two entries mean one GPU; its UUID may be cut short anywhere, that of a part of it may not."""
+    """Return whether two entries name one GPU. The UUID of a GPU may be abbreviated, that of a MIG device may not."""
     if one.startswith("GPU-") and other.startswith("GPU-"):
         return one.startswith(other) or other.startswith(one)
     return one == other
 
 
 def display_name(gpu: str) -> str:
-    """A GPU as people name it: ``GPU 0``, ``GPU-8932f937``."""
+    """Return a short name for display: ``GPU 0``, ``GPU-8932f937``."""
     return f"GPU {gpu}" if _NUMBER.fullmatch(gpu) else gpu[:12]
 
 
 def is_mig(gpu: str) -> bool:
-    """Whether it is a part of a GPU, of which CUDA shows a process one at most."""
+    """Return whether it is a part of a GPU (MIG); CUDA shows a process at most one."""
     return gpu.startswith("MIG-")
 
 
 def nvidia_smi() -> str:
-    """Return what ``nvidia-smi -L`` prints; nothing if it is not installed.
+    """Return the output of ``nvidia-smi -L``; empty if it is not installed.
 
     Raises:
-        UserError: it fails and lists no GPU, as after an update of the driver.
+        UserError: it fails and lists no GPU, as after a driver update.
     """
     try:
         done = subprocess.run(
@@ -105,9 +104,9 @@ def _failure(reason: str) -> UserError:
     )
 
 
-def _one(device: object, outer: list[str] | None) -> str:
+def _resolve(device: object, outer: list[str] | None) -> str:
     if isinstance(device, bool) or not isinstance(device, str | int):
-        raise refusal("devices", device, _ALLOWED)
+        raise invalid_value("devices", device, _ALLOWED)
     text = str(device).strip()
     if _NUMBER.fullmatch(text):
         if outer is None:
@@ -119,7 +118,7 @@ def _one(device: object, outer: list[str] | None) -> str:
             " counted from 0."
         )
     if not _NAME.fullmatch(text):
-        raise refusal("devices", device, _ALLOWED)
+        raise invalid_value("devices", device, _ALLOWED)
     if outer is None or any(_NUMBER.fullmatch(gpu) for gpu in outer):  # numbers and names cannot be compared
         return text
     matching = [gpu for gpu in outer if gpu.startswith(text) or text.startswith(gpu)]
@@ -129,20 +128,20 @@ def _one(device: object, outer: list[str] | None) -> str:
 
 
 def _outer(value: str) -> list[str]:
-    """The entries that CUDA would take: those before the first that is no device."""
-    found: list[str] = []
+    """Return the entries that CUDA uses: those before the first invalid one."""
+    gpus: list[str] = []
     for entry in (part.strip() for part in value.split(",")):
         if not (_NUMBER.fullmatch(entry) or _NAME.fullmatch(entry)):
             break
-        if any(_is_same(entry, other) for other in found):
+        if any(_is_same(entry, other) for other in gpus):
             raise UserError(f"{VISIBLE}={value}: {entry} is there twice, so CUDA would show no device at all.")
-        found.append(entry)
-    return found
+        gpus.append(entry)
+    return gpus
 
 
-def _in_listing(text: str) -> list[str]:
-    """Return numbers; names if there are parts of a GPU (MIG), which have none, or a broken GPU, which shifts them."""
-    gpus: list[tuple[str, list[str]]] = []  # name and parts
+def _from_listing(text: str) -> list[str]:
+    """Return numbers; or names if there are MIG devices, which have none, or a broken GPU, which shifts them."""
+    gpus: list[tuple[str, list[str]]] = []  # name and MIG devices
     numbers, problems = [], []
     for line in text.splitlines():
         if gpu := _GPU.match(line):
@@ -154,13 +153,13 @@ def _in_listing(text: str) -> list[str]:
             problems.append(line.strip())
     if not gpus:
         return []
-    names = [found for name, parts in gpus for found in (parts or [name])]
-    in_a_row = list(range(len(gpus)))
-    if numbers != in_a_row and not problems:
+    names = [device for name, parts in gpus for device in (parts or [name])]
+    expected = list(range(len(gpus)))
+    if numbers != expected and not problems:
         problems = [f"the GPUs are numbered {', '.join(map(str, numbers))}."]
     if problems:
         used = ", ".join(map(display_name, names))
         logger.warning("nvidia-smi -L: %s Jobs use %s.", " ".join(problems), used)
     if problems or any(parts for _, parts in gpus):
         return names
-    return [str(number) for number in in_a_row]
+    return [str(number) for number in expected]

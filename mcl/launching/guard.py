@@ -1,16 +1,16 @@
-"""A guard process beside one job: starts it, and cleans up once the job is over or the launcher is gone.
+"""The guard process of one job: starts it, and cleans up once the job has ended or the launcher is gone.
 
-Run as a script with the standard library alone, so that it is there within milliseconds:
+A script that imports only the standard library, so that it starts within milliseconds:
 
     python -I -S guard.py PIPE GRACE CORES COMMAND...
 
-PIPE is a file descriptor whose other end the launcher holds. What is read from it asks to stop (``STOP``) or to kill at
-once (``KILL``); its end means that the launcher is gone, and stops, too. To stop is SIGTERM to the job, which saves and
-leaves; after GRACE seconds everything that is left is killed. On Linux that is every process that descends from the
-job, in whatever session: those that lose their parent become children of the guard. Elsewhere it is the job's group.
+PIPE is a file descriptor whose other end the launcher holds. The launcher writes ``STOP`` or ``KILL`` to it; its end
+means that the launcher is gone, and counts as ``STOP``. To stop, the guard sends SIGTERM to the job, which saves and
+exits; after GRACE seconds it kills every process that is left. On Linux these are all descendants of the job, in any
+session: orphans become children of the guard. Elsewhere they are the process group of the job.
 
-The guard ends as the job did, with the same exit status or by the same signal. If the guard itself is killed, Linux
-sends SIGTERM to the job, and the launcher kills what is left after GRACE seconds; elsewhere the job runs on.
+The guard ends like the job, with the same exit status or by the same signal. If the guard itself is killed, Linux sends
+SIGTERM to the job, and the launcher kills what is left after GRACE seconds; elsewhere the job continues.
 """
 
 import ctypes
@@ -21,17 +21,17 @@ import sys
 import time
 
 STOP, KILL = b"s", b"k"
-LINGER = 5.0  # seconds for what a job that has ended by itself leaves behind
+LINGER = 5.0  # seconds for processes left behind by a job that ended by itself
 PAUSE = 0.05
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-ASK = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LINUX = sys.platform.startswith("linux")
 
 
 def main(arguments: list[str]) -> None:
-    """Start the job, wait for its end or for a word to end it, clear up, and end like it."""
+    """Start the job, wait for its end or a request to end it, clean up, and end like the job."""
     pipe, grace, cores, command = int(arguments[0]), float(arguments[1]), arguments[2], arguments[3:]
-    heard = _hear_signals()
+    signal_fd = _receive_signals()
     if LINUX:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if cores:
@@ -39,20 +39,20 @@ def main(arguments: list[str]) -> None:
     job = _start(command)
     killing = False
     try:
-        status, killing = _wait(job, pipe, heard, grace)
-    finally:  # whatever fails here, nothing of the job is left
-        _clear(job, 0.0 if killing else min(grace, LINGER))
+        status, killing = _wait(job, pipe, signal_fd, grace)
+    finally:  # whatever fails here, no process of the job is left
+        _clean_up(job, 0.0 if killing else min(grace, LINGER))
     _end_like(status)
 
 
-def _hear_signals() -> int:
-    """A descriptor from which the numbers of signals can be read."""
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
-    signal.set_wakeup_fd(told)
-    for number in (*ASK, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)  # not ignored, or the job would inherit that
-    return heard
+def _receive_signals() -> int:
+    """Return a file descriptor from which the numbers of signals can be read."""
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+    signal.set_wakeup_fd(write_fd)
+    for number in (*STOP_SIGNALS, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)  # an ignored signal would stay ignored in the job
+    return read_fd
 
 
 def _start(command: list[str]) -> int:
@@ -62,7 +62,7 @@ def _start(command: list[str]) -> int:
         return job
     try:
         os.setsid()
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and what is ignored stays so
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the job would inherit that
         if LINUX:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
             if os.getppid() != guard:
@@ -74,20 +74,20 @@ def _start(command: list[str]) -> int:
         os._exit(127)
 
 
-def _wait(job: int, pipe: int, heard: int, grace: float) -> tuple[int, bool]:
-    """Until the job has ended. Returns its status as of ``waitpid``, and whether everything was to be killed."""
-    sources, deadline, killing = [pipe, heard], None, False
+def _wait(job: int, pipe: int, signal_fd: int, grace: float) -> tuple[int, bool]:
+    """Wait for the end of the job. Return its status from ``waitpid``, and whether to kill what is left at once."""
+    sources, deadline, killing = [pipe, signal_fd], None, False
     while True:
         ready, _, _ = select.select(
             sources, [], [], None if deadline is None else max(0.0, deadline - time.monotonic())
         )
         stop = False
         if pipe in ready:
-            said = os.read(pipe, 100)
-            if not said:
+            messages = os.read(pipe, 100)
+            if not messages:
                 sources.remove(pipe)
-            stop, killing = True, killing or KILL in said
-        if heard in ready and any(number in ASK for number in os.read(heard, 1000)):
+            stop, killing = True, killing or KILL in messages
+        if signal_fd in ready and any(number in STOP_SIGNALS for number in os.read(signal_fd, 1000)):
             stop = True
         ended = _reap(job)
         if ended is not None:
@@ -99,11 +99,11 @@ def _wait(job: int, pipe: int, heard: int, grace: float) -> tuple[int, bool]:
             _send(job, signal.SIGKILL)
             if not killing:
                 _print_error(f"still running {grace:g} s after SIGTERM: killed")
-            deadline, killing = time.monotonic() + 60.0, True  # whatever is left once the job itself has gone
+            deadline, killing = time.monotonic() + 60.0, True
 
 
 def _reap(job: int) -> "int | None":
-    """Bury every child that has ended; the status of the job if it is among them."""
+    """Reap exited children. Return the status of the job if it is among them."""
     status = None
     while True:
         try:
@@ -116,24 +116,24 @@ def _reap(job: int) -> "int | None":
             status = ended
 
 
-def _clear(job: int, patience: float) -> None:
-    """Ask what is left to end, then kill it, until nothing is left."""
-    until = time.monotonic() + patience
-    asked: set[int] = set()
+def _clean_up(job: int, patience: float) -> None:
+    """Terminate, then kill the processes that are left, until there are none."""
+    deadline = time.monotonic() + patience
+    terminated: set[int] = set()
     while left := _left(job):
-        late = time.monotonic() >= until
+        late = time.monotonic() >= deadline
         for process in left:
             if late:
                 _send(process, signal.SIGKILL)
-            elif process not in asked:
+            elif process not in terminated:
                 _send(process, signal.SIGTERM)
-        asked |= set(left)
+        terminated |= set(left)
         time.sleep(PAUSE)
         _reap(job)
 
 
 def _left(job: int) -> "list[int]":
-    """Processes that descend from this one and have not ended; without /proc, the job's group (a negative number)."""
+    """Return the running descendants of this process; without /proc, the job's group as a negative number."""
     if not LINUX:
         try:
             os.killpg(job, 0)
@@ -148,13 +148,13 @@ def _left(job: int) -> "list[int]":
                     stat = file.read()
             except OSError:
                 continue
-            state, parent = stat[stat.rindex(b")") + 1 :].split()[:2]  # the name before it may hold anything
+            state, parent = stat[stat.rindex(b")") + 1 :].split()[:2]  # the process name before it may contain anything
             if state not in (b"Z", b"X"):
                 children.setdefault(int(parent), []).append(int(entry))
-    found = list(children.get(os.getpid(), []))
-    for process in found:  # which grows
-        found += children.get(process, [])
-    return found
+    descendants = list(children.get(os.getpid(), []))
+    for process in descendants:  # the list grows while it is read
+        descendants += children.get(process, [])
+    return descendants
 
 
 def _send(process: int, number: int) -> None:
@@ -175,7 +175,7 @@ def _end_like(status: int) -> None:
     if os.WIFSIGNALED(status):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the job has dumped its core, if any
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # any core dump is the job's
         number = os.WTERMSIG(status)
         if number != signal.SIGKILL:
             signal.signal(number, signal.SIG_DFL)

@@ -6,12 +6,12 @@ import time
 from types import FrameType
 from typing import Any
 
-ECHO = 0.5  # seconds in which more of them count as one: a terminal or a scheduler may send several at once
+ECHO = 0.5  # seconds within which signals count as one: a terminal or a scheduler may send several at once
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Interrupts:
-    """In a ``with`` block these signals do nothing but count."""
+    """Counts these signals inside a ``with`` block; nothing else happens."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -20,10 +20,10 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
-        if threading.current_thread() is threading.main_thread():  # nobody else may set handlers
+        if threading.current_thread() is threading.main_thread():  # only it may set handlers
             for name in _NAMES:
                 number = getattr(signal, name)
-                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
+                if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
                     self._before[number] = signal.signal(number, self._receive)
         return self
 

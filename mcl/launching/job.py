@@ -10,7 +10,7 @@ from mcl.runs.summary import intact_summary
 LOG = "job.log"
 Status = Literal[
     "waiting", "running", "held", "done", "done before", "done elsewhere", "failed", "stopped", "not started"
-]  # held: another launcher, or a person, runs it
+]  # held: another process runs it
 FINISHED: tuple[Status, ...] = ("done", "done before", "done elsewhere")
 
 
@@ -19,16 +19,15 @@ class Job:
     """One run as plain data.
 
     Args:
-        name: for people, short.
-        folder: where it leaves its files; jobs with the same folder are the same job.
-        command: what a person would type.
-        config_hash: what a ``summary.json`` in the folder must say for the job to count as finished; None where no
-            file says so, and the job is run whatever is there.
-        same_data: whether the ``data`` of such a summary (None where there is none) stands for the images of the job;
-            if not, the job is started, and refuses or runs as it does alone.
-        varied: the options in which it differs from the others, for people.
-        epochs: that it will train; None if unknown.
-        max_steps: at which it stops, whatever the epoch.
+        name: short, for display.
+        folder: run folder; jobs with the same folder are the same job.
+        command: the command line, as a user would type it.
+        config_hash: hash in the ``summary.json`` of the finished job; None to run the job in any case.
+        same_data: whether the ``data`` of such a summary (None if it has none) stands for the images of the job;
+            otherwise the job is started, and decides itself.
+        varied: the options that differ between the jobs, for display.
+        epochs: epochs to train; None if unknown.
+        max_steps: steps after which it stops, in any epoch.
     """
 
     name: str
@@ -42,12 +41,12 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """Where its output goes, that of all attempts."""
+        """The file with the output of all attempts."""
         return self.folder / LOG
 
     @property
     def title(self) -> str:
-        """What tells it from the others."""
+        """The options that differ, or else the name."""
         return self.varied or self.name
 
     def summary(self) -> dict[str, Any] | None:
@@ -60,15 +59,15 @@ class Job:
 
 @dataclass
 class Outcome:
-    """A job, and where it stands."""
+    """The state of a job."""
 
     job: Job
     status: Status = "waiting"
     attempts: int = 0
     seconds: float = 0.0  # of all attempts
     device: str = ""  # of the last one
-    reason: str = ""  # why it has not finished
-    returned: Any = None  # what the job handed over
+    reason: str = ""  # why it is not finished
+    returned: Any = None  # return value of the job
     summary: Mapping[str, Any] | None = None
 
     @property

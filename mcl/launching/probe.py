@@ -1,4 +1,4 @@
-"""Ask PyTorch about the GPUs for jobs, in separate processes, so that no GPU is claimed here."""
+"""Ask PyTorch about the GPUs for jobs in separate processes, so that this one claims none."""
 
 import functools
 import itertools
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import mcl
@@ -18,41 +18,43 @@ from mcl.launching.gpus import VISIBLE, display_name, is_mig
 _PROGRAM = """
 import json, torch
 from mcl.devices import default_precision
-found = []
+precisions = []
 for number in range(torch.cuda.device_count()):
     with torch.cuda.device(number):
-        found.append(default_precision("cuda"))
-print(json.dumps(found))
+        precisions.append(default_precision("cuda"))
+print(json.dumps(precisions))
 """
 
 
 def default_precisions(gpus: Sequence[str]) -> dict[str, str]:
-    """Return the precision that a run takes on each GPU, unless one is chosen.
+    """Return the default precision of a run on each GPU.
 
     Args:
         gpus: entries of ``CUDA_VISIBLE_DEVICES``.
 
     Raises:
-        UserError: one of them is not there, or PyTorch cannot use it.
+        UserError: PyTorch cannot find or use one of them.
     """
-    together = [[gpu for gpu in gpus if not is_mig(gpu) and gpu.isdigit() == numbers] for numbers in (True, False)]
-    groups = [*filter(None, together), *([gpu] for gpu in gpus if is_mig(gpu))]  # CUDA shows one part of a GPU at most
+    numbers = [gpu for gpu in gpus if gpu.isdigit()]
+    names = [gpu for gpu in gpus if not gpu.isdigit() and not is_mig(gpu)]  # CUDA does not mix them with numbers
+    parts = [[gpu] for gpu in gpus if is_mig(gpu)]  # CUDA shows at most one part of a GPU
+    groups = [group for group in (numbers, names, *parts) if group]
     if not groups:
         return {}
     with ThreadPoolExecutor(len(groups)) as pool:
-        found = list(pool.map(_ask, map(tuple, groups)))
+        found = list(pool.map(_probe, map(tuple, groups)))
     for group, precisions in zip(groups, found, strict=True):
-        if len(precisions) < len(group):  # CUDA stops at the first that it does not know
+        if len(precisions) < len(group):  # CUDA stops at the first unknown one
             raise UserError(
-                f"hydra.launcher.devices: {display_name(group[len(precisions)])} is not there for PyTorch, which finds"
-                f" {len(precisions)} of {', '.join(map(display_name, group))}. Give those that are there, or"
+                f"hydra.launcher.devices: PyTorch does not find {display_name(group[len(precisions)])}, only"
+                f" {len(precisions)} of {', '.join(map(display_name, group))}. Give those that it finds, or"
                 " hydra.launcher.devices=cpu."
             )
     return dict(zip(itertools.chain(*groups), itertools.chain(*found), strict=True))
 
 
-def refuse_unlike(precisions: dict[str, str]) -> None:
-    """Raise UserError if the settings of a run would depend on which of these GPUs it gets."""
+def require_same_precision(precisions: dict[str, str]) -> None:
+    """Raise UserError if the default precision of a run would depend on which of these GPUs it gets."""
     first: dict[str, str] = {}
     for gpu, precision in precisions.items():
         first.setdefault(precision, gpu)
@@ -60,35 +62,40 @@ def refuse_unlike(precisions: dict[str, str]) -> None:
         each = " and ".join(f"{precision} on {display_name(gpu)}" for precision, gpu in first.items())
         allowed = " or ".join(f"trainer.precision={precision}" for precision in sorted(first))
         raise UserError(
-            f"trainer.precision is {each} by default, so that a run would depend on the GPU it gets. Give {allowed}, or"
+            f"trainer.precision is {each} by default, so a run would depend on its GPU. Give {allowed}, or"
             " hydra.launcher.devices of one kind."
         )
 
 
+def visible_devices(visible: str) -> AbstractContextManager[None]:
+    """Compose under the devices that a job will see: they decide its precision, and so the name of its folder."""
+    return environment_variable(VISIBLE, visible)
+
+
 @contextmanager
-def seeing(visible: str) -> Iterator[None]:
-    """Compose under the devices that a job will see: they decide the precision, and so the name of its folder."""
-    before = os.environ.get(VISIBLE)
-    os.environ[VISIBLE] = visible
+def environment_variable(name: str, value: str | None) -> Iterator[None]:
+    """Set an environment variable inside the block, or remove it for None; restore it afterwards."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[VISIBLE]
-        else:
-            os.environ[VISIBLE] = before
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 @functools.cache
-def _ask(gpus: tuple[str, ...]) -> list[str]:
+def _probe(gpus: tuple[str, ...]) -> list[str]:
     home = str(Path(mcl.__file__).parents[1])
     path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, VISIBLE: ",".join(gpus), "PYTHONPATH": path}
-    asked = subprocess.run([sys.executable, "-c", _PROGRAM], env=environment, capture_output=True, text=True)
+    process = subprocess.run([sys.executable, "-c", _PROGRAM], env=environment, capture_output=True, text=True)
     try:
-        return list(json.loads(asked.stdout.splitlines()[-1]))
+        return list(json.loads(process.stdout.splitlines()[-1]))
     except (ValueError, IndexError):
-        last = (asked.stderr.strip().splitlines() or [f"exit {asked.returncode}"])[-1]
+        last = (process.stderr.strip().splitlines() or [f"exit {process.returncode}"])[-1]
         raise UserError(
             f"hydra.launcher.devices: PyTorch cannot use {', '.join(map(display_name, gpus))}: {last}"
         ) from None

@@ -1,4 +1,4 @@
-"""The queue: which job runs when and where, what follows when one ends, and how everything is stopped."""
+"""The queue: which job runs when and where, what follows its end, and how all jobs are stopped."""
 
 import tempfile
 import time
@@ -16,90 +16,89 @@ from mcl.runs.lock import holder
 from mcl.runs.summary import intact_summary
 from mcl.training.signals import EXIT_STATUS, Stopped
 
-TICK = 0.1  # seconds between two looks at what runs
-ASK_AGAIN = 3.0  # seconds between two looks at a folder that is in use elsewhere
-LOST_RACES = 5  # in a row, to a process that is gone when it is looked for; then the job has failed
-NAMED = 8  # failed jobs that the last line names
+TICK = 0.1  # seconds between two checks of the running jobs
+ASK_AGAIN = 3.0  # seconds between two checks of a folder that is in use elsewhere
+LOST_RACES = 5  # times in a row that a job may find its folder in use although no process holds it; then it has failed
+LISTED = 8  # failed jobs listed in the error message
 
 
-class Sweep:
-    """Runs jobs over slots, one at a time in each, until every one has ended.
+class JobQueue:
+    """Runs jobs over slots, one at a time in each, until all have ended.
 
-    Whatever ends this process, its jobs are asked to save and leave, and none stays behind.
+    However this process ends, its jobs are asked to save and exit, and none is left behind.
 
     Args:
-        jobs: in the order in which they are to start. Those with the same folder run once.
-        slots: one at least.
+        jobs: in starting order. Jobs with the same folder run once.
+        slots: at least one.
         options: of the launcher.
-        board: shows what happens.
+        board: displays what happens.
     """
 
     def __init__(self, jobs: Sequence[Job], slots: Sequence[Slot], options: Options, board: Board):
         unique = {job.folder.absolute(): job for job in reversed(jobs)}
         self.outcomes = [Outcome(job) for job in reversed(unique.values())]
-        self._of = {outcome.job.folder.absolute(): outcome for outcome in self.outcomes}
+        self._by_folder = {outcome.job.folder.absolute(): outcome for outcome in self.outcomes}
         self._slots = list(slots)
         self._options = options
         self._board = board
         self._queue: list[Outcome] = []
         self._running: dict[Attempt, Outcome] = {}
-        self._ask_at: dict[int, float] = {}  # id of an outcome whose folder is in use -> when to look again
-        self._lost_races: dict[int, int] = {}  # id of an outcome -> times that nobody held a folder found in use
+        self._ask_at: dict[int, float] = {}  # id of an outcome whose folder is in use -> time of the next check
+        self._lost_races: dict[int, int] = {}  # id of an outcome -> see LOST_RACES
         self._stopping = False
         self._interrupts = Interrupts()
 
     def run(self) -> None:
-        """Run every job that is not finished; `outcomes` and `outcome` tell how it went.
+        """Run every unfinished job. Afterwards, see `outcomes`, `outcome` and `failure`.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C; every job has saved and left.
+            KeyboardInterrupt: after Ctrl-C; every job has saved and exited.
             Stopped: the same after SIGTERM or SIGHUP.
         """
         for outcome in self.outcomes:
-            self._settle(outcome, "done before")
+            self._check_finished(outcome, "done before")
         self._queue = [outcome for outcome in self.outcomes if not outcome.finished]
         self._board.begin(self.outcomes, [slot.device for slot in self._slots])
         try:
             with self._interrupts, tempfile.TemporaryDirectory(prefix="mcl-sweep-") as folder:
                 try:
                     while self._running or (self._queue and not self._stopping):
-                        self._heed()
-                        self._start(Path(folder))
+                        self._handle_interrupts()
+                        self._fill_slots(Path(folder))
                         self._board.update(self._running)
                         time.sleep(TICK)
                         self._collect()
                 finally:
-                    self._abandon()
+                    self._stop_leftovers()
         finally:
             for outcome in self.outcomes:
                 if outcome.status in ("waiting", "held", "running"):
-                    outcome.status, outcome.reason = "not started" if not outcome.attempts else "stopped", ""
+                    outcome.status, outcome.reason = "stopped" if outcome.attempts else "not started", ""
             self._board.end(self.outcomes)
         if all(outcome.finished for outcome in self.outcomes):
-            return  # whatever came, it came too late
+            return  # a signal came too late to matter
         if self._interrupts.first == "SIGINT":
             raise KeyboardInterrupt
         if self._interrupts.first is not None:
             raise Stopped("SIGTERM")
 
     def outcome(self, job: Job) -> Outcome:
-        """Where a job stands."""
-        return self._of[job.folder.absolute()]
+        """Return the state of a job."""
+        return self._by_folder[job.folder.absolute()]
 
     def failure(self) -> UserError | None:
-        """What to say if a job has not finished."""
-        lost = [outcome for outcome in self.outcomes if outcome.status in ("failed", "stopped")]
-        if not lost:
+        """Return the error to report if a job has failed or was stopped."""
+        failed = [outcome for outcome in self.outcomes if outcome.status in ("failed", "stopped")]
+        if not failed:
             return None
-        named = [f"{outcome.job.title} ({outcome.reason or outcome.status})" for outcome in lost[:NAMED]]
-        if len(lost) > NAMED:
-            named.append(f"and {len(lost) - NAMED} more")
+        parts = [f"{outcome.job.title} ({outcome.reason or outcome.status})" for outcome in failed[:LISTED]]
+        if len(failed) > LISTED:
+            parts.append(f"and {len(failed) - LISTED} more")
         if skipped := sum(outcome.status == "not started" for outcome in self.outcomes):
-            named.append(f"{skipped} not started")
-        return UserError(f"{len(lost)} of {len(self.outcomes)} jobs failed: {'; '.join(named)}")
+            parts.append(f"{skipped} not started")
+        return UserError(f"{len(failed)} of {len(self.outcomes)} jobs failed: {'; '.join(parts)}")
 
-    def _heed(self) -> None:
-        """Do what signals ask for."""
+    def _handle_interrupts(self) -> None:
         if self._interrupts.count and not self._stopping:
             name = "Ctrl-C" if self._interrupts.first == "SIGINT" else self._interrupts.first
             self._stop(f"{name}: waiting for running jobs to save; once more kills them")
@@ -107,19 +106,17 @@ class Sweep:
             for attempt in self._running:
                 attempt.kill()
 
-    def _stop(self, why: str) -> None:
+    def _stop(self, reason: str) -> None:
         self._stopping = True
         if self._running:
-            self._board.note(why)
+            self._board.note(reason)
         for attempt in self._running:
             attempt.stop()
 
-    def _start(self, folder: Path) -> None:
-        """Fill the free slots."""
-        taken = [attempt.slot for attempt in self._running]
+    def _fill_slots(self, folder: Path) -> None:
         free = list(self._slots)
-        for slot in taken:
-            free.remove(slot)
+        for attempt in self._running:
+            free.remove(attempt.slot)
         for slot in free:
             outcome = None if self._stopping else self._next()
             if outcome is None:
@@ -130,45 +127,45 @@ class Sweep:
                 attempt = Attempt(outcome.job, slot, outcome.attempts, self._options.grace, returns)
             except UserError as error:
                 outcome.status, outcome.reason = "failed", str(error)
-                self._after(outcome)
+                self._after_attempt(outcome)
                 continue
             outcome.status, outcome.device = "running", slot.device
             self._running[attempt] = outcome
             self._board.started(outcome)
 
     def _next(self) -> Outcome | None:
-        """Take the first job out of the queue that can run now."""
+        """Take the first job that can run now out of the queue."""
         now = time.monotonic()
         for outcome in list(self._queue):
             if self._ask_at.get(id(outcome), now) > now:
                 continue
-            who = holder(outcome.job.folder)  # before the summary is looked for: whoever lets go has written it
-            if self._settle(outcome, "done elsewhere"):
+            user = holder(outcome.job.folder)  # before the summary is read: a process writes it before it lets go
+            if self._check_finished(outcome, "done elsewhere"):
                 self._queue.remove(outcome)
                 self._board.ended(outcome)
-            elif who is not None:
-                self._hold(outcome, who)
+            elif user is not None:
+                self._hold(outcome, user)
             else:
                 self._queue.remove(outcome)
                 return outcome
         return None
 
-    def _hold(self, outcome: Outcome, who: str) -> None:
-        """Somebody else runs it: look again later."""
+    def _hold(self, outcome: Outcome, user: str) -> None:
+        """Leave a job waiting while another process uses its folder."""
         self._ask_at[id(outcome)] = time.monotonic() + ASK_AGAIN
         if outcome.status != "held":
             outcome.status = "held"
-            self._board.note(f"{outcome.job.name} is in use by {who}; it has its turn later")
+            self._board.note(f"{outcome.job.name} is in use by {user}; it runs later")
 
-    def _settle(self, outcome: Outcome, status: Status) -> bool:
-        """Whether it is finished already, by whomever."""
+    def _check_finished(self, outcome: Outcome, status: Status) -> bool:
+        """Return whether the job is finished already; it has this status then."""
         summary = outcome.job.summary()
         if summary is not None:
             outcome.status, outcome.summary = status, summary
         return summary is not None
 
     def _collect(self) -> None:
-        """See which attempts have ended, or have run for too long."""
+        """Handle attempts that have ended, and stop those that exceed the timeout."""
         for attempt, outcome in list(self._running.items()):
             status = attempt.poll()
             if status is not None:
@@ -198,19 +195,19 @@ class Sweep:
             outcome.status, outcome.reason = "stopped", "stopped from outside"
         else:
             outcome.status, outcome.reason = "failed", attempt.reason(status)
-        self._after(outcome)
+        self._after_attempt(outcome)
 
     def _may_wait(self, outcome: Outcome) -> bool:
-        """Return whether a job whose folder was in use may wait for it; it is held then."""
-        who = holder(outcome.job.folder)
-        self._lost_races[id(outcome)] = 0 if who else self._lost_races.get(id(outcome), 0) + 1
+        """Return whether a job that found its folder in use may wait for it; it is held then."""
+        user = holder(outcome.job.folder)
+        self._lost_races[id(outcome)] = 0 if user else self._lost_races.get(id(outcome), 0) + 1
         if self._lost_races[id(outcome)] > LOST_RACES:
             return False
-        self._hold(outcome, who or "another process")
+        self._hold(outcome, user or "another process")
         return True
 
-    def _after(self, outcome: Outcome) -> None:
-        """What follows from how an attempt ended."""
+    def _after_attempt(self, outcome: Outcome) -> None:
+        """Put a failed job back into the queue, or stop all jobs, as the options ask."""
         again = not outcome.finished and not self._stopping and outcome.attempts <= self._options.retries
         self._board.ended(outcome, again=again)
         if again:
@@ -219,8 +216,8 @@ class Sweep:
         elif not outcome.finished and not self._stopping and self._options.fail_fast:
             self._stop("fail_fast: stopping the others")
 
-    def _abandon(self) -> None:
-        """Stop what still runs, on whatever way out."""
+    def _stop_leftovers(self) -> None:
+        """Stop the jobs that still run, for example after an exception."""
         for attempt in self._running:
             attempt.close()
         for attempt, outcome in self._running.items():

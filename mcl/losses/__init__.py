@@ -3,8 +3,9 @@
 A method is a `Loss`: a module that maps the outputs of all networks and the batch to named terms.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.losses.base import Loss, MetaSchedule
@@ -16,19 +17,15 @@ if TYPE_CHECKING:
     from mcl.losses.mcl import MCL
 
 __all__ = ["LMCL", "MCL", "DeepSupervision", "Independent", "LayerMatching", "Loss", "MetaSchedule", "mutual_contrast"]
-_FILES = {
-    "LMCL": "lmcl",
-    "MCL": "mcl",
-    "DeepSupervision": "deep_supervision",
-    "Independent": "independent",
-    "LayerMatching": "matching",
-    "Loss": "base",
-    "MetaSchedule": "base",
-    "mutual_contrast": "contrast",
-}
-
-
-def __getattr__(name: str) -> Any:  # on first use: these import torch
-    if name in _FILES:
-        return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "base": ["Loss", "MetaSchedule"],
+        "contrast": ["mutual_contrast"],
+        "deep_supervision": ["DeepSupervision"],
+        "independent": ["Independent"],
+        "lmcl": ["LMCL"],
+        "matching": ["LayerMatching"],
+        "mcl": ["MCL"],
+    },
+)  # on first use: these import torch

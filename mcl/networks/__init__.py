@@ -3,8 +3,9 @@
 A new architecture is a subclass of `Backbone`: a stem, stages and a `Head`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.networks.backbone import Backbone, Head
@@ -14,17 +15,13 @@ if TYPE_CHECKING:
     from mcl.networks.torchvision import TorchvisionBackbone
 
 __all__ = ["Backbone", "Cohort", "Head", "Network", "TorchvisionBackbone", "multiply_adds"]
-_FILES = {
-    "Backbone": "backbone",
-    "Cohort": "cohort",
-    "Head": "backbone",
-    "Network": "branches",
-    "TorchvisionBackbone": "torchvision",
-    "multiply_adds": "counting",
-}
-
-
-def __getattr__(name: str) -> Any:  # on first use: these import torch
-    if name in _FILES:
-        return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "backbone": ["Backbone", "Head"],
+        "branches": ["Network"],
+        "cohort": ["Cohort"],
+        "counting": ["multiply_adds"],
+        "torchvision": ["TorchvisionBackbone"],
+    },
+)  # on first use: these import torch

@@ -4,7 +4,9 @@
 of a table, and `estimate` and `compare` are the statistics of such rows.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.reports.archive import archived_runs, pack_runs
@@ -12,21 +14,13 @@ if TYPE_CHECKING:
     from mcl.reports.rows import rows_of_folders, rows_of_study
     from mcl.reports.statistics import compare, estimate
 
-_FILES = {
-    "archived_runs": "archive",
-    "compare": "statistics",
-    "estimate": "statistics",
-    "pack_runs": "archive",
-    "rows_of_folders": "rows",
-    "rows_of_study": "rows",
-    "write_report": "report",
-}
 __all__ = ["archived_runs", "compare", "estimate", "pack_runs", "rows_of_folders", "rows_of_study", "write_report"]
-
-
-def __getattr__(name: str) -> Any:  # on first use: a command that only plans needs none of them
-    if name not in _FILES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "archive": ["archived_runs", "pack_runs"],
+        "report": ["write_report"],
+        "rows": ["rows_of_folders", "rows_of_study"],
+        "statistics": ["compare", "estimate"],
+    },
+)  # on first use: a command that only plans needs none of them

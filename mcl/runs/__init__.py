@@ -1,13 +1,14 @@
 """The run folder: its files, their formats, and which run it belongs to.
 
-A run folder read back (`read_run`) needs no torch; `load_checkpoint` does.
+A run folder read back (`read_run`) needs no torch; `Checkpoints` does.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from mcl.runs.checkpoints import load as load_checkpoint
+    from mcl.runs.checkpoints import Checkpoints
     from mcl.runs.identity import config_hash
     from mcl.runs.metrics_file import read_metrics
     from mcl.runs.reading import Run, find_runs, read_run
@@ -15,30 +16,24 @@ if TYPE_CHECKING:
     from mcl.runs.summary import read_summary
 
 __all__ = [
+    "Checkpoints",
     "Run",
     "config_hash",
     "find_runs",
-    "load_checkpoint",
     "read_config",
     "read_metrics",
     "read_run",
     "read_summary",
 ]
 
-_MODULES = {  # imported on first use
-    "Run": "reading.Run",
-    "config_hash": "identity.config_hash",
-    "find_runs": "reading.find_runs",
-    "load_checkpoint": "checkpoints.load",
-    "read_config": "stored_config.read_config",
-    "read_metrics": "metrics_file.read_metrics",
-    "read_run": "reading.read_run",
-    "read_summary": "summary.read_summary",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _MODULES[name].partition(".")
-    return getattr(import_module(f"{__name__}.{module}"), attribute)
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "checkpoints": ["Checkpoints"],
+        "identity": ["config_hash"],
+        "metrics_file": ["read_metrics"],
+        "reading": ["Run", "find_runs", "read_run"],
+        "stored_config": ["read_config"],
+        "summary": ["read_summary"],
+    },
+)

@@ -1,22 +1,22 @@
 """Estimate the computation of a run that has not started, and the speed of this machine."""
 
-import time
 from collections.abc import Sequence
 
 import torch
 
+from mcl.benchmarking import time_in_turns
 from mcl.config.compose import compose_train
 from mcl.devices import autocast
 from mcl.errors import UserError
 from mcl.training.cost import Cost
 from mcl.training.setup import Parts, assemble
 
-MOST_IMAGES = 128  # of the batches that are timed
-STEPS = 2  # timed, after one that is not
+MAX_BATCH = 128  # images in the timed batches
+STEPS = 2  # timed, after a warm-up step
 
 
 def total_and_rate(overrides: Sequence[str], *, measure: bool) -> tuple[int | None, float | None, str]:
-    """Multiply-adds of a whole run, multiply-adds a second of its networks here, and why one is not known.
+    """Return the multiply-adds of a whole run, those of its networks per second here, and why one is unknown.
 
     Args:
         overrides: of the run.
@@ -28,23 +28,23 @@ def total_and_rate(overrides: Sequence[str], *, measure: bool) -> tuple[int | No
         steps = options.total_steps(parts.steps_per_epoch)
         image = (spec.channels, spec.image_size, spec.image_size)
         cost = Cost.of(parts.learner.cohort, parts.learner.loss, image)
-        of = cost.as_dict(images=steps * options.batch_size, steps=steps, batch_size=options.batch_size)
-        return of["total"], _rate(parts, cost, image) if measure else None, ""
+        work = cost.as_dict(images=steps * options.batch_size, steps=steps, batch_size=options.batch_size)
+        return work["total"], _rate(parts, cost, image) if measure else None, ""
     except UserError as error:
-        return None, None, f"not known: {error}"
+        return None, None, f"unknown: {error}"
 
 
 def _rate(parts: Parts, cost: Cost, image: tuple[int, int, int]) -> float:
     options = parts.options
-    count = min(options.batch_size, MOST_IMAGES)
+    count = min(options.batch_size, MAX_BATCH)
     cohort = parts.learner.cohort.to(options.device).to(memory_format=options.memory_format)
     images = torch.rand(count, *image).to(options.device).to(memory_format=options.memory_format)
-    start = 0.0
-    for step in range(STEPS + 1):
-        if step == 1:
-            start = time.monotonic()
+
+    def run_step() -> None:
         with autocast(options.device, options.precision):
             outputs = cohort(images)
         sum(logits.float().sum() for network in outputs for logits in network.logits).backward()
         outputs[0].logits[-1].sum().item()  # waits for the device
-    return STEPS * count * cost.step / (time.monotonic() - start)
+
+    seconds = time_in_turns({"step": run_step}, STEPS)["step"]
+    return STEPS * count * cost.step / sum(seconds)

@@ -1,7 +1,8 @@
-"""The plan of a study: its runs, their status, the time that the rest may take."""
+"""The plan of a study: its runs, their status, an estimate of the remaining time."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 from mcl.runs.reading import Run, mapping, number, read_run
@@ -14,10 +15,10 @@ class PlannedRow:
 
     Args:
         labels: factor -> label.
-        planned: one for each seed.
-        found: what their folders hold, in the same order.
-        seconds: of one run from beginning to end; None where nothing says how long.
-        how: where ``seconds`` comes from.
+        planned: one run for each seed.
+        found: the runs in their folders, in the same order.
+        seconds: duration of one whole run; None if unknown.
+        how: origin of ``seconds``.
     """
 
     labels: dict[str, str]
@@ -28,29 +29,31 @@ class PlannedRow:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of all its runs that are not finished, one after another."""
-        shares = sum(1 - _done(run) for run in self.found)
-        return 0.0 if not shares else None if self.seconds is None else shares * self.seconds
+        """Duration of the unfinished runs, one after another."""
+        runs_left = sum(1 - _share_done(run) for run in self.found)
+        if not runs_left:
+            return 0.0
+        return None if self.seconds is None else runs_left * self.seconds
 
     def standing(self) -> str:
-        """``"2 finished, 1 at epoch 7 of 20"``."""
-        words: dict[str, int] = {}
+        """Return the status of the runs, such as ``"2 finished, 1 at epoch 7 of 20"``."""
+        counts: Counter[str] = Counter()
         for run in self.found:
-            word = {"missing": "to do"}.get(run.status, run.status)
+            status: str = "to do" if run.status == "missing" else run.status
             if run.evaluations and not run.finished:
-                word += f" at epoch {run.evaluations[-1].epoch} of {run.config['trainer']['epochs']}"
-            words[word] = words.get(word, 0) + 1
-        return ", ".join(f"{count} {word}" for word, count in words.items())
+                status += f" at epoch {run.evaluations[-1].epoch} of {run.config['trainer']['epochs']}"
+            counts[status] += 1
+        return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
 def plan_rows(study: Study, runs: Sequence[PlannedRun] | None = None, *, estimate: bool) -> list[PlannedRow]:
-    """The rows of a study in the order of its page.
+    """Return the rows of a study in the order of its page.
 
     Args:
         study: with its runs.
-        runs: those of them that matter; None for all.
-        estimate: say how long a run takes: what finished runs of the row took, or else by multiply-adds, at the speed
-            of the other finished runs or, where there are none, of this machine. This builds networks.
+        runs: the runs to include; None for all.
+        estimate: estimate the duration of a run: the mean of the finished runs of the row, or else from multiply-adds
+            at the speed of the other finished runs or, without any, of this machine. This builds networks.
     """
     planned: dict[tuple[str, ...], list[PlannedRun]] = {}
     for run in study.runs if runs is None else runs:
@@ -66,21 +69,22 @@ def _position(study: Study, labels: dict[str, str]) -> list[int]:
     return [study.factors[factor].index(label) for factor, label in labels.items()]
 
 
-def _done(run: Run) -> float:
-    """The share of a run that need not be done again."""
+def _share_done(run: Run) -> float:
+    """Return the share of a run that is done, from 0 to 1."""
     if run.finished:
         return 1.0
     epochs = (run.config.get("trainer") or {}).get("epochs")
     return run.evaluations[-1].epoch / epochs if run.evaluations and epochs else 0.0
 
 
-def _with_seconds(rows: Sequence[PlannedRow], everything: Sequence[Run]) -> list[PlannedRow]:
-    finished = [run.summary for run in everything if run.finished]
+def _with_seconds(rows: Sequence[PlannedRow], runs: Sequence[Run]) -> list[PlannedRow]:
+    """Return the rows with estimates, from those of ``runs`` that are finished."""
     counted = [
         (total, seconds)
-        for summary in finished
-        if (total := number(mapping(summary.get("multiply_adds")).get("total")))
-        and (seconds := number(summary.get("seconds")))
+        for run in runs
+        if run.finished
+        and (total := number(mapping(run.summary.get("multiply_adds")).get("total")))
+        and (seconds := number(run.summary.get("seconds")))
     ]
     rate = sum(total for total, _ in counted) / sum(seconds for _, seconds in counted) if counted else None
     how = "by multiply-adds, as fast as the finished runs"
@@ -88,7 +92,7 @@ def _with_seconds(rows: Sequence[PlannedRow], everything: Sequence[Run]) -> list
     for row in rows:
         own = [seconds for run in row.found if (seconds := number(run.summary.get("seconds"))) is not None]
         if own:
-            estimated.append(PlannedRow(row.labels, row.planned, row.found, mean(own), "as its finished runs"))
+            estimated.append(replace(row, seconds=mean(own), how="as its finished runs"))
             continue
         from mcl.studies.estimate import total_and_rate
 
@@ -96,5 +100,5 @@ def _with_seconds(rows: Sequence[PlannedRow], everything: Sequence[Run]) -> list
         if rate is None and measured is not None:
             rate, how = measured, "by multiply-adds, at the speed of a few steps measured now"
         seconds = None if total is None or rate is None else total / rate
-        estimated.append(PlannedRow(row.labels, row.planned, row.found, seconds, problem or how))
+        estimated.append(replace(row, seconds=seconds, how=problem or how))
     return estimated

@@ -1,4 +1,4 @@
-"""A study: one page, ``study.yaml``, with what varies, what is held, and what is compared."""
+"""A study: one page, ``study.yaml``, with the factors that vary, the options that are fixed, and the comparisons."""
 
 import itertools
 import shlex
@@ -38,7 +38,7 @@ class PlannedRun:
 class Published:
     """One accuracy from a paper, in percent."""
 
-    labels: dict[str, str]  # of the rows it stands beside
+    labels: dict[str, str]  # of the rows it is compared with
     network: str
     top1: float
     deviation: float | None  # standard deviation over runs
@@ -48,29 +48,29 @@ class Published:
 
 @dataclass
 class Search:
-    """What a study looks for, in place of a grid, by the validation part alone."""
+    """A search, in place of a grid, for the best settings on the validation part."""
 
-    options: dict[str, str] = field(default_factory=dict)  # -> where to look, such as ``interval(0.1, 10)``
+    options: dict[str, str] = field(default_factory=dict)  # option -> range, such as ``interval(0.1, 10)``
     trials: int = 40
-    at_once: int = 4  # trials proposed without knowing of each other: part of what is proposed, so not the machine's
+    at_once: int = 4  # trials proposed independently; affects the proposals, so it cannot depend on the machine
 
 
 @dataclass(frozen=True)
 class Study:
-    """A page that has been read, and the runs it asks for."""
+    """A page and the runs that it plans."""
 
     name: str
-    command: str  # ``python sweep.py study=...``, with what was typed besides the page
+    command: str  # ``python sweep.py study=...``, with all typed overrides
     title: str
     text: str
     factors: dict[str, list[str]]  # factor -> labels, in the order of the page
-    baseline: dict[str, str]  # a row is compared with the one that has these labels and is equal otherwise
+    baseline: dict[str, str]  # each row is compared with the row that has these labels and is otherwise equal
     published: list[Published]
     runs: list[PlannedRun]
     common: list[str] = field(default_factory=list)  # overrides of every run
     seeds: list[int] = field(default_factory=list)
     search: Search | None = None
-    base: Composed | None = None  # what the trials of a search have in common
+    base: Composed | None = None  # common configuration of the trials of a search
     precision_is_open: bool = False  # whether the device decides the precision of a run, and so its folder
 
 
@@ -83,7 +83,7 @@ class _PublishedTable:
 
 @dataclass
 class _Page:
-    """The form of ``study.yaml``."""
+    """The schema of ``study.yaml``."""
 
     title: str = MISSING
     text: str = ""
@@ -97,55 +97,56 @@ class _Page:
 
 
 def studies_folder() -> Path:
-    """``experiments`` of the repository."""
+    """Return the folder ``experiments`` of the repository."""
     return conf_folder().parent / "experiments"
 
 
 def study_names() -> list[str]:
-    """Every study that can be named."""
+    """Return the names of all studies in that folder."""
     return sorted(file.parent.name for file in studies_folder().glob(f"*/{FILE}"))
 
 
 def find_study(name: str) -> Path:
-    """The folder of a study: one of ``experiments``, or any that has a ``study.yaml``.
+    """Return the folder of a study: one of ``experiments``, or any that has a ``study.yaml``.
 
     Raises:
-        UserError: there is none.
+        UserError: it does not exist.
     """
-    given = Path(name)
-    for folder in (studies_folder() / name, given.parent if given.name == FILE else given):
+    path = Path(name)
+    for folder in (studies_folder() / name, path.parent if path.name == FILE else path):
         if name and (folder / FILE).is_file():
             return folder
     known = study_names()
     raise UserError(
-        f"study={name}: neither experiments/{name}/{FILE} nor {name}/{FILE} is there.{did_you_mean(name, known)}"
+        f"study={name}: neither experiments/{name}/{FILE} nor {name}/{FILE} exists.{did_you_mean(name, known)}"
         f" Studies: {', '.join(known)}."
     )
 
 
 def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Study:
-    """Read a page and compose every run it asks for. Nothing is built, no image is read.
+    """Read a page and compose its runs. Nothing is built, and no image is read.
 
     Args:
         folder: has ``study.yaml``.
-        extra: overrides of every run, on top of those the page holds, such as ``["dataset.root=/data", "runs=/big"]``.
-        seeds: in place of those of the page.
+        extra: further overrides of every run, such as ``["dataset.root=/data", "runs=/big"]``.
+        seeds: replace those of the page.
 
     Returns:
-        The runs of one seed come before those of the next, so that the whole table fills evenly.
+        The study. Its runs are ordered by seed, so that all rows of the table fill evenly.
 
     Raises:
-        UserError: something on the page, or among ``extra``, is wrong.
+        UserError: the page or an override is invalid.
     """
     file = folder / FILE
     page = _read(file)
     factors = {str(name): _choices(file, str(name), node) for name, node in page.vary.items()}
     labels = {name: list(choices) for name, choices in factors.items()}
-    for what, given in [("baseline", page.baseline), *(("skip", row) for row in page.skip)]:
-        check_labels(f"{file}: {what}", given, labels)
+    check_labels(f"{file}: baseline", page.baseline, labels)
+    for skipped in page.skip:
+        check_labels(f"{file}: skip", skipped, labels)
     chosen = list(page.seeds if seeds is None else seeds)
     if not chosen or len(set(chosen)) < len(chosen):
-        raise UserError(f"{file}: seeds are {chosen}: name at least one, and none twice.")
+        raise UserError(f"{file}: seeds are {chosen}: give at least one, and none twice.")
     rows = [row for row in _rows(factors) if not any(skipped.items() <= row.items() for skipped in page.skip)]
     if not rows:
         raise UserError(f"{file}: skip leaves no row.")
@@ -165,12 +166,12 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
             try:
                 base = compose(overrides)
             except UserError as error:
-                told = ", ".join(row.values()) or folder.name
-                raise UserError(f"{file}, {told}: {error}") from error
+                name = ", ".join(row.values()) or folder.name
+                raise UserError(f"{file}, {name}: {error}") from error
             if (same := next((run for run in runs if run.folder == base.folder), None)) is not None:
                 raise UserError(
-                    f"{file}: {', '.join(same.labels.values())} and {', '.join(row.values())} come to one and the same"
-                    " run: two labels say the same, or something held or typed overrides what varies."
+                    f"{file}: {', '.join(same.labels.values())} and {', '.join(row.values())} give the same run: two"
+                    " labels mean the same, or a fixed or typed override replaces what varies."
                 )
             precision_is_open |= leaves_precision_open(base.config)
             runs.append(PlannedRun(row, seed, overrides, base.folder))
@@ -196,47 +197,44 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
 
 
 def only(study: Study, wanted: Mapping[str, Any]) -> list[PlannedRun]:
-    """The runs of some rows.
+    """Return the runs of some rows.
 
     Args:
         study: with its runs.
         wanted: factor -> label, or a list of labels.
 
     Raises:
-        UserError: no such factor, or no such label.
+        UserError: a factor or label is unknown.
     """
     if not isinstance(wanted, Mapping):
         raise UserError(f"only={wanted}: give labels by factor, such as 'only={{loss: lmcl}}'.")
-    labels = {factor: [str(each) for each in _as_list(given)] for factor, given in wanted.items()}
+    lists = {factor: labels if isinstance(labels, list) else [labels] for factor, labels in wanted.items()}
+    labels = {factor: [str(label) for label in chosen] for factor, chosen in lists.items()}
     for factor, chosen in labels.items():
         if not chosen:
-            raise UserError(f"only: {factor} has no label, so that nothing would run.")
+            raise UserError(f"only: {factor} has no label, so nothing would run.")
         for label in chosen:
             check_labels("only", {factor: label}, study.factors)
     return [run for run in study.runs if all(run.labels[factor] in chosen for factor, chosen in labels.items())]
 
 
-def _as_list(given: Any) -> list[Any]:
-    return list(given) if isinstance(given, list) else [given]
-
-
 def _read(file: Path) -> _Page:
     try:
-        given = OmegaConf.load(file)
-        if not isinstance(given, DictConfig):
-            raise UserError(f"{file}: no mapping of title, vary, seeds and so on.")
-        page: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(_Page), given))
+        content = OmegaConf.load(file)
+        if not isinstance(content, DictConfig):
+            raise UserError(f"{file}: must be a mapping of title, vary, seeds and so on.")
+        page: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(_Page), content))
     except MissingMandatoryValue as error:
         raise UserError(f"{file}: {error.full_key} is not set.") from error
     except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        told = (explain(error) or str(error)).removeprefix(f"{file.absolute()}, ")
-        raise UserError(f"{file}: {told}") from error
+        message = (explain(error) or str(error)).removeprefix(f"{file.absolute()}, ")
+        raise UserError(f"{file}: {message}") from error
     assert isinstance(page, _Page)
     return page
 
 
 def _choices(file: Path, factor: str, node: Any) -> dict[str, list[str]]:
-    """Label -> overrides: of a list of values of the option that is the factor's name, or written out as a mapping."""
+    """Return label -> overrides, from a mapping of these or a list of values of the option named like the factor."""
     if isinstance(node, Mapping) and node:
         choices = {}
         for label, overrides in node.items():
@@ -286,13 +284,13 @@ def _check_search(file: Path, page: _Page) -> None:
 def _published(file: Path, page: _Page, labels: Mapping[str, list[str]]) -> Iterator[Published]:
     for table in page.published:
         for row in table.rows:
-            of = {key: str(value) for key, value in row.items() if key not in ("top1", "deviation")}
-            check_labels(f"{file}: published, {table.source}", of, labels)
+            row_labels = {key: str(value) for key, value in row.items() if key not in ("top1", "deviation")}
+            check_labels(f"{file}: published, {table.source}", row_labels, labels)
             top1, deviation = row.get("top1"), row.get("deviation") or {}
             if not isinstance(top1, dict) or not isinstance(deviation, dict):
                 raise UserError(f"{file}: published: {row} needs top1 by network, such as top1: {{resnet32: 70.91}}.")
             for value in (*top1.values(), *deviation.values()):
                 if number(value) is None:
-                    raise UserError(f"{file}: published: {row}: {value} is no number.")
+                    raise UserError(f"{file}: published: {row}: {value} is not a number.")
             for network, value in top1.items():
-                yield Published(of, str(network), value, deviation.get(network), table.runs, table.source)
+                yield Published(row_labels, str(network), value, deviation.get(network), table.runs, table.source)

@@ -3,8 +3,9 @@
 `assemble` builds the parts of a run from its configuration, `Parts.build_trainer` makes their `Trainer`.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.training.evaluation import evaluate
@@ -15,17 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["StopSignals", "Stopped", "Trainer", "TrainerOptions", "assemble", "evaluate"]
 
-_MODULES = {
-    "StopSignals": "signals",
-    "Stopped": "signals",
-    "Trainer": "trainer",
-    "TrainerOptions": "options",
-    "assemble": "setup",
-    "evaluate": "evaluation",
-}
-
-
-def __getattr__(name: str) -> Any:  # on first use: most of them import torch
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"mcl.training.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "evaluation": ["evaluate"],
+        "options": ["TrainerOptions"],
+        "setup": ["assemble"],
+        "signals": ["Stopped", "StopSignals"],
+        "trainer": ["Trainer"],
+    },
+)  # on first use: most of them import torch

@@ -1,4 +1,4 @@
-"""``python -m mcl benchmark``: what it prints, what it writes, what it refuses."""
+"""``python -m mcl benchmark``: output, file, and refusals."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,9 @@ from support.small_runs import META, SMALL
 from mcl import __main__ as entry
 from mcl.benchmarking import benchmark as benchmarking
 from mcl.benchmarking.images import stand_in
-from mcl.benchmarking.isolated import Attempt
+from mcl.benchmarking.isolated import Measurement
 from mcl.benchmarking.measure import Request
-from mcl.benchmarking.numbers import speed
+from mcl.benchmarking.results import format_rate
 from mcl.benchmarking.settings import NO_REFERENCE, RULE
 from mcl.config.compose import compose_train
 from mcl.config.instantiate import build
@@ -25,12 +25,12 @@ def dataset_of(*overrides: str) -> dict[str, Any]:
     return OmegaConf.to_container(compose_train(overrides), resolve=True)["dataset"]
 
 
-def test_the_file_and_the_table_tell_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_and_table_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "speed.json"
     assert entry.main(["benchmark", *SMALL, *META, "--quick", "--steps", "3", "--json", str(file)]) == 0
     out, found = capsys.readouterr().out, json.loads(file.read_text())
     assert found["what"] == "synthetic/resnet8/lmcl"
-    assert speed(found["images_per_second"]) in out
+    assert format_rate(found["images_per_second"]) in out
     assert found["phases"]["whole"] == pytest.approx(
         sum(seconds for name, seconds in found["phases"].items() if name != "whole")
     )
@@ -45,30 +45,30 @@ def test_the_file_and_the_table_tell_the_same(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("came", "outcome", "rule"),
+    ("reference", "outcome", "rule"),
     [
-        (Attempt(None, "out of memory", False, 1.0), "safe", NO_REFERENCE),
-        (Attempt(None, "the loss is not finite", True, 1.0), "unsafe", RULE),
+        (Measurement(None, "out of memory", False, 1.0), "safe", NO_REFERENCE),
+        (Measurement(None, "the loss is not finite", True, 1.0), "unsafe", RULE),
     ],
 )
-def test_a_reference_that_does_not_run_is_not_claimed_to_have_judged(
-    came: Attempt, outcome: str, rule: str, monkeypatch: pytest.MonkeyPatch
+def test_rule_names_no_reference_that_did_not_run(
+    reference: Measurement, outcome: str, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measured(asked: Request, timeout: float | None = None) -> Attempt:
-        return came if asked.config["trainer"]["precision"] == "float32" else real(asked, timeout)
+    def measured(request: Request, timeout: float | None = None) -> Measurement:
+        return reference if request.config["trainer"]["precision"] == "float32" else real(request, timeout)
 
-    real = benchmarking.attempt
-    monkeypatch.setattr(benchmarking, "attempt", measured)
+    real = benchmarking.measure_in_process
+    monkeypatch.setattr(benchmarking, "measure_in_process", measured)
     monkeypatch.setattr(benchmarking, "search", lambda config, given, *others: ([given], given))
     typed = [*SMALL, "loss=independent", "trainer.precision=bfloat16"]
-    found = benchmarking.benchmark(typed, steps=3, quick=False, tell=lambda line: None)
+    found = benchmarking.run_benchmark(typed, steps=3, quick=False, log=lambda line: None)
     assert [row["outcome"] for row in found["settings"]] == [outcome]
     assert found["rule"] == rule
     json.dumps(found, allow_nan=False)
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "message"),
     [
         (["pari=resnet8"], "pari: there is no such option. Did you mean 'pair'?"),
         (["pair=resnet9"], "pair=resnet9: there is no such choice. Did you mean 'resnet8'?"),
@@ -78,31 +78,31 @@ def test_a_reference_that_does_not_run_is_not_claimed_to_have_judged(
         (["--json", "nowhere/speed.json"], "--json nowhere/speed.json: there is no such folder."),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_measured(
-    typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_wrong_input_is_reported_before_anything_is_measured(
+    typed: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert entry.main(["benchmark", *typed]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {told}")
+    assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
-def test_images_that_are_not_here_are_generated_as_many_and_as_large(tmp_path: Path) -> None:
+def test_missing_images_are_generated_in_the_same_number_and_size(tmp_path: Path) -> None:
     node = dataset_of("dataset=cifar100", f"dataset.root={tmp_path}", "dataset.limit=3")
-    real, double = build(node), stand_in(node, [], tmp_path)
-    assert double is not None
-    generated = build(double)
+    real, generated_node = build(node), stand_in(node, [], tmp_path)
+    assert generated_node is not None
+    generated = build(generated_node)
     for name in ("channels", "image_size", "counts"):
         assert getattr(generated.spec, name) == getattr(real.spec, name)
 
 
-def test_images_that_are_here_are_taken() -> None:
+def test_present_images_are_used() -> None:
     assert stand_in(dataset_of(), [], Path()) is None
 
 
-def test_generated_files_are_read_as_those_of_imagenet_are(tmp_path: Path) -> None:
+def test_generated_files_are_read_like_those_of_imagenet(tmp_path: Path) -> None:
     node = dataset_of("dataset=imagenet", "dataset.root=null")
-    double = stand_in(node, [], tmp_path)
-    assert double is not None
-    dataset = build(double, allow=["mcl.benchmarking.images"])
+    generated_node = stand_in(node, [], tmp_path)
+    assert generated_node is not None
+    dataset = build(generated_node, allow=["mcl.benchmarking.images"])
     assert sum(dataset.spec.counts) == 1_281_167
     assert dataset.spec.num_classes == 1000
     train = dataset.load().train

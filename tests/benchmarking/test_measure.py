@@ -1,4 +1,4 @@
-"""Steps are timed in the training loop itself, and what kills a measurement kills nothing else."""
+"""Steps are timed in the training loop itself, and a killed measurement harms nothing else."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ from support.small_runs import META, SMALL
 
 from mcl.benchmarking import measure as measuring
 from mcl.benchmarking import peak_rate as peak
-from mcl.benchmarking.isolated import attempt
+from mcl.benchmarking.isolated import measure_in_process
 from mcl.benchmarking.measure import GROUPS, Request, measure
 from mcl.benchmarking.stopwatch import Stopwatch
 from mcl.config.compose import compose_train
@@ -43,7 +43,7 @@ def _small_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peak, "LONG_ENOUGH", 0.0)
 
 
-def test_all_phases_of_the_whole_method_are_timed() -> None:
+def test_all_phases_of_the_method_are_timed() -> None:
     found = measure(request(*META))
     assert set(found["phases"]) == {"data", "forward", "loss", "contrast", "backward", "optimizer", "other"}
     assert min(found["phases"].values()) > 0
@@ -54,14 +54,14 @@ def test_all_phases_of_the_whole_method_are_timed() -> None:
     assert found["peaks"]["float32"] > 0
 
 
-def test_the_steps_timed_are_not_those_that_carry_the_clocks_of_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_with_phase_clocks_are_not_the_timed_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     with_clocks: list[bool] = []
-    run_steps, phases_of, open_clocks = measuring.run_steps, measuring.phases_of, []
+    run_steps, timed_phases, open_clocks = measuring.run_steps, measuring.timed_phases, []
 
     @contextmanager
     def phases(*arguments: Any) -> Iterator[None]:
         open_clocks.append(True)
-        with phases_of(*arguments):
+        with timed_phases(*arguments):
             yield
         open_clocks.pop()
 
@@ -72,7 +72,7 @@ def test_the_steps_timed_are_not_those_that_carry_the_clocks_of_phases(monkeypat
             found.seconds = [1000.0] * len(found.seconds)
         return found
 
-    monkeypatch.setattr(measuring, "phases_of", phases)
+    monkeypatch.setattr(measuring, "timed_phases", phases)
     monkeypatch.setattr(measuring, "run_steps", steps)
     found = measure(request("loss=independent", "pair=single", steps=9))  # more than the 10 steps of training, in all
     assert with_clocks == [False, True]
@@ -103,7 +103,7 @@ def test_steps_measured_are_those_of_training(monkeypatch: pytest.MonkeyPatch) -
     assert measure(asked)["losses"] == losses
 
 
-def test_time_outside_the_parts_of_a_step_is_other_and_nothing_is_lost() -> None:
+def test_time_between_the_parts_of_a_step_is_other() -> None:
     times = iter(range(100))
     watch = Stopwatch(lambda: None, lambda: float(next(times)))
     with watch.phase("other"):
@@ -114,22 +114,22 @@ def test_time_outside_the_parts_of_a_step_is_other_and_nothing_is_lost() -> None
     assert watch.take() == {"other": 3.0, "forward": 2.0, "loss": 1.0, "backward": 1.0}
 
 
-def test_a_process_that_is_killed_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dying.py").write_text(DIES)
     monkeypatch.chdir(tmp_path)
     asked = request("dataset._target_=dying.Dies", "allow_modules=[dying]", details=False)
-    came = attempt(asked)
-    assert came.answer is None
-    assert came.reason == f"killed by {signal.SIGKILL.name}, most likely for want of memory"
+    measurement = measure_in_process(asked)
+    assert measurement.answer is None
+    assert measurement.reason == f"killed by {signal.SIGKILL.name}, most likely for lack of memory"
 
 
-def test_what_cannot_be_trained_is_refused_in_the_words_of_training(tmp_path: Path) -> None:
+def test_invalid_settings_are_refused_with_the_message_of_training(tmp_path: Path) -> None:
     (tmp_path / measuring.REQUEST).write_text(json.dumps(vars(request(*META, "loss.meta.steps=0"))))
     measuring.main(tmp_path)
     assert "loss.meta.steps=0: must be at least 1" in json.loads((tmp_path / measuring.ANSWER).read_text())["refused"]
 
 
-def test_a_measurement_does_not_outlive_whoever_asked_for_it(tmp_path: Path) -> None:
+def test_a_measurement_does_not_outlive_its_parent(tmp_path: Path) -> None:
     (tmp_path / measuring.REQUEST).write_text(json.dumps(vars(request())))
     command = [sys.executable, "-m", "mcl.benchmarking.measure", str(tmp_path)]
     assert subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 1

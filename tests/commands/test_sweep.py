@@ -170,7 +170,7 @@ def test_a_failing_run_is_told_and_the_others_are_reported(sweep: Sweep) -> None
         (["only={los: mcl}"], "only names los, which does not vary. Did you mean 'loss'?"),
         (["only={loss: [mlc]}"], "only: loss has no mlc. Did you mean 'mcl'?"),
         (["only={loss: []}"], "only: loss has no label"),
-        (["loss=mcl"], "independent and mcl come to one and the same run"),
+        (["loss=mcl"], "independent and mcl give the same run"),
         (["seeds=0,1"], "seeds=0,1: a list is written in brackets"),
         (["+hydra.launcher.devces=cpu"], "hydra.launcher.devces: there is no such option. Did you mean 'devices'?"),
         (["seeds=[]"], "name at least one"),

@@ -23,7 +23,7 @@ MULTIRUN = ["-m", "hydra/launcher=gpus", "hydra.launcher.devices=cpu"]
 Command = Callable[..., Any]
 
 
-class NotRun(_launch.Sweep):
+class NotRun(_launch.JobQueue):
     """Notes what would have been run, and has it done."""
 
     last: "NotRun"
@@ -46,7 +46,7 @@ class NotRun(_launch.Sweep):
 @pytest.fixture
 def typed(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., NotRun]:
     """``typed("seed=0,1")``: what ``python train.py -m hydra/launcher=gpus seed=0,1`` would run."""
-    monkeypatch.setattr(_launch, "Sweep", NotRun)
+    monkeypatch.setattr(_launch, "JobQueue", NotRun)
     monkeypatch.setattr(_launch, "default_precisions", lambda gpus: dict.fromkeys(gpus, "float32"))
 
     def run(*arguments: str) -> NotRun:
@@ -246,7 +246,7 @@ def test_jobs_of_a_program_are_launched_in_batches_too(command: Command, monkeyp
             sizes.append(len(self.jobs))
             super().run()
 
-    monkeypatch.setattr(_launch, "Sweep", Counted)
+    monkeypatch.setattr(_launch, "JobQueue", Counted)
     options = ["hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.sweeper.max_batch_size=2"]
     returns = launch(inspect.unwrap(train.train), [[f"seed={seed}"] for seed in range(3)], options)
     assert sizes == [2, 1]

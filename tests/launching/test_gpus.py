@@ -10,7 +10,7 @@ import pytest
 from mcl.errors import UserError
 from mcl.launching.gpus import display_name, find_gpus
 from mcl.launching.launch_options import Options
-from mcl.launching.slots import make_slots, shares, usable_cores
+from mcl.launching.slots import make_slots, split_cores, usable_cores
 
 A, B = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-1b2c3d4e-0000-1111-2222-333344445555"
 M1, M2 = "MIG-3eb87630-93d5-b2b6-b8ff-9b359caf4ee2", "MIG-GPU-8932f937/1/0"
@@ -177,7 +177,7 @@ def test_a_job_cannot_have_more_than_there_is(gpus: list[str], size: int, told: 
 
 @pytest.mark.parametrize(("cores", "count"), [(1, 1), (5, 2), (7, 3), (64, 8), (2, 5)])
 def test_cores_are_all_given_and_none_twice_unless_there_are_too_few(cores: int, count: int) -> None:
-    shared = shares(range(cores), count)
+    shared = split_cores(range(cores), count)
     assert len(shared) == count
     assert {core for share in shared for core in share} == set(range(cores))
     if cores >= count:

@@ -7,12 +7,12 @@ import pytest
 
 from mcl.errors import UserError
 from mcl.launching import probe
-from mcl.launching.probe import default_precisions, seeing
+from mcl.launching.probe import default_precisions, visible_devices
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
-    with pytest.raises(UserError, match=r"GPU 98 is not there for PyTorch, which finds 0 of GPU 98, GPU 99\."):
+    with pytest.raises(UserError, match=r"PyTorch does not find GPU 98, only 0 of GPU 98, GPU 99\."):
         default_precisions(["98", "99"])
 
 
@@ -23,7 +23,7 @@ def test_parts_of_a_gpu_are_asked_one_by_one_and_names_apart_from_numbers(monkey
         asked.append(gpus)
         return ["bfloat16"] * len(gpus)
 
-    monkeypatch.setattr(probe, "_ask", answer)
+    monkeypatch.setattr(probe, "_probe", answer)
     gpus = ["0", "MIG-1", "GPU-a", "2", "MIG-2"]
     assert default_precisions(gpus) == dict.fromkeys(gpus, "bfloat16")
     assert sorted(asked) == [("0", "2"), ("GPU-a",), ("MIG-1",), ("MIG-2",)]
@@ -31,8 +31,8 @@ def test_parts_of_a_gpu_are_asked_one_by_one_and_names_apart_from_numbers(monkey
 
 
 def test_the_first_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_ask", lambda gpus: ["float32"])
-    with pytest.raises(UserError, match="GPU 7 is not there"):
+    monkeypatch.setattr(probe, "_probe", lambda gpus: ["float32"])
+    with pytest.raises(UserError, match="PyTorch does not find GPU 7"):
         default_precisions(["0", "7", "1"])
 
 
@@ -44,6 +44,6 @@ def test_a_program_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatc
 
 def test_devices_are_seen_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with seeing("3"):
+    with visible_devices("3"):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
     assert "CUDA_VISIBLE_DEVICES" not in os.environ

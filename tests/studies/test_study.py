@@ -97,14 +97,14 @@ def test_rows_can_be_skipped(page: Callable[..., Study]) -> None:
         ("baseline: {loss: independent}", "baseline: {loss: independant}", "Did you mean 'independent'?"),
         ("top1: {resnet8: 70.5}", "top1: 70.5", "needs top1 by network"),
         ("loss: lmcl, size: small, top1", "loss: lmcl, size: smal, top1", "Did you mean 'small'?"),
-        ("resnet8: 70.5", "resnet8: much", "much is no number"),
-        ("deviation: {resnet8: 0.2}", "deviation: {resnet8: little}", "little is no number"),
+        ("resnet8: 70.5", "resnet8: much", "much is not a number"),
+        ("deviation: {resnet8: 0.2}", "deviation: {resnet8: little}", "little is not a number"),
         ("title:", "title: [", "study.yaml: line 3: not valid YAML"),
         ("trainer.max_steps=2]", "seed=4]", "seed=4: seeds stand under seeds"),
         (
             "pair=resnet20, optimizer.lr=0.05",
             "pair=resnet8",
-            "small and independent, large come to one and the same run",
+            "small and independent, large give the same run",
         ),
         ("seeds: [3, 5]", "skip: [{loss: lmcl}, {loss: independent}]", "skip leaves no row"),
         ("seeds: [3, 5]", "search: {options: {}}", "a search takes its settings from search.options"),
@@ -127,12 +127,12 @@ def test_a_study_is_found_by_name_or_by_folder_and_a_near_name_is_suggested(tmp_
     with pytest.raises(UserError, match="Did you mean 'quickstart'"):
         find_study("quikstart")
     for nowhere in ("", str(tmp_path / "another")):  # not the study of the folder above
-        with pytest.raises(UserError, match="is there"):
+        with pytest.raises(UserError, match="exists"):
             find_study(nowhere)
 
 
 def test_what_is_typed_must_leave_rows_apart(page: Callable[..., Study]) -> None:
-    with pytest.raises(UserError, match="independent, small and lmcl, small come to one and the same run"):
+    with pytest.raises(UserError, match="independent, small and lmcl, small give the same run"):
         page(extra=["loss=lmcl"])
 
 

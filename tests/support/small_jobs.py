@@ -15,7 +15,7 @@ from mcl.launching.board import Board
 from mcl.launching.gpus import find_gpus
 from mcl.launching.job import Job, Outcome
 from mcl.launching.launch_options import Options
-from mcl.launching.queue import Sweep
+from mcl.launching.queue import JobQueue
 from mcl.launching.slots import make_slots
 
 HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ def wait_until(holds: Callable[[], object], seconds: float = 30.0) -> None:
 class Ran:
     """The outcome of a queue of jobs."""
 
-    sweep: Sweep
+    sweep: JobQueue
     printed: str
 
     def of(self, job: Job) -> Outcome:
@@ -66,10 +66,10 @@ class Ran:
         return [outcome.status for outcome in self.sweep.outcomes]
 
 
-def sweep_of(jobs: list[Job], console: Console, **options: Any) -> Sweep:
+def sweep_of(jobs: list[Job], console: Console, **options: Any) -> JobQueue:
     """Return a queue over the fake devices 0 and 1."""
     chosen = Options(**{"devices": [0, 1], "grace": 20} | options)
-    return Sweep(jobs, make_slots(find_gpus(chosen.devices, os.environ), chosen), chosen, Board(console))
+    return JobQueue(jobs, make_slots(find_gpus(chosen.devices, os.environ), chosen), chosen, Board(console))
 
 
 if __name__ == "__main__":
