@@ -10,6 +10,4 @@ if TYPE_CHECKING:
 
 __all__ = ["build_network", "load"]
 __version__ = "0.1.0"
-__getattr__ = lazy_exports(
-    __name__, {"config.build_network": ["build_network"], "deploy.load": ["load"]}
-)  # on first use: they import torch
+__getattr__ = lazy_exports(__name__, {"config.build_network": ["build_network"], "deploy.load": ["load"]})

@@ -24,4 +24,4 @@ __getattr__ = lazy_exports(
         "stepwise": ["StepwiseTraining"],
         "stopwatch": ["time_in_turns"],
     },
-)  # on first use: they import torch
+)

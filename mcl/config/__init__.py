@@ -26,4 +26,4 @@ __getattr__ = lazy_exports(
         "compose": ["compose_train"],
         "instantiate": ["build"],
     },
-)  # on first use: some of them import torch
+)

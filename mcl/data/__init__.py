@@ -23,4 +23,4 @@ __getattr__ = lazy_exports(
         "preprocessing": ["Preprocessing"],
         "samplers": ["Sampler"],
     },
-)  # on first use: these files import torch
+)

@@ -27,4 +27,4 @@ __getattr__ = lazy_exports(
         "queue": ["JobQueue"],
         "slots": ["Slot", "make_slots"],
     },
-)  # on first use: the launcher's options are read at every start of Hydra
+)

@@ -28,4 +28,4 @@ __getattr__ = lazy_exports(
         "matching": ["LayerMatching"],
         "mcl": ["MCL"],
     },
-)  # on first use: these import torch
+)

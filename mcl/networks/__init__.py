@@ -24,4 +24,4 @@ __getattr__ = lazy_exports(
         "counting": ["multiply_adds"],
         "torchvision": ["TorchvisionBackbone"],
     },
-)  # on first use: these import torch
+)

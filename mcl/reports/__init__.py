@@ -23,4 +23,4 @@ __getattr__ = lazy_exports(
         "rows": ["rows_of_folders", "rows_of_study"],
         "statistics": ["compare", "estimate"],
     },
-)  # on first use: a command that only plans needs none of them
+)

@@ -25,4 +25,4 @@ __getattr__ = lazy_exports(
         "signals": ["Stopped", "StopSignals"],
         "trainer": ["Trainer"],
     },
-)  # on first use: most of them import torch
+)
