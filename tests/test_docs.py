@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from mcl.config.groups import check_groups
+from mcl.config.checks import check_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -79,4 +79,4 @@ def test_pages_have_commands_to_check() -> None:
 
 @pytest.mark.parametrize("line", COMPOSED)
 def test_a_typed_command_composes(line: str, composed: Callable[..., DictConfig]) -> None:
-    check_groups(composed(*shlex.split(line)[2:]))
+    check_config(composed(*shlex.split(line)[2:]))
