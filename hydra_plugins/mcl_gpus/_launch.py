@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, setup_globals
-from hydra.types import RunMode
+from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.mcl_gpus._checks import Fingerprints, refuse_shared_folders
@@ -25,13 +25,11 @@ from mcl.errors import UserError
 from mcl.launching.board import Board
 from mcl.launching.gpus import find_gpus
 from mcl.launching.job import Job, Outcome
+from mcl.launching.launch_options import Options
 from mcl.launching.probe import default_precisions, environment_variable, require_same_precision, visible_devices
 from mcl.launching.queue import JobQueue
 from mcl.launching.slots import make_slots
 from mcl.runs.identity import config_hash
-
-if TYPE_CHECKING:
-    from hydra_plugins.mcl_gpus.launcher import GpusLauncher
 
 
 class Returned(JobReturn):
@@ -53,13 +51,23 @@ class Returned(JobReturn):
         self._return_value = value
 
 
-def launch(launcher: "GpusLauncher", typed: Sequence[Sequence[str]], first: int) -> list[Returned]:
+def launch(
+    options: Options,
+    loader: ReusingLoader,
+    config: DictConfig,
+    task: TaskFunction,
+    typed: Sequence[Sequence[str]],
+    first: int,
+) -> list[Returned]:
     """Compose every job and run those that are not finished.
 
     Args:
-        launcher: set up.
-        typed: overrides of each job.
-        first: number of the first job.
+        options: Of the launcher.
+        loader: Composes the jobs.
+        config: Of the multirun.
+        task: The function that Hydra would call for each job; its file is the script that jobs run.
+        typed: Overrides of each job.
+        first: Number of the first job.
     """
     if sys.platform == "win32":
         raise UserError("hydra/launcher=gpus needs Linux or macOS; without it, jobs run one after another.")
@@ -71,16 +79,15 @@ def launch(launcher: "GpusLauncher", typed: Sequence[Sequence[str]], first: int)
     if not typed:
         return []
     setup_globals()
-    config = launcher.config
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
-    gpus = find_gpus(launcher.options.devices, os.environ)
-    slots = make_slots(gpus, launcher.options)
+    gpus = find_gpus(options.devices, os.environ)
+    slots = make_slots(gpus, options)
     precisions = default_precisions(gpus)
     with visible_devices(slots[0].visible):
-        returns = _compose_all(launcher, typed, first)
+        returns = _compose_all(loader, config, typed, first)
     if any(job.precision_of_device for job in returns):
         require_same_precision(precisions)
-    script = script_of(launcher.task_function)
+    script = script_of(task)
     kept = kept_overrides(config)
     configs = [job.cfg for job in returns]
     folders = [Path(job.hydra_cfg.hydra.runtime.output_dir) for job in returns]
@@ -90,9 +97,9 @@ def launch(launcher: "GpusLauncher", typed: Sequence[Sequence[str]], first: int)
     jobs = []
     for i, (returned, folder, label) in enumerate(zip(returns, folders, labels, strict=True)):
         overrides = job_overrides(typed[i], kept, first + i, asks_for_multirun=returned.asks_for_multirun)
-        command = job_command(config, script, overrides, folder, launcher.options.devices_per_job)
+        command = job_command(config, script, overrides, folder, options.devices_per_job)
         jobs.append(_job(returned.cfg, folder, command, label, fingerprints))
-    queue = JobQueue(jobs, slots, launcher.options, Board())
+    queue = JobQueue(jobs, slots, options, Board())
     # Here Hydra is asked to hand every exception over; jobs print tracebacks only if the user asked for them.
     with environment_variable(FULL_ERROR, "1" if ASKED_FOR_TRACEBACKS else None):
         queue.run()
@@ -102,10 +109,12 @@ def launch(launcher: "GpusLauncher", typed: Sequence[Sequence[str]], first: int)
     return returns
 
 
-def _compose_all(launcher: "GpusLauncher", typed: Sequence[Sequence[str]], first: int) -> list[Returned]:
-    launcher.loader.progress = Progress(len(typed))
-    config = _without_mode(launcher.config)
-    return [_compose(launcher.loader, config, overrides, first + i) for i, overrides in enumerate(typed)]
+def _compose_all(
+    loader: ReusingLoader, config: DictConfig, typed: Sequence[Sequence[str]], first: int
+) -> list[Returned]:
+    loader.progress = Progress(len(typed))
+    config = _without_mode(config)
+    return [_compose(loader, config, overrides, first + i) for i, overrides in enumerate(typed)]
 
 
 def _without_mode(config: DictConfig) -> DictConfig:

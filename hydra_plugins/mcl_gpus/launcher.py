@@ -52,4 +52,4 @@ class GpusLauncher(Launcher):
         """
         from hydra_plugins.mcl_gpus._launch import launch
 
-        return launch(self, job_overrides, initial_job_idx)
+        return launch(self.options, self.loader, self.config, self.task_function, job_overrides, initial_job_idx)
