@@ -18,7 +18,7 @@ import torch
 from mcl.errors import UserError
 from mcl.files import atomic_file, write_error
 from mcl.runs.checkpoint_files import SEAL_SIZE, TITLE
-from mcl.runs.layout import EARLIER, LAST
+from mcl.runs.layout import EARLIER, LAST, earlier_checkpoint, step_of_checkpoint
 from mcl.runs.received import received_run
 
 VERSION = 3
@@ -129,8 +129,8 @@ class Checkpoints:
             UserError: The file cannot be written, for example because the disk is full.
         """
         step = int(state["step"])
-        if self.max_checkpoints > 1 and self._step_of_last not in (None, step):
-            _second_name(self.last, self.folder / f"step-{self._step_of_last}.pt")
+        if self.max_checkpoints > 1 and self._step_of_last is not None and self._step_of_last != step:
+            _second_name(self.last, self.folder / earlier_checkpoint(self._step_of_last))
         save(self.last, {**self.about, **state, "metrics": self._written_metrics()})
         self._step_of_last = step
         for rank, (earlier, path) in enumerate(self._earlier()):
@@ -184,7 +184,7 @@ class Checkpoints:
         files = []
         for path in self.folder.glob(EARLIER):
             with contextlib.suppress(ValueError):
-                files.append((int(path.stem.removeprefix("step-")), path))
+                files.append((step_of_checkpoint(path.name), path))
         return sorted(files, reverse=True)
 
     def _written_metrics(self) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ LOCK = "lock"
 CHECKPOINTS = "checkpoints"
 LAST = "last.pt"
 LAST_CHECKPOINT = f"{CHECKPOINTS}/{LAST}"
-EARLIER = "step-*.pt"
+EARLIER = "step-*.pt"  # with the step in place of the star
 
 EXPORT = "export"
 EVALUATION = "evaluation"  # a folder for each evaluation: test, train-best, ...
@@ -21,3 +21,18 @@ PER_CLASS = "per_class.csv"
 CONFUSION = "confusion-"  # prefix of the confusion matrices
 
 SIGNS_OF_A_RUN = (CONFIG, METRICS, SUMMARY, FAILURE)  # a folder with one of these is a run folder
+
+
+def earlier_checkpoint(step: int) -> str:
+    """Return the name of the checkpoint of a step when it is no longer the last one."""
+    return EARLIER.replace("*", str(step))
+
+
+def step_of_checkpoint(name: str) -> int:
+    """Return the step in the name of an earlier checkpoint.
+
+    Raises:
+        ValueError: The name has no step.
+    """
+    before, _, after = EARLIER.partition("*")
+    return int(name.removeprefix(before).removesuffix(after))
