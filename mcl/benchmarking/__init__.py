@@ -9,7 +9,7 @@ from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.benchmarking.benchmark import run_benchmark
-    from mcl.benchmarking.memory import peak_memory, usable_memory
+    from mcl.benchmarking.memory_use import peak_memory, usable_memory
     from mcl.benchmarking.peak_rate import convolution_peak
     from mcl.benchmarking.stepwise import StepwiseTraining
     from mcl.benchmarking.stopwatch import time_in_turns
@@ -19,7 +19,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "benchmark": ["run_benchmark"],
-        "memory": ["peak_memory", "usable_memory"],
+        "memory_use": ["peak_memory", "usable_memory"],
         "peak_rate": ["convolution_peak"],
         "stepwise": ["StepwiseTraining"],
         "stopwatch": ["time_in_turns"],

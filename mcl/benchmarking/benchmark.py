@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.benchmarking.findings import one_line, summary
 from mcl.benchmarking.images import STAND_INS, stand_in
 from mcl.benchmarking.isolated import Measurement, measure_in_process
 from mcl.benchmarking.measure import GROUPS, Request
-from mcl.benchmarking.results import one_line, summary
 from mcl.benchmarking.settings import LEAST, NO_REFERENCE, REFERENCE, RULE, WARM_UP, Tried, judge, search
 from mcl.config.compose import Composed, composing
 from mcl.errors import UserError
@@ -34,7 +34,7 @@ def run_benchmark(overrides: Sequence[str], *, steps: int, quick: bool, log: Cal
         log: called with a line for each thing done.
 
     Returns:
-        See `mcl.benchmarking.results.summary`.
+        See `mcl.benchmarking.findings.summary`.
 
     Raises:
         UserError: an override is wrong, or the configuration does not train here.

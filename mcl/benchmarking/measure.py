@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from mcl.benchmarking.memory import kind_of_memory, peak_memory, usable_memory
+from mcl.benchmarking.memory_use import kind_of_memory, peak_memory, usable_memory
 from mcl.benchmarking.peak_rate import convolution_peak
 from mcl.benchmarking.phases import PHASES, timed_phases
 from mcl.benchmarking.steps import Steps, run_steps

@@ -10,10 +10,10 @@ from support.small_runs import META, SMALL
 
 from mcl import __main__ as entry
 from mcl.benchmarking import benchmark as benchmarking
+from mcl.benchmarking.findings import format_rate
 from mcl.benchmarking.images import stand_in
 from mcl.benchmarking.isolated import Measurement
 from mcl.benchmarking.measure import Request
-from mcl.benchmarking.results import format_rate
 from mcl.benchmarking.settings import NO_REFERENCE, RULE
 from mcl.config.compose import compose_train
 from mcl.config.instantiate import build
