@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mcl.config.grouping import GROUP, current_group, grouped, sweep_name
+from mcl.config.grouping import GROUP, current_group, grouped, multirun_name
 
 
 @pytest.fixture(autouse=True)
@@ -11,16 +11,16 @@ def _no_group(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_single_run_has_no_group() -> None:
-    assert sweep_name(["loss=mcl", "seed=1"]) is None
+    assert multirun_name(["loss=mcl", "seed=1"]) is None
     with grouped(None):
         assert current_group() is None
 
 
 def test_a_multirun_is_called_what_was_typed_and_the_same_again() -> None:
-    assert sweep_name(["-m", "loss=mcl,lmcl", "seed=0,1", "hydra/launcher=gpus"]) == "loss=mcl,lmcl seed=0,1"
+    assert multirun_name(["-m", "loss=mcl,lmcl", "seed=0,1", "hydra/launcher=gpus"]) == "loss=mcl,lmcl seed=0,1"
     long = [["-m", f"loss.weights.vcl={value}", "seed=" + "1," * 100] for value in (1, 2)]
-    assert sweep_name(long[0]) == sweep_name(long[0]) != sweep_name(long[1])
-    assert len(sweep_name(long[0]) or "") <= 80
+    assert multirun_name(long[0]) == multirun_name(long[0]) != multirun_name(long[1])
+    assert len(multirun_name(long[0]) or "") <= 80
 
 
 def test_processes_started_inside_inherit_the_outermost_group() -> None:
