@@ -1,5 +1,6 @@
 """Numbers, durations, paths and tables as the terminal shows them."""
 
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,13 @@ def plain_table(*labels: str, numbers: Sequence[str] = ()) -> "Table":
     for header in numbers:
         table.add_column(header, justify="right", no_wrap=True)
     return table
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text of at most so many letters: a long one ends in a checksum, so that two remain different."""
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest - 10]}… {hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def accuracy(percent: float | None, digits: int = 1) -> str:

@@ -170,7 +170,7 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     out = Path(settings.out or place)
     refuse_to_replace(out)  # before hours of training, not after
     hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
-    with grouped(study.name):
+    with grouped(study.group, study.varied):
         failures = _run(task, study, runs, hydra)
     for message in failures:
         print(f"error: {message}", file=sys.stderr)

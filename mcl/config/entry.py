@@ -23,7 +23,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mcl import extras
 from mcl.config.conf_folder import conf_folder
-from mcl.config.grouping import environment, grouped, sweep_name
+from mcl.config.grouping import environment, grouped, multirun_name, swept_options
 from mcl.config.official_names import in_our_words
 from mcl.config.schema import SweepConfig, TrainConfig
 from mcl.errors import UserError, causes, unknown
@@ -75,7 +75,8 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             run = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)
             try:
                 # With FULL_ERROR set, Hydra raises exceptions; otherwise it prints tracebacks and exits.
-                with environment(FULL_ERROR, "1"), grouped(sweep_name(sys.argv[1:])):
+                group = multirun_name(sys.argv[1:])
+                with environment(FULL_ERROR, "1"), grouped(group, swept_options(sys.argv[1:]) if group else ()):
                     run()
             except KeyboardInterrupt:
                 print("\nInterrupted.", file=sys.stderr)

@@ -122,6 +122,11 @@ def choice_name(choice: Any, node: Mapping[str, Any]) -> str:
     return str(node.get("_target_")).rpartition(".")[2] if choice in (None, CUSTOM) else str(choice)
 
 
+def dataset_name(config: Mapping[str, Any] | DictConfig, choices: Mapping[str, Any]) -> str:
+    """Return the name of a data set in results: its own, such as that of a folder, or else that of its choice."""
+    return str(config["dataset"].get("name") or choice_name(choices.get("dataset"), config["dataset"]))
+
+
 def pair_name(names: list[str]) -> str:
     """Return ``resnet32`` for two alike, ``resnet32-wrn_16_2`` for different ones, ``single-resnet32`` for one."""
     folders = {str(Path(name).parent) for name in names}
@@ -138,6 +143,5 @@ def pair_name(names: list[str]) -> str:
 def run_folder(config: DictConfig, choices: Mapping[str, Any]) -> str:
     """Return the folder of a run below ``runs``: ``digits/resnet8/lmcl/0123456789``."""
     networks = [choice_name(choices.get(f"network@pair.{key}"), node) for key, node in config.pair.items()]
-    dataset = config.dataset.get("name") or choice_name(choices.get("dataset"), config.dataset)
     loss = choice_name(choices.get("loss"), config.loss)
-    return f"{dataset}/{pair_name(networks)}/{loss}/{config_hash(config)}"
+    return f"{dataset_name(config, choices)}/{pair_name(networks)}/{loss}/{config_hash(config)}"

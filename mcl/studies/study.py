@@ -1,6 +1,8 @@
 """A study: one page, ``study.yaml``, with the factors that vary, the options that are fixed, and the comparisons."""
 
+import hashlib
 import itertools
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from mcl.config.compose import Composed, composing
 from mcl.config.conf_folder import conf_folder
 from mcl.config.entry import explain
+from mcl.config.grouping import option
 from mcl.config.loader import Progress
 from mcl.config.resolvers import leaves_precision_open
 from mcl.console import display_path
@@ -72,6 +75,23 @@ class Study:
     search: Search | None = None
     base: Composed | None = None  # common configuration of the trials of a search
     precision_is_open: bool = False  # whether the device decides the precision of a run, and so its folder
+
+    @property
+    def group(self) -> str:
+        """Return the name of its runs for trackers. Studies with other runs have another one, apart from the seeds."""
+        options = {} if self.search is None else self.search.options
+        rows = sorted({tuple(each for each in run.overrides if option(each) != "seed") for run in self.runs})
+        text = json.dumps([self.common, rows, options], sort_keys=True)
+        return f"{self.name} {hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
+
+    @property
+    def varied(self) -> list[str]:
+        """Return the options that differ between its runs, the seed last."""
+        if self.search is not None:
+            return list(self.search.options)
+        common = set.intersection(*(set(run.overrides) for run in self.runs))
+        options = [option(each) for run in self.runs for each in run.overrides if each not in common]
+        return list(dict.fromkeys([*(each for each in options if each != "seed"), "seed"]))
 
 
 @dataclass

@@ -21,7 +21,8 @@ def workspace(project: str, entity: str, networks: Sequence[str] = ("first", "se
     from wandb_workspaces.workspaces import RunsetSettings, Workspace
 
     sections = [_accuracy(networks), _terms(networks), _matching(networks), _cost(networks), _comparison(networks)]
-    settings = RunsetSettings(pinned_columns=["run:displayName", "run:group", "summary:objective"])
+    accuracies = [f"summary:{part}/top1_last" for part in (*networks, "ensemble")]  # every run has these
+    settings = RunsetSettings(pinned_columns=["run:displayName", "run:group", *accuracies])
     return Workspace(name=NAME, entity=entity, project=project, sections=sections, runset_settings=settings)
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -12,14 +13,15 @@ from mcl.console import accuracy, display_path, format_duration, make_console, p
 COLUMNS = ("top-1 last", "top-5 last", "top-1 best", "at epoch", "best of any stage")
 
 
-def print_plan(rows: Sequence[tuple[str, str]], notes: Sequence[str] = ()) -> None:
+def print_plan(rows: Sequence[tuple[str, str]], notes: Sequence[str] = (), console: Console | None = None) -> None:
     """Print what is about to run.
 
     Args:
         rows: (what, value), such as ``("data", "digits, 1,437 images of 10 classes")``.
         notes: sentences that the reader should not miss.
+        console: where; None for standard output.
     """
-    console = make_console()
+    console = console or make_console()
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -31,9 +33,9 @@ def print_plan(rows: Sequence[tuple[str, str]], notes: Sequence[str] = ()) -> No
     console.print()
 
 
-def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str]) -> None:
+def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str], console: Console | None = None) -> None:
     """Print the results of a finished run, in the form of its ``summary.json``; accuracies in percent."""
-    console = make_console()
+    console = console or make_console()
     table = plain_table("test accuracy, %", numbers=COLUMNS)
     for network in summary["networks"]:
         table.add_row(

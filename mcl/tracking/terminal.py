@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 from rich.columns import Columns
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -26,9 +26,15 @@ class Terminal(Tracker):
     """Show steps, speed, time left, losses and the latest accuracies.
 
     The display is drawn in `log`, never from a thread, so it costs training at most two refreshes per second.
+
+    Args:
+        console: where to print plain lines; None for standard output.
     """
 
     name = "terminal"
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._given_console = console
 
     def start(self, run: RunInfo) -> None:
         self._run = run
@@ -36,11 +42,11 @@ class Terminal(Tracker):
         self._values: dict[str, float] = {}  # live: the latest values; plain: those not printed yet
         self._first: tuple[float, int] | None = None  # time and step of the first metrics
         self._drawn = monotonic()
-        self._console = make_console()
+        self._console = self._given_console or make_console()
         if run.resumed_step:
             self._console.print(f"resuming from step {run.resumed_step:,} of {run.total_steps:,}")
         self._live: Live | None = None
-        if sys.stdout.isatty() and self._console.is_interactive:
+        if self._given_console is None and sys.stdout.isatty() and self._console.is_interactive:
             handlers = [handler for handler in logging.root.handlers if isinstance(handler, logging.StreamHandler)]
             streams = (sys.stdout, sys.stderr)
             self._handlers = [(handler, handler.stream) for handler in handlers if handler.stream in streams]
@@ -71,7 +77,7 @@ class Terminal(Tracker):
                 handler.setStream(stream)
             self._live.stop()
         if status == "finished" and summary is not None:
-            print_summary(summary, self._run.run_dir)
+            print_summary(summary, self._run.run_dir, self._console)
             return
         if self._values:
             self._print_line()

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 Status = Literal["finished", "failed", "interrupted"]
 
 logger = logging.getLogger(__name__)
+
+
+class IncompleteTracking(Exception):
+    """A tracker lacks a part of the run. The message says why, and what is missing, in whole sentences."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class RunInfo:
     config: dict[str, Any] = field(default_factory=dict)  # resolved: plain dicts, lists and scalars
     overrides: list[str] = field(default_factory=list)  # as typed on the command line
     code: dict[str, Any] = field(default_factory=dict)  # version, commit, dirty
+    facts: dict[str, Any] = field(default_factory=dict)  # device, parameters and so on, in the form of summary.json
+    overview: Sequence[tuple[str, str]] = ()  # rows (label, value), as printed before training
+    notes: Sequence[str] = ()  # below the overview
     group: str | None = None
     job_type: str | None = None
     tags: tuple[str, ...] = ()
@@ -61,6 +68,13 @@ class Snapshot:
         """Return the counts (classes, classes), [label, prediction], of a network or the ensemble."""
         classes = len(self.classes)
         return (self.labels * classes + self.predicted[name]).bincount(minlength=classes**2).reshape(classes, classes)
+
+
+class Histogram(NamedTuple):
+    """Counts of values between N + 1 edges."""
+
+    counts: list[int]
+    edges: list[float]
 
 
 class Tracker(ABC):
@@ -98,6 +112,17 @@ class Tracker(ABC):
     def snapshot(self, snapshot: Snapshot) -> None:  # noqa: B027 - optional
         """Take the snapshot of the test evaluation whose metrics the next `log` has."""
 
+    def wants_gradients(self, run: RunInfo, epoch: int) -> bool:
+        """Return whether to call `gradients` before the evaluation after this epoch. `start` may not have returned."""
+        return False
+
+    def gradients(self, histograms: Mapping[str, Histogram]) -> None:  # noqa: B027
+        """Take histograms of the gradients of the last step; the next `log` is of the evaluation that follows it.
+
+        Args:
+            histograms: ``{"first/stage1": ..., "loss": ...}``.
+        """
+
     def keep(self, files: Sequence[Path]) -> None:  # noqa: B027
         """Store the networks that the run has exported."""
 
@@ -125,6 +150,7 @@ class Trackers(list[Tracker]):
 
     _run: RunInfo | None = None
     _snapshot_takers: Sequence[Tracker] = ()  # those that want the next snapshot
+    _gradient_takers: Sequence[Tracker] = ()
 
     def start(self, run: RunInfo) -> None:
         self._run = run
@@ -134,19 +160,20 @@ class Trackers(list[Tracker]):
         self._call_all(lambda tracker: tracker.log(metrics, step=step, epoch=epoch))
 
     def wants_snapshot(self, epoch: int) -> bool:
-        run, takers = self._run, []
-
-        def ask(tracker: Tracker) -> None:
-            if run is not None and tracker.wants_snapshot(run, epoch):
-                takers.append(tracker)
-
-        self._call_all(ask)
-        self._snapshot_takers = takers
-        return bool(takers)
+        self._snapshot_takers = self._takers(lambda tracker, run: tracker.wants_snapshot(run, epoch))
+        return bool(self._snapshot_takers)
 
     def snapshot(self, snapshot: Snapshot) -> None:
         takers = self._snapshot_takers
         self._call_all(lambda tracker: tracker.snapshot(snapshot) if tracker in takers else None)
+
+    def wants_gradients(self, epoch: int) -> bool:
+        self._gradient_takers = self._takers(lambda tracker, run: tracker.wants_gradients(run, epoch))
+        return bool(self._gradient_takers)
+
+    def gradients(self, histograms: Mapping[str, Histogram]) -> None:
+        takers = self._gradient_takers
+        self._call_all(lambda tracker: tracker.gradients(histograms) if tracker in takers else None)
 
     def keep(self, files: Sequence[Path]) -> None:
         self._call_all(lambda tracker: tracker.keep(files))
@@ -154,24 +181,31 @@ class Trackers(list[Tracker]):
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
     ) -> None:
-        self._call_all(lambda tracker: tracker.finish(status, summary, error))
+        self._call_all(lambda tracker: tracker.finish(status, summary, error), "did not finish")
 
-    def _call_all(self, call: Callable[[Tracker], None]) -> None:
-        failures = [error for tracker in list(self) if (error := self._call_one(tracker, call)) is not None]
+    def _takers(self, wants: Callable[[Tracker, RunInfo], bool]) -> list[Tracker]:
+        run, takers = self._run, []
+
+        def ask(tracker: Tracker) -> None:
+            if run is not None and wants(tracker, run):
+                takers.append(tracker)
+
+        self._call_all(ask)
+        return takers
+
+    def _call_all(self, call: Callable[[Tracker], None], problem: str = "is switched off, training continues") -> None:
+        failures = [error for tracker in list(self) if (error := self._call_one(tracker, call, problem)) is not None]
         if failures:
             raise failures[0]
 
-    def _call_one(self, tracker: Tracker, call: Callable[[Tracker], None]) -> Exception | None:
+    def _call_one(self, tracker: Tracker, call: Callable[[Tracker], None], problem: str) -> Exception | None:
         try:
             call(tracker)
         except Exception as error:
             if tracker.required:
                 return error
             self.remove(tracker)
-            logger.warning(
-                "%s is switched off, training continues. It failed with %s: %s",
-                tracker.name,
-                type(error).__name__,
-                error,
-            )
+            whole = isinstance(error, IncompleteTracking)
+            reason = str(error) if whole else f"It failed with {type(error).__name__}: {error}"
+            logger.warning("%s %s. %s", tracker.name, problem, reason)
         return None

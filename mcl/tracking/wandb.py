@@ -1,33 +1,37 @@
 """Log to Weights & Biases."""
 
-import io
 import logging
 import os
-import secrets
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from mcl.config.grouping import environment
 from mcl.console import display_path
 from mcl.errors import UserError
-from mcl.files import write_atomically
-from mcl.tracking.tracker import RunInfo, Snapshot, Status, Tracker
+from mcl.runs.layout import METRICS
+from mcl.runs.metrics_file import read_metrics
+from mcl.tracking.tracker import Histogram, RunInfo, Snapshot, Status, Tracker
+from mcl.tracking.wandb_session import Mode, Session, disabled, sweep_run_id
 
 if TYPE_CHECKING:
     import wandb
 
-Mode = Literal["auto", "online", "offline"]
+    from mcl.tracking.wandb_logs import LogsTab
+    from mcl.tracking.wandb_media import SnapshotMedia
+
 Pictures = int | Literal["auto"]
 
-CONNECT_SECONDS = 5  # how long to look for the server before going offline
-INIT_SECONDS = 30  # how long a server that was found may take to open the run
-FINISH_SECONDS = 120  # how long to wait for the last uploads; what is left stays on disk for `wandb sync`
-FLUSH_SECONDS = 0.5  # a killed process loses at most this much of what it logged
 AUTO_PICTURES, AUTO_SECONDS = 10, 60.0  # sets of pictures that a run makes by itself, and time between two
-LONGEST_NAME, LONGEST_TAG = 128, 64  # letters that W&B takes
-AXES = {"step": ("train", "meta", "matching"), "epoch": ("test", "validation", "pictures")}
+LONGEST_ALERT_TITLE, LONGEST_ERROR = 64, 2000  # letters
+AXES = {
+    "step": ("train", "meta", "matching"),
+    "epoch": ("test", "validation", "gradients", "pictures", "charts", "tables"),
+}
+BEST = {"top1": "max", "top5": "max", "loss": "min"}  # of the quantities of an evaluation
 EXIT_CODES: dict[Status, int] = {"finished": 0, "failed": 1, "interrupted": 255}  # 255 is W&B's own code for Ctrl-C
 
 logger = logging.getLogger(__name__)
@@ -47,12 +51,13 @@ class WandbTracker(Tracker):
             never a prompt, and a server that cannot be reached means offline. The mode set by ``WANDB_MODE`` or
             ``wandb offline`` comes first.
         pictures: epochs from one set of pictures to the next: matching weights as a heat map, confusion matrices,
-            sample predictions. 0 for none; ``"auto"`` for up to ten sets a run, a minute apart, the last epoch's among
-            them, and none in a study or sweep.
+            sample predictions; the latter two as charts and tables, too. 0 for none; ``"auto"`` for up to ten
+            sets a run, a minute apart, the last epoch's among them, and none in a study or sweep.
+        gradients: epochs from one set of histograms of the gradients to the next, by network and stage; 0 for none.
         artifacts: upload the networks that ``trainer.export`` writes.
 
     Raises:
-        UserError: ``mode`` or ``pictures`` is none of these.
+        UserError: ``mode``, ``pictures`` or ``gradients`` is none of these.
     """
 
     name = "W&B"
@@ -63,107 +68,116 @@ class WandbTracker(Tracker):
         entity: str | None = None,
         mode: Mode = "auto",
         pictures: Pictures = "auto",
+        gradients: int = 0,
         artifacts: bool = False,
     ) -> None:
         if mode not in get_args(Mode):
             raise UserError(f"tracking.wandb.mode={mode}: it must be {', '.join(get_args(Mode))}.")
         if isinstance(pictures, int) and pictures < 0:
             raise UserError(f"tracking.wandb.pictures={pictures}: epochs between two sets, 0 for none, or auto.")
+        if gradients < 0:
+            raise UserError(f"tracking.wandb.gradients={gradients}: epochs between two sets, or 0 for none.")
         self.project = project
         self.entity = entity
-        self.mode = mode
+        self.mode: Mode = mode
         self.pictures = pictures
+        self.epochs_between_gradients = gradients
         self.artifacts = artifacts
         self._looked = monotonic()
         self._run: wandb.Run | None = None
+        self._logs: LogsTab | None = None
 
     def start(self, run: RunInfo) -> None:
-        if _disabled():
+        if disabled():
             return
-        import wandb  # takes half a second
+        from mcl.tracking.wandb_logs import LogsTab
 
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # W&B's own: repeats that no server is reached
         self._info = run
+        self._keys = [key for key, _ in run.networks]
         self._row = run.resumed_lines
-        self._pictures: dict[str, bytes] = {}  # for the next row
+        self._media: SnapshotMedia | None = None  # for the next row
+        self._gradients: dict[str, Histogram] = {}  # for the next row
         self._matching: dict[str, float] = {}  # the latest weights
-        mode = self._choose_mode(wandb.setup(wandb.Settings(silent=True)).settings)
-        self._run = self._init(run, mode)
+        self._best = _best_values(run)
+        self._run = Session(self.project, self.entity, self.mode).open(run)
         self._sent_row = self._run.starting_step  # where the server's history ends: 0 for a new run, and offline
         self._sent_step = self._run.summary.get("step", 0)
         for axis, families in AXES.items():
             self._run.define_metric(axis, hidden=True)
             for family in families:
                 self._run.define_metric(f"{family}/*", step_metric=axis)
+        self._defined: set[str] = set()  # evaluations whose best value is in the summary
+        if run.resumed_step:
+            self._run.summary["error"] = None
+            del self._run.summary["error"]  # why the previous attempt failed; it may be on the server only
+        self._run.summary.update(_flat(run.facts, self._keys))
+        self._logs = LogsTab(self._run, run)
         if self._run.offline:
             place = shlex.quote(display_path(run.run_dir))
             print(f"W&B: offline, beside the other files of the run; to upload: python -m mcl sync {place}", flush=True)
         elif not self._run.disabled:
             print(f"W&B: {self._run.url}", flush=True)
 
-    def _init(self, run: RunInfo, mode: Any) -> "wandb.Run":
-        import wandb
-
-        wandb_id = _kept_id(run) or _new_id(run)
-        try:
-            return self._open(run, mode, wandb_id)
-        except wandb.errors.CommError as error:
-            if "deleted" in str(error):
-                logger.warning("W&B: run %s was deleted there, so this continues as a new one.", wandb_id)
-                return self._open(run, mode, _new_id(run))
-            if mode == "offline":
-                raise
-            reason = str(error).strip().splitlines()[0]
-            logger.warning("W&B: the server did not take this run, so it is written offline. %s", reason)
-        wandb.teardown()  # else the id would be in use
-        return self._open(run, "offline", wandb_id)
-
-    def _open(self, run: RunInfo, mode: Any, wandb_id: str) -> "wandb.Run":
-        import wandb
-
-        return wandb.init(
-            dir=run.run_dir,
-            project=self.project,
-            entity=self.entity,
-            mode=mode,
-            id=wandb_id,
-            resume="allow",
-            reinit="create_new",  # else a run that was not finished would be taken for this one
-            name=run.name[:LONGEST_NAME],
-            group=run.group and run.group[:LONGEST_NAME],
-            job_type=run.job_type,
-            tags=[tag[:LONGEST_TAG] for tag in run.tags],
-            config={**run.config, "overrides": run.overrides, "code": run.code},
-            settings=wandb.Settings(
-                silent=True,
-                console="off",  # a live display is no log
-                git_commit=run.code.get("commit"),
-                init_timeout=INIT_SECONDS,
-                finish_timeout=FINISH_SECONDS,
-                finish_timeout_raises=True,
-                x_transaction_log_flush_interval=FLUSH_SECONDS,
-            ),
-        )
-
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
         if self._run is None:
             return
         self._matching |= {name: value for name, value in metrics.items() if name.startswith("matching/")}
-        pictures = {name: _image(content) for name, content in self._pictures.items()}
-        self._pictures.clear()
+        media = self._encode_media(epoch)
+        self._define_best(metrics)
         if self._row >= self._sent_row or step > self._sent_step:
             self._row = max(self._row, self._sent_row)
-            # Without commit W&B would hold the row back until the next one.
-            self._run.log({**metrics, **pictures, "step": step, "epoch": epoch}, step=self._row, commit=True)
+            with self._files_in_run_folder():
+                # Without commit W&B would hold the row back until the next one.
+                self._run.log({**metrics, **media, "step": step, "epoch": epoch}, step=self._row, commit=True)
         self._row += 1
+        self._update_summary(metrics)
+        assert self._logs is not None, "it is opened with the run"
+        self._logs.log(metrics, step=step, epoch=epoch)
+
+    def _encode_media(self, epoch: int) -> dict[str, Any]:
+        """Return pictures, tables and histograms for the next row, and forget them."""
+        media: dict[str, Any] = {}
+        if self._media is not None:
+            with self._files_in_run_folder():
+                media |= self._media.logged(epoch)
+            self._media = None
+        if self._gradients:
+            from mcl.tracking.wandb_media import wandb_histogram
+
+            media |= {f"gradients/{name}": wandb_histogram(each) for name, each in self._gradients.items()}
+            self._gradients = {}
+        return media
+
+    def _define_best(self, metrics: Mapping[str, float]) -> None:
+        """Let W&B keep the best value of each evaluation in its summary, beside the last."""
+        assert self._run is not None
+        for name in metrics:
+            if name not in self._defined and (best := _best_of(name)):
+                self._run.define_metric(name, step_metric="epoch", summary=f"{best},last")
+                self._defined.add(name)
+
+    def _update_summary(self, metrics: Mapping[str, float]) -> None:
+        """Update the accuracies that the summary has under short names: ``first/top1_last``, ``ensemble/top1_last``."""
+        assert self._run is not None
+        short = {f"test/{key}/backbone/top1": f"{key}/top1_last" for key in self._keys}
+        short["test/ensemble/top1"] = "ensemble/top1_last"
+        values: dict[str, Any] = {short[name]: value for name, value in metrics.items() if name in short}
+        for name, value in metrics.items():
+            if kind := _best_of(name):
+                self._best[name] = {"max": max, "min": min}[kind](value, self._best.get(name, value))
+                if self._info.resumed_step:  # W&B knows only the rows of this attempt
+                    values[name] = {kind: self._best[name], "last": value}
+        if values:
+            self._run.summary.update(values)
 
     def wants_snapshot(self, run: RunInfo, epoch: int) -> bool:
-        if _disabled():
+        if disabled():
             return False
         last = epoch >= run.total_epochs
         if self.pictures != "auto":
             return self.pictures > 0 and (epoch % self.pictures == 0 or last)
-        if run.group is not None or _id_of_sweep():
+        if run.group is not None or sweep_run_id():
             return False
         soon = monotonic() - self._looked < AUTO_SECONDS  # a set takes a second, which others may need
         if not last and (soon or epoch % max(1, run.total_epochs // AUTO_PICTURES)):
@@ -174,14 +188,17 @@ class WandbTracker(Tracker):
     def snapshot(self, snapshot: Snapshot) -> None:
         if self._run is None:
             return
-        from mcl.tracking.media import confusion_picture, matching_pictures, samples_picture
+        from mcl.tracking.wandb_media import SnapshotMedia
 
-        for pair, content in matching_pictures(self._matching).items():
-            self._pictures[f"pictures/matching/{pair}"] = content
-        for name in snapshot.predicted:
-            confusion = snapshot.confusion(name)
-            self._pictures[f"pictures/confusion/{name}"] = confusion_picture(confusion, snapshot.classes, name)
-        self._pictures["pictures/samples"] = samples_picture(snapshot)
+        self._media = SnapshotMedia(snapshot, self._matching)
+
+    def wants_gradients(self, run: RunInfo, epoch: int) -> bool:
+        if disabled() or not self.epochs_between_gradients:
+            return False
+        return epoch % self.epochs_between_gradients == 0 or epoch >= run.total_epochs
+
+    def gradients(self, histograms: Mapping[str, Histogram]) -> None:
+        self._gradients = dict(histograms)
 
     def keep(self, files: Sequence[Path]) -> None:
         if self._run is None or not self.artifacts:
@@ -196,6 +213,8 @@ class WandbTracker(Tracker):
     def abandon(self) -> None:
         import wandb
 
+        if self._logs is not None:
+            self._logs.detach()
         self._run = None
         wandb.teardown(EXIT_CODES["failed"])  # the next run must not use a service that may have died
 
@@ -205,86 +224,60 @@ class WandbTracker(Tracker):
         if self._run is None:
             return
         run, self._run = self._run, None
-        run.summary.update(_flat(summary or {}, [key for key, _ in self._info.networks]))
+        assert self._logs is not None, "it is opened with the run"
+        self._logs.finish(status, summary, error)
+        run.summary.update(_flat(summary or {}, self._keys))
+        if status == "failed":
+            reason = _reason(error)
+            run.summary["error"] = reason
+            if not run.offline:
+                run.alert(f"failed: {self._info.name}"[: LONGEST_ALERT_TITLE - 1], reason, level="ERROR")
         try:
             run.finish(exit_code=EXIT_CODES[status])
         except TimeoutError:
-            rest = shlex.quote(display_path(run.settings.sync_dir))
-            logger.warning(
-                "W&B: not all of the run could be uploaded. To upload the rest: wandb sync --no-skip-online %s", rest
-            )
+            folder = shlex.quote(display_path(run.settings.sync_dir))
+            if run.offline:
+                logger.warning("W&B: the disk is too slow; the last rows may be missing in %s.", folder)
+            else:
+                logger.warning(
+                    "W&B: not all of the run could be uploaded. To upload the rest: wandb sync --no-skip-online %s",
+                    folder,
+                )
 
-    def _choose_mode(self, settings: "wandb.Settings") -> Any:
-        """Return a mode for ``wandb.init`` that never prompts and does not need an unreachable server."""
-        import wandb
-
-        if settings.mode != "online":
-            return settings.mode
-        if self.mode == "offline":
-            return "offline"
-        if not wandb.login(prompt=False, verify=False):
-            if self.mode == "online":
-                logger.warning("W&B: not logged in, so this run is written offline. To log in: wandb login")
-            return "offline"
-        if not _reachable(settings.base_url):
-            logger.warning("W&B: %s cannot be reached, so this run is written offline.", settings.base_url)
-            return "offline"
-        return "online"
+    @contextmanager
+    def _files_in_run_folder(self) -> Iterator[None]:
+        """Let W&B keep copies of tables in the run folder instead of the home folder, until they are uploaded."""
+        if "WANDB_DATA_DIR" in os.environ:
+            yield
+            return
+        with environment("WANDB_DATA_DIR", str(self._info.run_dir / "wandb" / "data")):
+            yield
 
 
-def _kept_id(run: RunInfo) -> str | None:
-    """Return the W&B id of the run to resume; None for a new run."""
-    path = _id_file(run)
-    return path.read_text().strip() if run.resumed_step and path.exists() and not _id_of_sweep() else None
+def _best_of(name: str) -> str | None:
+    """Return ``"max"`` or ``"min"`` for a quantity of an evaluation, else None."""
+    family, _, rest = name.partition("/")
+    return BEST.get(rest.rpartition("/")[2]) if family in ("test", "validation") else None
 
 
-def _new_id(run: RunInfo) -> str:
-    """Return an id for a new run, and store it in the run folder.
-
-    Runs with the same settings get different ids: a repeated run must not overwrite an earlier one, and W&B does not
-    accept the id of a deleted run again.
-    """
-    fresh = _id_of_sweep() or f"{run.run_id}-{secrets.token_hex(4)}"
-    _id_file(run).parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(_id_file(run), fresh + "\n")
-    return fresh
-
-
-def _id_file(run: RunInfo) -> Path:
-    return run.run_dir / "wandb" / "run_id"
+def _best_values(run: RunInfo) -> dict[str, float]:
+    """Return the best values of the evaluations before a resumed run continues; empty for a new one."""
+    best: dict[str, float] = {}
+    if not run.resumed_step or not (run.run_dir / METRICS).exists():
+        return best
+    for _, line in read_metrics(run.run_dir, "test/", "validation/"):
+        for name, value in line.values.items() if line is not None else ():
+            if (kind := _best_of(name)) and value is not None:
+                best[name] = {"max": max, "min": min}[kind](value, best.get(name, value))
+    return best
 
 
-def _id_of_sweep() -> str | None:
-    """Return the run id that the agent of a W&B sweep has set; None outside of such a sweep."""
-    return os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
-
-
-def _disabled() -> bool:
-    return os.environ.get("WANDB_MODE") == "disabled"
-
-
-def _image(content: bytes) -> "wandb.Image":
-    import wandb
-    from PIL import Image
-
-    return wandb.Image(Image.open(io.BytesIO(content)))
-
-
-def _reachable(url: str) -> bool:
-    """Return whether a server answers. A failed ``wandb.init`` would keep the run id in use."""
-    import ssl  # slow to import
-    import urllib.request
-    from urllib.error import HTTPError, URLError
-
-    try:
-        urllib.request.urlopen(url, timeout=CONNECT_SECONDS).close()
-    except HTTPError:
-        return True  # it answers
-    except URLError as error:
-        return isinstance(error.reason, ssl.SSLError)  # W&B has certificates of its own
-    except OSError:
-        return False
-    return True
+def _reason(error: BaseException | None) -> str:
+    """Return the reason of a failure in one text."""
+    if error is None:
+        return "unknown"
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return text[:LONGEST_ERROR]
 
 
 def _flat(summary: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,17 +13,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import new_folders, objective
 from mcl.config.dataset_fingerprint import data_fingerprint
-from mcl.config.grouping import current_group, sweep_name
+from mcl.config.grouping import current_group, multirun_name, varied_options
 from mcl.data.dataset import Splits
 from mcl.data.preprocessing import Preprocessing
 from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
-from mcl.runs.identity import choice_name, config_hash, identity, run_folder
+from mcl.runs.identity import config_hash
 from mcl.runs.metrics_file import count_kept_lines
 from mcl.runs.run_folder import RunFolder
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
 from mcl.training.agreement import refuse_different_images, refuse_other_classes
 from mcl.training.initial_weights import load_initial_weights
+from mcl.training.labels import run_name, run_tags
 from mcl.training.overview import device_name, plan
 from mcl.training.setup import Parts
 from mcl.training.signals import StopSignals
@@ -56,12 +57,18 @@ class Run:
         assert isinstance(typed, list)
         self.overrides = [str(override) for override in typed]
         self.path = Path(hydra.runtime.output_dir)
-        self.multirun = hydra.mode is RunMode.MULTIRUN
+        multirun = hydra.mode is RunMode.MULTIRUN
+        self.group = current_group() or (multirun_name(sys.argv[1:]) if multirun else None)
+        self.varied = varied_options() if self.group else []
+        if multirun:  # also what a configuration file varies
+            self.varied = list(dict.fromkeys([*self.varied, *(hydra.sweeper.get("params") or {})]))
         self.processes = ProcessGroup()
         self.added = set().union(*self.processes.all_gather_object(new_folders.added_for(self.path)))
         self.folder: RunFolder | None = None  # in the first process only
         self.summary: dict[str, Any] | None = None
         self.saved: dict[str, Any] | None = None  # the checkpoint to resume from
+        self.overview: list[tuple[str, str]] = []
+        self.notes: list[str] = []  # below the overview
         self.trackers = Trackers()
         self.signals = StopSignals(echo=SIGNAL_ECHO if self.processes.world_size > 1 else 0.0)
 
@@ -91,7 +98,8 @@ class Run:
             before = (self.saved or {}).get("processes", self.processes.world_size)
             if before != self.processes.world_size:
                 notes[f"processes: {before} until the checkpoint, now {self.processes.world_size}."] = None
-            print_plan(plan(self.config, parts, self.choices, self.path), notes=list(notes))
+            self.overview, self.notes = plan(self.config, parts, self.choices, self.path), list(notes)
+            print_plan(self.overview, self.notes)
 
     def fit(self, parts: Parts, splits: Splits) -> None:
         """Train from the start or from the last checkpoint, and write the summary."""
@@ -184,7 +192,7 @@ class Run:
     def _info(self, folder: RunFolder, parts: Parts, trainer: Trainer) -> RunInfo:
         return RunInfo(
             run_dir=self.path,
-            name=" ".join(self._name()),
+            name=run_name(self.config, self.choices, self.overrides, self.varied),
             run_id=folder.hash,
             total_steps=trainer.progress.total_steps,
             total_epochs=trainer.progress.total_epochs,
@@ -192,34 +200,21 @@ class Run:
             config=folder.config,
             overrides=self.overrides,
             code=folder.about["code"],
-            group=current_group() or (sweep_name(sys.argv[1:]) if self.multirun else None),
+            facts={
+                "device": device_name(parts.options.device),
+                "processes": self.processes.world_size,
+                "networks": list(trainer.cost.deployed.values()),
+                "multiply_adds": {"step": trainer.cost.step, "meta_round": trainer.cost.meta_round},
+            },
+            overview=self.overview,
+            notes=self.notes,
+            group=self.group,
             job_type="train",
-            tags=tuple(self._tags()),
+            tags=tuple(run_tags(self.config, self.choices)),
             resumed_step=trainer.progress.step,
             resumed_lines=count_kept_lines(self.path, trainer.progress.step, trainer.progress.evaluation_is_due),
             resumed_before_evaluation=trainer.progress.evaluation_is_due,
         )
-
-    def _name(self) -> Iterator[str]:
-        """Yield ``digits/resnet8/lmcl``, ``seed=0``, and every other override that can change the result."""
-        yield run_folder(self.config, self.choices).rpartition("/")[0]
-        yield f"seed={self.config.seed}"
-        settings = identity(self.config)
-        for override in self.overrides:
-            key = override.lstrip("+").partition("=")[0]
-            if key != "seed" and key in settings:
-                yield override
-
-    def _tags(self) -> Iterator[str]:
-        """Yield the choices of the groups that distinguish runs."""
-        yield choice_name(self.choices.get("dataset"), self.config.dataset)
-        yield choice_name(self.choices.get("loss"), self.config.loss)
-        yield from dict.fromkeys(
-            choice_name(self.choices.get(f"network@pair.{key}"), node) for key, node in self.config.pair.items()
-        )
-        for group in ("experiment", "speed", "debug"):
-            if self.choices.get(group):
-                yield str(self.choices[group])
 
     def _refuse_other_data(self, folder: RunFolder) -> None:
         fingerprint = data_fingerprint(self.config)

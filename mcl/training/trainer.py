@@ -14,6 +14,7 @@ from mcl.tracking.tracker import Trackers
 from mcl.training.checkpoint_policy import CheckpointPolicy
 from mcl.training.cost import Cost
 from mcl.training.evaluator import Evaluator
+from mcl.training.gradient_histograms import gradient_histograms
 from mcl.training.meta_round import MetaRound
 from mcl.training.signals import Stopped, StopSignals
 from mcl.training.state import TrainingState
@@ -78,6 +79,8 @@ class Trainer:
                     self._train_epoch()
                 if self.progress.evaluation_is_due:
                     self._save()  # an evaluation can be long; a kill during it must not lose the epoch
+                    if trackers.wants_gradients(self.progress.epoch):
+                        trackers.gradients(gradient_histograms(self.learner))
                     self._log(self.evaluator(self.state, trackers, signals))
                 self._save()
                 self.policy.agree()

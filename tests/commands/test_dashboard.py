@@ -16,6 +16,10 @@ def panels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, list
     assert capsys.readouterr().out.endswith("it.json\n")
     view = json.loads((tmp_path / "it.json").read_text())
     sections = view["spec"]["section"]["panelBankConfig"]["sections"]
+    (settings,) = view["spec"]["section"]["runSets"]
+    pinned = [column for column, shown in settings["runFeed"]["columnPinned"].items() if shown]
+    accuracies = [f"summary:{part}/top1_last" for part in ("first", "second", "third", "ensemble")]
+    assert pinned == ["run:displayName", "run:group", *accuracies]  # every run has these: none is empty
     return {section["name"]: section["panels"] for section in sections}
 
 

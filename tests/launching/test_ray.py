@@ -55,7 +55,7 @@ def test_each_job_sees_one_gpu_that_is_its_own_and_one_that_was_killed_is_starte
     assert len(list(tmp_path.rglob("summary.json"))) == len(seen) == 4
     assert {job["device"] for job in seen} == {"0", "1"}
     (group,) = {job["group"] for job in seen}
-    assert group.startswith("dataset=synthetic ")
+    assert group.startswith("seed=0,1,2,3 dataset=synthetic ")
     assert len({job["process"] for job in seen}) == 4
     for device in "01":
         times = sorted((job["began"], job["ended"]) for job in seen if job["device"] == device)

@@ -59,6 +59,23 @@ def test_every_combination_is_a_run_for_every_seed_and_seeds_come_one_after_anot
     )
 
 
+def test_studies_of_one_name_with_other_runs_have_other_groups(page: Callable[..., Study]) -> None:
+    group = page().group
+    assert group.startswith("sizes ")
+    assert page("seeds: [3, 5]", "seeds: [4]").group == group  # more seeds belong to the same group
+    changed = [
+        page("trainer.max_steps=2", "trainer.max_steps=3"),
+        page("pair=resnet20", "pair=wrn_16_2"),
+        page(extra=["dataset.limit=5"]),
+    ]
+    assert len({group, *(study.group for study in changed)}) == 4
+
+
+def test_what_varies_in_a_study_is_what_not_all_runs_have(page: Callable[..., Study]) -> None:
+    assert page().varied == ["loss", "pair", "optimizer.lr", "seed"]
+    assert page("seeds: [3, 5]", "seeds: [4]").varied == ["loss", "pair", "optimizer.lr", "seed"]
+
+
 def test_a_run_lies_where_train_py_would_put_it(page: Callable[..., Study], composed: Callable[..., object]) -> None:
     run = page().runs[0]
     assert run.folder == Path("runs/synthetic/resnet8/independent") / config_hash(composed(*run.overrides))  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ class FakeWandb:
 
     def __init__(self, status: int = 200) -> None:
         self.sent: list[dict[str, Any]] = []  # bodies of the file stream requests
+        self.alerts: list[dict[str, Any]] = []  # variables of the requests
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -24,7 +25,10 @@ class FakeWandb:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
                 answer: dict[str, Any] = {}
                 if self.path == "/graphql":
-                    answer = _response(json.loads(body))
+                    request = json.loads(body)
+                    answer = _response(request)
+                    if "Alert" in request["query"]:
+                        fake.alerts.append(request["variables"])
                 elif self.path.endswith("/file_stream"):
                     fake.sent.append(json.loads(body))
                 self._say(status, answer)
@@ -62,6 +66,10 @@ class FakeWandb:
         """The rows of the history that were sent."""
         files = [part["files"]["wandb-history.jsonl"] for part in self.sent if "wandb-history.jsonl" in part["files"]]
         return [json.loads(line) for file in files for line in file["content"]]
+
+    def contents(self, name: str) -> list[str]:
+        """Return the lines of a file that were sent, such as ``output.log``."""
+        return [line for part in self.sent if name in part.get("files", {}) for line in part["files"][name]["content"]]
 
     @property
     def exit_codes(self) -> list[int]:

@@ -30,5 +30,16 @@ def run_ids(records: Records) -> list[str]:
 
 
 def final_summary(records: Records) -> dict[str, Any]:
-    updates = [record["summary"]["update"] for record in records if record["type"] == "summary"]
-    return {name: value for update in updates for name, value in update.items()}
+    summary: dict[str, Any] = {}
+    for record in records:
+        if record["type"] == "summary":
+            summary |= record["summary"].get("update", {})
+            for removed in record["summary"].get("remove", []):
+                summary.pop(removed["key"], None)
+    return summary
+
+
+def logs(records: Records) -> list[str]:
+    """Return the lines of the Logs tab."""
+    texts = [record["output_logger"]["line"] for record in records if record["type"] == "output_logger"]
+    return "".join(texts).splitlines()

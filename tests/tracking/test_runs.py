@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.small_runs import META, SMALL, during_step, small  # noqa: F401 - fixtures
-from support.wandb_files import final_summary, history, read_all, run_ids
+from support.wandb_files import final_summary, history, logs, read_all, run_ids
 
 TWO_STEPS = [*SMALL, *META, "trainer.max_steps=2", "trainer.log_every=1"]
 TRAIN = Path(__file__).parents[2] / "train.py"
@@ -37,6 +37,15 @@ def test_a_run_by_default_is_in_its_files_with_everything(command: Callable[...,
     assert done.err == ""
     assert done.out.count("W&B: offline") == 1
     (records,) = read_all(Path("run"))
+    assert "error" not in final_summary(records)
+    shown = [line.rstrip() for line in done.out.splitlines() if line.startswith(("epoch ", "  loss ", "resnet8 "))]
+    assert shown
+    assert not {line for line in shown if line.partition("images/s")[0] not in "\n".join(logs(records))}
+    before_the_first_row = records[: [record["type"] for record in records].index("history")]
+    known = final_summary(before_the_first_row)
+    assert known["device"].startswith("cpu (")
+    assert known["first/parameters"] == final_summary(records)["first/parameters"] > 1000
+    assert not any(name.startswith("gradients/") for row in history(records) for name in row)
     begin = begun(records)
     assert begin["display_name"].startswith("synthetic/resnet8/lmcl seed=0 dataset.image_size=8 ")
     assert sorted(begin["tags"]) == ["lmcl", "resnet8", "synthetic"]
@@ -66,16 +75,23 @@ def test_a_run_by_default_is_in_its_files_with_everything(command: Callable[...,
 
 
 def test_pictures_come_with_the_evaluation_and_exported_networks_as_an_artifact(command: Callable[..., Any]) -> None:
-    options = ["tracking.wandb.pictures=1", "tracking.wandb.artifacts=true", "trainer.export=safetensors"]
+    tracking = [f"tracking.wandb.{option}" for option in ("pictures=1", "gradients=1", "artifacts=true")]
+    options = [*tracking, "trainer.export=safetensors"]
     done = command(*TWO_STEPS, *options, "hydra.run.dir=run")
     assert done.status == 0, done.err
     (records,) = read_all(Path("run"))
     evaluated = history(records)[-1]
     wanted = ["confusion/first", "confusion/second", "confusion/ensemble", "matching/first-second", "samples"]
     for name in wanted:
-        assert any(key.startswith(f"pictures/{name}") for key in evaluated)
+        assert evaluated[f"pictures/{name}.caption"].endswith(", epoch 1")
+    for name in ("charts/confusion/first_table", "charts/confusion/ensemble_table", "tables/samples"):
+        assert evaluated[f"{name}._type"] == "table-file"
+    for part in ("first/stem", "first/stage1", "second/head", "second/branches", "loss"):
+        assert evaluated[f"gradients/{part}._type"] == "histogram"
+        assert sum(evaluated[f"gradients/{part}.values"]) > 0
     assert len(list(Path("run/wandb").glob("offline-run-*/files/media/images/pictures/**/*.png"))) == len(wanted)
-    (artifact,) = [record["artifact"] for record in records if record["type"] == "artifact"]
+    artifacts = [record["artifact"] for record in records if record["type"] == "artifact"]
+    (artifact,) = [each for each in artifacts if each["type"] == "model"]
     assert artifact["name"].startswith("networks-")
     kept = [Path(content["local_path"]) for content in artifact["manifest"]["contents"]]
     assert sorted(kept) == sorted(Path("run/export").absolute().glob("*.safetensors"))
@@ -109,6 +125,12 @@ def test_a_run_that_fails_says_so(
         small("run")
     (records,) = read_all(Path("run"))
     assert exit_codes(records) == [1]
+    assert final_summary(records)["error"] == "RuntimeError: power cut"
+    lines = logs(records)
+    assert lines[0].startswith("data ")
+    assert any(line.startswith("device ") for line in lines)
+    assert "Traceback (most recent call last):" in lines
+    assert lines[-1] == "RuntimeError: power cut"
 
 
 @pytest.mark.slow
@@ -145,5 +167,6 @@ def _four_of_one_group() -> None:
     runs = [begun(records) for folder in Path("runs").glob("*/*/*/*") for records in read_all(folder)]
     assert len({run["run_id"] for run in runs}) == len(runs) == 4
     (group,) = {run["run_group"] for run in runs}
-    assert group.startswith("dataset=synthetic ")
+    assert group.startswith("seed=0,1,2,3 dataset=synthetic ")
+    assert sorted(run["display_name"] for run in runs) == ["seed=0", "seed=1", "seed=2", "seed=3"]
     assert not list(Path("runs").rglob("media"))  # pictures

@@ -1,0 +1,108 @@
+"""Images, charts and tables of a snapshot in the types of Weights & Biases."""
+
+import io
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mcl.tracking.media import confusion_picture, matching_pictures, samples_picture
+from mcl.tracking.tracker import Histogram, Snapshot
+
+if TYPE_CHECKING:
+    import wandb
+    from torch import Tensor
+    from wandb.plot.custom_chart import CustomChart
+
+CHART_CLASSES = 100  # largest number of classes whose pairs fit into a chart: W&B takes 10,000 rows
+MISTAKES = 1000  # rows of the table of mistakes, in place of the chart
+
+
+class SnapshotMedia:
+    """Everything that is shown of a snapshot: drawn at once, captioned and encoded when it is logged.
+
+    Args:
+        snapshot: of the test split.
+        matching: the latest matching weights, ``{"matching/first.stage1/second.backbone": 0.5}``.
+    """
+
+    def __init__(self, snapshot: Snapshot, matching: Mapping[str, float]):
+        self._snapshot = snapshot
+        self._pictures: dict[str, tuple[bytes, str]] = {}  # name -> PNG, caption
+        for pair, content in matching_pictures(matching).items():
+            first, _, second = pair.partition("-")
+            self._pictures[f"matching/{pair}"] = (content, f"matching weights of {first} and {second}")
+        for name in snapshot.predicted:
+            content = confusion_picture(snapshot.confusion(name), snapshot.classes, name)
+            self._pictures[f"confusion/{name}"] = (content, f"{name}: confusion on the test split")
+        caption = "test images; red: the last of the predictions is wrong"
+        self._pictures["samples"] = (samples_picture(snapshot), caption)
+
+    def logged(self, epoch: int) -> "dict[str, wandb.Image | wandb.Table | CustomChart]":
+        """Return the entries of a row: ``pictures/...``, ``charts/confusion/...``, ``tables/...``."""
+        import wandb
+        from PIL import Image
+
+        row: dict[str, wandb.Image | wandb.Table | CustomChart] = {}
+        for name, (content, caption) in self._pictures.items():
+            row[f"pictures/{name}"] = wandb.Image(Image.open(io.BytesIO(content)), caption=f"{caption}, epoch {epoch}")
+        for name in self._snapshot.predicted:
+            if len(self._snapshot.classes) <= CHART_CLASSES:
+                row[f"charts/confusion/{name}"] = self._confusion_chart(name, epoch)
+            else:
+                row[f"tables/mistakes/{name}"] = self._mistakes(name)
+        row["tables/samples"] = self._samples(epoch)
+        return row
+
+    def _confusion_chart(self, name: str, epoch: int) -> "CustomChart":
+        import wandb
+
+        return wandb.plot.confusion_matrix(
+            y_true=self._snapshot.labels.tolist(),
+            preds=self._snapshot.predicted[name].tolist(),
+            class_names=list(self._snapshot.classes),
+            title=f"{name}: confusion on the test split, epoch {epoch}",
+        )
+
+    def _mistakes(self, name: str) -> "wandb.Table":
+        import wandb
+
+        return wandb.Table(columns=["true", "predicted", "images"], data=list(self._most_frequent_mistakes(name)))
+
+    def _most_frequent_mistakes(self, name: str) -> Iterator[tuple[str, str, int]]:
+        confusion = self._snapshot.confusion(name).fill_diagonal_(0)
+        classes = self._snapshot.classes
+        counts, cells = confusion.flatten().sort(descending=True, stable=True)
+        for count, cell in zip(counts[:MISTAKES].tolist(), cells[:MISTAKES].tolist(), strict=True):
+            if count:
+                yield classes[cell // len(classes)], classes[cell % len(classes)], count
+
+    def _samples(self, epoch: int) -> "wandb.Table":
+        import wandb
+
+        snapshot = self._snapshot
+        networks = list(snapshot.image_predicted)
+        columns = ["image", "true", *(f"{name} {what}" for name in networks for what in ("predicted", "confidence"))]
+        table = wandb.Table(columns=columns)
+        for i, label in enumerate(snapshot.image_labels.tolist()):
+            true = snapshot.classes[label]
+            cells: list[str | float] = []
+            for name in networks:
+                cells.append(snapshot.classes[int(snapshot.image_predicted[name][i])])
+                cells.append(round(float(snapshot.image_confidence[name][i]), 4))
+            image = wandb.Image(_pixels(snapshot.images[i]), caption=f"true {true}, epoch {epoch}")
+            table.add_data(image, true, *cells)
+        return table
+
+
+def wandb_histogram(histogram: Histogram) -> "wandb.Histogram":
+    """Return a histogram as W&B logs it."""
+    import wandb
+
+    return wandb.Histogram(np_histogram=(np.array(histogram.counts), np.array(histogram.edges)))
+
+
+def _pixels(image: "Tensor") -> np.ndarray:
+    """Return an image (channels, height, width) as (height, width) or (height, width, channels)."""
+    pixels: np.ndarray = image.permute(1, 2, 0).numpy()
+    return pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels
