@@ -48,7 +48,7 @@ def trials(
 def one_multirun(
     number: int, out: Path, reference: dict[int, Path], killed: list[dict[str, Any]], kills: int, jobs: int
 ) -> Iterator[dict[str, Any]]:
-    """Kill the parent of a multirun, type the command again until it ends, and compare each job with an undisturbed one.
+    """Kill the parent of a multirun, type the command again until it ends, and compare the jobs with undisturbed ones.
 
     Args:
         number: of the multirun.

@@ -3,7 +3,6 @@
 A command must give the numbers of the whole folder, or print a line that names the damaged file.
 """
 
-import itertools
 import json
 import os
 import random
@@ -53,7 +52,7 @@ def trials(records: Iterable[dict[str, Any]], out: Path, goal: int | None = None
     """Tear every file in every way and type every command; yield a record for each command on each torn file."""
     done = {key(record) for record in records}
     base = Base(out)
-    for case in itertools.islice(cases(base), goal):
+    for case in cases(base)[:goal]:
         if key(case) not in done:
             yield {**case, **try_case(base, case)}
 
@@ -137,13 +136,16 @@ class Base:
             raise RuntimeError(f"{' '.join(command)} failed: {typed.output}")
 
 
-def cases(base: Base) -> Iterator[dict[str, str]]:
-    """Yield all cases: which run, which file is torn, how, and what is typed then."""
+def cases(base: Base) -> list[dict[str, str]]:
+    """Return all cases in a fixed random order: which run, which file is torn, how, and what is typed then."""
+    found = []
     for state in (WHOLE, STOPPED):
         for file in base.files(state):
             for way in WAYS:
                 for command in commands_for(state, file):
-                    yield {"state": state, "file": file, "way": way, "command": command}
+                    found.append({"state": state, "file": file, "way": way, "command": command})
+    random.Random(0).shuffle(found)
+    return found
 
 
 def commands_for(state: str, file: str) -> tuple[str, ...]:
