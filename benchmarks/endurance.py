@@ -2,7 +2,7 @@
 
     python benchmarks/endurance.py --out FOLDER                  # all parts in turns, to the end: hours
     python benchmarks/endurance.py --out FOLDER --minutes 30     # for half an hour; type it again to continue
-    python benchmarks/endurance.py --out FOLDER --part torn --again   # repeat the trials that found a fault
+    python benchmarks/endurance.py --out FOLDER --part torn --again   # repeat what gave other numbers
     python benchmarks/endurance.py --out FOLDER --minutes 0 --table benchmarks/ENDURANCE.md   # only the table
 
 Every trial is a line of FOLDER/trials.jsonl as soon as it is known. Linux only. The machine may have other work.
@@ -39,7 +39,7 @@ def main() -> None:
     end = time.monotonic() + 60 * arguments.minutes
     parts = {part: Part(part, arguments.out, records, again=arguments.again) for part in arguments.part or PARTS}
     while time.monotonic() < end and (waiting := [part for part in parts.values() if not part.finished]):
-        part = min(waiting, key=lambda part: part.share)
+        part = min(waiting, key=lambda part: part.seconds)  # the parts have equal shares of the time
         if (record := part.next_record()) is not None:
             records.append(record)
             with open(arguments.out / RECORDS, "a") as file:
@@ -58,29 +58,24 @@ class Part:
         name: one of PARTS.
         out: folder of all files.
         records: of all parts so far.
-        again: whether to repeat the trials that found a fault.
+        again: whether to repeat torn files that gave other numbers or a fault.
     """
 
     def __init__(self, name: str, out: Path, records: list[dict[str, Any]], *, again: bool):
         from importlib import import_module
 
-        from endurance_table import faults_of
+        from endurance_table import is_unsettled
 
         from mcl.version import code_version
 
         self.name = name
         self.finished = False
         self.code = code_version()
-        self.seconds = 0.0
+        self.seconds = 0.0  # that its trials have taken
         (out / name).mkdir(exist_ok=True)
         ours = [record for record in records if record["part"] == name]
-        kept = [record for record in ours if not (again and faults_of(record))] if name == "torn" else ours
+        kept = [record for record in ours if not (again and is_unsettled(record))]
         self._trials: Iterator[dict[str, Any]] = import_module(name).trials(kept, out / name)
-
-    @property
-    def share(self) -> float:
-        """Seconds that this part has had; the parts have equal shares."""
-        return self.seconds
 
     def next_record(self) -> dict[str, Any] | None:
         """Make the next trial; None if there is none left."""
@@ -110,7 +105,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of all files; type it again to continue")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many; default: at the end")
     parser.add_argument("--part", action="append", choices=PARTS, help="only this one; repeat for more")
-    parser.add_argument("--again", action="store_true", help="repeat torn files that found a fault, with new code")
+    parser.add_argument("--again", action="store_true", help="repeat torn files that gave other numbers or a fault")
     parser.add_argument("--table", type=Path, help=f"default: OUT/{TABLE}")
     arguments = parser.parse_args()
     arguments.out = arguments.out.resolve()

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,11 @@ def faults_of(record: dict[str, Any]) -> list[str]:
     if record.get("outcome") in torn.FAULTS:
         faults.append(f"{torn.key(record)}: {record['outcome']}")
     return faults
+
+
+def is_unsettled(record: dict[str, Any]) -> bool:
+    """Return whether a torn file gave other numbers or a fault."""
+    return "outcome" in record and record["outcome"] not in torn.PERMITTED[:3]
 
 
 def describe(record: dict[str, Any]) -> str:
@@ -84,17 +89,10 @@ def _state(parts: dict[str, Records], latest: Records) -> list[str]:
 def _kills(records: Records) -> list[str]:
     hits = Counter((record["kind"], record["hit"]) for record in records if "hit" in record)
     ended = [record for record in records if "ended" in record]
-    rows = [
-        [
-            kind,
-            *(str(hits[kind, phase]) for phase in kills.PHASES),
-            str(sum(hits[kind, phase] for phase in kills.PHASES)),
-        ]
-        for kind in kills.KINDS
-    ]
-    rows.append(
-        ["all", *(str(sum(hits[kind, phase] for kind in kills.KINDS)) for phase in kills.PHASES), str(hits.total())]
-    )
+    rows = []
+    for name, kinds in [*((kind, [kind]) for kind in kills.KINDS), ("all", list(kills.KINDS))]:
+        counts = [sum(hits[kind, phase] for kind in kinds) for phase in kills.PHASES]
+        rows.append([name, *map(str, counts), str(sum(counts))])
     orphans = sum(len(record["orphans"]) for record in records if "orphans" in record)
     return [
         "Kills by the phase that they hit. Each killed command was typed again until the run ended.",
@@ -102,7 +100,7 @@ def _kills(records: Records) -> list[str]:
         *table(["run", *kills.PHASES, "all"], rows, words=1),
         f"{len(ended)} runs ended and were compared with an undisturbed run: every line of metrics.jsonl, the weights,"
         " optimizers and random states of every checkpoint, all evaluation files, the list of files."
-        f" {_number(bool(record['faults']) for record in ended)} differed. {orphans} processes were left over.",
+        f" {sum(bool(record['faults']) for record in ended)} differed. {orphans} processes were left over.",
         "",
     ]
 
@@ -147,7 +145,3 @@ def _row(record: dict[str, Any], part: str) -> str:
 def _faults(records: Records) -> list[str]:
     faults = [f"- {fault}" for record in records for fault in faults_of(record)]
     return [*faults, ""] if faults else ["None.", ""]
-
-
-def _number(values: Iterable[bool]) -> int:
-    return sum(values)

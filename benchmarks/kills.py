@@ -122,13 +122,13 @@ def trials(records: Iterable[dict[str, Any]], out: Path, goal: int = GOAL) -> It
     while hit.total() < goal:
         kind = list(KINDS)[number % len(KINDS)]
         ours = [record for record in kills if record["run"] == number]
-        for record in one_run(number, kind, out, hit, len(ours)):
+        for record in one_run(number, kind, out, hit, len(ours), goal - hit.total()):
             hit.update([record["hit"]] if "hit" in record else [])
             yield record
         number += 1
 
 
-def one_run(number: int, kind: str, out: Path, hit: Counter[str], kills: int) -> Iterator[dict[str, Any]]:
+def one_run(number: int, kind: str, out: Path, hit: Counter[str], kills: int, at_most: int) -> Iterator[dict[str, Any]]:
     """Kill one run some times, let it end, and compare it with an undisturbed run.
 
     Args:
@@ -137,6 +137,7 @@ def one_run(number: int, kind: str, out: Path, hit: Counter[str], kills: int) ->
         out: folder for all files.
         hit: kills so far, by phase; the rarest phases are aimed at.
         kills: of this run so far.
+        at_most: so many more kills.
     """
     reference = undisturbed(kind, out)
     folder, log = out / "run", out / "run.log"
@@ -147,10 +148,10 @@ def one_run(number: int, kind: str, out: Path, hit: Counter[str], kills: int) ->
     if not kills:
         shutil.rmtree(folder, ignore_errors=True)
     faults: list[str] = []
-    for _ in range(kills, rng.randint(4, AT_MOST)):
+    for _ in range(min(at_most, rng.randint(4, AT_MOST) - kills)):
         aimed = min(PHASES, key=lambda phase: (hit[phase], rng.random()))
-        typed = Typed(typed_command, log, forked=forked)
         watch = Watch(folder)
+        typed = Typed(typed_command, log, forked=forked)
         if not wait_for(typed, watch, aimed, rng, forked):
             break  # it ended first
         phase = typed.kill(watch.phase)

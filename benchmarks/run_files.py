@@ -1,12 +1,13 @@
 """Whether two run folders hold the same: every file, every line, every bit of what training computes."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mcl.errors import UserError
 from mcl.runs import checkpoints
 from mcl.runs.layout import CHECKPOINTS, METRICS, SUMMARY
 
@@ -26,7 +27,8 @@ def different_files(folder: Path, reference: Path, ignored: Collection[str] = ()
     lines += [f"{name} is too many" for name in sorted(names[0] - names[1])]
     lines += [f"{name} is missing" for name in sorted(names[1] - names[0])]
     for name in sorted(names[0] & names[1]):
-        lines += [f"{name}: {line}" for line in _differences(name, folder / name, reference / name)]
+        if difference := _difference(name, folder / name, reference / name):
+            lines.append(f"{name} {difference}")
     return lines
 
 
@@ -41,17 +43,23 @@ def steps(folder: Path) -> list[tuple[int, bool]]:
     return [(row["step"], any(name.startswith("test/") for name in row)) for row in rows]
 
 
-def _differences(name: str, file: Path, reference: Path) -> Iterator[str]:
+def _difference(name: str, file: Path, reference: Path) -> str | None:
+    try:
+        place = _first_difference(_content(name, file), _content(name, reference), "")
+    except (ValueError, UserError) as error:
+        return f"cannot be read: {error}"
+    return place and f"differs at {place}"
+
+
+def _content(name: str, file: Path) -> Any:
+    """Return what training has computed in a file."""
     if name == METRICS:
-        one, other = ([json.loads(line) for line in path.read_text().splitlines()] for path in (file, reference))
-    elif name == SUMMARY:
-        one, other = (json.loads(path.read_text()) for path in (file, reference))
-    elif name.startswith(f"{CHECKPOINTS}/"):
-        one, other = (checkpoints.load(path) for path in (file, reference))
-    else:
-        one, other = file.read_bytes(), reference.read_bytes()
-    if place := _first_difference(_without_times(one), _without_times(other), ""):
-        yield f"differs at {place}"
+        return _without_times([json.loads(line) for line in file.read_text().splitlines()])
+    if name == SUMMARY:
+        return _without_times(json.loads(file.read_text()))
+    if name.startswith(f"{CHECKPOINTS}/"):
+        return _without_times(checkpoints.load(file))
+    return file.read_bytes()
 
 
 def _without_times(value: Any) -> Any:

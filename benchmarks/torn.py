@@ -24,6 +24,7 @@ WHOLE, STOPPED = "finished", "stopped"  # runs of which a file is torn
 STOPPED_AT = 5  # steps
 PERMITTED = ("same numbers", "same numbers, file named", "refused, file named", "other numbers, file named")
 FAULTS = ("refused, file not named", "traceback", "SILENT: other numbers", "left over")
+ANOTHER = "another run's"
 OUTPUT, HASHES = "printed", "SHA256SUMS"
 DIGITS = b"0123456789"
 
@@ -44,7 +45,7 @@ WAYS: dict[str, Callable[[bytes, bytes, random.Random], bytes]] = {
     "cut by one byte": lambda content, other, rng: content[:-1],
     "one bit flipped": lambda content, other, rng: _flip(content, rng),
     "garbage appended": lambda content, other, rng: content + rng.randbytes(64),
-    "another run's": lambda content, other, rng: other,
+    ANOTHER: lambda content, other, rng: other,
 }
 
 
@@ -63,7 +64,7 @@ def key(record: dict[str, Any]) -> str:
 
 
 class Base:
-    """The whole folders, made once, and the work folder in which copies of them are torn.
+    """The whole folders, each made once, and the work folder in which copies of them are torn.
 
     Args:
         out: folder for all files.
@@ -75,13 +76,15 @@ class Base:
         self.image = out / "images" / "val" / "a" / "0.png"
         self._whole: dict[tuple[str, str], dict[str, bytes]] = {}
         images(out / "images")
-        for seed in (0, 1):
-            self._finished(self.place(WHOLE, seed), seed)
-            self._stopped(self.place(STOPPED, seed), seed)
 
     def place(self, state: str, seed: int = 0) -> Path:
-        """Return a whole folder: of seed 0, or the other run of seed 1."""
-        return self.out / f"{state}-{seed}"
+        """Return a whole folder, which is made at first: of seed 0, or the other run of seed 1."""
+        folder = self.out / f"{state}-{seed}"
+        if state == WHOLE:
+            self._finish(folder, seed)
+        else:
+            self._stop(folder, seed)
+        return folder
 
     def files(self, state: str) -> list[str]:
         """Return the names of all files of a whole folder."""
@@ -106,7 +109,7 @@ class Base:
             self._whole[about] = numbers(self, typed.output)
         return self._whole[about]
 
-    def _finished(self, folder: Path, seed: int) -> None:
+    def _finish(self, folder: Path, seed: int) -> None:
         """Train a run and put its bundle and its exported networks beside its files."""
         if (folder / BUNDLE).exists():
             return
@@ -116,7 +119,7 @@ class Base:
             self._must([MCL, "export", str(folder), "--network", "0", "--format", form])
         self._must([MCL, "bundle", str(folder), "--out", str(folder / BUNDLE)])
 
-    def _stopped(self, folder: Path, seed: int) -> None:
+    def _stop(self, folder: Path, seed: int) -> None:
         """Stop a run by SIGTERM in its second epoch."""
         if folder.exists():
             return
@@ -126,7 +129,7 @@ class Base:
         if not typed.wait_until(lambda: max(steps(new), default=(0,))[0] >= STOPPED_AT):
             raise RuntimeError(f"the run ended before it could be stopped: {typed.output}")
         os.kill(typed.pid, signal.SIGTERM)
-        if (typed.wait()) == 0:
+        if typed.wait() == 0:
             raise RuntimeError("the run ended before it could be stopped")
         new.rename(folder)
 
@@ -138,12 +141,13 @@ class Base:
 
 def cases(base: Base) -> list[dict[str, str]]:
     """Return all cases in a fixed random order: which run, which file is torn, how, and what is typed then."""
-    found = []
-    for state in (WHOLE, STOPPED):
-        for file in base.files(state):
-            for way in WAYS:
-                for command in commands_for(state, file):
-                    found.append({"state": state, "file": file, "way": way, "command": command})
+    found = [
+        {"state": state, "file": file, "way": way, "command": command}
+        for state in (WHOLE, STOPPED)
+        for file in base.files(state)
+        for way in WAYS
+        for command in commands_for(state, file)
+    ]
     random.Random(0).shuffle(found)
     return found
 
@@ -201,10 +205,13 @@ def try_case(base: Base, case: dict[str, str]) -> dict[str, Any]:
     trained = command == "resume" and (state == STOPPED or file == SUMMARY)
     whole = {} if trained else base.whole_numbers(state, command, file)
     base.copy(state)
-    other = base.place(state, 1) / file
     torn = base.work / file
     content = torn.read_bytes()
-    damaged = WAYS[case["way"]](content, other.read_bytes() if other.exists() else b"", random.Random(key(case)))
+    other = b""
+    if case["way"] == ANOTHER:
+        place = base.place(state, 1) / file
+        other = place.read_bytes() if place.exists() else b""
+    damaged = WAYS[case["way"]](content, other, random.Random(key(case)))
     if damaged == content:
         return {"outcome": "nothing to damage"}
     torn.write_bytes(damaged)
