@@ -22,11 +22,12 @@ def write_bundle(run: SavedRun, path: Path) -> list[str]:
     """Write a bundle of a run that was opened without overrides; return the names of the files in it.
 
     Raises:
-        UserError: The run is not finished, or the file cannot be written.
+        UserError: The run is not finished, its metrics are not those that it wrote, or the file cannot be written.
     """
     files = {name: content for name in COPIED if (content := run.source.read(name)) is not None}
     if SUMMARY not in files and IMPORTED not in files:
         raise UserError(f"{run.source.path} has no {SUMMARY}: let its training end before you give it away.")
+    _refuse_altered_metrics(run, files.get(METRICS, b""))
     files[LAST_CHECKPOINT] = checkpoints.encode(_without_training_state(run))
     backbones: dict[str, str] = {}
     for key in run.keys:
@@ -43,6 +44,16 @@ def write_bundle(run: SavedRun, path: Path) -> list[str]:
             archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
     write_atomically(path, buffer.getvalue())
     return list(files)
+
+
+def _refuse_altered_metrics(run: SavedRun, metrics: bytes) -> None:
+    """Compare the metrics with the checksum in the last checkpoint; an imported checkpoint has none."""
+    expected = run.checkpoint.get("metrics")
+    if isinstance(expected, dict) and hashlib.sha256(metrics).hexdigest() != expected["sha256"]:
+        raise UserError(
+            f"{run.source.path}/{METRICS} is not what the run wrote: it was altered, cut short or lost. Put the run's"
+            " own file back before you give the run away."
+        )
 
 
 def _without_training_state(run: SavedRun) -> dict[str, object]:

@@ -203,6 +203,20 @@ def test_a_bundle_stands_for_its_run(run: Path, image: Path, capsys: pytest.Capt
     assert subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd="unpacked", capture_output=True).returncode == 0
 
 
+def test_a_run_with_altered_metrics_is_not_bundled(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One digit of one line would otherwise be given away as the run's own."""
+    altered = tmp_path / "altered"
+    shutil.copytree(run, altered)
+    metrics = altered / "metrics.jsonl"
+    first, rest = metrics.read_bytes().split(b'"step": 1', 1)
+    metrics.write_bytes(first + b'"step": 2' + rest)
+    assert main(["bundle", str(altered), "--out", str(tmp_path / "out.zip")]) == 1
+    assert "metrics.jsonl is not what the run wrote" in capsys.readouterr().err
+    assert not (tmp_path / "out.zip").exists()
+
+
 def test_an_altered_bundle_is_refused(run: Path) -> None:
     main(["bundle", str(run), "--out", "gift.zip"])
     with zipfile.ZipFile("gift.zip") as archive:
