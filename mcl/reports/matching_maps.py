@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MOMENTS = 5  # of training, at which matching weights are shown
 REACHES = (0.05, 0.1, 0.25)  # of the colours on either side of the neutral weight; none lies further than 0.23
+ROUNDING = 1e-9
 Weights = dict[tuple[str, str], float]
 
 NEUTRAL = 0.5  # matching weight of two stages whose embeddings are orthogonal
@@ -92,7 +93,7 @@ def matching(rows: Rows, formats: Sequence[str]) -> Picture | None:
 def colour_reach(strips: Sequence[Strip]) -> float:
     """Return how far from `NEUTRAL` the colours reach: one of `REACHES`, so that most reports have the same scale."""
     furthest = max(abs(value - NEUTRAL) for value in _values(strips))
-    return next((reach for reach in REACHES if reach >= furthest), furthest)
+    return next((reach for reach in REACHES if reach >= furthest - ROUNDING), furthest)
 
 
 def strips(rows: Rows, row: Row, most: int) -> list[Strip]:

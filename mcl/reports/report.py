@@ -161,8 +161,8 @@ def _not_over_others(out: Path, finished: set[str], instead: Path | None) -> Pat
     if instead is None:
         raise UserError(
             f"{out / RESULTS} has {pluralize(len(lost), 'finished run')} that would be lost, because they are"
-            f" unfinished, of other settings or not here now, such as {min(lost)}. Say where the runs are with --runs, write"
-            " elsewhere with --out, or remove the old report."
+            f" unfinished, of other settings or not here now, such as {min(lost)}. Name the folder of the runs with"
+            " --runs, write elsewhere with --out, or remove the old report."
         )
     return instead
 
