@@ -20,8 +20,8 @@ BACKBONE = "resnet8, backbone, mean of 2 networks"
 @pytest.mark.parametrize("evaluated", [(10, 20, 25), (25,)])
 def test_an_epoch_that_max_steps_breaks_off_stretches_no_other(evaluated: tuple[int, ...], tmp_path: Path) -> None:
     folder = write_run(tmp_path, "mcl", 0, [70.0, 70.0], summary={"steps": 25, "epochs": 3})
-    logged = [{"step": step, "epoch": -(-step // 10), "train/lr": 0.1} for step in (5, 10, 15, 20, 25)]
-    logged += [{"step": s, "epoch": -(-s // 10), "test/first/backbone/top1": 70.0} for s in evaluated]
+    logged = [{"step": step, "epoch": -(-step // 10), "time": 1.0, "train/lr": 0.1} for step in (5, 10, 15, 20, 25)]
+    logged += [{"step": s, "epoch": -(-s // 10), "time": 1.0, "test/first/backbone/top1": 70.0} for s in evaluated]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in logged))
     (row,) = rows_of_folders(find_runs(tmp_path)).rows
     (found,) = lines(row)["pace", "learning rate"]
