@@ -75,13 +75,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _typed(arguments: argparse.Namespace) -> str:
-    """Return the command that writes the same report; from the archive, if one is written."""
+    """Return the command that writes the same report, wherever it goes; from the archive, if one is written."""
     import shlex
 
+    from mcl.reports.local_paths import portable_path
+
     runs = None if arguments.archive else arguments.runs
-    options = {"--out": arguments.out, "--runs": runs, "--baseline": arguments.baseline}
+    options = {"--runs": runs and portable_path(runs), "--baseline": arguments.baseline}
     options["--metric"] = arguments.metric if arguments.metric != "top1_last" else None
-    words = [str(arguments.place)]
+    words = [portable_path(arguments.place)]
     words += [str(word) for option, value in options.items() if value is not None for word in (option, value)]
     words += [word for name in arguments.formats or [] for word in ("--format", name)]
     words += ["--html"] if arguments.html else []

@@ -26,31 +26,33 @@ def main_table(rows: Rows, metric: str) -> list[str]:
     for row, by_network in estimates:
         runs = f"{len(row.finished)}" + f" of {len(row.runs)}" * (len(row.finished) < len(row.runs))
         for network, top1 in (by_network or {NONE: Estimate(0)}).items():
-            numbers = [percent(top1.mean), percent(top1.deviation), interval(top1)]
-            body.append([*labels(rows, row), network, runs, *numbers])
+            numbers = [percent(top1.mean), interval(top1), percent(top1.deviation), runs]
+            body.append([key(rows, row, network), *numbers])
     lines = [
         "## Accuracy",
         "",
         f"Top-1 accuracy on the test part in percent: {METRICS[metric]} (`{metric}`). Mean over runs, standard"
-        " deviation between runs, and 95 % interval of the mean (Student's t). A run is the unit: where its networks"
-        " are of one kind, their mean counts once.",
+        " deviation between runs, and 95 % interval of the mean (Student's t). A run is the unit: if its networks are"
+        " of one kind, their mean counts once.",
         "",
-        *table([*rows.varying, "network", "runs", "mean", "deviation", "95 % interval"], body, len(rows.varying) + 1),
+        *table([key_header(rows), "mean", "95 % interval", "deviation", "runs"], body, 1),
     ]
     notes = []
     if rows.constant:
         notes.append(f"The same in all rows: {listed(f'{k} {v}' for k, v in rows.constant.items() if v)}.")
     if any(len(row.finished) == 1 for row in rows.rows):
-        notes.append("A row of one run has no deviation: how far another seed would lie from it is not known.")
+        notes.append(
+            "A row of one run has no deviation: how far the result of another seed would be from it is unknown."
+        )
     if any(run.status == "failed" for run in rows.runs):
         notes.append(
-            "Failed runs are left out: where a method itself made them fail, its mean over the rest flatters it."
+            "Failed runs are left out. If a method itself made them fail, its mean over the other runs is too high."
         )
     if metric == "top1_max_over_heads" or (metric == "top1_best" and "test" in _chosen_on(rows)):
-        notes.append("This number was chosen with the test part in sight, so it flatters: see below.")
+        notes.append("This number was chosen on the test part, so it is too high: see below.")
     intervals = [top1.interval for _, by_network in estimates for top1 in by_network.values() if top1.interval]
     if any(low < 0 or high > 100 for low, high in intervals):
-        notes.append("An interval that goes beyond 0 or 100 says that so few runs bound next to nothing.")
+        notes.append("An interval that goes beyond 0 or 100 shows that these runs are too few for a useful bound.")
     return lines + [line for note in [*notes, *rows.notes] for line in (note, "")]
 
 
@@ -61,18 +63,16 @@ def difference_table(rows: Rows, differences: Sequence[Difference], notes: Seque
         return [*lines, "There is no baseline: `--baseline FACTOR=LABEL` names one.", ""]
     baseline = listed(f"{factor} = {label}" for factor, label in rows.baseline.items())
     lines += [
-        f"Each row less the row with {baseline} that is otherwise equal, in percentage points, run by run of equal"
-        " seed.",
+        f"Each row minus the row with {baseline} that is otherwise equal, in percentage points, paired by seed.",
         "",
     ]
     if differences:
         body = [
             [
-                *labels(rows, one.row),
-                one.network,
-                str(len(one.comparison.seeds)),
+                key(rows, one.row, one.network),
                 signed(one.comparison.difference.mean),
                 interval(one.comparison.difference, difference=True),
+                str(len(one.comparison.seeds)),
                 probability(one.comparison.p),
                 probability(one.holm),
                 signed(one.comparison.effect),
@@ -80,12 +80,17 @@ def difference_table(rows: Rows, differences: Sequence[Difference], notes: Seque
             ]
             for one in differences
         ]
-        headers = ["network", "pairs", "mean", "95 % interval", "p", "p (Holm)", "d_z", "what these runs show"]
-        lines += table([*rows.varying, *headers], body, len(rows.varying) + 1, closing=1)
+        headers = ["difference", "95 % interval", "pairs", "p", "p (Holm)", "d_z", "conclusion"]
+        lines += table([key_header(rows), *headers], body, 1, closing=1)
         lines += _how_compared(differences)
     left_out = [f"{rows.name(one.row)}, {one.network}: {one.left_out}." for one in differences if one.left_out]
     if left_out:
-        lines += ["Left out, having no partner:", "", *(f"- {line}" for line in left_out), ""]
+        lines += [
+            "Left out, because no run of the other side has the seed:",
+            "",
+            *(f"- {line}" for line in left_out),
+            "",
+        ]
     if notes:
         lines += [*(f"- {note}" for note in notes), ""]
     return lines
@@ -94,12 +99,13 @@ def difference_table(rows: Rows, differences: Sequence[Difference], notes: Seque
 def _how_compared(differences: Sequence[Difference]) -> list[str]:
     tests = differences[0].family
     if not tests:
-        return ["There is no test: each takes two pairs of runs at least, whose differences are not all equal.", ""]
+        return ["There is no test: it needs at least two pairs of runs whose differences are not all equal.", ""]
     pairs = [len(one.comparison.seeds) for one in differences if one.comparison.p is not None]
     corrected = f"Holm's correction over the {tests} tests of this table" if tests > 1 else "one test, no correction"
     lines = [
-        f"p: paired t-test, two-sided; {corrected}. The interval is of one comparison by itself, without correction."
-        " d_z: Cohen's d of paired differences, their mean over their deviation, which a few runs give but roughly."
+        f"p: paired t-test, two-sided; {corrected}. The interval is that of one comparison, without"
+        " correction. d_z: Cohen's d of paired differences, their mean divided by their deviation; a few runs give only"
+        " a rough value."
         " Significant beyond: the smallest mean, up or down, whose corrected p would have been below 0.05 with as many"
         " pairs and the spread seen here. It is a limit of significance, not a difference that these runs would detect:"
         " a true difference of that size would be missed in a third to a half of such comparisons.",
@@ -107,9 +113,9 @@ def _how_compared(differences: Sequence[Difference]) -> list[str]:
     ]
     if min(pairs) < 6:
         lines += [
-            f"With {'as few as ' * (min(pairs) < max(pairs))}{min(pairs)} pairs the test rests on the differences being"
-            " about normal, which so few cannot show, and misses all but large effects. No difference shown does not"
-            " mean that there is none.",
+            f"With {'as few as ' * (min(pairs) < max(pairs))}{min(pairs)} pairs, the test assumes that differences are"
+            ' about normally distributed, which so few cannot confirm, and it finds only large effects. "No difference'
+            ' shown" does not mean that there is none.',
             "",
         ]
     return lines
@@ -132,22 +138,22 @@ def published_table(rows: Rows, published: Sequence[Published]) -> list[str]:
             assert last.mean is not None
             accuracies = [with_deviation(top1) for top1 in (last, *others)]
             gap = signed(last.mean - number.top1)
-            body.append([*labels(rows, row), number.network, number.source, reported, *accuracies, gap])
+            body.append([key(rows, row, number.network), reported, *accuracies, gap, number.source])
         if not measured:
             where = ", ".join(number.labels.values())
             absent.setdefault((number.source, where), []).append(f"{number.network} {reported}")
     lines = ["## Beside published numbers", ""]
     if body:
-        headers = ["network", "source", "published", "last epoch", "best epoch", "best head", "last − published"]
-        lines += table([*rows.varying, *headers], body, len(rows.varying) + 2)
+        headers = ["published", "last epoch", "best epoch", "best head", "last − published", "source"]
+        lines += table([key_header(rows), *headers], body, 1, closing=1)
         lines += [
-            "Published tables often leave open whether a number is of the last epoch, of the best one, or of the best"
-            " head, and of how many runs: so ours stand beside it in three ways. Without their single runs there is"
-            " no test.",
+            "Published tables often do not say whether a number is that of the last epoch, of the best epoch or of the"
+            " best head, nor of how many runs. So three of ours stand beside it. There is no test, because the single"
+            " published runs are not available.",
             "",
         ]
     if absent:
-        lines += ["Published, and not run here yet:", ""]
+        lines += ["Published, but not run here yet:", ""]
         lines += [f"- {where}: {', '.join(numbers)} ({source})" for (source, where), numbers in absent.items()] + [""]
     return lines
 
@@ -161,36 +167,46 @@ def accuracies_table(rows: Rows) -> list[str]:
         ensemble = with_deviation(row.estimates(ENSEMBLE).get(ENSEMBLE, Estimate(0)))
         for network in by_kind[0]:
             accuracies = [with_deviation(estimates[network]) for estimates in by_kind]
-            body.append([*labels(rows, row), network, *accuracies, ensemble])
+            body.append([key(rows, row, network), *accuracies, ensemble])
     if not body:
         return []
     splits = _chosen_on(rows)
     chosen = f"the {listed(splits)} part" + ("s, depending on the run" if len(splits) > 1 else "")
-    flatters = " which flatters it" if "test" in splits else " so that it is honest, too"
-    headers = ["network", "last epoch", "best epoch", "best head", "best of the run"]
+    flatters = " which makes it too high" if "test" in splits else " so it is honest, too"
+    headers = ["last epoch", "best epoch", "best head", "best of the run"]
     headers += ["validation part, last epoch", "ensemble"]
     validated = any(line[-2] != NONE for line in body)
-    validation = ["- validation part, last epoch: what settings may be chosen by."] if validated else []
+    validation = ["- validation part, last epoch: the number by which settings may be chosen."] if validated else []
     return [
         "## Which accuracy",
         "",
-        *table(*without_empty([*rows.varying, *headers], body), len(rows.varying) + 1),
-        f"All in percent of the test part{', but for one column' if validated else ''}; mean ± deviation between runs.",
+        *table(*without_empty([key_header(rows), *headers], body), 1),
+        f"All in percent of the test part{', except one column' if validated else ''}; mean ± deviation between runs.",
         "",
         "- last epoch: the backbone when training ends. Nothing was chosen: the honest number.",
         f"- best epoch: the backbone at its best epoch, which was chosen on {chosen},{flatters}.",
-        "- best head: the best of the network's stages over all epochs of the test part. A maximum over many looks at"
-        " the test part; it flatters.",
-        "- best of the run: the same over all networks. It flatters most.",
+        "- best head: the best of the network's stages over all epochs of the test part. It is a maximum over many"
+        " evaluations on the test part, so it is too high.",
+        "- best of the run: the same over all networks. It is too high by the most.",
         *validation,
-        "- ensemble: mean of the backbones' probabilities at the last epoch, at the price of running all of them.",
+        "- ensemble: mean of the backbones' probabilities at the last epoch, at the cost of running all of them.",
         "",
     ]
 
 
-def labels(rows: Rows, row: Row) -> list[str]:
-    """Return the first cells of a row's line."""
-    return [row.labels.get(factor) or NONE for factor in rows.varying]
+def key(rows: Rows, row: Row, *more: str) -> str:
+    """Return the first cell of a row's line: its labels, the one that is compared first, and further words."""
+    return ", ".join(filter(None, [rows.name(row, rows.compared), rows.name(row, rows.shared), *more]))
+
+
+def key_header(rows: Rows) -> str:
+    """Return the header of a first column that names networks, too."""
+    return ", ".join([*key_factors(rows), "network"])
+
+
+def key_factors(rows: Rows) -> list[str]:
+    """Return the factors that the first column names, in order."""
+    return sorted(rows.varying, key=lambda factor: factor not in rows.compared)
 
 
 def _chosen_on(rows: Rows) -> list[str]:

@@ -32,20 +32,25 @@ class Difference:
     limit: float | None
 
     @property
+    def is_finding(self) -> bool:
+        """Whether the corrected p is below the level of significance."""
+        return self.holm is not None and self.holm < ALPHA
+
+    @property
     def conclusion(self) -> str:
         """What these runs show."""
         mean, pairs = self.comparison.difference.mean, self.comparison.difference.count
         if mean is None:
             return "no seed in common: nothing can be compared"
         if pairs == 1:
-            return "one pair of runs: no deviation, no test; another seed may say otherwise"
+            return "one pair of runs: no deviation and no test; another seed may differ"
         if self.comparison.no_spread:
             return f"all {pairs} differences are equal: no spread, so the test is undefined"
         assert self.comparison.p is not None
         assert self.holm is not None
         side = "higher" if mean > 0 else "lower"
-        if self.holm < ALPHA:
-            return f"{side}, and more than chance alone would often give"
+        if self.is_finding:
+            return f"{side}, by more than chance alone would often give"
         if self.comparison.p < ALPHA:
             return f"{side}, but not beyond chance once all {self.family} comparisons are counted"
         return f"no difference shown: significant beyond ±{percent(self.limit)}, for {pairs} pairs of this spread"
@@ -67,7 +72,7 @@ def differences(rows: Rows, metric: str) -> tuple[list[Difference], list[str]]:
     notes = []
     without_runs = [rows.name(row) for row in rows.rows if not row.finished]
     if without_runs:
-        notes.append(f"Not compared, having no finished run: {'; '.join(without_runs)}.")
+        notes.append(f"Not compared, because no run has finished: {'; '.join(without_runs)}.")
     for row in rows.rows:
         candidates = rows.baselines_of(row)
         if row in candidates or not rows.baseline:
@@ -75,7 +80,7 @@ def differences(rows: Rows, metric: str) -> tuple[list[Difference], list[str]]:
         if len(candidates) != 1:
             wanted = listed(f"{factor}={label}" for factor, label in rows.baseline.items())
             why = f"{len(candidates)} rows have" if candidates else "no row has"
-            notes.append(f"{rows.name(row)}: not compared, for {why} {wanted} and is otherwise equal.")
+            notes.append(f"{rows.name(row)}: not compared, because {why} {wanted} and is otherwise equal.")
             continue
         (baseline,) = candidates
         if differ(fingerprint(run) for run in [*row.finished, *baseline.finished]):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mcl.reports.accuracy_tables import labels
+from mcl.reports.accuracy_tables import key, key_factors, key_header
 from mcl.reports.equal_cost import at_cost, by_name, cheapest, mean_training_cost
 from mcl.reports.markdown import NONE, count, listed, seconds, table, with_deviation, without_empty
 from mcl.reports.rows import Row, Rows
@@ -23,29 +23,27 @@ def cost_table(rows: Rows) -> list[str]:
         total, training, speed = (mean_of_known(number(run.summary.get(key)) for run in row.finished) for key in times)
         ratio = f"{cost / base:.2f} ×" if cost and base else NONE
         deployed = [_deployed(row, key) for key in ("multiply_adds", "parameters")]
-        body.append(
-            [*labels(rows, row), count(cost), ratio, seconds(total), seconds(training), count(speed), *deployed]
-        )
+        body.append([key(rows, row), count(cost), ratio, seconds(total), seconds(training), count(speed), *deployed])
     if not body:
         return []
     headers = [
-        *rows.varying,
+        ", ".join(key_factors(rows)),
         "training, multiply-adds",
         "of the baseline's",
         "time, s",
-        "of it training, s",
+        "training alone, s",
         "images/s",
     ]
     headers += ["deployed, multiply-adds per image", "deployed, parameters"]
     return [
         "## Cost",
         "",
-        *table(*without_empty(headers, body), len(rows.varying)),
+        *table(*without_empty(headers, body), 1),
         "Means over runs. Multiply-adds are those of the networks' convolutions and linear layers, forward and"
         " backward, branches and meta rounds included. What the loss computes from their features (projection heads,"
         " matching layers, similarities) is not counted, nor are evaluations. Multiply-adds do not depend on the"
-        " machine. Time does: it may only be compared where each run had the same machine to itself, which the files"
-        " do not tell. What is deployed is the backbone alone; branches and heads end with training.",
+        " machine. Time does: compare it only if each run had the same machine to itself, which the files do not"
+        " record. Only the backbone is deployed; branches and heads are used in training alone.",
         "",
         *_equal_cost(rows),
     ]
@@ -71,24 +69,24 @@ def _equal_cost(rows: Rows) -> list[str]:
                 by_then = with_deviation(by_budget)
                 if 0 < by_budget.count < end.count:
                     by_then += f" ({by_budget.count} of {end.count} runs)"
-                body.append([*labels(rows, row), network, count(budget), by_then, read, with_deviation(end)])
+                body.append([key(rows, row, network), by_then, with_deviation(end), read, count(budget)])
     if not body and not silent:
         return []
     lines = ["### At equal cost", ""]
     if body:
-        headers = ["network", "multiply-adds", "top-1 by then", "epoch", "top-1 at its own end"]
+        headers = ["top-1 by then", "top-1 at its own end", "epoch", "multiply-adds"]
         lines += [
             "Each row at the cost at which the cheapest row that it is compared with had ended: the backbone at the"
             " last evaluation that had cost no more.",
             "",
-            *table([*rows.varying, *headers], body, len(rows.varying) + 1),
+            *table([key_header(rows), *headers], body, 1),
             "A run read midway has not finished its learning-rate schedule, and would do better had it been planned for"
-            " this cost: this table is unkind to the dearer rows. The fair comparison is a baseline trained for as long"
-            " as the dearer rows cost; where it was run, it is a row of its own above.",
+            " this cost: this table is unfair to the more expensive rows. The fair comparison is a baseline trained for"
+            " as long as the more expensive rows cost; if it was run, it is a row of its own above.",
             "",
         ]
     if silent:
-        lines += [f"Not known of {listed(silent)}: these runs do not tell their multiply-adds.", ""]
+        lines += [f"Unknown for {listed(silent)}: these runs did not count their multiply-adds.", ""]
     return lines
 
 

@@ -4,17 +4,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mcl.console import pluralize
+from mcl.palette import INK, LIGHT, diverging
 from mcl.reports.figures import Picture, alternative_text, evenly_spaced, files, new_figure
 from mcl.reports.markdown import listed
+from mcl.reports.panels import dataset_name, method_name
 from mcl.reports.rows import Row, Rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOMENTS = 5  # of training, at which matching weights are shown
+REACHES = (0.05, 0.1, 0.25)  # of the colours on either side of the neutral weight; none lies further than 0.23
+ROUNDING = 1e-9
 Weights = dict[tuple[str, str], float]
 
-NEUTRAL = 0.5  # matching weight of two layers whose embeddings are orthogonal
+NEUTRAL = 0.5  # matching weight of two stages whose embeddings are orthogonal
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,19 @@ class Strip:
     Args:
         title: the name of the row.
         networks: the names of the two networks.
+        about: what was trained on which data, and how many runs are averaged.
         moments: epochs, each with the weight of every pair of stages, such as ``("first.stage1", "second.backbone")``.
     """
 
     title: str
     networks: tuple[str, str]
+    about: str
     moments: list[tuple[int, Weights]]
+
+    @property
+    def heading(self) -> str:
+        """The title of its maps: networks, method, data and number of runs."""
+        return ", ".join(filter(None, [" × ".join(self.networks), self.title, self.about]))
 
 
 def matching(rows: Rows, formats: Sequence[str]) -> Picture | None:
@@ -42,50 +54,46 @@ def matching(rows: Rows, formats: Sequence[str]) -> Picture | None:
 
     every = _values(drawn)
     reach = colour_reach(drawn)
-    colours = ScalarMappable(Normalize(NEUTRAL - reach, NEUTRAL + reach), "PuOr")
+    colours = ScalarMappable(Normalize(NEUTRAL - reach, NEUTRAL + reach), diverging())
     columns = max(len(strip.moments) for strip in drawn)
-    figure = new_figure(2.0 * columns + 1.6, 2.15 * len(drawn) + 0.5)
-    grid = figure.subplots(len(drawn), columns, squeeze=False)
-    above: list[int] = []
+    figure = new_figure(2.0 * columns + 1.6, 2.7 * len(drawn))
     texts = []
-    for line, strip in zip(grid, drawn, strict=True):
+    for part, strip in zip(figure.subfigures(len(drawn), 1, squeeze=False)[:, 0], drawn, strict=True):
+        part.suptitle(strip.heading, fontsize=9, parse_math=False)
+        line = part.subplots(1, columns, squeeze=False)[0]
         moments, (down, across) = strip.moments, strip.networks
-        epochs = [epoch for epoch, _ in moments]
         for axes in line[len(moments) :]:
             axes.set_axis_off()
         for axes, (epoch, weights) in zip(line, moments, strict=False):
-            _heat_map(axes, weights, colours, digits=2 if reach > 0.05 else 3)
-            if epochs != above:  # else the strip above has the titles
-                axes.set_title(f"epoch {epoch}")
-        above = epochs
+            _heat_map(axes, weights, colours, digits=2 if reach > 0.1 else 3)
+            axes.set_title(f"epoch {epoch}")
         line[len(moments) // 2].set_xlabel(across)
-        line[0].set_ylabel(f"{strip.title}\n{down}" if len(drawn) > 1 or strip.title else down)
+        line[0].set_ylabel(down)
         for axes in line[1 : len(moments)]:
             axes.set_yticklabels([])
+        part.colorbar(colours, ax=line.tolist(), shrink=0.8, label="matching weight", pad=0.01)
         weights = moments[-1][1]
         most, least = max(weights, key=weights.__getitem__), min(weights, key=weights.__getitem__)
         texts.append(
             f"{strip.title or listed(strip.networks)}: at the end most between {most[0]} and {most[1]}"
             f" ({weights[most]:.3f}), least between {least[0]} and {least[1]} ({weights[least]:.3f})"
         )
-    figure.align_ylabels(grid[:, 0].tolist())
-    figure.colorbar(
-        colours, ax=grid.ravel().tolist(), shrink=min(1.0, 1.6 / len(drawn) + 0.2), label="matching weight", pad=0.01
-    )
     return Picture(
         "matching",
         "Matching weights",
-        alternative_text("Heat maps of the matching weight of each layer of one network with each of another.", texts),
-        "Mean over runs, and over the steps since the line of metrics.jsonl before. Weights can lie between 0.27 and"
-        f" 0.73; those here lie between {min(every):.3f} and {max(every):.3f}, and the colours reach no further than"
-        " they ask for. 0.5 is the weight of two layers whose embeddings are orthogonal.",
+        alternative_text("Heat maps of the matching weight of each stage of one network with each of another.", texts),
+        "Mean over runs, and over the steps since the previous line of metrics.jsonl. Weights can lie between 0.27 and"
+        f" 0.73; those here lie between {min(every):.3f} and {max(every):.3f}. All maps have one colour scale, from"
+        f" {NEUTRAL - reach:.2f} to {NEUTRAL + reach:.2f}, so epochs can be compared. 0.5 is the weight of two stages"
+        " whose embeddings are orthogonal.",
         files(figure, formats),
     )
 
 
 def colour_reach(strips: Sequence[Strip]) -> float:
-    """Return how far from `NEUTRAL` the colours must reach to show all weights."""
-    return max(0.02, *(abs(value - NEUTRAL) for value in _values(strips)))
+    """Return how far from `NEUTRAL` the colours reach: one of `REACHES`, so that most reports have the same scale."""
+    furthest = max(abs(value - NEUTRAL) for value in _values(strips))
+    return next((reach for reach in REACHES if reach >= furthest - ROUNDING), furthest)
 
 
 def strips(rows: Rows, row: Row, most: int) -> list[Strip]:
@@ -106,8 +114,11 @@ def strips(rows: Rows, row: Row, most: int) -> list[Strip]:
                 by_networks.setdefault(pair, {})[stages] = average
         for pair, weights in by_networks.items():
             moments.setdefault(pair, []).append((lines[0].epoch, weights))
+    method = method_name(row)
+    title = rows.name(row) if method in rows.name(row) else f"{rows.name(row)}, {method}"
+    about = f"{dataset_name([row])}, n = {pluralize(len(runs), 'run')}"
     return [
-        Strip(rows.name(row), (f"{a} ({names.get(a, '?')})", f"{b} ({names.get(b, '?')})"), of_pair)
+        Strip(title, (f"{a} ({names.get(a, '?')})", f"{b} ({names.get(b, '?')})"), about, of_pair)
         for (a, b), of_pair in moments.items()
     ]
 
@@ -133,8 +144,12 @@ def _heat_map(axes: "Axes", weights: Weights, colours: Any, *, digits: int) -> N
         [[weights.get((a, b), float("nan")) for b in across] for a in down], cmap=colours.cmap, norm=colours.norm
     )
     for (a, b), value in weights.items():
-        red, green, blue, _ = colours.to_rgba(value)
-        colour = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
         axes.text(
-            across.index(b), down.index(a), f"{value:.{digits}f}", ha="center", va="center", color=colour, fontsize=7.5
+            across.index(b),
+            down.index(a),
+            f"{value:.{digits}f}",
+            ha="center",
+            va="center",
+            color=INK[LIGHT],
+            fontsize=7.5,
         )

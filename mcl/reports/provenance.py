@@ -47,9 +47,9 @@ def versions(rows: Rows) -> list[str]:
     lines = ["## Code", ""]
     mixed = [name for name, values in zip(VERSION, zip(*by_version, strict=True), strict=True) if len({*values}) > 1]
     if mixed:
-        lines += warning(f"The runs differ in {listed(mixed)}. Differences between rows may come from there.")
+        lines += warning(f"The runs differ in {listed(mixed)}. They may explain differences between rows.")
     if any(dirty == "yes" for _, dirty, *_ in by_version):
-        lines += ["What ran with uncommitted changes cannot be had again from its commit.", ""]
+        lines += ["Runs with uncommitted changes cannot be repeated from their commit.", ""]
     body = []
     for columns, names in sorted(by_version.items()):
         counts = [f"{name} ({pluralize(runs, 'run')})" for name, runs in Counter(names).items()]
@@ -97,12 +97,12 @@ def _commands(unfinished: Sequence[Run], study: Study | None) -> list[str]:
     if not unfinished:
         return []
     if study is None:
-        return ["The command that began a run, typed again, goes on with it from its last checkpoint.", ""]
+        return ["Type the command that started a run again to resume it from its last checkpoint.", ""]
     commands = [run.command for run in unfinished]
     block = ["```bash", *commands, "```", ""]
     if len(commands) > MANY:
         block = ["<details>", f"<summary>{len(commands)} commands</summary>", "", *block, "</details>", ""]
-    return [f"`{study.command}` runs what is missing and goes on with what was begun; one by one:", "", *block]
+    return [f"`{study.command}` starts the missing runs and resumes the others. One by one:", "", *block]
 
 
 def _named(rows: Rows, row: Row, run: Run) -> str:

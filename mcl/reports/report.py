@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from mcl.console import display_path, pluralize
+from mcl.console import pluralize
 from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import write_atomically, write_error
@@ -15,6 +15,8 @@ from mcl.reports.comparisons import differences
 from mcl.reports.cost_tables import cost_table
 from mcl.reports.csv_file import as_csv, finished_in, hashes, trials_as_csv
 from mcl.reports.figures import Picture
+from mcl.reports.findings import findings
+from mcl.reports.local_paths import portable_path
 from mcl.reports.markdown import listed
 from mcl.reports.plots import pictures
 from mcl.reports.provenance import images, missing, not_finite, versions
@@ -66,7 +68,7 @@ def write_report(
     refuse_to_replace(out, [RESULTS, PAGE] if html else [RESULTS])
     if html:
         require("html", asked="--html")
-    command = command or f"python -m mcl report {display_path(out)}"
+    command = command or f"python -m mcl report {portable_path(out)}"
     with _archived(study, archive) as archived:
         found = _find(study, folders or (), baseline, archived)
         runs = found.runs if isinstance(found, Rows) else [run for run, _ in found]
@@ -127,7 +129,7 @@ def _rows_files(
     if html:
         from mcl.reports.page.build import page_of_rows
 
-        files[PAGE] = page_of_rows(rows, metric, before, after, drawn)
+        files[PAGE] = page_of_rows(rows, metric, before, after, drawn, str(files[CSV]))
     return files
 
 
@@ -158,9 +160,9 @@ def _not_over_others(out: Path, finished: set[str], instead: Path | None) -> Pat
         return out
     if instead is None:
         raise UserError(
-            f"{out / RESULTS} has {pluralize(len(lost), 'finished run')} that would be lost, for they are unfinished,"
-            f" of other settings or not here now, such as {min(lost)}. Say where the runs are with --runs, write"
-            " elsewhere with --out, or remove the old report."
+            f"{out / RESULTS} has {pluralize(len(lost), 'finished run')} that would be lost, because they are"
+            f" unfinished, of other settings or not here now, such as {min(lost)}. Name the folder of the runs with"
+            " --runs, write elsewhere with --out, or remove the old report."
         )
     return instead
 
@@ -205,6 +207,7 @@ def _tables(study: Study | None, rows: Rows, metric: str) -> list[str]:
         *([text, ""] if text else []),
         *(_status(rows), ""),
         *images(rows),
+        *findings(rows, compared, metric),
         *main_table(rows, metric),
         *not_finite(rows, metric),
         *difference_table(rows, compared, notes),
@@ -220,8 +223,8 @@ def _provenance(study: Study | None, rows: Rows, command: str) -> list[str]:
         *versions(rows),
         *missing(rows, study),
         *("## How this was made", "", "```bash", command, "```", ""),
-        f"from the files of the run folders alone. [{CSV}]({CSV}) has one line per run and network, with everything"
-        " that the tables are made of.",
+        f"It reads only the files of the run folders. [{CSV}]({CSV}) has one line per run and network, with all numbers"
+        " of the tables.",
     ]
 
 
@@ -230,7 +233,7 @@ def _status(rows: Rows) -> str:
     counts = Counter(run.status for run in [*rows.runs, *(run for run in rows.unplaced if not run.finished)])
     others = [f"{number} {status}" for status, number in sorted(counts.items()) if status != "finished"]
     text = f"{pluralize(counts['finished'], 'finished run')} in {pluralize(len(rows.rows), 'row')}"
-    return f"{text}; besides {listed(others)} ([below](#runs-that-do-not-count))." if others else f"{text}."
+    return f"{text}; also {listed(others)} ([below](#runs-that-do-not-count))." if others else f"{text}."
 
 
 def _embedded(drawn: Sequence[Picture]) -> list[str]:

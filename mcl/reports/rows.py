@@ -11,6 +11,7 @@ from typing import Any
 from mcl.console import display_path
 from mcl.errors import UserError, did_you_mean
 from mcl.reports.image_sets import IMAGES, UNKNOWN, data_settings, differ, fingerprint, set_aside_other_images
+from mcl.reports.local_paths import name_folders
 from mcl.reports.row_labels import add_settings, place_labels, sort_labels
 from mcl.reports.statistics import Estimate, estimate, mean_of_known
 from mcl.runs.identity import identity
@@ -163,6 +164,7 @@ def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archi
         _set_aside_other_settings(run)
         labels = tuple(planned.labels.get(factor, "") for factor in study.factors)
         rows.setdefault(labels, Row(dict(planned.labels), [])).runs.append(run)
+    name_folders(run for row in rows.values() for run in row.runs)
     set_aside_other_images(run for row in rows.values() for run in row.runs)
 
     def order(labels: tuple[str, ...]) -> list[int]:
@@ -181,6 +183,7 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
     If runs of one dataset with the same settings saw different images, each fingerprint has rows of its own.
     """
     runs = list(map(read_run, folders))
+    name_folders(runs)
     unplaced = [run for run in runs if not run.config or run.seed is None]
     readable = [run for run in runs if run.config and run.seed is not None]
     images = _images(readable)

@@ -79,9 +79,9 @@ def search_page(
             *table([*options, "validation top-1"], rows[:SHOWN], words=0),
             "",
             f"The best of {pluralize(len(done), 'trial')} reached {percent(best)} %, {percent(spread)} points above the"
-            " worst. It is the greatest of many numbers that each vary with the seed, and so is partly luck: whether"
-            " its values are better than the published ones is shown by training both with several seeds on all"
-            " training images, and only then by the test part.",
+            " worst. It is the greatest of many numbers that each vary with the seed, so it is partly luck. To show"
+            " that its values are better than the published ones, train both with several seeds on all training images,"
+            " and evaluate on the test part only then.",
             "",
             "```bash",
             "python train.py -m " + shlex.join([*kept, "seed=0,1,2", *_overrides(done[0][1])]),

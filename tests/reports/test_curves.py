@@ -20,8 +20,8 @@ BACKBONE = "resnet8, backbone, mean of 2 networks"
 @pytest.mark.parametrize("evaluated", [(10, 20, 25), (25,)])
 def test_an_epoch_that_max_steps_breaks_off_stretches_no_other(evaluated: tuple[int, ...], tmp_path: Path) -> None:
     folder = write_run(tmp_path, "mcl", 0, [70.0, 70.0], summary={"steps": 25, "epochs": 3})
-    logged = [{"step": step, "epoch": -(-step // 10), "train/lr": 0.1} for step in (5, 10, 15, 20, 25)]
-    logged += [{"step": s, "epoch": -(-s // 10), "test/first/backbone/top1": 70.0} for s in evaluated]
+    logged = [{"step": step, "epoch": -(-step // 10), "time": 1.0, "train/lr": 0.1} for step in (5, 10, 15, 20, 25)]
+    logged += [{"step": s, "epoch": -(-s // 10), "time": 1.0, "test/first/backbone/top1": 70.0} for s in evaluated]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in logged))
     (row,) = rows_of_folders(find_runs(tmp_path)).rows
     (found,) = lines(row)["pace", "learning rate"]
@@ -46,6 +46,7 @@ def test_a_row_keeps_its_curve_when_metrics_of_a_run_are_lost(
     (series,) = [of["lines"] for of in drawn["accuracy"] if of["name"] == BACKBONE]
     (mean,) = [line for line in series if line["run"] is None and line["row"] == 1]
     assert (mean["runs"], mean["y"]) == (2, [17.75, 35.5, 53.25, 71.0])
+    assert (mean["low"], mean["high"]) == ([17.5, 35.0, 52.5, 70.0], [18.0, 36.0, 54.0, 72.0])
     assert drawn["matching"]["strips"][0]["moments"][-1]["epoch"] == 4
     if lost == "half":
         assert "seed 2 (incomplete metrics.jsonl)" in [line["run"] for line in series]
@@ -55,7 +56,7 @@ def test_a_row_keeps_its_curve_when_metrics_of_a_run_are_lost(
     assert curves.caption.endswith("Drawn without the runs that have no whole curve: lmcl, 2 of 3.")
 
     text = page(tmp_path / "runs")
-    assert cells(text, "Accuracy", "lmcl")[1:3] == ["3", "73.00"]
-    assert cells(text, "At equal cost", "lmcl")[2] == "17.75 ± 0.35 (2 of 3 runs)"
+    assert cells(text, "Accuracy", "lmcl")[1::3] == ["73.00", "3"]
+    assert cells(text, "At equal cost", "lmcl")[1] == "17.75 ± 0.35 (2 of 3 runs)"
     last = "that of step 20" if lost == "half" else "none"
     assert f"- lmcl, seed 2: metrics.jsonl lacks evaluations, so it gives no curve: the last there is {last}" in text

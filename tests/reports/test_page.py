@@ -1,5 +1,6 @@
 """What the page of a report holds, without a browser."""
 
+import base64
 import json
 import shutil
 import subprocess
@@ -16,12 +17,14 @@ from support.run_folders import write_run
 
 from mcl.__main__ import main
 from mcl.reports import report
+from mcl.reports.cost_plot import cost_figure, cost_panels
 from mcl.reports.page import charts as charts_module
 from mcl.reports.page.build import page
 from mcl.reports.page.charts import charts
 from mcl.reports.page.confusion_matrices import find_matrices
 from mcl.reports.page.run_tables import run_table, settings_table
 from mcl.reports.page.series import Line, lines, thinned
+from mcl.reports.page.setting_names import in_words
 from mcl.reports.rows import Rows, rows_of_folders
 from mcl.runs.evaluation_record import EvaluationRecord
 from mcl.runs.reading import find_runs
@@ -128,9 +131,10 @@ def test_confusion_matrices_are_found_and_damaged_ones_are_named(tmp_path: Path)
     rows = rows_in(tmp_path)
     matrices, notes = find_matrices(rows.runs)
     found = charts(rows, "top1_last", matrices)["confusion"]
-    assert found["matrices"] == [
-        {"run": "mcl, seed 0", "head": "first backbone", "classes": 0, "counts": ((5, 1), (2, 4))}
-    ]
+    (matrix,) = found["matrices"]
+    assert (matrix["run"], matrix["head"]) == ("mcl, seed 0", "first backbone")
+    assert (matrix["classes"], matrix["counts"]) == (0, ((5, 1), (2, 4)))
+    assert matrix["about"] == "first (resnet8) backbone, mcl, digits, epoch 4, n = 12 images"
     assert found["classes"] == [("cat", "dog")]
     assert [note.rsplit(": ")[1] for note in notes] == ["is no confusion matrix.", "cannot be read."]
 
@@ -163,8 +167,8 @@ def test_every_run_has_a_line_whatever_became_of_it(tmp_path: Path) -> None:
     write_run(tmp_path, "mcl", 0, [70.0, 72.0])
     write_run(tmp_path, "mcl", 1, [70.0, 70.0], finished=False)
     body = [line.split(" | ") for line in run_table(rows_in(tmp_path)) if line.startswith("| mcl")]
-    assert body[0][1:8] == ["0", "finished", "70.00", "72.00", "75.00", "4", "0:20"]
-    assert body[1][1:8] == ["1", "unfinished", "–", "–", "–", "4 of 4", "–"]
+    assert body[0][:7] == ["| mcl, seed 0", "finished", "70.00", "72.00", "75.00", "4", "0:20"]
+    assert body[1][:7] == ["| mcl, seed 1", "unfinished", "–", "–", "–", "4 of 4", "–"]
 
 
 def test_only_settings_that_differ_are_listed(tmp_path: Path) -> None:
@@ -174,10 +178,81 @@ def test_only_settings_that_differ_are_listed(tmp_path: Path) -> None:
     assert body == [
         "| setting | mcl | lmcl |",
         "| --- | --- | --- |",
-        "| loss.\\_target\\_ | mcl.losses.mcl.Loss | mcl.losses.lmcl.Loss |",
-        "| loss.meta.interval | – | 20 |",
-        "| optimizer.lr | 0.1 | 0.2 |",
+        "| learning rate | 0.1 | 0.2 |",
+        "| steps between meta rounds | – | 20 |",
     ]
+
+
+def test_settings_are_written_in_words() -> None:
+    own = {"pair.first.depths.0": 1, "pair.first.depths.1": 2, "pair.second.depths.0": 1, "pair.second.depths.1": 2}
+    own |= {
+        "pair.first.width": 8,
+        "pair.second.width": 16,
+        "loss._target_": "mcl.losses.mcl.MCL",
+        "loss.some_flag": True,
+    }
+    assert in_words({"one": own}) == {
+        "one": {
+            "loss, kind": "MCL",
+            "loss, some flag": "yes",
+            "networks, depths": "1, 2",
+            "network first, width": "8",
+            "network second, width": "16",
+        }
+    }
+
+
+def test_no_path_of_this_machine_is_in_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(report, "pictures", lambda *_: [])
+    for seed in (0, 1):
+        folder = write_run(tmp_path / "runs", "mcl", seed, [70.0, 70.0], finished=seed == 0)
+    message = f"cannot read {tmp_path}/photos/a.jpg and C:\\Users\\me\\b.jpg"
+    (folder / "failure.json").write_text(json.dumps({"status": "failed", "error": "E", "message": message, "step": 1}))
+    assert main(["report", str(tmp_path / "runs"), "--html", "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.html").read_text().split("<body>")[1].split("<script>")[0]
+    assert str(tmp_path) not in text
+    assert "C:\\Users" not in text
+    assert "a.jpg" in text
+    for name in ("RESULTS.md", "results.csv"):
+        assert f"{tmp_path}/runs" not in (tmp_path / "out" / name).read_text()
+
+
+def test_results_are_in_the_page_and_other_files_are_named_only(tmp_path: Path, write: Write) -> None:
+    write_run(tmp_path / "runs", "mcl", 0, [70.0, 70.0])
+    (link,) = [link for link in Elements(write(tmp_path / "runs")).all("a") if link.get("download") == "results.csv"]
+    content = base64.b64decode(str(link["href"]).removeprefix("data:text/csv;base64,")).decode()
+    assert content == (tmp_path / "out" / "results.csv").read_text()
+    assert '<a class="text">FINDINGS</a>' in page(["# T", "", "[FINDINGS](FINDINGS.md)"], {})
+
+
+def test_a_total_of_unlike_methods_is_called_that(tmp_path: Path) -> None:
+    for loss in ("independent", "mcl"):
+        folder = write_run(tmp_path / loss, loss, 0, [70.0, 70.0])
+        with open(folder / "metrics.jsonl", "a") as file:
+            file.write('{"step": 40, "epoch": 4, "time": 4.0, "train/total": 1.0, "train/vcl": 1.0}\n')
+    mixed = charts(rows_in(tmp_path), "top1_last", [])["terms"]
+    assert "not between methods" in next(series["note"] for series in mixed if series["name"] == "total")
+    assert mixed[-1]["name"] == "total"
+    alone = charts(rows_in(tmp_path / "mcl"), "top1_last", [])["terms"]
+    assert (alone[0]["name"], alone[0]["note"]) == ("total", "")
+
+
+def test_marks_stand_at_their_true_cost(tmp_path: Path) -> None:
+    for seed in range(3):
+        for loss in ("independent", "mcl", "lmcl"):
+            write_run(tmp_path, loss, seed, [70.0 + seed, 71.0])
+    rows = rows_in(tmp_path)
+    (panel,) = charts(rows, "top1_last", [])["cost"]
+    costs = [point["cost"] for point in panel["points"]]
+    assert costs == [2e6, 2e6, 4.8e6]
+    assert [point["crowd"] for point in panel["points"]] == [2, 2, 1]
+    (axes,) = cost_figure(rows, cost_panels(rows, "top1_last")).axes
+    assert {float(x) for line in axes.lines for x in line.get_xdata()} == {2e6, 4.8e6}
+    assert all(line.get_transform() == axes.transData for line in axes.lines)
+    assert [text.get_text() for text in axes.texts] == ["independent", "mcl"]
+    assert axes.get_title() == "resnet8\nresnet8 on digits, epoch 4, n = 3 runs"
 
 
 def test_the_page_asks_for_nothing_and_runs_no_script_but_its_own(tmp_path: Path, write: Write) -> None:
@@ -191,7 +266,7 @@ def test_the_page_asks_for_nothing_and_runs_no_script_but_its_own(tmp_path: Path
     assert kinds == ["application/json", None, None, None]  # values, Plotly, charts, tables
     assert not any("src" in attributes for _, attributes in found.found)
     assert {link["href"] for link in found.all("link")} == {"data:,"}
-    assert all(link["href"].startswith(("#", "results.csv")) for link in found.all("a"))  # type: ignore[union-attr]
+    assert all(link["href"].startswith(("#", "data:text/csv;base64,")) for link in found.all("a"))  # type: ignore[union-attr]
     assert not found.all("b")
     policy = next(meta["content"] for meta in found.all("meta") if "http-equiv" in meta)
     assert policy is not None
@@ -206,7 +281,10 @@ def test_tables_have_headers_and_charts_have_descriptions(tmp_path: Path, write:
     scopes = [header.get("scope") for header in found.all("th")]
     assert set(scopes) == {"col", "row"}
     (plot,) = [of for of in found.all("div") if of.get("class") == "plot"]
-    assert (plot["role"], str(plot["aria-label"])[:22]) == ("img", "Accuracy over training")
+    assert plot["role"] == "img"
+    label = str(plot["aria-label"])
+    assert label.startswith("Accuracy over training, by epoch: resnet8, backbone, mean of 2 networks. ")
+    assert label.endswith("independent ends at 70.0, lmcl ends at 70.0.")
     assert len(found.all("h1")) == 1
     anchors = {str(link["href"])[1:] for link in found.all("a") if str(link["href"]).startswith("#")}
     assert anchors <= {str(of.get("id")) for _, of in found.found}
@@ -263,7 +341,7 @@ def test_a_study_has_its_page_before_it_is_run(tmp_path: Path, monkeypatch: pyte
     assert main(["report", "mine", "--html"]) == 0
     text = (tmp_path / "mine" / "report.html").read_text()
     assert "<title>Mine</title>" in text
-    assert text.count("<td>missing</td>") == 2
+    assert text.count(">missing</td>") == 2
     assert "planned, and not run yet" in text
     assert 'class="chart"' not in text
 

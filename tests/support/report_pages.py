@@ -12,9 +12,13 @@ from mcl.studies.study import PlannedRun, Study
 
 
 def cells(page: str, heading: str, *labels: str) -> list[str]:
-    """Return the other cells of the line that begins with these labels, in the first table below a heading."""
+    """Return the other cells of the line whose first cell begins with these labels, in the first table below a heading.
+
+    The rest of the first cell, such as the network, comes first.
+    """
     below = page.split(f"# {heading}\n", 1)[1].split("\n#", 1)[0]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in below.splitlines() if line[:1] == "|"]
+    lines = [[*line[0].split(", "), *line[1:]] for line in lines]
     (row,) = [line for line in lines if line[: len(labels)] == list(labels)]
     return row[len(labels) :]
 

@@ -10,8 +10,9 @@ from string import Template
 from typing import Any
 
 from mcl.reports.figures import Picture
+from mcl.reports.local_paths import without_local_paths
 from mcl.reports.markdown import cell
-from mcl.reports.page.charts import charts
+from mcl.reports.page.charts import charts, description
 from mcl.reports.page.confusion_matrices import find_matrices
 from mcl.reports.page.markup import as_html
 from mcl.reports.page.run_tables import run_table, settings_table
@@ -19,7 +20,11 @@ from mcl.reports.page.series import ACCURACY, PACE, TERMS
 from mcl.reports.rows import Rows
 
 CHARTS = {  # chart -> title and caption, unless a picture of the report has them
-    ACCURACY: ("Accuracy over training", "Top-1, %. Thick lines are means over the finished runs of a row."),
+    ACCURACY: (
+        "Accuracy over training",
+        "Top-1, %. Thick lines are means over the finished runs of a row; bands reach from the worst to the best of"
+        " them. Each method has a colour, a dash and a marker.",
+    ),
     TERMS: ("Terms of the loss", "Raw: as a term is computed. Weighted: as it enters the total."),
     PACE: ("Learning rate and speed", "Images per second depend on the machine, and on what else it had to do."),
     "cost": ("", ""),
@@ -34,7 +39,9 @@ IMAGES = {".png": "image/png", ".svg": "image/svg+xml"}
 PICTURES = {"cost": "cost", "matching": "matching"}  # chart -> the picture that shows the same
 
 
-def page_of_rows(rows: Rows, metric: str, before: Sequence[str], after: Sequence[str], drawn: Sequence[Picture]) -> str:
+def page_of_rows(
+    rows: Rows, metric: str, before: Sequence[str], after: Sequence[str], drawn: Sequence[Picture], table: str
+) -> str:
     """Return the report of some rows as a page.
 
     Args:
@@ -43,6 +50,7 @@ def page_of_rows(rows: Rows, metric: str, before: Sequence[str], after: Sequence
         before: the Markdown above the pictures of the report.
         after: the Markdown below them.
         drawn: the pictures, for their texts.
+        table: the content of results.csv, which the page offers as a download.
     """
     matrices, notes = find_matrices(rows.runs)
     values = charts(rows, metric, matrices)
@@ -52,20 +60,26 @@ def page_of_rows(rows: Rows, metric: str, before: Sequence[str], after: Sequence
         picture = by_name.get(PICTURES.get(chart, ""))
         title, caption = (picture.title, picture.caption) if picture else (title, caption)
         if values[chart] and title:
-            alt = picture.alt if picture else f"{title}: a chart. Its numbers are in the files of the run folders."
+            alt = picture.alt if picture else description(chart, title, values)
             lines += [f"## {title}", "", f"![{alt}]({chart})", "", caption, ""]
             if chart == "confusion":
                 lines += [*(f"- {cell(note)}" for note in notes), ""]
-    return page([*lines, *run_table(rows), *settings_table(rows), *after], {}, values)
+    return page([*lines, *run_table(rows), *settings_table(rows), *after], {}, values, {"results.csv": table})
 
 
-def page(lines: Sequence[str], pictures: Mapping[str, bytes], values: Mapping[str, Any] | None = None) -> str:
+def page(
+    lines: Sequence[str],
+    pictures: Mapping[str, bytes],
+    values: Mapping[str, Any] | None = None,
+    downloads: Mapping[str, str] | None = None,
+) -> str:
     """Return Markdown as a page.
 
     Args:
         lines: Markdown, its title first.
         pictures: the pictures it shows, by file name; the page contains them.
         values: the data of the charts it shows, as `mcl.reports.page.charts.charts` returns it.
+        downloads: text files by name; links to them lead to their content in the page.
     """
 
     def embed(name: str, alt: str) -> str | None:
@@ -74,10 +88,13 @@ def page(lines: Sequence[str], pictures: Mapping[str, bytes], values: Mapping[st
             return f'<img alt="{escape(alt)}" src="data:{kind};base64,{base64.b64encode(pictures[name]).decode()}">'
         if values and name in CHARTS:
             plot = f'<div class="plot" role="img" aria-label="{escape(alt)}"></div>'
-            return f'<figure class="chart" id="chart-{name}"><div class="controls"></div>{plot}</figure>'
+            texts = '<div class="controls"></div><p class="heading"></p><p class="note" aria-live="polite"></p>'
+            return f'<figure class="chart" id="chart-{name}">{texts}{plot}</figure>'
         return None
 
-    body, headings = as_html(lines, embed)
+    lines = without_local_paths(list(lines))
+    values = without_local_paths(values)
+    body, headings = as_html(lines, embed, downloads or {})
     title = next((line.removeprefix("# ") for line in lines if line.startswith("# ")), "Results")
     scripts = [_asset("page.js")]
     if values:

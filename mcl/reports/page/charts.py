@@ -1,38 +1,55 @@
 """Data of the charts of a page, as plain values for its script."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from mcl.reports.cost_plot import cost_panels, crowded, window
 from mcl.reports.matching_maps import NEUTRAL, Strip, axes_of, colour_reach, strips
 from mcl.reports.page.confusion_matrices import Matrix
 from mcl.reports.page.series import ACCURACY, PACE, TERMS, Line, lines, thinned
-from mcl.reports.plots import cost_panels, row_key, sideways, style_numbers, window
-from mcl.reports.rows import Rows
+from mcl.reports.panels import dataset_name, last_epoch, method_name, row_key, row_styles, run_counts
+from mcl.reports.row_labels import network_names
+from mcl.reports.rows import Row, Rows
 from mcl.reports.statistics import estimate
 from mcl.runs.reading import Run
 
 MOST_POINTS = 500  # of a line
 MOST_OF_ALL = 900_000  # points of a page, at about eight bytes each
+TOTAL = "total"
+UNLIKE_SUMS = "The total is a sum of other terms in each method: compare it within one method, not between methods."
+MOST_NAMED = 12  # lines in a description
 MOMENTS = 60  # of training, at which a matching heat map can be seen
 
 
 def charts(rows: Rows, metric: str, matrices: Sequence[Matrix]) -> dict[str, Any]:
     """Return the data of all charts, by the names that the script uses. An empty chart has nothing to show."""
-    numbers = style_numbers(rows)
+    styles = row_styles(rows)
     groups = rows.groups()
     group_of = {id(row): i for i, group in enumerate(groups.values()) for row in group}
     return {
         "rows": [
-            {"key": key or "all runs", "style": numbers[key], "group": group_of[id(row)]}
+            {"key": key or "all runs", "style": asdict(styles[key]), "group": group_of[id(row)]}
             for row in rows.rows
             for key in [row_key(rows, row)]
         ],
-        "groups": [name or "all rows" for name in groups],
+        "groups": [{"name": name or "all rows", "about": _about(group)} for name, group in groups.items()],
         **_curves(rows),
         "cost": _cost(rows, metric),
         "matching": _matching(rows),
         "confusion": _confusion(rows, matrices),
     }
+
+
+def description(chart: str, title: str, values: dict[str, Any]) -> str:
+    """Return a chart in words, before a reader has chosen what it shows."""
+    if chart == "confusion":
+        return f"{title}: {values[chart]['matrices'][0]['about']}."
+    first = values[chart][0]
+    means = [line for line in first["lines"] if not line["run"]] or first["lines"]
+    ends = [f"{values['rows'][line['row']]['key']} ends at {line['y'][-1]}" for line in means[:MOST_NAMED]]
+    more = f", and {len(means) - MOST_NAMED} more" if len(means) > MOST_NAMED else ""
+    return f"{title}, by epoch: {first['name']}. {', '.join(ends)}{more}."
 
 
 def _curves(rows: Rows) -> dict[str, Any]:
@@ -45,37 +62,43 @@ def _curves(rows: Rows) -> dict[str, Any]:
     count = sum(len(series) for named in by_row for series in named.values())
     most = max(20, min(MOST_POINTS, MOST_OF_ALL // max(1, count)))
     names = dict.fromkeys(name for named in by_row for name in named)
+    mixed = len({*map(method_name, rows.rows)}) > 1
     epochs: dict[tuple[float, ...], int] = {}
     series: dict[str, Any] = {chart: [] for chart in (ACCURACY, TERMS, PACE)}
-    for chart, name in sorted(names, key=lambda name: (name[1] != "total", "mean of" not in name[1])):
+    for chart, name in sorted(names, key=lambda name: ((name[1] == TOTAL) == mixed, "mean of" not in name[1])):
         drawn = [
             _drawn(i, thinned(line, most), epochs)
             for i, named in enumerate(by_row)
             for line in named.get((chart, name), [])
         ]
-        series[chart].append({"name": name, "lines": drawn})
+        note = UNLIKE_SUMS if mixed and name == TOTAL else ""
+        series[chart].append({"name": name, "note": note, "lines": drawn})
     return {"epochs": [[_short(x) for x in line] for line in epochs], **series}
 
 
 def _drawn(row_number: int, line: Line, epochs: dict[tuple[float, ...], int]) -> dict[str, Any]:
     source = {"run": None, "runs": line.runs} if line.run is None else {"run": _run_name(line.run)}
     x = epochs.setdefault(line.epochs, len(epochs))
-    return {"row": row_number, **source, "x": x, "y": [_short(value) for value in line.values]}
+    drawn = {"row": row_number, **source, "x": x, "y": [_short(value) for value in line.values]}
+    if line.low:
+        drawn |= {"low": [_short(value) for value in line.low], "high": [_short(value) for value in line.high]}
+    return drawn
 
 
 def _cost(rows: Rows, metric: str) -> list[dict[str, Any]]:
     numbers = {id(row): i for i, row in enumerate(rows.rows)}
     panels = []
-    for title, rows_of_panel in cost_panels(rows, metric):
+    for panel, rows_of_panel in cost_panels(rows, metric):
         points = []
-        shifts = sideways([cost for _, cost, _ in rows_of_panel])
-        for (row, cost, values), shift in zip(rows_of_panel, shifts, strict=True):
+        places = crowded([cost for _, cost, _ in rows_of_panel])
+        for (row, cost, values), (place, crowd) in zip(rows_of_panel, places, strict=True):
             top1 = estimate(values.values())
             runs = {f"seed {seed}": value for seed, value in values.items()}
-            point = {"row": numbers[id(row)], "cost": cost, "aside": shift}
+            point = {"row": numbers[id(row)], "cost": cost, "place": place, "crowd": crowd}
             points.append({**point, "mean": top1.mean, "half": top1.half_width, "runs": runs})
         limits = window([list(values.values()) for *_, values in rows_of_panel])
-        panels.append({"name": title, "window": limits, "points": points})
+        about = panel.caption([row for row, *_ in rows_of_panel], at_end=True)
+        panels.append({"name": panel.title, "about": about, "window": limits, "points": points})
     return panels
 
 
@@ -91,6 +114,7 @@ def _strip(strip: Strip) -> dict[str, Any]:
     return {
         "name": ": ".join(filter(None, [strip.title, " and ".join(strip.networks)])),
         "networks": strip.networks,
+        "heading": strip.heading,
         "down": [stage.split(".")[1] for stage in down],
         "across": [stage.split(".")[1] for stage in across],
         "moments": [
@@ -104,17 +128,35 @@ def _confusion(rows: Rows, matrices: Iterable[Matrix]) -> dict[str, Any] | None:
     names = {
         id(run): ", ".join(filter(None, [rows.name(row), _run_name(run)])) for row in rows.rows for run in row.runs
     }
+    row_of = {id(run): row for row in rows.rows for run in row.runs}
     classes: dict[tuple[str, ...], int] = {}
     drawn = [
         {
             "run": names[id(matrix.run)],
             "head": matrix.head,
+            "about": _about_matrix(row_of[id(matrix.run)], matrix),
             "classes": classes.setdefault(matrix.classes, len(classes)),
             "counts": matrix.counts,
         }
         for matrix in matrices
     ]
     return {"classes": list(classes), "matrices": drawn} if drawn else None
+
+
+def _about(group: Sequence[Row]) -> str:
+    """Return the data and the number of runs of some rows."""
+    finished = [row for row in group if row.finished]
+    return f"{dataset_name(finished)}, n = {run_counts(finished)} a row" if finished else ""
+
+
+def _about_matrix(row: Row, matrix: Matrix) -> str:
+    """Return network, method, data, epoch and number of images of a confusion matrix."""
+    names = network_names(matrix.run.config)
+    head = " ".join(f"{word} ({names[word]})" if word in names else word for word in matrix.head.split(" "))
+    about = [head, method_name(row), dataset_name([row])]
+    if "step" not in matrix.head and (epoch := last_epoch([row])):
+        about.append(f"epoch {epoch}")
+    return ", ".join([*filter(None, about), f"n = {sum(map(sum, matrix.counts)):,} images"])
 
 
 def _run_name(run: Run) -> str:

@@ -1,12 +1,14 @@
 """Tables that only the page has: every run, and the settings in which rows differ."""
 
-import json
 import os
+from pathlib import Path
 
-from mcl.console import display_path, format_duration
-from mcl.reports.accuracy_tables import labels
+from mcl.console import format_duration
+from mcl.reports.accuracy_tables import key, key_factors
 from mcl.reports.image_sets import IMAGES
+from mcl.reports.local_paths import portable_path
 from mcl.reports.markdown import NONE, cell, percent, table, without_empty
+from mcl.reports.page.setting_names import in_words
 from mcl.reports.rows import ENSEMBLE, Row, Rows, run_values
 from mcl.runs.identity import identity
 from mcl.runs.reading import Run, mapping, number
@@ -16,13 +18,12 @@ def run_table(rows: Rows) -> list[str]:
     """Return a line for each run, finished or not."""
     runs = [(row, run) for row in rows.rows for run in row.runs]
     place = os.path.commonpath([run.shown_folder.absolute().parent for _, run in runs])
-    keys = list(dict.fromkeys(key for _, run in runs for key in mapping(run.config.get("pair"))))
+    networks = list(dict.fromkeys(name for _, run in runs for name in mapping(run.config.get("pair"))))
     body = [
         [
-            *labels(rows, row),
-            str(run.seed),
+            key(rows, row, f"seed {run.seed}"),
             run.status,
-            *(percent(_top1(run, key)) for key in keys),
+            *(percent(_top1(run, network)) for network in networks),
             percent(run_values(run.summary, ENSEMBLE)[ENSEMBLE]) if run.finished else NONE,
             _epochs(run),
             NONE if (seconds := number(run.summary.get("seconds"))) is None else format_duration(seconds),
@@ -30,13 +31,13 @@ def run_table(rows: Rows) -> list[str]:
         ]
         for row, run in runs
     ]
-    headers = [*rows.varying, "seed", "status", *keys, "ensemble", "epochs", "time", "folder"]
+    headers = [", ".join([*key_factors(rows), "seed"]), "status", *networks, "ensemble", "epochs", "time", "folder"]
     return [
         "## Runs",
         "",
-        *table(*without_empty(headers, body), len(rows.varying) + 2, closing=1),
+        *table(*without_empty(headers, body), 2, closing=1),
         "Top-1 of each backbone and of the ensemble on the test part at the last epoch, %."
-        f" Folders are those in {cell(display_path(place))}.",
+        f" Folders are those in {cell(portable_path(Path(place)))}.",
         "",
     ]
 
@@ -44,9 +45,10 @@ def run_table(rows: Rows) -> list[str]:
 def settings_table(rows: Rows) -> list[str]:
     """Return a line for each setting that rows differ in, a column for each row that has begun."""
     settings = {rows.name(row): own for row in rows.rows if (own := _settings(row))}
-    names = sorted({name for own in settings.values() for name in own})
-    body = [[name, *(_written(own[name]) if name in own else NONE for own in settings.values())] for name in names]
-    body = [line for line in body if len({*line[1:]}) > 1 and not line[0].endswith("._partial_")]
+    settings = in_words(settings)
+    names = list(dict.fromkeys(name for own in settings.values() for name in own))
+    body = [[name, *(own.get(name, NONE) for own in settings.values())] for name in names]
+    body = [line for line in body if len({*line[1:]}) > 1]
     if not body:
         return []
     return [
@@ -64,10 +66,6 @@ def _settings(row: Row) -> dict[str, object]:
         return {}
     own = {name: value for name, value in identity(config).items() if name != "seed"}
     return {**own, IMAGES: row.labels[IMAGES]} if row.labels.get(IMAGES) else own
-
-
-def _written(value: object) -> str:
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _top1(run: Run, key: str) -> float | None:

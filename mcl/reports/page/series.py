@@ -27,12 +27,15 @@ class Line:
         epochs: of each point; fractions if an epoch has several points.
         values: of each point, finite.
         runs: number of runs averaged.
+        low, high: of each point, the worst and the best of these runs; empty for a single run.
     """
 
     run: Run | None
     epochs: tuple[float, ...]
     values: tuple[float, ...]
     runs: int = 1
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
 
 def lines(row: Row) -> dict[Name, list[Line]]:
@@ -49,7 +52,11 @@ def lines(row: Row) -> dict[Name, list[Line]]:
         averaged = [points for run, points in having if run.has_curve]
         by_name[name] = []
         if average := _average(averaged):
-            by_name[name].append(_line(None, average, rate, len(averaged)))
+            mean = _line(None, average, rate, len(averaged))
+            if len(averaged) > 1:
+                runs = [[points[step] for points in averaged] for step in average]
+                mean = replace(mean, low=tuple(map(min, runs)), high=tuple(map(max, runs)))
+            by_name[name].append(mean)
         alone = len(averaged) == 1
         by_name[name] += [_line(run, points, rate) for run, points in having if not (alone and run.has_curve)]
     return by_name
@@ -58,7 +65,10 @@ def lines(row: Row) -> dict[Name, list[Line]]:
 def thinned(line: Line, most: int) -> Line:
     """Return a line of at most ``most`` points, evenly chosen, its ends among them."""
     chosen = evenly_spaced(len(line.epochs), most)
-    return replace(line, epochs=tuple(line.epochs[i] for i in chosen), values=tuple(line.values[i] for i in chosen))
+    columns = {"epochs": line.epochs, "values": line.values, "low": line.low, "high": line.high}
+    return replace(
+        line, **{name: tuple(column[i] for i in chosen) if column else () for name, column in columns.items()}
+    )
 
 
 def read_series(run: Run) -> tuple[Series, float | None]:
