@@ -216,6 +216,26 @@ def test_run_folder_on_a_page_is_that_of_its_command(
     assert config.hydra.run.dir == folder
 
 
+def test_same_report_of_the_same_runs_has_the_same_bytes(typed: Callable[..., str], at_home: Path) -> None:
+    written = []
+    for _ in range(2):
+        typed(mcl_main, ["report", "runs/digits", "--out", "same"])
+        written.append({file.name: file.read_bytes() for file in Path("same").iterdir()})
+    assert {"RESULTS.md", "results.csv"} <= written[0].keys()
+    assert written[0] == written[1]
+
+
+def test_published_settings_are_typed_with_a_network() -> None:
+    cifar = [each for each in COMMANDS if "experiment=cifar100_" in each.text]
+    assert len(cifar) >= 8
+    assert [each.text for each in cifar if not re.search(r" (pair|network@pair\.first)=[a-z]*res", each.text)] == []
+
+
+def test_value_that_only_a_class_refuses_passes_the_first_check(composed: Callable[..., DictConfig]) -> None:
+    assert "such as `optimizer.lr=-1`, fails the job" in " ".join((ROOT / "docs" / "sweeps.md").read_text().split())
+    check_config(composed("optimizer.lr=-1"))
+
+
 def run_python(*arguments: str) -> None:
     """Run a program of the repository in this folder."""
     first, *others = arguments
