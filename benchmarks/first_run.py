@@ -34,7 +34,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def _seconds(arguments: list[str], folder: str) -> dict[str, float]:
-    """Return the seconds from start to end, and of processor time, which other processes hardly change."""
+    """Return the seconds from start to end, and of processor time, which a busy machine changes less."""
     environment = {**os.environ, "WANDB_MODE": "offline"}
     start, before = time.perf_counter(), _processor_seconds()
     subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, check=True)

@@ -84,5 +84,5 @@ def _has_line(run: Path) -> bool:
 
 def report(result: dict[str, Any], folder: Path) -> list[str]:
     seconds = medians(result["found"])
-    rows = [[command, goal, f"{seconds[command]:.2f}"] for command, (goal, *_) in CASES.items()]
+    rows = [[command, goal, f"{seconds[command]:.2f}"] for command, (goal, *_) in CASES.items() if command in seconds]
     return ["Seconds from the start of the process.", "", *table(["", "until", "s"], rows, 2)]

@@ -29,7 +29,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write_files_of_the_pages(home)
     for study in ("quickstart", "tiny_imagenet_100", "matching"):
         shutil.copytree(ROOT / "experiments" / study, home / "experiments" / study)
-    shutil.copy(ROOT / "experiments" / "quickstart" / "results.csv", home)
+    shutil.move(home / "experiments" / "quickstart" / "results.csv", home)
+    (home / "experiments" / "quickstart" / "RESULTS.md").unlink()  # of runs that are not here
     shutil.copytree(home / "experiments" / "quickstart", home / "my" / "study")
     shapes = json.loads(gzip.decompress(GOLDEN.read_bytes()))["lmcl_resnet32_cifar"]
     state = {key: filled("official-", key, shape) for key, shape in shapes.items()}
@@ -55,7 +56,7 @@ def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield home
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         if str(getattr(module, "__file__", None) or "").startswith(str(home)):
             del sys.modules[name]
 

@@ -7,6 +7,7 @@ folder of `conftest.py`, add it there; if it cannot run on every machine, add it
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -170,15 +171,26 @@ def test_study_runs(command: Command, at_home: Path) -> None:
 
 
 @each_of([each for each in MCL if each not in BENCHMARKS])
-def test_command_of_mcl_runs(command: Command, typed: Callable[..., str], tmp_path: Path) -> None:
+def test_command_of_mcl_runs(
+    command: Command, typed: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, *arguments = command.words[3:]
     places = {"RUN_OR_FILE": "RUN", "PLACE": "runs", "IMAGE...": "one.jpg", "NAME": "resnet32"}
     if name == "import":
         places["RUN"] = str(tmp_path / "imported")
+    elif "--archive" in arguments:  # of a study whose runs are here
+        arguments = ["experiments/tiny_imagenet_100", "--archive"]
+        shutil.copytree("experiments/tiny_imagenet_100", tmp_path / arguments[0])
+        monkeypatch.chdir(tmp_path)
+        subprocess.run(["tar", "-xf", f"{arguments[0]}/runs.tar.xz"], check=True)
     elif "--allow" in arguments:
         places["RUN"] = DEFAULT_RUN
     arguments = [places.get(word, re.sub(r"=/(elsewhere|other)", r"=\1", word)) for word in arguments]
-    offline = {"sync": ["--dry-run"], "dashboard": ["--offline", "--out", str(tmp_path / "dashboard.json")]}
+    offline = {
+        "import": ["--dataset", "cifar10"],
+        "sync": ["--dry-run"],
+        "dashboard": ["--offline", "--out", str(tmp_path / "dashboard.json")],
+    }
     more = [word for word in offline.get(name, []) if word not in arguments]
     assert typed(mcl_main, [name, *arguments, *more])
 
