@@ -18,35 +18,40 @@ from mcl.tracking import summary_table
 
 README = " ".join((ROOT / "README.md").read_text().split())
 RESULTS = json.loads((ROOT / "benchmarks" / "results.json").read_text())
-FIRST_RUN = RESULTS["first_run"]["found"]
+FIRST_RUN = RESULTS["first_run"]["found"] if "first_run" in RESULTS else {}
+measured = pytest.mark.skipif(not FIRST_RUN, reason="not measured on an idle machine yet: benchmarks/run.py first_run")
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
 def whole() -> list[dict[str, float]]:
     """Return the seconds of a step, a meta round and both together, for each row of "Whole training"."""
     rows: list[dict[str, float]] = []
-    for measured in RESULTS["whole"]["found"].values():
-        step, rounds = measured["step"], measured["meta_round"]
-        ours, textbook = (median(step[n]) + median(rounds[n]) / measured["interval"] for n in ("ours", "textbook"))
+    for part in RESULTS["whole"]["found"].values():
+        step, rounds = part["step"], part["meta_round"]
+        ours, textbook = (median(step[n]) + median(rounds[n]) / part["interval"] for n in ("ours", "textbook"))
         row = {"step": median(step["ours"]), "round": median(rounds["ours"]), "ours": ours, "textbook": textbook}
         rows.append({**row, "times": textbook / ours})
     return rows
 
 
+@measured
 def test_result_of_the_first_run_is_printed_as_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     printed = io.StringIO()
     monkeypatch.setattr(summary_table, "make_console", lambda: Console(file=printed, width=120))
     summary_table.print_summary(FIRST_RUN["summary"], Path(FIRST_RUN["folder"]))
-    lines = [line.rstrip() for line in printed.getvalue().strip().splitlines() if "images/s" not in line]
+    lines = [line.rstrip() for line in printed.getvalue().strip().splitlines()]
     shown = blocks(ROOT / "README.md", "")[0].strip().splitlines()
     assert shown == lines
 
 
+@measured
 def test_seconds_of_the_first_run_are_measured() -> None:
-    (seconds,) = re.findall(r"trains for about (\d+) seconds of processor time", README)
-    assert abs(int(seconds) - FIRST_RUN["training"]["processor"]) <= 2.5
+    (seconds,) = re.findall(r"trains for about (\d+) seconds on two CPU cores", README)
+    assert int(seconds) == pytest.approx(FIRST_RUN["training"]["wall"], rel=0.25)
+    assert RESULTS["first_run"]["machine"]["cores"] == 2
 
 
+@measured
 def test_folder_on_the_pages_is_that_of_the_first_run() -> None:
     assert f'mcl.load("{FIRST_RUN["folder"]}")' in README
 
@@ -78,5 +83,5 @@ def test_table_of_speed_has_the_measured_numbers() -> None:
     rows = [[float(cell.strip(" s")) for cell in line.split("|")[2:-1]] for line in text.splitlines()[2:5]]
     names = ("step", "round", "ours", "textbook", "times")
     expected: list[list[Any]] = [[row[name] for name in names] for row in whole()]
-    for shown, measured in zip(rows, expected, strict=True):
-        assert shown == pytest.approx(measured, abs=0.05, rel=0.01)
+    for shown, figures in zip(rows, expected, strict=True):
+        assert shown == pytest.approx(figures, abs=0.05, rel=0.01)
