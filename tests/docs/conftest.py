@@ -18,6 +18,7 @@ import train
 
 GOLDEN = ROOT / "tests" / "golden" / "networks" / "keys.json.gz"
 DEFAULT_RUN = "runs/digits/resnet8/lmcl/73f50a34ac"  # as the pages call it
+PLANNED_RUN = "runs/digits/resnet8/independent/2e6b044923"  # of the study quickstart
 QUICK = ["trainer.max_steps=1", "trainer.batch_size=20", "trainer.device=cpu", "++dataset.limit=8"]
 
 
@@ -32,6 +33,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.move(home / "experiments" / "quickstart" / "results.csv", home)
     (home / "experiments" / "quickstart" / "RESULTS.md").unlink()  # of runs that are not here
     shutil.copytree(home / "experiments" / "quickstart", home / "my" / "study")
+    for run in (DEFAULT_RUN, PLANNED_RUN):
+        offline = home / run / "wandb" / "offline-run-20260101_000000-x"
+        offline.mkdir(parents=True)
+        (offline / "run-x.wandb").touch()
     shapes = json.loads(gzip.decompress(GOLDEN.read_bytes()))["lmcl_resnet32_cifar"]
     state = {key: filled("official-", key, shape) for key, shape in shapes.items()}
     torch.save({"net": state, "acc": 0.7091, "epoch": 299}, home / "F.pth.tar")

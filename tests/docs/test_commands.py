@@ -178,6 +178,8 @@ def test_command_of_mcl_runs(
     places = {"RUN_OR_FILE": "RUN", "PLACE": "runs", "IMAGE...": "one.jpg", "NAME": "resnet32"}
     if name == "import":
         places["RUN"] = str(tmp_path / "imported")
+    elif name == "sync":  # what W&B's own command would get
+        monkeypatch.setattr("subprocess.run", lambda typed: print(*typed) or subprocess.CompletedProcess(typed, 0))
     elif "--archive" in arguments:  # of a study whose runs are here
         arguments = ["experiments/tiny_imagenet_100", "--archive"]
         shutil.copytree("experiments/tiny_imagenet_100", tmp_path / arguments[0])
