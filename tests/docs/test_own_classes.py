@@ -85,7 +85,7 @@ def test_module_that_is_not_allowed_is_not_imported(command: Callable) -> None:
     Path("harmful.py").write_text("raise SystemExit('imported')")
     typed = command("loss=custom", "loss._target_=harmful.Loss")
     assert typed.status == 1
-    assert "If it is yours and you trust it: 'allow_modules=[harmful]' (of python -m mcl: --allow harmful)" in typed.err
+    assert "To trust it: 'allow_modules=[harmful]' (python -m mcl: --allow harmful)" in typed.err
     assert str(Path.cwd()) not in sys.path
 
 
