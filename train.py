@@ -12,7 +12,12 @@ def train(config: DictConfig) -> float | None:
     Returns:
         The ``objective`` in percent, which a search maximises; None without a validation part.
     """
-    # Imported here so that a wrong configuration is reported before torch is imported.
+    # Imported here so that a wrong configuration, or the result of a finished run, does not wait for torch.
+    from mcl.training.finished import finished_summary, report
+
+    if (summary := finished_summary(config)) is not None:
+        return report(summary, config)
+
     from mcl.deploy.export import export_best
     from mcl.training.run import Run
     from mcl.training.setup import assemble

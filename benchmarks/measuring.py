@@ -33,6 +33,7 @@ class Options:
     rows: int = _option(100_000, "rows of the memory bank on which the textbook is measured", 2000)
     all_rows: int = _option(1_281_167, "rows of the full-size memory bank", 4000)
     negatives: int = _option(8192, "negatives of a sample in the memory bank", 64)
+    epochs: int = _option(20, "epochs of the first run", 1)
     growth_batch: int = _option(64, "batch size from which growth is measured", 8)
 
 

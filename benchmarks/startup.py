@@ -1,4 +1,4 @@
-"""Start-up time: help, an error message, the first training step."""
+"""Start-up time: help, an error message, the result of a finished run, the first training step."""
 
 import os
 import subprocess
@@ -18,17 +18,25 @@ TITLE = "Start-up"
 TRAIN = str(Path(__file__).parents[1] / "train.py")
 TIMEOUT = 300.0  # seconds for the first step
 FIRST_STEP = "python train.py"
+FINISHED = "python train.py trainer.max_steps=1"
 CASES = {  # command as shown -> what it reaches, its arguments, its exit status
     "python -c pass": ("Python alone", ["-c", "pass"], 0),
     "python -c 'import torch'": ("PyTorch alone", ["-c", "import torch"], 0),
     "python train.py --help": ("help", [TRAIN, "--help"], 0),
     "python train.py pair=resnet9": ("an unknown choice", [TRAIN, "pair=resnet9"], 1),
     "python train.py loss.tau=x": ("an invalid value", [TRAIN, "loss.tau=x"], 1),
+    FINISHED: ("the result of a run that has finished", [TRAIN, "trainer.max_steps=1", "tracking=none"], 0),
     FIRST_STEP: ("the first step of the default run is logged", [TRAIN, "trainer.log_every=1"], 0),
 }
 
 
 def measure(options: Options) -> Seconds:
+    with tempfile.TemporaryDirectory() as finished:
+        _seconds_to_end(CASES[FINISHED][1], finished, 0)
+        return _measure(options, finished)
+
+
+def _measure(options: Options, finished: str) -> Seconds:
     results: Seconds = {command: [] for command in CASES}
     for turn in range(-1, options.repeats):  # the first turn fills the caches of the system
         for command, (_, arguments, status) in CASES.items():
@@ -36,7 +44,8 @@ def measure(options: Options) -> Seconds:
                 if command == FIRST_STEP:
                     seconds = _seconds_to_first_step(arguments, Path(folder))
                 else:
-                    seconds = _seconds_to_end(arguments, folder, status)
+                    place = finished if command == FINISHED else folder
+                    seconds = _seconds_to_end(arguments, place, status)
             if turn >= 0:
                 results[command].append(seconds)
     return results
@@ -75,5 +84,5 @@ def _has_line(run: Path) -> bool:
 
 def report(result: dict[str, Any], folder: Path) -> list[str]:
     seconds = medians(result["found"])
-    rows = [[command, goal, f"{seconds[command]:.2f}"] for command, (goal, *_) in CASES.items()]
+    rows = [[command, goal, f"{seconds[command]:.2f}"] for command, (goal, *_) in CASES.items() if command in seconds]
     return ["Seconds from the start of the process.", "", *table(["", "until", "s"], rows, 2)]

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.accelerators import surely_cpu
 from mcl.config import new_folders
 from mcl.config.checks import check_config
 from mcl.config.instantiate import build
@@ -83,16 +84,20 @@ def _checksum_of(path: str | None) -> str | None:
 
 
 # Defaults that depend on the device are resolved inside the configuration, so that config.yaml and the identity of a
-# run hold the precision that it really had. torch is imported only when one of them is needed.
+# run hold the precision that it really had. torch is imported only when one of them depends on a GPU.
 
 
 def _precision_of(device: str) -> str:
+    if surely_cpu(device):
+        return "float32"
     from mcl.devices import default_precision
 
     return default_precision(device)
 
 
 def _channels_last_of(device: str) -> bool:
+    if surely_cpu(device):
+        return True
     from mcl.devices import default_channels_last
 
     return default_channels_last(device)

@@ -10,7 +10,8 @@ from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.data.augmentation import Augmentation
-    from mcl.data.dataset import Dataset, Images, InMemoryDataset, Splits, digest
+    from mcl.data.dataset import Dataset, Images, InMemoryDataset, Splits
+    from mcl.data.fingerprint import digest
     from mcl.data.preprocessing import Preprocessing
     from mcl.data.samplers import Sampler
 
@@ -19,7 +20,8 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "augmentation": ["Augmentation"],
-        "dataset": ["Dataset", "Images", "InMemoryDataset", "Splits", "digest"],
+        "dataset": ["Dataset", "Images", "InMemoryDataset", "Splits"],
+        "fingerprint": ["digest"],
         "preprocessing": ["Preprocessing"],
         "samplers": ["Sampler"],
     },

@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from mcl.data.dataset import digest
 from mcl.data.decoding import FileSystemError, read_error, read_file
+from mcl.data.fingerprint import digest
 from mcl.errors import UserError
 from mcl.files import write_atomically
 

@@ -1,8 +1,7 @@
 """The interface of datasets: cheap facts first (``spec``), images on request (``load``)."""
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -191,15 +190,6 @@ def require_two_images(classes: Sequence[str], counts: Sequence[int], option: st
             f"{option} splits each class, but these have fewer than two images: {summarize(small)}. "
             "Add images, or remove the class."
         )
-
-
-def digest(parts: Iterable[object]) -> str:
-    """Return a short hash of values, computed from their ``repr``."""
-    state = hashlib.sha256()
-    for part in parts:
-        state.update(repr(part).encode())
-        state.update(b"\n")
-    return state.hexdigest()[:16]
 
 
 def summarize(names: Sequence[object], limit: int = 5) -> str:

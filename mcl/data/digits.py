@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mcl.data.augmentation import Augmentation
-from mcl.data.dataset import Images, InMemoryDataset, digest, held_out_size, split
+from mcl.data.dataset import Images, InMemoryDataset, held_out_size, split
+from mcl.data.known_fingerprints import DIGITS_COUNTS, DIGITS_TEST_FRACTION, of_digits
 
-_COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
-_TEST_FRACTION = 0.2  # the data has no test part; this split is fixed
 _SIDE = 8
 _MEAN, _STD = (0.3059,), (0.3762,)
 
@@ -41,7 +40,7 @@ class Digits(InMemoryDataset):
             classes=[str(digit) for digit in range(10)],
             channels=1,
             image_size=image_size,
-            counts=[count - held_out_size(count, _TEST_FRACTION) for count in _COUNTS],
+            counts=[count - held_out_size(count, DIGITS_TEST_FRACTION) for count in DIGITS_COUNTS],
             mean=mean or _MEAN,
             std=std or _STD,
             augmentation=augmentation,
@@ -51,7 +50,7 @@ class Digits(InMemoryDataset):
         )
 
     def fingerprint(self) -> str:
-        return digest(["digits", self.spec.image_size, _COUNTS, _TEST_FRACTION])
+        return of_digits(self.spec.image_size)
 
     def read(self) -> tuple[Images, Images]:
         pixels, labels = _load_digits()
@@ -60,7 +59,7 @@ class Digits(InMemoryDataset):
         if size != _SIDE:
             grey = F.interpolate(grey, (size, size), mode="bilinear", align_corners=False, antialias=size < _SIDE)
         digits = Images(grey.round().to(torch.uint8), torch.from_numpy(labels).long())
-        train, test = split(digits.labels, _TEST_FRACTION, stream="digits", seed=0)
+        train, test = split(digits.labels, DIGITS_TEST_FRACTION, stream="digits", seed=0)
         return digits.take(train), digits.take(test)
 
 

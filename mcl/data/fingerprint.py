@@ -4,7 +4,19 @@
 (:mod:`mcl.data.contents`). Fingerprints written by earlier versions are NAMES alone, without a prefix.
 """
 
+import hashlib
+from collections.abc import Iterable
+
 _PREFIX = "2:"
+
+
+def digest(parts: Iterable[object]) -> str:
+    """Return a short hash of values, computed from their ``repr``."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(repr(part).encode())
+        state.update(b"\n")
+    return state.hexdigest()[:16]
 
 
 def fingerprint(names: str, contents: str) -> str:

@@ -18,9 +18,9 @@ from mcl.data.augmentation import Augmentation
 from mcl.data.available_memory import available_memory
 from mcl.data.cache import cache_folder, load_or_build
 from mcl.data.contents import contents
-from mcl.data.dataset import Dataset, Images, Splits, digest, summarize, take_rows
+from mcl.data.dataset import Dataset, Images, Splits, summarize, take_rows
 from mcl.data.decoding import decode_all, find_unreadable
-from mcl.data.fingerprint import fingerprint
+from mcl.data.fingerprint import digest, fingerprint
 from mcl.data.image_files import CenterSquare, ImageFiles, as_bytes, check_workers
 from mcl.data.listing import Files, list_folder
 from mcl.errors import UserError

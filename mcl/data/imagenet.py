@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mcl.data.cache import cache_folder, load_or_build
 from mcl.data.contents import THREADS, content_digest, file_status
-from mcl.data.dataset import Dataset, Splits, digest, summarize
-from mcl.data.fingerprint import fingerprint
+from mcl.data.dataset import Dataset, Splits, summarize
+from mcl.data.fingerprint import digest, fingerprint
 from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as_bytes, check_workers
 from mcl.data.listing import is_image, require_folder, require_images, require_same_classes
 from mcl.errors import UserError

@@ -12,8 +12,8 @@ import torch
 
 from mcl.data.augmentation import Augmentation
 from mcl.data.cache import cache_folder, load_or_build
-from mcl.data.dataset import Images, InMemoryDataset, digest
-from mcl.data.fingerprint import fingerprint
+from mcl.data.dataset import Images, InMemoryDataset
+from mcl.data.fingerprint import digest, fingerprint
 from mcl.errors import UserError
 
 Parts = tuple[Images, Images]

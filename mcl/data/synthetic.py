@@ -5,7 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mcl.data.augmentation import Augmentation
-from mcl.data.dataset import Images, InMemoryDataset, digest
+from mcl.data.dataset import Images, InMemoryDataset
+from mcl.data.known_fingerprints import of_synthetic
 from mcl.data.seeding import generator
 from mcl.errors import UserError
 
@@ -69,8 +70,8 @@ class Synthetic(InMemoryDataset):
 
     def fingerprint(self) -> str:
         spec = self.spec
-        numbers = (spec.num_classes, spec.channels, spec.image_size, self.train_per_class, self.test_per_class)
-        return digest(["synthetic", numbers, self.noise, self.seed])
+        parts = (self.train_per_class, self.test_per_class)
+        return of_synthetic(spec.num_classes, spec.channels, spec.image_size, *parts, self.noise, self.seed)
 
     def read(self) -> tuple[Images, Images]:
         return self._part("train", self.train_per_class), self._part("test", self.test_per_class)

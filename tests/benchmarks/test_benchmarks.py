@@ -30,7 +30,7 @@ def test_every_part_is_measured_and_one_measured_again_leaves_the_others(tmp_pat
 
     first = run()
     page = (tmp_path / "RESULTS.md").read_text()
-    assert page.count("\n## ") == len(first) == 7
+    assert page.count("\n## ") == len(first) == 8
     assert "Not measured" not in page
     assert (tmp_path / "growth.png").stat().st_size > 10_000
     second = run("loop")

@@ -27,7 +27,7 @@ def choices() -> list[str]:
         while group.count("/") and group.split("/")[0] in ("network", "pair"):  # names such as imagenet/resnet18
             group, _, front = group.rpartition("/")
             name = f"{front}/{name}"
-        if group and group != "hydra" and name != CUSTOM:  # custom: what the user names, see test_extend.py
+        if group and group != "hydra" and name != CUSTOM:  # custom: what the user names, see test_own_classes.py
             found.append(f"{group}={name}")
     return found
 

@@ -1,11 +1,21 @@
 """What a command imports before it does anything: the time until a person sees something is spent there."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import DictConfig
+
+from mcl import accelerators, devices
+from mcl.accelerators import surely_cpu
+from mcl.config.instantiate import build
+from mcl.data.known_fingerprints import known_fingerprint
+from mcl.runs.summary import with_checksum
 
 ROOT = Path(__file__).parents[2]
 NEVER = {"sklearn", "scipy", "matplotlib", "pandas", "plotly", "onnx", "optuna", "ray", "submitit", "wandb"}
@@ -77,3 +87,81 @@ def test_training_begins_without_what_it_does_not_need(tmp_path: Path) -> None:
     modules, _ = imported(UNTIL_THE_FIRST_STEP, "tracking=none", folder=tmp_path)
     assert "torch" in modules
     assert not modules & NEVER
+
+
+QUICK = ["trainer.max_steps=1", "trainer.batch_size=20", "dataset.limit=4", "hydra.run.dir=run", "tracking=none"]
+
+
+@pytest.mark.parametrize("dataset", ["digits", "synthetic"])
+def test_result_of_a_finished_run_needs_no_torch(dataset: str, command: Callable[..., Any], tmp_path: Path) -> None:
+    typed = [f"dataset={dataset}", *QUICK, "trainer.device=cpu"]
+    assert command(*typed).status == 0
+    modules, printed = imported(TYPED, *typed, folder=tmp_path)
+    assert printed.strip().endswith("run")
+    assert printed.strip() in command(*typed).out
+    assert not modules & {*SLOW, "torch", "numpy"}
+
+
+@pytest.mark.parametrize("change", ["data", "sha256", "config_hash"])
+def test_summary_that_does_not_fit_is_looked_at_closely(change: str, command: Callable[..., Any]) -> None:
+    assert command(*QUICK).status == 0
+    file = Path("run/summary.json")
+    stored = json.loads(file.read_text()) | {change: "0123456789abcdef"}
+    file.write_text(json.dumps(stored if change == "sha256" else with_checksum(stored)))
+    typed = command(*QUICK)
+    assert typed.status == 1
+    expected = {"data": "belongs to other images", "sha256": "is broken", "config_hash": "another hash of its settings"}
+    assert expected[change] in typed.err
+    assert "test accuracy" not in typed.out
+
+
+def test_run_that_starts_over_is_not_reported_as_finished(command: Callable[..., Any]) -> None:
+    assert command(*QUICK).status == 0
+    before = Path("run/summary.json").stat().st_mtime_ns
+    assert command(*QUICK, "resume=never").status == 0
+    assert Path("run/summary.json").stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["dataset=digits"],
+        ["dataset=digits", "dataset.image_size=16", "dataset.limit=3", "dataset.validation=0.1"],
+        ["dataset=synthetic"],
+        ["dataset=synthetic", "dataset.noise=1", "dataset.seed=3", "dataset.classes=7", "dataset.channels=1"],
+        ["dataset=synthetic", "dataset.image_size=8", "dataset.train_per_class=5", "dataset.test_per_class=2"],
+    ],
+)
+def test_known_fingerprint_is_that_of_the_dataset(options: list[str], composed: Callable[..., DictConfig]) -> None:
+    config = composed(*options)
+    assert known_fingerprint(config.dataset) == build(config.dataset).fingerprint()
+
+
+def test_fingerprint_of_files_is_not_known_without_reading_them(composed: Callable[..., DictConfig]) -> None:
+    for options in (["dataset=folder", "dataset.root=x"], ["dataset=cifar10"], ["dataset=imagenet", "dataset.root=x"]):
+        assert known_fingerprint(composed(*options).dataset) is None
+
+
+def test_cpu_is_only_sure_where_torch_finds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert surely_cpu("cpu")
+    assert not surely_cpu("cuda")
+    assert not surely_cpu("mps")
+    if surely_cpu("auto"):
+        assert devices.find_device("auto").type == "cpu"
+    monkeypatch.setattr(sys, "platform", "darwin")  # may have MPS
+    assert not surely_cpu("auto")
+
+
+@pytest.mark.parametrize("sign", ["device file", "driver"])
+def test_sign_of_a_gpu_is_left_to_torch(sign: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(accelerators, "_DEVICE_FILES", (str(tmp_path) if sign == "device file" else "none",))
+    monkeypatch.setattr(accelerators, "_DRIVER", None if sign == "driver" else "libnothing.so.1")  # None: this program
+    assert not surely_cpu("auto")
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_defaults_are_those_that_torch_gives(device: str, composed: Callable[..., DictConfig]) -> None:
+    trainer = composed(f"trainer.device={device}").trainer
+    assert trainer.precision == devices.default_precision(device)
+    assert trainer.channels_last == devices.default_channels_last(device)

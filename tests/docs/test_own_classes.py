@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PAGE = Path(__file__).parents[1] / "docs" / "extend.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extend.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = BLOCK.findall(PAGE.read_text())
 FILES = {text.splitlines()[0].removeprefix("# "): text for kind, text in BLOCKS if kind in ("python", "yaml")}
@@ -85,7 +85,7 @@ def test_module_that_is_not_allowed_is_not_imported(command: Callable) -> None:
     Path("harmful.py").write_text("raise SystemExit('imported')")
     typed = command("loss=custom", "loss._target_=harmful.Loss")
     assert typed.status == 1
-    assert "If it is yours and you trust it: 'allow_modules=[harmful]' (of python -m mcl: --allow harmful)" in typed.err
+    assert "To trust it: 'allow_modules=[harmful]' (python -m mcl: --allow harmful)" in typed.err
     assert str(Path.cwd()) not in sys.path
 
 

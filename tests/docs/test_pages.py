@@ -1,20 +1,18 @@
-"""README.md and docs/: every path, link and command on the pages exists."""
+"""README.md and docs/: every path, link, command, study and choice on the pages exists."""
 
 import re
-import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
+from support.doc_pages import PAGES, ROOT
 
+from mcl.__main__ import COMMANDS
 from mcl.config.checks import check_config
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PATH = re.compile(r"`((?:mcl|conf|docs|tests|experiments|benchmarks|hydra_plugins)/[\w./-]*)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-BLOCK = re.compile(r"^```(?:sh|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -22,18 +20,6 @@ def anchors(page: Path) -> set[str]:
     """The anchors that GitHub gives the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def typed_lines() -> Iterator[str]:
-    """The command lines in the code blocks of all pages, without comments."""
-    for page in PAGES:
-        for block in BLOCK.findall(page.read_text()):
-            for line in block.replace("\\\n", " ").splitlines():
-                yield line.partition(" #")[0].strip()
-
-
-TRAIN = [line for line in typed_lines() if line.startswith("python train.py ")]
-COMPOSED = [line for line in TRAIN if not re.search(r"train\.py -m|custom|my_conf|mine|tracking\.wandb", line)]
 
 
 @pages
@@ -63,8 +49,9 @@ def test_tree_in_the_readme_names_what_exists() -> None:
 
 def test_commands_of_mcl_exist() -> None:
     text = "\n".join(page.read_text() for page in PAGES)
-    commands = {file.stem for file in (ROOT / "mcl" / "commands").glob("*.py")} | {"import"}
-    assert set(re.findall(r"python -m mcl ([a-z_]+)", text)) <= commands
+    named = set(re.findall(r"python -m mcl ([a-z_]+)", text))
+    assert len(named) >= 8
+    assert named <= set(COMMANDS)
 
 
 def test_studies_that_are_typed_exist() -> None:
@@ -73,10 +60,34 @@ def test_studies_that_are_typed_exist() -> None:
     assert {name for name in named if not (ROOT / "experiments" / name / "study.yaml").is_file()} == set()
 
 
-def test_pages_have_commands_to_check() -> None:
-    assert len(COMPOSED) >= 5
+OPTIONS = (ROOT / "docs" / "options.md").read_text().partition("\n## ")[0]
+ROWS = [line.strip("| ").split(" | ") for line in OPTIONS.splitlines() if line.startswith("| `")]
+ELSEWHERE = {
+    "network/imagenet",
+    "pair/imagenet",
+    "hydra",
+    "hydra/launcher",
+    "hydra/sweeper",
+}  # in the row of pair; sweeps.md
+WITHOUT_LIST = {"trainer", "network", "pair"}  # described, or too many
+GROUPS = {
+    str(folder.relative_to(ROOT / "conf")): {file.stem for file in folder.glob("*.yaml")}
+    for folder in (ROOT / "conf").rglob("*")
+    if any(folder.glob("*.yaml"))
+}
 
 
-@pytest.mark.parametrize("line", COMPOSED)
-def test_a_typed_command_composes(line: str, composed: Callable[..., DictConfig]) -> None:
-    check_config(composed(*shlex.split(line)[2:]))
+def test_table_of_options_names_every_group_and_choice() -> None:
+    named = {
+        group.removesuffix("@pair.first"): set(re.findall(r"`([\w/-]+)`", choices))
+        for groups, choices, _ in ROWS
+        for group in re.findall(r"`([\w/@.]+)`", groups)
+    }
+    missing = {group: sorted(choices - named.get(group, set())) for group, choices in GROUPS.items()}
+    assert {group for group in GROUPS if group not in named} == ELSEWHERE
+    assert {g: names for g, names in missing.items() if names and g not in ELSEWHERE | WITHOUT_LIST} == {}
+
+
+@pytest.mark.parametrize("example", [row[2].strip("`") for row in ROWS])
+def test_example_in_the_table_of_options_is_accepted(example: str, composed: Callable[..., DictConfig]) -> None:
+    check_config(composed(*example.split()))
