@@ -82,7 +82,11 @@ class SnapshotMedia:
 
         snapshot = self._snapshot
         networks = list(snapshot.image_predicted)
-        columns = ["image", "true", *(f"{name} {what}" for name in networks for what in ("predicted", "confidence"))]
+        columns: list[str | int] = [
+            "image",
+            "true",
+            *(f"{name} {what}" for name in networks for what in ("predicted", "confidence")),
+        ]
         table = wandb.Table(columns=columns)
         for i, label in enumerate(snapshot.image_labels.tolist()):
             true = snapshot.classes[label]

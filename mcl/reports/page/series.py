@@ -65,10 +65,11 @@ def lines(row: Row) -> dict[Name, list[Line]]:
 def thinned(line: Line, most: int) -> Line:
     """Return a line of at most ``most`` points, evenly chosen, its ends among them."""
     chosen = evenly_spaced(len(line.epochs), most)
-    columns = {"epochs": line.epochs, "values": line.values, "low": line.low, "high": line.high}
-    return replace(
-        line, **{name: tuple(column[i] for i in chosen) if column else () for name, column in columns.items()}
-    )
+
+    def thin(column: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(column[i] for i in chosen) if column else ()
+
+    return replace(line, epochs=thin(line.epochs), values=thin(line.values), low=thin(line.low), high=thin(line.high))
 
 
 def read_series(run: Run) -> tuple[Series, float | None]:
