@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mcl.palette import COLOURS, DASHES, LIGHT, MARKERS, Style
 from mcl.reports.equal_cost import by_name
@@ -131,7 +131,7 @@ def legend(figure: "Figure", styles: Mapping[str, Style], *, lines: bool) -> Non
     )
 
 
-def _line_style(row_style: Style) -> dict[str, str]:
+def _line_style(row_style: Style) -> dict[str, Any]:
     return {
         "color": COLOURS[LIGHT][row_style.colour],
         "linestyle": DASHES[row_style.dash],

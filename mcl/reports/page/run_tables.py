@@ -44,8 +44,7 @@ def run_table(rows: Rows) -> list[str]:
 
 def settings_table(rows: Rows) -> list[str]:
     """Return a line for each setting that rows differ in, a column for each row that has begun."""
-    settings = {rows.name(row): own for row in rows.rows if (own := _settings(row))}
-    settings = in_words(settings)
+    settings = in_words({rows.name(row): own for row in rows.rows if (own := _settings(row))})
     names = list(dict.fromkeys(name for own in settings.values() for name in own))
     body = [[name, *(own.get(name, NONE) for own in settings.values())] for name in names]
     body = [line for line in body if len({*line[1:]}) > 1]

@@ -65,10 +65,10 @@ def lines(row: Row) -> dict[Name, list[Line]]:
 def thinned(line: Line, most: int) -> Line:
     """Return a line of at most ``most`` points, evenly chosen, its ends among them."""
     chosen = evenly_spaced(len(line.epochs), most)
-    columns = {"epochs": line.epochs, "values": line.values, "low": line.low, "high": line.high}
-    return replace(
-        line, **{name: tuple(column[i] for i in chosen) if column else () for name, column in columns.items()}
+    epochs, values, low, high = (
+        tuple(column[i] for i in chosen) if column else () for column in (line.epochs, line.values, line.low, line.high)
     )
+    return replace(line, epochs=epochs, values=values, low=low, high=high)
 
 
 def read_series(run: Run) -> tuple[Series, float | None]:
