@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mcl.errors import IN_USE
 from mcl.files import write_error
 from mcl.launching import guard
 from mcl.launching.job import Job
@@ -107,9 +106,10 @@ class Attempt:
         except (OSError, ValueError):
             return None
 
-    def found_in_use(self, status: int) -> bool:
-        """Return whether the job ended with this status because another process holds its folder."""
-        return status == IN_USE or (status != 0 and self.returned() == {"exit_status": IN_USE})
+    def own_status(self, status: int) -> int:
+        """Return the exit status of the job itself, which torchrun hides behind its own."""
+        returned = self.returned() if status else None
+        return int(returned["exit_status"]) if isinstance(returned, dict) and "exit_status" in returned else status
 
     def reason(self, status: int) -> str:
         """Return a short reason for the failure."""

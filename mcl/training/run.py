@@ -21,16 +21,15 @@ from mcl.errors import UserError
 from mcl.runs.identity import choice_name, config_hash, identity, run_folder
 from mcl.runs.metrics_file import count_kept_lines
 from mcl.runs.run_folder import RunFolder
+from mcl.signals import Stopped, program_signals
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
 from mcl.training.agreement import refuse_different_images, refuse_other_classes
 from mcl.training.initial_weights import load_initial_weights
 from mcl.training.overview import device_name, plan
 from mcl.training.setup import Parts
-from mcl.training.signals import StopSignals
 from mcl.training.trainer import Trainer
 from mcl.version import code_version, library_versions
 
-SIGNAL_ECHO = 2.0  # seconds: torchrun forwards to its processes signals that a terminal has sent to all of them
 FAILED = 1
 
 logger = logging.getLogger(__name__)
@@ -58,17 +57,22 @@ class Run:
         self.path = Path(hydra.runtime.output_dir)
         self.multirun = hydra.mode is RunMode.MULTIRUN
         self.processes = ProcessGroup()
-        self.added = set().union(*self.processes.all_gather_object(new_folders.added_for(self.path)))
+        self.added = set().union(*self.processes.all_gather_object(new_folders.made_for(self.path)))
         self.folder: RunFolder | None = None  # in the first process only
         self.summary: dict[str, Any] | None = None
         self.saved: dict[str, Any] | None = None  # the checkpoint to resume from
         self.trackers = Trackers()
-        self.signals = StopSignals(echo=SIGNAL_ECHO if self.processes.world_size > 1 else 0.0)
+        self.signals = program_signals()
+        self.began_at_once = self.signals.at_once
 
     def __enter__(self) -> "Run":
         try:
+            self.signals.install()
+            self.signals.cleanups.append(self._let_go)
+            self.signals.at_once = False
             if self.processes.first:
-                self.folder = RunFolder(self.path, self.config)
+                with self.signals:
+                    self.folder = RunFolder(self.path, self.config)
                 self.summary, self.saved = self.folder.summary, self.folder.saved
                 if self.folder.finished:
                     self._refuse_other_data(self.folder)
@@ -76,10 +80,10 @@ class Run:
             shared = self.processes.broadcast_state(self.saved and {**self.saved, "best": {}})
             if not self.processes.first:
                 self.saved = shared  # without the best backbones, which only the first process saves
+            self.finished = self.summary is not None
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
-        self.finished = self.summary is not None
         return self
 
     def announce(self, parts: Parts) -> None:
@@ -107,6 +111,10 @@ class Run:
         if self.saved is not None:
             trainer.state.load_state_dict(self.saved)
             self.saved = None  # free it: its tensors are in use or copied
+        with self.signals:
+            self._train(parts, trainer, fingerprint)
+
+    def _train(self, parts: Parts, trainer: Trainer, fingerprint: str) -> None:
         checkpoints = None
         if self.folder is not None:
             self.folder.saved = None
@@ -119,8 +127,7 @@ class Run:
             self.trackers.extend([LocalFiles(), Terminal(), *map(Background, parts.trackers.values())])
             self.trackers.start(self._info(self.folder, parts, trainer))
         code = code_version()  # before training, as the files may change meanwhile
-        with self.signals:
-            trainer.fit(checkpoints, self.trackers, self.signals)
+        trainer.fit(checkpoints, self.trackers, self.signals)
         self.summary = {
             "seed": self.config.seed,
             "config_hash": config_hash(self.config) if self.folder is None else self.folder.hash,
@@ -138,10 +145,10 @@ class Run:
 
     def finish(self, exported: Sequence[Path] = ()) -> None:
         """Close the remote trackers, which may upload exported networks first."""
+        trackers, self.trackers = self.trackers, Trackers()  # if this is interrupted, it is not tried again
         if exported:
-            self.trackers.keep(exported)
-        self.trackers.finish("finished", self.summary)
-        self.trackers.clear()
+            trackers.keep(exported)
+        trackers.finish("finished", self.summary)
 
     def report(self) -> float | None:
         """Print the summary of a run that had already finished; one that has just ended has printed it.
@@ -157,24 +164,37 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.folder is None:
-            if error is not None:
-                self._raise_for_all(error)
-            return
-        if error is not None:
-            status: Status = "failed" if isinstance(error, Exception) else "interrupted"
-            try:
-                self.trackers.finish(status, error=self.processes.lost_another(error) or error)
-            except UserError as tracker_error:
-                logger.warning("%s", tracker_error)  # the error that ended the run is the one to raise
+        try:
+            with self.signals:
+                if error is not None:
+                    self._finish_trackers(error)
+                self._let_go()
+                if error is not None:
+                    self._raise_for_all(error)
+        finally:
+            self.signals.at_once = self.began_at_once
+            self.signals.uninstall()
+
+    def _finish_trackers(self, error: BaseException) -> None:
+        """Report how the run ended; a run that was stopped after its summary was written has finished."""
+        status: Status = "failed" if isinstance(error, Exception) else "interrupted"
+        if status == "interrupted" and self.summary is not None:
+            status = "finished"
+        try:
+            self.trackers.finish(status, self.summary, self.processes.lost_another(error) or error)
+        except UserError as tracker_error:
+            logger.warning("%s", tracker_error)  # the error that ended the run is the one to raise
+
+    def _let_go(self) -> None:
+        """Release the lock, and remove the folders that were created for the run, as far as they are empty."""
+        if self.folder is not None:
             self.folder.remove_created_folders(self.added)
-        self.folder.close()
-        if error is not None:
-            self._raise_for_all(error)
 
     def _raise_for_all(self, error: BaseException) -> None:
         """Replace the error if needed: only one process reports it, and a lost process is named as the cause."""
         lost = self.processes.lost_another(error)
+        if lost is not None and self.signals.received is not None:
+            raise Stopped(self.signals.received) from error  # the same signal ended the other process first
         if isinstance(error, UserError) or lost is not None:
             if not self.processes.should_report():
                 raise SystemExit(FAILED) from error
