@@ -16,6 +16,7 @@ from mcl.runs import layout
 from mcl.runs.checkpoints import Checkpoints
 from mcl.runs.identity import WEIGHTS, changes, config_hash, differences, flatten
 from mcl.runs.lock import FolderLock
+from mcl.runs.presence import Presence
 from mcl.runs.stored_config import plain, read_config, write_config
 from mcl.runs.summary import read_summary
 from mcl.version import code_version, library_versions
@@ -62,6 +63,7 @@ class RunFolder:
         if self.summary is None:
             self._lock = FolderLock(path)
             try:
+                self.checkpoints.home = Presence(path)
                 self.summary = self._summary()  # another process may have finished it meanwhile
                 if self.summary is None and not self.start_over:
                     self.saved = self._checkpoint()
@@ -109,6 +111,8 @@ class RunFolder:
             created: folders that did not exist before the run; no other folder is removed.
         """
         self.close()
+        if self.checkpoints.home is not None and self.checkpoints.home.lost():
+            return  # what is there now is not ours
         with contextlib.suppress(OSError):  # the first that is not empty
             for folder in itertools.takewhile(created.__contains__, (self.path, *self.path.parents)):
                 folder.rmdir()
