@@ -18,7 +18,7 @@ from mcl.launching.job import Job
 from mcl.launching.leftovers import kill_all, processes_with
 from mcl.launching.slots import Slot
 
-RETURN_FILE = "MCL_RETURN_FILE"  # file to which a job writes its return value as JSON
+RETURN_FILE = guard.RETURN_FILE
 GUARD = (sys.executable, "-I", "-S", guard.__file__)
 TAIL = 2**16  # bytes of the log searched for the last error
 _ERROR = re.compile(r"(error: |(\w+\.)*\w*(Error|Exception|Interrupt)(: |$))")

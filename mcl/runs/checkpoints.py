@@ -178,6 +178,10 @@ class Checkpoints:
         self._step_of_last = state.get("step") if path == self.last else None
         return state
 
+    def newest_file(self) -> Path | None:
+        """Return the file of the newest checkpoint, intact or not; None if there is none."""
+        return next(self._newest_first(), None)
+
     def _newest_first(self) -> Iterator[Path]:
         if self.last.exists():
             yield self.last

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from mcl.config import new_folders, objective
 from mcl.config.dataset_fingerprint import data_fingerprint
 from mcl.config.grouping import current_group, sweep_name
+from mcl.config.targets import resolve
 from mcl.data.dataset import Splits
 from mcl.data.preprocessing import Preprocessing
 from mcl.distributed.process_group import ProcessGroup
@@ -24,6 +25,7 @@ from mcl.runs.run_folder import RunFolder
 from mcl.signals import Stopped, program_signals
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
 from mcl.training.agreement import refuse_different_images, refuse_other_classes
+from mcl.training.estimates import check_disk, check_reader_memory
 from mcl.training.initial_weights import load_initial_weights
 from mcl.training.overview import device_name, plan
 from mcl.training.setup import Parts
@@ -49,6 +51,7 @@ class Run:
         hydra = HydraConfig.get()
         if not str(hydra.run.dir).strip():
             raise UserError("hydra.run.dir is empty: give a folder, or omit the option.")
+        _refuse_place_in_data(config, Path(hydra.runtime.output_dir))
         self.config = config
         self.choices = dict(hydra.runtime.choices)
         typed = OmegaConf.to_container(hydra.overrides.task, resolve=False)
@@ -107,6 +110,7 @@ class Run:
                     self.saved.get("classes", parts.dataset.spec.classes), parts.dataset.spec.classes, str(self.path)
                 )
             self.folder.refuse_other_data(fingerprint)
+        check_reader_memory(splits, parts.dataset, parts.options, processes=self.processes.world_size)
         trainer = parts.build_trainer(splits, seed=self.config.seed, data=fingerprint, processes=self.processes)
         if self.saved is not None:
             trainer.state.load_state_dict(self.saved)
@@ -118,6 +122,7 @@ class Run:
         checkpoints = None
         if self.folder is not None:
             self.folder.saved = None
+            check_disk(trainer, self.path, parts.options)
             self.folder.open()
             checkpoints = self.folder.checkpoints
             checkpoints.about |= {
@@ -245,3 +250,17 @@ class Run:
         fingerprint = data_fingerprint(self.config)
         if fingerprint is not None:  # None if the images are gone; the results can still be printed
             folder.refuse_other_data(fingerprint)
+
+
+def _refuse_place_in_data(config: DictConfig, folder: Path) -> None:
+    """Raise UserError if a run folder lies among the class folders of its dataset, where it would be a class."""
+    root = config.dataset.get("root")
+    if not root or not getattr(
+        resolve(config.dataset._target_, path="dataset", allow=config.allow_modules), "lists_classes", False
+    ):
+        return
+    if folder.resolve().is_relative_to(Path(root).expanduser().resolve()):
+        raise UserError(
+            f"hydra.run.dir={folder} lies in dataset.root={root}, where it would be taken for a class of images. Choose"
+            " a folder outside the images."
+        )
