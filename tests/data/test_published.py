@@ -217,3 +217,17 @@ def test_idx_file_gives_its_array(tmp_path):
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     write_idx(tmp_path / "a.gz", array)
     assert torch.equal(read_idx(tmp_path / "a.gz"), torch.from_numpy(array))
+
+
+@pytest.mark.parametrize("kind", [SmallCifar10, SmallFashionMNIST])
+def test_a_wrong_root_is_not_downloaded_into(kind: type, tmp_path: Path, offline) -> None:
+    with pytest.raises(UserError, match="is not there; the folder does not exist"):
+        kind(root=str(tmp_path / "missing")).load()
+    assert not (tmp_path / "missing").exists()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserError, match=r"has none of its files, but notes\.txt"):
+        kind(root=str(tmp_path)).load()
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    (tmp_path / "notes.txt").unlink()
+    with pytest.raises(UserError, match="Cannot get"):  # an empty folder is meant for it
+        kind(root=str(tmp_path)).load()
