@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # from the ground up; a room imports from lower floors, and from rooms of its own floor without a circle
-    {"errors", "types", "extras", "version", "allocator", "double_backward", "signals"},
+    {"errors", "types", "extras", "version", "allocator", "double_backward", "lazy", "signals"},
     {"files", "console", "devices", "distributed", "meta"},
     {"runs", "networks", "losses", "data"},
     {"tracking", "config"},

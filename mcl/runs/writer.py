@@ -27,13 +27,16 @@ class RunWriter:
         step: of the checkpoint to resume from; later lines are removed.
         evaluation_is_due: whether the evaluation at this step will be repeated.
 
+    Attributes:
+        step: the last one known, for `fail`.
+
     Raises (from every method):
         UserError: A file cannot be written.
     """
 
     def __init__(self, folder: Path, step: int = 0, evaluation_is_due: bool = False) -> None:
         self.folder = folder
-        self._step = step
+        self.step = step
         self._metrics = folder / METRICS
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +51,7 @@ class RunWriter:
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
         """Append a line."""
         self._presence.check()
-        self._step = step
+        self.step = step
         line = _to_json({"step": step, "epoch": epoch, "time": self._seconds(), **metrics}).encode() + b"\n"
         try:
             while line:
@@ -73,7 +76,7 @@ class RunWriter:
             "status": status,
             "error": None if error is None else type(error).__name__,
             "message": None if error is None else str(error),
-            "step": self._step,
+            "step": self.step,
             "time": self._seconds(),
         }
         write_atomically(self.folder / FAILURE, _to_json(failure, indent=2) + "\n")

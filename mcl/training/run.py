@@ -132,7 +132,11 @@ class Run:
             self.trackers.extend([LocalFiles(), Terminal(), *map(Background, parts.trackers.values())])
             self.trackers.start(self._info(self.folder, parts, trainer))
         code = code_version()  # before training, as the files may change meanwhile
-        trainer.fit(checkpoints, self.trackers, self.signals)
+        try:
+            trainer.fit(checkpoints, self.trackers, self.signals)
+        except BaseException:
+            self.trackers.reached(trainer.progress.step)  # which may be after the last one logged
+            raise
         self.summary = {
             "seed": self.config.seed,
             "config_hash": config_hash(self.config) if self.folder is None else self.folder.hash,

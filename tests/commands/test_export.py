@@ -275,8 +275,10 @@ def test_files_that_would_run_code_or_are_damaged_are_refused(
     evil.write_bytes(pickle.dumps(Malicious()))
     for name in ("last.pt", "step-5.pt"):
         shutil.copy(evil, run / "checkpoints" / name)
-    with pytest.raises(UserError, match="No checkpoint can be used"):
+    with pytest.raises(UserError, match=r"last\.pt is not a checkpoint"):
         mcl.load(run)
+    with pytest.raises(UserError, match="No checkpoint can be used"):
+        mcl.load(run, allow_older=True)
     for suffix in SUFFIXES.values():
         if suffix == "onnx":
             pytest.importorskip("onnxruntime")

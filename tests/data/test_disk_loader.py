@@ -79,11 +79,13 @@ def test_readers_die_with_the_process_that_trains(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", READ_FOR_EVER, str(tmp_path / "pid")], env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
-    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-    reader = int((tmp_path / "pid").read_text())
-    assert alive(reader)
-    parent.kill()
-    parent.wait()
+    try:
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), seconds=120.0)
+        reader = int((tmp_path / "pid").read_text())
+        assert alive(reader)
+    finally:
+        parent.kill()
+        parent.wait()
     wait_until(lambda: not alive(reader))
 
 

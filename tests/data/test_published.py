@@ -130,6 +130,7 @@ def test_cifar_is_downloaded_if_it_is_missing(tmp_path, monkeypatch):
         return folder / "archive.tar.gz"
 
     monkeypatch.setattr(cifar, "download", download)
+    (tmp_path / "root").mkdir()
     for _ in range(2):
         SmallCifar10(root=str(tmp_path / "root")).load()
     assert asked == [(cifar._SITE + "cifar-10-python.tar.gz", Cifar10.md5)]
@@ -191,7 +192,7 @@ def test_fashion_mnist_is_read_from_the_system_folder_unless_a_root_is_given(tmp
     write_fashion(tmp_path / "system")
     monkeypatch.setattr(FashionMNIST, "system_folder", tmp_path / "system")
     assert len(SmallFashionMNIST().load().train.labels) == 20
-    with pytest.raises(UserError, match="Cannot get fashion_mnist"):
+    with pytest.raises(UserError, match="fashion_mnist is not there"):
         SmallFashionMNIST(root=str(tmp_path / "elsewhere")).load()
 
 

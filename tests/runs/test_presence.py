@@ -1,5 +1,6 @@
 """A run folder that vanishes, or is replaced, is noticed at the next write; what is there then stays as it is."""
 
+import json
 import os
 import shutil
 import signal
@@ -76,7 +77,8 @@ def test_a_folder_with_other_files_is_no_run_folder(names: list[str], small: Cal
     for name in names:
         (RUN / name).touch()
     done = small("run")
-    assert (done.status, f"holds {names[0]}, but no run" in done.err) == (1, True)
+    foreign = ", ".join(name for name in names if not name.endswith(".log"))
+    assert (done.status, f"holds {foreign}, but no run" in done.err) == (1, True)
     assert sorted(path.name for path in RUN.iterdir()) == names
 
 
@@ -103,3 +105,13 @@ def test_only_folders_that_the_run_made_are_removed(
     monkeypatch.setattr(Run, "announce", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     assert small("own/empty/new/run").status == 75
     assert (Path("own/empty").is_dir(), list(Path("own/empty").iterdir())) == (True, [])
+
+
+def test_a_failure_names_the_step_that_was_reached(small: Callable[..., Any], during_step: Callable[..., None]) -> None:
+    def fail() -> None:
+        raise OSError(28, "No space left on device", "disk")
+
+    during_step(4, fail)
+    done = small("run", "trainer.log_every=100")
+    assert (done.status, "failed at step 4 of 10" in done.out) == (1, True)
+    assert json.loads((RUN / "failure.json").read_text())["step"] == 4
