@@ -1,5 +1,10 @@
 """Run a study: plan it, launch unfinished runs, write a report. ``python sweep.py --help`` lists the studies."""
 
+from mcl.signals import catch_stop_signals
+
+if __name__ == "__main__":
+    catch_stop_signals()  # before the other imports, which take seconds
+
 import inspect
 import sys
 

@@ -1,5 +1,10 @@
 """Train a cohort of networks that teach each other: ``python train.py --help`` lists the choices."""
 
+from mcl.signals import catch_stop_signals
+
+if __name__ == "__main__":
+    catch_stop_signals()  # before the other imports, which take seconds
+
 from omegaconf import DictConfig
 
 from mcl.config.entry import main

@@ -4,6 +4,11 @@ Such a module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(argum
 imports torch and other large packages inside ``run``, so that ``--help`` is fast.
 """
 
+from mcl.signals import EXIT_STATUS, Stopped, catch_stop_signals, program_signals
+
+if __name__ == "__main__":
+    catch_stop_signals()  # before the other imports
+
 import argparse
 import importlib
 import os
@@ -38,12 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 1 for a mistake of the user, which is printed without a traceback unless
         ``HYDRA_FULL_ERROR=1``.
     """
+    if arguments is None:
+        catch_stop_signals()
     typed = sys.argv[1:] if arguments is None else list(arguments)
     if not typed or typed[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
     try:
         return _run(typed[0], typed[1:])
+    except Stopped as stop:
+        print(f"\nStopped by {stop.name}.", file=sys.stderr)
+        return EXIT_STATUS[stop.name]
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return INTERRUPTED
@@ -66,7 +76,11 @@ def _run(name: str, arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    status = module.run(parser.parse_intermixed_args(arguments))
+    parsed = parser.parse_intermixed_args(arguments)
+    signals = program_signals()
+    signals.at_once = False
+    status = module.run(parsed)
+    signals.at_once = True
     assert isinstance(status, int)
     return status
 

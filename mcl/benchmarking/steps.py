@@ -10,9 +10,9 @@ from unittest.mock import patch
 from torch import Tensor
 
 from mcl.benchmarking.stopwatch import synchronizer
+from mcl.signals import Stopped, StopSignals
 from mcl.tracking.tracker import Trackers
 from mcl.training.meta_round import MetaRound
-from mcl.training.signals import Stopped, StopSignals
 from mcl.training.trainer import Trainer
 from mcl.types import Batch
 
@@ -88,9 +88,13 @@ def run_steps(
 def _train(trainer: Trainer, timer: "_StepTimer") -> None:
     try:
         trainer.fit(None, Trackers(), timer)
-    except Stopped:
+    except _Enough:
         return
     raise AssertionError("training ended before it was stopped")
+
+
+class _Enough(Stopped):
+    """Enough steps were timed: the loop ends where it would after a signal."""
 
 
 class _StepTimer(StopSignals):
@@ -130,7 +134,7 @@ class _StepTimer(StopSignals):
         self.after_step()
         timed = self.done - self.warm_up
         if timed >= self.count or (timed >= self.least and now - self.start > self.budget):
-            raise Stopped("SIGTERM")  # as after a signal, so that the loop ends where it can
+            raise _Enough("SIGTERM")
 
     def timed_meta_round(self, meta_round: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Return the same call, timed; the first one warms up and is not recorded."""

@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 
 
 def add_run(parser: argparse.ArgumentParser, metavar: str = "RUN", help: str = "run folder or bundle") -> None:
-    """Add the run to read, and ``--allow``."""
+    """Add the run to read, ``--allow`` and ``--allow-older``."""
     parser.add_argument("run", type=Path, metavar=metavar, help=help)
     parser.add_argument(
         "--allow", action="append", default=[], metavar="MODULE", help="a module of yours that RUN may build from"
+    )
+    parser.add_argument(
+        "--allow-older", action="store_true", help="take an older checkpoint if the newest is damaged or missing"
     )
 
 

@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.deploy.bundle import write_bundle
     from mcl.deploy.saved_run import SavedRun
 
-    saved = SavedRun(arguments.run, allow=arguments.allow)
+    saved = SavedRun(arguments.run, allow=arguments.allow, allow_older=arguments.allow_older)
     path = arguments.out or Path(f"{arguments.run.resolve().name}.zip")
     names = write_bundle(saved, path)
     print(f"{path}  {path.stat().st_size / 1e6:.2f} MB: {', '.join(names)}")

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.deploy.saved_run import SavedRun
     from mcl.runs.layout import EVALUATION
 
-    saved = SavedRun(arguments.run, arguments.overrides, arguments.allow)
+    saved = SavedRun(arguments.run, arguments.overrides, arguments.allow, allow_older=arguments.allow_older)
     match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
     record = evaluation_record(saved, arguments.split, arguments.weights, arguments.overrides)
     default = arguments.run / EVALUATION if arguments.run.is_dir() else Path(f"{arguments.run.stem}-evaluation")

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.deploy.export import CARD, export_networks
     from mcl.deploy.saved_run import SavedRun
 
-    saved = SavedRun(arguments.run, allow=arguments.allow)
+    saved = SavedRun(arguments.run, allow=arguments.allow, allow_older=arguments.allow_older)
     files = export_networks(
         saved, arguments.format, networks=arguments.network, weights=arguments.weights, folder=arguments.out
     )

@@ -30,7 +30,13 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.deploy.load import load
 
     require_at_least(1, "--top", arguments.top)
-    network = load(arguments.run, arguments.network, weights=arguments.weights, allow=arguments.allow)
+    network = load(
+        arguments.run,
+        arguments.network,
+        weights=arguments.weights,
+        allow=arguments.allow,
+        allow_older=arguments.allow_older,
+    )
     preprocessing, classes = network.__dict__["preprocessing"], network.__dict__["classes"]
     status = 0
     for path in arguments.images:

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mcl import extras
+from mcl.config import new_folders
 from mcl.config.conf_folder import conf_folder
 from mcl.config.grouping import environment, grouped, multirun_name, swept_options
 from mcl.config.official_names import in_our_words
@@ -29,6 +30,7 @@ from mcl.config.schema import SweepConfig, TrainConfig
 from mcl.errors import UserError, causes, unknown
 from mcl.files import write_atomically
 from mcl.runs.renames import current_overrides
+from mcl.signals import EXIT_STATUS, Stopped, program_signals
 
 USAGE_ERROR, INTERRUPTED = 1, 130
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -70,6 +72,8 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
 
         @functools.wraps(task)
         def entry() -> None:
+            signals = program_signals()
+            signals.cleanups.append(new_folders.remove_empty)
             sys.argv[1:] = current_overrides(sys.argv[1:], announce=_first_process())
             register()
             run = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)
@@ -78,6 +82,11 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                 group = multirun_name(sys.argv[1:])
                 with environment(FULL_ERROR, "1"), grouped(group, swept_options(sys.argv[1:]) if group else ()):
                     run()
+            except Stopped as stop:
+                if _first_process():
+                    print(f"\nStopped by {stop.name}.", file=sys.stderr)
+                    _write_exit_status(EXIT_STATUS[stop.name])
+                raise
             except KeyboardInterrupt:
                 print("\nInterrupted.", file=sys.stderr)
                 sys.exit(INTERRUPTED)
@@ -90,6 +99,8 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                     sys.exit(USAGE_ERROR)
                 statuses = [cause.status for cause in causes(error) if isinstance(cause, UserError)]
                 _exit(message, statuses[0] if statuses else USAGE_ERROR)
+            finally:
+                signals.clean_up()
 
         return entry
 
@@ -107,10 +118,14 @@ def _write_return_file(returned: Any) -> None:
         write_atomically(file, json.dumps(returned))
 
 
-def _exit(message: str, status: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr, flush=True)
+def _write_exit_status(status: int) -> None:
     with suppress(UserError):
         _write_return_file({"exit_status": status})  # torchrun exits with 1 whatever its processes exit with
+
+
+def _exit(message: str, status: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    _write_exit_status(status)
     if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):  # torchrun prints its message at the end
         report = {"message": message, "extraInfo": {"py_callstack": message, "timestamp": str(int(time.time()))}}
         with suppress(OSError):

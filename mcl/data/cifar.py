@@ -75,6 +75,7 @@ class Cifar10(_Cifar):
     own_std = (0.2470, 0.2435, 0.2616)
     subfolder = "cifar-10-batches-py"
     archive = "cifar-10-python.tar.gz"
+    sources = (archive,)
     md5 = "c58f30108f718f92721af3b95e74349a"
     train_files = tuple(f"data_batch_{number}" for number in range(1, 6))
     test_files = ("test_batch",)
@@ -91,6 +92,7 @@ class Cifar100(_Cifar):
     own_std = (0.2675, 0.2565, 0.2761)
     subfolder = "cifar-100-python"
     archive = "cifar-100-python.tar.gz"
+    sources = (archive,)
     md5 = "eb9058c3a382ffc7106e4002c42a8d85"
     train_files = ("train",)
     test_files = ("test",)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -81,9 +81,13 @@ class Dataset(ABC):
     Attributes:
         resize: size of a test image's shorter side before the centre is cropped; None if its largest centred square
             is resampled instead.
+        lists_classes: whether the folders in ``root`` are the classes, so that nothing else may be put there.
+        notes: on the images, for the user.
     """
 
     resize: int | None = None
+    lists_classes: ClassVar[bool] = False
+    notes: Sequence[str] = ()
 
     def __init__(
         self,

@@ -1,10 +1,14 @@
 """Load batches from image files, which worker processes read ahead of the training step."""
 
+import ctypes
 import itertools
 import logging
 import os
+import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +21,7 @@ from mcl.data.image_files import ImageFiles
 from mcl.errors import UserError
 
 log = logging.getLogger(__name__)
+PR_SET_PDEATHSIG = 1
 PREFETCH = 4  # batches that a worker reads ahead
 
 
@@ -51,7 +56,7 @@ class DiskLoader:
             pin_memory=device.type == "cuda",
             persistent_workers=persistent and has_workers,
             prefetch_factor=PREFETCH if has_workers else None,
-            worker_init_fn=_init_worker,
+            worker_init_fn=partial(_init_worker, os.getpid()),
             generator=torch.Generator(),  # by default it draws from the global generator at every start
         )
 
@@ -109,10 +114,19 @@ class _Requests(Sampler[Request]):
         return iter(self.pending)
 
 
-def _init_worker(number: int) -> None:
+def _init_worker(parent: int, number: int) -> None:
     torch.set_num_threads(1)
+    _die_with(parent)
     if hasattr(os, "setsid"):  # signals to a terminal's or a launcher's process group are for the process that trains
         os.setsid()
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends, however that ends; elsewhere torch looks now and then."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # it ended before
+            os._exit(1)
 
 
 def _read(workers: DataLoader[Any], device: torch.device) -> Iterator[Read]:

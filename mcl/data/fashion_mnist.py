@@ -31,6 +31,7 @@ class FashionMNIST(Published):
     subfolder = "FashionMNIST/raw"
     system_folder = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
     required_files = ", ".join(_FILES)
+    sources = tuple(_FILES)
 
     def parse(self, folder: Path) -> Parts | None:
         arrays = []

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import zlib
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from mcl.data.dataset import Dataset, Images, Splits, summarize, take_rows
 from mcl.data.decoding import decode_all, find_unreadable
 from mcl.data.fingerprint import digest, fingerprint
 from mcl.data.image_files import CenterSquare, ImageFiles, as_bytes, check_workers
-from mcl.data.listing import Files, list_folder
+from mcl.data.listing import Files, list_folder, nested_folders
 from mcl.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class Folder(Dataset):
             Images that ``limit`` leaves out are not decoded.
         mean, std: None for ImageNet's.
     """
+
+    lists_classes = True
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class Folder(Dataset):
             seed=seed,
             has_validation=self.listing.validation is not None,
         )
+        self.notes = nested_folders(self.root, self.listing)
         self.corrupt = corrupt
         self.storage = storage
         self.workers = check_workers(workers)
@@ -194,6 +198,13 @@ class Folder(Dataset):
         files = [self.root / path for path in paths]
         size, channels = self.spec.image_size, self.spec.channels
         skip = self.corrupt == "skip"
+        needed, free = len(paths) * channels * size**2, shutil.disk_usage(folder).free
+        if needed > free:
+            raise UserError(
+                f"The decoded images of {self.root} take {needed / 1e9:,.1f} GB, but {free / 1e9:,.1f} GB of the disk"
+                f" of {self.cache_dir} are free. Choose another place with dataset.cache_dir, or use"
+                " dataset.storage=disk."
+            )
         images, unreadable = decode_all(files, size, channels, name=self.spec.name, keep_going=skip)
         if unreadable and not skip:
             self._stop(paths, unreadable)

@@ -57,6 +57,7 @@ class ImageNet(Dataset):
         UserError: The tree is missing or incomplete; the message names what is missing.
     """
 
+    lists_classes = True
     own_mean: ClassVar = (0.485, 0.456, 0.406)
     own_std: ClassVar = (0.229, 0.224, 0.225)
 

@@ -80,6 +80,22 @@ def list_folder(root: Path, *, test_fraction: float, seed: int) -> Listing:
     )
 
 
+def nested_folders(root: Path, listing: Listing) -> list[str]:
+    """Return a note if the classes are folders whose images all lie in several subfolders of their own."""
+    part = Path(os.path.commonpath([os.path.dirname(path) for path in listing.train.paths]))  # train, or the root
+    subfolders: dict[str, set[str]] = {}
+    for path in listing.train.paths:
+        parts = Path(path).relative_to(part).parts
+        subfolders.setdefault(parts[0], set()).add(parts[1] if len(parts) > 2 else "")
+    nested = [f"{name}/{sub}" for name in sorted(subfolders) for sub in sorted(subfolders[name]) if sub]
+    if any("" in names for names in subfolders.values()) or len(nested) <= len(subfolders):
+        return []
+    return [
+        f"the classes are {summarize(listing.classes)}, the folders in {root / part}; their subfolders"
+        f" ({summarize(nested, 3)}) are not classes of their own."
+    ]
+
+
 def is_image(name: str) -> bool:
     """Return whether a file name has an image's extension and is not hidden."""
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")

@@ -5,6 +5,7 @@ import pickle
 import tarfile
 import zlib
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ import torch
 
 from mcl.data.augmentation import Augmentation
 from mcl.data.cache import cache_folder, load_or_build
-from mcl.data.dataset import Images, InMemoryDataset
+from mcl.data.dataset import Images, InMemoryDataset, summarize
 from mcl.data.fingerprint import digest, fingerprint
 from mcl.errors import UserError
 
@@ -23,8 +24,9 @@ class Published(InMemoryDataset):
     """A dataset whose facts are known in advance. A subclass states them, and says how its files are found and read.
 
     Args:
-        root: folder of the files, which are downloaded to it if they are missing; None for a folder of the system that
-            has them, or else ``downloads`` in ``$MCL_CACHE`` or in the platform's cache folder.
+        root: folder of the files, which are downloaded to it if it is empty; None for a folder of the system that has
+            them, or else ``downloads`` in ``$MCL_CACHE`` or in the platform's cache folder, where they are downloaded
+            if they are missing.
         augmentation, limit, validation, seed: as for every :class:`~mcl.data.dataset.Dataset`.
         mean, std: None for the dataset's own.
     """
@@ -38,6 +40,7 @@ class Published(InMemoryDataset):
     own_std: ClassVar[tuple[float, ...]]
     subfolder: ClassVar[str]  # below the root, as torchvision lays it out
     system_folder: ClassVar[Path | None] = None
+    sources: ClassVar[Sequence[str]] = ()  # files of which some suffice to fetch the others
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class Published(InMemoryDataset):
             seed=seed,
         )
         self.root = Path(root).expanduser() if root else cache_folder() / "downloads"
+        self._chosen = bool(root)
         self._contents: str | None = None  # hash of the images, once they were read
         self.places = [self.root, self.root / self.subfolder]
         if not root and self.system_folder:
@@ -91,9 +95,26 @@ class Published(InMemoryDataset):
     def read(self) -> Parts:
         parts = self._find()
         if parts is None:
+            self._refuse_wrong_root()
             parts = load_or_build(self.root / self.subfolder, self._read, self._fetch, option="dataset.root")
         self._contents = _digest(parts)
         return parts
+
+    def _refuse_wrong_root(self) -> None:
+        """Raise UserError if the user chose a root that cannot be meant for a download."""
+        if not self._chosen or any((place / name).is_file() for place in self.places for name in self.sources):
+            return
+        problem = "does not exist"
+        if self.root.exists():
+            names = sorted(entry.name for entry in self.root.iterdir()) if self.root.is_dir() else ["a file"]
+            visible = [name for name in names if not name.startswith(".")]
+            if not visible:
+                return
+            problem = f"has none of its files, but {summarize(visible, 3)}"
+        raise UserError(
+            f"dataset.root={self.root}: {self.name} is not there; the folder {problem}. Give the folder that has"
+            f" {self.required_files}; or omit dataset.root, or give an empty folder, to download {self.name}."
+        )
 
     def _find(self) -> Parts | None:
         """Return the parts from the first place that has the files; None if there is none."""

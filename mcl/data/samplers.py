@@ -33,6 +33,10 @@ class Sampler(ABC):
     def check(self, counts: Sequence[int], batch_size: int, class_names: Sequence[str]) -> list[str]:
         """Raise UserError if so many images cannot form a batch. Otherwise, return notes for the user."""
 
+    def positives(self, counts: Sequence[int], batch_size: int) -> float | None:
+        """Return how many other images of its class an image finds in a batch, on average; None if `check` says it."""
+        return None
+
 
 class Shuffle(Sampler):
     """Samples every image once per epoch, in random order.
@@ -61,6 +65,11 @@ class Shuffle(Sampler):
         if left and (self.drop_last or left == 1):
             return [f"each epoch drops a last batch of {left} of the {sum(counts):,} training images."]
         return []
+
+    def positives(self, counts: Sequence[int], batch_size: int) -> float:
+        images = sum(counts)
+        pairs = sum(count * (count - 1) for count in counts)
+        return (batch_size - 1) * pairs / (images * (images - 1))
 
 
 class ClassBalanced(Sampler):

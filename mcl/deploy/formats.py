@@ -1,5 +1,6 @@
 """File formats for one network and everything needed to use it."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +45,17 @@ def encode_safetensors(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
     """Encode a safetensors file; its header holds the metadata as JSON."""
     from safetensors.torch import save
 
-    return bytes(save(_cpu_state(backbone), metadata=metadata.as_text()))
+    return _with_sorted_header(bytes(save(_cpu_state(backbone), metadata=metadata.as_text())))
+
+
+def _with_sorted_header(content: bytes) -> bytes:
+    """Sort the header of a safetensors file: the library writes the metadata in random order, so bytes would differ."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    metadata = header.pop("__metadata__")
+    text = json.dumps({"__metadata__": dict(sorted(metadata.items())), **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors stay aligned
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def read_safetensors(path: Path, allow: Sequence[str] = ()) -> Backbone:

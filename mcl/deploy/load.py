@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from mcl.deploy.formats import FORMATS
-from mcl.deploy.saved_run import SavedRun, Weights
+from mcl.deploy.saved_run import SavedRun, Weights, check_weights
 
 
 def load(
@@ -16,6 +16,7 @@ def load(
     *,
     weights: Weights = "last",
     allow: Sequence[str] = (),
+    allow_older: bool = False,
 ) -> nn.Module:
     """Load a trained network as it is deployed: without auxiliary branches, in evaluation mode, on the CPU.
 
@@ -29,19 +30,22 @@ def load(
         network: The network of a run, by number (from 0), key (``"second"``) or name (``"resnet20"``).
         weights: The weights of a run: ``"last"``, after training, or ``"best"``, at the network's best epoch.
         allow: Your own modules whose classes may be built.
+        allow_older: Take an older checkpoint if the newest one of a run is damaged or missing.
 
     Returns:
         The backbone, with the attributes ``preprocessing`` (see `mcl.data.preprocessing.Preprocessing`) and
         ``classes`` (names, by label). An ONNX file gives a module that onnxruntime computes.
 
     Raises:
-        UserError: There is nothing to load, or it is damaged, or it names a class that may not be built.
+        UserError: There is nothing to load, or it is damaged, or names a class that may not be built; or there are no
+            such weights.
     """
+    check_weights(weights)
     path = Path(place)
     for format in FORMATS.values():
         if path.suffix == format.suffix and path.is_file():
             return format.read(path, allow)
-    run = SavedRun(path, allow=allow)
+    run = SavedRun(path, allow=allow, allow_older=allow_older)
     backbone, metadata = run.deployable(run.key(network), weights)
     metadata.attach_to(backbone)
     return backbone

@@ -27,9 +27,23 @@ class Folder:
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}.") from error
 
-    def checkpoint(self) -> dict[str, Any] | None:
-        """Return the newest intact checkpoint, or None if there is none."""
-        return Checkpoints(self.path / CHECKPOINTS).newest()
+    def checkpoint(self, *, allow_older: bool = False) -> dict[str, Any] | None:
+        """Return the newest checkpoint, or None if there is none.
+
+        Raises:
+            UserError: It is damaged, and so are all others unless ``allow_older`` is set.
+        """
+        saved = Checkpoints(self.path / CHECKPOINTS)
+        if allow_older:
+            return saved.newest()
+        newest = saved.newest_file()
+        try:
+            return None if newest is None else checkpoints.load(newest)
+        except UserError as error:
+            raise UserError(
+                f"{error} Put an intact copy of it back, or take the one before with --allow-older (mcl.load:"
+                " allow_older=True)."
+            ) from error
 
 
 class Bundle:
@@ -54,7 +68,7 @@ class Bundle:
     def read(self, name: str) -> bytes | None:  # as `Folder` does
         return self.files.get(name)
 
-    def checkpoint(self) -> dict[str, Any] | None:
+    def checkpoint(self, *, allow_older: bool = False) -> dict[str, Any] | None:
         content = self.read(LAST_CHECKPOINT)
         return None if content is None else checkpoints.decode(content, f"{self.path}: {LAST}")
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +14,13 @@ from mcl.data.preprocessing import Preprocessing
 from mcl.deploy.kinds import build_kind
 from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.run_source import open_run_source
-from mcl.errors import UserError
+from mcl.errors import UserError, unknown
 from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.runs.identity import differences, identity
 from mcl.runs.imported import decode_imported
-from mcl.runs.layout import CONFIG, IMPORTED, SUMMARY
+from mcl.runs.layout import CONFIG, IMPORTED, LAST_CHECKPOINT, SUMMARY
 from mcl.runs.same_run import refuse_other_run
 from mcl.runs.stored_config import decode_config, plain
 from mcl.runs.summary import decode_summary
@@ -36,16 +36,19 @@ class SavedRun:
         path: The folder or the bundle.
         overrides: Options put on top of the run's own.
         allow: The caller's own modules whose classes the configuration may name.
+        allow_older: Take an older checkpoint if the newest one is damaged or missing.
 
     Raises:
-        UserError: There is no run, no checkpoint of it is intact, its files belong to several runs, or its
-            configuration names a class that may not be built.
+        UserError: There is no run, no checkpoint of it is intact, its newest one is damaged or missing, its files
+            belong to several runs, or its configuration names a class that may not be built.
     """
 
-    def __init__(self, path: str | Path, overrides: Sequence[str] = (), allow: Sequence[str] = ()):
+    def __init__(
+        self, path: str | Path, overrides: Sequence[str] = (), allow: Sequence[str] = (), *, allow_older: bool = False
+    ):
         self.source = open_run_source(Path(path))
         self.allow = list(allow)
-        checkpoint = self.source.checkpoint()
+        checkpoint = self.source.checkpoint(allow_older=allow_older)
         if checkpoint is None or not isinstance(checkpoint.get("learner"), Mapping):
             raise UserError(f"{path} holds no checkpoint of a run.")
         self.checkpoint = checkpoint
@@ -60,6 +63,12 @@ class SavedRun:
         text = self.source.read(SUMMARY)
         self.summary: dict[str, Any] = {} if text is None else decode_summary(text, f"{path}/{SUMMARY}")
         refuse_other_run(checkpoint, path, config=self.stored, summary=self.summary)
+        if not allow_older and self.summary.get("steps", self.step) != self.step:
+            raise UserError(
+                f"{path}: its newest checkpoint is of step {self.step}, but training ended at step"
+                f" {self.summary['steps']}. Put back {LAST_CHECKPOINT}, or take the older weights with"
+                " --allow-older (mcl.load: allow_older=True)."
+            )
 
     @cached_property
     def changes(self) -> list[str]:
@@ -141,6 +150,7 @@ class SavedRun:
 
     def backbone(self, network: int | str = 0, weights: Weights = "last") -> Backbone:
         """Return a network, given by number, key or name, as it is deployed: in evaluation mode, on the CPU."""
+        check_weights(weights)
         key = self.key(network)
         backbone = self._factory(key)()
         load_weights(backbone, self._backbone_state(key, weights), self.source.path)
@@ -161,6 +171,7 @@ class SavedRun:
 
     def learner(self, weights: Weights = "last") -> tuple[Cohort, Loss]:
         """Return all networks, and the loss with its aggregators; the best weights have no branches or aggregators."""
+        check_weights(weights)
         factories = {key: self._factory(key) for key in self.keys}
         state = self.checkpoint["learner"]
         branched = weights == "last" and any(".branches." in name for name in state)
@@ -198,6 +209,12 @@ class SavedRun:
         if key not in best:
             raise UserError(f"{self.source.path} was never evaluated, so it has no best weights: take the last ones.")
         return best[key]
+
+
+def check_weights(weights: str) -> None:
+    """Raise UserError unless ``weights`` is ``last`` or ``best``."""
+    if weights not in get_args(Weights):
+        raise unknown("choice", f"weights={weights}", get_args(Weights))
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

@@ -12,14 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mcl.errors import IN_USE
 from mcl.files import write_error
 from mcl.launching import guard
 from mcl.launching.job import Job
 from mcl.launching.leftovers import kill_all, processes_with
 from mcl.launching.slots import Slot
 
-RETURN_FILE = "MCL_RETURN_FILE"  # file to which a job writes its return value as JSON
+RETURN_FILE = guard.RETURN_FILE
 GUARD = (sys.executable, "-I", "-S", guard.__file__)
 TAIL = 2**16  # bytes of the log searched for the last error
 _ERROR = re.compile(r"(error: |(\w+\.)*\w*(Error|Exception|Interrupt)(: |$))")
@@ -107,9 +106,10 @@ class Attempt:
         except (OSError, ValueError):
             return None
 
-    def found_in_use(self, status: int) -> bool:
-        """Return whether the job ended with this status because another process holds its folder."""
-        return status == IN_USE or (status != 0 and self.returned() == {"exit_status": IN_USE})
+    def own_status(self, status: int) -> int:
+        """Return the exit status of the job itself, which torchrun hides behind its own."""
+        returned = self.returned() if status else None
+        return int(returned["exit_status"]) if isinstance(returned, dict) and "exit_status" in returned else status
 
     def reason(self, status: int) -> str:
         """Return a short reason for the failure."""

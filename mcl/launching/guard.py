@@ -21,6 +21,7 @@ import sys
 import time
 
 STOP, KILL = b"s", b"k"
+RETURN_FILE = "MCL_RETURN_FILE"  # file to which a job writes its return value as JSON, in a folder of the launcher
 LINGER = 5.0  # seconds for processes left behind by a job that ended by itself
 PAUSE = 0.05
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> None:
         status, killing = _wait(job, pipe, signal_fd, grace)
     finally:  # whatever fails here, no process of the job is left
         _clean_up(job, 0.0 if killing else min(grace, LINGER))
+        _remove_returns(pipe)
     _end_like(status)
 
 
@@ -130,6 +132,20 @@ def _clean_up(job: int, patience: float) -> None:
         terminated |= set(left)
         time.sleep(PAUSE)
         _reap(job)
+
+
+def _remove_returns(pipe: int) -> None:
+    """Remove what the launcher would have removed if it is gone: the file for the return value, and its folder."""
+    file = os.environ.get(RETURN_FILE, "")
+    ready, _, _ = select.select([pipe], [], [], 0.0)
+    if not file or not ready or os.read(pipe, 100):  # a message: the launcher lives
+        return
+    try:
+        if os.path.exists(file):
+            os.unlink(file)
+        os.rmdir(os.path.dirname(file))
+    except OSError:  # other jobs still run
+        pass
 
 
 def _left(job: int) -> "list[int]":

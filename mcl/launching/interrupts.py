@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP to the launcher: counted here, handled by its loop."""
+"""Stop signals to the launcher: counted here, handled by its loop."""
 
 import signal
 import threading
@@ -6,8 +6,7 @@ import time
 from types import FrameType
 from typing import Any
 
-ECHO = 0.5  # seconds within which signals count as one: a terminal or a scheduler may send several at once
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+from mcl.signals import ECHO, EXIT_STATUS
 
 
 class Interrupts:
@@ -21,9 +20,9 @@ class Interrupts:
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():  # only it may set handlers
-            for name in _NAMES:
+            for name in EXIT_STATUS:
                 number = getattr(signal, name)
-                if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
+                if name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
                     self._before[number] = signal.signal(number, self._receive)
         return self
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mcl.errors import UserError
+from mcl.errors import IN_USE, UserError
 from mcl.launching.attempt import Attempt
 from mcl.launching.board import Board
 from mcl.launching.interrupts import Interrupts
@@ -14,7 +14,7 @@ from mcl.launching.launch_options import Options
 from mcl.launching.slots import Slot
 from mcl.runs.lock import holder
 from mcl.runs.summary import intact_summary
-from mcl.training.signals import EXIT_STATUS, Stopped
+from mcl.signals import EXIT_STATUS, Stopped
 
 TICK = 0.1  # seconds between two checks of the running jobs
 ASK_AGAIN = 3.0  # seconds between two checks of a folder that is in use elsewhere
@@ -186,12 +186,12 @@ class JobQueue:
             outcome.status = "stopped"
         elif attempt.timed_out:
             outcome.status, outcome.reason = "failed", f"timed out after {self._options.timeout:g} min"
-        elif attempt.found_in_use(status) and self._may_wait(outcome):
+        elif attempt.own_status(status) == IN_USE and self._may_wait(outcome):
             outcome.attempts -= 1
             outcome.seconds -= attempt.seconds
             self._queue.append(outcome)
             return
-        elif status == EXIT_STATUS["SIGTERM"]:
+        elif attempt.own_status(status) == EXIT_STATUS["SIGTERM"]:
             outcome.status, outcome.reason = "stopped", "stopped from outside"
         else:
             outcome.status, outcome.reason = "failed", attempt.reason(status)

@@ -74,6 +74,15 @@ class Loss(nn.Module):
     def prepare(self, labels: Tensor) -> None:
         """Set up before training, given the class (samples,) of every training image. Called once."""
 
+    def notes(self, counts: Sequence[int], positives: float | None) -> list[str]:
+        """Return notes for the user on how this loss and the batches fit together.
+
+        Args:
+            counts: training images of each class.
+            positives: other images of its class that an image finds in a batch, on average; None if unknown.
+        """
+        return []
+
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         """Return the raw terms of a batch, scalars by name."""
         raise NotImplementedError

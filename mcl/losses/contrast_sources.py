@@ -21,6 +21,10 @@ class Contrast(nn.Module):
     def check(self, tau: float, temperature: float) -> None:
         """Raise ``UserError`` if the temperatures are too low for the arithmetic."""
 
+    def notes(self, counts: Sequence[int], positives: float | None) -> list[str]:
+        """Return notes for the user; arguments as in `Loss.notes`."""
+        return []
+
     def prepare(self, labels: Tensor, *, networks: int, dim: int) -> None:
         """Set up before training, given the class (samples,) of every training image. Called once."""
 
@@ -50,6 +54,9 @@ class BatchContrast(Contrast):
 
     def check(self, tau: float, temperature: float) -> None:
         check_temperatures(tau, temperature)
+
+    def notes(self, counts: Sequence[int], positives: float | None) -> list[str]:
+        return rare_positives(positives)
 
     def forward(
         self, projections: Sequence[Tensor], batch: Batch, weights: Tensor, *, tau: float, temperature: float
@@ -98,11 +105,27 @@ class BankContrast(Contrast):
                 f"loss.contrast.dtype=bfloat16, loss.contrast.momentum={momentum}: bfloat16 rounds updates this small"
                 " away. Use loss.contrast.dtype=float32, or loss.contrast.momentum=0.99 or less."
             )
+        self.pos_k, self.neg_k = pos_k, neg_k
         self.make_sampler = partial(ContrastSampler, positives=pos_k, negatives=neg_k, seed=seed)
         self.make_bank = partial(
             MemoryBank, momentum=momentum, reproduce_official_bug=reproduce_official_bug, dtype=dtype
         )
         self.seed = seed
+
+    def notes(self, counts: Sequence[int], positives: float | None) -> list[str]:
+        others = sum(counts) - max(counts)
+        notes = []
+        if self.neg_k > others:
+            notes.append(
+                f"loss.contrast.neg_k={self.neg_k:,} rows are drawn, with repetitions, of {others:,} images of other"
+                " classes: a smaller number costs less."
+            )
+        if self.pos_k > max(counts) - 1:
+            notes.append(
+                f"loss.contrast.pos_k={self.pos_k:,} rows are drawn, with repetitions, of {max(counts) - 1:,} other"
+                " images of the class at most."
+            )
+        return notes
 
     def prepare(self, labels: Tensor, *, networks: int, dim: int) -> None:
         """Build the banks and the sampler on the device of the labels.
@@ -125,6 +148,16 @@ class BankContrast(Contrast):
     def update(self, projections: Sequence[Tensor], batch: Batch) -> None:
         """Update the banks with the last-stage embeddings of all processes."""
         self.bank.update([network[-1] for network in projections], batch.indices)
+
+
+def rare_positives(positives: float | None) -> list[str]:
+    """Return a note if most images have no other image of their class in a batch."""
+    if positives is None or positives >= 1:
+        return []
+    return [
+        f"an image finds {positives:.2g} other images of its class in a batch on average, and adds nothing to the"
+        " contrast terms without one: use sampler=class_balanced or a larger trainer.batch_size."
+    ]
 
 
 def gather_batch(projections: Sequence[Tensor], labels: Tensor) -> tuple[list[Tensor], Tensor]:

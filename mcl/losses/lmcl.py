@@ -71,6 +71,9 @@ class LMCL(MutualLoss):
     def prepare(self, labels: Tensor) -> None:
         self.contrast.prepare(labels, networks=len(self.heads), dim=self.dim)
 
+    def notes(self, counts: Sequence[int], positives: float | None) -> list[str]:
+        return self.contrast.notes(counts, positives)
+
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         aggregated = self.aggregate(outputs)
         with torch.no_grad():

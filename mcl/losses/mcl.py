@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mcl.losses.classification import classification
 from mcl.losses.contrast import check_temperatures, last_stage_contrast
-from mcl.losses.contrast_sources import gather_batch
+from mcl.losses.contrast_sources import gather_batch, rare_positives
 from mcl.losses.distillation import mean_logit_distillation
 from mcl.losses.mutual_loss import MutualLoss
 from mcl.types import Batch, Outputs
@@ -42,6 +42,9 @@ class MCL(MutualLoss):
         super().__init__([stages[-1:] for stages in widths], weights, tau, temperature, dim)
         check_temperatures(tau, temperature)
         self.gather = gather
+
+    def notes(self, counts: Sequence[int], positives: float | None) -> list[str]:
+        return rare_positives(positives)
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         logits = [network.logits[-1] for network in outputs]

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError
@@ -96,6 +97,26 @@ class Backbone(nn.Module):
             raise UserError(
                 f"network {self.name} has a total stride of {self.stride} and needs images of at least {self.stride} x "
                 f"{self.stride} pixels, not {image_size}. Choose larger images (dataset=) or another network (pair=)."
+            )
+
+    def check_stride(self, path: str) -> None:
+        """Raise ``UserError`` if the side of the last feature map contradicts ``stride``; shapes alone are computed.
+
+        Args:
+            path: of the network in the configuration, for the message.
+        """
+        side = 4 * self.stride
+        try:
+            with torch.no_grad():
+                images = torch.empty(1, self.in_channels, side, side, device="meta")
+                last = copy.deepcopy(self).to("meta").eval().feature_maps(images)[-1].shape[-1]
+        except Exception:  # the forward pass itself fails; training reports it
+            return
+        if not 2 < last < 8:
+            raise UserError(
+                f"{path}: {self.name} says stride={self.stride}, but its last stage makes {last} x {last} of {side} x"
+                f" {side} pixels, which is a stride of about {side / max(last, 1):g}. Give this number as stride to"
+                " Backbone.__init__."
             )
 
     def load_pretrained(self) -> None:

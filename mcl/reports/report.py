@@ -1,11 +1,12 @@
 """Write a report: RESULTS.md, results.csv and figures, from run folders."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from mcl.console import pluralize
+from mcl.console import display_path, pluralize
 from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import write_atomically, write_error
@@ -26,6 +27,7 @@ from mcl.runs.reading import Run
 from mcl.studies.study import FILE, Study
 
 RESULTS, CSV, PAGE = "RESULTS.md", "results.csv", "report.html"
+MAX_NOTES = 10  # printed
 MARK = "<!-- Written by python -m mcl report, which writes it anew: changes made here are lost. -->"
 
 
@@ -84,7 +86,17 @@ def write_report(
         if pack:
             files[ARCHIVE] = pack_runs(runs)
     _write(out, files)
+    _print_notes(runs)
     return out / RESULTS
+
+
+def _print_notes(runs: Sequence[Run]) -> None:
+    """Print the problems with the files of runs, which the report has too."""
+    notes = [f"{display_path(run.shown_folder)}: {note}" for run in runs for note in run.notes]
+    for note in notes[:MAX_NOTES]:
+        print(f"note: {note}", file=sys.stderr)
+    if len(notes) > MAX_NOTES:
+        print(f"note: {len(notes) - MAX_NOTES} more, see {RESULTS}", file=sys.stderr)
 
 
 def _archived(study: Study | None, archive: Path | None) -> AbstractContextManager[list[Run]]:

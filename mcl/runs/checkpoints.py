@@ -19,6 +19,7 @@ from mcl.errors import UserError
 from mcl.files import atomic_file, write_error
 from mcl.runs.checkpoint_files import SEAL_SIZE, TITLE
 from mcl.runs.layout import EARLIER, LAST, earlier_checkpoint, step_of_checkpoint
+from mcl.runs.presence import Presence
 from mcl.runs.received import received_run
 
 VERSION = 3
@@ -120,14 +121,17 @@ class Checkpoints:
         self.max_checkpoints = max_checkpoints
         self.about = dict(about or {})
         self.last = folder / LAST
+        self.home: Presence | None = None  # of the run folder; None to create it if need be
         self._step_of_last: int | None = None  # None if last.pt does not exist or is not worth keeping
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write the newest checkpoint, then remove the oldest.
 
         Raises:
-            UserError: The file cannot be written, for example because the disk is full.
+            UserError: The file cannot be written, for example because the disk is full, or the run folder is gone.
         """
+        if self.home is not None:
+            self.home.check()
         step = int(state["step"])
         if self.max_checkpoints > 1 and self._step_of_last is not None and self._step_of_last != step:
             _second_name(self.last, self.folder / earlier_checkpoint(self._step_of_last))
@@ -173,6 +177,10 @@ class Checkpoints:
             logger.warning("Resuming from %s instead, step %s.", path.name, state.get("step"))
         self._step_of_last = state.get("step") if path == self.last else None
         return state
+
+    def newest_file(self) -> Path | None:
+        """Return the file of the newest checkpoint, intact or not; None if there is none."""
+        return next(self._newest_first(), None)
 
     def _newest_first(self) -> Iterator[Path]:
         if self.last.exists():

@@ -82,13 +82,18 @@ class FolderLock:
         """Release the lock, if it is held."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
-                self.path.unlink(missing_ok=True)
+                if os.path.samestat(os.fstat(self._descriptor), os.stat(self.path)):  # not the lock of another process
+                    self.path.unlink()
             os.close(self._descriptor)
             self._descriptor = None
 
     def _acquire(self) -> int:
         while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:  # a process that failed has just removed the empty folder that it had created
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                continue
             try:
                 self._lock(descriptor)
                 # The previous holder may have removed the file opened here; then the path is free or another file.

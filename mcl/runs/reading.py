@@ -13,7 +13,7 @@ from mcl.runs.layout import CONFIG, METRICS, SIGNS_OF_A_RUN, SUMMARY
 from mcl.runs.lock import holder
 from mcl.runs.metrics_file import read_metrics
 from mcl.runs.stored_config import decode_config
-from mcl.runs.summary import read_failure, read_summary
+from mcl.runs.summary import METRICS_KEY, metrics_checksum, read_failure, read_summary
 
 Status = Literal[
     "finished",
@@ -131,7 +131,10 @@ def read_run(folder: Path) -> Run:
         run.status, run.reason = "unreadable", str(error)
     else:
         run.status, run.reason, run.summary = "finished", "", summary
-        if not run.has_curve:
+        if _metrics_altered(run):
+            run.evaluations, run.matching, run.evaluated_step = [], [], None
+            run.notes = [f"{METRICS} is not what this run wrote: it was altered, cut short or lost; it gives no curve"]
+        elif not run.has_curve:
             last = "none" if run.evaluated_step is None else f"that of step {run.evaluated_step}"
             run.notes.append(f"{METRICS} lacks evaluations, so it gives no curve: the last there is {last}")
     return run
@@ -160,6 +163,24 @@ def _fault(summary: dict[str, Any]) -> str:
         if not isinstance(network.get("key", ""), str):
             return "has a network without a key"
     return ""
+
+
+def _metrics_altered(run: Run) -> bool:
+    """Return whether the metrics of a finished run are not those that it wrote.
+
+    The summary of an earlier version has no checksum of them. Then the last evaluation is compared with the summary.
+    """
+    expected = run.summary.get(METRICS_KEY)
+    if expected is not None:
+        try:
+            return metrics_checksum(run.folder) != expected
+        except OSError:
+            return True
+    if not run.has_curve or not run.evaluations:
+        return False
+    last = run.evaluations[-1].top1
+    stored = {network.get("key"): number(network.get("top1_last")) for network in run.summary["networks"]}
+    return any(stored.get(key) not in (None, value) for key, value in last.items())
 
 
 def _why_unfinished(run: Run) -> tuple[Status, str]:

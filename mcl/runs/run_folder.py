@@ -16,6 +16,7 @@ from mcl.runs import layout
 from mcl.runs.checkpoints import Checkpoints
 from mcl.runs.identity import WEIGHTS, changes, config_hash, differences, flatten
 from mcl.runs.lock import FolderLock
+from mcl.runs.presence import Presence
 from mcl.runs.stored_config import plain, read_config, write_config
 from mcl.runs.summary import read_summary
 from mcl.version import code_version, library_versions
@@ -58,10 +59,12 @@ class RunFolder:
         self.saved: dict[str, Any] | None = None  # the checkpoint to resume from
         self.notes: list[str] = []  # to print before training starts
         self._lock: FolderLock | None = None
+        self._refuse_foreign_files()
         self.summary = self._summary()
         if self.summary is None:
             self._lock = FolderLock(path)
             try:
+                self.checkpoints.home = Presence(path)
                 self.summary = self._summary()  # another process may have finished it meanwhile
                 if self.summary is None and not self.start_over:
                     self.saved = self._checkpoint()
@@ -96,6 +99,29 @@ class RunFolder:
             raise write_error(self.path, error) from error
         write_config(self.path, self.config)
 
+    def _refuse_foreign_files(self) -> None:
+        """Raise UserError if the folder holds files that no run makes, and no sign of a run; or cannot hold a run."""
+        try:
+            names = {entry.name for entry in self.path.iterdir()}
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        if layout.CHECKPOINTS in names and not (self.path / layout.CHECKPOINTS).is_dir():
+            raise UserError(
+                f"{self.path / layout.CHECKPOINTS} is a file, where the checkpoints would go: remove it, or choose"
+                " another folder with hydra.run.dir=FOLDER."
+            )
+        if names.intersection((*layout.SIGNS_OF_A_RUN, layout.CHECKPOINTS)):
+            return
+        foreign = sorted(name for name in names if not name.startswith(".") and not _may_precede_a_run(name))
+        if foreign:
+            listed = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+            raise UserError(
+                f"{self.path} holds {listed}, but no run: a run there would mix its files with them. Choose a new or"
+                " empty folder with hydra.run.dir=FOLDER, or omit the option."
+            )
+
     def close(self) -> None:
         """Release the lock."""
         if self._lock is not None:
@@ -109,6 +135,8 @@ class RunFolder:
             created: folders that did not exist before the run; no other folder is removed.
         """
         self.close()
+        if self.checkpoints.home is not None and self.checkpoints.home.lost():
+            return  # what is there now is not ours
         with contextlib.suppress(OSError):  # the first that is not empty
             for folder in itertools.takewhile(created.__contains__, (self.path, *self.path.parents)):
                 folder.rmdir()
@@ -234,6 +262,11 @@ class RunFolder:
                 return None
             file = self.path / layout.CONFIG
             raise UserError(f"{file} cannot be read ({error}). Delete it if you know what the folder holds.") from error
+
+
+def _may_precede_a_run(name: str) -> bool:
+    """Return whether a file may lie in a folder before its run: a lock, or the output of the command that starts it."""
+    return name in MADE_BY_A_RUN or name in (layout.LOCK, "wandb") or name.endswith((".tmp", ".log", ".out", ".err"))
 
 
 def _unfinished_writes(folder: Path) -> Iterator[Path]:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mcl.errors import UserError
-from mcl.runs.layout import FAILURE, SUMMARY
+from mcl.runs.layout import FAILURE, METRICS, SUMMARY
 
 CHECKSUM = "sha256"
+METRICS_KEY = "metrics"  # the SHA-256 of metrics.jsonl as it was when the run ended
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
@@ -61,6 +62,15 @@ def read_failure(folder: Path) -> dict[str, Any] | None:
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values for a JSON file, with a ``sha256`` of themselves."""
     return {**values, CHECKSUM: _digest(values)}
+
+
+def metrics_checksum(folder: Path) -> str:
+    """Return the SHA-256 of the metrics in a run folder.
+
+    Raises:
+        OSError: There are none, or they cannot be read.
+    """
+    return hashlib.sha256((folder / METRICS).read_bytes()).hexdigest()
 
 
 def _decode(content: bytes, name: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import Any
 from mcl.files import write_atomically, write_error
 from mcl.runs.layout import FAILURE, METRICS, SUMMARY
 from mcl.runs.metrics_file import cut
-from mcl.runs.summary import with_checksum
+from mcl.runs.presence import Presence
+from mcl.runs.summary import METRICS_KEY, metrics_checksum, with_checksum
 
 
 class RunWriter:
@@ -26,13 +27,16 @@ class RunWriter:
         step: of the checkpoint to resume from; later lines are removed.
         evaluation_is_due: whether the evaluation at this step will be repeated.
 
+    Attributes:
+        step: the last one known, for `fail`.
+
     Raises (from every method):
         UserError: A file cannot be written.
     """
 
     def __init__(self, folder: Path, step: int = 0, evaluation_is_due: bool = False) -> None:
         self.folder = folder
-        self._step = step
+        self.step = step
         self._metrics = folder / METRICS
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -41,32 +45,38 @@ class RunWriter:
             self._file = open(self._metrics, "ab", buffering=0)  # noqa: SIM115 - open for as long as the run
         except OSError as error:
             raise write_error(self._metrics, error) from error
+        self._presence = Presence(self._metrics, self._file.fileno())
         self._began = monotonic() - seconds
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
         """Append a line."""
+        self._presence.check()
+        self.step = step
         line = _to_json({"step": step, "epoch": epoch, "time": self._seconds(), **metrics}).encode() + b"\n"
         try:
             while line:
                 line = line[os.write(self._file.fileno(), line) :]
         except OSError as error:
             raise write_error(self._metrics, error) from error
-        self._step = step
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the summary, which marks the run as finished."""
+        self._presence.check()
         self._file.close()
+        written = {**_finite(summary), METRICS_KEY: metrics_checksum(self.folder)}
         (self.folder / FAILURE).unlink(missing_ok=True)
-        write_atomically(self.folder / SUMMARY, _to_json(with_checksum(_finite(summary)), indent=2) + "\n")
+        write_atomically(self.folder / SUMMARY, _to_json(with_checksum(written), indent=2) + "\n")
 
     def fail(self, status: str, error: BaseException | None) -> None:
         """Record why the run stopped."""
         self._file.close()
+        if self._presence.lost():
+            return  # the folder is gone, and what is in its place is not ours
         failure = {
             "status": status,
             "error": None if error is None else type(error).__name__,
             "message": None if error is None else str(error),
-            "step": self._step,
+            "step": self.step,
             "time": self._seconds(),
         }
         write_atomically(self.folder / FAILURE, _to_json(failure, indent=2) + "\n")

@@ -50,6 +50,10 @@ class LocalFiles(Tracker):
             head = name if name == "ensemble" else f"{name}/backbone"
             write_confusion(folder, head, snapshot.confusion(name).tolist(), snapshot.classes)
 
+    def reached(self, step: int) -> None:
+        if self._writer is not None:
+            self._writer.step = step
+
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
     ) -> None:

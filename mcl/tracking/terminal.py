@@ -69,6 +69,9 @@ class Terminal(Tracker):
             self._live.update(self._display(), refresh=True)
             self._drawn = now
 
+    def reached(self, step: int) -> None:
+        self._step = step
+
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
     ) -> None:

@@ -126,6 +126,9 @@ class Tracker(ABC):
     def keep(self, files: Sequence[Path]) -> None:  # noqa: B027
         """Store the networks that the run has exported."""
 
+    def reached(self, step: int) -> None:  # noqa: B027
+        """Take note of the step at which training ended without finishing; `finish` follows."""
+
     def abandon(self) -> None:  # noqa: B027
         """Release resources after a failure; no further calls follow."""
 
@@ -177,6 +180,9 @@ class Trackers(list[Tracker]):
 
     def keep(self, files: Sequence[Path]) -> None:
         self._call_all(lambda tracker: tracker.keep(files))
+
+    def reached(self, step: int) -> None:
+        self._call_all(lambda tracker: tracker.reached(step))
 
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None

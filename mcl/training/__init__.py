@@ -11,10 +11,9 @@ if TYPE_CHECKING:
     from mcl.training.evaluation import evaluate
     from mcl.training.options import TrainerOptions
     from mcl.training.setup import assemble
-    from mcl.training.signals import Stopped, StopSignals
     from mcl.training.trainer import Trainer
 
-__all__ = ["StopSignals", "Stopped", "Trainer", "TrainerOptions", "assemble", "evaluate"]
+__all__ = ["Trainer", "TrainerOptions", "assemble", "evaluate"]
 
 __getattr__ = lazy_exports(
     __name__,
@@ -22,7 +21,6 @@ __getattr__ = lazy_exports(
         "evaluation": ["evaluate"],
         "options": ["TrainerOptions"],
         "setup": ["assemble"],
-        "signals": ["Stopped", "StopSignals"],
         "trainer": ["Trainer"],
     },
 )

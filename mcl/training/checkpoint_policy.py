@@ -3,8 +3,8 @@
 import time
 
 from mcl.distributed.process_group import ProcessGroup
+from mcl.signals import StopSignals
 from mcl.training.options import TrainerOptions
-from mcl.training.signals import StopSignals
 
 
 class CheckpointPolicy:

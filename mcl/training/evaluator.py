@@ -8,12 +8,12 @@ from mcl.data.loaders import batches_in_order
 from mcl.distributed.process_group import ProcessGroup
 from mcl.distributed.sharding import Shard
 from mcl.errors import UserError
+from mcl.signals import StopSignals
 from mcl.tracking.tracker import Trackers
 from mcl.training.evaluation import evaluate
 from mcl.training.learner import Learner
 from mcl.training.meters import NonFiniteLoss
 from mcl.training.options import TrainerOptions
-from mcl.training.signals import StopSignals
 from mcl.training.snapshot import SnapshotRecorder
 from mcl.training.state import TrainingState
 from mcl.types import Batch

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from mcl.config import new_folders, objective
 from mcl.config.dataset_fingerprint import data_fingerprint
 from mcl.config.grouping import current_group, multirun_name, varied_options
+from mcl.config.targets import resolve
 from mcl.data.dataset import Splits
 from mcl.data.preprocessing import Preprocessing
 from mcl.distributed.process_group import ProcessGroup
@@ -21,17 +22,17 @@ from mcl.errors import UserError
 from mcl.runs.identity import config_hash
 from mcl.runs.metrics_file import count_kept_lines
 from mcl.runs.run_folder import RunFolder
+from mcl.signals import Stopped, program_signals
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
 from mcl.training.agreement import refuse_different_images, refuse_other_classes
+from mcl.training.estimates import check_disk, check_reader_memory
 from mcl.training.initial_weights import load_initial_weights
 from mcl.training.labels import run_name, run_tags
 from mcl.training.overview import device_name, plan
 from mcl.training.setup import Parts
-from mcl.training.signals import StopSignals
 from mcl.training.trainer import Trainer
 from mcl.version import code_version, library_versions
 
-SIGNAL_ECHO = 2.0  # seconds: torchrun forwards to its processes signals that a terminal has sent to all of them
 FAILED = 1
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Run:
         hydra = HydraConfig.get()
         if not str(hydra.run.dir).strip():
             raise UserError("hydra.run.dir is empty: give a folder, or omit the option.")
+        _refuse_place_in_data(config, Path(hydra.runtime.output_dir))
         self.config = config
         self.choices = dict(hydra.runtime.choices)
         typed = OmegaConf.to_container(hydra.overrides.task, resolve=False)
@@ -63,19 +65,24 @@ class Run:
         if multirun:  # also what a configuration file varies
             self.varied = list(dict.fromkeys([*self.varied, *(hydra.sweeper.get("params") or {})]))
         self.processes = ProcessGroup()
-        self.added = set().union(*self.processes.all_gather_object(new_folders.added_for(self.path)))
+        self.added = set().union(*self.processes.all_gather_object(new_folders.made_for(self.path)))
         self.folder: RunFolder | None = None  # in the first process only
         self.summary: dict[str, Any] | None = None
         self.saved: dict[str, Any] | None = None  # the checkpoint to resume from
         self.overview: list[tuple[str, str]] = []
         self.notes: list[str] = []  # below the overview
         self.trackers = Trackers()
-        self.signals = StopSignals(echo=SIGNAL_ECHO if self.processes.world_size > 1 else 0.0)
+        self.signals = program_signals()
+        self.began_at_once = self.signals.at_once
 
     def __enter__(self) -> "Run":
         try:
+            self.signals.install()
+            self.signals.cleanups.append(self._let_go)
+            self.signals.at_once = False
             if self.processes.first:
-                self.folder = RunFolder(self.path, self.config)
+                with self.signals:
+                    self.folder = RunFolder(self.path, self.config)
                 self.summary, self.saved = self.folder.summary, self.folder.saved
                 if self.folder.finished:
                     self._refuse_other_data(self.folder)
@@ -83,10 +90,10 @@ class Run:
             shared = self.processes.broadcast_state(self.saved and {**self.saved, "best": {}})
             if not self.processes.first:
                 self.saved = shared  # without the best backbones, which only the first process saves
+            self.finished = self.summary is not None
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
-        self.finished = self.summary is not None
         return self
 
     def announce(self, parts: Parts) -> None:
@@ -111,13 +118,19 @@ class Run:
                     self.saved.get("classes", parts.dataset.spec.classes), parts.dataset.spec.classes, str(self.path)
                 )
             self.folder.refuse_other_data(fingerprint)
+        check_reader_memory(splits, parts.dataset, parts.options, processes=self.processes.world_size)
         trainer = parts.build_trainer(splits, seed=self.config.seed, data=fingerprint, processes=self.processes)
         if self.saved is not None:
             trainer.state.load_state_dict(self.saved)
             self.saved = None  # free it: its tensors are in use or copied
+        with self.signals:
+            self._train(parts, trainer, fingerprint)
+
+    def _train(self, parts: Parts, trainer: Trainer, fingerprint: str) -> None:
         checkpoints = None
         if self.folder is not None:
             self.folder.saved = None
+            check_disk(trainer, self.path, parts.options)
             self.folder.open()
             checkpoints = self.folder.checkpoints
             checkpoints.about |= {
@@ -127,8 +140,11 @@ class Run:
             self.trackers.extend([LocalFiles(), Terminal(), *map(Background, parts.trackers.values())])
             self.trackers.start(self._info(self.folder, parts, trainer))
         code = code_version()  # before training, as the files may change meanwhile
-        with self.signals:
+        try:
             trainer.fit(checkpoints, self.trackers, self.signals)
+        except BaseException:
+            self.trackers.reached(trainer.progress.step)  # which may be after the last one logged
+            raise
         self.summary = {
             "seed": self.config.seed,
             "config_hash": config_hash(self.config) if self.folder is None else self.folder.hash,
@@ -146,10 +162,10 @@ class Run:
 
     def finish(self, exported: Sequence[Path] = ()) -> None:
         """Close the remote trackers, which may upload exported networks first."""
+        trackers, self.trackers = self.trackers, Trackers()  # if this is interrupted, it is not tried again
         if exported:
-            self.trackers.keep(exported)
-        self.trackers.finish("finished", self.summary)
-        self.trackers.clear()
+            trackers.keep(exported)
+        trackers.finish("finished", self.summary)
 
     def report(self) -> float | None:
         """Print the summary of a run that had already finished; one that has just ended has printed it.
@@ -165,24 +181,37 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.folder is None:
-            if error is not None:
-                self._raise_for_all(error)
-            return
-        if error is not None:
-            status: Status = "failed" if isinstance(error, Exception) else "interrupted"
-            try:
-                self.trackers.finish(status, error=self.processes.lost_another(error) or error)
-            except UserError as tracker_error:
-                logger.warning("%s", tracker_error)  # the error that ended the run is the one to raise
+        try:
+            with self.signals:
+                if error is not None:
+                    self._finish_trackers(error)
+                self._let_go()
+                if error is not None:
+                    self._raise_for_all(error)
+        finally:
+            self.signals.at_once = self.began_at_once
+            self.signals.uninstall()
+
+    def _finish_trackers(self, error: BaseException) -> None:
+        """Report how the run ended; a run that was stopped after its summary was written has finished."""
+        status: Status = "failed" if isinstance(error, Exception) else "interrupted"
+        if status == "interrupted" and self.summary is not None:
+            status = "finished"
+        try:
+            self.trackers.finish(status, self.summary, self.processes.lost_another(error) or error)
+        except UserError as tracker_error:
+            logger.warning("%s", tracker_error)  # the error that ended the run is the one to raise
+
+    def _let_go(self) -> None:
+        """Release the lock, and remove the folders that were created for the run, as far as they are empty."""
+        if self.folder is not None:
             self.folder.remove_created_folders(self.added)
-        self.folder.close()
-        if error is not None:
-            self._raise_for_all(error)
 
     def _raise_for_all(self, error: BaseException) -> None:
         """Replace the error if needed: only one process reports it, and a lost process is named as the cause."""
         lost = self.processes.lost_another(error)
+        if lost is not None and self.signals.received is not None:
+            raise Stopped(self.signals.received) from error  # the same signal ended the other process first
         if isinstance(error, UserError) or lost is not None:
             if not self.processes.should_report():
                 raise SystemExit(FAILED) from error
@@ -220,3 +249,17 @@ class Run:
         fingerprint = data_fingerprint(self.config)
         if fingerprint is not None:  # None if the images are gone; the results can still be printed
             folder.refuse_other_data(fingerprint)
+
+
+def _refuse_place_in_data(config: DictConfig, folder: Path) -> None:
+    """Raise UserError if a run folder lies among the class folders of its dataset, where it would be a class."""
+    root = config.dataset.get("root")
+    if not root or not getattr(
+        resolve(config.dataset._target_, path="dataset", allow=config.allow_modules), "lists_classes", False
+    ):
+        return
+    if folder.resolve().is_relative_to(Path(root).expanduser().resolve()):
+        raise UserError(
+            f"hydra.run.dir={folder} lies in dataset.root={root}, where it would be taken for a class of images. Choose"
+            " a folder outside the images."
+        )

@@ -24,6 +24,7 @@ from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.tracking.tracker import Tracker
 from mcl.training.build_trainer import build_trainer
+from mcl.training.estimates import check_batch_memory
 from mcl.training.learner import Learner
 from mcl.training.optimizers import fused_option
 from mcl.training.options import TrainerOptions
@@ -90,14 +91,16 @@ def assemble(config: DictConfig) -> Parts:
     spec = dataset.spec
     sampler = make(config.sampler, path="sampler")
     Shard(distributed.rank(), distributed.world_size()).check(options.batch_size)
-    notes = sampler.check(spec.counts, options.batch_size, spec.classes)
+    notes = [*dataset.notes, *sampler.check(spec.counts, options.batch_size, spec.classes)]
     cohort = build_cohort(
         config, spec.num_classes, spec.channels, branched=getattr(loss_class, "needs_branches", False)
     )
     for backbone in cohort.backbones:
         backbone.check_input(spec.channels, spec.image_size)
+    check_batch_memory(dataset, cohort, options, processes=distributed.world_size())
     seed_everything(config.seed)
     loss: Loss = make(config.loss, path="loss", widths=cohort.widths)
+    notes += loss.notes(spec.counts, sampler.positives(spec.counts, options.batch_size))
     optimizer_class = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
     make_optimizer = functools.partial(
         make, config.optimizer, path="optimizer", **fused_option(optimizer_class, config.optimizer, options.device)
@@ -161,4 +164,6 @@ def _backbone(make: Callable[..., Any], node: DictConfig, *, path: str, **suppli
             f"{path}._target_={node._target_} makes a {type(built).__name__}, but a network must be a"
             " mcl.networks.backbone.Backbone, made of a stem, stages and a head (see docs/extend.md)."
         )
+    if not str(node._target_).startswith("mcl."):  # ours are tested
+        built.check_stride(path)
     return built

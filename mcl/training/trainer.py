@@ -10,13 +10,13 @@ from mcl import distributed
 from mcl.data.disk_loader import raise_if_worker_lost
 from mcl.data.loaders import TrainingLoader
 from mcl.runs.checkpoints import Checkpoints
+from mcl.signals import Stopped, StopSignals
 from mcl.tracking.tracker import Trackers
 from mcl.training.checkpoint_policy import CheckpointPolicy
 from mcl.training.cost import Cost
 from mcl.training.evaluator import Evaluator
 from mcl.training.gradient_histograms import gradient_histograms
 from mcl.training.meta_round import MetaRound
-from mcl.training.signals import Stopped, StopSignals
 from mcl.training.state import TrainingState
 from mcl.training.train_step import TrainStep
 from mcl.types import Batch

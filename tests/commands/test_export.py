@@ -157,8 +157,34 @@ def test_lost_metrics_do_not_change_which_weights_are_taken(run: Path, caplog: p
     assert SavedRun(run).step == 10
     assert caplog.text == ""
     (run / "checkpoints" / "last.pt").write_bytes(b"torn")
-    assert SavedRun(run).step == 5
+    assert SavedRun(run, allow_older=True).step == 5
     assert "Resuming from step-5.pt instead" in caplog.text
+
+
+@pytest.mark.parametrize("damage", [lambda last: last.write_bytes(b"torn"), lambda last: last.unlink()])
+def test_older_weights_are_taken_only_when_asked(
+    damage: Callable[[Path], None], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(run / "checkpoints" / "last.pt")
+    for command in (["export", "--format", "torch"], ["evaluate"], ["bundle"], ["predict", "image.png"]):
+        assert main([command[0], str(run), *command[1:]]) == 1
+        assert "--allow-older" in capsys.readouterr().err
+    with pytest.raises(UserError, match="allow_older=True"):
+        mcl.load(run)
+    assert not (run / "export").exists()
+    assert main(["export", str(run), "--format", "torch", "--allow-older"]) == 0
+    assert "step 5" in (run / "export" / "README.md").read_text()
+
+
+def test_weights_have_two_names(run: Path) -> None:
+    with pytest.raises(UserError, match=r"weights=bst: there is no such choice. Did you mean 'best'\?"):
+        mcl.load(run, weights="bst")  # type: ignore[arg-type]
+
+
+def test_a_bundle_has_the_same_bytes_each_time(run: Path) -> None:
+    for name in ("one.zip", "two.zip", "three.zip"):
+        assert main(["bundle", str(run), "--out", name]) == 0
+    assert len({Path(name).read_bytes() for name in ("one.zip", "two.zip", "three.zip")}) == 1
 
 
 def test_training_exports_the_best_backbones_when_asked(small: Callable[..., Any]) -> None:
@@ -263,8 +289,10 @@ def test_files_that_would_run_code_or_are_damaged_are_refused(
     evil.write_bytes(pickle.dumps(Malicious()))
     for name in ("last.pt", "step-5.pt"):
         shutil.copy(evil, run / "checkpoints" / name)
-    with pytest.raises(UserError, match="No checkpoint can be used"):
+    with pytest.raises(UserError, match=r"last\.pt is not a checkpoint"):
         mcl.load(run)
+    with pytest.raises(UserError, match="No checkpoint can be used"):
+        mcl.load(run, allow_older=True)
     for suffix in SUFFIXES.values():
         if suffix == "onnx":
             pytest.importorskip("onnxruntime")

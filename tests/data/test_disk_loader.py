@@ -3,6 +3,8 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from support.small_jobs import ROOT, alive, wait_until
 from torchvision.transforms import v2
 
 from mcl.data import disk_loader
@@ -53,6 +56,37 @@ def loader(
 
 def same(one: Batch, other: Batch) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True)) and one.step == other.step
+
+
+READ_FOR_EVER = """
+import sys, time
+import torch
+from pathlib import Path
+from mcl.data.disk_loader import DiskLoader
+from mcl.data.image_files import ImageFiles, as_bytes
+
+def decode(path):
+    Path(sys.argv[1]).write_text(str(__import__("os").getpid()))
+    time.sleep(600)
+
+files = ImageFiles(Path("."), as_bytes(["image.png"]), torch.zeros(1, dtype=torch.int64), decode, skip=False, workers=1)
+list(DiskLoader(files, torch.device("cpu")).in_order(range(1), 1))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere torch looks now and then")
+def test_readers_die_with_the_process_that_trains(tmp_path: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", READ_FOR_EVER, str(tmp_path / "pid")], env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    try:
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), seconds=120.0)
+        reader = int((tmp_path / "pid").read_text())
+        assert alive(reader)
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not alive(reader))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

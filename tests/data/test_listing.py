@@ -168,3 +168,23 @@ def test_class_of_one_image_cannot_be_split(make_tree):
 def test_single_class_suggests_the_folder_below(make_tree):
     root = make_tree()
     assert f"dataset.root={root}" in error_of(root=str(root.parent))
+
+
+def test_classes_of_nested_folders_are_noted(make_tree):
+    root = make_tree(("x", "y"), ("a", "b"))
+    for folder in ("x", "y"):
+        shutil.move(root / folder, root / f"own_{folder}")
+    dataset = Folder(root=str(root))
+    assert dataset.spec.classes == ("own_x", "own_y")
+    (note,) = dataset.notes
+    assert "the classes are own_x, own_y" in note
+    assert "own_x/a, own_x/b, own_y/a and 1 more) are not classes" in note
+
+
+@pytest.mark.parametrize("parts", [("",), ("train", "test")])
+def test_plain_class_folders_have_no_note(make_tree, parts):
+    root = make_tree(parts)
+    assert Folder(root=str(root)).notes == []
+    next(root.rglob("cat")).joinpath("more").mkdir()
+    next(root.rglob("cat/0.png")).rename(next(root.rglob("cat/more")) / "0.png")
+    assert Folder(root=str(root)).notes == [], "one subfolder of a class is no doubt about the classes"

@@ -130,6 +130,7 @@ def test_cifar_is_downloaded_if_it_is_missing(tmp_path, monkeypatch):
         return folder / "archive.tar.gz"
 
     monkeypatch.setattr(cifar, "download", download)
+    (tmp_path / "root").mkdir()
     for _ in range(2):
         SmallCifar10(root=str(tmp_path / "root")).load()
     assert asked == [(cifar._SITE + "cifar-10-python.tar.gz", Cifar10.md5)]
@@ -191,7 +192,7 @@ def test_fashion_mnist_is_read_from_the_system_folder_unless_a_root_is_given(tmp
     write_fashion(tmp_path / "system")
     monkeypatch.setattr(FashionMNIST, "system_folder", tmp_path / "system")
     assert len(SmallFashionMNIST().load().train.labels) == 20
-    with pytest.raises(UserError, match="Cannot get fashion_mnist"):
+    with pytest.raises(UserError, match="fashion_mnist is not there"):
         SmallFashionMNIST(root=str(tmp_path / "elsewhere")).load()
 
 
@@ -217,3 +218,17 @@ def test_idx_file_gives_its_array(tmp_path):
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     write_idx(tmp_path / "a.gz", array)
     assert torch.equal(read_idx(tmp_path / "a.gz"), torch.from_numpy(array))
+
+
+@pytest.mark.parametrize("kind", [SmallCifar10, SmallFashionMNIST])
+def test_a_wrong_root_is_not_downloaded_into(kind: type, tmp_path: Path, offline) -> None:
+    with pytest.raises(UserError, match="is not there; the folder does not exist"):
+        kind(root=str(tmp_path / "missing")).load()
+    assert not (tmp_path / "missing").exists()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserError, match=r"has none of its files, but notes\.txt"):
+        kind(root=str(tmp_path)).load()
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    (tmp_path / "notes.txt").unlink()
+    with pytest.raises(UserError, match="Cannot get"):  # an empty folder is meant for it
+        kind(root=str(tmp_path)).load()

@@ -16,7 +16,7 @@ def launch(place: Path, *jobs: str) -> "subprocess.Popen[str]":
     environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
     return subprocess.Popen(
         [sys.executable, str(HERE / "small_jobs.py"), str(place), *jobs],
-        env={**environment, "PYTHONPATH": str(ROOT)},
+        env={**environment, "PYTHONPATH": str(ROOT), "TMPDIR": str(place)},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -53,12 +53,13 @@ def test_a_killed_launcher_leaves_no_process_and_its_jobs_save(tmp_path: Path) -
     launcher.wait()
     wait_until(lambda: not any(map(alive, pids(tmp_path))))
     assert [traced(tmp_path / name)[-1]["what"] for name in NAMES[:4]] == ["ended", "ended", "stopped", "stopped"]
+    wait_until(lambda: not list(tmp_path.glob("mcl-sweep-*")))  # the last guard removes the launcher's folder
     finish(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75)],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75), (signal.SIGUSR1, 75)],
     ids=lambda given: str(given),
 )
 def test_a_stopped_launcher_lets_its_jobs_save(number: int, status: int, tmp_path: Path) -> None:

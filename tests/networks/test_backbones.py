@@ -193,3 +193,12 @@ def test_multiply_adds_of_known_layers() -> None:
     )
     assert multiply_adds(network, (4, 7, 7)) == 6 * 3 * 3 * (2 * 3 * 3) + 54 * 5
     assert parameters(network) == 6 * 2 * 9 + 54 * 5 + 5
+
+
+@pytest.mark.parametrize("stride", [1, 2, 8, 16])
+def test_a_stride_that_the_stages_contradict_is_refused(stride: int) -> None:
+    network = build_network("resnet8", 10)
+    network.check_stride("pair.first")
+    network.stride = stride
+    with pytest.raises(UserError, match=rf"pair\.first: resnet8 says stride={stride}, .* a stride of about 4\."):
+        network.check_stride("pair.first")

@@ -13,9 +13,9 @@ from mcl.data.normalization import Normalization
 from mcl.errors import UserError
 from mcl.reference.training import TextbookTraining
 from mcl.reference.unrolled_gradient import meta_gradient, meta_gradient_by_copies
+from mcl.signals import StopSignals
 from mcl.tracking.tracker import Trackers
 from mcl.training.setup import Parts, assemble
-from mcl.training.signals import StopSignals
 from mcl.training.trainer import Trainer
 
 STEPS, SEED, TOLERANCE = 10, 3, 1e-9

@@ -378,3 +378,30 @@ def test_torch_is_not_needed(tmp_path: Path) -> None:
     code = "import sys, mcl.__main__ as m; m.main(['report', 'runs']); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert (tmp_path / "runs" / "RESULTS.md").is_file()
+
+
+@pytest.mark.parametrize("damage", ["halved", "emptied", "deleted", "of another run"])
+@pytest.mark.parametrize("version", ["with a checksum", "earlier"])
+def test_metrics_that_are_not_those_of_the_run_are_noted(
+    damage: str, version: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mcl.reports.report import write_report
+    from mcl.runs.summary import metrics_checksum
+
+    folder = write_run(tmp_path / "runs", "mcl", 0, [70.0, 71.0])
+    other = write_run(tmp_path / "runs", "mcl", 1, [60.0, 61.0])
+    metrics, summary = folder / "metrics.jsonl", folder / "summary.json"
+    if version == "with a checksum":
+        values = json.loads(summary.read_text()) | {"metrics": metrics_checksum(folder)}
+        values.pop("sha256", None)
+        summary.write_text(json.dumps(with_checksum(values)))
+    lines = metrics.read_text().splitlines(keepends=True)
+    if damage == "deleted":
+        metrics.unlink()
+    else:
+        of_other = (other / "metrics.jsonl").read_text()
+        metrics.write_text({"halved": "".join(lines[: len(lines) // 2]), "emptied": ""}.get(damage, of_other))
+    write_report(None, [folder, other], tmp_path, ())
+    (note,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert folder.name in note
+    assert "no curve" in note

@@ -298,8 +298,11 @@ def test_what_a_killed_process_was_writing_is_cleared_away(
 
 
 def test_a_full_disk_is_told_and_the_older_checkpoint_stays(
-    small: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    small: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from mcl.training import run
+
+    monkeypatch.setattr(run, "check_disk", lambda *_: None)  # which would refuse this disk beforehand
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True)

@@ -23,9 +23,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mcl.config.compose import compose_train
+from mcl.signals import StopSignals
 from mcl.tracking.tracker import Trackers
 from mcl.training.setup import assemble
-from mcl.training.signals import StopSignals
 from mcl.training.trainer import Trainer
 
 DEVICE = torch.device("meta")
