@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # from the ground up; a room imports from lower floors, and from rooms of its own floor without a circle
     {"errors", "types", "extras", "version", "allocator", "double_backward"},
-    {"files", "console", "devices", "distributed", "meta"},
+    {"files", "console", "devices", "distributed", "meta", "untrusted"},
     {"runs", "networks", "losses", "data"},
     {"tracking", "config"},
     {"training", "launching"},

@@ -8,6 +8,7 @@ from torch import nn
 
 from mcl.deploy.formats import FORMATS
 from mcl.deploy.saved_run import SavedRun, Weights
+from mcl.untrusted.damage import refuse_damaged
 
 
 def load(
@@ -38,10 +39,11 @@ def load(
         UserError: There is nothing to load, or it is damaged, or it names a class that may not be built.
     """
     path = Path(place)
-    for format in FORMATS.values():
-        if path.suffix == format.suffix and path.is_file():
-            return format.read(path, allow)
-    run = SavedRun(path, allow=allow)
-    backbone, metadata = run.deployable(run.key(network), weights)
-    metadata.attach_to(backbone)
-    return backbone
+    with refuse_damaged(path):
+        for format in FORMATS.values():
+            if path.suffix == format.suffix and path.is_file():
+                return format.read(path, allow)
+        run = SavedRun(path, allow=allow)
+        backbone, metadata = run.deployable(run.key(network), weights)
+        metadata.attach_to(backbone)
+        return backbone

@@ -8,6 +8,9 @@ from typing import Any
 
 from mcl.errors import UserError
 from mcl.runs.layout import FAILURE, SUMMARY
+from mcl.untrusted.files import read_bytes
+from mcl.untrusted.limits import MAX_JSON
+from mcl.untrusted.text import decode_json
 
 CHECKSUM = "sha256"
 
@@ -20,7 +23,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         OSError: The file cannot be read.
     """
     file = folder / SUMMARY
-    return decode_summary(file.read_bytes(), SUMMARY) if file.is_file() else None
+    return decode_summary(read_bytes(file, MAX_JSON), SUMMARY) if file.exists() else None
 
 
 def intact_summary(folder: Path) -> dict[str, Any] | None:
@@ -55,7 +58,7 @@ def read_failure(folder: Path) -> dict[str, Any] | None:
         OSError: The file cannot be read.
     """
     file = folder / FAILURE
-    return _decode(file.read_bytes(), FAILURE) if file.is_file() else None
+    return _decode(read_bytes(file, MAX_JSON), FAILURE) if file.exists() else None
 
 
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,10 +67,7 @@ def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decode(content: bytes, name: str) -> dict[str, Any]:
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{name} is no valid JSON: {error}") from error
+    values = decode_json(content, name)
     if not isinstance(values, dict):
         raise UserError(f"{name} holds no JSON object")
     return values

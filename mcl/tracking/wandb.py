@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import secrets
 import shlex
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from mcl.console import display_path
 from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.tracking.tracker import RunInfo, Snapshot, Status, Tracker
+from mcl.untrusted.files import read_bytes
+from mcl.untrusted.limits import KIB
 
 if TYPE_CHECKING:
     import wandb
@@ -235,7 +238,10 @@ class WandbTracker(Tracker):
 def _kept_id(run: RunInfo) -> str | None:
     """Return the W&B id of the run to resume; None for a new run."""
     path = _id_file(run)
-    return path.read_text().strip() if run.resumed_step and path.exists() and not _id_of_sweep() else None
+    if not run.resumed_step or not path.exists() or _id_of_sweep():
+        return None
+    stored = read_bytes(path, KIB).decode(errors="replace").strip()
+    return stored if re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", stored) else None
 
 
 def _new_id(run: RunInfo) -> str:
