@@ -108,7 +108,7 @@ def _values(node: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def _check_class(name: Any, place: str, allow: Sequence[str]) -> None:
     allowed = set().union(*(classes for pattern, classes in CLASSES.items() if _matches(pattern, place)))
-    if name in allowed:
+    if isinstance(name, str) and name in allowed:
         return
     where = f"{shorten(place)}._target_={shorten(name)}"
     if isinstance(name, str) and inside(name, [*PACKAGES, *allow]):

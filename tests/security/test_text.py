@@ -41,7 +41,10 @@ def test_markup_is_escaped(text: str) -> None:
 def test_no_cell_of_a_csv_file_is_a_formula(text: str, tmp_path: Path) -> None:
     assert without_formulas([text]) == [f"'{text}"]
     file = write_confusion(tmp_path, "first/backbone", [[1, 0], [0, 1]], [text, "b"])
-    assert all(not row[0].startswith(tuple("=+-@\t\r")) for row in csv.reader(io.StringIO(file.read_text(), "")))
+    assert all(
+        not row[0].startswith(tuple("=+-@\t\r"))
+        for row in csv.reader(io.StringIO(file.read_bytes().decode(), newline=""))
+    )
     assert read_confusion(file)[1] == ((1, 0), (0, 1))
 
 
@@ -98,5 +101,5 @@ def test_a_model_card_of_a_hostile_run_is_inert(place: Path) -> None:
 
 
 def test_an_error_prints_no_escape_sequence(place: Path, refused: Callable[..., str]) -> None:
-    (place / "run" / "config.yaml").write_text("pair: {'\\e[2J': {_target_: x}}\ndataset: {}\n")
+    (place / "run" / "config.yaml").write_text('pair: {"\\e[2J": {_target_: x}}\ndataset: {}\n')
     assert "u001b" in (message := refused("evaluate", "run")) or "x1b" in message
