@@ -27,7 +27,7 @@ from mcl.runs.same_run import refuse_other_run
 from mcl.runs.stored_config import decode_config, plain
 from mcl.runs.summary import decode_summary
 from mcl.untrusted.damage import refuse_damaged
-from mcl.untrusted.text import printable
+from mcl.untrusted.text import printable, shorten
 
 Weights = Literal["last", "best"]
 T = TypeVar("T")
@@ -223,9 +223,13 @@ def build_with_weights(build: Callable[[], Backbone], state: Mapping[str, Tensor
     """
     with torch.device("meta"):
         outline = build()
-    shapes = {name: tensor.shape for name, tensor in outline.state_dict().items()}
-    if {name: getattr(tensor, "shape", None) for name, tensor in _mapping(state, path).items()} != shapes:
-        load_weights(outline, state, path)  # to say what differs
+    expected = {name: tuple(tensor.shape) for name, tensor in outline.state_dict().items()}
+    given = {str(name): tuple(getattr(tensor, "shape", ())) for name, tensor in _mapping(state, path).items()}
+    if differing := sorted(name for name in {*expected, *given} if expected.get(name) != given.get(name)):
+        raise UserError(
+            f"{path}: its weights do not fit its configuration: {shorten(', '.join(differing))} (for example"
+            f" {given.get(differing[0], 'nothing')} in place of {expected.get(differing[0], 'nothing')})."
+        )
     backbone = build()
     load_weights(backbone, state, path)
     return backbone

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mcl.errors import UserError
 from mcl.files import write_atomically
@@ -26,8 +27,9 @@ def write_confusion(folder: Path, head: str, counts: Sequence[Sequence[int]], cl
         UserError: The file cannot be written.
     """
     text = io.StringIO()
-    rows = [[label, *row] for label, row in zip(classes, counts, strict=True)]
-    csv.writer(text, lineterminator="\n").writerows(map(without_formulas, [["true / predicted", *classes], *rows]))
+    rows: list[list[Any]] = [["true / predicted", *classes]]
+    rows += [[label, *row] for label, row in zip(classes, counts, strict=True)]
+    csv.writer(text, lineterminator="\n").writerows(map(without_formulas, rows))
     file = folder / f"{CONFUSION}{head.replace('/', '-')}.csv"
     write_atomically(file, text.getvalue())
     return file
