@@ -13,6 +13,7 @@ from typing import Any
 from measuring import Options, medians
 
 from mcl.reports.markdown import table
+from mcl.runs.layout import SUMMARY
 
 TITLE = "First run"
 TRAIN = str(Path(__file__).parents[1] / "train.py")
@@ -24,7 +25,7 @@ def measure(options: Options) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         training = _seconds(typed, folder)
         again = [_seconds(typed, folder) for _ in range(options.repeats)]
-        (file,) = Path(folder, "runs").rglob("summary.json")
+        (file,) = Path(folder, "runs").rglob(SUMMARY)
         return {
             "folder": str(file.parent.relative_to(folder)),
             "training": training,

@@ -4,6 +4,12 @@ Such a module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(argum
 imports torch and other large packages inside ``run``, so that ``--help`` is fast.
 """
 
+import os
+import sys
+
+if __name__ == "__main__" and sys.path[0] == os.getcwd() and not __file__.startswith(os.path.join(sys.path[0], "")):
+    del sys.path[0]  # `python -m` puts the working folder in front: a received folder could shadow any module there
+
 from mcl.signals import EXIT_STATUS, Stopped, catch_stop_signals, program_signals
 
 if __name__ == "__main__":
@@ -11,12 +17,11 @@ if __name__ == "__main__":
 
 import argparse
 import importlib
-import os
-import sys
 from collections.abc import Sequence
 from types import ModuleType
 
 from mcl.errors import UserError, unknown
+from mcl.untrusted.text import on_terminal
 
 COMMANDS = {  # command -> its module, imported only when needed
     "networks": "networks",
@@ -61,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("HYDRA_FULL_ERROR") == "1" or (isinstance(error, OSError) and error.filename is None):
             raise
         message = str(error) if isinstance(error, UserError) else f"{error.filename}: {error.strerror}"
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {on_terminal(message)}", file=sys.stderr)
         return error.status if isinstance(error, UserError) else USAGE_ERROR
 
 

@@ -23,7 +23,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     ...     torch.save(state, file)
 
     Args:
-        path: the file to write; its folder must exist. The temporary file is ``path`` + ``.tmp``.
+        path: the file to write; its folder must exist. The temporary file is ``path`` + ``.tmp``, always a new file.
 
     Raises:
         UserError: The file cannot be written, for example because the disk is full.
@@ -32,7 +32,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     temporary = path.with_name(path.name + ".tmp")
     try:
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "xb", opener=_new_file) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -45,6 +45,19 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if (reason := _os_error(error)) is None:
             raise
         raise write_error(path, reason) from error
+
+
+def _new_file(path: str, flags: int) -> int:
+    """Open a temporary file that did not exist. One left by a killed process is removed, a link without following it.
+
+    ``flags`` include ``O_EXCL``.
+    """
+    flags |= getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return os.open(path, flags, 0o666)
+    except FileExistsError:
+        os.unlink(path)
+        return os.open(path, flags, 0o666)
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:

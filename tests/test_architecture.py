@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # from the ground up; a room imports from lower floors, and from rooms of its own floor without a circle
     {"accelerators", "errors", "types", "extras", "lazy", "version", "allocator", "double_backward", "signals"},
-    {"files", "console", "devices", "distributed", "meta", "palette"},
+    {"files", "console", "devices", "distributed", "meta", "palette", "untrusted"},
     {"runs", "networks", "losses", "data"},
     {"tracking", "config"},
     {"training", "launching"},

@@ -127,19 +127,13 @@ def read(path: Path) -> dict[str, Any]:
     """
     import torch
 
-    try:
-        with torch.serialization.safe_globals(_numbers()):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # from the unpickler or the zip reader
-        raise UserError(
-            f"{path} is not a checkpoint of tensors and plain values: it is damaged, or holds objects that could run"
-            f" code when read ({type(error).__name__})."
-        ) from error
+    from mcl.untrusted.tensors import load_state_file
+    from mcl.untrusted.text import shorten
+
+    checkpoint: Any = load_state_file(path, allowed=_numbers())
     networks = checkpoint.get(NETWORKS) if isinstance(checkpoint, dict) else None
     if not isinstance(networks, dict) or not all(isinstance(value, torch.Tensor) for value in networks.values()):
-        keys = f"; its keys are {', '.join(map(str, checkpoint))}" if isinstance(checkpoint, dict) else ""
+        keys = f"; its keys are {shorten(', '.join(map(str, checkpoint)))}" if isinstance(checkpoint, dict) else ""
         raise UserError(f"{path} is not an official checkpoint: those keep their networks under '{NETWORKS}'{keys}.")
     return checkpoint
 
@@ -154,13 +148,18 @@ def _numbers() -> list[Any]:
 
 def facts(checkpoint: dict[str, Any]) -> dict[str, float]:
     """Return the numbers that a checkpoint holds beside the networks, such as ``acc`` and ``epoch``."""
+    from mcl.untrusted.text import printable
+
     numbers = {}
     for key, value in checkpoint.items():
         number = value.item() if getattr(value, "ndim", None) == 0 else value  # from numpy or torch
         if isinstance(number, int | float):
-            numbers[str(key)] = number
+            numbers[printable(key)] = number
     return numbers
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    from mcl.untrusted.files import read_bytes
+    from mcl.untrusted.limits import MAX_NETWORK
+
+    return hashlib.sha256(read_bytes(path, MAX_NETWORK)).hexdigest()

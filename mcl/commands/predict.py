@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print one line for each image; return 1 if one could not be read."""
     from mcl.deploy.formats import logits
     from mcl.deploy.load import load
+    from mcl.untrusted.text import printable
 
     require_at_least(1, "--top", arguments.top)
     network = load(
@@ -43,10 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             image = preprocessing(path)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(error)}", file=sys.stderr)
             status = 1
             continue
         probabilities, labels = logits(network, image)[0].softmax(0).topk(min(arguments.top, len(classes)))
         pairs = zip(probabilities.tolist(), labels.tolist(), strict=True)
-        print(f"{path}: {', '.join(f'{classes[label]} {100 * probability:.1f} %' for probability, label in pairs)}")
+        named = ", ".join(f"{classes[label]} {100 * probability:.1f} %" for probability, label in pairs)
+        print(f"{printable(path)}: {named}")
     return status

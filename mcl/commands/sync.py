@@ -25,23 +25,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pass the offline files to ``wandb sync``; return its exit status."""
+    import os
     import subprocess
     import sys
 
     import wandb
 
     from mcl.errors import UserError
+    from mcl.untrusted.files import refuse_outside_links
 
     place = arguments.place
     if not place.is_dir():
         raise UserError(f"{place}: there is no such folder.")
     folders = list(offline_runs(_places(place, arguments.runs)))
+    for folder in folders:  # uploads what links lead to
+        refuse_outside_links(folder.parent, [folder.name])
     if not folders:
         raise UserError(f"{place}: no run here was tracked by W&B offline.")
     if not arguments.dry_run and not wandb.login(prompt=False, verify=False):
         raise UserError("W&B: not logged in. To log in: wandb login")
     options = ["--dry-run"] if arguments.dry_run else []
-    return subprocess.run([sys.executable, "-m", "wandb", "sync", *options, *map(str, folders)]).returncode
+    safe = {**os.environ, "PYTHONSAFEPATH": "1"}  # import nothing from the working folder, which may be a received one
+    command = [sys.executable, "-m", "wandb", "sync", *options, *map(str, folders)]
+    return subprocess.run(command, env=safe).returncode
 
 
 def offline_runs(places: Iterable[Path]) -> Iterator[Path]:

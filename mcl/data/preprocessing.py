@@ -1,5 +1,6 @@
 """Turn image files into the input of a trained network."""
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from mcl.data.dataset import Dataset
 from mcl.data.decoding import decode
 from mcl.data.normalization import Normalization
 from mcl.errors import UserError
+from mcl.untrusted.limits import MAX_SIZE
+from mcl.untrusted.text import shorten
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,11 @@ class Preprocessing:
             )
             if not (len(result.mean) == len(result.std) == result.channels in (1, 3)):
                 raise ValueError("one value for each of 1 or 3 channels")
-            if result.image_size <= 0 or min(result.std) <= 0:
-                raise ValueError("not positive")
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{values!r} is not a preprocessing of images.") from error
+            sizes = (result.image_size, result.resize or 1)
+            if min(*sizes) <= 0 or not 0 < min(result.std) < math.inf or max(*sizes) > MAX_SIZE:
+                raise ValueError("not positive, or too large")
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UserError(f"{shorten(values)} is not a preprocessing of images.") from error
         return result
 
     def _read(self, path: Path) -> Tensor:

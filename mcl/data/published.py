@@ -66,6 +66,7 @@ class Published(InMemoryDataset):
             seed=seed,
         )
         self.root = Path(root).expanduser() if root else cache_folder() / "downloads"
+        self.may_fetch = True  # whether missing files may be downloaded to the root
         self._chosen = bool(root)
         self._contents: str | None = None  # hash of the images, once they were read
         self.places = [self.root, self.root / self.subfolder]
@@ -94,6 +95,8 @@ class Published(InMemoryDataset):
 
     def read(self) -> Parts:
         parts = self._find()
+        if parts is None and not self.may_fetch:
+            raise UserError(f"dataset.root={self.root} does not hold {self.name}. Give its folder with dataset.root.")
         if parts is None:
             self._refuse_wrong_root()
             parts = load_or_build(self.root / self.subfolder, self._read, self._fetch, option="dataset.root")

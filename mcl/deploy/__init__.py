@@ -1,8 +1,9 @@
 """Use a trained run: evaluate it, export its networks, load them, bundle it.
 
 Files in a run folder, a bundle or an export are not trusted. Weights are read as tensors and plain values. A
-configuration passes `mcl.runs.received`. A class that it names is built only if it is of the kind that its place calls
-for (`mcl.deploy.kinds`), or lies in a module that the caller allows. The file's own ``allow_modules`` is ignored.
+configuration passes `mcl.runs.received`. A class that it names is built only if it is in the table of the classes that
+belong in its place (`mcl.deploy.kinds`), or lies in a module that the caller allows. The file's own ``allow_modules``
+is ignored. docs/security.md states what is trusted.
 """
 
 from mcl.deploy.bundle import write_bundle

@@ -3,7 +3,8 @@
 import hashlib
 import io
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from mcl.deploy.formats import encode_safetensors
 from mcl.deploy.model_card import model_card
@@ -13,6 +14,7 @@ from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs import checkpoints
 from mcl.runs.layout import CONFIG, IMPORTED, LAST_CHECKPOINT, METRICS, SUMMARY
+from mcl.runs.stored_config import encode_config
 
 COPIED = (CONFIG, METRICS, SUMMARY, IMPORTED)
 LEFT_OUT = ("optimizers", "random_states", "meters", "metrics")  # only resuming needs these
@@ -21,10 +23,14 @@ LEFT_OUT = ("optimizers", "random_states", "meters", "metrics")  # only resuming
 def write_bundle(run: SavedRun, path: Path) -> list[str]:
     """Write a bundle of a run that was opened without overrides; return the names of the files in it.
 
+    No absolute path of this machine is in it.
+
     Raises:
         UserError: The run is not finished, its metrics are not those that it wrote, or the file cannot be written.
     """
     files = {name: content for name in COPIED if (content := run.source.read(name)) is not None}
+    if CONFIG in files:
+        files[CONFIG] = encode_config(without_local_paths(run.stored)).encode()
     if SUMMARY not in files and IMPORTED not in files:
         raise UserError(f"{run.source.path} has no {SUMMARY}: let its training end before you give it away.")
     _refuse_altered_metrics(run, files.get(METRICS, b""))
@@ -62,4 +68,19 @@ def _without_training_state(run: SavedRun) -> dict[str, object]:
     training_state = tuple(f"loss.{name}" for name in loss.training_state)
     learner = {name: value for name, value in run.checkpoint["learner"].items() if not name.startswith(training_state)}
     kept = {name: value for name, value in run.checkpoint.items() if name not in LEFT_OUT}
+    if "config" in kept:
+        kept["config"] = without_local_paths(kept["config"])
     return {**kept, "learner": learner}
+
+
+def without_local_paths(node: Any) -> Any:
+    """Return a configuration in which the last part stands for an absolute path, such as ``photos`` for a root."""
+    if isinstance(node, dict):
+        return {key: without_local_paths(child) for key, child in node.items()}
+    if isinstance(node, list):
+        return [without_local_paths(child) for child in node]
+    if isinstance(node, str):
+        for path in (PurePosixPath(node), PureWindowsPath(node)):
+            if path.is_absolute() or node.startswith("~"):
+                return path.name
+    return node

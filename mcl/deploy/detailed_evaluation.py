@@ -25,6 +25,7 @@ from mcl.runs.layout import PER_CLASS, SCORES
 from mcl.tracking.media import confusion_picture
 from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
 from mcl.training.options import TrainerOptions
+from mcl.untrusted.spreadsheet import without_formulas
 from mcl.version import code_version
 
 MAIN_HEADS = (BACKBONE, AGGREGATED, ENSEMBLE)  # those that stand for whole networks
@@ -117,7 +118,7 @@ def write_evaluation(
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["label", "class", *scores])
     for label, name in enumerate(classes):
-        rows.writerow([label, name, *(recall[label] for recall in recalls.values())])
+        rows.writerow(without_formulas([label, name, *(recall[label] for recall in recalls.values())]))
     write_atomically(folder / PER_CLASS, text.getvalue())
     for name, head in scores.items():
         if name.rpartition("/")[2] in MAIN_HEADS:

@@ -1,7 +1,8 @@
 """File formats for one network and everything needed to use it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from mcl.deploy.kinds import build_kind
 from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.onnx_file import OnnxNetwork, encode_onnx
-from mcl.deploy.saved_run import load_weights
+from mcl.deploy.saved_run import build_with_weights
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
 from mcl.runs import checkpoints
+from mcl.untrusted.tensors import load_safetensors
 
 _NETWORK = "network"
 
@@ -37,7 +39,7 @@ def read_torch(path: Path, allow: Sequence[str] = ()) -> Backbone:
     content = checkpoints.load(path)
     if _NETWORK not in content:
         raise UserError(f"{path} is a checkpoint of a run: name its run folder instead.")
-    metadata = NetworkMetadata.from_dict(content.get("about") or {}, str(path))
+    metadata = NetworkMetadata.from_dict(content.get("about"), str(path))
     return _rebuild(content[_NETWORK], metadata, path, allow)
 
 
@@ -60,15 +62,8 @@ def _with_sorted_header(content: bytes) -> bytes:
 
 def read_safetensors(path: Path, allow: Sequence[str] = ()) -> Backbone:
     """Read what `encode_safetensors` gave."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = NetworkMetadata.from_text(file.metadata(), str(path))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} cannot be read as safetensors: {error}") from error
-    return _rebuild(state, metadata, path, allow)
+    metadata, state = load_safetensors(path)
+    return _rebuild(state, NetworkMetadata.from_text(metadata, str(path)), path, allow)
 
 
 FORMATS = {
@@ -78,8 +73,9 @@ FORMATS = {
 }
 
 
-def _rebuild(state: dict[str, Tensor], metadata: NetworkMetadata, path: Path, allow: Sequence[str]) -> Backbone:
-    backbone = build_kind(
+def _rebuild(state: Mapping[str, Tensor], metadata: NetworkMetadata, path: Path, allow: Sequence[str]) -> Backbone:
+    build = partial(
+        build_kind,
         Backbone,
         metadata.architecture,
         path="architecture",
@@ -87,7 +83,7 @@ def _rebuild(state: dict[str, Tensor], metadata: NetworkMetadata, path: Path, al
         num_classes=len(metadata.classes),
         in_channels=metadata.preprocessing.channels,
     )
-    load_weights(backbone, state, path)
+    backbone = build_with_weights(build, state, path)
     metadata.attach_to(backbone)
     return backbone.eval()
 

@@ -1,73 +1,126 @@
-"""Build only the classes that belong in their place, for configurations in received files."""
+"""The classes that a received file may name, each bound to its place, and how they are built."""
 
-import inspect
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
-from torch import nn
 
 from mcl.config.instantiate import build
-from mcl.config.targets import defined_in, resolve
+from mcl.config.targets import PACKAGES, defined_in, inside, resolve
 from mcl.errors import UserError
+from mcl.untrusted.limits import MAX_SIZE
+from mcl.untrusted.text import shorten
 
-ARGUMENTS = ("mcl.losses", "mcl.data.augmentation", "torchvision.transforms")  # their classes may be arguments too
 T = TypeVar("T")
 
 
+def _members(module: str, names: str) -> set[str]:
+    return {f"{module}.{name}" for name in names.split()}
+
+
+_TRANSFORMS = (
+    "AugMix AutoAugment CenterCrop ColorJitter Compose ElasticTransform FiveCrop GaussianBlur Grayscale Pad RandAugment"
+    " RandomAdjustSharpness RandomAffine RandomApply RandomAutocontrast RandomChoice RandomCrop RandomEqualize"
+    " RandomErasing RandomGrayscale RandomHorizontalFlip RandomInvert RandomOrder RandomPerspective RandomPosterize"
+    " RandomResizedCrop RandomRotation RandomSolarize RandomVerticalFlip Resize TrivialAugmentWide"
+)
+_NEW_TRANSFORMS = (  # of version 2 alone
+    "GaussianNoise JPEG RandomPhotometricDistort RandomResize RandomShortestSize RandomZoomOut RGB ScaleJitter"
+)
+_NETWORKS = {
+    *("mcl.networks.hcgnet.HCGNet", "mcl.networks.resnet.ResNet", "mcl.networks.shufflenetv2.ShuffleNetV2"),
+    *("mcl.networks.torchvision.TorchvisionBackbone", "mcl.networks.wide_resnet.WideResNet"),
+}
+CLASSES: dict[str, set[str]] = {  # place -> classes; "*" is one key of a mapping, "**" keys and numbers at any depth
+    "pair.*": _NETWORKS,
+    "architecture": _NETWORKS,  # of an exported file
+    "dataset": {
+        *("mcl.data.cifar.Cifar10", "mcl.data.cifar.Cifar100", "mcl.data.digits.Digits", "mcl.data.folder.Folder"),
+        *("mcl.data.fashion_mnist.FashionMNIST", "mcl.data.imagenet.ImageNet", "mcl.data.synthetic.Synthetic"),
+    },
+    "dataset.augmentation": {"mcl.data.augmentation.Augmentation"},
+    "dataset.transform.**": _members("torchvision.transforms", _TRANSFORMS)
+    | _members("torchvision.transforms.v2", f"{_TRANSFORMS} {_NEW_TRANSFORMS}"),
+    "loss": {
+        *("mcl.losses.independent.Independent", "mcl.losses.deep_supervision.DeepSupervision"),
+        *("mcl.losses.lmcl.LMCL", "mcl.losses.mcl.MCL"),
+    },
+    "loss.contrast": _members("mcl.losses.contrast_sources", "BankContrast BatchContrast"),
+    "loss.matching": _members("mcl.losses.matching", "FixedMatching LayerMatching"),
+    "loss.meta": {"mcl.losses.base.MetaSchedule"},
+    "sampler": _members("mcl.data.samplers", "ClassBalanced Shuffle"),
+    "optimizer": _members("torch.optim", "Adadelta Adagrad Adam AdamW Adamax ASGD NAdam RAdam RMSprop Rprop SGD"),
+    "schedule": _members("mcl.training.schedules", "Constant Cosine MultiStep"),
+    "trainer": {"mcl.training.options.TrainerOptions"},
+    "tracking.*": {"mcl.tracking.WandbTracker"},
+}
+_SIZED = ("pair.", "architecture")  # places whose numbers are sizes of a network
+
+
 def build_kind(kind: type[T], node: Any, *, path: str, allow: Sequence[str] = (), **supplied: Any) -> T:
-    """Build a node of a received configuration if it gives a ``kind``; the arguments are those of `check_kinds`.
+    """Build a node of a received configuration if its classes belong in their places; it must give a ``kind``.
+
+    Args:
+        kind: the class, or a base class, of what the place holds.
+        node: mapping with ``_target_``.
+        path: the node's path in the configuration.
+        allow: the caller's own modules, whose classes and functions may stand anywhere.
+        supplied: arguments that do not come from the configuration.
 
     Raises:
-        UserError: It gives something else, names something that a received file may not build, or cannot be built.
+        UserError: It names something that a received file may not build there, gives something else, or cannot be
+            built.
     """
     if OmegaConf.is_config(node):
         node = OmegaConf.to_container(node, resolve=True)  # only what the user typed holds interpolations
-    check_kinds(kind, node, path=path, allow=allow)
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        raise UserError(f"{path}: no _target_ here, so there is nothing to build.")
+    check_classes(node, path=path, allow=allow)
     built = build(node, path=path, allow=allow, **supplied)
     if not isinstance(built, kind):
-        raise _wrong_kind(kind, node["_target_"], path)
+        raise UserError(f"{path}._target_={shorten(node['_target_'])}: does not give a {kind.__name__}.")
     return built
 
 
-def check_kinds(kind: type, node: Mapping[str, Any], *, path: str, allow: Sequence[str] = ()) -> None:
-    """Raise UserError unless a node gives a ``kind`` and every target inside it is a class that belongs there.
+def check_classes(node: Any, *, path: str = "", allow: Sequence[str] = ()) -> None:
+    """Raise UserError unless every ``_target_`` inside a received value is a class that belongs in its place.
 
-    Arguments may be subclasses of torch.nn.Module and classes of the modules in `ARGUMENTS`. In the caller's own
-    modules (``allow``), everything may be built. ``path`` is the node's path in the configuration.
+    Args:
+        node: a whole configuration, or the node at ``path``.
+        path: where it stands in the configuration.
+        allow: the caller's own modules, whose classes and functions may stand anywhere.
     """
-    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
-        raise UserError(f"{path}: no _target_ here, so there is nothing to build.")
-    name = node["_target_"]
-    target = resolve(name, path=path, allow=allow)
-    if not defined_in(target, allow) and not (inspect.isclass(target) and issubclass(target, kind)):
-        raise _wrong_kind(kind, name, path)
-    for key, value in node.items():
-        _check_arguments(value, f"{path}.{key}", allow)
+    for place, value in _values(node, path):
+        if isinstance(value, Mapping) and "_target_" in value:
+            _check_class(value["_target_"], place, allow)
+        elif place.startswith(_SIZED) and isinstance(value, int | float) and abs(value) > MAX_SIZE:
+            raise UserError(f"{place}={shorten(value)}: no number of a received network may be above {MAX_SIZE:,}.")
 
 
-def _wrong_kind(kind: type, target: str, path: str) -> UserError:
-    return UserError(f"{path}._target_={target}: does not give a {kind.__name__}.")
+def _values(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield path and value of a node and of everything inside it."""
+    yield path, node
+    children = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
+    for key, child in children:
+        yield from _values(child, f"{path}.{key}" if path else str(key))
 
 
-def _check_arguments(value: Any, path: str, allow: Sequence[str]) -> None:
-    if isinstance(value, list | tuple):
-        value = dict(enumerate(value))
-    if not isinstance(value, Mapping):
+def _check_class(name: Any, place: str, allow: Sequence[str]) -> None:
+    allowed = set().union(*(classes for pattern, classes in CLASSES.items() if _matches(pattern, place)))
+    if isinstance(name, str) and name in allowed:
         return
-    if "_target_" in value:
-        _check_argument(str(value["_target_"]), path, allow)
-    for key, child in value.items():
-        _check_arguments(child, f"{path}.{key}", allow)
+    where = f"{shorten(place)}._target_={shorten(name)}"
+    if isinstance(name, str) and inside(name, [*PACKAGES, *allow]):
+        target = resolve(name, path=place, allow=allow)
+        if defined_in(target, allow) or f"{target.__module__}.{getattr(target, '__qualname__', '')}" in allowed:
+            return
+    what = f"only {', '.join(sorted(allowed))}" if allowed else "nothing"
+    home = shorten(str(name).rpartition(".")[0] or name)
+    trust = f" If you trust what it names: --allow {home} (mcl.load: allow=[{home!r}])."
+    raise UserError(f"{where}: a received file may build {what} here.{'' if inside(home, ['mcl']) else trust}")
 
 
-def _check_argument(name: str, path: str, allow: Sequence[str]) -> None:
-    target = resolve(name, path=path, allow=allow)
-    if defined_in(target, allow):
-        return
-    if not inspect.isclass(target) or not (issubclass(target, nn.Module) or defined_in(target, ARGUMENTS)):
-        home = target.__module__
-        raise UserError(
-            f"{path}._target_={name}: a received file may build torch.nn.Module classes and those of"
-            f" {', '.join(ARGUMENTS)} here. If you trust what it names: --allow {home} (mcl.load: allow=[{home!r}])."
-        )
+def _matches(pattern: str, place: str) -> bool:
+    expression = re.escape(pattern).replace(r"\.\*\*", r"(\..+)?").replace(r"\*", r"[^.]+")
+    return re.fullmatch(expression, place) is not None

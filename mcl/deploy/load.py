@@ -8,6 +8,7 @@ from torch import nn
 
 from mcl.deploy.formats import FORMATS
 from mcl.deploy.saved_run import SavedRun, Weights, check_weights
+from mcl.untrusted.damage import refuse_damaged
 
 
 def load(
@@ -42,10 +43,11 @@ def load(
     """
     check_weights(weights)
     path = Path(place)
-    for format in FORMATS.values():
-        if path.suffix == format.suffix and path.is_file():
-            return format.read(path, allow)
-    run = SavedRun(path, allow=allow, allow_older=allow_older)
-    backbone, metadata = run.deployable(run.key(network), weights)
-    metadata.attach_to(backbone)
-    return backbone
+    with refuse_damaged(path):
+        for format in FORMATS.values():
+            if path.suffix == format.suffix and path.is_file():
+                return format.read(path, allow)
+        run = SavedRun(path, allow=allow, allow_older=allow_older)
+        backbone, metadata = run.deployable(run.key(network), weights)
+        metadata.attach_to(backbone)
+        return backbone

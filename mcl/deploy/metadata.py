@@ -9,7 +9,8 @@ from torch import nn
 
 from mcl.data.preprocessing import Preprocessing
 from mcl.errors import UserError
-from mcl.runs.received import checked_network_key, received
+from mcl.runs.received import checked_network_key, class_names, file_name, received
+from mcl.untrusted.text import decode_json, printable
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class NetworkMetadata:
     @property
     def file_stem(self) -> str:
         """The name of a file with this network, without its suffix."""
-        return f"{self.key}-{self.name.replace('/', '_')}" + ("-best" if self.weights == "best" else "")
+        return f"{self.key}-{file_name(self.name)}" + ("-best" if self.weights == "best" else "")
 
     def attach_to(self, network: nn.Module) -> None:
         """Set ``preprocessing`` and ``classes`` as attributes of a network, outside its state dict."""
@@ -42,7 +43,7 @@ class NetworkMetadata:
         return {name: json.dumps(value, ensure_ascii=False) for name, value in self.as_dict().items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], source: str) -> "NetworkMetadata":
+    def from_dict(cls, values: Any, source: str) -> "NetworkMetadata":
         """Read the plain values of `as_dict`.
 
         Raises:
@@ -50,24 +51,24 @@ class NetworkMetadata:
         """
         try:
             return cls(
-                name=str(values["name"]),
+                name=printable(values["name"]),
                 key=checked_network_key(str(values["key"]), f"{source}: key"),
                 architecture=received(values["architecture"], f"{source}: architecture"),
-                classes=tuple(map(str, values["classes"])),
+                classes=class_names(values["classes"], source),
                 preprocessing=Preprocessing.from_dict(values["preprocessing"]),
-                weights=str(values["weights"]),
+                weights=printable(values["weights"]),
                 step=int(values["step"]),
             )
         except UserError:  # a ValueError too, with a message of its own
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{source} is not a file that python -m mcl export wrote.") from error
 
     @classmethod
     def from_text(cls, values: Mapping[str, str] | None, source: str) -> "NetworkMetadata":
         """Read the JSON values of `as_text`; raises as `from_dict` does."""
         try:
-            decoded = {name: json.loads(value) for name, value in (values or {}).items()}
-        except ValueError:
-            decoded = {}
+            decoded = {name: decode_json(value, f"{source}: {name}") for name, value in (values or {}).items()}
+        except UserError as error:
+            raise UserError(f"{source} is not a file that python -m mcl export wrote.") from error
         return cls.from_dict(decoded, source)

@@ -1,5 +1,6 @@
 """The model card: networks, training data and recipe, accuracy, usage."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.networks.counting import multiply_adds, parameters
 from mcl.runs.identity import identity
+from mcl.untrusted.damage import refuse_damaged
+from mcl.untrusted.text import printable
 
 _ONNX = """\
 With onnxruntime and numpy alone (`images` uint8, of shape B x {channels} x {size} x {size}):
@@ -47,12 +50,17 @@ _PARTS = ("loss", "sampler", "optimizer", "schedule", "trainer")
 
 def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
     """Return the card of a run's networks as Markdown; ``files`` has the name of each network's file, by its key."""
+    with refuse_damaged(run.source.path):
+        return _card(run, weights, files)
+
+
+def _card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
     spec = run.preprocessing
     first = next(iter(files.values()))
     names = dict(zip(run.keys, run.names, strict=True))
     usage = f"{_ONNX}\n{_MCL}" if first.endswith(".onnx") else _MCL
     parts = [
-        f"# {', '.join(dict.fromkeys(names[key] for key in files))}",
+        f"# {_escape(', '.join(dict.fromkeys(names[key] for key in files)))}",
         f"Image classifiers of {len(run.classes)} classes, {_origin(run)} Auxiliary branches and everything else that"
         " only training needs are left out.",
         "## Networks",
@@ -63,7 +71,7 @@ def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str
         f"{_dataset(run)} Images of {spec.channels} channels,"
         f" {spec.image_size} x {spec.image_size}; pixels x in [0, 1] become (x - mean) / std with mean"
         f" {_numbers(spec.mean)} and std {_numbers(spec.std)}.",
-        f"Classes, by label: {', '.join(run.classes)}.",
+        f"Classes, by label: {_escape(', '.join(run.classes))}.",
         "## Recipe",
         *_training(run),
         "## How to use them",
@@ -84,11 +92,11 @@ def _network_table(run: SavedRun, weights: Weights, files: Mapping[str, str]) ->
 def _origin(run: SavedRun) -> str:
     """Say which code trained the networks, as the run recorded it, and whether training ended."""
     if run.imported is not None:
-        file, digest = run.imported.get("file"), run.imported.get("sha256")
+        file, digest = (_escape(run.imported.get(name)) for name in ("file", "sha256"))
         return f"imported from {file}, a checkpoint of the official L-MCL code (SHA-256 {digest}), not trained by mcl."
     code: Mapping[str, Any] = run.checkpoint.get("code") or {}
-    by = f" by mcl {code['version']}" if code.get("version") else ""
-    by += f", commit {str(code['commit'])[:10]}" if code.get("commit") else ""
+    by = f" by mcl {_escape(code['version'])}" if code.get("version") else ""
+    by += f", commit {_escape(str(code['commit'])[:10])}" if code.get("commit") else ""
     by += " with uncommitted changes" if code.get("dirty") else ""
     unfinished = "" if run.finished else f" Training had not ended: the checkpoint is that of step {run.step:,}."
     return f"trained in one run{by}.{unfinished}"
@@ -100,7 +108,7 @@ def _accuracies(run: SavedRun, weights: Weights) -> str:
     remedy = "`python -m mcl evaluate RUN` measures them."
     if run.imported is not None:
         values = [f"{name} {value}" for name, value in run.imported.items() if name not in ("file", "sha256")]
-        stated = f" The checkpoint itself states {', '.join(values)}." if values else ""
+        stated = f" The checkpoint itself states {_escape(', '.join(values))}." if values else ""
         return f"Not measured here: {remedy}{stated}"
     if not results.get("last"):
         return f"Not measured: {remedy}"
@@ -125,8 +133,8 @@ def _accuracies(run: SavedRun, weights: Weights) -> str:
 def _dataset(run: SavedRun) -> str:
     description = _choice("dataset", identity(run.stored))
     if run.imported is None:
-        return f"{description}."
-    name = description.partition(":")[0]
+        return f"{_escape(description)}."
+    name = _escape(description.partition(":")[0])
     return f"The checkpoint does not say what it was trained on; it was imported for {name}, with its preprocessing."
 
 
@@ -136,7 +144,7 @@ def _training(run: SavedRun) -> list[str]:
     settings = identity(run.stored)
     seed = f"Seed {settings['seed']}; " if "seed" in settings else ""
     start = settings.get("init_from")
-    base = f" Training started from the weights of {PurePath(str(start)).name}." if start else ""
+    base = f" Training started from the weights of {_escape(PurePath(str(start)).name)}." if start else ""
     table = _table(("part", "choice"), [(part, _choice(part, settings)) for part in _PARTS])
     return [table, f"{seed}{run.step:,} steps taken.{base}"]
 
@@ -155,4 +163,9 @@ def _numbers(values: Iterable[float]) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(_escape(cell.replace('|', '/')) for cell in line)} |" for line in lines)
+
+
+def _escape(text: object) -> str:
+    """Return text from a file on one line: no HTML, link, picture or code of Markdown survives."""
+    return re.sub(r"[\\`*\[\]]", r"\\\g<0>", printable(text)).replace("<", "&lt;")

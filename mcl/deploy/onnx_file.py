@@ -5,15 +5,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mcl.deploy.metadata import NetworkMetadata
-from mcl.errors import UserError
 from mcl.extras import require
 from mcl.networks.backbone import Backbone
+from mcl.untrusted.tensors import load_onnx
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -60,13 +59,8 @@ class OnnxNetwork(nn.Module):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 4
-        try:
-            self.session: Any = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime raises its own kinds
-            raise UserError(f"{path} cannot be read as an ONNX model: {' '.join(str(error).split())[:300]}") from error
-        NetworkMetadata.from_text(self.session.get_modelmeta().custom_metadata_map, str(path)).attach_to(self)
+        metadata, self.session = load_onnx(path, options)
+        NetworkMetadata.from_text(metadata, str(path)).attach_to(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map preprocessed images (B, channels, size, size) to logits (B, classes)."""

@@ -1,29 +1,38 @@
 """Read the files of a run from its folder or from a bundle. Nothing is unpacked."""
 
 import hashlib
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from mcl.errors import UserError
 from mcl.runs import checkpoints
 from mcl.runs.checkpoints import Checkpoints
-from mcl.runs.layout import CHECKPOINTS, LAST, LAST_CHECKPOINT
+from mcl.runs.layout import CHECKPOINTS, CONFIG, IMPORTED, LAST, LAST_CHECKPOINT, METRICS, SUMMARY, WRITTEN
+from mcl.untrusted.archives import DamagedArchive, read_zip
+from mcl.untrusted.files import read_bytes, refuse_outside_links
+from mcl.untrusted.limits import MAX_CONFIG, MAX_JSON, MAX_METRICS, MAX_NETWORK
+from mcl.untrusted.text import shorten
 
+LIMITS = {CONFIG: MAX_CONFIG, SUMMARY: MAX_JSON, IMPORTED: MAX_JSON, METRICS: MAX_METRICS}
 HASHES = "SHA256SUMS"  # in a bundle: one line "<sha256>  <file>" for every other file
 
 
 class Folder:
-    """A run folder."""
+    """A run folder.
+
+    Raises:
+        UserError: A link in it leads elsewhere.
+    """
 
     def __init__(self, path: Path):
         self.path = path
+        refuse_outside_links(path, WRITTEN)
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a file by its name, such as ``checkpoints/last.pt``; None if there is no such file."""
         file = self.path / name
         try:
-            return file.read_bytes() if file.is_file() else None
+            return read_bytes(file, LIMITS.get(name, MAX_NETWORK)) if file.exists() else None
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}.") from error
 
@@ -56,14 +65,16 @@ class Bundle:
     def __init__(self, path: Path):
         self.path = path
         try:
-            with zipfile.ZipFile(path) as archive:
-                self.files = {name: archive.read(name) for name in archive.namelist()}
+            self.files = read_zip(path)
             listed = dict(line.split("  ", 1)[::-1] for line in self.files[HASHES].decode().splitlines())
-        except Exception as error:  # a damaged archive raises many kinds
-            raise UserError(f"{path} is not a bundle of a run, or is damaged: {error}") from error
+        except (DamagedArchive, OSError, KeyError, ValueError) as error:
+            raise UserError(f"{path} is not a bundle of a run, or is damaged: {shorten(error)}") from error
+        for name, limit in LIMITS.items():
+            if len(self.files.get(name, b"")) > limit:
+                raise UserError(f"{path}: {name} has more than {limit:,} bytes.")
         actual = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items() if name != HASHES}
         if altered := sorted(name for name in {*actual, *listed} if actual.get(name) != listed.get(name)):
-            raise UserError(f"{path} is damaged or was altered: {', '.join(altered)} does not match {HASHES}.")
+            raise UserError(f"{path} is damaged or was altered: {shorten(', '.join(altered))} does not match {HASHES}.")
 
     def read(self, name: str) -> bytes | None:  # as `Folder` does
         return self.files.get(name)

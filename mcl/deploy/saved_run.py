@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from mcl.config.replay import replay
 from mcl.data.dataset import Dataset
 from mcl.data.preprocessing import Preprocessing
-from mcl.deploy.kinds import build_kind
+from mcl.data.published import Published
+from mcl.deploy.kinds import build_kind, check_classes
 from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.run_source import open_run_source
 from mcl.errors import UserError, unknown
@@ -21,9 +22,12 @@ from mcl.networks.cohort import Cohort
 from mcl.runs.identity import differences, identity
 from mcl.runs.imported import decode_imported
 from mcl.runs.layout import CONFIG, IMPORTED, LAST_CHECKPOINT, SUMMARY
+from mcl.runs.received import class_names
 from mcl.runs.same_run import refuse_other_run
 from mcl.runs.stored_config import decode_config, plain
 from mcl.runs.summary import decode_summary
+from mcl.untrusted.damage import refuse_damaged
+from mcl.untrusted.text import printable, shorten
 
 Weights = Literal["last", "best"]
 T = TypeVar("T")
@@ -46,6 +50,10 @@ class SavedRun:
     def __init__(
         self, path: str | Path, overrides: Sequence[str] = (), allow: Sequence[str] = (), *, allow_older: bool = False
     ):
+        with refuse_damaged(path):
+            self._open(path, overrides, allow, allow_older)
+
+    def _open(self, path: str | Path, overrides: Sequence[str], allow: Sequence[str], allow_older: bool) -> None:
         self.source = open_run_source(Path(path))
         self.allow = list(allow)
         checkpoint = self.source.checkpoint(allow_older=allow_older)
@@ -55,9 +63,11 @@ class SavedRun:
         text = self.source.read(CONFIG)
         if text is None and "config" not in checkpoint:
             raise UserError(f"{path} holds no {CONFIG}, which says which networks the run has.")
-        self.stored: dict[str, Any] = (
-            checkpoint["config"] if text is None else decode_config(text.decode(errors="replace"), f"{path}/{CONFIG}")
-        )
+        self.stored: dict[str, Any] = checkpoint["config"] if text is None else decode_config(text, f"{path}/{CONFIG}")
+        check_classes(self.stored, allow=self.allow)
+        own = self.stored["dataset"] if isinstance(self.stored["dataset"], dict) else {}
+        own.pop("cache_dir", None)  # a file may say where images are read, not where something is written
+        self.stored_root = own.get("root")
         self.config = replay(self.stored, overrides, self.allow)
         self.own_config = replay(self.stored, (), self.allow) if overrides else self.config
         text = self.source.read(SUMMARY)
@@ -100,7 +110,10 @@ class SavedRun:
     @cached_property
     def dataset(self) -> Dataset:
         """The dataset of the configuration; its images are not read."""
-        return self._build(Dataset, self.config.dataset, path="dataset")  # type: ignore[type-abstract]
+        dataset: Dataset = self._build(Dataset, self.config.dataset, path="dataset")  # type: ignore[type-abstract]
+        if isinstance(dataset, Published) and self.config.dataset.get("root") == self.stored_root:
+            dataset.may_fetch = self.stored_root is None  # nothing is written to a place that the file names
+        return dataset
 
     @cached_property
     def _own_dataset(self) -> Dataset:
@@ -111,7 +124,7 @@ class SavedRun:
     def classes(self) -> tuple[str, ...]:
         """Class names, by label."""
         names = self.checkpoint.get("classes")
-        return self._own_dataset.spec.classes if names is None else tuple(map(str, names))
+        return self._own_dataset.spec.classes if names is None else class_names(names, str(self.source.path))
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
@@ -152,26 +165,29 @@ class SavedRun:
         """Return a network, given by number, key or name, as it is deployed: in evaluation mode, on the CPU."""
         check_weights(weights)
         key = self.key(network)
-        backbone = self._factory(key)()
-        load_weights(backbone, self._backbone_state(key, weights), self.source.path)
-        return backbone.eval()
+        return build_with_weights(self._factory(key), self._backbone_state(key, weights), self.source.path).eval()
 
     def deployable(self, key: str, weights: Weights) -> tuple[Backbone, NetworkMetadata]:
         """Return a network as `backbone` does, with its metadata."""
-        metadata = NetworkMetadata(
-            name=self.names[self.keys.index(key)],
-            key=key,
-            architecture=plain(self.config)["pair"][key],
-            classes=self.classes,
-            preprocessing=self.preprocessing,
-            weights=weights,
-            step=self.step,
-        )
-        return self.backbone(key, weights), metadata
+        with refuse_damaged(self.source.path):
+            metadata = NetworkMetadata(
+                name=self.names[self.keys.index(key)],
+                key=key,
+                architecture=plain(self.config)["pair"][key],
+                classes=self.classes,
+                preprocessing=self.preprocessing,
+                weights=weights,
+                step=self.step,
+            )
+            return self.backbone(key, weights), metadata
 
     def learner(self, weights: Weights = "last") -> tuple[Cohort, Loss]:
         """Return all networks, and the loss with its aggregators; the best weights have no branches or aggregators."""
         check_weights(weights)
+        with refuse_damaged(self.source.path):
+            return self._learner(weights)
+
+    def _learner(self, weights: Weights) -> tuple[Cohort, Loss]:
         factories = {key: self._factory(key) for key in self.keys}
         state = self.checkpoint["learner"]
         branched = weights == "last" and any(".branches." in name for name in state)
@@ -217,6 +233,31 @@ def check_weights(weights: str) -> None:
         raise unknown("choice", f"weights={weights}", get_args(Weights))
 
 
+def build_with_weights(build: Callable[[], Backbone], state: Mapping[str, Tensor], path: Path) -> Backbone:
+    """Build a network that a file describes and load its weights from the file; raises as `load_weights` does.
+
+    The network is first built without memory, so that a description that is larger than the weights costs none.
+    """
+    with torch.device("meta"):
+        outline = build()
+    expected = {name: tuple(tensor.shape) for name, tensor in outline.state_dict().items()}
+    given = {str(name): tuple(getattr(tensor, "shape", ())) for name, tensor in _mapping(state, path).items()}
+    if differing := sorted(name for name in {*expected, *given} if expected.get(name) != given.get(name)):
+        raise UserError(
+            f"{path}: its weights do not fit its configuration: {shorten(', '.join(differing))} (for example"
+            f" {given.get(differing[0], 'nothing')} in place of {expected.get(differing[0], 'nothing')})."
+        )
+    backbone = build()
+    load_weights(backbone, state, path)
+    return backbone
+
+
+def _mapping(state: Any, path: Path) -> Mapping[str, Any]:
+    if not isinstance(state, Mapping):
+        raise UserError(f"{path}: its weights are not tensors by name.")
+    return state
+
+
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Load a state dict that comes from a file.
 
@@ -225,8 +266,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
     """
     try:
         module.load_state_dict(dict(state))
-    except (RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = printable(" ".join(str(error).split())[:300])
         raise UserError(f"{path}: its weights do not fit its configuration. {reason}") from error
 
 

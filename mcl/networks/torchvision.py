@@ -13,6 +13,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 
 from mcl.errors import UserError, did_you_mean
 from mcl.networks.backbone import Backbone, Branch, Head
+from mcl.untrusted.tensors import load_state_file
 
 _COLOURS = 3  # channels of the images that torchvision's models take
 _WRAPPERS = ("model", "state_dict")  # keys under which training scripts store a state dict
@@ -225,10 +226,7 @@ def _read_weights(model: str, weights: str) -> dict[str, Tensor]:
     path = Path(weights).expanduser()
     if not path.is_file():
         raise UserError(f"weights={weights}: no such file, and no weights of {model}: {', '.join(names.__members__)}.")
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises errors of many types
-        raise UserError(f"weights={weights} is not a file of tensors only ({type(error).__name__}).") from error
+    state: Any = load_state_file(path)
     for key in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

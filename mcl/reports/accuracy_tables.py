@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from mcl.reports.comparisons import Difference
 from mcl.reports.markdown import (
     NONE,
+    cell,
     interval,
     listed,
     percent,
@@ -39,7 +40,7 @@ def main_table(rows: Rows, metric: str) -> list[str]:
     ]
     notes = []
     if rows.constant:
-        notes.append(f"The same in all rows: {listed(f'{k} {v}' for k, v in rows.constant.items() if v)}.")
+        notes.append(f"The same in all rows: {listed(cell(f'{k} {v}') for k, v in rows.constant.items() if v)}.")
     if any(len(row.finished) == 1 for row in rows.rows):
         notes.append(
             "A row of one run has no deviation: how far the result of another seed would be from it is unknown."
@@ -61,7 +62,7 @@ def difference_table(rows: Rows, differences: Sequence[Difference], notes: Seque
     lines = ["## Differences from the baseline", ""]
     if not rows.baseline:
         return [*lines, "There is no baseline: `--baseline FACTOR=LABEL` names one.", ""]
-    baseline = listed(f"{factor} = {label}" for factor, label in rows.baseline.items())
+    baseline = listed(cell(f"{factor} = {label}") for factor, label in rows.baseline.items())
     lines += [
         f"Each row minus the row with {baseline} that is otherwise equal, in percentage points, paired by seed.",
         "",
@@ -88,11 +89,11 @@ def difference_table(rows: Rows, differences: Sequence[Difference], notes: Seque
         lines += [
             "Left out, because no run of the other side has the seed:",
             "",
-            *(f"- {line}" for line in left_out),
+            *(f"- {cell(line)}" for line in left_out),
             "",
         ]
     if notes:
-        lines += [*(f"- {note}" for note in notes), ""]
+        lines += [*(f"- {cell(note)}" for note in notes), ""]
     return lines
 
 
@@ -211,4 +212,5 @@ def key_factors(rows: Rows) -> list[str]:
 
 def _chosen_on(rows: Rows) -> list[str]:
     """Return the splits on which the runs chose their best epoch."""
-    return sorted({str(run.summary.get("best_epoch_chosen_on", "unknown")) for run in rows.runs if run.finished})
+    stored = {run.summary.get("best_epoch_chosen_on") for run in rows.runs if run.finished}
+    return sorted({split if split in ("validation", "test") else "unknown" for split in stored})

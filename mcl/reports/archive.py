@@ -1,7 +1,6 @@
 """The runs of a study as one compressed file, from which its report can be drawn again."""
 
 import io
-import lzma
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,10 @@ from mcl.errors import UserError
 from mcl.reports.row_labels import place_labels
 from mcl.runs.layout import SIGNS_OF_A_RUN
 from mcl.runs.reading import Run, find_runs, read_run
+from mcl.runs.received import file_name
+from mcl.untrusted.archives import DamagedArchive, unpack_tar
+from mcl.untrusted.files import read_bytes
+from mcl.untrusted.limits import MAX_METRICS
 
 ARCHIVE = "runs.tar.xz"
 
@@ -22,7 +25,7 @@ def pack_runs(runs: Iterable[Run]) -> bytes:
     Unpacked, it is a folder ``runs`` with the usual run folders. Runs without a readable configuration are left out.
     """
     members = {
-        f"{_folder(run)}/{name}": (run.folder / name).read_bytes()
+        f"{_folder(run)}/{name}": read_bytes(run.folder / name, MAX_METRICS)
         for run in runs
         if run.config
         for name in SIGNS_OF_A_RUN
@@ -54,9 +57,8 @@ def archived_runs(archive: Path) -> Iterator[list[Run]]:
     with tempfile.TemporaryDirectory(prefix="mcl-runs-") as name:
         unpacked = Path(name)
         try:
-            with tarfile.open(archive) as file:
-                file.extractall(unpacked, filter="data")
-        except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+            unpack_tar(archive, unpacked, SIGNS_OF_A_RUN)
+        except (DamagedArchive, OSError) as error:
             raise UserError(f"{archive} cannot be unpacked: {error}") from error
         runs = [read_run(folder) for folder in find_runs(unpacked)]
         for run in runs:
@@ -65,4 +67,5 @@ def archived_runs(archive: Path) -> Iterator[list[Run]]:
 
 
 def _folder(run: Run) -> str:
-    return "/".join(["runs", *place_labels(run).values(), run.folder.name])
+    labels = [part for label in place_labels(run).values() for part in label.split("/")]
+    return "/".join(["runs", *map(file_name, [*labels, run.folder.name])])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mcl.reports.accuracy_tables import key, key_factors, key_header
 from mcl.reports.equal_cost import at_cost, by_name, cheapest, mean_training_cost
-from mcl.reports.markdown import NONE, count, listed, seconds, table, with_deviation, without_empty
+from mcl.reports.markdown import NONE, cell, count, listed, seconds, table, with_deviation, without_empty
 from mcl.reports.rows import Row, Rows
 from mcl.reports.statistics import Estimate, estimate, mean_of_known
 from mcl.runs.reading import number
@@ -86,7 +86,7 @@ def _equal_cost(rows: Rows) -> list[str]:
             "",
         ]
     if silent:
-        lines += [f"Unknown for {listed(silent)}: these runs did not count their multiply-adds.", ""]
+        lines += [f"Unknown for {cell(listed(silent))}: these runs did not count their multiply-adds.", ""]
     return lines
 
 

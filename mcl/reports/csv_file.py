@@ -11,6 +11,9 @@ from mcl.console import display_path
 from mcl.reports.equal_cost import at_cost, cheapest
 from mcl.reports.rows import Rows
 from mcl.runs.reading import Run, mapping
+from mcl.untrusted.files import read_bytes
+from mcl.untrusted.limits import MAX_CSV
+from mcl.untrusted.spreadsheet import without_formulas
 
 OF_NETWORK = (
     *("top1_last", "top5_last", "top1_best", "best_epoch", "top1_max_over_heads", "aggregated_top1_last"),
@@ -46,7 +49,8 @@ def as_csv(rows: Rows) -> str:
     budgets = {id(row): cheapest(group) for group in rows.groups().values() for row in group}
     for row in rows.rows:
         for run in row.runs:
-            writer.writerows(_lines(run, row.labels, budgets[id(row)]))
+            for line in _lines(run, row.labels, budgets[id(row)]):
+                writer.writerow(dict(zip(line, without_formulas(line.values()), strict=True)))
     return content.getvalue()
 
 
@@ -64,7 +68,7 @@ def trials_as_csv(trials: Sequence[tuple[Run, Mapping[str, Any]]], options: Sequ
     for run, values in trials:
         line = [*map(values.get, options), run.seed, run.status, display_path(run.shown_folder)]
         accuracy = value(run.summary, objective) if run.finished else None
-        writer.writerow([*line, run.summary.get("config_hash", ""), accuracy])
+        writer.writerow(without_formulas([*line, run.summary.get("config_hash", ""), accuracy]))
     return content.getvalue()
 
 
@@ -79,7 +83,7 @@ def finished_in(path: Path) -> dict[str, str]:
     A missing file, or one that no report has written, lists none.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with io.StringIO(read_bytes(path, MAX_CSV).decode(), newline="") as file:
             reader = csv.DictReader(file)
             lines = [line for line in reader if line["status"] == "finished"]
             header = list(reader.fieldnames or ())

@@ -22,6 +22,7 @@ _STYLE = {
     "axes.axisbelow": True,
     "figure.facecolor": "white",
     "legend.frameon": False,
+    "text.parse_math": False,  # a label with dollar signs is not a formula
 }
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from mcl.reports.statistics import Estimate
+from mcl.untrusted.text import printable
 
 NONE = "–"  # in place of a missing number
 _MARKS = re.compile(r"[\\`*\[\]]|(?<![^\W_])_|_(?![^\W_])")  # Markdown's own; an underscore within a word is not
@@ -33,9 +34,17 @@ def warning(text: str) -> list[str]:
 
 
 def cell(text: str) -> str:
-    """Return text from elsewhere on one line, its Markdown and HTML escaped."""
-    text = _MARKS.sub(r"\\\g<0>", " ".join(str(text).split()))
+    """Return text from elsewhere on one line, its Markdown and HTML escaped.
+
+    Text from run folders is escaped once, where a line is written: by `table` in its cells, by this function elsewhere.
+    """
+    text = _MARKS.sub(r"\\\g<0>", printable(" ".join(str(text).split())))
     return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def code(text: object) -> str:
+    """Return text from elsewhere, such as a path, as code on one line."""
+    return f"`{printable(text).replace('`', chr(39))}`"
 
 
 def percent(value: float | None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mcl.console import display_path, pluralize
 from mcl.reports.image_sets import IMAGES, data_settings, fingerprint, version
-from mcl.reports.markdown import NONE, cell, listed, seeds, table, warning, without_empty
+from mcl.reports.markdown import NONE, cell, code, listed, seeds, table, warning, without_empty
 from mcl.reports.rows import Row, Rows
 from mcl.runs.reading import Run, mapping
 from mcl.studies.study import Study
@@ -66,7 +66,7 @@ def missing(rows: Rows, study: Study | None) -> list[str]:
         lines += ["## Runs that do not count", ""]
         for row in rows.rows:
             if absent := [run.seed for run in row.runs if run.status == "missing"]:
-                lines.append(f"- {rows.name(row)}, {seeds(absent)}: planned, and not run yet")
+                lines.append(f"- {cell(rows.name(row))}, {seeds(absent)}: planned, and not run yet")
         for row, run in unfinished:
             if run.status != "missing":
                 lines.append(f"- {_named(rows, row, run)}: {run.status}. {_with_folder(run, run.reason)}")
@@ -89,7 +89,9 @@ def not_finite(rows: Rows, metric: str) -> list[str]:
     for row in rows.rows:
         for network, values in row.values(metric).items():
             if lacking := [run.seed for run in row.finished if run.seed not in values]:
-                lines.append(f"- {rows.name(row)}, {network}: {seeds(lacking)} ended without a finite `{metric}`")
+                lines.append(
+                    f"- {cell(f'{rows.name(row)}, {network}')}: {seeds(lacking)} ended without a finite `{metric}`"
+                )
     return ["Left out of the means:", "", *lines, ""] if lines else []
 
 
@@ -106,11 +108,11 @@ def _commands(unfinished: Sequence[Run], study: Study | None) -> list[str]:
 
 
 def _named(rows: Rows, row: Row, run: Run) -> str:
-    return f"{rows.name(row)}, {seeds([run.seed])}"
+    return f"{cell(rows.name(row))}, {seeds([run.seed])}"
 
 
 def _with_folder(run: Run, text: str) -> str:
-    return f"{cell(text)} (`{display_path(run.shown_folder)}`)"
+    return f"{cell(text)} ({code(display_path(run.shown_folder))})"
 
 
 def _version(run: Run) -> tuple[str, ...]:

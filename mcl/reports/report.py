@@ -18,13 +18,15 @@ from mcl.reports.csv_file import as_csv, finished_in, hashes, trials_as_csv
 from mcl.reports.figures import Picture
 from mcl.reports.findings import findings
 from mcl.reports.local_paths import portable_path
-from mcl.reports.markdown import listed
+from mcl.reports.markdown import cell, listed
 from mcl.reports.plots import pictures
 from mcl.reports.provenance import images, missing, not_finite, versions
 from mcl.reports.rows import Rows, parse_baseline, rows_of_folders, rows_of_study
 from mcl.reports.search_report import OBJECTIVE, Trial, find_trials, search_page
 from mcl.runs.reading import Run
 from mcl.studies.study import FILE, Study
+from mcl.untrusted.files import read_bytes
+from mcl.untrusted.limits import MAX_CSV
 
 RESULTS, CSV, PAGE = "RESULTS.md", "results.csv", "report.html"
 MAX_NOTES = 10  # printed
@@ -191,7 +193,7 @@ def refuse_to_replace(out: Path, marked: Iterable[str] = (RESULTS,)) -> None:
         marked: names of files that contain `MARK` if a report has written them.
     """
     lost = [out / name for name in marked if (out / name).is_file()]
-    lost = [path for path in lost if MARK not in path.read_text(errors="replace")]
+    lost = [path for path in lost if MARK.encode() not in read_bytes(path, MAX_CSV)]
     if (out / CSV).is_file() and not (out / RESULTS).is_file():  # a report leaves both
         lost.append(out / CSV)
     if lost:
@@ -253,10 +255,10 @@ def _embedded(drawn: Sequence[Picture]) -> list[str]:
     for picture in drawn:
         shown = next((form for form in picture.files if form != "pdf"), None)
         others = [f"[{form.upper()}]({picture.name}.{form})" for form in picture.files if form != shown]
-        lines += [f"### {picture.title}", ""]
+        lines += [f"### {cell(picture.title)}", ""]
         if shown:
-            lines += [f"![{picture.alt}]({picture.name}.{shown})", ""]
-        lines += [picture.caption, ""]
+            lines += [f"![{cell(picture.alt)}]({picture.name}.{shown})", ""]
+        lines += [cell(picture.caption), ""]
         if others:
             lines += [f"Also as {listed(others)}.", ""]
     return lines

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mcl.reports.markdown import code
 from mcl.runs.identity import choice_name, pair_name
 from mcl.runs.reading import Run, mapping
 
@@ -58,7 +59,7 @@ def add_settings(labels: Sequence[dict[str, str]], settings: Sequence[Mapping[st
             continue
         shown = [value if len(by_choice[choice]) > 1 else "" for choice, value in zip(choices, values, strict=True)]
         if (same := partitions.setdefault(_partition(shown), setting)) != setting:
-            notes.append(f"`{setting}` changes with `{same}`.")
+            notes.append(f"{code(setting)} changes with {code(same)}.")
             continue
         for row, value in zip(labels, shown, strict=True):
             row[setting] = value

@@ -21,6 +21,9 @@ from mcl.runs.checkpoint_files import SEAL_SIZE, TITLE
 from mcl.runs.layout import EARLIER, LAST, earlier_checkpoint, step_of_checkpoint
 from mcl.runs.presence import Presence
 from mcl.runs.received import received_run
+from mcl.untrusted.files import read_bytes
+from mcl.untrusted.limits import MAX_NETWORK
+from mcl.untrusted.tensors import load_state
 
 VERSION = 3
 
@@ -49,7 +52,7 @@ def load(path: Path) -> dict[str, Any]:
         UserError: There is no such file, or it is damaged or of another version.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, MAX_NETWORK)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     return decode(content, str(path))
@@ -77,13 +80,7 @@ def decode(content: bytes, name: str) -> dict[str, Any]:
     body = memoryview(content)[:-SEAL_SIZE]
     if content[-SEAL_SIZE:] != _seal(body):
         raise UserError(f"{name} is not a checkpoint, or has been cut short or altered: its checksum is wrong.")
-    try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises many kinds
-        raise UserError(
-            f"{name} is refused: it holds something other than tensors and plain values, which could run code when"
-            f" read ({type(error).__name__})."
-        ) from error
+    state = load_state(io.BytesIO(content), name)
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise UserError(f"{name} is not a checkpoint of this version of mcl.")
     if "config" in state:

@@ -4,10 +4,14 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs.layout import CONFUSION, EVALUATION
+from mcl.untrusted.files import read_bytes
+from mcl.untrusted.limits import MAX_CSV
+from mcl.untrusted.spreadsheet import without_formulas
 
 
 def write_confusion(folder: Path, head: str, counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Path:
@@ -23,8 +27,9 @@ def write_confusion(folder: Path, head: str, counts: Sequence[Sequence[int]], cl
         UserError: The file cannot be written.
     """
     text = io.StringIO()
-    rows = [[label, *row] for label, row in zip(classes, counts, strict=True)]
-    csv.writer(text, lineterminator="\n").writerows([["true / predicted", *classes], *rows])
+    rows: list[list[Any]] = [["true / predicted", *classes]]
+    rows += [[label, *row] for label, row in zip(classes, counts, strict=True)]
+    csv.writer(text, lineterminator="\n").writerows(map(without_formulas, rows))
     file = folder / f"{CONFUSION}{head.replace('/', '-')}.csv"
     write_atomically(file, text.getvalue())
     return file
@@ -42,8 +47,8 @@ def read_confusion(file: Path) -> tuple[tuple[str, ...], tuple[tuple[int, ...], 
         UserError: The file cannot be read or is not a square matrix of counts.
     """
     try:
-        with open(file, newline="", encoding="utf-8") as lines:
-            (_, *classes), *body = csv.reader(lines)
+        lines = io.StringIO(read_bytes(file, MAX_CSV).decode(), newline="")
+        (_, *classes), *body = csv.reader(lines)
         counts = tuple(tuple(int(count) for count in row[1:]) for row in body)
     except (OSError, ValueError, csv.Error) as error:
         raise UserError("cannot be read") from error

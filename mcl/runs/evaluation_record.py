@@ -10,6 +10,9 @@ from typing import Any
 from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs.layout import CONFUSION, PER_CLASS, RECORD, SCORES
+from mcl.untrusted.files import read_bytes
+from mcl.untrusted.limits import MAX_JSON
+from mcl.untrusted.text import decode_json
 
 MAX_CHANGES = 3  # in a description
 
@@ -93,7 +96,7 @@ def read_record(folder: Path) -> EvaluationRecord | None:
     if not file.is_file():
         return None
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = decode_json(read_bytes(file, MAX_JSON), RECORD)
         return EvaluationRecord(
             split=str(values["split"]),
             weights=str(values["weights"]),
@@ -106,7 +109,7 @@ def read_record(folder: Path) -> EvaluationRecord | None:
             code=dict(values["code"]),
             date=str(values["date"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{file} is not a record of an evaluation.") from error
 
 

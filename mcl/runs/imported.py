@@ -7,11 +7,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs import checkpoints
 from mcl.runs.checkpoint_files import checkpoint_of
 from mcl.runs.layout import IMPORTED
 from mcl.runs.stored_config import plain, write_config
+from mcl.untrusted.text import decode_json
 
 
 def write_imported(folder: Path, config: DictConfig, state: Mapping[str, Any], record: Mapping[str, Any]) -> None:
@@ -38,7 +40,7 @@ def decode_imported(content: bytes | None) -> dict[str, Any] | None:
     if content is None:
         return None
     try:
-        record = json.loads(content)
-    except (ValueError, RecursionError):
+        record = decode_json(content, IMPORTED)
+    except UserError:
         return {}
     return record if isinstance(record, dict) else {}

@@ -11,6 +11,7 @@ from pathlib import Path
 from mcl.errors import IN_USE, UserError
 from mcl.files import write_error
 from mcl.runs.layout import LOCK
+from mcl.untrusted.text import printable
 
 try:
     import fcntl
@@ -18,6 +19,7 @@ except ImportError:  # on Windows, nothing is locked
     fcntl = None  # type: ignore[assignment]
 
 TRIES, PAUSE = 6, 0.05  # seconds between two tries: `holder` takes the lock for an instant
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ def holder(folder: Path) -> str | None:
     if fcntl is None:
         return None
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDONLY)
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK | _NO_LINK)
     except OSError:
         return None
     try:
@@ -49,7 +51,7 @@ def holder(folder: Path) -> str | None:
 
 
 def _describe_holder(descriptor: int) -> str:
-    return os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
+    return printable(os.pread(descriptor, 200, 0).decode(errors="replace")) or "another process"
 
 
 class FolderLock:
@@ -90,7 +92,7 @@ class FolderLock:
     def _acquire(self) -> int:
         while True:
             try:
-                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
             except FileNotFoundError:  # a process that failed has just removed the empty folder that it had created
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 continue

@@ -1,15 +1,17 @@
 """``metrics.jsonl``: one JSON object per line, cut back to the checkpoint when a run is resumed."""
 
-import json
 import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from mcl.console import pluralize
 from mcl.files import write_atomically
 from mcl.runs.layout import METRICS
+from mcl.untrusted.files import open_file, read_bytes
+from mcl.untrusted.limits import MAX_LINE, MAX_METRICS
+from mcl.untrusted.text import decode_json
 
 LARGEST = 2**53  # larger whole numbers do not fit a float
 
@@ -39,12 +41,12 @@ class MetricsLine(NamedTuple):
 def parse_line(line: bytes) -> MetricsLine | None:
     """Return a line's content; None for a line that is torn or damaged."""
     try:
-        values = json.loads(line)
+        values = decode_json(line, METRICS, MAX_LINE)
         step, epoch, time = values["step"], values["epoch"], values["time"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
-    counts = all(isinstance(count, int) and 0 <= count < LARGEST for count in (step, epoch))
-    valid = counts and isinstance(time, int | float) and math.isfinite(time)
+    counts = all(type(count) is int and 0 <= count < LARGEST for count in (step, epoch))
+    valid = counts and type(time) in (int, float) and math.isfinite(time)
     return MetricsLine(step, epoch, time, values) if valid else None
 
 
@@ -56,12 +58,21 @@ def read_metrics(folder: Path, *families: str) -> Iterator[tuple[int, MetricsLin
         families: beginnings of metric names; intact lines with none of them are skipped, which saves parsing them.
     """
     marks = [f'"{family}'.encode() for family in families]
-    with open(folder / METRICS, "rb") as file:
-        for number, line in enumerate(file, 1):
+    with open_file(folder / METRICS, MAX_METRICS) as file:
+        for number, line in enumerate(_lines(file), 1):
             intact = line.startswith(b'{"step"') and line.endswith(b"}\n")
             if marks and intact and not any(mark in line for mark in marks):
                 continue
             yield number, parse_line(line)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file, the first `MAX_LINE` bytes of a longer one."""
+    while line := file.readline(MAX_LINE):
+        rest = line
+        while not rest.endswith(b"\n") and (rest := file.readline(MAX_LINE)):
+            pass
+        yield line
 
 
 def cut(folder: Path, step: int, evaluation_is_due: bool) -> float:
@@ -78,7 +89,7 @@ def cut(folder: Path, step: int, evaluation_is_due: bool) -> float:
     path = folder / METRICS
     if not path.exists():
         return 0.0
-    content = path.read_bytes()
+    content = read_bytes(path, MAX_METRICS)
     kept, torn, seconds = _lines_before(content, step, evaluation_is_due)
     if torn:
         logger.warning("Dropped %s of %s.", pluralize(torn, "torn line"), path)
@@ -90,7 +101,7 @@ def cut(folder: Path, step: int, evaluation_is_due: bool) -> float:
 def count_kept_lines(folder: Path, step: int, evaluation_is_due: bool) -> int:
     """Return how many lines `cut` leaves."""
     path = folder / METRICS
-    return len(_lines_before(path.read_bytes(), step, evaluation_is_due)[0]) if path.exists() else 0
+    return len(_lines_before(read_bytes(path, MAX_METRICS), step, evaluation_is_due)[0]) if path.exists() else 0
 
 
 def _lines_before(content: bytes, step: int, evaluation_is_due: bool) -> tuple[list[bytes], int, float]:

@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 from mcl.console import pluralize
 from mcl.errors import UserError
-from mcl.runs.layout import CONFIG, METRICS, SIGNS_OF_A_RUN, SUMMARY
+from mcl.runs.layout import CONFIG, METRICS, SIGNS_OF_A_RUN, SUMMARY, WRITTEN
 from mcl.runs.lock import holder
 from mcl.runs.metrics_file import read_metrics
 from mcl.runs.stored_config import decode_config
 from mcl.runs.summary import METRICS_KEY, metrics_checksum, read_failure, read_summary
+from mcl.untrusted.files import read_bytes, refuse_outside_links
+from mcl.untrusted.limits import MAX_CONFIG
 
 Status = Literal[
     "finished",
@@ -115,7 +117,8 @@ def read_run(folder: Path) -> Run:
     if not any((folder / name).is_file() for name in SIGNS_OF_A_RUN):
         return run
     try:
-        run.config = decode_config((folder / CONFIG).read_text(), CONFIG)
+        refuse_outside_links(folder, WRITTEN)
+        run.config = decode_config(read_bytes(folder / CONFIG, MAX_CONFIG), CONFIG)
         seed = run.config.get("seed")
         run.seed = seed if isinstance(seed, int) else None
         _read_metrics(run)
@@ -127,7 +130,7 @@ def read_run(folder: Path) -> Run:
             raise UserError(f"{SUMMARY} {fault}")
     except OSError as error:
         run.status, run.reason = "unreadable", f"{Path(error.filename or folder).name}: {error.strerror}"
-    except (UserError, UnicodeDecodeError) as error:
+    except UserError as error:
         run.status, run.reason = "unreadable", str(error)
     else:
         run.status, run.reason, run.summary = "finished", "", summary

@@ -10,11 +10,12 @@ from typing import Any
 
 from mcl.errors import UserError
 from mcl.runs.renames import current_names
+from mcl.untrusted.limits import MAX_DEPTH, MAX_INTEGER, MAX_NAME, MAX_NODES
+from mcl.untrusted.text import printable, shorten
 
 _MARK = "${"  # also in \${...}, an interpolation once resolved
-_NETWORK_KEY = re.compile(r"[A-Za-z0-9_.-]+")  # part of file names
+_NAME = re.compile(rf"(?!\.)[A-Za-z0-9_.-]{{1,{MAX_NAME}}}")
 _SCALARS = (type(None), bool, int, float, str)
-_LONGEST = 80  # characters of a value in a message
 
 
 def received(config: Any, source: str) -> dict[str, Any]:
@@ -25,13 +26,11 @@ def received(config: Any, source: str) -> dict[str, Any]:
         source: what messages call the file.
 
     Raises:
-        UserError: It is not a mapping, or holds an interpolation or something other than plain data.
+        UserError: It is not a mapping, holds an interpolation or something other than plain data, or is too large.
     """
     if not isinstance(config, Mapping):
-        raise UserError(f"{source}: {_short(config)} is not a configuration.")
-    if (location := interpolation_in(config)) is not None:
-        raise UserError(f"{source}: {location} holds an interpolation, which a run does not write.")
-    plain = _copy(config, source, "")
+        raise UserError(f"{source}: {shorten(config)} is not a configuration.")
+    plain = _Copy(source).of(config, "", 0)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
@@ -53,19 +52,43 @@ def received_run(config: Any, source: str) -> dict[str, Any]:
 
 def checked_network_key(key: str, source: str) -> str:
     """Return a network's key; raise UserError unless it can be part of a file name."""
-    if not _NETWORK_KEY.fullmatch(key):
-        raise UserError(f"{source}: {_short(key)} cannot be a network's key: only letters, digits, '_', '-' and '.'.")
+    if not _NAME.fullmatch(key):
+        raise UserError(
+            f"{source}: {shorten(key)} cannot be a network's key: only letters, digits, '_', '-' and '.', and no '.'"
+            " in front."
+        )
     return key
+
+
+def file_name(text: object) -> str:
+    """Return a text from a file as a part of a file name: other characters than letters, digits and ``_.-`` are ``_``.
+
+    >>> file_name("imagenet/resnet18"), file_name("../x")
+    ('imagenet_resnet18', '_._x')
+    """
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", str(text))[:MAX_NAME]
+    return f"_{name[1:]}" if name.startswith(".") else name or "_"
+
+
+def class_names(names: Any, source: str) -> tuple[str, ...]:
+    """Return the names of classes in a file, each on one line without control characters.
+
+    Raises:
+        UserError: It is not a list of names.
+    """
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str | int | float) for name in names):
+        raise UserError(f"{source}: its classes are not a list of names.")
+    return tuple(map(printable, names))
 
 
 def interpolation_in(node: Any, place: str = "") -> str | None:
     """Return the path of the first value or key in plain data that holds ``${``, with its text; None if none does."""
     if isinstance(node, str) and _MARK in node:
-        return f"{place}={_short(node)}"
+        return f"{place}={shorten(node)}"
     if isinstance(node, Mapping):
         for key, child in node.items():
             if _MARK in str(key):
-                return f"{place or 'the top'} has a key {_short(key)}, which"
+                return f"{place or 'the top'} has a key {shorten(key)}, which"
             if (found := interpolation_in(child, _below(place, key))) is not None:
                 return found
     if isinstance(node, list | tuple):
@@ -75,23 +98,42 @@ def interpolation_in(node: Any, place: str = "") -> str | None:
     return None
 
 
-def _copy(node: Any, source: str, place: str) -> Any:
-    if isinstance(node, Mapping):
-        for key in node:
-            if not isinstance(key, _SCALARS):
-                raise UserError(f"{source}: {place or 'the top'} has a key of type {type(key).__name__}.")
-        return {key: _copy(child, source, _below(place, key)) for key, child in node.items()}
-    if isinstance(node, list | tuple):
-        return [_copy(child, source, _below(place, i)) for i, child in enumerate(node)]
-    if not isinstance(node, _SCALARS):
-        raise UserError(f"{source}: {place} is of type {type(node).__name__}, which no configuration holds.")
-    return node
+class _Copy:
+    """Copies plain data and checks it on the way; the number of copied values is limited."""
+
+    def __init__(self, source: str):
+        self.source = source
+        self.count = 0
+
+    def of(self, node: Any, place: str, depth: int) -> Any:
+        """Return a copy of a value at a place in the configuration."""
+        self.count += 1
+        if depth > MAX_DEPTH or self.count > MAX_NODES:
+            raise self._error(f"more than {MAX_DEPTH} levels or {MAX_NODES:,} values.")
+        if isinstance(node, Mapping):
+            for key in node:
+                if not isinstance(key, _SCALARS):
+                    raise self._error(f"{shorten(place) or 'the top'} has a key of type {type(key).__name__}.")
+                if _MARK in str(key):
+                    at = shorten(place) or "the top"
+                    raise self._error(
+                        f"{at} has a key {shorten(key)}, which holds an interpolation, which a run does not write."
+                    )
+            return {key: self.of(child, _below(place, key), depth + 1) for key, child in node.items()}
+        if isinstance(node, list | tuple):
+            return [self.of(child, _below(place, i), depth + 1) for i, child in enumerate(node)]
+        if not isinstance(node, _SCALARS):
+            raise self._error(f"{shorten(place)} is of type {type(node).__name__}, which no configuration holds.")
+        if isinstance(node, str) and _MARK in node:
+            at = f"{shorten(place)}={shorten(node)}"
+            raise self._error(f"{at} holds an interpolation, which a run does not write.")
+        if isinstance(node, int) and abs(node) > MAX_INTEGER:
+            raise self._error(f"{shorten(place)} is a number of too many digits.")
+        return node
+
+    def _error(self, problem: str) -> UserError:
+        return UserError(f"{self.source}: {problem}")
 
 
 def _below(place: str, key: object) -> str:
     return f"{place}.{key}" if place else str(key)
-
-
-def _short(value: object) -> str:
-    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

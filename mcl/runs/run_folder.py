@@ -19,6 +19,8 @@ from mcl.runs.lock import FolderLock
 from mcl.runs.presence import Presence
 from mcl.runs.stored_config import plain, read_config, write_config
 from mcl.runs.summary import read_summary
+from mcl.untrusted.files import open_file, refuse_outside_links
+from mcl.untrusted.limits import MAX_METRICS
 from mcl.version import code_version, library_versions
 
 MADE_BY_A_RUN = (*layout.SIGNS_OF_A_RUN, layout.CHECKPOINTS, layout.EVALUATION, layout.EXPORT)
@@ -35,7 +37,7 @@ class RunFolder:
 
     Raises:
         UserError: The folder holds a run with other settings, is in use by another process, or none of its checkpoints
-            is intact.
+            is intact, or a link in the folder leads elsewhere.
     """
 
     def __init__(self, path: Path, config: DictConfig):
@@ -59,6 +61,7 @@ class RunFolder:
         self.saved: dict[str, Any] | None = None  # the checkpoint to resume from
         self.notes: list[str] = []  # to print before training starts
         self._lock: FolderLock | None = None
+        refuse_outside_links(path, layout.WRITTEN)
         self._refuse_foreign_files()
         self.summary = self._summary()
         if self.summary is None:
@@ -167,9 +170,9 @@ class RunFolder:
         config = self._stored_config(broken_is_fatal=False) or {}
         if {"dataset", "pair", "loss", "trainer"} <= config.keys():
             return True
-        for name, mark in ((layout.SUMMARY, '"config_hash"'), (layout.METRICS, '{"step"')):
-            with contextlib.suppress(OSError, UnicodeDecodeError):
-                if mark in (self.path / name).read_text()[:10_000]:
+        for name, mark in ((layout.SUMMARY, b'"config_hash"'), (layout.METRICS, b'{"step"')):
+            with contextlib.suppress(OSError, UserError), open_file(self.path / name, MAX_METRICS) as file:
+                if mark in file.read(10_000):
                     return True
         return False
 
@@ -257,7 +260,7 @@ class RunFolder:
         """Return the content of ``config.yaml``; None if there is none."""
         try:
             return read_config(self.path)
-        except (OSError, UserError, UnicodeDecodeError) as error:
+        except (OSError, UserError) as error:
             if not broken_is_fatal:
                 return None
             file = self.path / layout.CONFIG

@@ -10,6 +10,9 @@ from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs.layout import CONFIG
 from mcl.runs.received import interpolation_in, received_run
+from mcl.untrusted.files import read_bytes
+from mcl.untrusted.limits import MAX_CONFIG
+from mcl.untrusted.text import decode_yaml
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -37,7 +40,12 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         UserError: The file cannot be written.
     """
-    write_atomically(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+    write_atomically(folder / CONFIG, encode_config(config))
+
+
+def encode_config(config: Mapping[str, Any]) -> str:
+    """Return a configuration as the text of a ``config.yaml``."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
 
 
 def read_config(folder: Path, name: str | None = None) -> dict[str, Any] | None:
@@ -49,13 +57,13 @@ def read_config(folder: Path, name: str | None = None) -> dict[str, Any] | None:
 
     Raises:
         UserError: The file is not the configuration of a run.
-        OSError, UnicodeDecodeError: The file cannot be read.
+        OSError: The file cannot be read.
     """
     file = folder / CONFIG
-    return decode_config(file.read_text(), name or str(file)) if file.is_file() else None
+    return decode_config(read_bytes(file, MAX_CONFIG), name or str(file)) if file.exists() else None
 
 
-def decode_config(text: str, name: str) -> dict[str, Any]:
+def decode_config(text: str | bytes, name: str) -> dict[str, Any]:
     """Return the configuration in the text of a ``config.yaml``; nothing is resolved.
 
     Args:
@@ -65,8 +73,4 @@ def decode_config(text: str, name: str) -> dict[str, Any]:
     Raises:
         UserError: It is not the configuration of a run.
     """
-    try:
-        config = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except Exception as error:  # YAML and OmegaConf raise many kinds for a damaged file
-        raise UserError(f"{name} is no configuration: {' '.join(str(error).split())}") from error
-    return received_run(config, name)
+    return received_run(decode_yaml(text, name), name)

@@ -8,6 +8,9 @@ from typing import Any
 
 from mcl.errors import UserError
 from mcl.runs.layout import FAILURE, METRICS, SUMMARY
+from mcl.untrusted.files import read_bytes
+from mcl.untrusted.limits import MAX_JSON, MAX_METRICS
+from mcl.untrusted.text import decode_json
 
 CHECKSUM = "sha256"
 METRICS_KEY = "metrics"  # the SHA-256 of metrics.jsonl as it was when the run ended
@@ -21,7 +24,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         OSError: The file cannot be read.
     """
     file = folder / SUMMARY
-    return decode_summary(file.read_bytes(), SUMMARY) if file.is_file() else None
+    return decode_summary(read_bytes(file, MAX_JSON), SUMMARY) if file.exists() else None
 
 
 def intact_summary(folder: Path) -> dict[str, Any] | None:
@@ -56,7 +59,7 @@ def read_failure(folder: Path) -> dict[str, Any] | None:
         OSError: The file cannot be read.
     """
     file = folder / FAILURE
-    return _decode(file.read_bytes(), FAILURE) if file.is_file() else None
+    return _decode(read_bytes(file, MAX_JSON), FAILURE) if file.exists() else None
 
 
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,14 +73,11 @@ def metrics_checksum(folder: Path) -> str:
     Raises:
         OSError: There are none, or they cannot be read.
     """
-    return hashlib.sha256((folder / METRICS).read_bytes()).hexdigest()
+    return hashlib.sha256(read_bytes(folder / METRICS, MAX_METRICS)).hexdigest()
 
 
 def _decode(content: bytes, name: str) -> dict[str, Any]:
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{name} is no valid JSON: {error}") from error
+    values = decode_json(content, name)
     if not isinstance(values, dict):
         raise UserError(f"{name} holds no JSON object")
     return values

@@ -42,7 +42,7 @@ class RunWriter:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / SUMMARY).unlink(missing_ok=True)
             seconds = cut(folder, step, evaluation_is_due)
-            self._file = open(self._metrics, "ab", buffering=0)  # noqa: SIM115 - open for as long as the run
+            self._file = open(self._metrics, "ab", 0, opener=_no_link)  # noqa: SIM115 - open for as long as the run
         except OSError as error:
             raise write_error(self._metrics, error) from error
         self._presence = Presence(self._metrics, self._file.fileno())
@@ -83,6 +83,10 @@ class RunWriter:
 
     def _seconds(self) -> float:
         return round(monotonic() - self._began, 3)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _to_json(value: object, indent: int | None = None) -> str:

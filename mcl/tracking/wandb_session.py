@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from mcl.console import shortened
 from mcl.files import write_atomically
 from mcl.tracking.tracker import RunInfo
+from mcl.untrusted.files import read_bytes
+from mcl.untrusted.limits import KIB
 
 if TYPE_CHECKING:
     import wandb
@@ -115,7 +118,10 @@ def disabled() -> bool:
 def _kept_id(run: RunInfo) -> str | None:
     """Return the W&B id of the run to resume; None for a new run."""
     path = _id_file(run)
-    return path.read_text().strip() if run.resumed_step and path.exists() and not sweep_run_id() else None
+    if not run.resumed_step or not path.exists() or sweep_run_id():
+        return None
+    stored = read_bytes(path, KIB).decode(errors="replace").strip()
+    return stored if re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", stored) else None
 
 
 def _new_id(run: RunInfo) -> str:

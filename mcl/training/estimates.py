@@ -13,6 +13,7 @@ from mcl.data.disk_loader import PREFETCH
 from mcl.data.image_files import ImageFiles
 from mcl.errors import UserError
 from mcl.networks.cohort import Cohort
+from mcl.runs.layout import CHECKPOINTS
 from mcl.training.options import TrainerOptions
 from mcl.training.trainer import Trainer
 
@@ -64,7 +65,7 @@ def check_disk(trainer: Trainer, folder: Path, options: TrainerOptions) -> None:
     """
     size = _checkpoint_bytes(trainer)
     kept = min(options.max_checkpoints, options.epochs)
-    existing = sum(file.stat().st_size for file in folder.glob("checkpoints/*.pt"))
+    existing = sum(file.stat().st_size for file in (folder / CHECKPOINTS).glob("*.pt"))
     _require(
         max(size, size * (kept + 1) - existing),
         shutil.disk_usage(folder).free,

@@ -1,7 +1,9 @@
 """Files that somebody sent: whatever their configuration says, nothing but networks is built from it."""
 
 import hashlib
+import inspect
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
@@ -16,14 +18,14 @@ from support.small_runs import META, SMALL, Outcome
 
 import mcl
 from mcl.__main__ import main
-from mcl.data.dataset import Dataset
+from mcl.config.conf_folder import conf_folder
+from mcl.config.targets import resolve
 from mcl.deploy.detailed_evaluation import evaluate_run
-from mcl.deploy.kinds import check_kinds
+from mcl.deploy.kinds import CLASSES, check_classes
 from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.run_source import HASHES
 from mcl.deploy.saved_run import SavedRun, build_kind
 from mcl.errors import UserError
-from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.runs import checkpoints
@@ -210,31 +212,40 @@ def test_a_received_file_builds_no_function_and_no_class_of_another_kind_as_an_a
     (run / "config.yaml").write_text(OmegaConf.to_yaml(config))
     for file in (run / "checkpoints").iterdir():
         checkpoints.save(file, {**checkpoints.load(file), "config": OmegaConf.to_container(config)})
-    with pytest.raises(UserError, match=rf"{group}\.{option}\._target_={target}.*--allow"):
+    with pytest.raises(UserError, match=rf"{group}\.{option}\._target_={target}: a received file may build"):
         INSTEAD[place](run)
 
 
-def test_modules_and_transforms_are_built_as_arguments(run: Path) -> None:
-    check_kinds(
-        Dataset,
+def test_transforms_and_parts_of_a_loss_may_be_named_in_their_places() -> None:
+    check_classes(
         {
-            "_target_": "mcl.data.imagenet.ImageNet",
-            "transform": [
-                {"_target_": f"torchvision.transforms.{name}", "size": 8} for name in ("v2.Resize", "Resize")
-            ],
-        },
-        path="dataset",
+            "dataset": {
+                "_target_": "mcl.data.imagenet.ImageNet",
+                "transform": [
+                    {"_target_": f"torchvision.transforms.{name}", "size": 8} for name in ("v2.Resize", "Resize")
+                ],
+            },
+            "loss": {
+                "_target_": "mcl.losses.lmcl.LMCL",
+                "contrast": {"_target_": "mcl.losses.contrast_sources.BankContrast", "_partial_": True},
+                "matching": {"_target_": "mcl.losses.matching.LayerMatching"},
+                "meta": {"_target_": "mcl.losses.base.MetaSchedule"},
+            },
+        }
     )
-    check_kinds(
-        Loss,
-        {
-            "_target_": "mcl.losses.lmcl.LMCL",
-            "contrast": {"_target_": "mcl.losses.contrast_sources.BankContrast", "_partial_": True},
-            "matching": {"_target_": "mcl.losses.matching.LayerMatching", "act": {"_target_": "torch.nn.ReLU"}},
-            "meta": {"_target_": "mcl.losses.base.MetaSchedule"},
-        },
-        path="loss",
-    )
+
+
+def test_every_class_of_the_table_exists_and_every_class_of_conf_is_in_it() -> None:
+    for place, classes in CLASSES.items():
+        for name in classes:
+            assert inspect.isclass(resolve(name, path=place)), name
+    shipped = {
+        name
+        for file in conf_folder().rglob("*.yaml")
+        for name in re.findall(r"^ *(?:- )?_target_: ((?:mcl|torch|torchvision)\.\S+)", file.read_text(), re.MULTILINE)
+        if not name.startswith("mcl.config.")  # Hydra's own part
+    }
+    assert shipped <= set().union(*CLASSES.values())
 
 
 def test_functions_of_a_module_that_the_caller_allows_are_built(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def test_what_is_found_goes_to_wandb(
     class Done:
         returncode = 0
 
-    monkeypatch.setattr("subprocess.run", lambda command: asked.append(command) or Done())
+    monkeypatch.setattr("subprocess.run", lambda command, **_: asked.append(command) or Done())
     assert main(["sync", str(runs / "a/b"), "--dry-run"]) == 0
     (command,) = asked
     assert command[1:5] == ["-m", "wandb", "sync", "--dry-run"]
