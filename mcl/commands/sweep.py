@@ -1,6 +1,7 @@
 """``python sweep.py``: plan a study, launch its runs, report."""
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import launch
+from mcl.config.catalog import choices, options
+from mcl.config.command_line import check_place, parse
 from mcl.config.conf_folder import conf_folder
-from mcl.config.entry import FULL_ERROR, INTERRUPTED, explain, register
+from mcl.config.entry import FULL_ERROR, INTERRUPTED, register
+from mcl.config.explain import explain
 from mcl.config.grouping import grouped
+from mcl.config.hints import unknown_option
 from mcl.config.schema import SweepConfig
 from mcl.console import display_path, format_duration, make_console, plain_table, pluralize
-from mcl.errors import UserError, did_you_mean
+from mcl.errors import UserError
 from mcl.launching.gpus import find_gpus
 from mcl.launching.launch_options import Options
 from mcl.launching.probe import visible_devices
@@ -88,7 +92,7 @@ def main(task: launch.Task, arguments: Sequence[str]) -> int:
         print("\nInterrupted. Type the same command again to continue.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        message = None if os.environ.get(FULL_ERROR) == "1" else explain(error)
+        message = None if os.environ.get(FULL_ERROR) == "1" else explain(error, arguments)
         if message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
@@ -103,8 +107,9 @@ def understand(arguments: Sequence[str]) -> Asked:
     """
     own = {field.name for field in fields(SweepConfig)}
     for_sweep, for_hydra, for_runs = [], [], []
-    for text, override in zip(arguments, OverridesParser.create().parse_overrides(list(arguments)), strict=True):
+    for text, override in zip(arguments, parse(arguments, own=own), strict=True):
         key = override.key_or_group
+        check_place(text, override)
         if override.is_hydra_override():
             for_hydra.append(text)
         elif key in own and override.is_sweep_override():
@@ -113,13 +118,14 @@ def understand(arguments: Sequence[str]) -> Asked:
             for_sweep.append(text)
         elif key == "seed" or override.is_sweep_override():
             raise UserError(f"{text}: study.yaml decides what varies; for other seeds give seeds=[0,1].")
+        elif re.fullmatch(r"\w+", key) and key not in {*options(), *choices()} and not text.startswith("+"):
+            raise unknown_option(key, sorted(own), text.partition("=")[2], own=own)
         else:
             for_runs.append(text)
         if key in ("runs", "hydra.searchpath"):  # the planner also composes the runs
             for_runs.append(text)
     if not any(text.startswith("study=") for text in for_sweep):
-        near = did_you_mean("study", [text.partition("=")[0] for text in for_runs])
-        raise UserError(f"study is not set: give study=NAME, one of {', '.join(study_names())}.{near}")
+        raise UserError(f"study is not set: give study=NAME, one of {', '.join(study_names())}.")
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("sweep", overrides=[*for_sweep, *for_hydra], return_hydra_config=True)

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mcl.config.checks import check_config
 from mcl.config.compose import compose_train
 from mcl.config.conf_folder import conf_folder
-from mcl.config.entry import explain
+from mcl.config.explain import explain
 from mcl.config.schema import TrainConfig
 from mcl.errors import UserError
 from mcl.runs.renames import current_overrides

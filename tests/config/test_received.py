@@ -25,6 +25,7 @@ THROUGH_THE_DOOR = {  # files whose readers meet configurations that somebody ma
     "mcl/deploy/metadata.py",  # of exported files
 }
 NO_RECEIVED_CONFIGURATION = {
+    "mcl/config/catalog.py": "the files of conf/",
     "mcl/benchmarking/isolated.py": "what a process of this benchmark answers",
     "mcl/benchmarking/measure.py": "what the benchmark asks of its own process",
     "mcl/commands/import_official.py": "official checkpoints: tensors and numbers alone; the configuration is composed",
