@@ -13,6 +13,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.commands.arguments import check_out
 from mcl.config import launch
 from mcl.config.catalog import choices, options
 from mcl.config.command_line import check_place, parse
@@ -22,7 +23,7 @@ from mcl.config.explain import explain
 from mcl.config.grouping import grouped
 from mcl.config.hints import unknown_option
 from mcl.config.schema import SweepConfig
-from mcl.console import display_path, format_duration, make_console, plain_table, pluralize
+from mcl.console import announced, display_path, format_duration, make_console, plain_table, pluralize, print_table
 from mcl.errors import UserError
 from mcl.launching.gpus import find_gpus
 from mcl.launching.launch_options import Options
@@ -155,7 +156,9 @@ def _plain(value: Any) -> Any:
 def _sweep(task: launch.Task, asked: Asked) -> int:
     settings = asked.settings
     place = find_study(settings.study)
-    with asked.devices():
+    if settings.out is not None:
+        check_out(Path(settings.out), option="out=")
+    with asked.devices(), announced(f"composing the runs of {place.name}"):
         study = load_study(place, asked.runs, settings.seeds)
     if asked.slots is None and study.precision_is_open:
         raise UserError(
@@ -164,7 +167,9 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
         )
     runs = only(study, settings.only or {})
     if study.search is None:
-        _print_plan(study, plan_rows(study, runs, estimate=settings.plan_only), asked.at_once)
+        with announced("looking for finished runs" + (" and timing a step of each kind" if settings.plan_only else "")):
+            rows = plan_rows(study, runs, estimate=settings.plan_only)
+        _print_plan(study, rows, asked.at_once)
     else:
         with asked.devices():
             _print_search(study, study.search)
@@ -227,7 +232,7 @@ def _print_plan(study: Study, rows: Sequence[PlannedRow], at_once: int | None) -
         )
         seeds = ", ".join(str(run.seed) for run in row.planned)
         table.add_row(*row.labels.values(), seeds, row.standing(), *times)
-    console.print(table)
+    print_table(console, table)
     unfinished = sum(not run.finished for row in rows for run in row.found)
     console.print(
         f"\n{pluralize(sum(len(row.planned) for row in rows), 'run')}, {unfinished} of them unfinished",

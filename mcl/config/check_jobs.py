@@ -29,12 +29,13 @@ def check_jobs(words: Sequence[str]) -> None:
         return
     from mcl.config.compose import composing  # imports the entry point
     from mcl.config.loader import Progress
+    from mcl.console import announced
 
     (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     if len(jobs) == 1:
         return
     progress = Progress(len(jobs))
-    with composing() as compose_one:
+    with announced(f"checking the settings of {len(jobs)} jobs"), composing() as compose_one:
         for job in jobs:
             compose_one(job)
             progress.advance()

@@ -24,7 +24,7 @@ from mcl.config.explain import explain
 from mcl.config.grouping import environment, grouped, sweep_name
 from mcl.config.schema import SweepConfig, TrainConfig
 from mcl.errors import UserError, causes
-from mcl.files import write_atomically
+from mcl.files import WriteError, write_atomically
 from mcl.runs.renames import current_overrides
 
 USAGE_ERROR, INTERRUPTED = 1, 130
@@ -55,7 +55,10 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             except UserError as error:
                 if ASKED_FOR_TRACEBACKS or HydraConfig.get().mode is RunMode.MULTIRUN:
                     raise  # the other jobs of a multirun continue
-                _exit(str(error), error.status)  # before Hydra repeats the overrides
+                elsewhere = (
+                    " Or choose another folder with hydra.run.dir=FOLDER." if isinstance(error, WriteError) else ""
+                )
+                _exit(f"{error}{elsewhere}", error.status)  # before Hydra repeats the overrides
             try:
                 _write_return_file(returned)
             except UserError as error:  # the run has finished all the same

@@ -33,6 +33,10 @@ class Sampler(ABC):
     def check(self, counts: Sequence[int], batch_size: int, class_names: Sequence[str]) -> list[str]:
         """Raise UserError if so many images cannot form a batch. Otherwise, return notes for the user."""
 
+    def describe(self, counts: Sequence[int], batch_size: int) -> str:
+        """Return what a batch consists of, for the overview; may be empty."""
+        return ""
+
 
 class Shuffle(Sampler):
     """Samples every image once per epoch, in random order.
@@ -122,15 +126,14 @@ class ClassBalanced(Sampler):
                     "sampler=shuffle."
                 )
         notes = []
-        if plan.most > self.per_class:
-            numbers = str(plan.least) if plan.least == plan.most else f"{plan.least} or {plan.most}"
-            notes.append(
-                f"a batch of {batch_size} has {numbers} images of {plan.classes} classes each "
-                f"(sampler.per_class={self.per_class} does not fill it)."
-            )
         if plan.least == 1:
             notes.append("classes with one image in a batch have no positives there: see sampler.per_class.")
         return notes
+
+    def describe(self, counts: Sequence[int], batch_size: int) -> str:
+        plan = self._plan(len(counts), batch_size)
+        numbers = str(plan.least) if plan.least == plan.most else f"{plan.least} or {plan.most}"
+        return f"{numbers} images of each of {plan.classes} classes"
 
     def _plan(self, classes: int, batch_size: int) -> "_Plan":
         chosen = min(classes, batch_size // self.per_class)

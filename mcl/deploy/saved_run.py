@@ -209,8 +209,13 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
     try:
         module.load_state_dict(dict(state))
     except (RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path}: its weights do not fit its configuration. {reason}") from error
+        expected = module.state_dict()
+        wrong = [name for name in [*expected, *state] if name not in state or name not in expected]
+        wrong += [name for name in expected if name in state and expected[name].shape != state[name].shape]
+        raise UserError(
+            f"{path}: its weights do not fit these networks ({', '.join(wrong[:2])} and so on). The pair and the loss of"
+            " a run cannot be changed: leave out pair=, network@pair.= and loss=."
+        ) from error
 
 
 def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
