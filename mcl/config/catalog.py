@@ -58,8 +58,7 @@ def choices() -> dict[str, list[str]]:
 @functools.cache
 def options() -> dict[str, list[str]]:
     """Return all options by their full names, with the choices that have them: ``{"loss.tau": ["loss=mcl", ...]}``."""
-    settings = {f.name: [] for f in fields(TrainConfig) if not str(f.type).startswith("dict")}
-    found: dict[str, list[str]] = settings
+    found: dict[str, list[str]] = {f.name: [] for f in fields(TrainConfig) if not str(f.type).startswith("dict")}
     for file, group in _files():
         text = file.read_text(encoding="utf-8")
         package = group.replace("/", ".")

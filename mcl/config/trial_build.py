@@ -25,7 +25,7 @@ def try_building(config: DictConfig) -> None:
     import torch
 
     check_network_count(resolve(config.loss._target_, path="loss", allow=config.allow_modules), list(config.pair))
-    supplied = {
+    supplied: dict[str, dict[str, Any]] = {
         "optimizer": {"params": [torch.nn.Parameter(torch.empty(1, device="meta"))]},
         "schedule": {},
         "sampler": {},

@@ -241,8 +241,8 @@ class Folder(Dataset):
     def _size_of_first(self, *, skip: bool) -> int:
         """Return the side of the first training image, or of the first that is not damaged."""
         reason = ""
-        for path in self.listing.train.paths:
-            path = self.root / path
+        for name in self.listing.train.paths:
+            path = self.root / name
             try:
                 with Image.open(path) as image:
                     width, height = image.size
@@ -251,7 +251,7 @@ class Folder(Dataset):
                 if skip:
                     continue
                 raise UserError(
-                    f"{reason}. Repair or remove the damaged file, or leave damaged files out with dataset.corrupt=skip."
+                    f"{reason}. Repair or remove the damaged file, or leave such files out with dataset.corrupt=skip."
                 ) from error
             if width != height:
                 raise UserError(

@@ -213,8 +213,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
         wrong = [name for name in [*expected, *state] if name not in state or name not in expected]
         wrong += [name for name in expected if name in state and expected[name].shape != state[name].shape]
         raise UserError(
-            f"{path}: its weights do not fit these networks ({', '.join(wrong[:2])} and so on). The pair and the loss of"
-            " a run cannot be changed: leave out pair=, network@pair.= and loss=."
+            f"{path}: its weights do not fit these networks ({', '.join(wrong[:2])} and so on). The pair and the loss"
+            " of a run cannot be changed: leave out pair=, network@pair.= and loss=."
         ) from error
 
 

@@ -139,7 +139,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "~trainer.foo": "there is no option trainer.foo to remove.",
     "help": "write --help.",
     "--cfg jobs": "argument --cfg/-c: invalid choice: 'jobs'",
-    "--config-name foo": "have no foo.yaml.",
+    "--config-name foo": "there is no foo.yaml in",
     # multirun
     "seed=1,2": "several values are several runs: add -m.",
     "hydra/launcher=gpus": "only a multirun has a launcher and a sweeper: add -m",
