@@ -19,8 +19,9 @@ import argparse
 import importlib
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
-from mcl.errors import UserError, unknown
+from mcl.errors import UserError, did_you_mean, unknown
 from mcl.untrusted.text import on_terminal
 
 COMMANDS = {  # command -> its module, imported only when needed
@@ -70,11 +71,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.status if isinstance(error, UserError) else USAGE_ERROR
 
 
+class _Parser(argparse.ArgumentParser):
+    """Mistakes become one line, as everywhere, with the nearest option of the command."""
+
+    def error(self, message: str) -> NoReturn:
+        near = ""
+        if message.startswith("unrecognized arguments: "):
+            word = message.partition(": ")[2].split()[0].partition("=")[0]
+            options = [option for action in self._actions for option in action.option_strings]
+            near = did_you_mean(word, options)
+        raise UserError(f"{self.prog}: {message}.{near} See {self.prog} --help.")
+
+
 def _run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
     module = _module(name)
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"python -m mcl {name}",
         description=module.HELP,
         epilog=getattr(module, "EPILOG", None),

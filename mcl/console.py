@@ -3,7 +3,9 @@
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +48,36 @@ def shortened(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text
     return f"{text[: longest - 10]}… {hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
+
+
+def print_table(console: Console, table: "Table") -> None:
+    """Print a table; if the terminal is too narrow for it, print a block of lines for each row instead."""
+    from rich.measure import Measurement
+    from rich.text import Text
+
+    unlimited = console.options.update(max_width=10_000)
+    if Measurement.get(console, unlimited, table).maximum <= console.width:
+        console.print(table)
+        return
+    labels = [str(column.header) for column in table.columns]
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        title, *cells = (cell if isinstance(cell, Text) else Text(str(cell)) for cell in row)
+        console.print(title, soft_wrap=True)
+        for label, cell in zip(labels[1:], cells, strict=True):
+            if cell.plain:
+                console.print(Text.assemble("  ", (label, "dim"), " ", cell), soft_wrap=True)
+
+
+@contextmanager
+def announced(work: str, after: float = 1.5) -> Iterator[None]:
+    """Print to standard error what is being done, if it takes more than ``after`` seconds."""
+    timer = threading.Timer(after, lambda: print(f"{work} ...", file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def accuracy(percent: float | None, digits: int = 1) -> str:

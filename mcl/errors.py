@@ -16,9 +16,27 @@ class UserError(ValueError):
     status: int = 1
 
 
+def nearest(given: str, allowed: Iterable[object], count: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return the allowed names that are most similar to a given one, at most ``count``; case is ignored.
+
+    Names that contain the given one count as similar, unless ``cutoff``, from 0 to 1, is above its default.
+
+    >>> nearest("MCL", ["lmcl", "mcl"]), nearest("mnist", ["digits", "fashion_mnist"]), nearest("x", ["lr"])
+    (['mcl'], ['fashion_mnist'], [])
+    """
+    names = [str(name) for name in allowed]
+    lower = str(given).lower()
+    same = [name for name in names if lower in (name.lower(), name.lower().rpartition("/")[2])]
+    close = difflib.get_close_matches(lower, [name.lower() for name in names], n=count, cutoff=cutoff)
+    longer = [name for name in names if len(lower) > 2 and cutoff <= 0.6 and lower in name.lower()]
+    longer.sort(key=lambda name: lower not in re.split("[-_/]", name.lower()))  # whole words first
+    similar = [name for each in close for name in names if name.lower() == each]
+    return list(dict.fromkeys(same or [*similar, *longer]))[:count]
+
+
 def did_you_mean(given: str, allowed: Iterable[object], count: int = 1) -> str:
     """Return ``" Did you mean 'resnet32'?"``; empty if no allowed name is similar."""
-    near = difflib.get_close_matches(str(given), [str(name) for name in allowed], n=count, cutoff=0.5)
+    near = nearest(given, allowed, count)
     return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
 
 

@@ -1,5 +1,6 @@
 """Optional packages that only some features need."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from mcl.errors import UserError
@@ -29,12 +30,14 @@ def require(extra: str, *, asked: str) -> None:
         raise UserError(f"{asked}: needs {', '.join(missing)}. Install it with: pip install 'mcl[{extra}]'.")
 
 
-def missing_plugin(choice: str) -> str | None:
+def missing_plugin(choice: str, typed: Sequence[str] = ()) -> str | None:
     """Return which extra to install for a choice that Hydra did not find; None if it is not one of `PLUGINS`.
 
     Args:
         choice: with its group, such as ``hydra/launcher/ray``.
+        typed: the overrides of the command line: the choice may be the base of the one that was typed.
     """
     extra = PLUGINS.get(choice)
     group, _, name = choice.rpartition("/")
-    return extra and f"{group}={name} comes with a plugin of Hydra. Install it with: pip install 'mcl[{extra}]'."
+    given = next((text for text in typed if text.startswith(f"{group}=")), f"{group}={name}")
+    return extra and f"{given} needs a plugin of Hydra. Install it with: pip install 'mcl[{extra}]'."

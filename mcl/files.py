@@ -9,6 +9,11 @@ from typing import BinaryIO
 
 from mcl.errors import UserError
 
+
+class WriteError(UserError):
+    """A file cannot be written."""
+
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -73,10 +78,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
 def write_error(path: str | os.PathLike[str], error: OSError) -> UserError:
     """Return the error for the user when ``path`` cannot be written."""
     remedy = "Free some space there" if error.errno in _FULL else "See that the folder exists and can be written to"
-    return UserError(
-        f"Cannot write {path}: {error.strerror or error}. {remedy}, then type the same command again to resume; "
-        "or choose another folder with hydra.run.dir=FOLDER."
-    )
+    return WriteError(f"Cannot write {path}: {error.strerror or error}. {remedy}, then type the same command again.")
 
 
 def _os_error(error: BaseException | None) -> OSError | None:

@@ -1,6 +1,8 @@
 """Arguments that several commands share."""
 
 import argparse
+import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +49,33 @@ def study_at(place: Path, runs: Path | None) -> "Study | None":
     from mcl.studies.study import load_study
 
     return load_study(place, [f"runs={runs}"] if runs else [])
+
+
+def check_out(out: Path | None, *, is_file: bool = False, option: str = "--out ") -> None:
+    """Raise UserError if nothing can be written to ``--out``, before any work is done.
+
+    Args:
+        out: a folder, which need not exist; None passes.
+        is_file: it is a file in a folder that must exist.
+        option: how it was typed.
+    """
+    if out is None:
+        return
+    if is_file and out.is_dir():
+        raise UserError(f"{option}{out}: this is a folder. Give the name of a file, such as {out / 'run.zip'}.")
+    folder = out.absolute().parent if is_file else out.absolute()
+    if is_file and not folder.exists():
+        raise UserError(f"{option}{out}: there is no folder {folder}.")
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(f"{option}{out}: {folder} is a file, not a folder.")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(
+            f"{option}{out}: {folder} cannot be written to ({error.strerror}). Give another place."
+        ) from error
 
 
 def require_at_least(least: int, option: str, value: int | None) -> None:

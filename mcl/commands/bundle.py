@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mcl.commands.arguments import add_run
+from mcl.commands.arguments import add_run, check_out
 
 HELP = "Pack a run into one file that anyone can evaluate: settings, numbers, networks, hashes."
 EPILOG = "python -m mcl evaluate, export and predict, and mcl.load, take the file in place of the run folder."
@@ -20,6 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.deploy.bundle import write_bundle
     from mcl.deploy.saved_run import SavedRun
 
+    check_out(arguments.out, is_file=True)
     saved = SavedRun(arguments.run, allow=arguments.allow, allow_older=arguments.allow_older)
     path = arguments.out or Path(f"{arguments.run.resolve().name}.zip")
     names = write_bundle(saved, path)

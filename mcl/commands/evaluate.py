@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mcl.commands.arguments import add_run, add_weights
+from mcl.commands.arguments import add_run, add_weights, check_out
 
 HELP = "Evaluate a run or a bundle: accuracies, calibration, per-class accuracy, confusion matrices."
 EPILOG = """\
@@ -36,12 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print a table and write the files."""
-    from mcl.console import accuracy, display_path, make_console, plain_table
+    from mcl.console import accuracy, display_path, make_console, plain_table, print_table
     from mcl.deploy.class_names import describe_match, match_classes
     from mcl.deploy.detailed_evaluation import evaluate_run, evaluation_record, write_evaluation
     from mcl.deploy.saved_run import SavedRun
     from mcl.runs.layout import EVALUATION
 
+    check_out(arguments.out)
     saved = SavedRun(arguments.run, arguments.overrides, arguments.allow, allow_older=arguments.allow_older)
     match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
     record = evaluation_record(saved, arguments.split, arguments.weights, arguments.overrides)
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = of.result()
         percents = [accuracy(found[measure], 2) for measure in ("top1", "top5", "balanced_accuracy")]
         table.add_row(name, *percents, f"{found['nll']:.4f}", accuracy(found["ece"], 2))
-    console.print(table)
+    print_table(console, table)
     console.print(
         f"\n{', '.join(f'{key} {name}' for key, name in zip(saved.keys, saved.names, strict=True))}", style="dim"
     )

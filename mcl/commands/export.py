@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mcl.commands.arguments import add_run, add_weights
+from mcl.commands.arguments import add_run, add_weights, check_out
 
 HELP = "Write the networks of a run as PyTorch, safetensors or ONNX files, checked, with a model card."
 EPILOG = """\
@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.deploy.export import CARD, export_networks
     from mcl.deploy.saved_run import SavedRun
 
+    check_out(arguments.out)
     saved = SavedRun(arguments.run, allow=arguments.allow, allow_older=arguments.allow_older)
     files = export_networks(
         saved, arguments.format, networks=arguments.network, weights=arguments.weights, folder=arguments.out

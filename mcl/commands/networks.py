@@ -20,7 +20,6 @@ COLUMNS = (
     "pair, parameters",
     "pair, a step",
 )
-WIDE = 150  # characters, enough for every column
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,16 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the table."""
     from mcl.config.build_network import network_names
-    from mcl.console import make_console, plain_table
+    from mcl.console import announced, make_console, plain_table, print_table
 
     require_at_least(1, "--classes", arguments.classes)
     require_at_least(1, "--size", arguments.size)
     table = plain_table("network", numbers=COLUMNS)
-    for name in network_names():
-        table.add_row(name, *_row(name, arguments.classes, arguments.size))
+    with announced("building and measuring every network"):
+        for name in network_names():
+            table.add_row(name, *_row(name, arguments.classes, arguments.size))
     console = make_console()
-    console.width = max(console.width, WIDE)  # a narrow terminal wraps the rows; nothing is cut off
-    console.print(table)
+    print_table(console, table)
     console.print(f"\n{EPILOG}", style="dim", soft_wrap=True)
     return 0
 

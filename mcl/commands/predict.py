@@ -18,7 +18,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``predict``."""
     add_run(parser, metavar="RUN_OR_FILE", help="run folder, bundle or exported file")
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
     parser.add_argument("--network", default="0", help="of a run: number (from 0), key or name; default: the first")
     add_weights(parser)
     parser.add_argument("--top", type=int, default=1, help="number of classes to print; default: %(default)s")
@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.untrusted.text import printable
 
     require_at_least(1, "--top", arguments.top)
+    images = [image for place in arguments.images for image in _images_of(place)]
     network = load(
         arguments.run,
         arguments.network,
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     preprocessing, classes = network.__dict__["preprocessing"], network.__dict__["classes"]
     status = 0
-    for path in arguments.images:
+    for path in images:
         try:
             image = preprocessing(path)
         except UserError as error:
@@ -52,3 +53,15 @@ def run(arguments: argparse.Namespace) -> int:
         named = ", ".join(f"{classes[label]} {100 * probability:.1f} %" for probability, label in pairs)
         print(f"{printable(path)}: {named}")
     return status
+
+
+def _images_of(place: Path) -> list[Path]:
+    """Return a file itself, and all image files in a folder and its subfolders, in order of their names."""
+    from mcl.data.listing import EXTENSIONS
+
+    if not place.is_dir():
+        return [place]
+    images = sorted(path for path in place.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    if not images:
+        raise UserError(f"{place}: there is no image in this folder. Its files must end in {', '.join(EXTENSIONS)}.")
+    return images

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mcl.commands.arguments import add_place, study_at
+from mcl.commands.arguments import add_place, check_out, study_at
 
 HELP = "Write tables with statistics, a CSV file and pictures of a folder of runs or of a study."
 EPILOG = """\
@@ -45,29 +45,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and print where it is."""
-    from mcl.console import display_path
+    from mcl.console import announced, display_path
     from mcl.errors import UserError
     from mcl.reports.archive import ARCHIVE
     from mcl.reports.report import PAGE, write_report
     from mcl.runs.reading import find_runs
 
     place = arguments.place
-    study = study_at(place, arguments.runs)
+    check_out(arguments.out)
+    with announced(f"reading the runs of {place}"):
+        study = study_at(place, arguments.runs)
+        runs = find_runs(place) if study is None else []
+    if study is None and not runs:
+        raise UserError(
+            f"{place} holds no run. Give a folder of runs, such as runs/digits, or a study's, such as"
+            " experiments/quickstart."
+        )
     if arguments.archive and (arguments.out is not None or study is None):
         raise UserError(f"--archive: {ARCHIVE} is written beside a study.yaml: PLACE must have one, and no --out.")
     archived = study is not None and arguments.runs is None and (place / ARCHIVE).is_file()
-    path = write_report(
-        study,
-        find_runs(place) if study is None else [],
-        arguments.out or place,
-        tuple(arguments.formats or ["png"]),
-        metric=arguments.metric,
-        baseline=arguments.baseline,
-        command=_typed(arguments),
-        html=arguments.html,
-        archive=place / ARCHIVE if archived else None,
-        pack=arguments.archive,
-    )
+    with announced("writing tables and pictures"):
+        path = write_report(
+            study,
+            runs,
+            arguments.out or place,
+            tuple(arguments.formats or ["png"]),
+            metric=arguments.metric,
+            baseline=arguments.baseline,
+            command=_typed(arguments),
+            html=arguments.html,
+            archive=place / ARCHIVE if archived else None,
+            pack=arguments.archive,
+        )
     print(display_path(path))
     if arguments.html:
         print(display_path(path.with_name(PAGE)))

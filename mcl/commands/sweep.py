@@ -1,6 +1,7 @@
 """``python sweep.py``: plan a study, launch its runs, report."""
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.commands.arguments import check_out
 from mcl.config import launch
+from mcl.config.catalog import choices, options
+from mcl.config.command_line import check_place, parse
 from mcl.config.conf_folder import conf_folder
-from mcl.config.entry import FULL_ERROR, INTERRUPTED, explain, register
+from mcl.config.entry import FULL_ERROR, INTERRUPTED, register
+from mcl.config.explain import explain
 from mcl.config.grouping import grouped
+from mcl.config.hints import unknown_option
 from mcl.config.schema import SweepConfig
-from mcl.console import display_path, format_duration, make_console, plain_table, pluralize
-from mcl.errors import UserError, did_you_mean
+from mcl.console import announced, display_path, format_duration, make_console, plain_table, pluralize, print_table
+from mcl.errors import UserError
 from mcl.launching.gpus import find_gpus
 from mcl.launching.launch_options import Options
 from mcl.launching.probe import visible_devices
@@ -94,7 +99,7 @@ def main(task: launch.Task, arguments: Sequence[str]) -> int:
         print("\nInterrupted. Type the same command again to continue.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        message = None if os.environ.get(FULL_ERROR) == "1" else explain(error)
+        message = None if os.environ.get(FULL_ERROR) == "1" else explain(error, arguments)
         if message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
@@ -109,8 +114,9 @@ def understand(arguments: Sequence[str]) -> Asked:
     """
     own = {field.name for field in fields(SweepConfig)}
     for_sweep, for_hydra, for_runs = [], [], []
-    for text, override in zip(arguments, OverridesParser.create().parse_overrides(list(arguments)), strict=True):
+    for text, override in zip(arguments, parse(arguments, own=own), strict=True):
         key = override.key_or_group
+        check_place(text, override)
         if override.is_hydra_override():
             for_hydra.append(text)
         elif key in own and override.is_sweep_override():
@@ -119,13 +125,14 @@ def understand(arguments: Sequence[str]) -> Asked:
             for_sweep.append(text)
         elif key == "seed" or override.is_sweep_override():
             raise UserError(f"{text}: study.yaml decides what varies; for other seeds give seeds=[0,1].")
+        elif re.fullmatch(r"\w+", key) and key not in {*options(), *choices()} and not text.startswith("+"):
+            raise unknown_option(key, sorted(own), text.partition("=")[2], own=own)
         else:
             for_runs.append(text)
         if key in ("runs", "hydra.searchpath"):  # the planner also composes the runs
             for_runs.append(text)
     if not any(text.startswith("study=") for text in for_sweep):
-        near = did_you_mean("study", [text.partition("=")[0] for text in for_runs])
-        raise UserError(f"study is not set: give study=NAME, one of {', '.join(study_names())}.{near}")
+        raise UserError(f"study is not set: give study=NAME, one of {', '.join(study_names())}.")
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("sweep", overrides=[*for_sweep, *for_hydra], return_hydra_config=True)
@@ -155,7 +162,9 @@ def _plain(value: Any) -> Any:
 def _sweep(task: launch.Task, asked: Asked) -> int:
     settings = asked.settings
     place = find_study(settings.study)
-    with asked.devices():
+    if settings.out is not None:
+        check_out(Path(settings.out), option="out=")
+    with asked.devices(), announced(f"composing the runs of {place.name}"):
         study = load_study(place, asked.runs, settings.seeds)
     if asked.slots is None and study.precision_is_open:
         raise UserError(
@@ -164,7 +173,9 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
         )
     runs = only(study, settings.only or {})
     if study.search is None:
-        _print_plan(study, plan_rows(study, runs, estimate=settings.plan_only), asked.at_once)
+        with announced("looking for finished runs" + (" and timing a step of each kind" if settings.plan_only else "")):
+            rows = plan_rows(study, runs, estimate=settings.plan_only)
+        _print_plan(study, rows, asked.at_once)
     else:
         with asked.devices():
             _print_search(study, study.search)
@@ -227,7 +238,7 @@ def _print_plan(study: Study, rows: Sequence[PlannedRow], at_once: int | None) -
         )
         seeds = ", ".join(str(run.seed) for run in row.planned)
         table.add_row(*row.labels.values(), seeds, row.standing(), *times)
-    console.print(table)
+    print_table(console, table)
     unfinished = sum(not run.finished for row in rows for run in row.found)
     console.print(
         f"\n{pluralize(sum(len(row.planned) for row in rows), 'run')}, {unfinished} of them unfinished",

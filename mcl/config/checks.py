@@ -17,12 +17,13 @@ constructors, torch's own types and modules of the user. Signatures are cached.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
-from inspect import Parameter
+from inspect import Parameter, Signature
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import objective
+from mcl.config.hints import unknown_option
 from mcl.config.schema import TrainConfig
 from mcl.config.signatures import read_signature, signature_of
 from mcl.config.targets import KEYWORDS, PACKAGES, inside, resolve
@@ -47,7 +48,7 @@ def check_config(config: DictConfig) -> None:
     known = [field.name for field in fields(TrainConfig)]
     for key in map(str, values):
         if key not in known:
-            raise unknown("option", key, known)
+            raise unknown_option(key, known, _shown(values[key]))
     for key, value in sorted(flatten(values).items()):
         _require_set(key, value)
     if not 0 <= config.seed < 2**63:
@@ -104,6 +105,7 @@ def check(
     if import_targets:
         signature = signature_of(resolve(target, path=path, allow=allow))
     if signature is not None:
+        _check_supplied(target, signature, supplied, path)
         parameters = [each for each in signature.parameters.values() if each.name not in supplied]
         _check_options(target, parameters, options, prefix, supplied, partial=bool(plain.get("_partial_")))
     for key, value in options.items():
@@ -122,6 +124,17 @@ def plain_data(node: Any, path: str) -> dict[str, Any]:
     return {str(key): value for key, value in node.items()}
 
 
+def _check_supplied(target: str, signature: Signature, supplied: Collection[str], path: str) -> None:
+    """Raise UserError if a class of the user's own does not take an argument that training gives it."""
+    accepts_all = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
+    missing = [name for name in supplied if name not in signature.parameters]
+    if missing and not accepts_all and not inside(target, PACKAGES):
+        raise UserError(
+            f"{path}: the constructor of {target.rpartition('.')[2]} does not take {' and '.join(missing)}, which"
+            f" training gives it. Write def __init__(self, *, {', '.join(supplied)})."
+        )
+
+
 def _check_options(
     target: str,
     parameters: Sequence[Parameter],
@@ -135,13 +148,18 @@ def _check_options(
     named = {each.name: each for each in parameters if each.kind is not each.VAR_KEYWORD}
     for name, value in options.items():
         if name not in named and (name in supplied or len(named) == len(parameters)):  # equal: there is no **options
-            raise unknown(f"option of {title}", f"{prefix}{name}", named)
+            raise unknown_option(f"{prefix}{name}", named, _shown(value), title=title)
         _require_set(f"{prefix}{name}", value)
         if name in named and not fits(value, named[name].annotation):
             raise UserError(f"{prefix}{name}={value}: {describe(named[name].annotation, value)}")
     for name, parameter in named.items():
         if parameter.default is parameter.empty and name not in options and not partial:
             raise UserError(f"{prefix}{name} is not set: give {prefix}{name}=VALUE (for {title}).")
+
+
+def _shown(value: Any) -> str | None:
+    """Return a value as it would be typed; None for what is not typed in one word."""
+    return None if value is None or isinstance(value, Mapping | list | tuple) else str(value)
 
 
 def _require_set(key: str, value: Any) -> None:

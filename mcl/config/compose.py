@@ -11,8 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.config.checks import check_config
 from mcl.config.conf_folder import conf_folder
-from mcl.config.entry import explain, register
+from mcl.config.entry import register
+from mcl.config.explain import explain
 from mcl.config.loader import ReusingLoader
+from mcl.config.trial_build import try_building
 from mcl.errors import UserError
 from mcl.runs.renames import current_overrides
 
@@ -54,9 +56,10 @@ def _compose(overrides: Sequence[str]) -> Composed:
         full = compose("train", overrides=current_overrides(overrides), return_hydra_config=True)
         config = OmegaConf.masked_copy(full, [str(key) for key in full if key != "hydra"])
         check_config(config)
+        try_building(config)
         return Composed(config, Path(full.hydra.run.dir))
     except Exception as error:
-        message = explain(error)
+        message = explain(error, overrides)
         if message is None:
             raise
         raise UserError(message) from error

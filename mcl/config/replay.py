@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mcl.config.checks import check_config
+from mcl.config.command_line import check_place, parse
 from mcl.config.compose import compose_train
 from mcl.config.conf_folder import conf_folder
-from mcl.config.entry import explain
+from mcl.config.explain import explain
 from mcl.config.schema import TrainConfig
 from mcl.errors import UserError
 from mcl.runs.renames import current_overrides
@@ -39,7 +39,7 @@ def replay(stored: Mapping[str, Any], overrides: Sequence[str] = (), allow: Sequ
         config.allow_modules = list(allow)
         check_config(config)
     except OmegaConfBaseException as error:
-        raise UserError(explain(error) or " ".join(str(error).split())) from error
+        raise UserError(explain(error, overrides) or " ".join(str(error).split())) from error
     return config
 
 
@@ -60,11 +60,9 @@ def _is_choice(override: Override) -> bool:
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides=list(overrides))
-    except Exception as error:
-        raise UserError(explain(error) or str(error)) from error
+    parsed = parse(overrides)
     for text, override in zip(overrides, parsed, strict=True):
         if override.is_sweep_override() or override.is_delete() or override.package is not None:
             raise UserError(f"{text}: only option=value and group=choice can be given here.")
+        check_place(text, override)
     return parsed

@@ -10,6 +10,7 @@ from mcl.accelerators import surely_cpu
 from mcl.config import new_folders
 from mcl.config.checks import check_config
 from mcl.config.instantiate import build
+from mcl.config.trial_build import try_building
 from mcl.errors import UserError
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.identity import run_folder
@@ -38,6 +39,7 @@ def leaves_precision_open(config: DictConfig) -> bool:
 def _run_folder(*, _root_: DictConfig) -> str:
     # Checks run here because Hydra creates the folder before the task starts: a mistyped option leaves none behind.
     check_config(_root_)
+    try_building(_root_)
     check_search(_root_, _root_.hydra.sweeper)
     if _root_.init_from is not None and _root_.init_weights is None:
         raise UserError(

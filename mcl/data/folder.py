@@ -93,7 +93,7 @@ class Folder(Dataset):
             name=name or self.root.name,
             classes=self.listing.classes,
             channels=channels,
-            image_size=self._size_of_first() if image_size is None else image_size,
+            image_size=self._size_of_first(skip=corrupt == "skip") if image_size is None else image_size,
             counts=self.listing.train.labels.bincount().tolist(),
             mean=mean or _IMAGENET[channels][0],
             std=std or _IMAGENET[channels][1],
@@ -249,16 +249,33 @@ class Folder(Dataset):
         log.warning("%s: they are read from disk during training (dataset.storage=auto).", too_large)
         return True
 
-    def _size_of_first(self) -> int:
-        path = self.root / self.listing.train.paths[0]
-        try:
-            with Image.open(path) as image:
-                width, height = image.size
-        except Exception as error:  # a damaged file can raise anything
-            raise UserError(f"Cannot read the size of {path} ({error}): set dataset.image_size.") from error
-        if width != height:
-            raise UserError(f"{path} is {width} x {height} pixels, not square: set dataset.image_size.")
-        return width
+    def _size_of_first(self, *, skip: bool) -> int:
+        """Return the side of the first training image, or of the first that is not damaged."""
+        reason = ""
+        for name in self.listing.train.paths:
+            path = self.root / name
+            try:
+                with Image.open(path) as image:
+                    width, height = image.size
+            except Exception as error:  # a damaged file can raise anything
+                reason = f"Cannot read {path} ({' '.join(str(error).split())})"
+                if skip:
+                    continue
+                raise UserError(
+                    f"{reason}. Repair or remove the damaged file, or leave such files out with dataset.corrupt=skip."
+                ) from error
+            if width != height:
+                raise UserError(
+                    f"{path} is {width} x {height} pixels, not square: set dataset.image_size, such as"
+                    f" dataset.image_size={_usual_size(min(width, height))}; images are scaled and cropped to it."
+                )
+            return width
+        raise UserError(f"{reason}, nor any other training image of {self.root}: set dataset.image_size.")
+
+
+def _usual_size(side: int) -> int:
+    """Return the largest usual side of training images that is not above a side."""
+    return max((size for size in (32, 64, 128, 224) if size <= side), default=side)
 
 
 def _read_cache(folder: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], dict[int, str]] | None:

@@ -37,6 +37,10 @@ class Sampler(ABC):
         """Return how many other images of its class an image finds in a batch, on average; None if `check` says it."""
         return None
 
+    def describe(self, counts: Sequence[int], batch_size: int) -> str:
+        """Return what a batch consists of, for the overview; may be empty."""
+        return ""
+
 
 class Shuffle(Sampler):
     """Samples every image once per epoch, in random order.
@@ -131,15 +135,14 @@ class ClassBalanced(Sampler):
                     "sampler=shuffle."
                 )
         notes = []
-        if plan.most > self.per_class:
-            numbers = str(plan.least) if plan.least == plan.most else f"{plan.least} or {plan.most}"
-            notes.append(
-                f"a batch of {batch_size} has {numbers} images of {plan.classes} classes each "
-                f"(sampler.per_class={self.per_class} does not fill it)."
-            )
         if plan.least == 1:
             notes.append("classes with one image in a batch have no positives there: see sampler.per_class.")
         return notes
+
+    def describe(self, counts: Sequence[int], batch_size: int) -> str:
+        plan = self._plan(len(counts), batch_size)
+        numbers = str(plan.least) if plan.least == plan.most else f"{plan.least} or {plan.most}"
+        return f"{numbers} images of each of {plan.classes} classes"
 
     def _plan(self, classes: int, batch_size: int) -> "_Plan":
         chosen = min(classes, batch_size // self.per_class)

@@ -27,7 +27,7 @@ from mcl.runs.same_run import refuse_other_run
 from mcl.runs.stored_config import decode_config, plain
 from mcl.runs.summary import decode_summary
 from mcl.untrusted.damage import refuse_damaged
-from mcl.untrusted.text import printable, shorten
+from mcl.untrusted.text import shorten
 
 Weights = Literal["last", "best"]
 T = TypeVar("T")
@@ -267,8 +267,13 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
     try:
         module.load_state_dict(dict(state))
     except (RuntimeError, TypeError, AttributeError) as error:
-        reason = printable(" ".join(str(error).split())[:300])
-        raise UserError(f"{path}: its weights do not fit its configuration. {reason}") from error
+        expected, given = module.state_dict(), _mapping(state, path)
+        differing = [name for name in expected if getattr(given.get(name), "shape", None) != expected[name].shape]
+        differing += [str(name) for name in given if name not in expected]
+        raise UserError(
+            f"{path}: its weights do not fit its configuration: {shorten(', '.join(differing[:2]))} and so on. The pair"
+            " and the loss of a run cannot change: leave out pair=, network@pair.= and loss=."
+        ) from error
 
 
 def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

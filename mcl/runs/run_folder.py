@@ -93,6 +93,9 @@ class RunFolder:
 
     def open(self) -> None:
         """Prepare the folder for training."""
+        checkpoints = self.path / layout.CHECKPOINTS
+        if checkpoints.exists() and not checkpoints.is_dir():
+            raise UserError(f"{checkpoints} is a file, but checkpoints go to a folder of this name: move it away.")
         try:
             if self.start_over:
                 self._remove_run()

@@ -15,7 +15,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mcl.config.compose import Composed, composing
 from mcl.config.conf_folder import conf_folder
-from mcl.config.entry import explain
+from mcl.config.explain import explain
 from mcl.config.grouping import option
 from mcl.config.loader import Progress
 from mcl.config.resolvers import leaves_precision_open

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mcl.console import accuracy, display_path, format_duration, make_console, plain_table, pluralize
+from mcl.console import accuracy, display_path, format_duration, make_console, plain_table, pluralize, print_table
 
 COLUMNS = ("top-1 last", "top-5 last", "top-1 best", "at epoch", "best of any stage")
 
@@ -39,7 +39,7 @@ def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str], c
     table = plain_table("test accuracy, %", numbers=COLUMNS)
     for network in summary["networks"]:
         table.add_row(
-            network["name"],
+            f"{network['key']} {network['name']}" if network.get("key") else network["name"],
             Text(accuracy(network["top1_last"], 2), style="bold"),
             accuracy(network.get("top5_last"), 2),
             accuracy(network.get("top1_best"), 2),
@@ -48,16 +48,22 @@ def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str], c
         )
     ensemble = (summary.get("ensemble") or {}).get("top1_last")
     if ensemble is not None:
-        table.add_row("ensemble", Text(accuracy(ensemble, 2), style="bold"))
+        table.add_row("ensemble", Text(accuracy(ensemble, 2), style="bold"), *[""] * (len(COLUMNS) - 1))
     console.print()
-    console.print(table)
+    print_table(console, table)
     console.print()
     if (chooser := summary.get("best_epoch_chosen_on")) is not None:
-        console.print(f"best epoch chosen on the {chooser} split; {_best_over_run(summary)}", style="dim")
+        console.print(
+            f"best epoch chosen on the {chooser} split; {_best_over_run(summary)}", style="dim", soft_wrap=True
+        )
+        console.print(
+            "a stage is a part of a network that has a classifier while training", style="dim", soft_wrap=True
+        )
     console.print(
         f"{pluralize(summary['epochs'], 'epoch')}, {pluralize(summary['steps'], 'step')} in"
         f" {format_duration(summary['seconds'])}, {summary['images_per_second']:,.0f} images/s, seed {summary['seed']}",
         style="dim",
+        soft_wrap=True,
     )
     console.print(display_path(run_dir), soft_wrap=True)
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -14,10 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from mcl.console import accuracy, format_duration, make_console, plain_table
+from mcl.runs.layout import CHECKPOINTS
 from mcl.tracking.summary_table import print_summary
 from mcl.tracking.tracker import RunInfo, Status, Tracker
 
 REFRESH_SECONDS = 0.5  # between two refreshes, which take some milliseconds each
+NARROW = 60  # columns, below which the display has no bar and no table
 SILENCE_SECONDS = 60.0  # at most, between two plain lines
 NOT_LOSSES = ("total", "lr", "images_per_second", "grad_norm")  # of the names train/<name>
 
@@ -84,9 +87,10 @@ class Terminal(Tracker):
             return
         if self._values:
             self._print_line()
+        saved = any(Path(self._run.run_dir, CHECKPOINTS).glob("*.pt"))
+        again = "resume from the last checkpoint" if saved else "start again, as there is no checkpoint yet"
         self._console.print(
-            f"{status} at step {self._step:,} of {self._run.total_steps:,}; "
-            "type the same command again to resume from the last checkpoint",
+            f"{status} at step {self._step:,} of {self._run.total_steps:,}; type the same command again to {again}",
             style="yellow",
         )
 
@@ -149,8 +153,10 @@ class Terminal(Tracker):
             parts += [Text(), self._accuracies()]
         return Group(*parts)
 
-    def _bar(self) -> Table:
+    def _bar(self) -> RenderableType:
         total = max(self._run.total_steps, 1)
+        if self._console.width < NARROW:
+            return Text(f"{self._step:,}/{total:,} steps ({self._step / total:.0%})")
         left, speed = self._seconds_left(), self._values.get("train/images_per_second")
         row = Table.grid(padding=(0, 3, 0, 0), expand=True)
         row.add_column(ratio=1)
@@ -173,7 +179,10 @@ class Terminal(Tracker):
         facts |= {name: _number(value) for name, value in self._terms().items()}
         return Columns([Text.assemble((f"{label} ", "dim"), value) for label, value in facts.items()], padding=(0, 3))
 
-    def _accuracies(self) -> Table:
+    def _accuracies(self) -> RenderableType:
+        if self._console.width < NARROW:
+            lines = [f"{key} {accuracy(self._heads(key).get('backbone'))}" for key, _ in self._run.networks]
+            return Text("\n".join([*lines, f"ensemble {accuracy(self._ensemble())}"]))
         table = plain_table(f"{self._shown_split()} accuracy, %", numbers=("backbone", "best head"))
         for key, name in self._run.networks:
             heads = self._heads(key)

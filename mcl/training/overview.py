@@ -20,6 +20,7 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
     steps = parts.steps_per_epoch
     total = options.total_steps(steps)
     cut = f", stopped by trainer.max_steps={options.max_steps}" if total < options.epochs * steps else ""
+    batch = parts.sampler.describe(spec.counts, options.batch_size)
     held_out = " and a validation part" if spec.has_validation else ""
     memory_format = "channels last" if options.memory_format is torch.channels_last else "contiguous"
     return [
@@ -30,7 +31,7 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
         ),
         ("networks", _networks(parts.learner.cohort) + (f"\nfrom {config.init_from}" if config.init_from else "")),
         ("loss", f"{choice_name(choices.get('loss'), config.loss)}: {_weighted_terms(parts)}"),
-        ("sampler", f"{choices.get('sampler')}, batches of {options.batch_size}"),
+        ("sampler", f"{choices.get('sampler')}, batches of {options.batch_size}{f': {batch}' if batch else ''}"),
         ("optimizer", f"{choices.get('optimizer')} ({_options(config.optimizer)})"),
         ("schedule", f"{choices.get('schedule')} ({_options(config.schedule)})".removesuffix(" ()")),
         ("precision", f"{options.precision}, {memory_format}"),
@@ -45,7 +46,7 @@ def _networks(cohort: Cohort) -> str:
     rows = []
     for key, name, network in zip(cohort.keys, cohort.names, cohort, strict=True):
         deployed, trained = parameters(network.backbone), parameters(network)
-        branches = f", {trained:,} with branches while training" if trained > deployed else ""
+        branches = f"; {trained:,} while training, with auxiliary classifiers" if trained > deployed else ""
         rows.append(f"{key} {name} ({deployed:,} parameters{branches})")
     return "\n".join(rows)
 
@@ -53,7 +54,9 @@ def _networks(cohort: Cohort) -> str:
 def _weighted_terms(parts: Parts) -> str:
     loss = parts.learner.loss
     terms = " + ".join(f"{weight:g} {name}" for name, weight in loss.weights.items() if weight)
-    return terms if loss.meta is None else f"{terms}; meta round every {loss.meta.interval} steps"
+    if loss.meta is None:
+        return terms
+    return f"{terms}; weights between stages learned every {loss.meta.interval} steps (a meta round)"
 
 
 def _options(node: DictConfig) -> str:

@@ -13,6 +13,7 @@ from mcl import distributed
 from mcl.allocator import keep_freed_memory
 from mcl.config.instantiate import build
 from mcl.config.targets import resolve
+from mcl.config.trial_build import check_network_count
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.samplers import Sampler
 from mcl.devices import use_deterministic, use_tf32, use_threads
@@ -24,6 +25,7 @@ from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.tracking.tracker import Tracker
 from mcl.training.build_trainer import build_trainer
+from mcl.training.dry_pass import check_own_parts, uses_own_modules
 from mcl.training.estimates import check_batch_memory
 from mcl.training.learner import Learner
 from mcl.training.optimizers import fused_option
@@ -110,6 +112,8 @@ def assemble(config: DictConfig) -> Parts:
     use_tf32(options.precision)
     use_threads(options.device, options.threads, pixels=options.batch_size * spec.image_size**2)
     keep_freed_memory(options.device)
+    if uses_own_modules(config.pair, config.loss):
+        check_own_parts(cohort, loss, spec.channels, spec.image_size)
     if loss.meta is not None:
         check_twice_differentiable(cohort, spec.channels, spec.image_size)
     schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
@@ -145,16 +149,6 @@ def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branche
         for key, node in config.pair.items()
     }
     return Cohort(factories, branched=branched, seed=config.seed)
-
-
-def check_network_count(loss_class: Any, keys: list[str]) -> None:
-    """Raise UserError if the loss needs more networks."""
-    minimum = getattr(loss_class, "minimum_networks", 1)
-    if len(keys) < minimum:
-        raise UserError(
-            f"loss {loss_class.__name__} compares networks with one another and needs at least {minimum}; the pair has"
-            f" {len(keys)}. Choose a pair of two (pair=resnet8), or loss=independent for one network alone."
-        )
 
 
 def _backbone(make: Callable[..., Any], node: DictConfig, *, path: str, **supplied: Any) -> Backbone:

@@ -87,10 +87,10 @@ class TrainingState:
         try:
             self._load(state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"The checkpoint does not fit the networks and the loss of these settings: {reason} Choose another"
-                " hydra.run.dir=FOLDER, or start over with resume=never."
+                "The checkpoint was trained with other networks or another loss than these settings name"
+                f" ({_first_difference(self.learner.state_dict(), state.get('learner', {})) or error}). Give the pair="
+                " and the loss= of the checkpoint, another hydra.run.dir=FOLDER, or start over with resume=never."
             ) from error
 
     def _load(self, state: Mapping[str, Any]) -> None:
@@ -109,6 +109,15 @@ class TrainingState:
         resume_random_state(
             state["random_states"], self.seed, self.processes.rank, self.progress.step, self.options.device
         )
+
+
+def _first_difference(weights: Mapping[str, Any], saved: Mapping[str, Any]) -> str | None:
+    """Name the first tensor that is missing in a checkpoint, not expected there, or of another shape."""
+    for name in [*weights, *saved]:
+        here, there = (tuple(each[name].shape) if name in each else None for each in (weights, saved))
+        if here != there:
+            return f"{name}: {there or 'missing'} in the checkpoint, {here or 'missing'} here"
+    return None
 
 
 def _load_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:

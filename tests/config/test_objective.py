@@ -9,7 +9,7 @@ import pytest
 from support.small_runs import SMALL
 
 from mcl.config import objective
-from mcl.config.entry import explain
+from mcl.config.explain import explain
 from mcl.config.resolvers import check_search
 from mcl.errors import UserError
 

@@ -171,10 +171,10 @@ def test_errors_name_the_options_to_change(sampler, counts, batch_size, named):
     assert all(text in str(error.value) for text in named), str(error.value)
 
 
-def test_class_balanced_notes_when_classes_get_more_images():
-    (note,) = ClassBalanced().check([20] * 10, 128, names([20] * 10))
-    assert "12 or 13 images of 10 classes" in note
-    assert ClassBalanced().check([20] * 100, 128, names([20] * 100)) == []
+def test_class_balanced_describes_its_batches():
+    assert ClassBalanced().check([20] * 10, 128, names([20] * 10)) == []
+    assert ClassBalanced().describe([20] * 10, 128) == "12 or 13 images of each of 10 classes"
+    assert ClassBalanced().describe([20] * 100, 128) == "2 images of each of 64 classes"
 
 
 def test_per_class_must_be_positive():

@@ -1,0 +1,148 @@
+"""What can be typed: the groups of ``conf/`` with their choices, and the options in their files. Nothing is built."""
+
+import functools
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mcl.config.conf_folder import conf_folder
+from mcl.config.schema import SweepConfig, TrainConfig
+from mcl.errors import nearest
+
+_PACKAGE = "# @package "
+_FOLDERS_IN_NAMES = ("network", "pair")  # such as imagenet/resnet18
+_SYNONYMS = {  # what other programs call it -> an option or a group
+    "trainer.batch_size": ("batch", "batchsize", "bs", "train_batch_size", "b"),
+    "trainer.epochs": ("epoch", "num_epochs", "n_epochs", "max_epochs", "nepochs", "e"),
+    "trainer.max_steps": ("steps", "num_steps", "iterations", "iters", "max_iters"),
+    "trainer.device": ("gpu", "gpus", "cuda", "gpu_id", "accelerator"),
+    "trainer.precision": ("amp", "fp16", "bf16", "half", "mixed_precision", "dtype"),
+    "trainer.clip_norm": ("clip", "grad_clip", "clip_grad", "gradient_clip_val", "max_norm"),
+    "optimizer.lr": ("learning_rate", "base_lr", "eta"),
+    "optimizer.weight_decay": ("wd", "decay", "l2"),
+    "dataset.root": ("data_dir", "data_path", "data_root", "dataroot", "datadir", "folder"),
+    "dataset.workers": ("num_workers", "n_workers", "j"),
+    "dataset.image_size": ("size", "img_size", "imgsize", "resolution", "input_size"),
+    "schedule.warmup_epochs": ("warmup",),
+    "loss.temperature": ("T", "kd_t", "temp"),
+    "tracking.wandb.project": ("wandb_project", "project_name"),
+    "seed": ("random_seed", "manual_seed"),
+    "init_from": ("checkpoint", "ckpt", "pretrained", "weights_path", "load", "load_from"),
+    "runs": ("output", "output_dir", "out_dir", "save_dir", "log_dir", "logdir", "results", "save_path", "o"),
+    "pair": ("model", "models", "arch", "net", "architecture", "networks", "backbone"),
+    "dataset": ("data", "datasets"),
+    "schedule": ("scheduler", "lr_schedule", "lr_scheduler", "sched"),
+    "optimizer": ("opt", "optim"),
+    "loss": ("method", "criterion", "losses"),
+    "experiment": ("recipe", "preset"),
+    "tracking": ("logger", "wandb", "tracker"),
+    "network@pair.first": ("first", "network.first", "network", "network@first", "teacher"),
+    "network@pair.second": ("second", "network.second", "network@second", "student"),
+}
+_SYNONYM_OF = {name.lower(): target for target, names in _SYNONYMS.items() for name in names}
+
+
+@functools.cache
+def choices() -> dict[str, list[str]]:
+    """Return the choices of every group: ``{"loss/weights": ["cifar", ...], ...}``."""
+    groups: dict[str, list[str]] = {}
+    for file, group in _files():
+        name = file.relative_to(conf_folder() / group).with_suffix("").as_posix()
+        groups.setdefault(group, []).append(name)
+    return groups
+
+
+@functools.cache
+def options() -> dict[str, list[str]]:
+    """Return all options by their full names, with the choices that have them: ``{"loss.tau": ["loss=mcl", ...]}``."""
+    found: dict[str, list[str]] = {f.name: [] for f in fields(TrainConfig) if not str(f.type).startswith("dict")}
+    for file, group in _files():
+        text = file.read_text(encoding="utf-8")
+        package = group.replace("/", ".")
+        if text.startswith(_PACKAGE):
+            package = text.partition("\n")[0].removeprefix(_PACKAGE).strip()
+        if package == "_global_":  # sets options of other groups
+            continue
+        name = file.relative_to(conf_folder() / group).with_suffix("").as_posix()
+        for path in _paths(yaml.safe_load(text) or {}):
+            prefix = "pair.first" if group == "network" else package
+            found.setdefault(f"{prefix}.{path}", []).append(f"{group}={name}")
+    return found
+
+
+def sweep_options() -> list[str]:
+    """Return the options of ``sweep.py`` that ``train.py`` lacks."""
+    return [field.name for field in fields(SweepConfig) if field.name not in TrainConfig.__dataclass_fields__]
+
+
+def find_options(name: str, *, similar: bool = True) -> list[str]:
+    """Return the full names of the options and groups that a typed name may stand for, the likeliest first.
+
+    Args:
+        name: as typed, such as ``lr`` or ``trainer.lr``.
+        similar: also consider names that only resemble it.
+    """
+    last = name.rpartition(".")[2].replace("-", "_")
+    known = [*options(), *choices()]
+    if name not in known and (synonym := _SYNONYM_OF.get(name.replace("-", "_").lower())):
+        return [synonym]
+    exact = [key for key in known if key == name or _last(key).lower() == last.lower()]
+    if exact:
+        front = name.rpartition(".")[0].rpartition(".")[2]
+        exact = [key for key in exact if key in choices() or key.replace(".", "/") not in choices()] or exact
+        likely = [key for key in exact if front in key.split(".")] if front else exact
+        least = min(key.count(".") for key in likely or exact)
+        return [key for key in likely or exact if key.count(".") == least][:3]
+    if synonym := _SYNONYM_OF.get(last.lower()):
+        return [synonym]
+    lasts = nearest(last, {_last(key) for key in known}, cutoff=0.75) if similar and len(last) > 2 else []
+    return [key for key in known if _last(key) in lasts][:3]
+
+
+def find_choices(name: str) -> list[str]:
+    """Return ``group=choice`` for every choice of this name, those of ``network`` as ``network@pair.first=``."""
+    found = []
+    for group, names in choices().items():
+        fitting = [each for each in names if name.lower() in (each.lower(), each.rpartition("/")[2].lower())]
+        place = "network@pair.first" if group == "network" else group
+        found += [f"{place}={each}" for each in fitting if each != "custom"]
+    return sorted(found, key=lambda text: (not text.endswith(f"={name}"), text.count("/"), "@" in text))
+
+
+def takers(subgroup: str) -> list[str]:
+    """Return the choices whose files include a group inside theirs: ``loss/contrast`` -> ``["loss=lmcl", ...]``."""
+    group, _, name = subgroup.rpartition("/")
+    found = []
+    for each in choices().get(group, []):
+        content = yaml.safe_load((conf_folder() / group / f"{each}.yaml").read_text(encoding="utf-8")) or {}
+        defaults = content.get("defaults", [])
+        keys = [key for entry in defaults if isinstance(entry, dict) for key in entry]
+        bases = [entry for entry in defaults if isinstance(entry, str) and entry != "_self_"]
+        if name in keys or any(f"{group}={base}" in found for base in bases):
+            found.append(f"{group}={each}")
+    return found
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2].rpartition("/")[2]
+
+
+def _files() -> Iterable[tuple[Path, str]]:
+    """Yield each YAML file of a group with the group."""
+    for file in sorted(conf_folder().rglob("*.yaml")):
+        group = file.relative_to(conf_folder()).parent.as_posix()
+        top = group.partition("/")[0]
+        if group not in (".", "hydra"):
+            yield file, top if top in _FOLDERS_IN_NAMES else group
+
+
+def _paths(node: dict[str, Any]) -> Iterable[str]:
+    for key, value in node.items():
+        if str(key).startswith("_") or key == "defaults":
+            continue
+        yield str(key)
+        if isinstance(value, dict):
+            yield from (f"{key}.{path}" for path in _paths(value))

@@ -1,0 +1,154 @@
+"""Explain errors in one sentence: those of the user, and those that Hydra and OmegaConf raise for wrong settings."""
+
+import re
+from collections.abc import Sequence
+
+import yaml
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
+
+from mcl import extras
+from mcl.config.catalog import choices
+from mcl.config.conf_folder import conf_folder
+from mcl.config.hints import misplaced_choice, not_in_defaults, unknown_choice, unknown_option, write
+from mcl.config.official_names import in_our_words
+from mcl.errors import UserError, causes, did_you_mean
+
+REPORTED_BY_A_JOB = re.compile(  # only the text of an error comes back from jobs of Slurm and Ray
+    "UserError raised while resolving interpolation: (.*)"
+)
+_NOT_LOADED = re.compile(r"Could not load '([\w/]+)'")
+_NOT_OVERRIDDEN = re.compile(r"Could not override '([^']+)'\.\s+(?:Did you mean to override|No match in the defaults)")
+_ENUM = re.compile(r"Invalid value '(.*)', expected one of \[(.*)\]")
+_TYPE = re.compile(r"Value '(.*)' of type '\w+' could not be converted to (Integer|Float|Boolean)")
+_WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+_NO_CONFIG = re.compile(r"Cannot find primary config '([^']+)'")
+
+
+def explain(error: BaseException, typed: Sequence[str] = ()) -> str | None:
+    """Return the message for the user, or None if the error is a bug and deserves a traceback.
+
+    Args:
+        error: as raised.
+        typed: the overrides of the command line, whose values the message repeats.
+    """
+    chain = causes(error)
+    for cause in chain:
+        if isinstance(cause, UserError):
+            return str(cause)
+        if reported := REPORTED_BY_A_JOB.search(str(cause)):
+            return reported[1]
+    for cause in chain:
+        if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
+            if plugin := extras.missing_plugin(str(cause.missing_cfg_file), typed):
+                return plugin
+            if cause.options:
+                return _explain_choice(str(cause.missing_cfg_file), cause.options)
+        if isinstance(cause, OverrideParseException):
+            return f"{cause.override}: not an override of the form option=value. {_one_line(cause)}"
+        if isinstance(cause, MissingMandatoryValue):
+            key = cause.full_key or cause.key
+            return f"{key} is not set: give {key}=VALUE."
+        if isinstance(cause, yaml.MarkedYAMLError) and cause.problem_mark is not None:
+            return f"{cause.problem_mark.name}, line {cause.problem_mark.line + 1}: not valid YAML: {cause.problem}."
+        if message := _explain_composition(str(cause), typed):
+            return message
+    for cause in reversed(chain):
+        if isinstance(cause, OmegaConfBaseException) and cause.key is not None:
+            return _explain_key(cause, chain, typed)
+    if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in chain):
+        return _one_line(error)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return _explain_null(typed)
+    if isinstance(error, RuntimeError) and str(error).startswith('Could not detect "srun"'):
+        return "hydra/launcher=slurm: there is no Slurm on this machine (no srun on PATH)."
+    if type(error).__module__.startswith(("submitit.", "ray.")):  # a job was lost; the text says how
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}. (HYDRA_FULL_ERROR=1 shows where this was raised.)"
+    return None
+
+
+def _explain_choice(missing: str, names: Sequence[str]) -> str:
+    group, _, name = missing.rpartition("/")
+    while group and not (conf_folder() / group).is_dir():  # names such as imagenet/resnet18
+        group, _, folder = group.rpartition("/")
+        name = f"{folder}/{name}"
+    if group in ("pair", "network") and (answer := in_our_words(name, group)):
+        return f"{group}={name}: {answer}"
+    if not name:
+        return f"{group}= names no choice: give {group}=NAME, one of {', '.join(sorted(names))}."
+    return str(unknown_choice(group, name, sorted(names)))
+
+
+def _explain_composition(text: str, typed: Sequence[str]) -> str | None:
+    if found := _NOT_OVERRIDDEN.search(text):
+        return str(not_in_defaults(found[1], typed_value(found[1], typed) or "NAME"))
+    if found := _NOT_LOADED.search(text):  # one name of a list, such as tracking=[wandb,mine]
+        group, _, name = found[1].rpartition("/")
+        return str(unknown_choice(group, name, choices().get(group, ())))
+    if found := _NO_CONFIG.search(text):
+        return (
+            f"--config-name {found[1]}: there is no {found[1]}.yaml in {conf_folder()} or the folder of --config-dir."
+        )
+    if text.startswith("Could not delete from config. '"):
+        key = text.split("'")[1]
+        return f"~{key}: there is no option {key} to remove."
+    return None
+
+
+def _explain_key(cause: OmegaConfBaseException, chain: list[BaseException], typed: Sequence[str]) -> str:
+    full_key = str(cause.full_key or cause.key)
+    value = typed_value(full_key, typed)
+    parent = cause.parent_node
+    siblings = [str(key) for key in parent] if isinstance(parent, DictConfig) and not parent._is_none() else []
+    if isinstance(parent, DictConfig) and not parent._is_none() and str(cause.key) not in siblings:
+        group = full_key.partition(".")[0]
+        if "/" in full_key:
+            return str(misplaced_choice(full_key, value or "VALUE") or not_in_defaults(full_key, value or "NAME"))
+        if group == "network" and (misplaced := misplaced_choice(_typed_key(group, typed), value or "NAME")):
+            return str(misplaced)
+        node = parent if "_target_" in siblings else None
+        shown = [key for key in siblings if key != "hydra" and not key.startswith("_")]
+        return str(unknown_option(_typed_key(full_key, typed), shown, value, node=node))
+    if isinstance(cause, ValidationError) and "ListConfig" in str(cause.msg):
+        example = f"[{value}]" if value else "[...]"
+        return f"{full_key}={value}: expected a list. Write {write(full_key, example)}."
+    if isinstance(cause, ValidationError) and (found := _ENUM.search(str(cause.msg))):
+        return (
+            f"{full_key}={value or found[1]}: expected one of {found[2]}.{did_you_mean(found[1], found[2].split(', '))}"
+        )
+    if isinstance(cause, ValidationError) and (found := _TYPE.search(str(cause.msg))):
+        return f"{full_key}={value or found[1]}: expected {_WORDS[found[2]]}."
+    composition = [c for c in chain if isinstance(c, ConfigCompositionException)]
+    return _one_line(f"{full_key}: {str(cause.msg or composition or cause).partition('full_key:')[0]}")
+
+
+def _explain_null(typed: Sequence[str]) -> str:
+    """Explain a group that was given a value that cannot be the name of a file."""
+    for text in typed:
+        group, _, value = text.lstrip("+").partition("=")
+        if group in choices() and value.lower() in ("null", "true", "false"):
+            return (
+                f"{text}: {value} is not a choice of {group}: give {group}=NAME, one of {', '.join(choices()[group])}."
+            )
+    return "null is not a choice of a group: give GROUP=NAME, such as pair=resnet8; --help lists the names."
+
+
+def typed_value(key: str, typed: Sequence[str]) -> str | None:
+    """Return the value that was typed for an option, or for one inside it; None if it was not typed."""
+    for text in typed:
+        name, equals, value = text.lstrip("+~").partition("=")
+        if equals and (name == key or name.startswith(f"{key}.")):
+            return value
+    return None
+
+
+def _typed_key(key: str, typed: Sequence[str]) -> str:
+    names = [text.lstrip("+~").partition("=")[0] for text in typed]
+    return next((name for name in names if name == key or name.startswith(f"{key}.")), key)
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())

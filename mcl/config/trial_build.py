@@ -1,0 +1,47 @@
+"""Build what is cheap to build, so that values that a constructor refuses are found before a run starts."""
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from mcl.config.instantiate import build
+from mcl.config.targets import PACKAGES, inside, resolve
+from mcl.errors import UserError
+
+STAGES = 3  # of the networks that a loss is built for
+
+
+def try_building(config: DictConfig) -> None:
+    """Build optimizer, schedule, sampler and loss for imaginary networks, on the meta device: no memory, no numbers.
+
+    Parts of the user's own modules are not built here: their constructors may do anything.
+
+    Args:
+        config: checked by `mcl.config.checks.check_config`.
+
+    Raises:
+        UserError: a constructor refuses its values.
+    """
+    import torch
+
+    check_network_count(resolve(config.loss._target_, path="loss", allow=config.allow_modules), list(config.pair))
+    supplied: dict[str, dict[str, Any]] = {
+        "optimizer": {"params": [torch.nn.Parameter(torch.empty(1, device="meta"))]},
+        "schedule": {},
+        "sampler": {},
+        "loss": {"widths": [[8] * STAGES] * len(config.pair)},
+    }
+    with torch.device("meta"):
+        for group, arguments in supplied.items():
+            if inside(str(config[group]._target_), PACKAGES):
+                build(config[group], path=group, allow=config.allow_modules, **arguments)
+
+
+def check_network_count(loss_class: Any, keys: list[str]) -> None:
+    """Raise UserError if the loss needs more networks."""
+    minimum = getattr(loss_class, "minimum_networks", 1)
+    if len(keys) < minimum:
+        raise UserError(
+            f"loss {loss_class.__name__} compares networks with one another and needs at least {minimum}; the pair has"
+            f" {len(keys)}. Choose a pair of two (pair=resnet8), or loss=independent for one network alone."
+        )

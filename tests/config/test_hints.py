@@ -1,0 +1,224 @@
+"""Wrong command lines: each gets one line that says what to type. All are typed in this process."""
+
+import inspect
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import mcl.__main__ as commands
+import train
+from mcl.commands import sweep
+from mcl.errors import nearest
+
+OWN = """
+from torch import nn
+from mcl.losses.base import Loss
+from mcl.losses.classification import classification
+from mcl.networks.backbone import Backbone, Head
+
+def block(i, o, s=1):
+    return nn.Sequential(nn.Conv2d(i, o, 3, s, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU())
+
+class Net(Backbone):
+    def __init__(self, *, num_classes: int, in_channels: int, second: int = 8, head: int = 8, stride: int = 2):
+        stages = [block(8, 8), block(second, 8, 2)]
+        head = Head(head, num_classes)
+        super().__init__(
+            name="net", stem=block(in_channels, 8), stages=stages, head=head, in_channels=in_channels, stride=stride
+        )
+
+class NoChannels(Backbone):
+    def __init__(self, *, num_classes: int): ...
+
+class Mine(Loss):
+    terms = ("classification", "extra")
+
+    def __init__(self, *, widths: list[list[int]], kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, outputs, batch):
+        logits = [network.logits[-1] for network in outputs]
+        good = classification(logits, batch.labels)
+        return {
+            "undeclared": {"other": good}, "vector": {"extra": logits[0].mean(1)}, "float": {"extra": 0.5},
+            "detached": {"extra": good.detach()}, "no dict": good,
+        }[self.kind]
+"""
+NET = "allow_modules=[own_parts] network@pair.first=custom pair.first._target_=own_parts.Net"
+MINE = "allow_modules=[own_parts] loss=custom loss._target_=own_parts.Mine"
+TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other programs
+    # bare names, and what other programs call things
+    "lr=0.1": "lr: there is no such option. Write optimizer.lr=0.1.",
+    "epochs=10": "Write trainer.epochs=10.",
+    "batch_size=64": "Write trainer.batch_size=64.",
+    "--epochs 10": "--epochs 10: options have no dashes. Write trainer.epochs=10.",
+    "--epochs=10": "Write trainer.epochs=10.",
+    "-e 10": "Write trainer.epochs=10.",
+    "--lr=0.1": "Write optimizer.lr=0.1.",
+    "--seed 1": "Write seed=1.",
+    "-seed=1": "Write seed=1.",
+    "--gpu 0": "Write trainer.device=cuda:0.",
+    "--amp": "Write trainer.precision=bfloat16.",
+    "--wandb": "Write tracking=wandb.",
+    "--wandb=false": "Write tracking=none.",
+    "--model resnet20": "Write pair=resnet20.",
+    "--multi-run": "Write -m for a multirun.",
+    "--plan_only": "plan_only is one of sweep.py",
+    "trainer.lr=0.1": "trainer.lr: there is no such option. Write optimizer.lr=0.1.",
+    "momentum=0.9": "Write optimizer.momentum=0.9.",
+    "learning_rate=1": "Write optimizer.lr=1.",
+    "wd=1e-4": "Write optimizer.weight_decay=1e-4.",
+    "workers=4": "Write dataset.workers=4.",
+    "num_workers=4": "Write dataset.workers=4.",
+    "root=/data": "Write dataset.root=/data.",
+    "image_size=32": "Write dataset.image_size=32.",
+    "neg_k=10": "Write loss.contrast.neg_k=10.",
+    "weights=imagenet": "Write loss/weights=imagenet.",
+    "scheduler=cosine": "Write schedule=cosine.",
+    "model=resnet50": "Write pair=imagenet/resnet50.",
+    "recipe=imagenet": "Write experiment=imagenet",
+    "teacher=resnet20": "Write network@pair.first=resnet20.",
+    "output_dir=x": "Write runs=x.",
+    "+lr=0.1": "Write optimizer.lr=0.1.",
+    "++epochs=3": "Write trainer.epochs=3.",
+    "foo=1": "foo: there is no such option. Known: dataset,",
+    # networks
+    "pair.first=resnet20": "Write network@pair.first=resnet20",
+    "network.first=resnet20": "network@pair.first=resnet20.",
+    "network=resnet20": "network@pair.first=resnet20 or network@pair.second=resnet20.",
+    "network@first=resnet20": "write network@pair.first=resnet20.",
+    "network@pair.frist=resnet20": "write network@pair.first=resnet20.",
+    "network@pair.third=resnet20": "To add one: +network@pair.third=resnet20.",
+    "pair@foo=resnet8": "Write pair=resnet8.",
+    "pair=resnet18": "Did you mean 'imagenet/resnet18'?",
+    "pair=resnet9": "Did you mean 'resnet8'?",
+    f"{NET} pair.first.width=8": "its first mention takes a plus: +pair.first.width=8",
+    # choices
+    "loss=MCL": "Did you mean 'mcl'?",
+    "optimizer=SGD": "Did you mean 'sgd'?",
+    "optimizer=adam": "Did you mean 'adamw'?",
+    "dataset=mnist": "Did you mean 'fashion_mnist'?",
+    "dataset=CIFAR10": "Did you mean 'cifar10'?",
+    "schedule=step": "Did you mean 'multistep'?",
+    "experiment=mcl": "Did you mean 'cifar100_mcl'?",
+    "loss=independent loss/contrast=memory": "only loss=lmcl and loss=lmcl_imagenet have a choice of loss/contrast.",
+    "loss.contrast=memory": "a choice is typed with a slash: loss/contrast=memory.",
+    "loss.weights=imagenet": "a choice is typed with a slash: loss/weights=imagenet.",
+    "optimizer/lr=0.1": "an option is typed with a dot: optimizer.lr=0.1.",
+    "hydra/lancher=gpus": "Did you mean 'hydra/launcher'?",
+    "optimizer=": "give optimizer=NAME, one of adamw, sgd.",
+    "optimizer=null": "give optimizer=NAME, one of adamw, sgd.",
+    "debug=true": "give debug=NAME, one of dry, overfit.",
+    "tracking=none tracking.wandb.mode=online": "It belongs to tracking=wandb, which is not chosen here.",
+    "loss.contrast.neg_k=10": "It belongs to loss/contrast=memory",
+    "tracking=[wandb,mine]": "tracking=mine: there is no such choice. Known: none, wandb.",
+    "lmcl": "Write loss=lmcl.",
+    "resnet20": "Write pair=resnet20",
+    "quickstart": "a study is run with python sweep.py study=quickstart.",
+    # values, lists and quotes
+    "allow_modules=my_module": "expected a list. Write 'allow_modules=[my_module]'.",
+    "seeds=three": "Write seed=0 for one run, or -m seed=0,1,2",
+    "seeds=0,1": "a list is written in brackets: 'seeds=[0,1]'.",
+    "seed=x": "seed=x: expected a whole number.",
+    "resume=always": "resume=always: expected one of auto, never, force.",
+    "trainer.precision=bf16": "Did you mean 'bfloat16'?",
+    "optimizer.lr=-1": "Invalid learning rate: -1",
+    "'optimizer.lr = 0.1'": "leave out the blanks around =: optimizer.lr=0.1.",
+    "optimizer.lr = 0.1": "no blanks around =. Write optimizer.lr=0.1.",
+    "trainer.epochs:10": "an option takes =, not a colon. Write trainer.epochs=10.",
+    "optimizer.lr": "optimizer.lr has no value. Write optimizer.lr=VALUE.",
+    "seeds=[0, 1]": "Quote it as one: 'seeds=[0, 1]'.",
+    "trainer.foo=[1": "a bracket is missing.",
+    "dataset=folder dataset.root=/my photos": "quote both as one: 'dataset.root=/my photos'.",
+    "dataset=folder dataset.root=/tmp/a=b": """Write 'dataset.root="/tmp/a=b"'.""",
+    "'dataset.root=/tmp/a(b)'": """Write 'dataset.root="/tmp/a(b)"'.""",
+    "~trainer.foo": "there is no option trainer.foo to remove.",
+    "help": "write --help.",
+    "--cfg jobs": "argument --cfg/-c: invalid choice: 'jobs'",
+    "--config-name foo": "there is no foo.yaml in",
+    # multirun
+    "seed=1,2": "several values are several runs: add -m.",
+    "hydra/launcher=gpus": "only a multirun has a launcher and a sweeper: add -m",
+    "seed=1 -m loss=lmcl,mcll": "Did you mean 'mcl'?",
+    "-m optimizer.lr=0.1,-1": "Invalid learning rate: -1",
+    "-m loss.tau=0.1,-1": "loss.tau=-1: must be greater than 0.",
+    "-m loss=independent,lmcl pair=single": "needs at least 2; the pair has 1",
+    "-m hydra/launcher=nope": "there is no such choice. Known: basic, gpus,",
+    # own networks and losses, tried with two images
+    f"{NET} +pair.first.second=4": "stage 2 of Net cannot take what stage 1 gives, a tensor of shape (2, 8, 8, 8)",
+    f"{NET} +pair.first.head=4": "the head of Net cannot take what stage 2 gives",
+    f"{NET} +pair.first.stride=8": "give stride=2.",
+    f"{NET.replace('.Net', '.NoChannels')}": "does not take in_channels, which training gives it.",
+    f"{MINE} +loss.kind=undeclared": "returns a term 'other' that it does not declare",
+    f"{MINE} +loss.kind=vector": "term 'extra' of Mine is a tensor of shape (2,), not a tensor of shape ()",
+    f"{MINE} +loss.kind=float": "term 'extra' of Mine is a float",
+    f"{MINE} +loss.kind=detached": "do not depend on the networks",
+    f"{MINE} '+loss.kind=no dict'": "not a dict of named terms",
+    # studies
+    "sweep quickstart": "a study is run with study=quickstart.",
+    "sweep plan=true study=quickstart": "Did you mean 'plan_only'?",
+    "sweep --plan study=quickstart": "Write plan_only=true.",
+    "sweep study=quickstart epochs=3": "Write trainer.epochs=3.",
+    "sweep study=quickstart seeds=three": "seeds=three: expected a list.",
+    "sweep study=quickstar": "Did you mean 'quickstart'?",
+    "sweep stdy=quickstart": "Did you mean 'study'?",
+    "sweep study=quickstart out=file/x": "out=file/x: ",
+    # other commands
+    "mcl netwroks": "Did you mean 'networks'?",
+    "mcl networks --clases 3": "Did you mean '--classes'?",
+    "mcl export runs": "the following arguments are required: --format.",
+    "mcl report empty": "empty holds no run.",
+    "mcl report empty --out file/x": "--out file/x: ",
+    "mcl bundle empty --out nowhere/x.zip": "--out nowhere/x.zip: there is no folder",
+    "mcl bundle empty --out empty": "this is a folder. Give the name of a file",
+    "mcl evaluate empty --out file": "is a file, not a folder.",
+}
+TYPED["pair.first=resnet20"] = "a network is chosen with network@pair.first=resnet20."
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+    """``typed("lr=0.1")``: what is printed to standard error, if the command fails with status 1."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
+    Path("own_parts.py").write_text(OWN)
+    Path("empty").mkdir()
+    Path("file").touch()
+
+    def type_in(line: str) -> str:
+        program, *words = shlex.split(line)
+        status: object
+        try:
+            if program == "sweep":
+                status = sweep.main(inspect.unwrap(train.train), words)
+            elif program == "mcl":
+                status = commands.main(words)
+            else:
+                monkeypatch.setattr(sys, "argv", ["train.py", program, *words])
+                train.train()
+                status = 0
+        except SystemExit as leaving:
+            status = leaving.code
+        assert status == 1
+        return capfd.readouterr().err
+
+    return type_in
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_a_wrong_command_gets_one_line_that_says_what_to_type(line: str, typed: Callable[[str], str]) -> None:
+    (error,) = [each for each in typed(line).splitlines() if not each.endswith("...")]
+    assert error.startswith("error: ")
+    assert TYPED[line] in error
+    assert not Path("runs").exists()
+
+
+def test_the_nearest_name_ignores_case_and_folders() -> None:
+    assert nearest("MCL", ["lmcl", "mcl"]) == ["mcl"]
+    assert nearest("resnet18", ["resnet8", "imagenet/resnet18"]) == ["imagenet/resnet18"]
+    assert nearest("x", ["lr"]) == []
