@@ -20,7 +20,7 @@ class Measurement:
     """The result of one measurement.
 
     Args:
-        answer: of `mcl.benchmarking.measure.measure`; None if it failed.
+        answer: result of `mcl.benchmarking.measure.measure`; None if it failed.
         reason: why it failed; empty otherwise.
         refused: whether the configuration is wrong, and ``reason`` a message for the user.
         seconds: duration, start of the process included.

@@ -26,7 +26,7 @@ def summary(
         rule: when a setting counts as safe.
         name: dataset, pair and loss.
         overrides: the given configuration, as typed.
-        note_on_images: says that images were generated; None if they are real.
+        note_on_images: note that the images were generated; None if they are real.
     """
     assert tried[0].answer is not None, "the given configuration ran"
     answer = {**details, **{key: tried[0].answer[key] for key in ("step", "steps", "meta_round")}}
@@ -96,7 +96,7 @@ def _rates(answer: Mapping[str, Any]) -> dict[str, Any]:
     best = {"step": peaks[answer["precision"]]}
     if answer["meta_round"] is not None:
         rates["meta_round"] = work["meta_round"] * answer["batch_size"] / answer["meta_round"]
-        best["meta_round"] = peaks["float32"]  # in any precision of training
+        best["meta_round"] = peaks["float32"]  # the meta round runs in float32 at any training precision
     return {
         "convolution_peak": peaks,
         "multiply_adds_per_second": rates,

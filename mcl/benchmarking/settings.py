@@ -9,7 +9,7 @@ from typing import Any, Literal
 from mcl.benchmarking.isolated import Measurement
 
 Config = Mapping[str, Any]  # the user's, resolved
-Answer = Mapping[str, Any]  # of `mcl.benchmarking.measure.measure`, for the fastest setting so far
+Answer = Mapping[str, Any]  # result of `mcl.benchmarking.measure.measure` with the fastest setting so far
 
 WARM_UP, LEAST = 3, 3  # steps that are not timed, and the fewest that are
 COMPARED = WARM_UP + LEAST  # the first steps, whose losses are compared: every setting takes at least these
@@ -34,7 +34,7 @@ class Tried:
         overrides: added to those that the user typed.
         outcome: ``safe``; ``unsafe``: it ran, but against the rule; ``failed``: it did not run.
         reason: why it is not safe; empty for a safe one.
-        answer: of `mcl.benchmarking.measure.measure`; None if it did not run.
+        answer: result of `mcl.benchmarking.measure.measure`; None if it did not run.
         deviation: largest relative difference of the compared losses; infinite if one is not finite.
         seconds: duration of the measurement.
         faster: speed relative to the given settings, measured in turns; None if it did not run.

@@ -24,7 +24,7 @@ class Steps:
     """Measurements of some training steps.
 
     Args:
-        seconds: of each step after the warm-up, without its meta round.
+        seconds: seconds of each step after the warm-up, without its meta round.
         meta_rounds: seconds of each meta round after the first.
         losses: weighted total of every step, warm-up included.
         first: seconds of the first step, its meta round included.
@@ -130,7 +130,7 @@ class _StepTimer(StopSignals):
         self.after_step()
         timed = self.done - self.warm_up
         if timed >= self.count or (timed >= self.least and now - self.start > self.budget):
-            raise Stopped("SIGTERM")  # as after a signal, so that the loop ends where it can
+            raise Stopped("SIGTERM")  # end the loop as a signal would
 
     def timed_meta_round(self, meta_round: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Return the same call, timed; the first one warms up and is not recorded."""
