@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 def register() -> None:
     """Register the schemas with Hydra."""
-    # Hydra copies its store, with the schemas of all plugins, for every group that --help lists; it changes no copy.
+    # For --help, Hydra deep-copies its whole store once per group but never modifies the copies. Sharing is faster.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     ConfigStore.instance().store(name="train_schema", node=TrainConfig)
     ConfigStore.instance().store(name="sweep_schema", node=SweepConfig)
@@ -146,8 +146,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "null is not a choice of a group: give GROUP=NAME, such as pair=resnet8; --help lists the names."
     if isinstance(error, RuntimeError) and str(error).startswith('Could not detect "srun"'):
-        return "hydra/launcher=slurm: there is no Slurm on this machine (no srun on PATH)."
-    if type(error).__module__.startswith(("submitit.", "ray.")):  # a job was lost; the text says how
+        return "hydra/launcher=slurm: srun is not on PATH. Use a login node, or hydra/launcher=gpus."
+    if type(error).__module__.startswith(("submitit.", "ray.")):  # a job was lost; the text explains how
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. (HYDRA_FULL_ERROR=1 shows where this was raised.)"

@@ -56,7 +56,7 @@ class ReusingLoader(ConfigLoaderImpl):
 
     def __init__(self, config_search_path: ConfigSearchPath):
         super().__init__(config_search_path)
-        self.progress = Progress()  # of the jobs of a multirun
+        self.progress = Progress()  # progress of the jobs of a multirun
         self._compositions: dict[tuple[str | None, ...], bytes] = {}  # pickled, which makes copies fast
         self._repositories: dict[tuple[str | None, ...], CachingConfigRepository] = {}
 
