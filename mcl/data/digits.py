@@ -12,7 +12,7 @@ from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import Images, InMemoryDataset, digest, held_out_size, split
 
 _COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
-_TEST_FRACTION = 0.2  # the data has no test part; this split is fixed
+_TEST_FRACTION = 0.2  # the data has no test split; this split is fixed
 _SIDE = 8
 _MEAN, _STD = (0.3059,), (0.3762,)
 

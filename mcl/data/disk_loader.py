@@ -28,7 +28,7 @@ class DiskLoader:
     of unreadable files is logged. A failure of the file system always raises UserError.
 
     Args:
-        files: the images of one part.
+        files: the images of one split.
         device: device of the batches.
         seed: seed of the random transforms.
         distinct: do not replace a file by an image that the batch, over all processes, has already.
@@ -52,7 +52,7 @@ class DiskLoader:
             persistent_workers=persistent and has_workers,
             prefetch_factor=PREFETCH if has_workers else None,
             worker_init_fn=_init_worker,
-            generator=torch.Generator(),  # by default it draws from the global generator at every start
+            generator=torch.Generator(),  # the default generator is the global one, and every start would draw from it
         )
 
     def follow(self, plan: Epoch, start: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -95,7 +95,7 @@ def raise_if_worker_lost(error: RuntimeError) -> None:
     if "DataLoader worker" in str(error):
         raise UserError(
             "A process that reads images was killed, perhaps because memory ran out. Use fewer of them"
-            " (dataset.workers=1, or 0), then type the same command again to resume from the last checkpoint."
+            " (dataset.workers=1, or 0), then run the same command again to resume from the last checkpoint."
         ) from error
 
 
