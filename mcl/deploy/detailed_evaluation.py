@@ -27,7 +27,7 @@ from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
 from mcl.training.options import TrainerOptions
 from mcl.version import code_version
 
-MAIN_HEADS = (BACKBONE, AGGREGATED, ENSEMBLE)  # those that stand for whole networks
+MAIN_HEADS = (BACKBONE, AGGREGATED, ENSEMBLE)  # heads that represent whole networks
 Split = Literal["test", "validation", "train"]
 
 

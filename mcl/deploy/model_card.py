@@ -127,12 +127,12 @@ def _dataset(run: SavedRun) -> str:
     if run.imported is None:
         return f"{description}."
     name = description.partition(":")[0]
-    return f"The checkpoint does not say what it was trained on; it was imported for {name}, with its preprocessing."
+    return f"The checkpoint does not record what it was trained on; it was imported for {name}, with its preprocessing."
 
 
 def _training(run: SavedRun) -> list[str]:
     if run.imported is not None:
-        return ["The checkpoint does not say how it was trained."]
+        return ["The checkpoint does not record how it was trained."]
     settings = identity(run.stored)
     seed = f"Seed {settings['seed']}; " if "seed" in settings else ""
     start = settings.get("init_from")

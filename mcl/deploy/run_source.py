@@ -10,7 +10,7 @@ from mcl.runs import checkpoints
 from mcl.runs.checkpoints import Checkpoints
 from mcl.runs.layout import CHECKPOINTS, LAST, LAST_CHECKPOINT
 
-HASHES = "SHA256SUMS"  # in a bundle: one line "<sha256>  <file>" for every other file
+HASHES = "SHA256SUMS"  # file of a bundle: one line "<sha256>  <file>" for every other file
 
 
 class Folder:
@@ -51,7 +51,7 @@ class Bundle:
         if altered := sorted(name for name in {*actual, *listed} if actual.get(name) != listed.get(name)):
             raise UserError(f"{path} is damaged or was altered: {', '.join(altered)} does not match {HASHES}.")
 
-    def read(self, name: str) -> bytes | None:  # as `Folder` does
+    def read(self, name: str) -> bytes | None:  # like `Folder.read`
         return self.files.get(name)
 
     def checkpoint(self) -> dict[str, Any] | None:

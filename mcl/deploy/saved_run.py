@@ -21,7 +21,7 @@ from mcl.networks.cohort import Cohort
 from mcl.runs.identity import differences, identity
 from mcl.runs.imported import decode_imported
 from mcl.runs.layout import CONFIG, IMPORTED, SUMMARY
-from mcl.runs.same_run import refuse_other_run
+from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import decode_config, plain
 from mcl.runs.summary import decode_summary
 
@@ -47,11 +47,11 @@ class SavedRun:
         self.allow = list(allow)
         checkpoint = self.source.checkpoint()
         if checkpoint is None or not isinstance(checkpoint.get("learner"), Mapping):
-            raise UserError(f"{path} holds no checkpoint of a run.")
+            raise UserError(f"There is no checkpoint in {path}: give a run folder or a bundle.")
         self.checkpoint = checkpoint
         text = self.source.read(CONFIG)
         if text is None and "config" not in checkpoint:
-            raise UserError(f"{path} holds no {CONFIG}, which says which networks the run has.")
+            raise UserError(f"{path} has no {CONFIG}, which defines the networks of the run.")
         self.stored: dict[str, Any] = (
             checkpoint["config"] if text is None else decode_config(text.decode(errors="replace"), f"{path}/{CONFIG}")
         )
@@ -59,7 +59,7 @@ class SavedRun:
         self.own_config = replay(self.stored, (), self.allow) if overrides else self.config
         text = self.source.read(SUMMARY)
         self.summary: dict[str, Any] = {} if text is None else decode_summary(text, f"{path}/{SUMMARY}")
-        refuse_other_run(checkpoint, path, config=self.stored, summary=self.summary)
+        check_same_run(checkpoint, path, config=self.stored, summary=self.summary)
 
     @cached_property
     def changes(self) -> list[str]:
@@ -196,7 +196,7 @@ class SavedRun:
             return _below(self.checkpoint["learner"], f"cohort.networks.{key}.backbone.")
         best: Mapping[str, Mapping[str, Tensor]] = self.checkpoint.get("best") or {}
         if key not in best:
-            raise UserError(f"{self.source.path} was never evaluated, so it has no best weights: take the last ones.")
+            raise UserError(f"{self.source.path} was never evaluated, so it has no best weights: use --weights last.")
         return best[key]
 
 
