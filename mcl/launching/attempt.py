@@ -30,8 +30,8 @@ class Attempt:
 
     Args:
         job: what to run.
-        slot: where.
-        number: counted from 1.
+        slot: the device and the CPU cores to run on.
+        number: attempt number, from 1.
         grace: seconds from SIGTERM to SIGKILL.
         returns: file for the return value of the job.
 
@@ -138,18 +138,18 @@ class Attempt:
 
         The kernel then sends SIGTERM to the job. Processes left after the grace period are killed.
         """
-        left = processes_with(f"{RETURN_FILE}={self._returns}")
-        if left and self._deadline is None:
+        survivors = processes_with(f"{RETURN_FILE}={self._returns}")
+        if survivors and self._deadline is None:
             self._deadline = time.monotonic() + self._grace
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            kill_all(left)
-        return bool(left)
+            kill_all(survivors)
+        return bool(survivors)
 
     def _header(self) -> str:
-        command = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.slot.environment.items())
-        typed = shlex.join(self.job.command)
+        environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.slot.environment.items())
+        command_line = shlex.join(self.job.command)
         attempt = f", attempt {self.number}" if self.number > 1 else ""
-        return f"# {time.strftime('%Y-%m-%d %H:%M:%S')}, {self.slot.device}{attempt}: {command} {typed}\n"
+        return f"# {time.strftime('%Y-%m-%d %H:%M:%S')}, {self.slot.device}{attempt}: {environment} {command_line}\n"
 
     def _send(self, message: bytes) -> None:
         with contextlib.suppress(OSError):  # the guard has exited

@@ -64,8 +64,8 @@ class Outcome:
     job: Job
     status: Status = "waiting"
     attempts: int = 0
-    seconds: float = 0.0  # of all attempts
-    device: str = ""  # of the last one
+    seconds: float = 0.0  # sum over all attempts
+    device: str = ""  # device of the last attempt
     reason: str = ""  # why it is not finished
     returned: Any = None  # return value of the job
     summary: Mapping[str, Any] | None = None

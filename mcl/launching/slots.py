@@ -16,9 +16,9 @@ MOST_ON_CPU = 4  # default limit of jobs at a time: more would mostly wait for m
 class Slot:
     """The devices and cores on which one job at a time can run."""
 
-    device: str  # for display: "GPU 0", "cores 0-3"
+    device: str  # display name: "GPU 0", "cores 0-3"
     visible: str  # CUDA_VISIBLE_DEVICES; empty on the CPU
-    cores: tuple[int, ...]  # that the job may use; empty if the system cannot pin a process
+    cores: tuple[int, ...]  # cores that the job may use; empty if the system cannot pin a process
     threads: int  # per process
 
     @property
@@ -32,7 +32,7 @@ def make_slots(gpus: Sequence[str], options: Options, cores: Sequence[int] | Non
 
     Args:
         gpus: entries of ``CUDA_VISIBLE_DEVICES``; empty for the CPU.
-        options: of the launcher.
+        options: options of the launcher.
         cores: available cores; None for those of this process.
 
     Raises:
