@@ -12,7 +12,7 @@ class Head(nn.Module):
     """Neck, global average pooling, hidden layers, linear classifier.
 
     Args:
-        width: of the features d.
+        width: width d of the features.
         num_classes: C.
         neck: runs on the feature map before the pooling; nothing by default.
         hidden: runs on the pooled features before the classifier; nothing by default.
@@ -52,11 +52,11 @@ class Backbone(nn.Module):
     layers do, so that a copy of it can be initialised again.
 
     Args:
-        name: of the architecture, e.g. ``resnet32``.
+        name: name of the architecture, e.g. ``resnet32``.
         stem: maps images (B, in_channels, height, width) to the input of the first stage.
         stages: run one after the other; auxiliary branches tap their outputs.
         head: maps the last stage's output to pooled features and logits.
-        in_channels: of the images.
+        in_channels: channels of the images.
         stride: side of an image divided by the side of the last feature map.
     """
 
@@ -135,7 +135,7 @@ def make_stages(
         block: takes the channels of its input and output, and a stride.
         widths: channels of the stem, then of each stage.
         depths: blocks in each stage.
-        first_stride: of the first stage; later ones have 2.
+        first_stride: stride of the first stage; later stages have stride 2.
     """
     check_depths(depths)
     stages: list[nn.Module] = []
