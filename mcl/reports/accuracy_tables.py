@@ -31,7 +31,7 @@ def main_table(rows: Rows, metric: str) -> list[str]:
     lines = [
         "## Accuracy",
         "",
-        f"Top-1 accuracy on the test part in percent: {METRICS[metric]} (`{metric}`). Mean over runs, standard"
+        f"Top-1 accuracy on the test split in percent: {METRICS[metric]} (`{metric}`). Mean over runs, standard"
         " deviation between runs, and 95 % interval of the mean (Student's t). A run is the unit: where its networks"
         " are of one kind, their mean counts once.",
         "",
@@ -47,10 +47,10 @@ def main_table(rows: Rows, metric: str) -> list[str]:
             "Failed runs are left out: where a method itself made them fail, its mean over the rest flatters it."
         )
     if metric == "top1_max_over_heads" or (metric == "top1_best" and "test" in _chosen_on(rows)):
-        notes.append("This number was chosen with the test part in sight, so it flatters: see below.")
+        notes.append("This number was chosen with the test split in sight, so it flatters: see below.")
     intervals = [top1.interval for _, by_network in estimates for top1 in by_network.values() if top1.interval]
     if any(low < 0 or high > 100 for low, high in intervals):
-        notes.append("An interval that goes beyond 0 or 100 says that so few runs bound next to nothing.")
+        notes.append("An interval that goes beyond 0 or 100 shows that so few runs bound next to nothing.")
     return lines + [line for note in [*notes, *rows.notes] for line in (note, "")]
 
 
@@ -165,22 +165,22 @@ def accuracies_table(rows: Rows) -> list[str]:
     if not body:
         return []
     splits = _chosen_on(rows)
-    chosen = f"the {listed(splits)} part" + ("s, depending on the run" if len(splits) > 1 else "")
+    chosen = f"the {listed(splits)} split" + ("s, depending on the run" if len(splits) > 1 else "")
     flatters = " which flatters it" if "test" in splits else " so that it is honest, too"
     headers = ["network", "last epoch", "best epoch", "best head", "best of the run"]
-    headers += ["validation part, last epoch", "ensemble"]
+    headers += ["validation split, last epoch", "ensemble"]
     validated = any(line[-2] != NONE for line in body)
-    validation = ["- validation part, last epoch: what settings may be chosen by."] if validated else []
+    validation = ["- validation split, last epoch: what settings may be chosen by."] if validated else []
     return [
         "## Which accuracy",
         "",
         *table(*without_empty([*rows.varying, *headers], body), len(rows.varying) + 1),
-        f"All in percent of the test part{', but for one column' if validated else ''}; mean ± deviation between runs.",
+        f"In percent of the test split{', except one column' if validated else ''}; mean ± deviation between runs.",
         "",
         "- last epoch: the backbone when training ends. Nothing was chosen: the honest number.",
         f"- best epoch: the backbone at its best epoch, which was chosen on {chosen},{flatters}.",
-        "- best head: the best of the network's stages over all epochs of the test part. A maximum over many looks at"
-        " the test part; it flatters.",
+        "- best head: the best of the network's stages over all epochs of the test split. A maximum over many looks at"
+        " the test split; it flatters.",
         "- best of the run: the same over all networks. It flatters most.",
         *validation,
         "- ensemble: mean of the backbones' probabilities at the last epoch, at the price of running all of them.",

@@ -17,7 +17,7 @@ class Difference:
     Args:
         row: the row.
         network: its name.
-        comparison: of the runs of the row with those of the baseline.
+        comparison: comparison of the row's runs with those of the baseline.
         holm: p after Holm's correction over all comparisons of the report; None without a test.
         family: how many comparisons have a test.
         limit: the smallest mean, up or down, that would have been significant after the same correction, with the
@@ -38,7 +38,7 @@ class Difference:
         if mean is None:
             return "no seed in common: nothing can be compared"
         if pairs == 1:
-            return "one pair of runs: no deviation, no test; another seed may say otherwise"
+            return "one pair of runs: no deviation, no test; another seed may give another result"
         if self.comparison.no_spread:
             return f"all {pairs} differences are equal: no spread, so the test is undefined"
         assert self.comparison.p is not None

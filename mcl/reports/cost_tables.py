@@ -45,7 +45,7 @@ def cost_table(rows: Rows) -> list[str]:
         " backward, branches and meta rounds included. What the loss computes from their features (projection heads,"
         " matching layers, similarities) is not counted, nor are evaluations. Multiply-adds do not depend on the"
         " machine. Time does: it may only be compared where each run had the same machine to itself, which the files"
-        " do not tell. What is deployed is the backbone alone; branches and heads end with training.",
+        " do not record. What is deployed is the backbone alone; branches and heads end with training.",
         "",
         *_equal_cost(rows),
     ]
@@ -88,7 +88,7 @@ def _equal_cost(rows: Rows) -> list[str]:
             "",
         ]
     if silent:
-        lines += [f"Not known of {listed(silent)}: these runs do not tell their multiply-adds.", ""]
+        lines += [f"Not known of {listed(silent)}: these runs do not record their multiply-adds.", ""]
     return lines
 
 

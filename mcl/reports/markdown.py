@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from mcl.reports.statistics import Estimate
 
-NONE = "–"  # in place of a missing number
+NONE = "–"  # shown for a missing number
 _MARKS = re.compile(r"[\\`*\[\]]|(?<![^\W_])_|_(?![^\W_])")  # Markdown's own; an underscore within a word is not
 _UNITS = ("", " k", " M", " G", " T", " P", " E", " Z")
 

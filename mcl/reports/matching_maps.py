@@ -11,7 +11,7 @@ from mcl.reports.rows import Row, Rows
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOMENTS = 5  # of training, at which matching weights are shown
+MOMENTS = 5  # number of steps at which matching weights are shown
 Weights = dict[tuple[str, str], float]
 
 NEUTRAL = 0.5  # matching weight of two layers whose embeddings are orthogonal

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP*X"
 DASHES = ("-", "--", ":")
-COLUMNS = 3  # of small multiples
-CHARACTERS = 11  # of a legend, per inch
+COLUMNS = 3  # columns of small multiples
+CHARACTERS = 11  # characters of a legend per inch
 
 Panel = tuple[str, str, list[Row]]  # title, network, the rows in it
 
 
 def pictures(rows: Rows, metric: str, formats: Sequence[str]) -> list[Picture]:
-    """Return the pictures that the runs have numbers for."""
+    """Return the plots that the runs have numbers for."""
     with style():
         drawn = [_curves(rows, formats), _against_cost(rows, metric, formats), matching(rows, formats)]
     return [picture for picture in drawn if picture is not None]
@@ -121,7 +121,7 @@ def _against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | 
             f"Test top-1 in percent ({METRICS[metric]}) against multiply-adds of training, one mark per row.", texts
         ),
         f"Accuracy is that of the {METRICS[metric]}. Marks are means over runs with the 95 % interval of the mean, dots"
-        " beside them are runs. Rows of equal cost stand side by side. An interval that reaches the frame goes on"
+        " beside them are runs. Rows of equal cost stand side by side. An interval that reaches the frame continues"
         " beyond.",
         files(figure, formats),
     )
@@ -201,7 +201,7 @@ def row_key(rows: Rows, row: Row) -> str:
 
 
 def style_numbers(rows: Rows) -> dict[str, int]:
-    """Return the number of the style of each row key, the same in every picture."""
+    """Return the number of the style of each row key, the same in every plot."""
     keys = dict.fromkeys(row_key(rows, row) for row in rows.rows)
     return {key: i for i, key in enumerate(keys)}
 
@@ -238,6 +238,6 @@ def _legend(figure: "Figure", styles: Mapping[str, tuple[str, str, str]], *, lin
         Line2D([], [], color=colour, ls=dash if lines else "", marker="" if lines else marker, label=key)
         for key, (colour, dash, marker) in styles.items()
     ]
-    characters = 6 + max(map(len, styles))  # of the longest entry, with its mark
+    characters = 6 + max(map(len, styles))  # length of the longest entry, with its mark
     columns = int(figure.get_figwidth() * CHARACTERS / characters)
     figure.legend(handles=handles, loc="outside upper center", ncols=max(1, min(4, columns, len(handles))))

@@ -97,12 +97,12 @@ def _commands(unfinished: Sequence[Run], study: Study | None) -> list[str]:
     if not unfinished:
         return []
     if study is None:
-        return ["The command that began a run, typed again, goes on with it from its last checkpoint.", ""]
+        return ["The command that started a run resumes it from its last checkpoint.", ""]
     commands = [run.command for run in unfinished]
     block = ["```bash", *commands, "```", ""]
     if len(commands) > MANY:
         block = ["<details>", f"<summary>{len(commands)} commands</summary>", "", *block, "</details>", ""]
-    return [f"`{study.command}` runs what is missing and goes on with what was begun; one by one:", "", *block]
+    return [f"`{study.command}` runs what is missing and resumes what was started; one by one:", "", *block]
 
 
 def _named(rows: Rows, row: Row, run: Run) -> str:

@@ -17,7 +17,7 @@ from mcl.runs.identity import identity
 from mcl.runs.reading import Run, mapping, number, read_run
 from mcl.studies.study import Study
 
-METRICS = {  # what --metric chooses among -> what tables call it
+METRICS = {  # value of --metric -> name in the tables
     "top1_last": "backbone, last epoch",
     "top1_best": "backbone, best epoch",
     "top1_max_over_heads": "best head, best epoch",
@@ -131,7 +131,7 @@ def run_values(summary: Mapping[str, Any], metric: str) -> dict[str, float | Non
     """Return one number per network name, in percent. Networks of one name are averaged, as the run is the unit.
 
     Args:
-        summary: of a finished run.
+        summary: summary of a finished run.
         metric: a name of ``METRICS``, whose ``ensemble`` counts as a network; ``top1_max_over_run``, which all
             networks share; or another number that a summary has for each network.
     """
@@ -187,7 +187,7 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
     rows: dict[str, Row] = {}
     settings: dict[str, dict[str, Any]] = {}
     for run in readable:
-        run.command = "the command that began it, typed again"
+        run.command = "run the command that started it again"
         own = {key: value for key, value in identity(run.config).items() if key != "seed"}
         labels = place_labels(run)
         key = json.dumps([labels, images[id(run)], own], sort_keys=True, default=str)

@@ -18,7 +18,7 @@ from mcl.reports.page.run_tables import run_table, settings_table
 from mcl.reports.page.series import ACCURACY, PACE, TERMS
 from mcl.reports.rows import Rows
 
-CHARTS = {  # chart -> title and caption, unless a picture of the report has them
+CHARTS = {  # chart -> title and caption, unless a plot of the report has them
     ACCURACY: ("Accuracy over training", "Top-1, %. Thick lines are means over the finished runs of a row."),
     TERMS: ("Terms of the loss", "Raw: as a term is computed. Weighted: as it enters the total."),
     PACE: ("Learning rate and speed", "Images per second depend on the machine, and on what else it had to do."),
@@ -26,12 +26,12 @@ CHARTS = {  # chart -> title and caption, unless a picture of the report has the
     "matching": ("", ""),
     "confusion": (
         "What is taken for what",
-        "Each line is a true class, in shares of its images. After the last epoch, unless its name says otherwise:"
-        " `python -m mcl evaluate RUN` adds other heads, parts, images and settings.",
+        "Each line is a true class, in shares of its images. After the last epoch, unless its name gives another:"
+        " `python -m mcl evaluate RUN` adds other heads, splits, images and settings.",
     ),
 }
 IMAGES = {".png": "image/png", ".svg": "image/svg+xml"}
-PICTURES = {"cost": "cost", "matching": "matching"}  # chart -> the picture that shows the same
+PICTURES = {"cost": "cost", "matching": "matching"}  # chart -> the plot that shows the same
 
 
 def page_of_rows(rows: Rows, metric: str, before: Sequence[str], after: Sequence[str], drawn: Sequence[Picture]) -> str:
@@ -40,9 +40,9 @@ def page_of_rows(rows: Rows, metric: str, before: Sequence[str], after: Sequence
     Args:
         rows: what is reported.
         metric: a name of ``mcl.reports.rows.METRICS``.
-        before: the Markdown above the pictures of the report.
+        before: the Markdown above the plots of the report.
         after: the Markdown below them.
-        drawn: the pictures, for their texts.
+        drawn: the plots, for their texts.
     """
     matrices, notes = find_matrices(rows.runs)
     values = charts(rows, metric, matrices)
@@ -64,7 +64,7 @@ def page(lines: Sequence[str], pictures: Mapping[str, bytes], values: Mapping[st
 
     Args:
         lines: Markdown, its title first.
-        pictures: the pictures it shows, by file name; the page contains them.
+        pictures: the plots that it shows, by file name; the page contains them.
         values: the data of the charts it shows, as `mcl.reports.page.charts.charts` returns it.
     """
 

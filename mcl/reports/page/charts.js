@@ -145,7 +145,7 @@
       const logarithmic = most > 6 * least;
       const range = logarithmic ? [Math.log10(least / 1.6), Math.log10(most * 1.6)] : [0, most * 1.12];
       const pixel = (range[1] - range[0]) / Math.max(200, element.clientWidth - 80);
-      const apart = (point) => 1.4 * point.aside; // marks are larger here than in a picture
+      const apart = (point) => 1.4 * point.aside; // marks are larger here than in a plot
       const aside = (cost, pixels) => (logarithmic ? cost * 10 ** (pixels * pixel) : cost + pixels * pixel);
       const traces = points.flatMap((point) => {
         const row = values.rows[point.row];

@@ -11,9 +11,9 @@ from mcl.reports.rows import Rows
 from mcl.reports.statistics import estimate
 from mcl.runs.reading import Run
 
-MOST_POINTS = 500  # of a line
+MOST_POINTS = 500  # limit for one line
 MOST_OF_ALL = 900_000  # points of a page, at about eight bytes each
-MOMENTS = 60  # of training, at which a matching heat map can be seen
+MOMENTS = 60  # number of steps with a matching heat map
 
 
 def charts(rows: Rows, metric: str, matrices: Sequence[Matrix]) -> dict[str, Any]:

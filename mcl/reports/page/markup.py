@@ -24,7 +24,7 @@ def as_html(lines: Sequence[str], embed: Callable[[str, str], str | None]) -> tu
 
     Args:
         lines: Markdown.
-        embed: returns the HTML of a picture, from its name and alternative text; None for a picture that is not the
+        embed: returns the HTML of an image, from its name and alternative text; None for an image that is not the
             report's own, which is replaced by its text.
     """
     from markdown_it import MarkdownIt

@@ -35,7 +35,7 @@ def run_table(rows: Rows) -> list[str]:
         "## Runs",
         "",
         *table(*without_empty(headers, body), len(rows.varying) + 2, closing=1),
-        "Top-1 of each backbone and of the ensemble on the test part at the last epoch, %."
+        "Top-1 of each backbone and of the ensemble on the test split at the last epoch, %."
         f" Folders are those in {cell(display_path(place))}.",
         "",
     ]
