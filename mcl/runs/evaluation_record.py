@@ -11,7 +11,7 @@ from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs.layout import CONFUSION, PER_CLASS, RECORD, SCORES
 
-MAX_CHANGES = 3  # in a description
+MAX_CHANGES = 3  # changed settings listed in a description
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class EvaluationRecord:
     Args:
         split: ``test``, ``validation`` or ``train``.
         weights: ``last`` or ``best``.
-        step: of the checkpoint.
+        step: step of the checkpoint.
         finished: whether training had ended with this checkpoint.
         data: fingerprint of the images.
         other_images: whether the images are not those of the run.
@@ -62,7 +62,7 @@ class EvaluationRecord:
         """Describe how this evaluation differs from one of the run's own images after its last step.
 
         Args:
-            steps: of the whole run, if known.
+            steps: number of steps of the whole run, if known.
         """
         deviations = []
         if not self.finished or (steps is not None and steps != self.step):

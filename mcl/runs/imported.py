@@ -20,7 +20,7 @@ def write_imported(folder: Path, config: DictConfig, state: Mapping[str, Any], r
     Args:
         folder: created if it does not exist.
         config: the configuration that rebuilds the networks.
-        state: for the checkpoint.
+        state: state to save as the checkpoint.
         record: what is known of the imported file.
 
     Raises:

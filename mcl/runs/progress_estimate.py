@@ -25,7 +25,7 @@ def read_progress(folder: Path, epochs: int | None, max_steps: int | None, since
     epochs are counted.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         epochs: that the run will train.
         max_steps: at which it stops, whatever the epoch.
         since: seconds since 1970; metrics last written before belong to an earlier attempt.

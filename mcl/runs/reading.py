@@ -55,8 +55,8 @@ class Run:
         seed: None if its settings cannot be read.
         config: its settings; empty if there are none.
         summary: its results; empty unless it is finished.
-        evaluations: on the test split, in order.
-        evaluated_step: of the last evaluation in its metrics, also of one that lacks accuracies; None if there is none.
+        evaluations: evaluations on the test split, in order.
+        evaluated_step: step of the last evaluation in its metrics, even without accuracies; None if there is none.
         matching: matching weights, in order; empty if the loss has none.
         notes: problems with its files, one sentence each.
         command: what to type to start or resume it; empty if unknown.
@@ -99,7 +99,10 @@ def find_runs(place: Path) -> list[Path]:
         UserError: There is no such folder.
     """
     if not place.is_dir():
-        raise UserError(f"{place}: there is no such folder. Give a folder of runs, such as runs/digits, or a study's.")
+        raise UserError(
+            f"{place}: there is no such folder. Use a folder of runs (runs/digits) or a study folder"
+            " (experiments/quickstart)."
+        )
     runs = []
     for folder, subfolders, files in os.walk(place):
         if set(SIGNS_OF_A_RUN) & set(files):
@@ -132,8 +135,10 @@ def read_run(folder: Path) -> Run:
     else:
         run.status, run.reason, run.summary = "finished", "", summary
         if not run.has_curve:
-            last = "none" if run.evaluated_step is None else f"that of step {run.evaluated_step}"
-            run.notes.append(f"{METRICS} lacks evaluations, so it gives no curve: the last there is {last}")
+            last = "none" if run.evaluated_step is None else f"step {run.evaluated_step}"
+            run.notes.append(
+                f"{METRICS} has no evaluation of the last step, so this run has no curve; its last evaluation: {last}"
+            )
     return run
 
 
@@ -172,9 +177,9 @@ def _why_unfinished(run: Run) -> tuple[Status, str]:
     except UserError as error:
         return "failed", str(error)
     if failure is None:
-        return "unfinished", f"it stopped without saying why, as a killed process does; {progress}"
+        return "unfinished", f"it stopped without recording a reason; the process was probably killed; {progress}"
     kind, message = failure.get("error"), failure.get("message")
-    cause = ": ".join(str(part) for part in (kind, message) if part) or "it does not say why"
+    cause = ": ".join(str(part) for part in (kind, message) if part) or "no reason was recorded"
     status: Status = "interrupted" if failure.get("status") == "interrupted" else "failed"
     return status, f"{cause} (step {failure.get('step')}; {progress})"
 

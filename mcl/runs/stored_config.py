@@ -31,7 +31,7 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the ``config.yaml`` of a run.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         config: as `plain` returns it.
 
     Raises:
@@ -44,7 +44,7 @@ def read_config(folder: Path, name: str | None = None) -> dict[str, Any] | None:
     """Return the configuration that a run folder holds; None if there is no ``config.yaml``.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         name: what messages call the file; None for its path.
 
     Raises:

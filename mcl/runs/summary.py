@@ -35,7 +35,7 @@ def decode_summary(content: bytes, name: str) -> dict[str, Any]:
     """Return the results in the content of a summary.
 
     Args:
-        content: of the file.
+        content: content of the file.
         name: what messages call it.
 
     Raises:
