@@ -30,7 +30,7 @@ class PlannedRun:
 
     labels: dict[str, str]  # factor -> label, without the seed
     seed: int
-    overrides: list[str]  # what follows ``python train.py``
+    overrides: list[str]  # arguments of ``python train.py``
     folder: Path  # its run folder
 
 
@@ -38,7 +38,7 @@ class PlannedRun:
 class Published:
     """One accuracy from a paper, in percent."""
 
-    labels: dict[str, str]  # of the rows it is compared with
+    labels: dict[str, str]  # labels of the rows it is compared with
     network: str
     top1: float
     deviation: float | None  # standard deviation over runs
@@ -48,7 +48,7 @@ class Published:
 
 @dataclass
 class Search:
-    """A search, in place of a grid, for the best settings on the validation part."""
+    """A search, in place of a grid, for the best settings on the validation split."""
 
     options: dict[str, str] = field(default_factory=dict)  # option -> range, such as ``interval(0.1, 10)``
     trials: int = 40
