@@ -10,8 +10,8 @@ from typing import Any
 from mcl.tracking.tracker import RunInfo, Snapshot, Status, Tracker
 
 MAX_WAITING = 10_000  # calls in the queue; a tracker so far behind has stopped
-SILENT_SECONDS = 10.0  # of waiting at the end, before a message
-FINISH_SECONDS = 150.0  # of waiting at the end for the calls that are left
+SILENT_SECONDS = 10.0  # waiting time at the end before a message is printed
+FINISH_SECONDS = 150.0  # waiting time at the end for the remaining calls
 
 
 class Background(Tracker):

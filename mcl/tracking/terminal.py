@@ -19,7 +19,7 @@ from mcl.tracking.tracker import RunInfo, Status, Tracker
 
 REFRESH_SECONDS = 0.5  # between two refreshes, which take some milliseconds each
 SILENCE_SECONDS = 60.0  # at most, between two plain lines
-NOT_LOSSES = ("total", "lr", "images_per_second", "grad_norm")  # of the names train/<name>
+NOT_LOSSES = ("total", "lr", "images_per_second", "grad_norm")  # names train/<name> that are not losses
 
 
 class Terminal(Tracker):
@@ -77,7 +77,7 @@ class Terminal(Tracker):
             self._print_line()
         self._console.print(
             f"{status} at step {self._step:,} of {self._run.total_steps:,}; "
-            "type the same command again to resume from the last checkpoint",
+            "run the same command again to resume from the last checkpoint",
             style="yellow",
         )
 

@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What trackers know about a run before its first step."""
+    """Metadata of a run, known before its first step."""
 
     run_dir: Path
-    name: str  # for people
+    name: str  # display name
     run_id: str  # the same for equal settings
     total_steps: int
     total_epochs: int  # the last one may be incomplete
@@ -31,18 +31,18 @@ class RunInfo:
     group: str | None = None
     job_type: str | None = None
     tags: tuple[str, ...] = ()
-    resumed_step: int = 0  # of the checkpoint to resume from; 0: from the beginning
-    resumed_lines: int = 0  # of metrics.jsonl, up to that step
-    resumed_before_evaluation: bool = False  # of that step, which is still due
+    resumed_step: int = 0  # step of the checkpoint to resume from; 0 for a new run
+    resumed_lines: int = 0  # lines of metrics.jsonl kept up to that step
+    resumed_before_evaluation: bool = False  # whether the evaluation at that step is still due
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The labels, predictions and a few images of one evaluation, for pictures; all on the host.
+    """The labels, predictions and a few images of one evaluation, for W&B images; all on the host.
 
     Args:
         classes: their names.
-        labels: (N,) of the whole split.
+        labels: (N,) labels of the whole split.
         predicted: predicted classes (N,) of the backbones ``first``, ``second``, ..., and of the ``ensemble``.
         images: (K, channels, height, width) uint8, a few of the split.
         image_labels: (K,).
@@ -88,7 +88,7 @@ class Tracker(ABC):
         Args:
             metrics: name -> value.
             step: optimizer steps done; never decreases.
-            epoch: of the last of these steps, counted from 1.
+            epoch: epoch of the last of these steps, from 1.
         """
 
     def wants_snapshot(self, run: RunInfo, epoch: int) -> bool:
@@ -96,7 +96,7 @@ class Tracker(ABC):
         return False
 
     def snapshot(self, snapshot: Snapshot) -> None:  # noqa: B027 - optional
-        """Take the snapshot of the test evaluation whose metrics the next `log` has."""
+        """Receive the snapshot of a test evaluation; the next call of `log` has its metrics."""
 
     def keep(self, files: Sequence[Path]) -> None:  # noqa: B027
         """Store the networks that the run has exported."""
@@ -124,7 +124,7 @@ class Trackers(list[Tracker]):
     """
 
     _run: RunInfo | None = None
-    _snapshot_takers: Sequence[Tracker] = ()  # those that want the next snapshot
+    _snapshot_takers: Sequence[Tracker] = ()  # trackers that want the next snapshot
 
     def start(self, run: RunInfo) -> None:
         self._run = run
@@ -169,7 +169,7 @@ class Trackers(list[Tracker]):
                 return error
             self.remove(tracker)
             logger.warning(
-                "%s is switched off, training continues. It failed with %s: %s",
+                "%s failed (%s: %s) and is switched off; training continues.",
                 tracker.name,
                 type(error).__name__,
                 error,

@@ -25,7 +25,7 @@ CONNECT_SECONDS = 5  # how long to look for the server before going offline
 INIT_SECONDS = 30  # how long a server that was found may take to open the run
 FINISH_SECONDS = 120  # how long to wait for the last uploads; what is left stays on disk for `wandb sync`
 FLUSH_SECONDS = 0.5  # a killed process loses at most this much of what it logged
-AUTO_PICTURES, AUTO_SECONDS = 10, 60.0  # sets of pictures that a run makes by itself, and time between two
+AUTO_PICTURES, AUTO_SECONDS = 10, 60.0  # most sets of images that a run logs by default, and least seconds between two
 LONGEST_NAME, LONGEST_TAG = 128, 64  # letters that W&B takes
 AXES = {"step": ("train", "meta", "matching"), "epoch": ("test", "validation", "pictures")}
 EXIT_CODES: dict[Status, int] = {"finished": 0, "failed": 1, "interrupted": 255}  # 255 is W&B's own code for Ctrl-C
@@ -34,7 +34,9 @@ logger = logging.getLogger(__name__)
 
 
 class WandbTracker(Tracker):
-    """One W&B run per run, with its files in the run folder. Resuming continues it; starting over creates a new one.
+    """Log each run to its own W&B run, with the files in the run folder.
+
+    Resuming continues the W&B run; starting over creates a new one.
 
     Row k of the W&B history (its ``_step``) is line k of ``metrics.jsonl``, counted from 0. So a resumed run continues
     after the kept lines and does not send again what the server already has. Training metrics are plotted
@@ -46,7 +48,7 @@ class WandbTracker(Tracker):
         mode: ``"auto"`` is online when logged in and offline otherwise; ``"online"`` warns when not logged in. There is
             never a prompt, and a server that cannot be reached means offline. The mode set by ``WANDB_MODE`` or
             ``wandb offline`` comes first.
-        pictures: epochs from one set of pictures to the next: matching weights as a heat map, confusion matrices,
+        pictures: epochs from one set of images to the next: matching weights as a heat map, confusion matrices,
             sample predictions. 0 for none; ``"auto"`` for up to ten sets a run, a minute apart, the last epoch's among
             them, and none in a study or sweep.
         artifacts: upload the networks that ``trainer.export`` writes.
@@ -68,7 +70,9 @@ class WandbTracker(Tracker):
         if mode not in get_args(Mode):
             raise UserError(f"tracking.wandb.mode={mode}: it must be {', '.join(get_args(Mode))}.")
         if isinstance(pictures, int) and pictures < 0:
-            raise UserError(f"tracking.wandb.pictures={pictures}: epochs between two sets, 0 for none, or auto.")
+            raise UserError(
+                f"tracking.wandb.pictures={pictures}: it must be auto, 0 (no images), or a number of epochs."
+            )
         self.project = project
         self.entity = entity
         self.mode = mode
@@ -85,11 +89,11 @@ class WandbTracker(Tracker):
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # W&B's own: repeats that no server is reached
         self._info = run
         self._row = run.resumed_lines
-        self._pictures: dict[str, bytes] = {}  # for the next row
+        self._pictures: dict[str, bytes] = {}  # images of the next row
         self._matching: dict[str, float] = {}  # the latest weights
         mode = self._choose_mode(wandb.setup(wandb.Settings(silent=True)).settings)
         self._run = self._init(run, mode)
-        self._sent_row = self._run.starting_step  # where the server's history ends: 0 for a new run, and offline
+        self._sent_row = self._run.starting_step  # last row in the server's history: 0 for a new run, and offline
         self._sent_step = self._run.summary.get("step", 0)
         for axis, families in AXES.items():
             self._run.define_metric(axis, hidden=True)
@@ -97,7 +101,7 @@ class WandbTracker(Tracker):
                 self._run.define_metric(f"{family}/*", step_metric=axis)
         if self._run.offline:
             place = shlex.quote(display_path(run.run_dir))
-            print(f"W&B: offline, beside the other files of the run; to upload: python -m mcl sync {place}", flush=True)
+            print(f"W&B: offline, saved in the run folder. To upload: python -m mcl sync {place}", flush=True)
         elif not self._run.disabled:
             print(f"W&B: {self._run.url}", flush=True)
 
