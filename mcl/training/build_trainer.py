@@ -51,7 +51,7 @@ def build_trainer(
         make_optimizer: ``make_optimizer(params=...)``; called again for the meta-parameters if the loss has some.
         schedule: factor on the learning rate from ``(epoch, epochs)``.
         results: takes in every evaluation.
-        seed: of the batches and their augmentation.
+        seed: seed of the batches and of their augmentation.
         data: fingerprint of the images, kept in the checkpoints.
         processes: the processes that train together, each on its shard of every batch; by default this one alone.
 

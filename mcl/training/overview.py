@@ -20,7 +20,7 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
     steps = parts.steps_per_epoch
     total = options.total_steps(steps)
     cut = f", stopped by trainer.max_steps={options.max_steps}" if total < options.epochs * steps else ""
-    held_out = " and a validation part" if spec.has_validation else ""
+    held_out = " and a validation split" if spec.has_validation else ""
     memory_format = "channels last" if options.memory_format is torch.channels_last else "contiguous"
     return [
         (

@@ -22,7 +22,7 @@ from mcl.runs.identity import choice_name, config_hash, identity, run_folder
 from mcl.runs.metrics_file import count_kept_lines
 from mcl.runs.run_folder import RunFolder
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
-from mcl.training.agreement import refuse_different_images, refuse_other_classes
+from mcl.training.agreement import check_same_classes, check_same_images
 from mcl.training.initial_weights import load_initial_weights
 from mcl.training.overview import device_name, plan
 from mcl.training.setup import Parts
@@ -30,14 +30,14 @@ from mcl.training.signals import StopSignals
 from mcl.training.trainer import Trainer
 from mcl.version import code_version, library_versions
 
-SIGNAL_ECHO = 2.0  # seconds: torchrun forwards to its processes signals that a terminal has sent to all of them
+SIGNAL_ECHO = 2.0  # seconds to ignore a repeated signal: Ctrl-C reaches a process from the terminal and from torchrun
 FAILED = 1
 
 logger = logging.getLogger(__name__)
 
 
 class Run:
-    """A context around one run: whatever ends it is recorded in the run folder, and nothing is left open.
+    """Context manager for one run: records in the run folder how the run ended, and closes everything.
 
     Args:
         config: the composed configuration. Hydra's output folder is the run folder.
@@ -49,17 +49,17 @@ class Run:
     def __init__(self, config: DictConfig):
         hydra = HydraConfig.get()
         if not str(hydra.run.dir).strip():
-            raise UserError("hydra.run.dir is empty: give a folder, or omit the option.")
+            raise UserError("hydra.run.dir is empty: set hydra.run.dir=FOLDER, or leave the option out.")
         self.config = config
         self.choices = dict(hydra.runtime.choices)
-        typed = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-        assert isinstance(typed, list)
-        self.overrides = [str(override) for override in typed]
+        overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+        assert isinstance(overrides, list)
+        self.overrides = [str(override) for override in overrides]
         self.path = Path(hydra.runtime.output_dir)
         self.multirun = hydra.mode is RunMode.MULTIRUN
         self.processes = ProcessGroup()
-        self.added = set().union(*self.processes.all_gather_object(new_folders.added_for(self.path)))
-        self.folder: RunFolder | None = None  # in the first process only
+        self.created_folders = set().union(*self.processes.all_gather_object(new_folders.added_for(self.path)))
+        self.folder: RunFolder | None = None  # None except in the first process
         self.summary: dict[str, Any] | None = None
         self.saved: dict[str, Any] | None = None  # the checkpoint to resume from
         self.trackers = Trackers()
@@ -71,7 +71,7 @@ class Run:
                 self.folder = RunFolder(self.path, self.config)
                 self.summary, self.saved = self.folder.summary, self.folder.saved
                 if self.folder.finished:
-                    self._refuse_other_data(self.folder)
+                    self._check_same_data(self.folder)
             self.summary = self.processes.broadcast_object(self.summary)
             shared = self.processes.broadcast_state(self.saved and {**self.saved, "best": {}})
             if not self.processes.first:
@@ -88,21 +88,24 @@ class Run:
             load_initial_weights(parts.learner.cohort, self.config.init_from, self.config.init_weights)
         if self.folder is not None:
             notes = dict.fromkeys([*parts.notes, *self.folder.notes])
-            before = (self.saved or {}).get("processes", self.processes.world_size)
-            if before != self.processes.world_size:
-                notes[f"processes: {before} until the checkpoint, now {self.processes.world_size}."] = None
+            world_size = self.processes.world_size
+            saved_world_size = (self.saved or {}).get("processes", world_size)
+            if saved_world_size != world_size:
+                notes[
+                    f"the checkpoint was written by {saved_world_size} processes; this run continues with {world_size}."
+                ] = None
             print_plan(plan(self.config, parts, self.choices, self.path), notes=list(notes))
 
     def fit(self, parts: Parts, splits: Splits) -> None:
         """Train from the start or from the last checkpoint, and write the summary."""
         fingerprint = parts.dataset.fingerprint()
-        refuse_different_images(self.processes, parts.dataset, splits, fingerprint)
+        check_same_images(self.processes, parts.dataset, splits, fingerprint)
         if self.folder is not None:
             if self.saved is not None:
-                refuse_other_classes(
+                check_same_classes(
                     self.saved.get("classes", parts.dataset.spec.classes), parts.dataset.spec.classes, str(self.path)
                 )
-            self.folder.refuse_other_data(fingerprint)
+            self.folder.check_same_data(fingerprint)
         trainer = parts.build_trainer(splits, seed=self.config.seed, data=fingerprint, processes=self.processes)
         if self.saved is not None:
             trainer.state.load_state_dict(self.saved)
@@ -144,7 +147,7 @@ class Run:
         self.trackers.clear()
 
     def report(self) -> float | None:
-        """Print the summary of a run that had already finished; one that has just ended has printed it.
+        """Print the summary if the run had already finished before this command; otherwise it has been printed.
 
         Returns:
             The ``objective`` in percent, for a search to maximize; None without a validation split.
@@ -167,7 +170,7 @@ class Run:
                 self.trackers.finish(status, error=self.processes.lost_another(error) or error)
             except UserError as tracker_error:
                 logger.warning("%s", tracker_error)  # the error that ended the run is the one to raise
-            self.folder.remove_created_folders(self.added)
+            self.folder.remove_created_folders(self.created_folders)
         self.folder.close()
         if error is not None:
             self._raise_for_all(error)
@@ -221,7 +224,7 @@ class Run:
             if self.choices.get(group):
                 yield str(self.choices[group])
 
-    def _refuse_other_data(self, folder: RunFolder) -> None:
+    def _check_same_data(self, folder: RunFolder) -> None:
         fingerprint = data_fingerprint(self.config)
         if fingerprint is not None:  # None if the images are gone; the results can still be printed
-            folder.refuse_other_data(fingerprint)
+            folder.check_same_data(fingerprint)
