@@ -61,7 +61,7 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> UserError:
     """Return the error for the user when ``path`` cannot be written."""
     remedy = "Free some space there" if error.errno in _FULL else "See that the folder exists and can be written to"
     return UserError(
-        f"Cannot write {path}: {error.strerror or error}. {remedy}, then type the same command again to resume; "
+        f"Cannot write {path}: {error.strerror or error}. {remedy}, then run the same command again to resume; "
         "or choose another folder with hydra.run.dir=FOLDER."
     )
 
