@@ -54,7 +54,7 @@ def job_overrides(typed: Sequence[str], kept: Sequence[str], number: int, *, ask
     Args:
         typed: its own.
         kept: see `kept_overrides`.
-        number: of the job in the multirun.
+        number: number of the job in the multirun.
         asks_for_multirun: whether one of its configuration files would make the job itself a multirun.
     """
     overrides = [*typed, *(text for text in kept if text not in typed)]
@@ -67,11 +67,11 @@ def job_command(config: DictConfig, script: Path, overrides: Sequence[str], fold
     """Return ``python train.py OVERRIDES hydra.run.dir=FOLDER``, run by torchrun if there are several processes.
 
     Args:
-        config: of the multirun.
+        config: configuration of the multirun.
         script: what to run.
         overrides: see `job_overrides`.
         folder: run folder of the job.
-        processes: of the job.
+        processes: number of processes of the job.
     """
     command = [sys.executable]
     if processes > 1:
