@@ -10,13 +10,13 @@ def _no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(GROUP, raising=False)
 
 
-def test_a_single_run_has_no_group() -> None:
+def test_single_run_has_no_group() -> None:
     assert sweep_name(["loss=mcl", "seed=1"]) is None
     with grouped(None):
         assert current_group() is None
 
 
-def test_a_multirun_is_called_what_was_typed_and_the_same_again() -> None:
+def test_multirun_group_is_its_command_line_and_stable() -> None:
     assert sweep_name(["-m", "loss=mcl,lmcl", "seed=0,1", "hydra/launcher=gpus"]) == "loss=mcl,lmcl seed=0,1"
     long = [["-m", f"loss.weights.vcl={value}", "seed=" + "1," * 100] for value in (1, 2)]
     assert sweep_name(long[0]) == sweep_name(long[0]) != sweep_name(long[1])

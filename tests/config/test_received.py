@@ -1,4 +1,4 @@
-"""The door for received configurations: plain data alone gets through, and every reader of files is known."""
+"""Received configurations: only plain data is accepted, and every reader of files is listed."""
 
 import ast
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ NO_RECEIVED_CONFIGURATION = {
 
 
 def readers(source: str) -> Iterator[str]:
-    """The calls in a module that read a file format which can hold a configuration."""
+    """Return the calls in a module that read a file format which can hold a configuration."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call | ast.ClassDef):
             for part in [node.func] if isinstance(node, ast.Call) else node.bases:
@@ -72,19 +72,19 @@ def readers(source: str) -> Iterator[str]:
         "class Reader(pickle.Unpickler): ...",
     ],
 )
-def test_a_reader_is_recognised(code: str) -> None:
+def test_file_readers_are_recognised(code: str) -> None:
     assert list(readers(code))
 
 
 def test_every_reader_of_files_is_known() -> None:
-    """One that is new: pass the configuration that it reads through `mcl.runs.received`, then list its file here."""
+    """For a new reader: pass its configuration through `mcl.runs.received`, then list its file here."""
     files = [*(ROOT / "mcl").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py"), *ROOT.glob("*.py")]
-    found = {file.relative_to(ROOT).as_posix() for file in files if list(readers(file.read_text()))}
-    assert found == THROUGH_THE_DOOR | NO_RECEIVED_CONFIGURATION.keys()
+    actual = {file.relative_to(ROOT).as_posix() for file in files if list(readers(file.read_text()))}
+    assert actual == THROUGH_THE_DOOR | NO_RECEIVED_CONFIGURATION.keys()
 
 
 @pytest.mark.parametrize("file", sorted(THROUGH_THE_DOOR))
-def test_readers_of_received_configurations_use_the_door(file: str) -> None:
+def test_readers_of_received_configurations_call_received_run(file: str) -> None:
     tree = ast.walk(ast.parse((ROOT / file).read_text()))
     assert {"received", "received_run"} & {ast.unparse(node.func) for node in tree if isinstance(node, ast.Call)}
 
@@ -99,20 +99,20 @@ def test_readers_of_received_configurations_use_the_door(file: str) -> None:
         ({"a": ("x", ["${"])}, r"a\.1\.0="),
     ],
 )
-def test_interpolations_are_refused_wherever_they_stand(config: dict[str, Any], place: str) -> None:
+def test_interpolations_are_refused_everywhere(config: dict[str, Any], place: str) -> None:
     with pytest.raises(UserError, match=rf"^sent\.yaml: {place}.* holds an interpolation"):
         received(config, "sent.yaml")
 
 
 @pytest.mark.parametrize("value", [b"x", Path("x"), torch.zeros(1), {1, 2}, object])
-def test_what_is_not_plain_data_is_refused(value: Any) -> None:
+def test_data_other_than_plain_values_is_refused(value: Any) -> None:
     with pytest.raises(UserError, match=r"sent\.yaml: a\.0 is of type"):
         received({"a": [value]}, "sent.yaml")
     with pytest.raises(UserError, match=r"sent\.yaml: "):
         received([value], "sent.yaml")
 
 
-def test_a_message_is_one_line_without_control_characters() -> None:
+def test_message_is_one_line_without_control_characters() -> None:
     with pytest.raises(UserError) as refused:
         received({"a": "\x1b[2J\n" + "${b}" * 100}, "sent.yaml")
     assert str(refused.value).isprintable()
@@ -121,9 +121,9 @@ def test_a_message_is_one_line_without_control_characters() -> None:
 
 def test_plain_data_comes_out_as_it_was_and_is_a_copy() -> None:
     config: dict[str, Any] = {"pair": {"first": {"a": [1, 2.5, None, True, "$x {y}"]}}, "dataset": {1: {}}}
-    found = received_run(config, "config.yaml")
-    assert found == config
-    assert found["pair"]["first"]["a"] is not config["pair"]["first"]["a"]
+    received = received_run(config, "config.yaml")
+    assert received == config
+    assert received["pair"]["first"]["a"] is not config["pair"]["first"]["a"]
 
 
 @pytest.mark.parametrize("text", ["\\${lr}", "\\\\\\${lr}"])
@@ -138,8 +138,8 @@ def test_nothing_is_left_to_resolve_when_a_node_is_built(text: str) -> None:
 
 
 def test_what_an_interpolation_makes_is_checked_before_it_is_built(tmp_path: Path) -> None:
-    made = "${oc.create:{_target_:logging.FileHandler,filename:" + str(tmp_path / "canary") + "}}"
-    for node in ({"device": made}, OmegaConf.create({"device": made})):
+    interpolation = "${oc.create:{_target_:logging.FileHandler,filename:" + str(tmp_path / "canary") + "}}"
+    for node in ({"device": interpolation}, OmegaConf.create({"device": interpolation})):
         node.update({"_target_": "torch.nn.Linear", "in_features": 1, "out_features": 1})
         with pytest.raises(UserError, match=r"net\.device"):
             build(node, path="net")

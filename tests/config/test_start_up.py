@@ -1,4 +1,4 @@
-"""What a command imports before it does anything: the time until a person sees something is spent there."""
+"""Imports at start-up, which dominate the time until a command prints something."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ train.train()
 
 
 def imported(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str], str]:
-    """The modules that ``code`` had imported when it told of them, and what else was said."""
+    """Return the modules that ``code`` has imported, and its output."""
     run = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -42,13 +42,13 @@ def imported(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str],
         capture_output=True,
         text=True,
     )
-    said, found, modules = run.stdout.partition("imported:")
-    assert found, run.stderr
-    return set(modules.split()), said + run.stderr
+    output, separator, modules = run.stdout.partition("imported:")
+    assert separator, run.stderr
+    return set(modules.split()), output + run.stderr
 
 
 @pytest.mark.parametrize(
-    ("typed", "expected"),
+    ("arguments", "expected"),
     [
         (["--help"], "Groups and their choices"),
         (["optimizer.lrr=1"], "Did you mean 'lr'?"),
@@ -67,13 +67,13 @@ def imported(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str],
         (["pair.first.depths=3"], "error: pair.first.depths=3: expected a list (each a whole number)."),
     ],
 )
-def test_help_and_wrong_options_need_no_torch(typed: list[str], expected: str) -> None:
-    modules, said = imported(TYPED, *typed)
-    assert expected in said
+def test_help_and_wrong_options_need_no_torch(arguments: list[str], expected: str) -> None:
+    modules, output = imported(TYPED, *arguments)
+    assert expected in output
     assert not modules & {*SLOW, "torch", "numpy", "rich"}
 
 
-def test_training_begins_without_what_it_does_not_need(tmp_path: Path) -> None:
+def test_training_starts_without_unneeded_imports(tmp_path: Path) -> None:
     modules, _ = imported(UNTIL_THE_FIRST_STEP, "tracking=none", folder=tmp_path)
     assert "torch" in modules
     assert not modules & NEVER

@@ -1,4 +1,4 @@
-"""Images that workers read as training goes: the same batches as any other loader's, whoever reads them."""
+"""Images read from disk by workers: the batches equal those of other loaders, for any number of workers."""
 
 import itertools
 import os
@@ -33,8 +33,8 @@ RANDOM = (v2.RandomResizedCrop(6), v2.RandomHorizontalFlip())
 
 @pytest.fixture
 def files(make_tree: Callable[..., Path]) -> ImageFiles:
-    """30 images of 8 x 8 in 3 classes, cropped and flipped at random to 6 x 6."""
-    root = make_tree(parts=("",), classes=("cat", "dog", "fox"), count=10)
+    """Make 30 images of 8 x 8 in 3 classes, cropped and flipped at random to 6 x 6."""
+    root = make_tree(splits=("",), classes=("cat", "dog", "fox"), count=10)
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
     labels = torch.arange(3).repeat_interleave(10)
     return ImageFiles(root, as_bytes(paths), labels, TransformPipeline(RANDOM, 6, 3), skip=False, workers=0)
@@ -57,15 +57,15 @@ def same(one: Batch, other: Batch) -> bool:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_no_pixel(files: ImageFiles, workers: int) -> None:
-    ours, theirs = (loader(changed(files, workers=n)) for n in (0, workers))
+    without_workers, with_workers = (loader(changed(files, workers=n)) for n in (0, workers))
     for epoch in (0, 1):
-        batches = list(zip(ours.epoch(epoch), theirs.epoch(epoch), strict=True))
-        assert len(batches) == len(ours)
+        batches = list(zip(without_workers.epoch(epoch), with_workers.epoch(epoch), strict=True))
+        assert len(batches) == len(without_workers)
         assert all(same(*pair) for pair in batches)
 
 
 @pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced()], ids=["shuffle", "class_balanced"])
-def test_batch_jumped_to_equals_batch_reached(files: ImageFiles, sampler: Any) -> None:
+def test_starting_within_an_epoch_gives_the_same_batch(files: ImageFiles, sampler: Any) -> None:
     training = loader(files, sampler)
     reached = list(training.epoch(2))
     assert len(reached) == len(training)
@@ -74,11 +74,11 @@ def test_batch_jumped_to_equals_batch_reached(files: ImageFiles, sampler: Any) -
 
 
 @pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced(replacement=True)], ids=["shuffle", "class_balanced"])
-def test_processes_together_see_the_batches_of_one(files: ImageFiles, sampler: Any) -> None:
+def test_shards_of_all_processes_form_the_batches_of_one(files: ImageFiles, sampler: Any) -> None:
     shared = [loader(files, sampler, shard=Shard(rank, 2)).epoch(0) for rank in range(2)]
-    for whole, *parts in zip(loader(files, sampler).epoch(0), *shared, strict=True):
-        together = Batch(*(torch.cat(values) for values in list(zip(*parts, strict=True))[:3]), whole.step)
-        assert same(whole, together)
+    for full_batch, *parts in zip(loader(files, sampler).epoch(0), *shared, strict=True):
+        together = Batch(*(torch.cat(values) for values in list(zip(*parts, strict=True))[:3]), full_batch.step)
+        assert same(full_batch, together)
 
 
 def test_every_epoch_and_every_image_is_transformed_anew(files: ImageFiles) -> None:
@@ -88,14 +88,14 @@ def test_every_epoch_and_every_image_is_transformed_anew(files: ImageFiles) -> N
 
 
 class Drawn:
-    """Stands for an image's random transform: what it draws is the image."""
+    """Fake random transform of an image: the image is its random draw."""
 
     def __call__(self, path: Path) -> Any:
         return torch.randint(256, (3, 6, 6)).byte().numpy()
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_image_that_comes_again_in_an_epoch_is_transformed_anew(files: ImageFiles, processes: int) -> None:
+def test_repeated_image_of_an_epoch_is_transformed_anew(files: ImageFiles, processes: int) -> None:
     drawn = changed(files, decode=Drawn())
     sampler = ClassBalanced(per_class=4, replacement=True)
     unscaled = Synthetic(mean=[0.0], std=[1 / 255])
@@ -110,7 +110,7 @@ def test_image_that_comes_again_in_an_epoch_is_transformed_anew(files: ImageFile
     assert torch.equal(images[0].round().byte(), torch.from_numpy(Drawn()(Path())).flatten())
 
 
-def test_global_random_state_is_left_alone(files: ImageFiles) -> None:
+def test_global_random_state_is_unchanged(files: ImageFiles) -> None:
     before = torch.get_rng_state()
     list(loader(files).epoch(0))
     assert torch.equal(torch.get_rng_state(), before)
@@ -179,12 +179,14 @@ def test_replacement_keeps_the_images_of_a_batch_distinct(files: ImageFiles, pro
         loaders = [loader(skipping, sampler, shard=Shard(rank, processes)) for rank in range(processes)]
         alone = loader(skipping, sampler).epoch(epoch)
         planned = sampler.batches(files.labels, 8, seed=1, epoch=epoch)
-        for whole, wanted, *parts in zip(alone, planned, *(each.epoch(epoch) for each in loaders), strict=True):
+        for full_batch, planned_batch, *parts in zip(
+            alone, planned, *(each.epoch(epoch) for each in loaders), strict=True
+        ):
             indices = torch.cat([part.indices for part in parts])
-            assert torch.equal(indices, whole.indices)
+            assert torch.equal(indices, full_batch.indices)
             assert len(indices.unique()) == len(indices)
-            assert torch.equal(files.labels[indices], files.labels[wanted])
-            replaced += int((indices != wanted).sum())
+            assert torch.equal(files.labels[indices], files.labels[planned_batch])
+            replaced += int((indices != planned_batch).sum())
     assert replaced > 5
 
 
@@ -242,7 +244,7 @@ def test_transform_with_wrong_output_is_reported(files: ImageFiles, transforms: 
 
 @pytest.fixture
 def both(make_tree: Callable[..., Path]) -> Callable[..., tuple[Folder, Folder]]:
-    """The same folder in memory and on disk."""
+    """Return the same folder in memory and on disk."""
     root = make_tree(classes=("cat", "dog", "fox"), count=8)
 
     def make(**options: Any) -> tuple[Folder, Folder]:
@@ -332,8 +334,8 @@ def test_test_images_are_resized_and_cropped_as_by_torchvision(tmp_path: Path) -
     image = v2.functional.to_pil_image(pixels)
     image.save(tmp_path / "image.png")
     expected = v2.CenterCrop(28)(v2.Resize(32)(Image.open(tmp_path / "image.png")))
-    found = torch.from_numpy(CenterSquare(28, 3, 32)(tmp_path / "image.png").copy())
-    assert torch.equal(found, v2.functional.pil_to_tensor(expected))
+    actual = torch.from_numpy(CenterSquare(28, 3, 32)(tmp_path / "image.png").copy())
+    assert torch.equal(actual, v2.functional.pil_to_tensor(expected))
 
 
 def test_memory_is_pinned_for_the_gpu_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def trained_by_the_textbook(*overrides: str, **options: Any) -> Trained:
 
 
 def close(actual: Tensor, expected: Tensor) -> bool:
-    """Relative to the largest entry."""
+    """Return whether two tensors are close, relative to the largest entry."""
     scale = max(float(expected.abs().max()), 1e-12)
     return float((actual - expected).abs().max()) <= TOLERANCE * scale
 
@@ -90,38 +90,38 @@ def close(actual: Tensor, expected: Tensor) -> bool:
     ],
     ids=["a pair", "three networks"],
 )
-def test_ten_steps_with_meta_rounds_are_those_of_the_textbook(overrides, differentiate):
+def test_ten_steps_with_meta_rounds_equal_the_textbook(overrides, differentiate):
     overrides = [*overrides, f"loss.meta.interval={INTERVAL}"]
-    ours = trained(*overrides)
+    fast = trained(*overrides)
     textbook = trained_by_the_textbook(*overrides, meta_gradient=differentiate)
-    assert len(ours.steps) == len(textbook.steps) == STEPS
-    for step, (actual, expected) in enumerate(zip(ours.steps, textbook.steps, strict=True)):
+    assert len(fast.steps) == len(textbook.steps) == STEPS
+    for step, (actual, expected) in enumerate(zip(fast.steps, textbook.steps, strict=True)):
         assert ("outer_loss" in actual) == ("outer_loss" in expected) == (step % INTERVAL == 0)
         assert expected.keys() <= actual.keys()
         for name, value in expected.items():
-            tolerance = 1e-6 if name.startswith("top1/") else TOLERANCE  # ours are counted in float32
+            tolerance = 1e-6 if name.startswith("top1/") else TOLERANCE  # accuracies are counted in float32
             assert actual[name] == pytest.approx(value, rel=tolerance), (step, name)
     start = made(*overrides).learner.state_dict()
-    assert ours.state.keys() == textbook.state.keys()
+    assert fast.state.keys() == textbook.state.keys()
     for name, expected in textbook.state.items():
-        assert close(ours.state[name], expected), name
+        assert close(fast.state[name], expected), name
         assert not close(start[name], expected), f"{name} has not moved"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_batches_are_those_of_the_loader(channels):
+def test_batches_equal_those_of_the_loader(channels):
     parts = made(f"dataset.channels={channels}", f"dataset.mean={[0.4] * channels}", f"dataset.std={[0.3] * channels}")
     trainer, training = in_float64(parts), TextbookTraining(parts, parts.dataset.load(), seed=SEED)
     for epoch in range(3):
         pairs = list(zip(trainer.loader.epoch(epoch), training.batches.epoch(epoch), strict=True))
         assert len(pairs) == 4
-        for ours, textbook in pairs:
-            assert torch.equal(ours.indices, textbook.indices)
-            assert torch.equal(ours.labels, textbook.labels)
-            torch.testing.assert_close(ours.images, textbook.images, rtol=0, atol=1e-12)
+        for batch, textbook in pairs:
+            assert torch.equal(batch.indices, textbook.indices)
+            assert torch.equal(batch.labels, textbook.labels)
+            torch.testing.assert_close(batch.images, textbook.images, rtol=0, atol=1e-12)
 
 
-def test_a_meta_round_moves_the_matching_alone():
+def test_meta_round_updates_only_the_matching():
     parts = made()
     training = TextbookTraining(parts, parts.dataset.load(), seed=SEED)
     before = copy.deepcopy(parts.learner.state_dict())

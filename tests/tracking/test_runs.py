@@ -1,4 +1,4 @@
-"""Whole runs, read back from what W&B wrote."""
+"""Complete runs, read back from the files of W&B."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def exit_codes(records: list[dict[str, Any]]) -> list[int]:
     return [record["exit"].get("exit_code", 0) for record in records if record["type"] == "exit"]
 
 
-def test_a_run_by_default_is_in_its_files_with_everything(command: Callable[..., Any]) -> None:
+def test_default_run_logs_everything_offline(command: Callable[..., Any]) -> None:
     done = command(*TWO_STEPS, "hydra.run.dir=run")
     assert done.status == 0, done.err
     assert done.err == ""
@@ -65,23 +65,23 @@ def test_a_run_by_default_is_in_its_files_with_everything(command: Callable[...,
     assert 100 * right / sum(map(sum, counts)) == pytest.approx(summary["first/top1_last"])
 
 
-def test_pictures_come_with_the_evaluation_and_exported_networks_as_an_artifact(command: Callable[..., Any]) -> None:
+def test_images_and_exported_networks_are_logged(command: Callable[..., Any]) -> None:
     options = ["tracking.wandb.pictures=1", "tracking.wandb.artifacts=true", "trainer.export=safetensors"]
     done = command(*TWO_STEPS, *options, "hydra.run.dir=run")
     assert done.status == 0, done.err
     (records,) = read_all(Path("run"))
     evaluated = history(records)[-1]
-    wanted = ["confusion/first", "confusion/second", "confusion/ensemble", "matching/first-second", "samples"]
-    for name in wanted:
+    names = ["confusion/first", "confusion/second", "confusion/ensemble", "matching/first-second", "samples"]
+    for name in names:
         assert any(key.startswith(f"pictures/{name}") for key in evaluated)
-    assert len(list(Path("run/wandb").glob("offline-run-*/files/media/images/pictures/**/*.png"))) == len(wanted)
+    assert len(list(Path("run/wandb").glob("offline-run-*/files/media/images/pictures/**/*.png"))) == len(names)
     (artifact,) = [record["artifact"] for record in records if record["type"] == "artifact"]
     assert artifact["name"].startswith("networks-")
-    kept = [Path(content["local_path"]) for content in artifact["manifest"]["contents"]]
-    assert sorted(kept) == sorted(Path("run/export").absolute().glob("*.safetensors"))
+    artifact_files = [Path(content["local_path"]) for content in artifact["manifest"]["contents"]]
+    assert sorted(artifact_files) == sorted(Path("run/export").absolute().glob("*.safetensors"))
 
 
-def test_a_run_that_was_stopped_goes_on_as_the_same_one(
+def test_stopped_run_resumes_under_the_same_id(
     small: Callable[..., Any],  # noqa: F811
     during_step: Callable[..., None],  # noqa: F811
 ) -> None:
@@ -97,7 +97,7 @@ def test_a_run_that_was_stopped_goes_on_as_the_same_one(
     assert [row for row, _ in [*rows[0], *rows[1]]] == list(range(len(lines)))
 
 
-def test_a_run_that_fails_says_so(
+def test_failed_run_is_marked_failed(
     small: Callable[..., Any],  # noqa: F811
     during_step: Callable[..., None],  # noqa: F811
 ) -> None:
@@ -112,9 +112,7 @@ def test_a_run_that_fails_says_so(
 
 
 @pytest.mark.slow
-def test_a_server_that_is_not_there_is_told_once_and_training_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_server_warns_once_and_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)

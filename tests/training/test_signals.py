@@ -1,4 +1,4 @@
-"""What a process does that is asked to stop."""
+"""Reactions of a process to stop signals."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from mcl.training.signals import Stopped, StopSignals
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_first_signal_is_heard_at_the_next_check() -> None:
+def test_first_signal_stops_at_the_next_check() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with StopSignals() as signals:
         signals.check()
@@ -29,7 +29,7 @@ def test_the_first_signal_is_heard_at_the_next_check() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_second_ctrl_c_stops_at_once() -> None:
+def test_second_ctrl_c_stops_at_once() -> None:
     with StopSignals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
         assert signals.received == "SIGINT"
@@ -37,7 +37,7 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_trackers_are_closed_and_the_folder_says_what_happened(
+def test_signal_closes_trackers_and_is_recorded_in_the_folder(
     small: Callable[..., Any], during_step: Callable[..., None]
 ) -> None:
     during_step(6, lambda: os.kill(os.getpid(), signal.SIGUSR1))
@@ -45,13 +45,13 @@ def test_trackers_are_closed_and_the_folder_says_what_happened(
     assert done.status == 75
     failure = json.loads(Path("run/failure.json").read_text())
     assert (failure["status"], failure["message"]) == ("interrupted", "stopped by SIGUSR1")
-    assert "type the same command again" in done.out
+    assert "run the same command again" in done.out
     assert not Path("run/lock").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
-def test_a_process_leaves_with_the_documented_status(number: int, status: int, tmp_path: Path) -> None:
+def test_process_exits_with_the_documented_status(number: int, status: int, tmp_path: Path) -> None:
     process = train(tmp_path)
     wait_for(tmp_path / "run" / "metrics.jsonl")
     process.send_signal(number)
@@ -60,7 +60,7 @@ def test_a_process_leaves_with_the_documented_status(number: int, status: int, t
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_a_process_that_hangs(tmp_path: Path) -> None:
+def test_second_signal_ends_a_process_that_hangs(tmp_path: Path) -> None:
     code = (
         "import signal, time, sys\nfrom mcl.training.signals import StopSignals\n"
         "with StopSignals():\n    print('ready', flush=True)\n    while True: time.sleep(1)"
@@ -76,9 +76,9 @@ def test_a_second_signal_ends_a_process_that_hangs(tmp_path: Path) -> None:
 
 
 def train(folder: Path, *overrides: str) -> "subprocess.Popen[bytes]":
-    typed = [sys.executable, str(ROOT / "train.py"), "trainer.epochs=200", "trainer.log_every=1"]
+    command = [sys.executable, str(ROOT / "train.py"), "trainer.epochs=200", "trainer.log_every=1"]
     return subprocess.Popen(
-        [*typed, f"hydra.run.dir={folder / 'run'}", *overrides], cwd=folder, stdout=subprocess.DEVNULL
+        [*command, f"hydra.run.dir={folder / 'run'}", *overrides], cwd=folder, stdout=subprocess.DEVNULL
     )
 
 
