@@ -10,7 +10,7 @@ def train(config: DictConfig) -> float | None:
     """Run a configuration, resume it, or report its result if it is finished.
 
     Returns:
-        The ``objective`` in percent, which a search maximises; None without a validation part.
+        The ``objective`` in percent, which a search maximises; None without a validation split.
     """
     # Imported here so that a wrong configuration is reported before torch is imported.
     from mcl.deploy.export import export_best

@@ -22,7 +22,7 @@ def require(extra: str, *, asked: str) -> None:
 
     Args:
         extra: its name; a name that is not an extra needs nothing.
-        asked: the option or command that needs it, as typed.
+        asked: the option or command that needs it.
     """
     missing = [name for name in EXTRAS.get(extra, ()) if find_spec(name) is None]
     if missing:
@@ -33,7 +33,7 @@ def missing_plugin(choice: str) -> str | None:
     """Return which extra to install for a choice that Hydra did not find; None if it is not one of `PLUGINS`.
 
     Args:
-        choice: with its group, such as ``hydra/launcher/ray``.
+        choice: choice with its group, such as ``hydra/launcher/ray``.
     """
     extra = PLUGINS.get(choice)
     group, _, name = choice.rpartition("/")

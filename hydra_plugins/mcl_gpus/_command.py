@@ -39,9 +39,9 @@ def script_of(task: TaskFunction) -> Path:
 
 
 def kept_overrides(config: DictConfig) -> list[str]:
-    """Return the typed overrides of Hydra's own options that also apply to the jobs.
+    """Return the given overrides of Hydra's own options that also apply to the jobs.
 
-    Interpolations stay as typed, because each job resolves them in its own configuration.
+    Interpolations stay unresolved, because each job resolves them in its own configuration.
     """
     typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     assert isinstance(typed, list)
@@ -52,7 +52,7 @@ def job_overrides(typed: Sequence[str], kept: Sequence[str], number: int, *, ask
     """Return all overrides of a job.
 
     Args:
-        typed: its own.
+        typed: overrides of the job itself.
         kept: see `kept_overrides`.
         number: number of the job in the multirun.
         asks_for_multirun: whether one of its configuration files would make the job itself a multirun.
@@ -68,7 +68,7 @@ def job_command(config: DictConfig, script: Path, overrides: Sequence[str], fold
 
     Args:
         config: configuration of the multirun.
-        script: what to run.
+        script: script to run.
         overrides: see `job_overrides`.
         folder: run folder of the job.
         processes: number of processes of the job.

@@ -66,7 +66,7 @@ def launch(
         loader: Composes the jobs.
         config: Of the multirun.
         task: The function that Hydra would call for each job; its file is the script that jobs run.
-        typed: Overrides of each job.
+        typed: overrides of each job.
         first: Number of the first job.
     """
     if sys.platform == "win32":
@@ -118,7 +118,7 @@ def _compose_all(
 
 
 def _without_mode(config: DictConfig) -> DictConfig:
-    """Remove the typed ``hydra.mode``, so that the mode of a job is the one its own files ask for."""
+    """Remove ``hydra.mode`` of the command line, so that the mode of a job is the one its own files ask for."""
     config = copy.deepcopy(config)
     typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     assert isinstance(typed, list)

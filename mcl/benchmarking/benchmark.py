@@ -28,7 +28,7 @@ def run_benchmark(overrides: Sequence[str], *, steps: int, quick: bool, log: Cal
     """Benchmark what ``python train.py OVERRIDES`` would run.
 
     Args:
-        overrides: as typed.
+        overrides: overrides of ``python train.py``.
         steps: to time for each setting, at least `LEAST`; fewer if they are slow.
         quick: try no other settings.
         log: called with a line for each thing done.

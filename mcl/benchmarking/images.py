@@ -30,7 +30,7 @@ def stand_in(node: Mapping[str, Any], allow: Sequence[str], folder: Path) -> dic
     Args:
         node: ``dataset`` of a configuration, resolved.
         allow: ``allow_modules`` of the configuration.
-        folder: where to write image files, if the dataset consists of files.
+        folder: folder for the image files, if the dataset consists of files.
 
     Raises:
         UserError: the dataset cannot be built.

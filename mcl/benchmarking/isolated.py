@@ -36,7 +36,7 @@ def measure_in_process(request: "Request", timeout: float | None = None) -> Meas
     """Measure in a child process, which may crash without harm.
 
     Args:
-        request: what to measure.
+        request: request for `mcl.benchmarking.measure.measure`.
         timeout: seconds after which the process is killed.
     """
     start = time.perf_counter()

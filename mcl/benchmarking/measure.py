@@ -37,7 +37,7 @@ GROUPS = ("dataset", "pair", "loss", "sampler", "optimizer", "schedule", "traine
 
 @dataclass(frozen=True)
 class Request:
-    """What to measure.
+    """Request for a measurement.
 
     Args:
         config: the `GROUPS` of a configuration, resolved.

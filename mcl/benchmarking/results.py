@@ -23,9 +23,9 @@ def summary(
         tried: all settings, the given configuration first.
         best: the fastest safe one.
         details: answer of the given configuration, with its phases and convolution peaks.
-        rule: when a setting counts as safe.
+        rule: condition under which a setting counts as safe.
         name: dataset, pair and loss.
-        overrides: the given configuration, as typed.
+        overrides: overrides of the given configuration.
         note_on_images: note that the images were generated; None if they are real.
     """
     assert tried[0].answer is not None, "the given configuration ran"

@@ -31,7 +31,7 @@ class Tried:
     """One setting and its outcome.
 
     Args:
-        overrides: added to those that the user typed.
+        overrides: overrides in addition to the user's.
         outcome: ``safe``; ``unsafe``: it ran, but against the rule; ``failed``: it did not run.
         reason: why it is not safe; empty for a safe one.
         answer: result of `mcl.benchmarking.measure.measure`; None if it did not run.
@@ -102,8 +102,8 @@ def search(
     and must beat both.
 
     Args:
-        config: the user's, resolved.
-        given: that configuration, tried.
+        config: the user's configuration, resolved.
+        given: result of the given configuration.
         reference: the losses to compare with.
         measure: tries overrides, added to the user's.
         on_tried: called with each setting as soon as it was tried.

@@ -74,7 +74,7 @@ def main(task: launch.Task, arguments: Sequence[str]) -> int:
 
     Args:
         task: the function that train.py decorates.
-        arguments: as typed after ``python sweep.py``.
+        arguments: arguments of ``python sweep.py``.
 
     Returns:
         The exit status: 1 if an argument is wrong or a run failed.

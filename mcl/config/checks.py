@@ -85,7 +85,7 @@ def check(
 
     Args:
         node: mapping or DictConfig with ``_target_``.
-        path: where the node stands in the configuration, for messages.
+        path: path of the node in the configuration, for messages.
         allow: modules beyond `mcl.config.targets.PACKAGES` whose members may be built.
         supplied: names of the arguments that do not come from the configuration.
         import_targets: False reads signatures from source; a node whose signature cannot be read passes.

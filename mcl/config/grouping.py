@@ -37,7 +37,7 @@ def sweep_name(arguments: Sequence[str]) -> str | None:
     """Name a multirun by its overrides, so that the same command has the same name; None for a single run.
 
     Args:
-        arguments: as typed after ``python train.py``.
+        arguments: command-line arguments of ``python train.py``.
     """
     if not any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments):
         return None

@@ -51,7 +51,7 @@ class ReusingLoader(ConfigLoaderImpl):
     remaining overrides (``seed=1``) are applied to a copy.
 
     Args:
-        config_search_path: where the YAML files are; they must not change during the life of this object.
+        config_search_path: search path of the YAML files; they must not change during the life of this object.
     """
 
     def __init__(self, config_search_path: ConfigSearchPath):

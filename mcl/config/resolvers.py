@@ -13,7 +13,7 @@ from mcl.errors import UserError
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.identity import run_folder
 
-NO_SEARCH = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # runs every job as it was typed
+NO_SEARCH = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # runs every job of the command line
 
 
 def register() -> None:

@@ -22,7 +22,7 @@ def build_kind(kind: type[T], node: Any, *, path: str, allow: Sequence[str] = ()
         UserError: It gives something else, names something that a received file may not build, or cannot be built.
     """
     if OmegaConf.is_config(node):
-        node = OmegaConf.to_container(node, resolve=True)  # only what the user typed holds interpolations
+        node = OmegaConf.to_container(node, resolve=True)  # only the user's own overrides hold interpolations
     check_kinds(kind, node, path=path, allow=allow)
     built = build(node, path=path, allow=allow, **supplied)
     if not isinstance(built, kind):

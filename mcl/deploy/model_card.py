@@ -82,7 +82,7 @@ def _network_table(run: SavedRun, weights: Weights, files: Mapping[str, str]) ->
 
 
 def _origin(run: SavedRun) -> str:
-    """Say which code trained the networks, as the run recorded it, and whether training ended."""
+    """Describe the code that trained the networks, as the run recorded it, and whether training ended."""
     if run.imported is not None:
         file, digest = run.imported.get("file"), run.imported.get("sha256")
         return f"imported from {file}, a checkpoint of the official L-MCL code (SHA-256 {digest}), not trained by mcl."

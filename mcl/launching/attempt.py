@@ -29,7 +29,7 @@ class Attempt:
     """A job running in a slot. It ends with this process, however that ends.
 
     Args:
-        job: what to run.
+        job: job to run.
         slot: the device and the CPU cores to run on.
         number: attempt number, from 1.
         grace: seconds from SIGTERM to SIGKILL.

@@ -50,7 +50,7 @@ class Job:
         return self.varied or self.name
 
     def summary(self) -> dict[str, Any] | None:
-        """What it found if it is finished."""
+        """Return the summary of the finished run, or None."""
         found = intact_summary(self.folder)
         if found is None or self.config_hash is None or found.get("config_hash") != self.config_hash:
             return None

@@ -13,7 +13,7 @@ from mcl.types import Batch, Outputs
 
 @dataclass(frozen=True)
 class MetaSchedule:
-    """When and how a loss learns its meta-parameters.
+    """Schedule and settings of the meta rounds of a loss.
 
     Args:
         interval: training steps from one meta round to the next; the first step has one.

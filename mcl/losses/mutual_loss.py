@@ -1,4 +1,4 @@
-"""What MCL and L-MCL share: their terms and options, and a projection head for each node."""
+"""Base class of MCL and L-MCL: their terms and options, and a projection head for each node."""
 
 from collections.abc import Mapping
 from typing import ClassVar

@@ -25,7 +25,7 @@ class Gating(nn.Module):
 
     Args:
         channels: channels of the input and of the output.
-        reduction: by which the hidden layers of both gates are narrower than their inputs.
+        reduction: factor by which the hidden layers of both gates are narrower than their inputs.
     """
 
     def __init__(self, channels: int, reduction: int):

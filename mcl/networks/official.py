@@ -70,8 +70,8 @@ class _Names(NamedTuple):
     """The official names of one architecture's modules.
 
     Args:
-        modules: those of the backbone outside its stages, by our names.
-        units: what the official code numbers as a stage, by the child of our stage; "" stands for the whole stage.
+        modules: modules of the backbone outside its stages, by the names of this project.
+        units: the units that the official code numbers as a stage, by child of a stage here; "" means the whole stage.
             ``{k}`` is the number of the stage.
         in_unit: translates the path of a module inside a unit, the child included.
         branch_neck: neck of branch ``{k}``; ``{n}`` continues the numbering of the units of its stages.

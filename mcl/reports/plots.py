@@ -64,7 +64,7 @@ def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
     _legend(figure, styles, lines=True)
     caption = "Mean over finished runs; the band reaches from the worst to the best of them."
     if fewer:
-        caption += f" Drawn without the runs that have no whole curve: {'; '.join(dict.fromkeys(fewer))}."
+        caption += f" Drawn without the runs that have no complete curve: {'; '.join(dict.fromkeys(fewer))}."
     return Picture(
         "curves",
         "Learning curves",

@@ -149,7 +149,7 @@ def _not_over_others(out: Path, finished: set[str], instead: Path | None) -> Pat
     """Return the folder to write to: ``out``, unless a report there has finished runs that this one lacks.
 
     Args:
-        out: where the report should go.
+        out: folder for the report.
         finished: the hashes of the finished runs of this report.
         instead: the folder to take then; None raises UserError.
     """

@@ -34,7 +34,7 @@ class Row:
 
     Args:
         labels: factor -> label.
-        runs: in order of their seeds, each seed once, finished or not.
+        runs: runs in order of their seeds, each seed once, finished or not.
     """
 
     labels: dict[str, str]
@@ -67,7 +67,7 @@ class Rows:
 
     Args:
         factors: factor -> its labels, in order.
-        rows: in that order.
+        rows: rows in that order.
         baseline: labels of the rows that others are compared with; empty for none.
         compared: the factors in which a row and its baseline may differ.
         notes: sentences on how the rows were formed.

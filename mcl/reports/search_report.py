@@ -32,7 +32,7 @@ def find_trials(study: "Study", archived: Sequence[Run] = ()) -> list[Trial]:
     A run on other images than most does not count.
 
     Args:
-        study: with a search.
+        study: study with a search.
         archived: runs that are taken in place of those in the study's folder of runs.
     """
     trials = list(_trials(study, archived))

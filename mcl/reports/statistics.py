@@ -19,7 +19,7 @@ class Estimate:
 
     Args:
         count: number of runs.
-        mean: None without runs.
+        mean: sample mean; None without runs.
         deviation: standard deviation of a sample (divided by count - 1); None for fewer than two runs.
         half_width: half-width of Student's t interval around the mean; None for fewer than two runs. Also None if all
             runs are equal, because an interval of zero width would claim that no other result is possible.

@@ -106,7 +106,7 @@ class Checkpoints:
     Args:
         folder: folder of the checkpoints.
         metrics: the file whose lines are checked; None to read networks only.
-        max_checkpoints: how many are kept, the last included.
+        max_checkpoints: number of checkpoints to keep, the last included.
         about: stored in each of them (settings, versions).
     """
 

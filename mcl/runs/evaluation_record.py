@@ -26,9 +26,9 @@ class EvaluationRecord:
         data: fingerprint of the images.
         other_images: whether the images are not those of the run.
         changes: settings that differ from the run's and can change the numbers, ``"dataset.limit: None -> 5"``.
-        overrides: as typed.
+        overrides: overrides of the evaluation.
         code: version, commit and state of the code that evaluated.
-        date: in UTC, as ISO 8601.
+        date: date in UTC, as ISO 8601.
     """
 
     split: str

@@ -21,7 +21,7 @@ def write_imported(folder: Path, config: DictConfig, state: Mapping[str, Any], r
         folder: created if it does not exist.
         config: the configuration that rebuilds the networks.
         state: state to save as the checkpoint.
-        record: what is known of the imported file.
+        record: known facts about the imported file.
 
     Raises:
         UserError: A file cannot be written.

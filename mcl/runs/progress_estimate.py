@@ -26,8 +26,8 @@ def read_progress(folder: Path, epochs: int | None, max_steps: int | None, since
 
     Args:
         folder: folder of the run.
-        epochs: that the run will train.
-        max_steps: at which it stops, whatever the epoch.
+        epochs: number of epochs of the run.
+        max_steps: number of steps after which the run stops, whatever the epoch.
         since: seconds since 1970; metrics last written before belong to an earlier attempt.
     """
     written, lines = _last_lines(folder / METRICS)

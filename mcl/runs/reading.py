@@ -52,15 +52,15 @@ class Run:
 
     Args:
         reason: why it is not finished, in one sentence; empty for a finished run.
-        seed: None if its settings cannot be read.
+        seed: its seed; None if its settings cannot be read.
         config: its settings; empty if there are none.
         summary: its results; empty unless it is finished.
         evaluations: evaluations on the test split, in order.
         evaluated_step: step of the last evaluation in its metrics, even without accuracies; None if there is none.
         matching: matching weights, in order; empty if the loss has none.
         notes: problems with its files, one sentence each.
-        command: what to type to start or resume it; empty if unknown.
-        shown_folder: what reports call the folder; another one if the files were unpacked from an archive.
+        command: command that starts or resumes it; empty if unknown.
+        shown_folder: name of the folder in reports; another one if the files were unpacked from an archive.
     """
 
     folder: Path

@@ -32,7 +32,7 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 
     Args:
         folder: folder of the run.
-        config: as `plain` returns it.
+        config: configuration in the form of `plain`.
 
     Raises:
         UserError: The file cannot be written.
@@ -45,7 +45,7 @@ def read_config(folder: Path, name: str | None = None) -> dict[str, Any] | None:
 
     Args:
         folder: folder of the run.
-        name: what messages call the file; None for its path.
+        name: name of the file in messages; None for its path.
 
     Raises:
         UserError: The file is not the configuration of a run.
@@ -60,7 +60,7 @@ def decode_config(text: str, name: str) -> dict[str, Any]:
 
     Args:
         text: YAML.
-        name: what messages call it.
+        name: name of the file in messages.
 
     Raises:
         UserError: It is not the configuration of a run.

@@ -36,7 +36,7 @@ def decode_summary(content: bytes, name: str) -> dict[str, Any]:
 
     Args:
         content: content of the file.
-        name: what messages call it.
+        name: name of the file in messages.
 
     Raises:
         UserError: The content is damaged or was altered.

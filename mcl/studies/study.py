@@ -200,7 +200,7 @@ def only(study: Study, wanted: Mapping[str, Any]) -> list[PlannedRun]:
     """Return the runs of some rows.
 
     Args:
-        study: with its runs.
+        study: study with its runs.
         wanted: factor -> label, or a list of labels.
 
     Raises:

@@ -15,7 +15,7 @@ def workspace(project: str, entity: str, networks: Sequence[str] = ("first", "se
     """Accuracy, loss terms, matching, cost and comparison of a project's runs. Needs no network.
 
     Args:
-        project, entity: where it will be.
+        project, entity: W&B project and entity of the workspace.
         networks: their keys.
     """
     from wandb_workspaces.workspaces import RunsetSettings, Workspace

@@ -111,7 +111,7 @@ class Tracker(ABC):
         """End the run, or this attempt at it.
 
         Args:
-            status: how it ended.
+            status: outcome of the run or attempt.
             summary: the results of a finished run, in the form of ``summary.json``.
             error: the reason why it did not finish.
         """

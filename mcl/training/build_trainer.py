@@ -43,11 +43,11 @@ def build_trainer(
     """Return a trainer at its first step.
 
     Args:
-        options: how long and how to train.
+        options: options of training.
         learner: networks and loss; moved to the device.
         splits: the images.
         dataset: their augmentation, normalization and class names.
-        sampler: which images make up which batch.
+        sampler: chooses the images of each batch.
         make_optimizer: ``make_optimizer(params=...)``; called again for the meta-parameters if the loss has some.
         schedule: factor on the learning rate from ``(epoch, epochs)``.
         results: takes in every evaluation.

@@ -28,7 +28,7 @@ class TrainingState:
     """Everything that a checkpoint holds. Data order and augmentation follow from the seed and the step.
 
     Args:
-        options: how to train.
+        options: options of training.
         learner: networks and loss.
         optimizers: optimizer of the trainable parameters, then that of the meta-parameters if the loss has any.
         progress: steps and epochs.

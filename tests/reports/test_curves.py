@@ -52,7 +52,7 @@ def test_row_keeps_its_curve_when_metrics_of_a_run_are_lost(
 
     curves = next(picture for picture in pictures(rows, "top1_last", ["svg"]) if picture.name == "curves")
     assert "lmcl ends at 71.00" in curves.alt
-    assert curves.caption.endswith("Drawn without the runs that have no whole curve: lmcl, 2 of 3.")
+    assert curves.caption.endswith("Drawn without the runs that have no complete curve: lmcl, 2 of 3.")
 
     text = page(tmp_path / "runs")
     assert cells(text, "Accuracy", "lmcl")[1:3] == ["3", "73.00"]

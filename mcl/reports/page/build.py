@@ -38,7 +38,7 @@ def page_of_rows(rows: Rows, metric: str, before: Sequence[str], after: Sequence
     """Return the report of some rows as a page.
 
     Args:
-        rows: what is reported.
+        rows: rows of the report.
         metric: a name of ``mcl.reports.rows.METRICS``.
         before: the Markdown above the plots of the report.
         after: the Markdown below them.

@@ -20,7 +20,8 @@ class Matrix:
 
     Args:
         run: the run evaluated.
-        head: such as ``first backbone``; names the evaluation, too, unless it is of the test split after the last step.
+        head: name of the head, such as ``first backbone``; with a description of the evaluation unless it is of the
+            test split after the last step.
         classes: their names.
         counts: indexed by true class, then by predicted class.
     """
