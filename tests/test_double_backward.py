@@ -141,7 +141,7 @@ def test_unneeded_gradients_are_not_computed() -> None:
     assert everything.calls["convolution_backward"] > 0
 
 
-def kept(model: nn.Module, images: Tensor) -> int:
+def count_kept_tensors(model: nn.Module, images: Tensor) -> int:
     """Count the distinct tensors of the images' size that second derivatives keep."""
     kept_tensors = set()
 
@@ -164,7 +164,7 @@ def test_gradient_between_convolution_and_normalisation_is_not_kept() -> None:
 
     images = drawn(4, 8, 5, 5)
     # The outputs of the convolution and of ReLU, and ReLU's gradient. PyTorch also keeps the convolution's gradient.
-    assert kept(layers(4), images) - kept(layers(3), images) == 3
+    assert count_kept_tensors(layers(4), images) - count_kept_tensors(layers(3), images) == 3
 
 
 def test_modified_gradient_is_kept() -> None:

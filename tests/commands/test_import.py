@@ -41,7 +41,7 @@ def baseline_state() -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def imported(tmp_path: Path) -> Callable[..., Path]:
+def import_run(tmp_path: Path) -> Callable[..., Path]:
     """``imported(state, "resnet32", ...)``: a run folder made by the command from an official file with this state."""
 
     def make(state: dict[str, Tensor], pair: str, *more: str) -> Path:
@@ -74,17 +74,17 @@ def outputs_of(run: Path, size: int = 32) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in PAIRS]
 )
-def test_imported_pair_equals_the_official_one(name: str, imported: Callable[..., Path]) -> None:
-    run = imported(official_state(name), name)
+def test_imported_pair_equals_the_official_one(name: str, import_run: Callable[..., Path]) -> None:
+    run = import_run(official_state(name), name)
     outputs, golden = outputs_of(run, size=64 if name.endswith("imagenet") else 32), np.load(GOLDEN / f"{name}.npz")
     assert set(outputs) == set(golden.files)
     for key, array in outputs.items():
         assert np.linalg.norm(array - golden[key]) < 1e-9 * np.linalg.norm(golden[key]), key
 
 
-def test_imported_baseline_equals_the_official_one(imported: Callable[..., Path]) -> None:
+def test_imported_baseline_equals_the_official_one(import_run: Callable[..., Path]) -> None:
     state = {f"module.{key}": tensor for key, tensor in baseline_state().items()}  # saved inside DataParallel
-    outputs, golden = outputs_of(imported(state, "resnet32")), np.load(GOLDEN / "lmcl_resnet32_cifar.npz")
+    outputs, golden = outputs_of(import_run(state, "resnet32")), np.load(GOLDEN / "lmcl_resnet32_cifar.npz")
     assert set(outputs) == {"embedding.0.0", "logits.0.0"}
     for output_name, golden_name in (("embedding.0.0", "embedding.0.2"), ("logits.0.0", "logits.0.2")):
         assert np.linalg.norm(outputs[output_name] - golden[golden_name]) < 1e-9 * np.linalg.norm(golden[golden_name])
@@ -113,12 +113,12 @@ def test_imagenet_checkpoint_is_imported_without_its_images(tmp_path: Path, caps
     assert "dataset.root is not set" in capsys.readouterr().err
 
 
-def test_import_needs_no_batch_of_images(imported: Callable[..., Path]) -> None:
-    imported(baseline_state(), "resnet32", "dataset=synthetic", "dataset.train_per_class=1", "trainer.batch_size=128")
+def test_import_needs_no_batch_of_images(import_run: Callable[..., Path]) -> None:
+    import_run(baseline_state(), "resnet32", "dataset=synthetic", "dataset.train_per_class=1", "trainer.batch_size=128")
 
 
-def test_card_does_not_claim_training_by_this_project(imported: Callable[..., Path]) -> None:
-    run = imported(baseline_state(), "resnet32")
+def test_card_does_not_claim_training_by_this_project(import_run: Callable[..., Path]) -> None:
+    run = import_run(baseline_state(), "resnet32")
     card = model_card(SavedRun(run), "last", {"first": "first.pt"})
     for part in (
         "imported from official.pth.tar",
@@ -136,9 +136,9 @@ def test_card_does_not_claim_training_by_this_project(imported: Callable[..., Pa
 
 
 def test_imported_folder_records_only_known_facts(
-    imported: Callable[..., Path], composed: Callable[..., DictConfig], capsys: pytest.CaptureFixture[str]
+    import_run: Callable[..., Path], composed: Callable[..., DictConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = imported(baseline_state(), "resnet32_cifar", "seed=3")
+    run = import_run(baseline_state(), "resnet32_cifar", "seed=3")
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "imported.json"]
     record = json.loads((run / "imported.json").read_text())
     assert (record["file"], record["acc"], record["epoch"]) == ("official.pth.tar", 0.7091, 299)
@@ -153,10 +153,10 @@ def test_imported_folder_records_only_known_facts(
     assert f"init_from={run}" in shown
 
 
-def test_training_starts_from_imported_networks(imported: Callable[..., Path], command: Callable) -> None:
+def test_training_starts_from_imported_networks(import_run: Callable[..., Path], command: Callable) -> None:
     small = ["dataset=synthetic", "dataset.image_size=8", "dataset.train_per_class=1", "dataset.test_per_class=1"]
     small += ["sampler=shuffle", "trainer.batch_size=10"]
-    run = imported({key: tensor.float() for key, tensor in baseline_state().items()}, "resnet32", *small)
+    run = import_run({key: tensor.float() for key, tensor in baseline_state().items()}, "resnet32", *small)
     choices = ["pair=single", "network@pair.first=resnet32", "loss=independent", f"init_from={run}"]
     result = command(*small, *choices, "hydra.run.dir=trained", "trainer.max_steps=1", "optimizer.lr=0")
     assert result.status == 0, result.err

@@ -48,10 +48,12 @@ def test_names_on_the_page_equal_suggested_names() -> None:
     table = PAGE.partition("## Names")[2].partition("## Checkpoints")[0]
     rows = [[re.findall(r"`([\w/-]+)`", cell) for cell in line.split("|")[1:3]] for line in table.splitlines()]
     pairs = [
-        pair for theirs, ours in (row for row in rows if len(row) == 2) for pair in zip(theirs, ours, strict=False)
+        pair
+        for official_names, our_names in (row for row in rows if len(row) == 2)
+        for pair in zip(official_names, our_names, strict=False)
     ]
-    named = {official: ours for official, ours in pairs if official != "lmcl_"}
+    named = {official: name for official, name in pairs if official != "lmcl_"}
     assert len(named) == 23
     assert {official: our_name(official) for official in named} == named
-    cifar = {ours for official, ours in named.items() if official.endswith("_cifar")}
+    cifar = {name for official, name in named.items() if official.endswith("_cifar")}
     assert all((conf_folder() / "pair" / f"{name}.yaml").is_file() for name in cifar)

@@ -33,7 +33,7 @@ train.train()
 """
 
 
-def imported(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str], str]:
+def imported_modules(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str], str]:
     """Return the modules that ``code`` has imported, and its output."""
     run = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -68,12 +68,12 @@ def imported(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str],
     ],
 )
 def test_help_and_wrong_options_need_no_torch(arguments: list[str], expected: str) -> None:
-    modules, output = imported(TYPED, *arguments)
+    modules, output = imported_modules(TYPED, *arguments)
     assert expected in output
     assert not modules & {*SLOW, "torch", "numpy", "rich"}
 
 
 def test_training_starts_without_unneeded_imports(tmp_path: Path) -> None:
-    modules, _ = imported(UNTIL_THE_FIRST_STEP, "tracking=none", folder=tmp_path)
+    modules, _ = imported_modules(UNTIL_THE_FIRST_STEP, "tracking=none", folder=tmp_path)
     assert "torch" in modules
     assert not modules & NEVER

@@ -243,7 +243,7 @@ def test_transform_with_wrong_output_is_reported(files: ImageFiles, transforms: 
 
 
 @pytest.fixture
-def both(make_tree: Callable[..., Path]) -> Callable[..., tuple[Folder, Folder]]:
+def in_memory_and_on_disk(make_tree: Callable[..., Path]) -> Callable[..., tuple[Folder, Folder]]:
     """Return the same folder in memory and on disk."""
     root = make_tree(classes=("cat", "dog", "fox"), count=8)
 
@@ -257,8 +257,8 @@ def both(make_tree: Callable[..., Path]) -> Callable[..., tuple[Folder, Folder]]
 @pytest.mark.parametrize(
     "options", [{}, {"image_size": 5}, {"limit": 3}, {"validation": 0.25}, {"channels": 1}], ids=str
 )
-def test_folder_on_disk_equals_the_one_in_memory(both: Any, options: dict[str, Any]) -> None:
-    memory, disk = both(**options)
+def test_folder_on_disk_equals_the_one_in_memory(in_memory_and_on_disk: Any, options: dict[str, Any]) -> None:
+    memory, disk = in_memory_and_on_disk(**options)
     for one, other in zip(memory.load(), disk.load(), strict=True):
         if one is None:
             assert other is None
@@ -276,12 +276,12 @@ def test_folder_on_disk_equals_the_one_in_memory(both: Any, options: dict[str, A
 
 
 def test_skipping_gives_the_same_images_and_steps_from_disk_and_from_memory(
-    both: Any, monkeypatch: pytest.MonkeyPatch
+    in_memory_and_on_disk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory, disk = both(corrupt="skip", image_size=8)
+    memory, disk = in_memory_and_on_disk(corrupt="skip", image_size=8)
     damage(disk.load().train, 0, 1, 9)
     damage(disk.load().test, 2)
-    memory, disk = both(corrupt="skip", image_size=8)
+    memory, disk = in_memory_and_on_disk(corrupt="skip", image_size=8)
     parts = [memory.load()]
     monkeypatch.setattr(folder_module, "available_memory", lambda: 0)
     disk.storage = "auto"
@@ -300,17 +300,17 @@ def test_skipping_gives_the_same_images_and_steps_from_disk_and_from_memory(
 
 
 def test_folder_too_large_for_memory_stays_on_disk(
-    both: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    in_memory_and_on_disk: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(folder_module, "available_memory", lambda: 100)
-    memory, _ = both()
+    memory, _ = in_memory_and_on_disk()
     memory.storage = "auto"
     assert isinstance(memory.load().train, ImageFiles)
     assert "read from disk during training" in caplog.text
 
 
-def test_evaluation_yields_every_image_once_for_any_number_of_workers_and_processes(both: Any) -> None:
-    _, disk = both()
+def test_evaluation_yields_every_image_once_for_any_number_of_workers_and_processes(in_memory_and_on_disk: Any) -> None:
+    _, disk = in_memory_and_on_disk()
     part = disk.load().test
     for workers, size in ((0, 1), (2, 1), (1, 3)):
         shares = [
@@ -320,8 +320,10 @@ def test_evaluation_yields_every_image_once_for_any_number_of_workers_and_proces
         assert [index for batches in shares for batch in batches for index in batch.indices.tolist()] == list(range(24))
 
 
-def test_evaluation_leaves_out_and_counts_unreadable_files(both: Any, caplog: pytest.LogCaptureFixture) -> None:
-    _, disk = both(corrupt="skip")
+def test_evaluation_leaves_out_and_counts_unreadable_files(
+    in_memory_and_on_disk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, disk = in_memory_and_on_disk(corrupt="skip")
     part = disk.load().test
     damage(part, 0, 1, 2, 3, 4, 9)  # a whole batch of 5, and one more
     seen = [index for batch in batches_in_order(part, disk, batch_size=5) for index in batch.indices.tolist()]

@@ -72,7 +72,7 @@ TRAIN += ["dataset.train_per_class=8", "dataset.test_per_class=3", "trainer.batc
 TRAIN += ["trainer.device=cpu", "hydra.run.dir=run"]
 
 
-def told(ended: subprocess.CompletedProcess[str]) -> list[str]:
+def error_lines(ended: subprocess.CompletedProcess[str]) -> list[str]:
     """Return the error lines printed by mcl itself."""
     return [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
 
@@ -100,7 +100,7 @@ def test_two_processes_write_one_run_folder_and_print_once(tmp_path: Path) -> No
 def test_errors_are_reported_once(override: str, message: str, tmp_path: Path) -> None:
     ended = torchrun(2, *TRAIN, override, folder=tmp_path)
     assert ended.returncode != 0
-    (line,) = told(ended)
+    (line,) = error_lines(ended)
     assert message in line
     assert not (tmp_path / "run").exists()
 
@@ -120,7 +120,7 @@ def test_process_with_other_data_is_reported_once(second: int | None, message: s
         2, str(ROOT / "train.py"), *options, "dataset.root=${oc.env:RANK}", "dataset.name=d", folder=tmp_path
     )
     assert ended.returncode != 0
-    (line,) = told(ended)
+    (line,) = error_lines(ended)
     assert message in line
     remaining = [path.name for path in tmp_path.glob("run/*")]
     assert remaining in ([], ["lock"])  # torchrun ends the other one, which then locks nothing
@@ -144,7 +144,7 @@ def test_killed_process_ends_the_others(tmp_path: Path) -> None:
     ended = torchrun(2, str(script), *TRAIN[1:], "trainer.checkpoint_every=1", folder=tmp_path)
     assert ended.returncode != 0
     assert "SIGKILL" in ended.stderr
-    assert len(told(ended)) <= 1  # torchrun may end the other before it has said anything
+    assert len(error_lines(ended)) <= 1  # torchrun may end the other before it has said anything
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["last.pt", "step-2.pt"]
     assert checkpoints.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 3
     again = torchrun(2, *TRAIN, "trainer.checkpoint_every=1", folder=tmp_path)
@@ -211,7 +211,7 @@ def test_port_in_use_is_reported(tmp_path: Path) -> None:
             timeout=120,
         )
     assert ended.returncode == 1
-    (line,) = told(ended)
+    (line,) = error_lines(ended)
     assert f"127.0.0.1:{port}: that port is in use" in line
 
 

@@ -31,7 +31,7 @@ def wait_until_both_hang(place: Path) -> None:
     wait_until(lambda: all((place / name / "once").exists() for name in ("job2", "job3")))
 
 
-def pids(place: Path) -> list[int]:
+def started_pids(place: Path) -> list[int]:
     """Return the process ids of all jobs that were started."""
     return [line["pid"] for name in NAMES for line in traced(place / name, "started")]
 
@@ -51,7 +51,7 @@ def test_jobs_of_a_killed_launcher_save_and_exit(tmp_path: Path) -> None:
     wait_until_both_hang(tmp_path)
     launcher.kill()
     launcher.wait()
-    wait_until(lambda: not any(map(alive, pids(tmp_path))))
+    wait_until(lambda: not any(map(alive, started_pids(tmp_path))))
     assert [traced(tmp_path / name)[-1]["what"] for name in NAMES[:4]] == ["ended", "ended", "stopped", "stopped"]
     finish(tmp_path)
 
@@ -67,7 +67,7 @@ def test_jobs_of_a_stopped_launcher_save(number: int, status: int, tmp_path: Pat
     launcher.send_signal(number)
     out, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == status
-    assert not any(map(alive, pids(tmp_path)))
+    assert not any(map(alive, started_pids(tmp_path)))
     assert [traced(tmp_path / name)[-1]["what"] for name in NAMES[2:4]] == ["stopped", "stopped"]
     assert "6 jobs: 2 done, 2 stopped, 2 not started" in out
     finish(tmp_path)
@@ -82,7 +82,7 @@ def test_second_ctrl_c_kills_jobs(tmp_path: Path) -> None:
         launcher.wait(1.0)
     launcher.send_signal(signal.SIGINT)
     assert launcher.wait(15.0) == 130
-    assert not any(map(alive, [*pids(tmp_path), int((tmp_path / "job0" / "daemon").read_text())]))
+    assert not any(map(alive, [*started_pids(tmp_path), int((tmp_path / "job0" / "daemon").read_text())]))
 
 
 def test_two_launchers_run_each_job_once(tmp_path: Path) -> None:

@@ -118,9 +118,9 @@ def test_checkpoint_of_another_pair_is_refused() -> None:
 
 
 def test_architecture_unknown_to_the_official_code_is_refused() -> None:
-    class Ours(ResNet):
+    class OtherMeaning(ResNet):
         """A class with the same keys and another meaning."""
 
-    make = partial(Ours, name="ours", num_classes=10, depths=[1, 1, 1])
+    make = partial(OtherMeaning, name="ours", num_classes=10, depths=[1, 1, 1])
     with pytest.raises(UserError, match="ours: the official code has no such architecture"):
         translate({}, Cohort({"first": make}, branched=False, seed=0))

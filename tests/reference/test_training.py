@@ -29,7 +29,7 @@ SETTINGS = [  # 10 steps in 3 epochs of 4, 4 and 2
 INTERVAL = 4  # meta rounds at steps 0, 4 and 8
 
 
-def made(*overrides: str) -> Parts:
+def build_parts(*overrides: str) -> Parts:
     parts = assemble(compose_train([*SETTINGS, *overrides]))
     parts.learner.double()
     return parts
@@ -52,7 +52,7 @@ def in_float64(parts: Parts) -> Trainer:
 
 def trained(*overrides: str) -> Trained:
     """Train with the loop of `train.py`, including evaluations."""
-    parts = made(*overrides)
+    parts = build_parts(*overrides)
     trainer = in_float64(parts)
     step, seen = trainer.train_on_batch, []
 
@@ -71,7 +71,7 @@ def trained(*overrides: str) -> Trained:
 
 
 def trained_by_the_textbook(*overrides: str, **options: Any) -> Trained:
-    parts = made(*overrides)
+    parts = build_parts(*overrides)
     training = TextbookTraining(parts, parts.dataset.load(), seed=SEED, **options)
     return Trained(parts, [training.step() for _ in range(STEPS)])
 
@@ -101,7 +101,7 @@ def test_ten_steps_with_meta_rounds_equal_the_textbook(overrides, differentiate)
         for name, value in expected.items():
             tolerance = 1e-6 if name.startswith("top1/") else TOLERANCE  # accuracies are counted in float32
             assert actual[name] == pytest.approx(value, rel=tolerance), (step, name)
-    start = made(*overrides).learner.state_dict()
+    start = build_parts(*overrides).learner.state_dict()
     assert fast.state.keys() == textbook.state.keys()
     for name, expected in textbook.state.items():
         assert close(fast.state[name], expected), name
@@ -110,7 +110,9 @@ def test_ten_steps_with_meta_rounds_equal_the_textbook(overrides, differentiate)
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_batches_equal_those_of_the_loader(channels):
-    parts = made(f"dataset.channels={channels}", f"dataset.mean={[0.4] * channels}", f"dataset.std={[0.3] * channels}")
+    parts = build_parts(
+        f"dataset.channels={channels}", f"dataset.mean={[0.4] * channels}", f"dataset.std={[0.3] * channels}"
+    )
     trainer, training = in_float64(parts), TextbookTraining(parts, parts.dataset.load(), seed=SEED)
     for epoch in range(3):
         pairs = list(zip(trainer.loader.epoch(epoch), training.batches.epoch(epoch), strict=True))
@@ -122,7 +124,7 @@ def test_batches_equal_those_of_the_loader(channels):
 
 
 def test_meta_round_updates_only_the_matching():
-    parts = made()
+    parts = build_parts()
     training = TextbookTraining(parts, parts.dataset.load(), seed=SEED)
     before = copy.deepcopy(parts.learner.state_dict())
     training.meta_round(next(training.order))
@@ -132,6 +134,6 @@ def test_meta_round_updates_only_the_matching():
 
 @pytest.mark.parametrize("override", ["loss=mcl", "loss.meta=null", "loss/contrast=memory", "trainer.clip_norm=1"])
 def test_other_methods_are_refused(override):
-    parts = made(override)
+    parts = build_parts(override)
     with pytest.raises(UserError, match="textbook"):
         TextbookTraining(parts, parts.dataset.load(), seed=SEED)

@@ -79,7 +79,7 @@ def test_missing_checkpoint_file_is_named(tmp_path: Path) -> None:
         load(tmp_path / "last.pt")
 
 
-def kept(folder: Path) -> list[str]:
+def checkpoint_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -90,7 +90,7 @@ def test_last_few_are_kept(keep: int, files: list[str], tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "c", tmp_path / "metrics.jsonl", max_checkpoints=keep)
     for step in (1, 2, 2, 3, 4, 5):
         checkpoints.save({**STATE, "step": step})
-    assert kept(tmp_path / "c") == files
+    assert checkpoint_names(tmp_path / "c") == files
     assert [load(tmp_path / "c" / file)["step"] for file in files] == [5, *(int(f[5]) for f in files[1:])]
 
 
@@ -107,7 +107,7 @@ def test_newest_intact_checkpoint_is_used_and_logged(tmp_path: Path, caplog: pyt
     assert "last.pt is not a checkpoint" in caplog.text
     assert "step-2.pt instead" in caplog.text
     checkpoints.save({**STATE, "step": 5})
-    assert kept(tmp_path) == ["last.pt", "step-1.pt", "step-2.pt"], "the torn one is not kept"
+    assert checkpoint_names(tmp_path) == ["last.pt", "step-1.pt", "step-2.pt"], "the torn one is not kept"
     for file in tmp_path.iterdir():
         file.write_bytes(b"torn")
     with pytest.raises(UserError, match=r"(?s)No checkpoint can be used.*last.*step-2.*step-1.*resume=never"):
@@ -154,7 +154,7 @@ def test_last_few_are_kept_without_hard_links(tmp_path: Path, monkeypatch: pytes
     checkpoints = Checkpoints(tmp_path, tmp_path / "metrics.jsonl", max_checkpoints=2)
     for step in (1, 2, 3):
         checkpoints.save({**STATE, "step": step})
-    assert kept(tmp_path) == ["last.pt", "step-2.pt"]
+    assert checkpoint_names(tmp_path) == ["last.pt", "step-2.pt"]
     assert checkpoints.newest()["step"] == 3
 
 

@@ -63,8 +63,8 @@ def write_run(
         loss, seed, networks, settings: values in the configuration.
         top1: of each network at the last epoch, in percent.
         curve: one epoch each: the share of ``top1`` that is reached by then.
-        summary: what else the summary says, or says otherwise.
-        without: what it does not say.
+        summary: additional or other values in summary.json.
+        without: keys that summary.json lacks.
         matching: write matching weights.
         finished: write a summary.
         folder: another than the usual one.
