@@ -70,7 +70,7 @@ def test_other_versions_and_other_files_are_refused(monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr("mcl.runs.checkpoints.VERSION", 99)
         future = encode(STATE)
-    with pytest.raises(UserError, match="this version"):
+    with pytest.raises(UserError, match="of format 3"):
         decode(future, "last.pt")
 
 
