@@ -58,7 +58,7 @@ def images_per_second(answer: Mapping[str, Any]) -> float:
 
 
 def format_rate(images: float, unit: str = " images/s") -> str:
-    """``"2,159 images/s"``, ``"0.6 images/s"``."""
+    """Format a rate: ``"2,159 images/s"``, ``"0.6 images/s"``."""
     return f"{images:,.{1 if images < 10 else 0}f}{unit}"
 
 

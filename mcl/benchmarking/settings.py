@@ -65,7 +65,7 @@ def _memory_formats(config: Config, answer: Answer) -> list[str]:
 
 
 def _threads(config: Config, answer: Answer) -> list[str]:
-    """One thread, half of them and all, on a CPU."""
+    """Return overrides for one thread, half of the threads and all threads, on a CPU."""
     most = answer["most_threads"]
     counts = {1, max(1, most // 2), most} if most else set()
     return [f"trainer.threads={count}" for count in sorted(counts - {answer["threads"]})]

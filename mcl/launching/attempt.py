@@ -51,7 +51,9 @@ class Attempt:
         try:
             job.folder.mkdir(parents=True, exist_ok=True)
             with open(job.log, "ab", buffering=0) as log:
-                log.write(self._header().encode(errors="surrogateescape"))  # as typed, undecodable bytes included
+                log.write(
+                    self._header().encode(errors="surrogateescape")
+                )  # the command line as given, with undecodable bytes
                 self._before = log.tell()
                 self._process = subprocess.Popen(
                     [*GUARD, str(read_fd), str(grace), ",".join(map(str, slot.cores)), *job.command],

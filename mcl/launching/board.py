@@ -188,7 +188,7 @@ def final_table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def _counts(outcomes: Sequence[Outcome]) -> str:
-    """``12 jobs: 2 running, 5 waiting, 4 done, 1 failed``."""
+    """Return the summary ``12 jobs: 2 running, 5 waiting, 4 done, 1 failed``."""
     counts: Counter[str] = Counter("done" if outcome.status in FINISHED else outcome.status for outcome in outcomes)
     order = ("running", "waiting", "held", "done", "failed", "stopped", "not started")
     parts = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])

@@ -94,7 +94,7 @@ def _slot(device: str, visible: str, cores: tuple[int, ...], processes: int) -> 
 
 
 def _name_cores(cores: tuple[int, ...]) -> str:
-    """``core 1``, ``cores 0-3``, ``cores 0,8``."""
+    """Return ``core 1``, ``cores 0-3`` or ``cores 0,8``."""
     if len(cores) == 1:
         return f"core {cores[0]}"
     consecutive = sorted(cores) == list(range(min(cores), max(cores) + 1))

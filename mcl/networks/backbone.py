@@ -147,13 +147,13 @@ def make_stages(
 
 
 def conv_bn_relu(inputs: int, outputs: int, kernel_size: int) -> nn.Sequential:
-    """A convolution of stride 1 that keeps the side, batch normalisation, ReLU."""
+    """Return a convolution of stride 1 that keeps the side, batch normalisation and ReLU."""
     conv = nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def bn_relu(channels: int) -> nn.Sequential:
-    """Batch normalisation and ReLU."""
+    """Return batch normalisation and ReLU."""
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 

@@ -201,7 +201,7 @@ def _evaluate(function: Callable[[Tensor], Any], image: Tensor, *modules: nn.Mod
 
 
 def _brief(error: Exception) -> str:
-    """The beginning of an error's message, on one line."""
+    """Return the beginning of an error's message, on one line."""
     return " ".join(str(error).split())[:200]
 
 

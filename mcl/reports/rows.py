@@ -57,7 +57,7 @@ class Row:
         return by_network
 
     def estimates(self, metric: str) -> dict[str, Estimate]:
-        """The estimate over the finished runs of each network name."""
+        """Return the estimate over the finished runs of each network name."""
         return {network: estimate(values.values()) for network, values in self.values(metric).items()}
 
 
@@ -103,7 +103,7 @@ class Rows:
         return [run for row in self.rows for run in row.runs]
 
     def name(self, row: Row, factors: Iterable[str] | None = None) -> str:
-        """``"resnet32, lmcl"``: the labels that distinguish a row, of all factors or of some."""
+        """Return the labels that distinguish a row, of all factors or of some: ``"resnet32, lmcl"``."""
         chosen = self.varying if factors is None else [factor for factor in self.varying if factor in factors]
         return ", ".join(_named(factor, row.labels[factor]) for factor in chosen if row.labels.get(factor))
 

@@ -60,7 +60,7 @@ class Study:
     """A page and the runs that it plans."""
 
     name: str
-    command: str  # ``python sweep.py study=...``, with all typed overrides
+    command: str  # ``python sweep.py study=...``, with all overrides
     title: str
     text: str
     factors: dict[str, list[str]]  # factor -> labels, in the order of the page
@@ -171,7 +171,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
             if (same := next((run for run in runs if run.folder == base.folder), None)) is not None:
                 raise UserError(
                     f"{file}: {', '.join(same.labels.values())} and {', '.join(row.values())} give the same run: two"
-                    " labels mean the same, or a fixed or typed override replaces what varies."
+                    " labels mean the same, or an override, fixed or on the command line, replaces what varies."
                 )
             precision_is_open |= leaves_precision_open(base.config)
             runs.append(PlannedRun(row, seed, overrides, base.folder))

@@ -12,7 +12,7 @@ HEADS = ("stage1", "stage2", "stage3", "backbone", "aggregated")
 
 
 def workspace(project: str, entity: str, networks: Sequence[str] = ("first", "second")) -> "Workspace":
-    """Accuracy, loss terms, matching, cost and comparison of a project's runs. Needs no network.
+    """Return a workspace with accuracy, loss terms, matching, cost and comparison of a project. Needs no network.
 
     Args:
         project, entity: W&B project and entity of the workspace.

@@ -26,7 +26,7 @@ class RunInfo:
     total_epochs: int  # the last one may be incomplete
     networks: list[tuple[str, str]]  # (key in metric names, name), such as ("first", "resnet8")
     config: dict[str, Any] = field(default_factory=dict)  # resolved: plain dicts, lists and scalars
-    overrides: list[str] = field(default_factory=list)  # as typed on the command line
+    overrides: list[str] = field(default_factory=list)  # overrides of the command line
     code: dict[str, Any] = field(default_factory=dict)  # version, commit, dirty
     group: str | None = None
     job_type: str | None = None
