@@ -15,7 +15,7 @@ def train(config: DictConfig) -> float | None:
     """Run a configuration, resume it, or report its result if it is finished.
 
     Returns:
-        The ``objective`` in percent, which a search maximises; None without a validation part.
+        The ``objective`` in percent, which a search maximises; None without a validation split.
     """
     # Imported here so that a wrong configuration, or the result of a finished run, does not wait for torch.
     from mcl.training.finished import finished_summary, report

@@ -69,7 +69,7 @@ def measure_part(part: str, options: Options, code: dict[str, Any]) -> dict[str,
     from mcl.allocator import keep_freed_memory
     from mcl.version import library_versions
 
-    keep_freed_memory(torch.device("cpu"))  # as training does
+    keep_freed_memory(torch.device("cpu"))  # training does the same
     threads = torch.get_num_threads()  # before anything may change it
     start = time.perf_counter()
     found = import_module(part).measure(options)

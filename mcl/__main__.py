@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: as typed after ``python -m mcl``; None reads the command line.
+        arguments: arguments of ``python -m mcl``; None reads the command line.
 
     Returns:
         The exit status: 1 for a mistake of the user, which is printed without a traceback unless

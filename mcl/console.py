@@ -101,6 +101,6 @@ def format_duration(seconds: float) -> str:
 
 
 def display_path(path: str | os.PathLike[str]) -> str:
-    """Return the shortest form of ``path`` that can be typed in the working directory."""
+    """Return the shortest form of ``path`` that works in the working directory."""
     path = Path(path).absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -154,7 +154,9 @@ class _ConvolutionBackward(Function):
 
     @staticmethod
     def forward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, bias_sizes: Any, geometry: Any, needed: Any) -> Any:
-        made_from = getattr(grad, _MADE_FROM, None) if grad._version == 0 else None  # as it was made
+        made_from = (
+            getattr(grad, _MADE_FROM, None) if grad._version == 0 else None
+        )  # a gradient modified in place no longer matches
         ctx.save_for_backward(x, weight, *([grad] if made_from is None else made_from.tensors))
         ctx.eps = None if made_from is None else made_from.eps
         ctx.set_materialize_grads(False)

@@ -44,8 +44,8 @@ def unknown(kind: str, given: str, allowed: Iterable[object]) -> UserError:
     """Make the error for a name that does not exist, with the nearest one that does.
 
     Args:
-        kind: what is named (``"option"``).
-        given: as typed; the part after the last ``.`` or ``=`` is the name.
+        kind: kind of the name (``"option"``).
+        given: the given text; the part after the last ``.`` or ``=`` is the name.
         allowed: the names that exist.
     """
     names = [str(name) for name in allowed]

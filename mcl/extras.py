@@ -23,7 +23,7 @@ def require(extra: str, *, asked: str) -> None:
 
     Args:
         extra: its name; a name that is not an extra needs nothing.
-        asked: the option or command that needs it, as typed.
+        asked: the option or command that needs it.
     """
     missing = [name for name in EXTRAS.get(extra, ()) if find_spec(name) is None]
     if missing:

@@ -1,4 +1,4 @@
-"""Atomic writes: a file is whole or absent."""
+"""Atomic writes: a file is complete or absent."""
 
 import errno
 import os

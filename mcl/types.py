@@ -1,4 +1,4 @@
-"""The types passed between rooms: a batch, and the outputs of a network."""
+"""The types passed between packages: a batch, and the outputs of a network."""
 
 from typing import NamedTuple
 

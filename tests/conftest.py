@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures shared by all tests."""
 
 import os
 import sys
@@ -14,11 +14,11 @@ from omegaconf import DictConfig
 from mcl.config.conf_folder import conf_folder
 from mcl.config.entry import register
 
-os.environ["WANDB_MODE"] = "disabled"  # but where a test asks for it; processes that tests start have it, too
+os.environ["WANDB_MODE"] = "disabled"  # except in tests that enable it; subprocesses inherit it
 
 
-class Typed(NamedTuple):
-    """What a command did."""
+class CommandResult(NamedTuple):
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -32,7 +32,7 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def composed() -> Callable[..., DictConfig]:
-    """``composed("pair=resnet20", "seed=1")``: the configuration, with Hydra's own part under ``hydra``."""
+    """``composed("pair=resnet20", "seed=1")``: the configuration; ``hydra=True`` adds the ``hydra`` node."""
 
     def make(*overrides: str, hydra: bool = False) -> DictConfig:
         register()
@@ -43,15 +43,17 @@ def composed() -> Callable[..., DictConfig]:
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Typed]:
-    """``command("pair=resnet20")``: types ``python train.py pair=resnet20`` in an empty folder, in this process."""
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., CommandResult]:
+    """``command("pair=resnet20")``: run ``python train.py pair=resnet20`` in an empty folder, in this process."""
     import train
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("MCL_CACHE", str(tmp_path / "cache"))
 
-    def type_in(*arguments: str) -> Typed:
+    def run_command(*arguments: str) -> CommandResult:
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         capfd.readouterr()
         status = 0
@@ -60,6 +62,6 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         except SystemExit as leaving:
             status = leaving.code if isinstance(leaving.code, int) else 1
         out, err = capfd.readouterr()
-        return Typed(status, out, err)
+        return CommandResult(status, out, err)
 
-    return type_in
+    return run_command

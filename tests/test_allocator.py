@@ -1,4 +1,4 @@
-"""Memory that tensors free: whether it is used again, and whether it goes back to the system."""
+"""Freed memory of tensors: it is reused, or returned to the system."""
 
 import os
 import platform

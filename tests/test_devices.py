@@ -20,7 +20,7 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["auto", "cuda"])
-def test_every_process_of_a_machine_takes_a_gpu_of_its_own(
+def test_processes_of_a_machine_use_different_gpus(
     name: str, four_gpus: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert find_device(name) == torch.device("cuda")

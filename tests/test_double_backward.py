@@ -104,14 +104,14 @@ def second_derivatives(model: nn.Module, memory_format: torch.memory_format) -> 
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_a_network_has_the_second_derivatives_of_pytorch(memory_format: torch.memory_format) -> None:
-    ours, theirs = network().to(memory_format=memory_format), network()
+def test_network_second_derivatives_equal_pytorch(memory_format: torch.memory_format) -> None:
+    replaced, original = network().to(memory_format=memory_format), network()
     with DoubleBackward():
-        found = second_derivatives(ours, memory_format)
-    for value, wanted in zip(found, second_derivatives(theirs, torch.contiguous_format), strict=True):
-        torch.testing.assert_close(value, wanted, rtol=1e-9, atol=1e-9)
-    for name, buffer in theirs.named_buffers():
-        torch.testing.assert_close(ours.get_buffer(name), buffer, rtol=1e-12, atol=1e-12)
+        actual = second_derivatives(replaced, memory_format)
+    for value, expected in zip(actual, second_derivatives(original, torch.contiguous_format), strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-9)
+    for name, buffer in original.named_buffers():
+        torch.testing.assert_close(replaced.get_buffer(name), buffer, rtol=1e-12, atol=1e-12)
 
 
 class Counting(TorchDispatchMode):
@@ -141,50 +141,50 @@ def test_unneeded_gradients_are_not_computed() -> None:
     assert everything.calls["convolution_backward"] > 0
 
 
-def kept(model: nn.Module, images: Tensor) -> int:
+def count_kept_tensors(model: nn.Module, images: Tensor) -> int:
     """Count the distinct tensors of the images' size that second derivatives keep."""
-    found = set()
+    kept_tensors = set()
 
     def pack(tensor: Tensor) -> Tensor:
         if tensor.numel() == images.numel():
-            found.add(tensor.data_ptr())
+            kept_tensors.add(tensor.data_ptr())
         return tensor
 
     with DoubleBackward(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model(images).square().sum()
         gradients = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
     assert all(gradient.requires_grad for gradient in gradients)
-    return len(found)
+    return len(kept_tensors)
 
 
-def test_the_gradient_between_convolution_and_normalisation_is_not_kept() -> None:
+def test_gradient_between_convolution_and_normalisation_is_not_kept() -> None:
     def layers(count: int) -> nn.Module:
         layer = [nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True)]
         return nn.Sequential(*copy.deepcopy(layer * count)).double()
 
     images = drawn(4, 8, 5, 5)
     # The outputs of the convolution and of ReLU, and ReLU's gradient. PyTorch also keeps the convolution's gradient.
-    assert kept(layers(4), images) - kept(layers(3), images) == 3
+    assert count_kept_tensors(layers(4), images) - count_kept_tensors(layers(3), images) == 3
 
 
-def test_a_gradient_that_was_changed_on_its_way_is_kept() -> None:
+def test_modified_gradient_is_kept() -> None:
     def second(model: nn.Module) -> list[Tensor]:
         def change(grad: Tensor) -> None:
             with torch.no_grad():
                 grad.mul_(0.5)
 
         images = drawn(4, 3, 9, 9).detach()
-        made = model[:4](images)
-        made.register_hook(change)
-        loss = model[4:](made).square().sum()
+        output = model[:4](images)
+        output.register_hook(change)
+        loss = model[4:](output).square().sum()
         gradients = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
         squares = sum(gradient.square().sum() for gradient in gradients)
         return list(torch.autograd.grad(squares, list(model.parameters())))
 
     with DoubleBackward():
-        found = second(network())
-    for value, wanted in zip(found, second(network()), strict=True):
-        torch.testing.assert_close(value, wanted, rtol=1e-9, atol=1e-9)
+        actual = second(network())
+    for value, expected in zip(actual, second(network()), strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-9)
 
 
 def refused_or_same(function: Callable[[], Tensor]) -> None:
@@ -194,7 +194,7 @@ def refused_or_same(function: Callable[[], Tensor]) -> None:
     assert torch.equal(output, function())
 
 
-def test_other_calls_are_left_to_pytorch() -> None:
+def test_other_calls_use_pytorch() -> None:
     x, weight = drawn(2, 4, 5, 5), drawn(4, 4, 3, 3)
     mean, var = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
     refused_or_same(lambda: F.conv2d(x, weight, padding="same"))

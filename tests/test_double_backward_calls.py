@@ -112,8 +112,8 @@ def _with_nan(
 ) -> tuple[Tensor | None, ...]:
     """Return the results, with NaN for those that the mask leaves out."""
     return tuple(
-        value if asked else like.new_full(shape, torch.nan)
-        for value, asked, shape in zip(result, mask, shapes, strict=True)
+        value if needed else like.new_full(shape, torch.nan)
+        for value, needed, shape in zip(result, mask, shapes, strict=True)
     )
 
 
@@ -179,12 +179,12 @@ def test_only_documented_calls_are_made(memory_format: torch.memory_format) -> N
 
 
 @FORMATS
-def test_meta_gradient_does_not_depend_on_what_backends_do_differently(memory_format: torch.memory_format) -> None:
+def test_meta_gradient_does_not_depend_on_the_backend(memory_format: torch.memory_format) -> None:
     expected = meta_gradient(memory_format)
     with OtherBackend():
-        found = meta_gradient(memory_format)
-    for value, wanted in zip(found, expected, strict=True):
-        assert torch.equal(value, wanted)
+        actual = meta_gradient(memory_format)
+    for value, expected_value in zip(actual, expected, strict=True):
+        assert torch.equal(value, expected_value)
 
 
 @FORMATS
@@ -194,15 +194,15 @@ def test_on_other_devices_no_internal_call_is_made(
     expected = meta_gradient(memory_format)
     monkeypatch.setattr(double_backward, "_DEVICES", ())  # the CPU stands for another device
     with Calls() as calls:
-        found = meta_gradient(memory_format)
+        actual = meta_gradient(memory_format)
     assert not calls.names & INTERNAL.keys()
-    for value, wanted in zip(found, expected, strict=True):
-        torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-7)
+    for value, expected_value in zip(actual, expected, strict=True):
+        torch.testing.assert_close(value, expected_value, rtol=1e-4, atol=1e-7)
 
 
 @FORMATS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_sums_of_products_are_those_without_a_weight_to_the_last_bit(
+def test_sums_of_products_without_weight_are_bitwise_equal(
     memory_format: torch.memory_format, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
@@ -224,21 +224,21 @@ def outputs(x: Tensor) -> Iterator[Tensor]:
 
 
 @pytest.mark.parametrize("options", [{"device": "meta"}, {"dtype": torch.bfloat16}, {"dtype": torch.float16}], ids=str)
-def test_other_devices_and_dtypes_have_the_derivatives_of_pytorch(options: dict[str, Any]) -> None:
+def test_other_devices_and_dtypes_use_pytorchs_derivatives(options: dict[str, Any]) -> None:
     x = torch.ones(2, 4, 5, 5, **options, requires_grad=True)
     single = torch.ones(2, 4, 5, 5, requires_grad=True)
     with DoubleBackward():
-        found = [type(y.grad_fn).__name__ for y in outputs(x)]
+        functions = [type(y.grad_fn).__name__ for y in outputs(x)]
         by_hand = [type(y.grad_fn).__name__ for y in outputs(single)]
-    assert found == [type(y.grad_fn).__name__ for y in outputs(x)]
+    assert functions == [type(y.grad_fn).__name__ for y in outputs(x)]
     assert by_hand == ["_ConvolutionBackward", "_BatchNormBackward", "_ReluBackward"]
 
 
 @FORMATS
-def test_values_and_first_derivatives_on_the_cpu_are_those_of_pytorch_to_the_last_bit(
+def test_values_and_first_derivatives_on_the_cpu_equal_pytorch_bitwise(
     memory_format: torch.memory_format,
 ) -> None:
-    found = []
+    results = []
     for by_hand in (True, False):
         torch.manual_seed(0)
         body = Small().body[:6].to(memory_format=memory_format)
@@ -248,6 +248,6 @@ def test_values_and_first_derivatives_on_the_cpu_are_those_of_pytorch_to_the_las
                 y = body(images)
         else:
             y = body(images)
-        found.append([y, *torch.autograd.grad(y.square().sum(), [images, *body.parameters()])])
-    for value, wanted in zip(*found, strict=True):
-        assert torch.equal(value, wanted)
+        results.append([y, *torch.autograd.grad(y.square().sum(), [images, *body.parameters()])])
+    for value, expected in zip(*results, strict=True):
+        assert torch.equal(value, expected)

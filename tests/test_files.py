@@ -1,4 +1,4 @@
-"""Atomic writes: a reader finds the old file or the new one, never a part."""
+"""Atomic writes: a reader sees the complete old file or the complete new one."""
 
 import errno
 import io
@@ -17,7 +17,7 @@ def disk_full(*_: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_text_and_bytes_arrive_whole(tmp_path: Path) -> None:
+def test_text_and_bytes_are_written_completely(tmp_path: Path) -> None:
     write_atomically(tmp_path / "text", "größer\n")
     write_atomically(tmp_path / "bytes", b"\x00\x01")
     assert (tmp_path / "text").read_bytes() == "größer\n".encode()
@@ -25,7 +25,7 @@ def test_text_and_bytes_arrive_whole(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bytes", "text"]
 
 
-def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
+def test_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     path.write_bytes(b"old")
     with atomic_file(path) as file:
@@ -35,7 +35,7 @@ def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> Non
     assert path.read_bytes() == b"new"
 
 
-def test_the_content_is_durable_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_is_flushed_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda descriptor: (events.append("fsync"), fsync(descriptor))[1])
@@ -45,7 +45,7 @@ def test_the_content_is_durable_before_it_takes_its_place(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_full_disk_keeps_the_old_file_and_says_what_to_do(
+def test_full_disk_keeps_the_old_file_and_names_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     path = tmp_path / "last.pt"
@@ -57,7 +57,7 @@ def test_a_full_disk_keeps_the_old_file_and_says_what_to_do(
     assert path.read_bytes() == b"old"
 
 
-def test_a_full_disk_inside_torch_save_is_recognised(tmp_path: Path) -> None:
+def test_full_disk_inside_torch_save_is_recognised(tmp_path: Path) -> None:
     class FullFile(io.RawIOBase):
         def writable(self) -> bool:
             return True
@@ -71,12 +71,12 @@ def test_a_full_disk_inside_torch_save_is_recognised(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere.*folder exists"):
         write_atomically(tmp_path / "nowhere" / "file", "content")
 
 
-def test_an_error_of_the_block_leaves_no_trace_and_keeps_its_type(tmp_path: Path) -> None:
+def test_error_in_the_block_leaves_no_file_and_is_reraised(tmp_path: Path) -> None:
     def write_half() -> None:
         with atomic_file(tmp_path / "file") as file:
             file.write(b"half")

@@ -64,7 +64,7 @@ class Problem:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", ["a", "b", "c"])
-def test_agrees_with_recorded_arrays(case, way):
+def test_meta_gradient_agrees_with_recorded_arrays(case, way):
     with np.load(GOLDEN / f"meta_gradient_{case}.npz") as arrays:
         golden = {name: torch.from_numpy(arrays[name]) for name in arrays}
     parameters = {name: value for name, value in golden.items() if name.startswith(("net.", "head."))}
@@ -172,7 +172,7 @@ def test_agrees_with_finite_differences(way):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_unrolled_steps_are_those_of_torch_sgd_also_for_parameters_without_gradient(mode):
+def test_unrolled_steps_equal_torch_sgd_also_without_gradient(mode):
     problem = Problem(1)
     problem.parameters["untouched"] = torch.randn(3, dtype=torch.float64)
     reached: list[Tensors] = []
@@ -256,7 +256,7 @@ def test_recomputed_steps_see_the_same_random_draws():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_global_random_state_is_as_before_also_after_an_error(mode):
+def test_global_random_state_is_restored_also_after_an_error(mode):
     problem = Problem(7)
 
     def failing(parameters: Tensors) -> Tensor:
@@ -280,13 +280,13 @@ def test_random_state_of_the_gpu_is_rewound_and_restored():
         setattr(problem, name, moved)
     before = torch.cuda.get_rng_state()
     arguments = (partial(problem.inner, dropout=0.5), problem.outer, problem.parameters, problem.meta_parameters)
-    (_, kept), (_, recomputed) = (meta_gradient(*arguments, steps=2, **SGD, memory=mode) for mode in MODES)
-    assert_same(recomputed, kept, 1e-12)
+    (_, stored), (_, recomputed) = (meta_gradient(*arguments, steps=2, **SGD, memory=mode) for mode in MODES)
+    assert_same(recomputed, stored, 1e-12)
     assert torch.equal(torch.cuda.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_inputs_stay_and_results_require_no_gradient(mode):
+def test_inputs_are_unchanged_and_results_require_no_gradient(mode):
     problem = Problem(8)
     for tensors in (problem.parameters, problem.meta_parameters):
         for value in tensors.values():
@@ -370,7 +370,7 @@ def test_recompute_holds_one_graph_at_a_time():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_first_inner_step_is_spared_the_second_derivative_in_the_parameters(mode):
+def test_first_inner_step_computes_no_second_derivative_in_the_parameters(mode):
     passes: list[Tensor] = []
 
     def inner(parameters: Tensors, meta: Tensors) -> Tensor:

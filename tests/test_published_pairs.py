@@ -54,7 +54,7 @@ def test_pair_is_trained_evaluated_and_resumed_on_small_images(pair: str, comman
 
 
 def train_evaluate_resume(command: Callable, pair: str, *more: str, steps: int, stopped_at: int) -> None:
-    typed = [
+    arguments = [
         "experiment=cifar100_lmcl",
         f"pair={pair}",
         "debug=dry",
@@ -62,7 +62,7 @@ def train_evaluate_resume(command: Callable, pair: str, *more: str, steps: int, 
         *more,
         "hydra.run.dir=run",
     ]
-    first = command(*typed)
+    first = command(*arguments)
     assert first.status == 0, first.err
     summary = json.loads(Path("run/summary.json").read_text())
     assert (summary["steps"], summary["epochs"]) == (steps, 1)
@@ -74,7 +74,7 @@ def train_evaluate_resume(command: Callable, pair: str, *more: str, steps: int, 
     undisturbed = checkpoints.load(last)["learner"]
     shutil.move(before, last)  # as if the run had been stopped there
     Path("run/summary.json").unlink()
-    again = command(*typed)
+    again = command(*arguments)
     assert again.status == 0, again.err
     steady = [{k: v for k, v in json.loads(line).items() if k not in UNSTEADY} for line in lines]
     resumed_lines = Path("run/metrics.jsonl").read_text().splitlines()

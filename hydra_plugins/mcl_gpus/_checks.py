@@ -26,7 +26,7 @@ class Fingerprints:
         if key not in self._known:
             try:
                 self._known[key] = data_fingerprint(config)
-            except Exception:  # in a user's own class: the job reports it, with its traceback
+            except Exception:  # an error in a user's own class: the job reports it, with its traceback
                 self._known[key] = ""
         return self._known[key]
 
@@ -35,15 +35,15 @@ class Fingerprints:
         return stored is None or self.find(config) in (None, stored)
 
 
-def refuse_shared_folders(
+def check_distinct_folders(
     configs: Sequence[DictConfig], folders: Sequence[Path], labels: Sequence[str], fingerprints: Fingerprints
 ) -> None:
     """Raise UserError if two jobs with one folder are different runs; equal jobs run once.
 
     Args:
-        configs, folders: of each job.
+        configs, folders: configuration and folder of each job.
         labels: the options that differ between the jobs, for messages.
-        fingerprints: of their images.
+        fingerprints: fingerprint of the images of each job.
     """
     first: dict[Path, int] = {}
     for i, folder in enumerate(folders):

@@ -39,9 +39,9 @@ def script_of(task: TaskFunction) -> Path:
 
 
 def kept_overrides(config: DictConfig) -> list[str]:
-    """Return the typed overrides of Hydra's own options that also apply to the jobs.
+    """Return the given overrides of Hydra's own options that also apply to the jobs.
 
-    Interpolations stay as typed, because each job resolves them in its own configuration.
+    Interpolations stay unresolved, because each job resolves them in its own configuration.
     """
     typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     assert isinstance(typed, list)
@@ -52,9 +52,9 @@ def job_overrides(typed: Sequence[str], kept: Sequence[str], number: int, *, ask
     """Return all overrides of a job.
 
     Args:
-        typed: its own.
+        typed: overrides of the job itself.
         kept: see `kept_overrides`.
-        number: of the job in the multirun.
+        number: number of the job in the multirun.
         asks_for_multirun: whether one of its configuration files would make the job itself a multirun.
     """
     overrides = [*typed, *(text for text in kept if text not in typed)]
@@ -67,11 +67,11 @@ def job_command(config: DictConfig, script: Path, overrides: Sequence[str], fold
     """Return ``python train.py OVERRIDES hydra.run.dir=FOLDER``, run by torchrun if there are several processes.
 
     Args:
-        config: of the multirun.
-        script: what to run.
+        config: configuration of the multirun.
+        script: script to run.
         overrides: see `job_overrides`.
         folder: run folder of the job.
-        processes: of the job.
+        processes: number of processes of the job.
     """
     command = [sys.executable]
     if processes > 1:

@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, se
 from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from hydra_plugins.mcl_gpus._checks import Fingerprints, refuse_shared_folders
+from hydra_plugins.mcl_gpus._checks import Fingerprints, check_distinct_folders
 from hydra_plugins.mcl_gpus._command import job_command, job_overrides, kept_overrides, script_of, varied
 from mcl.config.checks import check_config
 from mcl.config.entry import ASKED_FOR_TRACEBACKS, FULL_ERROR
@@ -66,7 +66,7 @@ def launch(
         loader: Composes the jobs.
         config: Of the multirun.
         task: The function that Hydra would call for each job; its file is the script that jobs run.
-        typed: Overrides of each job.
+        typed: overrides of each job.
         first: Number of the first job.
     """
     if sys.platform == "win32":
@@ -93,7 +93,7 @@ def launch(
     folders = [Path(job.hydra_cfg.hydra.runtime.output_dir) for job in returns]
     labels = varied(typed)
     fingerprints = Fingerprints()
-    refuse_shared_folders(configs, folders, labels, fingerprints)
+    check_distinct_folders(configs, folders, labels, fingerprints)
     jobs = []
     for i, (returned, folder, label) in enumerate(zip(returns, folders, labels, strict=True)):
         overrides = job_overrides(typed[i], kept, first + i, asks_for_multirun=returned.asks_for_multirun)
@@ -118,7 +118,7 @@ def _compose_all(
 
 
 def _without_mode(config: DictConfig) -> DictConfig:
-    """Remove the typed ``hydra.mode``, so that the mode of a job is the one its own files ask for."""
+    """Remove ``hydra.mode`` of the command line, so that the mode of a job is the one its own files ask for."""
     config = copy.deepcopy(config)
     typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     assert isinstance(typed, list)
@@ -135,7 +135,7 @@ def _compose(loader: ReusingLoader, multirun: DictConfig, overrides: Sequence[st
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = number
         config.hydra.mode = RunMode.MULTIRUN
-    with _hydra_config(config) as own:  # for ${hydra:...}
+    with _hydra_config(config) as own:  # lets ${hydra:...} resolve
         folder = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
         with read_write(own.hydra.runtime), open_dict(own.hydra.runtime):
             own.hydra.runtime.output_dir = str(folder.absolute())

@@ -41,7 +41,7 @@ class GpusLauncher(Launcher):
         """Run jobs and wait for them.
 
         Args:
-            job_overrides: of each job, as typed.
+            job_overrides: overrides of each job, as typed.
             initial_job_idx: number of the first job.
 
         Returns:

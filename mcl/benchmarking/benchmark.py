@@ -17,8 +17,8 @@ from mcl.benchmarking.settings import LEAST, NO_REFERENCE, REFERENCE, RULE, WARM
 from mcl.config.compose import Composed, composing
 from mcl.errors import UserError
 
-SECONDS = 10.0  # for the timed steps
-TIMEOUT = (120.0, 5.0)  # for one setting: seconds, or this factor on the time of the given settings if longer
+SECONDS = 10.0  # duration of the timed steps
+TIMEOUT = (120.0, 5.0)  # limit for one setting: seconds, or this factor times the time of the given settings if longer
 META_ROUNDS = 2
 WITHOUT_ROOT = "dataset.root=null"
 IMAGENET = "mcl.data.imagenet.ImageNet"
@@ -28,7 +28,7 @@ def run_benchmark(overrides: Sequence[str], *, steps: int, quick: bool, log: Cal
     """Benchmark what ``python train.py OVERRIDES`` would run.
 
     Args:
-        overrides: as typed.
+        overrides: overrides of ``python train.py``.
         steps: to time for each setting, at least `LEAST`; fewer if they are slow.
         quick: try no other settings.
         log: called with a line for each thing done.

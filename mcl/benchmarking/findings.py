@@ -23,10 +23,10 @@ def summary(
         tried: all settings, the given configuration first.
         best: the fastest safe one.
         details: answer of the given configuration, with its phases and convolution peaks.
-        rule: when a setting counts as safe.
+        rule: condition under which a setting counts as safe.
         name: dataset, pair and loss.
-        overrides: the given configuration, as typed.
-        note_on_images: says that images were generated; None if they are real.
+        overrides: overrides of the given configuration.
+        note_on_images: note that the images were generated; None if they are real.
     """
     assert tried[0].answer is not None, "the given configuration ran"
     answer = {**details, **{key: tried[0].answer[key] for key in ("step", "steps", "meta_round")}}
@@ -58,7 +58,7 @@ def images_per_second(answer: Mapping[str, Any]) -> float:
 
 
 def format_rate(images: float, unit: str = " images/s") -> str:
-    """``"2,159 images/s"``, ``"0.6 images/s"``."""
+    """Format a rate: ``"2,159 images/s"``, ``"0.6 images/s"``."""
     return f"{images:,.{1 if images < 10 else 0}f}{unit}"
 
 
@@ -96,7 +96,7 @@ def _rates(answer: Mapping[str, Any]) -> dict[str, Any]:
     best = {"step": peaks[answer["precision"]]}
     if answer["meta_round"] is not None:
         rates["meta_round"] = work["meta_round"] * answer["batch_size"] / answer["meta_round"]
-        best["meta_round"] = peaks["float32"]  # in any precision of training
+        best["meta_round"] = peaks["float32"]  # the meta round runs in float32 at any training precision
     return {
         "convolution_peak": peaks,
         "multiply_adds_per_second": rates,

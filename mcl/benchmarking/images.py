@@ -15,7 +15,7 @@ from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as
 from mcl.data.imagenet import CLASSES, IMAGES, TEST, TRAIN, ImageNet
 from mcl.data.published import Published
 
-STAND_INS = __name__  # for ``allow_modules``
+STAND_INS = __name__  # entry of ``allow_modules``
 COMMON = ("mean", "std", "limit", "validation", "seed")  # options of every dataset
 FILES = 64
 PIXELS = (500, 375)  # a typical file of ImageNet, of about 110 kB
@@ -30,7 +30,7 @@ def stand_in(node: Mapping[str, Any], allow: Sequence[str], folder: Path) -> dic
     Args:
         node: ``dataset`` of a configuration, resolved.
         allow: ``allow_modules`` of the configuration.
-        folder: where to write image files, if the dataset consists of files.
+        folder: folder for the image files, if the dataset consists of files.
 
     Raises:
         UserError: the dataset cannot be built.
@@ -97,7 +97,7 @@ class GeneratedImageNet(Dataset):
         validation: float = 0.0,
         seed: int = 0,
     ):
-        self.counts = {part: _spread(IMAGES[part]) for part in (TRAIN, TEST)}
+        self.counts = {split: _spread(IMAGES[split]) for split in (TRAIN, TEST)}
         super().__init__(
             name="imagenet",
             classes=ImageNet.published_classes(),
@@ -125,8 +125,8 @@ class GeneratedImageNet(Dataset):
         validation = train.take(held_out) if self.validation else None
         return Splits(train.take(kept), self._files(TEST, self.plain), validation)
 
-    def _files(self, part: str, decode: CenterSquare | TransformPipeline) -> ImageFiles:
-        labels = torch.arange(CLASSES).repeat_interleave(torch.tensor(self.counts[part]))
+    def _files(self, split: str, decode: CenterSquare | TransformPipeline) -> ImageFiles:
+        labels = torch.arange(CLASSES).repeat_interleave(torch.tensor(self.counts[split]))
         names = as_bytes([path.name for path in sorted(self.folder.iterdir())])
         return ImageFiles(self.folder, np.resize(names, len(labels)), labels, decode, skip=False, workers=self.workers)
 

@@ -20,7 +20,7 @@ class Measurement:
     """The result of one measurement.
 
     Args:
-        answer: of `mcl.benchmarking.measure.measure`; None if it failed.
+        answer: result of `mcl.benchmarking.measure.measure`; None if it failed.
         reason: why it failed; empty otherwise.
         refused: whether the configuration is wrong, and ``reason`` a message for the user.
         seconds: duration, start of the process included.
@@ -36,7 +36,7 @@ def measure_in_process(request: "Request", timeout: float | None = None) -> Meas
     """Measure in a child process, which may crash without harm.
 
     Args:
-        request: what to measure.
+        request: request for `mcl.benchmarking.measure.measure`.
         timeout: seconds after which the process is killed.
     """
     start = time.perf_counter()

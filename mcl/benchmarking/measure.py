@@ -1,7 +1,7 @@
 """Measure one configuration in its own process: ``python -m mcl.benchmarking.measure FOLDER``.
 
 In its own process it has its own peak memory and number of threads, and a crash ends nothing else.
-``FOLDER/request.json`` says what to measure; the answer, or the reason why there is none, goes to
+``FOLDER/request.json`` defines what to measure; the answer, or the reason why there is none, goes to
 ``FOLDER/answer.json``.
 """
 
@@ -37,7 +37,7 @@ GROUPS = ("dataset", "pair", "loss", "sampler", "optimizer", "schedule", "traine
 
 @dataclass(frozen=True)
 class Request:
-    """What to measure.
+    """Request for a measurement.
 
     Args:
         config: the `GROUPS` of a configuration, resolved.

@@ -19,7 +19,7 @@ def convolution_peak(device: torch.device, precision: str) -> float:
     The convolutions are those of residual networks, but wide, and in batches that grow until they gain no more.
 
     Args:
-        device: where to run.
+        device: device to measure.
         precision: ``float32`` or ``bfloat16``, of inputs, weights and results.
     """
     dtype = getattr(torch, precision)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from mcl.benchmarking.isolated import Measurement
 
 Config = Mapping[str, Any]  # the user's, resolved
-Answer = Mapping[str, Any]  # of `mcl.benchmarking.measure.measure`, for the fastest setting so far
+Answer = Mapping[str, Any]  # result of `mcl.benchmarking.measure.measure` with the fastest setting so far
 
 WARM_UP, LEAST = 3, 3  # steps that are not timed, and the fewest that are
 COMPARED = WARM_UP + LEAST  # the first steps, whose losses are compared: every setting takes at least these
@@ -31,10 +31,10 @@ class Tried:
     """One setting and its outcome.
 
     Args:
-        overrides: added to those that the user typed.
+        overrides: overrides in addition to the user's.
         outcome: ``safe``; ``unsafe``: it ran, but against the rule; ``failed``: it did not run.
         reason: why it is not safe; empty for a safe one.
-        answer: of `mcl.benchmarking.measure.measure`; None if it did not run.
+        answer: result of `mcl.benchmarking.measure.measure`; None if it did not run.
         deviation: largest relative difference of the compared losses; infinite if one is not finite.
         seconds: duration of the measurement.
         faster: speed relative to the given settings, measured in turns; None if it did not run.
@@ -65,7 +65,7 @@ def _memory_formats(config: Config, answer: Answer) -> list[str]:
 
 
 def _threads(config: Config, answer: Answer) -> list[str]:
-    """One thread, half of them and all, on a CPU."""
+    """Return overrides for one thread, half of the threads and all threads, on a CPU."""
     most = answer["most_threads"]
     counts = {1, max(1, most // 2), most} if most else set()
     return [f"trainer.threads={count}" for count in sorted(counts - {answer["threads"]})]
@@ -102,8 +102,8 @@ def search(
     and must beat both.
 
     Args:
-        config: the user's, resolved.
-        given: that configuration, tried.
+        config: the user's configuration, resolved.
+        given: result of the given configuration.
         reference: the losses to compare with.
         measure: tries overrides, added to the user's.
         on_tried: called with each setting as soon as it was tried.

@@ -24,7 +24,7 @@ class Steps:
     """Measurements of some training steps.
 
     Args:
-        seconds: of each step after the warm-up, without its meta round.
+        seconds: seconds of each step after the warm-up, without its meta round.
         meta_rounds: seconds of each meta round after the first.
         losses: weighted total of every step, warm-up included.
         first: seconds of the first step, its meta round included.

@@ -24,7 +24,7 @@ def time_in_turns(
     """Time calls that take turns, so that a machine that becomes slower or faster does so for all of them.
 
     Args:
-        calls: by name.
+        calls: number of calls by name.
         repeats: measurements of each.
         warm_up: turns before them that do not count.
         synchronize: waits for the device, before and after each call.

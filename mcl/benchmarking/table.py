@@ -64,7 +64,7 @@ def _rows(results: Mapping[str, Any]) -> list[tuple[str, str]]:
             "memory",
             "unknown" if results["memory"] is None else f"{_bytes(results['memory'])}, {results['memory_kind']}",
         ),
-        ("of the peak", _share(results, "step", results["precision"], peak)),
+        ("share of peak", _share(results, "step", results["precision"], peak)),
     ]
     if "meta_round" in share:
         rows.append(("  meta round", _share(results, "meta_round", "float32", peak)))

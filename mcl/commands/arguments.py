@@ -33,7 +33,9 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Add a folder of runs or of a study, and ``--runs``."""
     parser.add_argument("place", type=Path, metavar="PLACE", help="folder of a run, of runs, or of a study")
-    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="folder of a study's runs; default: as it says")
+    parser.add_argument(
+        "--runs", type=Path, metavar="FOLDER", help="folder of a study's runs; default: the one in study.yaml"
+    )
 
 
 def study_at(place: Path, runs: Path | None) -> "Study | None":

@@ -10,7 +10,7 @@ EPILOG = """\
 OVERRIDE is any override of python train.py. The command times the phases of training steps, measures memory and the
 share of the machine's convolution peak, and tries other settings for some steps, each in its own process: precision,
 memory format, threads, how the meta round keeps its graphs, torch.compile. It writes nothing except FILE. Images of a
-published dataset that are not on this machine are generated; the output says so.
+published dataset that are not on this machine are generated; the output reports it.
 
   python -m mcl benchmark
   python -m mcl benchmark pair=resnet32 dataset=cifar100 --json speed.json

@@ -7,7 +7,7 @@ from mcl.commands.arguments import add_run, add_weights, check_out
 
 HELP = "Evaluate a run or a bundle: accuracies, calibration, per-class accuracy, confusion matrices."
 EPILOG = """\
-The run's own configuration is replayed; options typed here change it:
+The run's own configuration is replayed; overrides on this command line change it:
 
   python -m mcl evaluate runs/cifar10/resnet32/lmcl/0123456789
   python -m mcl evaluate RUN dataset.root=/elsewhere trainer.device=cpu

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mcl.commands.arguments import add_place, check_out, study_at
 
-HELP = "Write tables with statistics, a CSV file and pictures of a folder of runs or of a study."
+HELP = "Write tables with statistics, a CSV file and plots of a folder of runs or of a study."
 EPILOG = """\
 PLACE is a folder of runs (runs that differ only in the seed share a row) or a study's folder:
 
@@ -13,7 +13,7 @@ PLACE is a folder of runs (runs that differ only in the seed share a row) or a s
   python -m mcl report experiments/quickstart --html
   python -m mcl report runs --baseline loss=mcl --metric ensemble --format svg --out /tmp/report
 
-Run folders are read, never changed. RESULTS.md, results.csv and the pictures go to PLACE or the folder of --out.
+Run folders are read, never changed. RESULTS.md, results.csv and the plots go to PLACE or the folder of --out.
 A study whose runs are not here is reported from PLACE/runs.tar.xz, which --archive writes."""
 
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         choices=FORMATS,
         dest="formats",
-        help="of pictures; repeat for more; default: png",
+        help="format of the plots; repeat for more; default: png",
     )
 
 

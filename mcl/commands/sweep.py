@@ -46,12 +46,12 @@ usage: python sweep.py study=NAME [option=value ...]
   seeds=[0,1,2,3,4]     replace the study's seeds
   runs=FOLDER           folder of the run folders; default: runs
   out=FOLDER            folder of the report; default: beside study.yaml
-  formats=[png,svg]     of the report's pictures: png, svg, pdf
+  formats=[png,svg]     of the report's plots: png, svg, pdf
   hydra/launcher=NAME   gpus (the default), basic (one run after another, in this process), slurm, ray_gpus
   hydra.launcher.X=...  options of the launcher, such as hydra.launcher.devices=[0,1]
 
 Everything else is an override of every run, as for `python train.py`: dataset.root=/data trainer.epochs=10.
-Type the same command again to run only what is unfinished."""
+Run the same command again to run only what is unfinished."""
 USAGE_ERROR = 1
 
 
@@ -62,7 +62,7 @@ class Asked:
     typed: list[str]
     settings: SweepConfig
     launcher: list[str]  # overrides of Hydra
-    slots: list[Slot] | None  # of the launcher; empty if runs share this process, None if a cluster decides
+    slots: list[Slot] | None  # slots of the launcher; empty if runs share this process, None if a cluster decides
     runs: list[str]  # overrides of every run, including runs=
 
     @property
@@ -80,7 +80,7 @@ def main(task: launch.Task, arguments: Sequence[str]) -> int:
 
     Args:
         task: the function that train.py decorates.
-        arguments: as typed after ``python sweep.py``.
+        arguments: arguments of ``python sweep.py``.
 
     Returns:
         The exit status: 1 if an argument is wrong or a run failed.
@@ -96,7 +96,7 @@ def main(task: launch.Task, arguments: Sequence[str]) -> int:
         print(f"\nStopped by {stop.name}. Type the same command again to continue.", file=sys.stderr)
         return EXIT_STATUS[stop.name]
     except KeyboardInterrupt:
-        print("\nInterrupted. Type the same command again to continue.", file=sys.stderr)
+        print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         message = None if os.environ.get(FULL_ERROR) == "1" else explain(error, arguments)
@@ -182,17 +182,17 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     if settings.plan_only:
         return 0
 
-    from mcl.reports.report import refuse_to_replace, write_report
+    from mcl.reports.report import check_not_replaced, write_report
 
     out = Path(settings.out or place)
-    refuse_to_replace(out)  # before hours of training, not after
+    check_not_replaced(out)  # before hours of training, not after
     hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
     with grouped(study.group, study.varied):
         failures = _run(task, study, runs, hydra)
     for message in failures:
         print(f"error: {message}", file=sys.stderr)
     command = f"python sweep.py {shlex.join(asked.typed)}" if asked.runs or settings.seeds or settings.out else None
-    aside = Path(settings.runs) / "reports" / study.name  # if the report beside the study covers other runs
+    aside = Path(settings.runs) / "reports" / study.name  # used if the report beside the study covers other runs
     with asked.devices():
         written = write_report(study, None, out, settings.formats, command=command, instead=aside)
     print(f"\nreport: {display_path(written)}")

@@ -1,6 +1,6 @@
-"""Check a configuration for typos and wrong types before anything is built: the one place that does.
+"""Check a configuration for typos and wrong types before anything is built. All such checks start here.
 
-1. While Hydra composes, it checks choices (``loss=mcll``) against the files of ``conf/``, overrides of options
+1. While Hydra composes, Hydra checks choices (``loss=mcll``) against the files of ``conf/``, overrides of options
    (``optimizer.lrr=1``) against those files, and top-level types (``seed=x``) against `TrainConfig`.
    `mcl.config.entry.explain` words its errors.
 2. Before a run folder is made, `check_config` checks what Hydra lets pass (``+new=1``, typos in YAML files): top-level
@@ -9,7 +9,7 @@
 3. `check` does the latter for each node once more when it is built, since not every node comes from `check_config`.
 
 The cost: importing constructors imports torch, which takes seconds. So `check_config` first reads signatures from
-source, in milliseconds, and most mistakes are reported then. Only afterwards it imports every target, for inherited
+source, in milliseconds, and most mistakes are reported then. Only then does it import every target, for inherited
 constructors, torch's own types and modules of the user. Signatures are cached.
 
 `mcl.errors.unknown` words every unknown name, with the nearest known one; `type_hints.describe` every wrong type.
@@ -32,7 +32,8 @@ from mcl.errors import UserError, unknown
 from mcl.runs.identity import flatten
 from mcl.runs.received import interpolation_in
 
-SUPPLIED = {"optimizer": ["params"], "loss": ["widths"], "pair": ["num_classes", "in_channels"]}  # by the program
+# Arguments that the program supplies.
+SUPPLIED = {"optimizer": ["params"], "loss": ["widths"], "pair": ["num_classes", "in_channels"]}
 GROUPS = ("trainer", "optimizer", "schedule", "sampler", "dataset", "loss", "tracking", "pair")  # slow imports last
 
 
@@ -85,7 +86,7 @@ def check(
 
     Args:
         node: mapping or DictConfig with ``_target_``.
-        path: where the node stands in the configuration, for messages.
+        path: path of the node in the configuration, for messages.
         allow: modules beyond `mcl.config.targets.PACKAGES` whose members may be built.
         supplied: names of the arguments that do not come from the configuration.
         import_targets: False reads signatures from source; a node whose signature cannot be read passes.
@@ -96,7 +97,7 @@ def check(
     plain = plain_data(node, path)
     target, prefix = plain.get("_target_"), f"{path}." if path else ""
     if not isinstance(target, str):
-        raise UserError(f"{path or 'node'}: no _target_ here, so there is nothing to build.")
+        raise UserError(f"{path or 'node'}: no _target_: set {prefix}_target_=MODULE.CLASS.")
     for key in plain:
         if key.startswith("_") and key not in KEYWORDS:
             raise unknown("keyword", f"{prefix}{key}", sorted(KEYWORDS))

@@ -22,13 +22,15 @@ from mcl.runs.renames import current_overrides
 class Composed(NamedTuple):
     """The result of composing a command line."""
 
-    config: DictConfig  # without Hydra's own part
+    config: DictConfig  # without the ``hydra`` node
     folder: Path  # the run folder
 
 
 @contextmanager
 def composing() -> Iterator[Callable[[Sequence[str]], Composed]]:
-    """Yield a function that composes what ``python train.py OVERRIDES`` would run; faster than one by one.
+    """Yield a function that composes what ``python train.py OVERRIDES`` would run.
+
+    It is faster than repeated calls of `compose_train`.
 
     Raises:
         UserError: (by the function) an override is wrong.

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 def register() -> None:
     """Register the schemas with Hydra."""
-    # Hydra copies its store, with the schemas of all plugins, for every group that --help lists; it changes no copy.
+    # For --help, Hydra deep-copies its whole store once per group but never modifies the copies. Sharing is faster.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     ConfigStore.instance().store(name="train_schema", node=TrainConfig)
     ConfigStore.instance().store(name="sweep_schema", node=SweepConfig)

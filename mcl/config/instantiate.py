@@ -17,7 +17,7 @@ def build(node: Any, /, *, path: str = "", allow: Collection[str] = (), **suppli
 
     Args:
         node: mapping or DictConfig with ``_target_``; nested targets are built too.
-        path: where the node stands in the configuration, for messages (``optimizer``).
+        path: path of the node in the configuration, for messages (``optimizer``).
         allow: modules beyond `mcl.config.targets.PACKAGES` whose members may be built.
         supplied: arguments that do not come from the configuration (``params``, ``num_classes``).
 

@@ -51,12 +51,12 @@ class ReusingLoader(ConfigLoaderImpl):
     remaining overrides (``seed=1``) are applied to a copy.
 
     Args:
-        config_search_path: where the YAML files are; they must not change during the life of this object.
+        config_search_path: search path of the YAML files; they must not change during the life of this object.
     """
 
     def __init__(self, config_search_path: ConfigSearchPath):
         super().__init__(config_search_path)
-        self.progress = Progress()  # of the jobs of a multirun
+        self.progress = Progress()  # progress of the jobs of a multirun
         self._compositions: dict[tuple[str | None, ...], bytes] = {}  # pickled, which makes copies fast
         self._repositories: dict[tuple[str | None, ...], CachingConfigRepository] = {}
 

@@ -1,4 +1,4 @@
-"""The objective of a search: an accuracy of the validation part. The test part must not choose."""
+"""The objective of a search: an accuracy of the validation split. The test split must not choose."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ def check(name: str) -> None:
     """Raise UserError unless ``name`` is one of `NAMES`."""
     if name.startswith("test"):
         raise UserError(
-            f"objective={name}: settings chosen on the test part make its accuracy too good to be true, so a search"
+            f"objective={name}: settings chosen on the test split make its accuracy too good to be true, so a search"
             f" maximises one of {', '.join(NAMES)}."
         )
     if name not in NAMES:
@@ -20,7 +20,7 @@ def check(name: str) -> None:
 
 
 def value(summary: Mapping[str, Any], name: str) -> float | None:
-    """Return the objective of a finished run: the mean over its networks, in percent; None without a validation part.
+    """Return the objective of a finished run: the mean over its networks, in percent; None without a validation split.
 
     Args:
         summary: the contents of ``summary.json``.

@@ -10,7 +10,7 @@ _TWO_ARCHITECTURES = {
     "shufflev2_res110_cifar": "shufflenetv2_1x-resnet110",
     "shufflev2_wrn_40_2_cifar": "shufflenetv2_1x-wrn_40_2",
     "res18_shufflenetv2_1x_imagenet": "imagenet/resnet18-shufflenetv2_1x",
-    "res50_shufflenetv2_1x_imagenet": "imagenet/shufflenetv2_1x-resnet50",  # in this order there as well
+    "res50_shufflenetv2_1x_imagenet": "imagenet/shufflenetv2_1x-resnet50",  # same order as in the official code
     "res18_res50_imagenet": "imagenet/resnet18-resnet50",
 }
 _PAIR = "lmcl_"

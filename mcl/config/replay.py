@@ -47,7 +47,7 @@ def _apply(config: DictConfig, text: str, parsed: Mapping[str, Override]) -> Non
     override = parsed[text]
     path = override.key_or_group.replace("/", ".")
     if _is_choice(override):
-        # Composed with the options typed for it: some choices need them, such as dataset.root.
+        # Composed with the overrides for it: some choices need them, such as dataset.root.
         options = [other for other, each in parsed.items() if each.key_or_group.startswith(f"{path}.")]
         chosen = OmegaConf.select(compose_train([text, *options]), path)
         OmegaConf.update(config, path, chosen, merge=False, force_add=True)

@@ -15,7 +15,7 @@ from mcl.errors import UserError
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.identity import run_folder
 
-NO_SEARCH = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # runs every job as it was typed
+NO_SEARCH = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # runs every job of the command line
 
 
 def register() -> None:
@@ -57,7 +57,7 @@ def _run_folder(*, _root_: DictConfig) -> str:
 
 
 def check_search(config: DictConfig, sweeper: Mapping[str, Any]) -> None:
-    """Raise UserError if a sweeper searches for the worst, or without a validation part to judge jobs by."""
+    """Raise UserError if a sweeper minimizes the objective, or has no validation split to compare jobs on."""
     if sweeper.get("_target_") == NO_SEARCH:
         return
     direction = sweeper.get("direction", "maximize")
@@ -69,10 +69,10 @@ def check_search(config: DictConfig, sweeper: Mapping[str, Any]) -> None:
         )
     if config.dataset.get("validation"):
         return
-    # Some datasets come with a validation part; no image is read to find out.
+    # Some datasets come with a validation split; no image is read to find out.
     if not build(config.dataset, path="dataset", allow=config.allow_modules).spec.has_validation:
         raise UserError(
-            f"objective={config.objective}: the dataset has no validation part to search by. Hold one out of the"
+            f"objective={config.objective}: the dataset has no validation split to search by. Hold one out of the"
             " training images: dataset.validation=0.1."
         )
 

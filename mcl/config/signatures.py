@@ -35,7 +35,8 @@ def read_signature(name: str) -> inspect.Signature | None:
     arguments = None if definition is None else _arguments(definition)
     if arguments is None:
         return None
-    arguments.defaults = [ast.Constant(None) for _ in arguments.defaults]  # which exist matters, not their values
+    # It matters which arguments have defaults, not their values.
+    arguments.defaults = [ast.Constant(None) for _ in arguments.defaults]
     arguments.kw_defaults = [default and ast.Constant(None) for default in arguments.kw_defaults]
     stub: dict[str, Any] = {}
     exec(f"from __future__ import annotations\ndef __init__({ast.unparse(arguments)}): ...", stub)

@@ -25,7 +25,7 @@ def resolve(name: str, *, path: str = "", allow: Collection[str] = ()) -> Callab
 
     Args:
         name: ``module.Class``.
-        path: where the node stands in the configuration, for messages.
+        path: path of the node in the configuration, for messages.
         allow: modules beyond `PACKAGES` whose members may be built.
 
     Raises:

@@ -37,7 +37,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def describe(hint: Any, value: Any) -> str:
-    """Say which values fit, e.g. ``expected a whole number or null.``, and which one ``value`` may stand for."""
+    """Describe the values that fit, e.g. ``expected a whole number or null.``, and the one that ``value`` may mean."""
     choices = [a for h in (hint, *typing.get_args(hint)) if typing.get_origin(h) is Literal for a in typing.get_args(h)]
     return f"expected {_in_words(hint)}.{did_you_mean(value, choices)}"
 

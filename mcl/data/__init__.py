@@ -1,4 +1,4 @@
-"""Where batches come from: datasets, samplers, augmentation and loaders.
+"""Data loading: datasets, samplers, augmentation and loaders.
 
 A dataset of your own subclasses `Dataset`, or `InMemoryDataset` if its images fit into memory; a sampler of your own
 subclasses `Sampler`.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-_FILES = {  # by version of Linux control groups: limit, usage, and the statistic of cached files that can be dropped
+_FILES = {  # Linux cgroup version -> limit, usage, and the statistic of cached files that can be dropped
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     "": ("memory.max", "memory.current", "inactive_file"),
 }

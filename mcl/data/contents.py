@@ -33,7 +33,7 @@ _JUST_CHANGED = 2_000_000_000  # ns: file systems have coarse clocks, so a secon
 class Contents(NamedTuple):
     """Sizes and hashes of some files."""
 
-    sizes: list[int]  # in bytes, in the order of the files
+    sizes: list[int]  # bytes of each file, in the order of the files
     digest: str  # hash of names, sizes and the contents of the sample
     key: tuple[str, ...]  # key of a cache of these files: the digest, and their location if it does not cover all bytes
 

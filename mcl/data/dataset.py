@@ -41,7 +41,7 @@ class Images(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """The parts of a dataset. ``validation`` was held out of the training part, or came with the data."""
+    """The splits of a dataset. ``validation`` was held out of the training split, or came with the data."""
 
     train: Images | ImageFiles
     test: Images | ImageFiles
@@ -52,12 +52,12 @@ class Splits(NamedTuple):
 class DataSpec:
     """Facts of a dataset that are known before any image is read."""
 
-    name: str  # in results
+    name: str  # name in results
     classes: tuple[str, ...]  # names, by label
     channels: int  # 1 or 3
     image_size: int  # side of the square images, in pixels
     counts: tuple[int, ...]  # training images of each class, after limit and validation
-    has_validation: bool  # whether there is a validation part
+    has_validation: bool  # whether there is a validation split
 
     @property
     def num_classes(self) -> int:
@@ -73,10 +73,10 @@ class Dataset(ABC):
         mean, std: per channel, in [0, 1] units; one value stands for all channels.
         augmentation: augmentation of training images, or None.
         limit: training images to keep of each class, chosen by ``seed``, or None for all. A smaller limit keeps a
-            subset of what a larger one keeps. The validation and test parts do not change.
+            subset of what a larger one keeps. The validation and test splits do not change.
         validation: fraction of each class's training images to hold out, chosen by ``seed``; 0 for none.
-        seed: seed of these choices. It is not the seed of a run, so all runs see the same parts.
-        has_validation: whether the data comes with a validation part.
+        seed: seed of these choices. It is not the seed of a run, so all runs see the same splits.
+        has_validation: whether the data comes with a validation split.
 
     Attributes:
         resize: size of a test image's shorter side before the centre is cropped; None if its largest centred square
@@ -156,7 +156,7 @@ class InMemoryDataset(Dataset):
 
     @abstractmethod
     def read(self) -> tuple[Images, Images]:
-        """Read the training and the test part."""
+        """Read the training and the test split."""
 
     def load(self) -> Splits:
         train, test = self.read()

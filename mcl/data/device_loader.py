@@ -13,7 +13,7 @@ class DeviceLoader:
     """Loads uint8 images, labels and indices, each (B, ...), to a device.
 
     Args:
-        images: the images of one part. Training needs them on ``device``.
+        images: the images of one split. Training needs them on ``device``.
         device: device of the batches.
     """
 

@@ -33,7 +33,7 @@ class DiskLoader:
     of unreadable files is logged. A failure of the file system always raises UserError.
 
     Args:
-        files: the images of one part.
+        files: the images of one split.
         device: device of the batches.
         seed: seed of the random transforms.
         distinct: do not replace a file by an image that the batch, over all processes, has already.
@@ -100,7 +100,7 @@ def raise_if_worker_lost(error: RuntimeError) -> None:
     if "DataLoader worker" in str(error):
         raise UserError(
             "A process that reads images was killed, perhaps because memory ran out. Use fewer of them"
-            " (dataset.workers=1, or 0), then type the same command again to resume from the last checkpoint."
+            " (dataset.workers=1, or 0), then run the same command again to resume from the last checkpoint."
         ) from error
 
 

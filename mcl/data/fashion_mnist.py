@@ -10,7 +10,7 @@ from mcl.data.dataset import Images
 from mcl.data.published import Parts, Published, as_images, download
 
 _SITE = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-_FILES = {  # with their MD5 checksums
+_FILES = {  # file name -> MD5 checksum
     "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
     "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
     "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",

@@ -16,7 +16,7 @@ from mcl.errors import UserError
 
 
 class Request(NamedTuple):
-    """This process's part of a batch, as positions in the files."""
+    """This process's shard of a batch, as positions in the files."""
 
     positions: list[int]
     epoch: int | None = None  # None in evaluation

@@ -34,9 +34,9 @@ _CACHE_FORMAT = 2  # increased whenever decoding changes, so that old caches are
 class Folder(Dataset):
     """Images in class folders, in one of the layouts of :func:`mcl.data.listing.list_folder`.
 
-    Decoded images are kept in ``cache_dir`` and mapped into memory from there. They are found by the contents of the
-    files (:mod:`mcl.data.contents`), the size and the channels, so a copy of the folder finds them and another folder
-    does not. Deleting the cache is always safe.
+    Decoded images are kept in ``cache_dir`` and mapped into memory from there. The cache key is made of the file
+    contents (:mod:`mcl.data.contents`), the size and the channels, so a copy of the folder reuses the cache. Deleting
+    the cache is always safe.
 
     Args:
         root: the folder.
@@ -44,15 +44,15 @@ class Folder(Dataset):
         channels: 3 or 1; images are converted.
         image_size: side in pixels, see :func:`mcl.data.decoding.decode`; None for that of the first image, which must
             then be square.
-        test_fraction: fraction of each class that becomes the test part, if the folder has none.
-        corrupt: ``stop`` at damaged files, or ``skip`` and count them; ``spec`` includes them. A file that the file
-            system fails to give is not skipped: it stops the run, and is read at the next start.
+        test_fraction: fraction of each class that becomes the test split, if the folder has none.
+        corrupt: ``stop`` at damaged files, or ``skip`` and count them; ``spec`` includes them. File system
+            errors are never skipped: they stop the run, and the next start tries the file again.
         storage: decode all images into ``memory``, or leave them on ``disk`` and read them during training; ``auto``
             chooses memory if they fit. Images, pixels and steps are the same. With ``corrupt=skip``, ``disk`` decodes
             every file once beforehand to find the damaged ones.
         workers: processes that read from disk; None for one per core, at most 16.
         cache_dir: folder of the cache; None for ``$MCL_CACHE`` or the platform's cache folder.
-        augmentation, limit, validation, seed: as for every :class:`Dataset`; ``seed`` also chooses the test part.
+        augmentation, limit, validation, seed: as for every :class:`Dataset`; ``seed`` also chooses the test split.
             Images that ``limit`` leaves out are not decoded.
         mean, std: None for ImageNet's.
     """
@@ -78,7 +78,7 @@ class Folder(Dataset):
         seed: int = 0,
     ):
         if not root:
-            raise UserError("dataset.root is not set: give the folder of images.")
+            raise UserError("dataset.root is not set: use dataset.root=FOLDER, the folder of your images.")
         if channels not in _IMAGENET:
             raise UserError(f"dataset.channels={channels}: must be 3 (colour) or 1 (grey).")
         if corrupt not in ("stop", "skip"):
@@ -87,7 +87,7 @@ class Folder(Dataset):
         self.listing = list_folder(self.root, test_fraction=test_fraction, seed=seed)
         if self.listing.validation and validation:
             raise UserError(
-                f"dataset.validation={validation}: {self.root} has a validation part already. Use dataset.validation=0."
+                f"dataset.validation={validation}: {self.root} has a validation split. Use dataset.validation=0."
             )
         super().__init__(
             name=name or self.root.name,
@@ -111,7 +111,7 @@ class Folder(Dataset):
 
     def fingerprint(self) -> str:
         """Identify the images by their classes, names, sizes and contents, see :mod:`mcl.data.contents`."""
-        paths = sorted(path for part in self.listing[1:] if part for path in part.paths)
+        paths = sorted(path for split in self.listing[1:] if split for path in split.paths)
         hashed = contents(self.root, paths, self.cache_dir)
         names = digest([*self.listing.classes, *zip(paths, hashed.sizes, strict=True)])
         return fingerprint(names, hashed.digest)
@@ -135,17 +135,17 @@ class Folder(Dataset):
             log.warning("%s: skipped %d unreadable of %d files", self.root, len(unreadable), len(paths))
         rows = {path: row for row, path in enumerate(paths) if row not in unreadable}
         return Splits(
-            self._part("training", train, rows, images),
-            self._part("test", test, rows, images),
-            self._part("validation", validation, rows, images) if validation else None,
+            self._split("training", train, rows, images),
+            self._split("test", test, rows, images),
+            self._split("validation", validation, rows, images) if validation else None,
         )
 
-    def _part(self, name: str, files: Files, rows: dict[str, int], images: Tensor | None) -> Images | ImageFiles:
+    def _split(self, name: str, files: Files, rows: dict[str, int], images: Tensor | None) -> Images | ImageFiles:
         """Return the readable files in the order of their names, decoded if ``images`` holds them.
 
         Args:
-            name: the part's name, for the error message.
-            files: files of the part.
+            name: name of the split, for the error message.
+            files: files of the split.
             rows: row in ``images`` of each readable file.
             images: (N, channels, size, size) uint8, memory-mapped; None to leave the files on disk.
 
@@ -157,7 +157,10 @@ class Folder(Dataset):
         counts = files.labels.bincount(minlength=self.spec.num_classes).tolist()
         empty = [name for name, count in zip(self.spec.classes, counts, strict=True) if count == 0]
         if empty:
-            raise UserError(f"No readable image in the {name} part of class {summarize(empty)} of {self.root}.")
+            raise UserError(
+                f"No image in the {name} split of class {summarize(empty)} of {self.root} can be read. Repair these"
+                " files, or remove the class folder."
+            )
         if images is not None:
             return Images(take_rows(images, torch.tensor([rows[path] for path in files.paths])), files.labels)
         return ImageFiles(

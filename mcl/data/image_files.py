@@ -1,4 +1,4 @@
-"""A part of a dataset that stays on disk, to be read during training."""
+"""A split of a dataset that stays on disk and is read during training."""
 
 import os
 from collections.abc import Callable, Sequence

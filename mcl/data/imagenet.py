@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class ImageNet(Dataset):
-    """ImageNet from ``root/train/WNID/*.JPEG`` and ``root/val/WNID/*.JPEG``; the latter is the test part.
+    """ImageNet from ``root/train/WNID/*.JPEG`` and ``root/val/WNID/*.JPEG``; the latter is the test split.
 
     The files are listed once, and the list is kept in ``cache_dir`` with the fingerprint: a hash of their names, their
     sizes and the contents of about 10,000 of them (:mod:`mcl.data.contents`). They are listed again when the
@@ -124,13 +124,13 @@ class ImageNet(Dataset):
             train = replace(train, decode=TransformPipeline(self.transform, size, channels), decode_plainly=plain)
         return Splits(train, self._files(TEST, plain), files.take(held_out) if self.validation else None)
 
-    def _files(self, part: str, decode: CenterSquare) -> ImageFiles:
-        paths, labels = self.listing.paths[part], self.listing.labels[part]
+    def _files(self, split: str, decode: CenterSquare) -> ImageFiles:
+        paths, labels = self.listing.paths[split], self.listing.labels[split]
         return ImageFiles(self.root, paths, labels, decode, skip=self.corrupt == "skip", workers=self.workers)
 
 
 class Listing(NamedTuple):
-    """The image files, by part."""
+    """The image files of each split."""
 
     classes: tuple[str, ...]  # WordNet identifiers, in order
     paths: dict[str, NDArray[np.bytes_]]  # (N,) relative to the root, class by class
@@ -140,8 +140,8 @@ class Listing(NamedTuple):
 
 def _list_images(root: Path, cache: Path) -> Listing:
     require_folder(root)
-    folders = {part: _class_folders(root, part) for part in (TRAIN, TEST)}  # the key of the cache
-    classes, test_classes = ([name for name, _ in folders[part]] for part in (TRAIN, TEST))
+    folders = {split: _class_folders(root, split) for split in (TRAIN, TEST)}  # the key of the cache
+    classes, test_classes = ([name for name, _ in folders[split]] for split in (TRAIN, TEST))
     require_same_classes(root, TRAIN, classes, TEST, test_classes)
     key = digest([_INDEX_FORMAT, str(root), folders])
     return load_or_build(
@@ -152,20 +152,20 @@ def _list_images(root: Path, cache: Path) -> Listing:
     )
 
 
-def _class_folders(root: Path, part: str) -> list[tuple[str, int]]:
+def _class_folders(root: Path, split: str) -> list[tuple[str, int]]:
     """Return ``(name, modification time)`` of each class folder, in order."""
     try:
-        with os.scandir(root / part) as entries:
+        with os.scandir(root / split) as entries:
             folders = sorted(
                 (entry.name, entry.stat().st_mtime_ns)
                 for entry in entries
                 if entry.is_dir() and not entry.name.startswith(".")
             )
     except FileNotFoundError:
-        raise UserError(f"dataset.root={root} has no {part}/ folder: ImageNet needs train/ and val/.") from None
+        raise UserError(f"dataset.root={root} has no {split}/ folder: ImageNet needs train/ and val/.") from None
     if not folders:
-        message = f"{root / part} has no class folders."
-        if loose := sum(map(is_image, os.listdir(root / part))):
+        message = f"{root / split} has no class folders."
+        if loose := sum(map(is_image, os.listdir(root / split))):
             message += (
                 f" Its {loose:,} images lie side by side: move each into a folder named after its class (n01440764,"
                 " ...), according to the ground truth in the development kit."
@@ -179,24 +179,24 @@ def _build_index(root: Path, classes: list[str], folder: Path) -> None:
     arrays: dict[str, NDArray[Any]] = {}
     paths: list[str] = []
     sizes: list[int] = []
-    for part in (TRAIN, TEST):
+    for split in (TRAIN, TEST):
         with ThreadPoolExecutor(THREADS) as pool:
-            by_class = list(pool.map(functools.partial(_files_of_class, root, part), classes))
-        require_images(root / part, classes, by_class)
+            by_class = list(pool.map(functools.partial(_files_of_class, root, split), classes))
+        require_images(root / split, classes, by_class)
         files = [file for files in by_class for file in files]
         paths += [path for path, _ in files]
         sizes += [size for _, size in files]
-        arrays[f"{part}_paths"] = as_bytes([path for path, _ in files])
-        arrays[f"{part}_labels"] = np.repeat(np.arange(len(classes)), [len(files) for files in by_class])
+        arrays[f"{split}_paths"] = as_bytes([path for path, _ in files])
+        arrays[f"{split}_labels"] = np.repeat(np.arange(len(classes)), [len(files) for files in by_class])
     arrays["contents"] = np.array(content_digest(root, paths, sizes))
     np.savez(folder / "index.npz", **arrays)  # type: ignore[arg-type]
 
 
-def _files_of_class(root: Path, part: str, name: str) -> list[tuple[str, int]]:
+def _files_of_class(root: Path, split: str, name: str) -> list[tuple[str, int]]:
     """Return ``(path below root, size)`` of the images of a class, in order."""
-    with os.scandir(root / part / name) as entries:
+    with os.scandir(root / split / name) as entries:
         names = sorted((entry.name for entry in entries if is_image(entry.name)), key=os.fsencode)
-    paths = ["/".join((part, name, file)) for file in names]
+    paths = ["/".join((split, name, file)) for file in names]
     return [(path, file_status(root, path).st_size) for path in paths]
 
 
@@ -204,15 +204,15 @@ def _read_index(folder: Path, classes: tuple[str, ...]) -> Listing | None:
     """Return the cached listing; None if it is missing or damaged (a zip archive has checksums)."""
     try:
         with np.load(folder / "index.npz") as arrays:
-            paths = {part: arrays[f"{part}_paths"] for part in (TRAIN, TEST)}
-            labels = {part: torch.from_numpy(arrays[f"{part}_labels"]) for part in (TRAIN, TEST)}
+            paths = {split: arrays[f"{split}_paths"] for split in (TRAIN, TEST)}
+            labels = {split: torch.from_numpy(arrays[f"{split}_labels"]) for split in (TRAIN, TEST)}
             contents = str(arrays["contents"])
     except FileNotFoundError:
         return None
     except Exception:  # a damaged archive can raise anything
         log.warning("The list of files in %s is damaged: listing them again", folder)
         return None
-    names = digest([paths[part].tobytes() for part in (TRAIN, TEST)])
+    names = digest([paths[split].tobytes() for split in (TRAIN, TEST)])
     return Listing(classes, paths, labels, fingerprint(names, contents))
 
 
@@ -221,13 +221,13 @@ def _require_complete(root: Path, listing: Listing) -> None:
     problems = []
     if len(listing.classes) != CLASSES:
         problems.append(f"{len(listing.classes)} class folders where there should be {CLASSES}")
-    for part, (fewest, most) in IMAGES_PER_CLASS.items():
-        counts = dict(zip(listing.classes, listing.labels[part].bincount().tolist(), strict=True))
+    for split, (fewest, most) in IMAGES_PER_CLASS.items():
+        counts = dict(zip(listing.classes, listing.labels[split].bincount().tolist(), strict=True))
         if odd := [f"{name} ({count:,})" for name, count in counts.items() if not fewest <= count <= most]:
             expected = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
-            problems.append(f"in {part}/ these do not have {expected} images: {summarize(odd)}")
-        if (total := sum(counts.values())) != IMAGES[part]:
-            problems.append(f"{part}/ has {total:,} images of {IMAGES[part]:,}")
+            problems.append(f"in {split}/ these do not have {expected} images: {summarize(odd)}")
+        if (total := sum(counts.values())) != IMAGES[split]:
+            problems.append(f"{split}/ has {total:,} images of {IMAGES[split]:,}")
     if problems:
         raise UserError(
             f"dataset.root={root} is not all of ImageNet: {'; '.join(problems)}. Copy what is missing, or set"

@@ -16,7 +16,7 @@ _TRAIN, _VALIDATION, _TEST = ("train", "training"), ("val", "valid", "validation
 
 
 class Files(NamedTuple):
-    """Files of one part, class by class."""
+    """Files of one split, class by class."""
 
     paths: list[str]  # relative to the root
     labels: Tensor  # (N,) int64
@@ -36,11 +36,11 @@ class Listing(NamedTuple):
 
 
 def list_folder(root: Path, *, test_fraction: float, seed: int) -> Listing:
-    """Find the parts and classes below ``root``.
+    """Find the splits and classes below ``root``.
 
     Two layouts are understood. In the first, ``root`` has a train/ folder and one or both of val|valid|validation/ and
-    test/ (if both, the former is the validation part), each with class folders. In the second, ``root`` has the class
-    folders, and ``test_fraction`` of each class becomes the test part. Images may be at any depth below their class
+    test/ (if both, the former is the validation split), each with class folders. In the second, ``root`` has the class
+    folders, and ``test_fraction`` of each class becomes the test split. Images may be at any depth below their class
     folder. Classes are sorted by name. Ignored are files without an image's extension, hidden files and folders, and
     links to a folder that contains them.
 
@@ -58,25 +58,25 @@ def list_folder(root: Path, *, test_fraction: float, seed: int) -> Listing:
         return _single_tree(root, test_fraction, seed)
     if test is None and validation is None:
         raise UserError(
-            f"dataset.root={root} has {train.name}/ but no test part: val/, valid/, validation/ or test/. "
+            f"dataset.root={root} has {train.name}/ but no test split: val/, valid/, validation/ or test/. "
             f"Add one, or use dataset.root={train} to split dataset.test_fraction from it."
         )
     classes = [folder.name for folder in _folders(train)]
     if test and validation and not {folder.name for folder in _folders(test)} & set(classes):
-        test = None  # some benchmarks have a test part without labels: its folders are no classes
+        test = None  # some benchmarks have a test split without labels: its folders are no classes
     if test is None:
         test, validation = validation, None
     assert test
 
-    def other_part(part: Path) -> Files:
-        require_same_classes(root, train.name, classes, part.name, [folder.name for folder in _folders(part)])
-        return _files(root, part, classes)
+    def other_split(split: Path) -> Files:
+        require_same_classes(root, train.name, classes, split.name, [folder.name for folder in _folders(split)])
+        return _files(root, split, classes)
 
     return Listing(
         tuple(classes),
         _files(root, train, classes),
-        other_part(test),
-        other_part(validation) if validation else None,
+        other_split(test),
+        other_split(validation) if validation else None,
     )
 
 
@@ -110,29 +110,31 @@ def require_folder(root: Path) -> None:
 def require_same_classes(
     root: Path, train: str, train_classes: Sequence[str], other: str, other_classes: Sequence[str]
 ) -> None:
-    """Raise UserError unless two parts, given by the names of their folders, have the same classes."""
+    """Raise UserError unless two splits, given by the names of their folders, have the same classes."""
     only = {
         train: set(train_classes) - set(other_classes),
         other: set(other_classes) - set(train_classes),
     }
     if any(only.values()):
-        differences = "; ".join(f"only in {part}/: {summarize(sorted(names))}" for part, names in only.items() if names)
+        differences = "; ".join(
+            f"only in {split}/: {summarize(sorted(names))}" for split, names in only.items() if names
+        )
         raise UserError(
             f"dataset.root={root}: {train}/ and {other}/ must have the same class folders, but {differences}."
         )
 
 
-def require_images(part: Path, classes: Sequence[str], files: Sequence[Sequence[object]]) -> None:
+def require_images(split: Path, classes: Sequence[str], files: Sequence[Sequence[object]]) -> None:
     """Raise UserError if a class, given with its files, has none."""
     empty = [name for name, members in zip(classes, files, strict=True) if not members]
     if empty:
         raise UserError(
-            f"No images in these class folders of {part}: {summarize(empty)}. Add images or remove the folders."
+            f"No images in these class folders of {split}: {summarize(empty)}. Add images or remove the folders."
         )
 
 
 def _single_tree(root: Path, test_fraction: float, seed: int) -> Listing:
-    """List class folders without parts, and split each class."""
+    """List class folders without splits, and split each class."""
     if not 0 < test_fraction < 1:
         raise UserError(f"dataset.test_fraction={test_fraction}: must be a fraction above 0 and below 1.")
     classes = [folder.name for folder in _folders(root)]
@@ -142,15 +144,15 @@ def _single_tree(root: Path, test_fraction: float, seed: int) -> Listing:
     return Listing(tuple(classes), files.take(rest), files.take(held_out), None)
 
 
-def _files(root: Path, part: Path, classes: list[str]) -> Files:
-    paths = [_images_below(part / name, root) for name in classes]
+def _files(root: Path, split: Path, classes: list[str]) -> Files:
+    paths = [_images_below(split / name, root) for name in classes]
     if not any(paths):
-        raise UserError(f"No images in {part}: looked for {', '.join(EXTENSIONS)} in its class folders.")
-    require_images(part, classes, paths)
+        raise UserError(f"No images in {split}: looked for {', '.join(EXTENSIONS)} in its class folders.")
+    require_images(split, classes, paths)
     if len(classes) < 2:
         raise UserError(
-            f"{part} has only one class folder, {classes[0]}/, but training needs at least two classes. "
-            f"Did you mean dataset.root={part / classes[0]}?"
+            f"{split} has only one class folder, {classes[0]}/, but training needs at least two classes. "
+            f"Did you mean dataset.root={split / classes[0]}?"
         )
     labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(files) for files in paths]))
     return Files([path for files in paths for path in files], labels)

@@ -1,7 +1,7 @@
 """Batches for training and evaluation, augmented and normalised on the device.
 
-Batch k of an epoch depends on (seed, epoch, k) alone. Neither where the images are, nor the number of processes and
-workers, nor the step at which a resumed run starts changes a pixel.
+Batch k of an epoch depends on (seed, epoch, k) alone. It does not depend on where the images are stored, on the number
+of processes or workers, or on the step at which a run resumes.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class TrainingLoader:
     """The training batches of every epoch.
 
     Args:
-        part: the training images. Images in memory move to ``device`` as uint8 and stay there.
+        split: the training images. Images in memory move to ``device`` as uint8 and stay there.
         dataset: gives the augmentation and the statistics for normalisation.
         sampler: chooses the images of each batch.
         batch_size: images in a batch, over all processes.
@@ -33,7 +33,7 @@ class TrainingLoader:
         device: device of the batches.
         memory_format, dtype: format of the batches' images.
         overfit: repeat the first batch of epoch 0 at every step, without augmentation (for debugging).
-        shard: this process among those that train together.
+        shard: rank and number of the processes that share each batch.
 
     Raises:
         UserError: The images do not fit on the device, or cannot form batches of this size.
@@ -41,7 +41,7 @@ class TrainingLoader:
 
     def __init__(
         self,
-        part: Images | ImageFiles,
+        split: Images | ImageFiles,
         dataset: Dataset,
         sampler: Sampler,
         *,
@@ -53,13 +53,13 @@ class TrainingLoader:
         overfit: bool = False,
         shard: Shard = NO_SHARDING,
     ):
-        counts = part.labels.bincount().tolist()
+        counts = split.labels.bincount().tolist()
         sampler.check(counts, batch_size, [f"class {label}" for label in range(len(counts))])
         shard.check(batch_size)
         self.steps = sampler.steps_per_epoch(counts, batch_size)
         self.sampler = sampler
         self.augmentation = Augmentation() if overfit else dataset.augmentation
-        self.plan = partial(plan_epoch, sampler, self.augmentation, part.labels.cpu(), batch_size, shard, seed=seed)
+        self.plan = partial(plan_epoch, sampler, self.augmentation, split.labels.cpu(), batch_size, shard, seed=seed)
         self.normalize = Normalization(
             dataset.mean, dataset.std, device=device, memory_format=memory_format, dtype=dtype
         )
@@ -67,10 +67,10 @@ class TrainingLoader:
         self.device = torch.device(device)
         self.overfit = overfit
         self.loader: DeviceLoader | DiskLoader
-        if isinstance(part, ImageFiles):
-            self.loader = DiskLoader(part, self.device, seed=seed, distinct=sampler.distinct, persistent=True)
+        if isinstance(split, ImageFiles):
+            self.loader = DiskLoader(split, self.device, seed=seed, distinct=sampler.distinct, persistent=True)
         else:
-            self.loader = DeviceLoader(part.to(self.device), self.device)
+            self.loader = DeviceLoader(split.to(self.device), self.device)
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""
@@ -94,7 +94,7 @@ class TrainingLoader:
 
 
 def batches_in_order(
-    part: Images | ImageFiles,
+    split: Images | ImageFiles,
     dataset: Dataset,
     *,
     batch_size: int,
@@ -102,14 +102,16 @@ def batches_in_order(
     memory_format: torch.memory_format = torch.contiguous_format,
     shard: Shard = NO_SHARDING,
 ) -> Iterator[Batch]:
-    """Yield this process's share of a part in order, normalised but not augmented; the last batch may be smaller.
+    """Yield this process's share of a split in order, normalised but not augmented; the last batch may be smaller.
 
-    Images that are on ``device`` already are used where they are: move them there once to evaluate often. Unreadable
-    files are left out and counted if ``part.skip``.
+    Images that are already on ``device`` are not copied: if you evaluate often, move them there once. Unreadable files
+    are left out and counted if ``split.skip``.
     """
     device = torch.device(device)
     normalize = Normalization(dataset.mean, dataset.std, device=device, memory_format=memory_format)
     loader: DeviceLoader | DiskLoader
-    loader = DiskLoader(part.for_evaluation(), device) if isinstance(part, ImageFiles) else DeviceLoader(part, device)
-    for images, labels, indices in loader.in_order(shard.part(len(part.labels)), batch_size):
+    loader = (
+        DiskLoader(split.for_evaluation(), device) if isinstance(split, ImageFiles) else DeviceLoader(split, device)
+    )
+    for images, labels, indices in loader.in_order(shard.part(len(split.labels)), batch_size):
         yield Batch(normalize(images), labels, indices)

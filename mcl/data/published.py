@@ -21,7 +21,7 @@ Parts = tuple[Images, Images]
 
 
 class Published(InMemoryDataset):
-    """A dataset whose facts are known in advance. A subclass states them, and says how its files are found and read.
+    """A dataset whose facts are known in advance. A subclass defines them, and how its files are found and read.
 
     Args:
         root: folder of the files, which are downloaded to it if it is empty; None for a folder of the system that has
@@ -75,7 +75,7 @@ class Published(InMemoryDataset):
 
     @abstractmethod
     def parse(self, folder: Path) -> Parts | None:
-        """Return the training and the test part; None if files are missing. Damaged files may raise anything."""
+        """Return the training and the test split; None if files are missing. Damaged files may raise anything."""
 
     @abstractmethod
     def fetch(self, folder: Path) -> None:
@@ -89,8 +89,8 @@ class Published(InMemoryDataset):
     def fingerprint(self) -> str:
         """Identify the set by its name and, if its files are present, by all pixels and labels in them."""
         names = digest([self.name, len(self.classes), self.train_per_class])
-        if self._contents is None and (parts := self._find()) is not None:
-            self._contents = _digest(parts)
+        if self._contents is None and (splits := self._find()) is not None:
+            self._contents = _digest(splits)
         return names if self._contents is None else fingerprint(names, self._contents)
 
     def read(self) -> Parts:
@@ -120,24 +120,24 @@ class Published(InMemoryDataset):
         )
 
     def _find(self) -> Parts | None:
-        """Return the parts from the first place that has the files; None if there is none."""
-        return next((parts for place in self.places if (parts := self._read(place)) is not None), None)
+        """Return the splits from the first place that has the files; None if there is none."""
+        return next((splits for place in self.places if (splits := self._read(place)) is not None), None)
 
     def _read(self, folder: Path) -> Parts | None:
         remedy = "Remove them to download them again, or choose another folder with dataset.root."
         try:
-            parts = self.parse(folder)
+            splits = self.parse(folder)
         except (OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zlib.error) as error:
             raise UserError(f"The files of {self.name} in {folder} are damaged ({error}). {remedy}") from error
-        if parts is not None:
-            counts = parts[0].labels.bincount(minlength=len(self.classes)).tolist()
+        if splits is not None:
+            counts = splits[0].labels.bincount(minlength=len(self.classes)).tolist()
             expected = [self.train_per_class] * len(self.classes)
             if counts != expected:
                 raise UserError(
                     f"The files of {self.name} in {folder} have {sum(counts):,} training images where"
                     f" {sum(expected):,} are expected, equally many of each class. {remedy}"
                 )
-        return parts
+        return splits
 
     def _fetch(self, folder: Path) -> None:
         try:
@@ -172,9 +172,9 @@ def as_images(pixels: torch.Tensor, labels: torch.Tensor) -> Images:
     return Images(pixels.contiguous(), labels.long())
 
 
-def _digest(parts: Parts) -> str:
+def _digest(splits: Parts) -> str:
     state = hashlib.sha256()
-    for part in parts:
-        for tensor in part:
+    for split in splits:
+        for tensor in split:
             state.update(tensor.contiguous().numpy().data)
     return state.hexdigest()[:16]

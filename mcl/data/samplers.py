@@ -16,7 +16,8 @@ class Sampler(ABC):
     """Base class of samplers. They have options but no state, so a resumed run sees the same batches.
 
     Attributes:
-        distinct: whether the images of a batch are distinct. Replacements of unreadable images then are, too.
+        distinct: whether the images of a batch are distinct. If True, an unreadable
+            image is replaced by one that is not in the batch yet.
     """
 
     distinct: bool = True
@@ -102,13 +103,13 @@ class ClassBalanced(Sampler):
         rng = generator("class_balanced", seed, epoch)
 
         keys = torch.rand(steps, len(counts), generator=rng)
-        classes = keys.topk(plan.classes, dim=1).indices  # (steps, K), in random order
-        picks = self._pick(counts[classes], plan.most, rng)  # (steps, K, most), numbered within the class
+        classes = keys.topk(plan.num_classes, dim=1).indices  # (steps, K), in random order
+        picks = self._pick(counts[classes], plan.max_images, rng)  # (steps, K, most), numbered within the class
         positions = labels.argsort(stable=True)[picks + (counts.cumsum(0) - counts)[classes][:, :, None]]
-        if plan.fuller < plan.classes:
+        if plan.num_larger < plan.num_classes:
             # The classes are in random order, so it may be the first ones that get one more.
-            rest = positions[:, plan.fuller :, : plan.least].flatten(1)
-            positions = torch.cat([positions[:, : plan.fuller].flatten(1), rest], dim=1)
+            rest = positions[:, plan.num_larger :, : plan.min_images].flatten(1)
+            positions = torch.cat([positions[:, : plan.num_larger].flatten(1), rest], dim=1)
         return positions.reshape(steps, batch_size).unbind(0)
 
     def steps_per_epoch(self, counts: Sequence[int], batch_size: int) -> int:
@@ -119,7 +120,8 @@ class ClassBalanced(Sampler):
         if batch_size < self.per_class:
             raise UserError(
                 f"trainer.batch_size={batch_size} is below sampler.per_class={self.per_class}: "
-                "a batch has no room for one class. Increase the former or decrease the latter."
+                f"a batch has no room for one class. Use trainer.batch_size={self.per_class} or more, or "
+                f"sampler.per_class={batch_size} or less."
             )
         empty = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
         if empty:
@@ -127,27 +129,29 @@ class ClassBalanced(Sampler):
         plan = self._plan(len(counts), batch_size)
         if not self.replacement:
             _check_enough(sum(counts), batch_size, "sampler.replacement=true")
-            small = [f"{name} ({count})" for name, count in zip(class_names, counts, strict=True) if count < plan.most]
+            small = [
+                f"{name} ({count})" for name, count in zip(class_names, counts, strict=True) if count < plan.max_images
+            ]
             if small:
                 raise UserError(
-                    f"A batch of {batch_size} takes up to {plan.most} distinct images of each class, but there are "
-                    f"fewer of {summarize(small)}. Use sampler.replacement=true, a smaller trainer.batch_size or "
+                    f"A batch of {batch_size} takes up to {plan.max_images} distinct images of each class, but there "
+                    f"are fewer of {summarize(small)}. Use sampler.replacement=true, a smaller trainer.batch_size or "
                     "sampler=shuffle."
                 )
         notes = []
-        if plan.least == 1:
-            notes.append("classes with one image in a batch have no positives there: see sampler.per_class.")
+        if plan.min_images == 1:
+            notes.append("some classes have one image in a batch, and so no positive: use sampler.per_class=2 or more.")
         return notes
 
     def describe(self, counts: Sequence[int], batch_size: int) -> str:
         plan = self._plan(len(counts), batch_size)
-        numbers = str(plan.least) if plan.least == plan.most else f"{plan.least} or {plan.most}"
-        return f"{numbers} images of each of {plan.classes} classes"
+        numbers = dict.fromkeys([plan.min_images, plan.max_images])
+        return f"{' or '.join(map(str, numbers))} images of each of {plan.num_classes} classes"
 
     def _plan(self, classes: int, batch_size: int) -> "_Plan":
         chosen = min(classes, batch_size // self.per_class)
-        least, fuller = divmod(batch_size, chosen)
-        return _Plan(chosen, least, least + (fuller > 0), fuller or chosen)
+        min_images, num_larger = divmod(batch_size, chosen)
+        return _Plan(chosen, min_images, min_images + (num_larger > 0), num_larger or chosen)
 
     def _pick(self, counts: Tensor, amount: int, rng: torch.Generator) -> Tensor:
         """Draw ``amount`` numbers below each count, (steps, K) to (steps, K, amount), distinct without replacement.
@@ -167,12 +171,12 @@ class ClassBalanced(Sampler):
 
 
 class _Plan(NamedTuple):
-    """A class-balanced batch: ``fuller`` of the ``classes`` have ``most`` images, the others have ``least``."""
+    """A class-balanced batch: ``num_larger`` classes have ``max_images`` images, the others ``min_images``."""
 
-    classes: int
-    least: int
-    most: int
-    fuller: int
+    num_classes: int
+    min_images: int
+    max_images: int
+    num_larger: int
 
 
 def _check_batch_size(batch_size: int) -> None:

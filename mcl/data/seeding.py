@@ -11,7 +11,7 @@ def generator(stream: str, *key: int) -> torch.Generator:
 
     Args:
         stream: purpose of the numbers; two streams with the same key are independent.
-        key: for example the seed and the epoch. Negative integers are taken modulo 2^64.
+        key: integers such as the seed and the epoch. Negative integers are taken modulo 2^64.
     """
     entropy = [zlib.crc32(stream.encode()), *(part % 2**64 for part in key)]
     state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)

@@ -81,9 +81,9 @@ class Synthetic(InMemoryDataset):
         images = torch.stack([self._images_of(label, name, per_class) for label in classes])  # (C, n, channels, H, W)
         return Images(images.flatten(0, 1), torch.tensor(classes).repeat_interleave(per_class))
 
-    def _images_of(self, label: int, part: str, count: int) -> Tensor:
+    def _images_of(self, label: int, split: str, count: int) -> Tensor:
         channels, size = self.spec.channels, self.spec.image_size
         coarse = torch.rand(1, channels, _GRID, _GRID, generator=generator("pattern", self.seed, label))
         pattern = F.interpolate(coarse, (size, size), mode="bilinear", align_corners=False)
-        noise = torch.randn(count, channels, size, size, generator=generator(part, self.seed, label))
+        noise = torch.randn(count, channels, size, size, generator=generator(split, self.seed, label))
         return ((pattern + self.noise * noise) * 255).round().clamp(0, 255).to(torch.uint8)

@@ -46,7 +46,7 @@ def write_bundle(run: SavedRun, path: Path) -> list[str]:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
-            entry = zipfile.ZipInfo(name)  # with a fixed date, so that equal runs make equal bundles
+            entry = zipfile.ZipInfo(name)  # fixed date, so that equal runs make equal bundles
             archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
     write_atomically(path, buffer.getvalue())
     return list(files)

@@ -28,7 +28,7 @@ from mcl.training.options import TrainerOptions
 from mcl.untrusted.spreadsheet import without_formulas
 from mcl.version import code_version
 
-MAIN_HEADS = (BACKBONE, AGGREGATED, ENSEMBLE)  # those that stand for whole networks
+MAIN_HEADS = (BACKBONE, AGGREGATED, ENSEMBLE)  # heads that represent whole networks
 Split = Literal["test", "validation", "train"]
 
 

@@ -22,7 +22,7 @@ from mcl.runs.layout import EXPORT
 
 CARD = "README.md"
 CHECKED_BATCHES = (1, 2, 7, 32)
-TOLERANCE = 1e-4  # of the logits, relative and absolute
+TOLERANCE = 1e-4  # relative and absolute tolerance of the logits
 TIMED_CALLS, WARM_UP_CALLS = 50, 5
 
 
@@ -31,9 +31,9 @@ class Exported:
     """One file that was written and checked."""
 
     path: Path
-    difference: float  # the largest between its logits and PyTorch's
-    milliseconds: float | None = None  # of onnxruntime for one image on the CPU; None for other formats
-    torch_milliseconds: float | None = None  # of PyTorch with as many threads
+    difference: float  # largest absolute difference between its logits and PyTorch's
+    milliseconds: float | None = None  # time of onnxruntime for one image on the CPU; None for other formats
+    torch_milliseconds: float | None = None  # time of PyTorch with the same number of threads
 
 
 def export_networks(
@@ -111,7 +111,7 @@ def largest_difference(network: nn.Module, exported: nn.Module, shape: Sequence[
         largest = max(largest, float((expected - actual).abs().max()))
         if not torch.allclose(actual, expected, rtol=TOLERANCE, atol=TOLERANCE) or not _same_labels(expected, actual):
             raise UserError(
-                f"{path} does not give what the network gives: logits differ by {largest:.2g} for {batch_size} images."
+                f"{path} computes other logits than PyTorch: they differ by {largest:.2g} for {batch_size} images."
                 " Do not use the file."
             )
     return largest

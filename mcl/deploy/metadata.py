@@ -17,13 +17,13 @@ from mcl.untrusted.text import decode_json, printable
 class NetworkMetadata:
     """Everything needed to rebuild a network and to use it."""
 
-    name: str  # of the architecture
-    key: str  # of the network in its pair
+    name: str  # name of the architecture
+    key: str  # key of the network in its pair
     architecture: dict[str, Any]  # the node of the configuration that builds it
     classes: tuple[str, ...]  # names, by label
     preprocessing: Preprocessing
     weights: str  # "last" or "best"
-    step: int  # of the checkpoint
+    step: int  # step of the checkpoint
 
     @property
     def file_stem(self) -> str:

@@ -90,7 +90,7 @@ def _network_table(run: SavedRun, weights: Weights, files: Mapping[str, str]) ->
 
 
 def _origin(run: SavedRun) -> str:
-    """Say which code trained the networks, as the run recorded it, and whether training ended."""
+    """Describe the code that trained the networks, as the run recorded it, and whether training ended."""
     if run.imported is not None:
         file, digest = (_escape(run.imported.get(name)) for name in ("file", "sha256"))
         return f"imported from {file}, a checkpoint of the official L-MCL code (SHA-256 {digest}), not trained by mcl."
@@ -140,7 +140,7 @@ def _dataset(run: SavedRun) -> str:
 
 def _training(run: SavedRun) -> list[str]:
     if run.imported is not None:
-        return ["The checkpoint does not say how it was trained."]
+        return ["The checkpoint does not record how it was trained."]
     settings = identity(run.stored)
     seed = f"Seed {settings['seed']}; " if "seed" in settings else ""
     start = settings.get("init_from")

@@ -76,7 +76,7 @@ class Bundle:
         if altered := sorted(name for name in {*actual, *listed} if actual.get(name) != listed.get(name)):
             raise UserError(f"{path} is damaged or was altered: {shorten(', '.join(altered))} does not match {HASHES}.")
 
-    def read(self, name: str) -> bytes | None:  # as `Folder` does
+    def read(self, name: str) -> bytes | None:  # like `Folder.read`
         return self.files.get(name)
 
     def checkpoint(self, *, allow_older: bool = False) -> dict[str, Any] | None:

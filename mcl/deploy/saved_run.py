@@ -23,7 +23,7 @@ from mcl.runs.identity import differences, identity
 from mcl.runs.imported import decode_imported
 from mcl.runs.layout import CONFIG, IMPORTED, LAST_CHECKPOINT, SUMMARY
 from mcl.runs.received import class_names
-from mcl.runs.same_run import refuse_other_run
+from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import decode_config, plain
 from mcl.runs.summary import decode_summary
 from mcl.untrusted.damage import refuse_damaged
@@ -58,7 +58,7 @@ class SavedRun:
         self.allow = list(allow)
         checkpoint = self.source.checkpoint(allow_older=allow_older)
         if checkpoint is None or not isinstance(checkpoint.get("learner"), Mapping):
-            raise UserError(f"{path} holds no checkpoint of a run.")
+            raise UserError(f"There is no checkpoint in {path}: give a run folder or a bundle.")
         self.checkpoint = checkpoint
         text = self.source.read(CONFIG)
         if text is None and "config" not in checkpoint:
@@ -72,7 +72,7 @@ class SavedRun:
         self.own_config = replay(self.stored, (), self.allow) if overrides else self.config
         text = self.source.read(SUMMARY)
         self.summary: dict[str, Any] = {} if text is None else decode_summary(text, f"{path}/{SUMMARY}")
-        refuse_other_run(checkpoint, path, config=self.stored, summary=self.summary)
+        check_same_run(checkpoint, path, config=self.stored, summary=self.summary)
         if not allow_older and self.summary.get("steps", self.step) != self.step:
             raise UserError(
                 f"{path}: its newest checkpoint is of step {self.step}, but training ended at step"
@@ -223,7 +223,7 @@ class SavedRun:
             return _below(self.checkpoint["learner"], f"cohort.networks.{key}.backbone.")
         best: Mapping[str, Mapping[str, Tensor]] = self.checkpoint.get("best") or {}
         if key not in best:
-            raise UserError(f"{self.source.path} was never evaluated, so it has no best weights: take the last ones.")
+            raise UserError(f"{self.source.path} was never evaluated, so it has no best weights: use --weights last.")
         return best[key]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mcl.distributed.sharding import Split
 
-_split: Split | None = None  # of the current batch, if it is uneven
+_split: Split | None = None  # split of the current batch, if it is uneven
 
 
 def world_size() -> int:
@@ -33,7 +33,7 @@ def rank() -> int:
 
 @contextmanager
 def sharing(images: int | None) -> Iterator[None]:
-    """Within the block, this process computes its part of a batch of ``images``; None if all parts are equal."""
+    """Within the block, this process computes its shard of a batch of ``images``; None if all shards are equal."""
     global _split
     before = _split
     split = None if images is None else Split(images, world_size())
@@ -45,10 +45,10 @@ def sharing(images: int | None) -> Iterator[None]:
 
 
 def weight(images: int | None) -> float:
-    """Return the factor on this process's mean in `all_reduce_mean`; 1 if all parts are equal.
+    """Return the factor on this process's mean in `all_reduce_mean`; 1 if all shards are equal.
 
     Args:
-        images: size of the batch over all processes; None if all parts are equal.
+        images: size of the batch over all processes; None if all shards are equal.
     """
     return 1.0 if images is None else Split(images, world_size()).weight(rank())
 
@@ -56,7 +56,7 @@ def weight(images: int | None) -> float:
 def gather(tensor: Tensor, dim: int = 0) -> Tensor:
     """Concatenate the tensors of all processes in order of rank. Differentiable any number of times.
 
-    The gradient is the sum over processes of the gradients that reach this process's part. If every process computes
+    The gradient is the sum over processes of the gradients that reach this process's shard. If every process computes
     the same value from the gathered tensor, the mean of their gradients is therefore the gradient of that value.
 
     Args:
@@ -149,7 +149,7 @@ class _ReduceScatter(torch.autograd.Function):
             dist.all_reduce(tensor)
             images = split.part(rank())
             part = tensor[images.start : images.stop].clone()
-            return part if rank() in split.owners() else part.zero_()  # of several copies, one was gathered
+            return part if rank() in split.owners() else part.zero_()  # only one of several copies was gathered
         if tensor.is_cuda:
             part = tensor.new_empty(len(tensor) // world_size(), *tensor.shape[1:])
             dist.reduce_scatter_tensor(part, tensor)

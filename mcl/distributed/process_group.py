@@ -19,7 +19,8 @@ T = TypeVar("T")
 
 _TIMEOUT = timedelta(hours=2)  # one process may work alone for long, such as decoding a large folder
 _NCCL_TIMEOUT = timedelta(minutes=30)  # within a step; NCCL may not notice earlier that a process is gone
-_LOST = ("gloo", "NCCL", "Connection", "Socket", "Broken pipe", "TCPStore")  # in torch's messages on lost processes
+# Words in torch's messages about lost processes.
+_LOST = ("gloo", "NCCL", "Connection", "Socket", "Broken pipe", "TCPStore")
 _WRONG_USE = ("enforce fail", "ncclInvalidUsage", "ncclInvalidArgument", "ncclUnhandledCudaError")  # no process is lost
 _store: dist.Store | None = None
 _group: Any = None  # dist.ProcessGroup for objects and decisions; None: the default group
@@ -99,7 +100,7 @@ class ProcessGroup:
             return None
         return UserError(
             f"process {self.rank} of {self.world_size} ({socket.gethostname()}) lost the connection to another process"
-            " of this run, which was killed or failed. Type the same command again to resume from the last checkpoint."
+            " of this run, which was killed or failed. Run the same command again to resume from the last checkpoint."
             f" ({' '.join(reason.split())[-200:]})"
         )
 

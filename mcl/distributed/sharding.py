@@ -61,7 +61,7 @@ class Shard(NamedTuple):
             )
 
     def part(self, count: int) -> range:
-        """Return this process's part of ``count`` images, for evaluation: every image belongs to one process."""
+        """Return this process's shard of ``count`` images, for evaluation: every image belongs to one process."""
         return range(count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size)
 
 

@@ -1,6 +1,6 @@
 """Run many jobs, each in its own process on its own device: the machinery of ``hydra/launcher=gpus``.
 
-A job is a command, an environment and a folder; this room uses neither Hydra nor torch. `JobQueue` runs jobs over the
+A job is a command, an environment and a folder; this package uses neither Hydra nor torch. `JobQueue` runs jobs in the
 slots of `make_slots`.
 """
 

@@ -28,9 +28,9 @@ class Attempt:
     """A job running in a slot. It ends with this process, however that ends.
 
     Args:
-        job: what to run.
-        slot: where.
-        number: counted from 1.
+        job: job to run.
+        slot: the device and the CPU cores to run on.
+        number: attempt number, from 1.
         grace: seconds from SIGTERM to SIGKILL.
         returns: file for the return value of the job.
 
@@ -50,7 +50,9 @@ class Attempt:
         try:
             job.folder.mkdir(parents=True, exist_ok=True)
             with open(job.log, "ab", buffering=0) as log:
-                log.write(self._header().encode(errors="surrogateescape"))  # as typed, undecodable bytes included
+                log.write(
+                    self._header().encode(errors="surrogateescape")
+                )  # the command line as given, with undecodable bytes
                 self._before = log.tell()
                 self._process = subprocess.Popen(
                     [*GUARD, str(read_fd), str(grace), ",".join(map(str, slot.cores)), *job.command],
@@ -138,18 +140,18 @@ class Attempt:
 
         The kernel then sends SIGTERM to the job. Processes left after the grace period are killed.
         """
-        left = processes_with(f"{RETURN_FILE}={self._returns}")
-        if left and self._deadline is None:
+        survivors = processes_with(f"{RETURN_FILE}={self._returns}")
+        if survivors and self._deadline is None:
             self._deadline = time.monotonic() + self._grace
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            kill_all(left)
-        return bool(left)
+            kill_all(survivors)
+        return bool(survivors)
 
     def _header(self) -> str:
-        command = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.slot.environment.items())
-        typed = shlex.join(self.job.command)
+        environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.slot.environment.items())
+        command_line = shlex.join(self.job.command)
         attempt = f", attempt {self.number}" if self.number > 1 else ""
-        return f"# {time.strftime('%Y-%m-%d %H:%M:%S')}, {self.slot.device}{attempt}: {command} {typed}\n"
+        return f"# {time.strftime('%Y-%m-%d %H:%M:%S')}, {self.slot.device}{attempt}: {environment} {command_line}\n"
 
     def _send(self, message: bytes) -> None:
         with contextlib.suppress(OSError):  # the guard has exited

@@ -28,7 +28,7 @@ class Board:
     """Displays the events of a queue. Jobs continue if the terminal disappears.
 
     Args:
-        console: None for standard output.
+        console: console to print to; None for standard output.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -188,7 +188,7 @@ def final_table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def _counts(outcomes: Sequence[Outcome]) -> str:
-    """``12 jobs: 2 running, 5 waiting, 4 done, 1 failed``."""
+    """Return the summary ``12 jobs: 2 running, 5 waiting, 4 done, 1 failed``."""
     counts: Counter[str] = Counter("done" if outcome.status in FINISHED else outcome.status for outcome in outcomes)
     order = ("running", "waiting", "held", "done", "failed", "stopped", "not started")
     parts = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
@@ -196,7 +196,7 @@ def _counts(outcomes: Sequence[Outcome]) -> str:
 
 
 def _top1(outcome: Outcome) -> str:
-    """Mean over the networks, in percent."""
+    """Return the mean top-1 over the networks, in percent."""
     networks = (outcome.summary or {}).get("networks") or []
     values = [top1 for network in networks if (top1 := network.get("top1_last")) is not None]
     return accuracy(sum(values) / len(values) if values else None, 2)

@@ -13,7 +13,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 CPU = "cpu"
 _NUMBER = re.compile(r"\d+")
 _NAME = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")  # MIG-UUID, and the older MIG-GPU-UUID/INSTANCE/INSTANCE
-_GPU = re.compile(r"^GPU (\d+):.*\(UUID: ((?:GPU|MIG)-[^)\s]+)\)", re.MULTILINE)  # in the output of nvidia-smi -L
+_GPU = re.compile(r"^GPU (\d+):.*\(UUID: ((?:GPU|MIG)-[^)\s]+)\)", re.MULTILINE)  # a line of `nvidia-smi -L`
 _PART = re.compile(r"\s+MIG .*\(UUID: ((?:GPU|MIG)-[^)\s]+)\)")
 _NO_GPU = re.compile(r"no devices (were )?found", re.IGNORECASE)
 _ALLOWED = "auto, cpu, or a list of GPUs by number or name, such as [0,1] or [GPU-8932f937]"
@@ -30,7 +30,7 @@ def find_gpus(
         asked: ``"auto"`` for the GPUs of ``CUDA_VISIBLE_DEVICES`` or, if it is not set, of ``nvidia-smi -L`` (by name
             if it reports a broken one); ``"cpu"`` for none; or a list, in which numbers index an outer
             ``CUDA_VISIBLE_DEVICES``, as in CUDA itself.
-        environment: of this process.
+        environment: environment variables of this process.
         listing: returns the output of ``nvidia-smi -L``; empty if it is not installed.
 
     Raises:

@@ -4,10 +4,10 @@ A script that imports only the standard library, so that it starts within millis
 
     python -I -S guard.py PIPE GRACE CORES COMMAND...
 
-PIPE is a file descriptor whose other end the launcher holds. The launcher writes ``STOP`` or ``KILL`` to it; its end
-means that the launcher is gone, and counts as ``STOP``. To stop, the guard sends SIGTERM to the job, which saves and
-exits; after GRACE seconds it kills every process that is left. On Linux these are all descendants of the job, in any
-session: orphans become children of the guard. Elsewhere they are the process group of the job.
+PIPE is a file descriptor whose other end the launcher holds. The launcher writes ``STOP`` or ``KILL`` to it. End of
+file means that the launcher has exited, and is handled like ``STOP``. To stop, the guard sends SIGTERM to the job,
+which saves and exits; after GRACE seconds it kills every process that is left. On Linux these are all descendants of
+the job, in any session: orphans become children of the guard. Elsewhere they are the process group of the job.
 
 The guard ends like the job, with the same exit status or by the same signal. If the guard itself is killed, Linux sends
 SIGTERM to the job, and the launcher kills what is left after GRACE seconds; elsewhere the job continues.
@@ -122,14 +122,14 @@ def _clean_up(job: int, patience: float) -> None:
     """Terminate, then kill the processes that are left, until there are none."""
     deadline = time.monotonic() + patience
     terminated: set[int] = set()
-    while left := _left(job):
+    while remaining := _remaining_processes(job):
         late = time.monotonic() >= deadline
-        for process in left:
+        for process in remaining:
             if late:
                 _send(process, signal.SIGKILL)
             elif process not in terminated:
                 _send(process, signal.SIGTERM)
-        terminated |= set(left)
+        terminated |= set(remaining)
         time.sleep(PAUSE)
         _reap(job)
 
@@ -148,7 +148,7 @@ def _remove_returns(pipe: int) -> None:
         pass
 
 
-def _left(job: int) -> "list[int]":
+def _remaining_processes(job: int) -> "list[int]":
     """Return the running descendants of this process; without /proc, the job's group as a negative number."""
     if not LINUX:
         try:

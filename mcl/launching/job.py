@@ -50,7 +50,7 @@ class Job:
         return self.varied or self.name
 
     def summary(self) -> dict[str, Any] | None:
-        """What it found if it is finished."""
+        """Return the summary of the finished run, or None."""
         found = intact_summary(self.folder)
         if found is None or self.config_hash is None or found.get("config_hash") != self.config_hash:
             return None
@@ -64,8 +64,8 @@ class Outcome:
     job: Job
     status: Status = "waiting"
     attempts: int = 0
-    seconds: float = 0.0  # of all attempts
-    device: str = ""  # of the last one
+    seconds: float = 0.0  # sum over all attempts
+    device: str = ""  # device of the last attempt
     reason: str = ""  # why it is not finished
     returned: Any = None  # return value of the job
     summary: Mapping[str, Any] | None = None

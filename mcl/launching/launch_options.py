@@ -17,7 +17,7 @@ class Options:
         jobs_per_device: jobs that run on a device at the same time; None for 1 on a GPU and, on the CPU, one for each
             core, at most 4.
         devices_per_job: GPUs of one job, each with its own process; on the CPU, processes.
-        retries: how often a failed job is started again.
+        retries: number of times that a failed job is started again.
         timeout: minutes that each attempt may take; None for no limit.
         fail_fast: stop all jobs once one has failed for good.
         grace: seconds from SIGTERM to SIGKILL.

@@ -23,14 +23,14 @@ LISTED = 8  # failed jobs listed in the error message
 
 
 class JobQueue:
-    """Runs jobs over slots, one at a time in each, until all have ended.
+    """Run jobs in slots, one job per slot at a time, until all have ended.
 
     However this process ends, its jobs are asked to save and exit, and none is left behind.
 
     Args:
-        jobs: in starting order. Jobs with the same folder run once.
-        slots: at least one.
-        options: of the launcher.
+        jobs: jobs in starting order. Jobs with the same folder run once.
+        slots: slots to use, at least one.
+        options: options of the launcher.
         board: displays what happens.
     """
 
@@ -101,7 +101,7 @@ class JobQueue:
     def _handle_interrupts(self) -> None:
         if self._interrupts.count and not self._stopping:
             name = "Ctrl-C" if self._interrupts.first == "SIGINT" else self._interrupts.first
-            self._stop(f"{name}: waiting for running jobs to save; once more kills them")
+            self._stop(f"{name}: waiting for running jobs to save; a second Ctrl-C or signal kills them")
         if self._interrupts.count > 1:
             for attempt in self._running:
                 attempt.kill()

@@ -16,9 +16,9 @@ MOST_ON_CPU = 4  # default limit of jobs at a time: more would mostly wait for m
 class Slot:
     """The devices and cores on which one job at a time can run."""
 
-    device: str  # for display: "GPU 0", "cores 0-3"
+    device: str  # display name: "GPU 0", "cores 0-3"
     visible: str  # CUDA_VISIBLE_DEVICES; empty on the CPU
-    cores: tuple[int, ...]  # that the job may use; empty if the system cannot pin a process
+    cores: tuple[int, ...]  # cores that the job may use; empty if the system cannot pin a process
     threads: int  # per process
 
     @property
@@ -32,7 +32,7 @@ def make_slots(gpus: Sequence[str], options: Options, cores: Sequence[int] | Non
 
     Args:
         gpus: entries of ``CUDA_VISIBLE_DEVICES``; empty for the CPU.
-        options: of the launcher.
+        options: options of the launcher.
         cores: available cores; None for those of this process.
 
     Raises:
@@ -94,7 +94,7 @@ def _slot(device: str, visible: str, cores: tuple[int, ...], processes: int) -> 
 
 
 def _name_cores(cores: tuple[int, ...]) -> str:
-    """``core 1``, ``cores 0-3``, ``cores 0,8``."""
+    """Return ``core 1``, ``cores 0-3`` or ``cores 0,8``."""
     if len(cores) == 1:
         return f"core {cores[0]}"
     consecutive = sorted(cores) == list(range(min(cores), max(cores) + 1))

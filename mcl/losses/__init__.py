@@ -1,4 +1,4 @@
-"""What the networks learn from: one file per method, and the parts that methods share.
+"""Losses: one file per method, and the parts that methods share.
 
 A method is a `Loss`: a module that maps the outputs of all networks and the batch to named terms.
 """

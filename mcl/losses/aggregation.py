@@ -13,7 +13,7 @@ class Aggregator(nn.Module):
     """The softmax-weighted sum of the logits of a network's stages.
 
     Args:
-        width: of each stage's features.
+        width: width of each stage's features.
         stages: number of stages S.
     """
 

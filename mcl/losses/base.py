@@ -1,4 +1,4 @@
-"""The interface of losses: named raw terms of a batch, the weight of each, and what a loss asks of the networks."""
+"""The interface of losses: unweighted terms by name, their weights, and the requirements on the networks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from mcl.types import Batch, Outputs
 
 @dataclass(frozen=True)
 class MetaSchedule:
-    """When and how a loss learns its meta-parameters.
+    """Schedule and settings of the meta rounds of a loss.
 
     Args:
         interval: training steps from one meta round to the next; the first step has one.
         steps: SGD steps on the inner objective, followed by one on the outer objective.
-        lr: learning rate of these unrolled steps; None takes the current one of training.
-        momentum: of these unrolled steps, from a zero buffer.
+        lr: learning rate of these unrolled steps; None uses the current learning rate of training.
+        momentum: SGD momentum of the unrolled steps; the buffer starts at zero.
         attach_features: let the inner objective differentiate the matching weights through the features too.
         outer_batch: batch of the outer objective: the ``same`` as the inner one, or the ``next`` of the epoch.
         memory: ``keep`` the graphs of the unrolled steps, or ``recompute`` them (less memory, more time).
@@ -45,8 +45,7 @@ class Loss(nn.Module):
     """Base of all losses: ``loss(outputs, batch)`` returns named raw terms, ``loss.total(terms)`` their weighted sum.
 
     A subclass sets ``terms`` (the names it returns) and, if needed, ``needs_branches`` and ``minimum_networks``. A loss
-    with parameters to meta-learn sets ``meta`` and overrides the four methods at the end; training asks for nothing
-    else.
+    with parameters to meta-learn sets ``meta`` and overrides the four methods at the end.
 
     Args:
         weights: factor of each term in the sum; 1 for those left out.
@@ -72,7 +71,7 @@ class Loss(nn.Module):
         self.weights = {name: float(weights.get(name, 1.0)) for name in self.terms}
 
     def prepare(self, labels: Tensor) -> None:
-        """Set up before training, given the class (samples,) of every training image. Called once."""
+        """Prepare for training with the labels (N,) of all training images. Called once, before the first step."""
 
     def notes(self, counts: Sequence[int], positives: float | None) -> list[str]:
         """Return notes for the user on how this loss and the batches fit together.
@@ -103,7 +102,7 @@ class Loss(nn.Module):
         """Return the names of large buffers that no objective writes to, such as memory banks."""
         return set()
 
-    # The protocol of a loss whose ``meta`` is not None.
+    # A loss that sets ``meta`` overrides the following four methods.
 
     def inner_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters of the loss that the unrolled steps update along with the networks."""

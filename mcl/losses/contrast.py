@@ -53,7 +53,7 @@ def mutual_contrast(
 
     The terms are sums over ordered pairs of nodes and means over all anchors of the batch. An anchor without a positive
     in the batch contributes 0 to VCL and ICL. They are twice differentiable in the embeddings and in the weights.
-    Networks of different dtypes meet in the widest. The arithmetic is float32 at least, under autocast too, and float64
+    Mixed dtypes are promoted to the widest one. The computation uses at least float32, even under autocast, and float64
     if ``tau`` or ``tau * temperature`` is below 0.05, or ``tau * temperature`` is 1 or more.
 
     Args:
@@ -105,7 +105,9 @@ def mutual_contrast(
             start = sum(sizes[:i])
             rows, later = slice(start, start + sizes[i]), slice(start + sizes[i], None)
             pair_weights = weights[rows, later], hard_weights[rows, later]
-            pairs.append(_across(network, nodes[later], *pair_weights, diagonal, tau=tau, temperature=temperature))
+            pairs.append(
+                _cross_network_terms(network, nodes[later], *pair_weights, diagonal, tau=tau, temperature=temperature)
+            )
         repulsion, soft_icl = torch.stack(pairs).sum(0)
         icl = repulsion - (_mix(weights, means) * nodes).sum() / tau
 
@@ -152,7 +154,7 @@ def _convert(projections: Sequence[Tensor], tau: float, temperature: float) -> l
     return [network.to(dtype) for network in projections]
 
 
-def _across(
+def _cross_network_terms(
     network: Tensor,
     later: Tensor,
     weights: Tensor,
@@ -209,6 +211,6 @@ def _log_sum(exponentials: Tensor, dim: int) -> Tensor:
 @lru_cache  # building the mask would wait for the device
 @torch.inference_mode(False)  # an inference tensor in the cache could not be used in training
 def _same_network(sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return (G, G, 1): whether two nodes belong to the same network."""
+    """Return a mask (G, G, 1) that is True if two nodes belong to the same network."""
     network = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     return (network[:, None] == network)[:, :, None].to(device)

@@ -20,7 +20,7 @@ class ContrastSampler(nn.Module):
         labels: (samples,) int64, the class of every training image.
         positives: P, draws from a sample's class. The sample itself is excluded unless it is the only one.
         negatives: K, draws from other classes.
-        seed: of all draws.
+        seed: seed of all draws.
 
     Raises:
         UserError: There are no other classes.

@@ -76,8 +76,8 @@ class BankContrast(Contrast):
         pos_k: rows of the same class.
         neg_k: rows of other classes.
         reproduce_official_bug: compare as the published ImageNet runs did (see `mcl.losses.memory.MemoryBank`).
-        dtype: of the rows; bfloat16 takes half the memory and requires a ``momentum`` of 0.99 or less.
-        seed: of the initial rows and of the draws.
+        dtype: dtype of the rows; bfloat16 takes half the memory and requires a ``momentum`` of 0.99 or less.
+        seed: seed of the initial rows and of the draws.
     """
 
     bank: MemoryBank

@@ -12,8 +12,8 @@ class ProjectionHead(nn.Module):
     """Linear, ReLU, Linear, L2 normalisation.
 
     Args:
-        width: of the features.
-        dim: of the hidden layer and of the embedding.
+        width: width of the features.
+        dim: width of the hidden layer and of the embedding.
     """
 
     def __init__(self, width: int, dim: int = 128):

@@ -6,7 +6,7 @@ A training step minimises, over networks i, j and stages k, m,
       + sum_ij T² KL(softmax(a_j / T) ‖ softmax(l_iS / T))       distillation
       + sum_(i,k),(j,m) w (0.1 VCL + soft VCL + 0.1 ICL + soft ICL)   contrast of all nodes of different networks
 
-with the matching weights w held. The meta round learns them: the networks take SGD steps on the contrast alone
+with fixed matching weights w. The meta round learns them: the networks take SGD steps on the contrast alone
 (``inner_objective``), and the classification that results (``outer_objective``) is differentiated back to w.
 """
 

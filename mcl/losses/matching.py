@@ -22,7 +22,7 @@ class LayerMatching(nn.Module):
 
     Args:
         widths: per network, per stage, the width of its features.
-        dim: of the projections.
+        dim: dimension of the projections.
     """
 
     def __init__(self, widths: Sequence[Sequence[int]], dim: int = 128):

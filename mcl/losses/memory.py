@@ -32,12 +32,13 @@ class MemoryBank(nn.Module):
 
     Args:
         num_samples: training images, the rows of a bank.
-        networks: N >= 2.
-        dim: D of the embeddings.
+        networks: number of networks, N >= 2.
+        dim: dimension D of the embeddings.
         momentum: share of a row that an update keeps.
         reproduce_official_bug: in VCL and soft VCL of the ordered networks i and j, compare the embeddings of j with
-            the bank of i, as the published L-MCL code does. The default, their own bank, is that of the MCL code.
-        dtype: of the rows. The arithmetic is float32 at least.
+            the bank of i, as the published L-MCL code does. By default, compare them with their own bank, as the MCL
+            code does.
+        dtype: dtype of the rows. The computation uses at least float32.
         generator: draws the initial rows, uniform with the variance of unit vectors; None uses the global generator.
     """
 
@@ -74,8 +75,8 @@ class MemoryBank(nn.Module):
     ) -> MutualContrast:
         """Return the four terms: sums over ordered pairs of nodes of different networks, means over the batch.
 
-        Banks are constants. The terms are twice differentiable in the embeddings and in the weights. The arithmetic is
-        float32 at least, under autocast too, and float64 if ``tau * temperature`` is 1 or more.
+        Banks are constants. The terms are twice differentiable in the embeddings and in the weights. The computation
+        uses at least float32, even under autocast, and float64 if ``tau * temperature`` is 1 or more.
 
         Args:
             projections: list over the N networks of (S_i, B, D), L2-normalised. Stage counts may differ.
@@ -84,7 +85,7 @@ class MemoryBank(nn.Module):
             negatives: (B, K) rows of other classes.
             weights, tau, temperature: as in `mcl.losses.contrast.mutual_contrast`.
         """
-        networks, drawn = range(len(projections)), positives.shape[1]
+        networks, num_positives = range(len(projections)), positives.shape[1]
         assert len(networks) == len(self.rows) >= 2, "mutual contrast takes one bank per network, and at least two"
         with torch.autocast(index.device.type, enabled=False):
             dtype = divergence_dtype(projections, tau, temperature)
@@ -96,21 +97,22 @@ class MemoryBank(nn.Module):
             similarity = [(queries @ self._gather(r, columns, nodes.dtype).mT).split(sizes, 1) for r in networks]
             weight = [rows.split(sizes, 2) for rows in weights.to(nodes.dtype).movedim(2, 0).split(sizes, 1)]
 
-            def scores(bank: int, network: int, *, own: bool) -> _Scores:
-                first = 0 if own else 1  # column 0 is the samples' own row
-                return _Scores.of(similarity[bank][network][:, :, first:], drawn + 1 - first, temperature)
+            def scores(bank: int, network: int, *, include_own_row: bool) -> _Scores:
+                first = 0 if include_own_row else 1  # column 0 is the samples' own row
+                return _Scores.of(similarity[bank][network][:, :, first:], num_positives + 1 - first, temperature)
 
-            within = [scores(i, i, own=False) for i in networks]
+            within_network = [scores(i, i, include_own_row=False) for i in networks]
             vcl, icl = [], []
             for i, j in combinations(networks, 2):
                 # Both orders of a pair share their distributions, so their weights add up.
-                both = weight[i][j] + weight[j][i].mT  # (B, S_i, S_j)
-                icl.append(_meet(scores(j, i, own=True), scores(i, j, own=True), both))
+                pair_weights = weight[i][j] + weight[j][i].mT  # (B, S_i, S_j)
+                j_in_i, i_in_j = scores(j, i, include_own_row=True), scores(i, j, include_own_row=True)
+                icl.append(_pair_terms(j_in_i, i_in_j, pair_weights))
                 if self.reproduce_official_bug:
-                    vcl.append(_meet(within[i], scores(i, j, own=False), weight[i][j]))
-                    vcl.append(_meet(within[j], scores(j, i, own=False), weight[j][i]))
+                    vcl.append(_pair_terms(within_network[i], scores(i, j, include_own_row=False), weight[i][j]))
+                    vcl.append(_pair_terms(within_network[j], scores(j, i, include_own_row=False), weight[j][i]))
                 else:
-                    vcl.append(_meet(within[i], within[j], both))
+                    vcl.append(_pair_terms(within_network[i], within_network[j], pair_weights))
             (hard_vcl, soft_vcl), (hard_icl, soft_icl) = torch.stack(vcl).sum(0), torch.stack(icl).sum(0)
             batch, soften = len(index), temperature**2
             terms = (hard_vcl / batch, soft_vcl * (soften / batch), hard_icl / batch, soft_icl * (soften / batch))
@@ -161,7 +163,7 @@ class _Scores(NamedTuple):
         return cls(hard, soft, normaliser, target, negentropy)
 
 
-def _meet(p: _Scores, q: _Scores, weights: Tensor) -> Tensor:
+def _pair_terms(p: _Scores, q: _Scores, weights: Tensor) -> Tensor:
     """Return (2,): the InfoNCE of both sides and their mutual divergences, weighted by (B, S_p, S_q) and summed."""
     hard = (weights.sum(2) * p.hard).sum() + (weights.sum(1) * q.hard).sum()
     overlap = p.soft @ q.target.mT + p.target @ q.soft.mT  # each side's target times the other's similarities

@@ -1,4 +1,4 @@
-"""What MCL and L-MCL share: their terms and options, and a projection head for each node."""
+"""Base class of MCL and L-MCL: their terms and options, and a projection head for each node."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -18,7 +18,7 @@ class MutualLoss(Loss):
         weights: factor of each term in the sum; ``default_weights``, else 1, for those left out.
         tau: temperature of the similarities.
         temperature: T, the softening of all distributions that networks exchange.
-        dim: of the embeddings.
+        dim: dimension of the embeddings.
     """
 
     terms = ("classification", "distillation", "vcl", "soft_vcl", "icl", "soft_icl")

@@ -13,7 +13,7 @@ class Head(nn.Module):
     """Neck, global average pooling, hidden layers, linear classifier.
 
     Args:
-        width: of the features d.
+        width: width d of the features.
         num_classes: C.
         neck: runs on the feature map before the pooling; nothing by default.
         hidden: runs on the pooled features before the classifier; nothing by default.
@@ -53,11 +53,11 @@ class Backbone(nn.Module):
     layers do, so that a copy of it can be initialised again.
 
     Args:
-        name: of the architecture, e.g. ``resnet32``.
+        name: name of the architecture, e.g. ``resnet32``.
         stem: maps images (B, in_channels, height, width) to the input of the first stage.
         stages: run one after the other; auxiliary branches tap their outputs.
         head: maps the last stage's output to pooled features and logits.
-        in_channels: of the images.
+        in_channels: channels of the images.
         stride: side of an image divided by the side of the last feature map.
     """
 
@@ -156,7 +156,7 @@ def make_stages(
         block: takes the channels of its input and output, and a stride.
         widths: channels of the stem, then of each stage.
         depths: blocks in each stage.
-        first_stride: of the first stage; later ones have 2.
+        first_stride: stride of the first stage; later stages have stride 2.
     """
     check_depths(depths)
     stages: list[nn.Module] = []
@@ -168,13 +168,13 @@ def make_stages(
 
 
 def conv_bn_relu(inputs: int, outputs: int, kernel_size: int) -> nn.Sequential:
-    """A convolution of stride 1 that keeps the side, batch normalisation, ReLU."""
+    """Return a convolution of stride 1 that keeps the side, batch normalisation and ReLU."""
     conv = nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def bn_relu(channels: int) -> nn.Sequential:
-    """Batch normalisation and ReLU."""
+    """Return batch normalisation and ReLU."""
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 

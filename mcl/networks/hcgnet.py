@@ -24,8 +24,8 @@ class Gating(nn.Module):
     """A gate on each channel of the input, plus a mix of two receptive fields' pooled views of it.
 
     Args:
-        channels: of the input and the output.
-        reduction: by which the hidden layers of both gates are narrower than their inputs.
+        channels: channels of the input and of the output.
+        reduction: factor by which the hidden layers of both gates are narrower than their inputs.
     """
 
     def __init__(self, channels: int, reduction: int):

@@ -33,7 +33,7 @@ def translate(state: Mapping[str, Tensor], cohort: Cohort) -> dict[str, Tensor]:
     given = {key.removeprefix(_DATA_PARALLEL): tensor for key, tensor in state.items()}
     baseline = is_baseline(state)
     two_architectures = any(key.startswith("net1.") for key in given)
-    official_keys: dict[str, str] = {}  # by our keys
+    official_keys: dict[str, str] = {}  # official key for each key of this project
     for i, (name, network) in enumerate(zip(cohort.keys, cohort, strict=True)):
         prefix = f"net{i + 1}.module_list.0." if two_architectures else f"module_list.{i}."
         for key in network.state_dict():
@@ -70,11 +70,11 @@ class _Names(NamedTuple):
     """The official names of one architecture's modules.
 
     Args:
-        modules: those of the backbone outside its stages, by our names.
-        units: what the official code numbers as a stage, by the child of our stage; "" stands for the whole stage.
+        modules: modules of the backbone outside its stages, by the names of this project.
+        units: the units that the official code numbers as a stage, by child of a stage here; "" means the whole stage.
             ``{k}`` is the number of the stage.
         in_unit: translates the path of a module inside a unit, the child included.
-        branch_neck: of branch ``{k}``, where ``{n}`` counts on from the units of its stages.
+        branch_neck: neck of branch ``{k}``; ``{n}`` continues the numbering of the units of its stages.
         first_stage: official number of our first stage.
     """
 
@@ -143,7 +143,7 @@ _GATED_LAYERS = {
     "reduce.1.2": "conv2_3x3.conv",
     "gating.near.0": "conv_3x3.norm",
     "gating.near.2": "conv_3x3.conv",
-    "gating.far.0": "conv_5x5.norm",  # in fact a dilated 3x3
+    "gating.far.0": "conv_5x5.norm",  # the name is misleading: it is a dilated 3x3 convolution
     "gating.far.2": "conv_5x5.conv",
     "gating.near_pool.score": "global_context3x3",
     "gating.far_pool.score": "global_context5x5",
@@ -165,7 +165,7 @@ _SHUFFLENET = _Names(
     _in_shufflenet,
     branch_neck="block_extractor{k}.{n}",
 )
-_FAMILIES: dict[type[Backbone] | str, _Names] = {  # by class, or by torchvision's name
+_FAMILIES: dict[type[Backbone] | str, _Names] = {  # keys: a class, or a torchvision name
     ResNet: _RESNET,
     WideResNet: _Names(
         {"stem": "conv1", "head.neck.0": "bn1", "head.classifier": "fc"},

@@ -27,7 +27,7 @@ class TorchvisionBackbone(Backbone):
     must be the whole model. The constructor checks this by comparing the parameters and the output.
 
     An auxiliary branch takes its stages from a new model of the same kind, and from each stage its first blocks, as
-    many as ``branch_depths`` says. Weights start as torchvision initialises them.
+    many as ``branch_depths`` sets. Weights start as torchvision initialises them.
 
     Args:
         name, num_classes, stride: as in `Backbone` and `Head`.
@@ -36,7 +36,7 @@ class TorchvisionBackbone(Backbone):
         stages: the S stages, whose outputs branches tap.
         neck: the modules between the last stage and the pooling; branches have their own copy.
         head: the modules after the pooling, ending in a linear layer, whose inputs are the features.
-        branch_depths: for the branches after stages 1..S-1, the number of blocks kept of each stage; None keeps all.
+        branch_depths: blocks kept of each stage in the branches after stages 1..S-1; None keeps all.
         weights: ``DEFAULT`` or another name of torchvision's pretrained weights, downloaded once, or a file of them;
             None for new ones. If the number of classes differs, the classifier stays new.
         in_channels: 3, or 1 for grey images, which are treated as colour images of three equal channels.
@@ -202,7 +202,7 @@ def _evaluate(function: Callable[[Tensor], Any], image: Tensor, *modules: nn.Mod
 
 
 def _brief(error: Exception) -> str:
-    """The beginning of an error's message, on one line."""
+    """Return the beginning of an error's message, on one line."""
     return " ".join(str(error).split())[:200]
 
 

@@ -19,7 +19,7 @@ Weight = Callable[[int, int, int, int], Tensor]
 
 
 def hard_contrast(similarity: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-    """InfoNCE over the batch, from (B, B) similarities: the positives of an anchor are other samples of its class.
+    """Return InfoNCE from (B, B) similarities of a batch: the positives of an anchor are other samples of its class.
 
     Within a network this is VCL, across networks ICL. The anchor's own column is neither a positive nor in the
     denominator. An anchor without a positive contributes 0.
@@ -32,7 +32,7 @@ def hard_contrast(similarity: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
 
 
 def soft_contrast(one: Tensor, other: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    """T² KL between the softened distributions of two similarities (B, C), in both directions, the target detached."""
+    """Return T² KL between the softened distributions of two similarities (B, C), both ways, target detached."""
     divergences = []
     for student, teacher in ((one, other), (other, one)):
         target = F.softmax(teacher.detach() / temperature, dim=1)
@@ -44,7 +44,7 @@ def soft_contrast(one: Tensor, other: Tensor, weight: Tensor, temperature: float
 def pair_contrast(
     a: Tensor, b: Tensor, labels: Tensor, weight: Tensor, tau: float, temperature: float
 ) -> MutualContrast:
-    """The four terms of one ordered pair of stages: embeddings (B, D), weight (B,)."""
+    """Return the four terms of one ordered pair of stages: embeddings (B, D), weight (B,)."""
     aa, bb, ab, ba = a @ a.T / tau, b @ b.T / tau, a @ b.T / tau, b @ a.T / tau
     return MutualContrast(
         vcl=hard_contrast(aa, labels, weight) + hard_contrast(bb, labels, weight),
@@ -68,7 +68,7 @@ def sum_over_pairs(stages: Sequence[int], pair: Callable[[int, int, int, int], M
 def mutual_contrast(
     projections: Sequence[Sequence[Tensor]], labels: Tensor, weight: Weight, *, tau: float, temperature: float
 ) -> MutualContrast:
-    """Layer-wise mutual contrast (L-MCL)."""
+    """Return the layer-wise mutual contrast (L-MCL)."""
 
     def pair(i: int, k: int, j: int, m: int) -> MutualContrast:
         return pair_contrast(projections[i][k], projections[j][m], labels, weight(i, k, j, m), tau, temperature)
@@ -79,7 +79,7 @@ def mutual_contrast(
 def last_stage_contrast(
     projections: Sequence[Tensor], labels: Tensor, *, tau: float, temperature: float
 ) -> MutualContrast:
-    """Mutual contrast of one embedding per network (MCL): no weights, VCL once per network, each pair once."""
+    """Return the contrast of one embedding per network (MCL): no weights, VCL once per network, each pair once."""
     one = projections[0].new_ones(len(labels))
     pairs = [pair_contrast(a, b, labels, one, tau, temperature) for a, b in combinations(projections, 2)]
     _, soft_vcl, icl, soft_icl = (torch.stack(values).sum() for values in zip(*pairs, strict=True))
@@ -88,17 +88,17 @@ def last_stage_contrast(
 
 
 def matching_weight(query: Tensor, key: Tensor) -> Tensor:
-    """The weight of two stages, one per sample: sigmoid of the cosine of their (B, dim) matching projections."""
+    """Return the weight of two stages, one per sample: sigmoid of the cosine of their (B, dim) matching projections."""
     return torch.sigmoid(F.cosine_similarity(query, key, dim=1))
 
 
 def classification(logits: Sequence[Sequence[Tensor]], labels: Tensor) -> Tensor:
-    """Cross-entropy summed over networks and stages."""
+    """Return the cross-entropy summed over networks and stages."""
     return torch.stack([F.cross_entropy(stage, labels) for network in logits for stage in network]).sum()
 
 
 def logit_distillation(students: Sequence[Tensor], teachers: Sequence[Tensor], *, temperature: float) -> Tensor:
-    """T² KL of every student's (B, C) logits from every teacher's detached ones, its own included, summed."""
+    """Return T² KL of every student's (B, C) logits from every teacher's detached ones, its own included, summed."""
     total = students[0].new_zeros(())
     for student in students:
         for teacher in teachers:

@@ -26,8 +26,8 @@ class Batches:
     dataset: Dataset  # has the augmentation, and the mean and standard deviation of each channel
     sampler: Sampler
     batch_size: int
-    seed: int  # of the order and of the augmentation
-    dtype: torch.dtype  # of the batches' images, and of the arithmetic
+    seed: int  # seed of the order and of the augmentation
+    dtype: torch.dtype  # dtype of the images and of the computation
 
     def __post_init__(self) -> None:
         self.images = [F.to_pil_image(pixels) for pixels in self.train.images]

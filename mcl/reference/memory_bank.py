@@ -21,7 +21,7 @@ def similarity(embedding: Tensor, bank: Tensor, columns: Tensor, tau: float) -> 
 
 
 def hard_contrast(similarity: Tensor, positives: int, weight: Tensor) -> Tensor:
-    """InfoNCE over the columns, the first of which are the ``positives``; all are in the denominator."""
+    """Return InfoNCE over the columns, the first of which are the ``positives``; all are in the denominator."""
     return -(weight * F.log_softmax(similarity, dim=1)[:, :positives].sum(1) / positives).mean()
 
 
@@ -38,7 +38,7 @@ def pair_contrast(
     temperature: float,
     reproduce_official_bug: bool = False,
 ) -> MutualContrast:
-    """The four terms of one ordered pair of stages: embeddings (B, D), banks (samples, D), columns (B, C), weight (B,).
+    """Return the four terms of a pair of stages: embeddings (B, D), banks (samples, D), columns (B, C), weight (B,).
 
     ``reproduce_official_bug`` compares b with the bank of a in VCL and soft VCL.
     """
@@ -66,7 +66,7 @@ def memory_contrast(
     temperature: float,
     reproduce_official_bug: bool = False,
 ) -> MutualContrast:
-    """Mutual contrast of all stages of different networks against banks (samples, D)."""
+    """Return the mutual contrast of all stages of different networks against banks (samples, D)."""
     columns, count = torch.cat([index[:, None], positives, negatives], dim=1), positives.shape[1]
     options: dict[str, Any] = {
         "tau": tau,

@@ -27,9 +27,9 @@ class TextbookTraining:
     """One training on the CPU, in the precision of the learner's parameters.
 
     Args:
-        parts: of ``loss=lmcl`` as published; the learner is trained in place.
+        parts: parts of a run with ``loss=lmcl`` as published; the learner is trained in place.
         splits: the result of ``parts.dataset.load()``.
-        seed: of the batches and their augmentation.
+        seed: seed of the batches and of their augmentation.
         meta_gradient: one of the two functions of `mcl.reference.unrolled_gradient`.
 
     Raises:

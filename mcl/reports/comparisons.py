@@ -17,9 +17,9 @@ class Difference:
     Args:
         row: the row.
         network: its name.
-        comparison: of the runs of the row with those of the baseline.
+        comparison: comparison of the row's runs with those of the baseline.
         holm: p after Holm's correction over all comparisons of the report; None without a test.
-        family: how many comparisons have a test.
+        family: number of comparisons that have a test.
         limit: the smallest mean, up or down, that would have been significant after the same correction, with the
             spread and the number of pairs seen and all other comparisons as they are; None without a test.
     """
@@ -38,7 +38,7 @@ class Difference:
 
     @property
     def conclusion(self) -> str:
-        """What these runs show."""
+        """Return the conclusion from these runs."""
         mean, pairs = self.comparison.difference.mean, self.comparison.difference.count
         if mean is None:
             return "no seed in common: nothing can be compared"

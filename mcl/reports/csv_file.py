@@ -59,7 +59,7 @@ def trials_as_csv(trials: Sequence[tuple[Run, Mapping[str, Any]]], options: Sequ
 
     Args:
         trials: each with the value of every option.
-        options: what the search varies.
+        options: options that the search varies.
         objective: the accuracy that trials are compared by, as `mcl.config.objective` names it.
     """
     content = io.StringIO()

@@ -28,7 +28,7 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a report; ``files`` has its bytes by format."""
+    """A plot of a report; ``files`` has its bytes by format."""
 
     name: str
     title: str

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from mcl.reports.statistics import Estimate
 from mcl.untrusted.text import printable
 
-NONE = "–"  # in place of a missing number
+NONE = "–"  # shown for a missing number
 _MARKS = re.compile(r"[\\`*\[\]]|(?<![^\W_])_|_(?![^\W_])")  # Markdown's own; an underscore within a word is not
 _UNITS = ("", " k", " M", " G", " T", " P", " E", " Z")
 
@@ -48,36 +48,36 @@ def code(text: object) -> str:
 
 
 def percent(value: float | None) -> str:
-    """``"72.34"``."""
+    """Format percent: ``"72.34"``."""
     return NONE if value is None else f"{value:.2f}"
 
 
 def signed(value: float | None) -> str:
-    """``"+1.20"``, with a true minus."""
+    """Format with a sign: ``"+1.20"``, with a true minus."""
     if value is None:
         return NONE
     return "0.00" if abs(value) < 0.005 else f"{value:+.2f}".replace("-", "−")
 
 
 def with_deviation(estimate: Estimate) -> str:
-    """``"72.34 ± 0.51"``; of one run without deviation."""
+    """Format mean and deviation: ``"72.34 ± 0.51"``; one run has no deviation."""
     mean = percent(estimate.mean)
     return mean if estimate.deviation is None else f"{mean} ± {percent(estimate.deviation)}"
 
 
 def interval(estimate: Estimate, *, difference: bool = False) -> str:
-    """``"71.07 to 73.61"``."""
+    """Format an interval: ``"71.07 to 73.61"``."""
     show = signed if difference else percent
     return " to ".join(map(show, estimate.interval)) if estimate.interval else NONE
 
 
 def probability(p: float | None) -> str:
-    """``"0.031"``, ``"< 0.001"``."""
+    """Format a p-value: ``"0.031"``, ``"< 0.001"``."""
     return NONE if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def count(value: float | None) -> str:
-    """``"1.83 G"`` for 1,832,448,000."""
+    """Format a count: ``"1.83 G"`` for 1,832,448,000."""
     if value is None:
         return NONE
     power = 0
@@ -88,16 +88,16 @@ def count(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """``"12.3"``, ``"1,234"``."""
+    """Format seconds: ``"12.3"``, ``"1,234"``."""
     return NONE if value is None else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def listed(things: Iterable[object]) -> str:
-    """``"0, 1 and 2"``."""
+    """Join items: ``"0, 1 and 2"``."""
     *names, last = [*map(str, things)] or [""]
     return f"{', '.join(names)} and {last}" if names else last
 
 
 def seeds(numbers: Sequence[int | None]) -> str:
-    """``"seed 3"``, ``"seeds 3 and 4"``."""
+    """Format seeds: ``"seed 3"``, ``"seeds 3 and 4"``."""
     return f"seed{'s' * (len(numbers) != 1)} {listed(numbers)}"

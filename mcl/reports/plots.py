@@ -66,7 +66,7 @@ def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
     legend(figure, styles, lines=True)
     caption = "Lines are means over finished runs; the band around a line reaches from the worst to the best of them."
     if fewer:
-        caption += f" Drawn without the runs that have no whole curve: {'; '.join(dict.fromkeys(fewer))}."
+        caption += f" Drawn without the runs that have no complete curve: {'; '.join(dict.fromkeys(fewer))}."
     return Picture(
         "curves",
         "Learning curves",

@@ -51,9 +51,9 @@ def write_report(
 
     Args:
         study: whose planned runs are reported; None to report the runs in ``folders``.
-        folders: of runs; None with a study, which plans its folders.
-        out: the folder for ``RESULTS.md``, ``results.csv`` and the pictures; created if necessary.
-        formats: of the pictures: ``png``, ``svg``, ``pdf``.
+        folders: folders of runs; None with a study, which plans its folders.
+        out: the folder for ``RESULTS.md``, ``results.csv`` and the plots; created if necessary.
+        formats: file formats of the plots: ``png``, ``svg``, ``pdf``.
         metric: a name of ``mcl.reports.rows.METRICS``.
         baseline: ``factor=label``, in place of the study's.
         command: the command that makes the same report, for the reader; None for that of ``out``.
@@ -69,7 +69,7 @@ def write_report(
         UserError: there are no runs, the baseline does not exist, a file cannot be written, or a study's report with
             other runs would be lost and there is no other folder.
     """
-    refuse_to_replace(out, [RESULTS, PAGE] if html else [RESULTS])
+    check_not_replaced(out, [RESULTS, PAGE] if html else [RESULTS])
     if html:
         require("html", asked="--html")
     command = command or f"python -m mcl report {portable_path(out)}"
@@ -165,7 +165,7 @@ def _not_over_others(out: Path, finished: set[str], instead: Path | None) -> Pat
     """Return the folder to write to: ``out``, unless a report there has finished runs that this one lacks.
 
     Args:
-        out: where the report should go.
+        out: folder for the report.
         finished: the hashes of the finished runs of this report.
         instead: the folder to take then; None raises UserError.
     """
@@ -185,7 +185,7 @@ def _marked(lines: Sequence[str]) -> str:
     return "\n".join([MARK, "", *lines]) + "\n"
 
 
-def refuse_to_replace(out: Path, marked: Iterable[str] = (RESULTS,)) -> None:
+def check_not_replaced(out: Path, marked: Iterable[str] = (RESULTS,)) -> None:
     """Raise UserError if a report in ``out`` would replace files that no report has written.
 
     Args:
@@ -213,7 +213,7 @@ def _write(out: Path, files: Mapping[str, bytes | str]) -> None:
 
 
 def _tables(study: Study | None, rows: Rows, metric: str) -> list[str]:
-    """Return what stands above the pictures: the results."""
+    """Return the lines above the plots: the results."""
     compared, notes = differences(rows, metric)
     text = study.text.strip() if study else ""
     return [
@@ -232,7 +232,7 @@ def _tables(study: Study | None, rows: Rows, metric: str) -> list[str]:
 
 
 def _provenance(study: Study | None, rows: Rows, command: str) -> list[str]:
-    """Return what stands below the pictures: how the results were made."""
+    """Return the lines below the plots: how the results were made."""
     return [
         *versions(rows),
         *missing(rows, study),
@@ -251,7 +251,7 @@ def _status(rows: Rows) -> str:
 
 
 def _embedded(drawn: Sequence[Picture]) -> list[str]:
-    lines = ["## Pictures", ""] if drawn else []
+    lines = ["## Plots", ""] if drawn else []
     for picture in drawn:
         shown = next((form for form in picture.files if form != "pdf"), None)
         others = [f"[{form.upper()}]({picture.name}.{form})" for form in picture.files if form != shown]

@@ -42,7 +42,7 @@ def add_settings(labels: Sequence[dict[str, str]], settings: Sequence[Mapping[st
 
     Args:
         labels: the dataset, pair and loss of each row; further labels are added in place.
-        settings: of each row.
+        settings: settings of each row.
 
     Returns:
         Sentences on settings that need no label of their own, because they change together with another.

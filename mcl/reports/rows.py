@@ -18,7 +18,7 @@ from mcl.runs.identity import identity
 from mcl.runs.reading import Run, mapping, number, read_run
 from mcl.studies.study import Study
 
-METRICS = {  # what --metric chooses among -> what tables call it
+METRICS = {  # value of --metric -> name in the tables
     "top1_last": "backbone, last epoch",
     "top1_best": "backbone, best epoch",
     "top1_max_over_heads": "best head, best epoch",
@@ -35,7 +35,7 @@ class Row:
 
     Args:
         labels: factor -> label.
-        runs: in order of their seeds, each seed once, finished or not.
+        runs: runs in order of their seeds, each seed once, finished or not.
     """
 
     labels: dict[str, str]
@@ -58,7 +58,7 @@ class Row:
         return by_network
 
     def estimates(self, metric: str) -> dict[str, Estimate]:
-        """The estimate over the finished runs of each network name."""
+        """Return the estimate over the finished runs of each network name."""
         return {network: estimate(values.values()) for network, values in self.values(metric).items()}
 
 
@@ -68,7 +68,7 @@ class Rows:
 
     Args:
         factors: factor -> its labels, in order.
-        rows: in that order.
+        rows: rows in that order.
         baseline: labels of the rows that others are compared with; empty for none.
         compared: the factors in which a row and its baseline may differ.
         notes: sentences on how the rows were formed.
@@ -104,7 +104,7 @@ class Rows:
         return [run for row in self.rows for run in row.runs]
 
     def name(self, row: Row, factors: Iterable[str] | None = None) -> str:
-        """``"resnet32, lmcl"``: the labels that distinguish a row, of all factors or of some."""
+        """Return the labels that distinguish a row, of all factors or of some: ``"resnet32, lmcl"``."""
         chosen = self.varying if factors is None else [factor for factor in self.varying if factor in factors]
         return ", ".join(_named(factor, row.labels[factor]) for factor in chosen if row.labels.get(factor))
 
@@ -132,7 +132,7 @@ def run_values(summary: Mapping[str, Any], metric: str) -> dict[str, float | Non
     """Return one number per network name, in percent. Networks of one name are averaged, as the run is the unit.
 
     Args:
-        summary: of a finished run.
+        summary: summary of a finished run.
         metric: a name of ``METRICS``, whose ``ensemble`` counts as a network; ``top1_max_over_run``, which all
             networks share; or another number that a summary has for each network.
     """
@@ -190,7 +190,7 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
     rows: dict[str, Row] = {}
     settings: dict[str, dict[str, Any]] = {}
     for run in readable:
-        run.command = "the command that began it, typed again"
+        run.command = "run the command that started it again"
         own = {key: value for key, value in identity(run.config).items() if key != "seed"}
         labels = place_labels(run)
         key = json.dumps([labels, images[id(run)], own], sort_keys=True, default=str)

@@ -1,4 +1,4 @@
-"""Report of a search: its trials, compared on the validation part alone."""
+"""Report of a search: its trials, compared on the validation split alone."""
 
 import json
 import shlex
@@ -32,7 +32,7 @@ def find_trials(study: "Study", archived: Sequence[Run] = ()) -> list[Trial]:
     A run on other images than most does not count.
 
     Args:
-        study: with a search.
+        study: study with a search.
         archived: runs that are taken in place of those in the study's folder of runs.
     """
     trials = list(_trials(study, archived))
@@ -59,7 +59,7 @@ def _trials(study: "Study", archived: Sequence[Run]) -> Iterator[Trial]:
 def search_page(
     study: "Study", trials: Sequence[Trial], command: str, formats: Sequence[str] = ("png",)
 ) -> tuple[list[str], dict[str, bytes]]:
-    """Return the lines of a report on which values did best on the validation part, and its pictures by file name."""
+    """Return the lines of a report on which values did best on the validation split, and its plots by file name."""
     assert study.search is not None
     options = list(study.search.options)
     pictures: dict[str, bytes] = {}
@@ -74,7 +74,7 @@ def search_page(
         lines += [
             "## The best trials",
             "",
-            "Mean top-1 of the backbones on the validation part at the last epoch, %.",
+            "Mean top-1 of the backbones on the validation split at the last epoch, %.",
             "",
             *table([*options, "validation top-1"], rows[:SHOWN], words=0),
             "",
@@ -101,7 +101,7 @@ def search_page(
 def _pictures(
     options: Sequence[str], done: Sequence[tuple[Run, dict[str, Any], float]], formats: Sequence[str]
 ) -> dict[str, bytes]:
-    """Draw one panel for each numeric option, one point for each trial. Return the picture by format."""
+    """Draw one panel for each numeric option, one point for each trial. Return the plot by format."""
     panels: dict[str, list[float]] = {}
     for option in options:
         with suppress(ValueError):  # an option with words has no axis

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-LEVEL = 0.95  # of the intervals; p-values are compared with 1 - LEVEL
+LEVEL = 0.95  # confidence level of the intervals; p-values are compared with 1 - LEVEL
 ROUNDING = 1e-9  # a spread below this, relative to the numbers, is rounding and counts as zero
 
 
@@ -19,10 +19,10 @@ class Estimate:
 
     Args:
         count: number of runs.
-        mean: None without runs.
-        deviation: standard deviation of a sample (divided by count - 1); None of fewer than two runs.
-        half_width: of the interval of Student's t around the mean; None of fewer than two runs, and of runs that are
-            all equal, whose interval of zero width would claim that no other result is possible.
+        mean: sample mean; None without runs.
+        deviation: standard deviation of a sample (divided by count - 1); None for fewer than two runs.
+        half_width: half-width of Student's t interval around the mean; None for fewer than two runs. Also None if all
+            runs are equal, because an interval of zero width would claim that no other result is possible.
     """
 
     count: int
@@ -44,7 +44,7 @@ class Comparison:
 
     Args:
         difference: mean, deviation and interval of the differences.
-        p: of the paired t-test, two-sided; None where it is undefined.
+        p: p-value of the two-sided paired t-test; None if it is undefined.
         effect: Cohen's d_z, mean over deviation of the differences; None where it is undefined.
         seeds: present on both sides.
         unpaired: seeds of the row alone, which are left out.

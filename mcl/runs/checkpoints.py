@@ -62,7 +62,7 @@ def encode(state: Mapping[str, Any]) -> bytes:
     """Return the bytes of a checkpoint."""
     buffer = io.BytesIO()
     torch.save({"version": VERSION, **state}, buffer)
-    buffer.seek(-2, os.SEEK_END)  # where the archive stores the length of its comment
+    buffer.seek(-2, os.SEEK_END)  # the last two bytes of a zip archive hold the length of its comment
     buffer.write(_seal(buffer.getbuffer()[:-2]))
     return buffer.getvalue()
 
@@ -71,8 +71,8 @@ def decode(content: bytes, name: str) -> dict[str, Any]:
     """Return the state that `encode` was given, on the CPU.
 
     Args:
-        content: of a checkpoint file.
-        name: what messages call it.
+        content: bytes of a checkpoint file.
+        name: name of the file in error messages.
 
     Raises:
         UserError: The content is damaged or of another version, or its configuration is not plain data.
@@ -82,7 +82,10 @@ def decode(content: bytes, name: str) -> dict[str, Any]:
         raise UserError(f"{name} is not a checkpoint, or has been cut short or altered: its checksum is wrong.")
     state = load_state(io.BytesIO(content), name)
     if not isinstance(state, dict) or state.get("version") != VERSION:
-        raise UserError(f"{name} is not a checkpoint of this version of mcl.")
+        raise UserError(
+            f"{name} is not a checkpoint of format {VERSION}. Load it with the version of mcl that wrote it, or start"
+            " over with resume=never."
+        )
     if "config" in state:
         state["config"] = received_run(state["config"], f"{name}: config")
     return state
@@ -99,9 +102,9 @@ class Checkpoints:
     Each records the size and hash of the metrics written until then, so that lost lines are noticed.
 
     Args:
-        folder: of the checkpoints.
+        folder: folder of the checkpoints.
         metrics: the file whose lines are checked; None to read networks only.
-        max_checkpoints: how many are kept, the last included.
+        max_checkpoints: number of checkpoints to keep, the last included.
         about: stored in each of them (settings, versions).
     """
 
@@ -131,7 +134,7 @@ class Checkpoints:
             self.home.check()
         step = int(state["step"])
         if self.max_checkpoints > 1 and self._step_of_last is not None and self._step_of_last != step:
-            _second_name(self.last, self.folder / earlier_checkpoint(self._step_of_last))
+            _hard_link(self.last, self.folder / earlier_checkpoint(self._step_of_last))
         save(self.last, {**self.about, **state, "metrics": self._written_metrics()})
         self._step_of_last = step
         for rank, (earlier, path) in enumerate(self._earlier()):
@@ -218,11 +221,11 @@ class Checkpoints:
         return hashlib.sha256(content).hexdigest() == expected["sha256"]
 
 
-def _second_name(path: Path, other: Path) -> None:
-    """Give a file a second name, so that it survives when the first is replaced."""
+def _hard_link(source: Path, target: Path) -> None:
+    """Hard-link a file, so that it survives when the original is replaced."""
     with contextlib.suppress(OSError):
-        other.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
         try:
-            os.link(path, other)
+            os.link(source, target)
         except OSError:  # a file system without hard links
-            os.replace(path, other)
+            os.replace(source, target)

@@ -18,7 +18,7 @@ def write_confusion(folder: Path, head: str, counts: Sequence[Sequence[int]], cl
     """Write a matrix as ``confusion-first-backbone.csv``: a row for each true class, a column for each predicted one.
 
     Args:
-        folder: of the evaluation.
+        folder: folder of the evaluation.
         head: whose predictions these are, such as ``first/backbone``.
         counts: (classes, classes), [label, prediction].
         classes: their names.

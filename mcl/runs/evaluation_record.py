@@ -14,7 +14,7 @@ from mcl.untrusted.files import read_bytes
 from mcl.untrusted.limits import MAX_JSON
 from mcl.untrusted.text import decode_json
 
-MAX_CHANGES = 3  # in a description
+MAX_CHANGES = 3  # changed settings listed in a description
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class EvaluationRecord:
     Args:
         split: ``test``, ``validation`` or ``train``.
         weights: ``last`` or ``best``.
-        step: of the checkpoint.
+        step: step of the checkpoint.
         finished: whether training had ended with this checkpoint.
         data: fingerprint of the images.
         other_images: whether the images are not those of the run.
         changes: settings that differ from the run's and can change the numbers, ``"dataset.limit: None -> 5"``.
-        overrides: as typed.
+        overrides: overrides of the evaluation.
         code: version, commit and state of the code that evaluated.
-        date: in UTC, as ISO 8601.
+        date: date in UTC, as ISO 8601.
     """
 
     split: str
@@ -65,7 +65,7 @@ class EvaluationRecord:
         """Describe how this evaluation differs from one of the run's own images after its last step.
 
         Args:
-            steps: of the whole run, if known.
+            steps: number of steps of the whole run, if known.
         """
         deviations = []
         if not self.finished or (steps is not None and steps != self.step):

@@ -22,8 +22,8 @@ def write_imported(folder: Path, config: DictConfig, state: Mapping[str, Any], r
     Args:
         folder: created if it does not exist.
         config: the configuration that rebuilds the networks.
-        state: for the checkpoint.
-        record: what is known of the imported file.
+        state: state to save as the checkpoint.
+        record: known facts about the imported file.
 
     Raises:
         UserError: A file cannot be written.

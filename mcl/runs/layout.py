@@ -1,16 +1,16 @@
-"""The names of the files in a run folder. No other room spells them."""
+"""The names of the files in a run folder. No other package spells them out."""
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"  # written last: its presence means that the run has finished
 FAILURE = "failure.json"
-IMPORTED = "imported.json"  # of `python -m mcl import`: the file that the networks come from
+IMPORTED = "imported.json"  # written by `python -m mcl import`: the file that the networks come from
 LOCK = "lock"
 
 CHECKPOINTS = "checkpoints"
 LAST = "last.pt"
 LAST_CHECKPOINT = f"{CHECKPOINTS}/{LAST}"
-EARLIER = "step-*.pt"  # with the step in place of the star
+EARLIER = "step-*.pt"  # the star stands for the step
 
 EXPORT = "export"
 EVALUATION = "evaluation"  # a folder for each evaluation: test, train-best, ...

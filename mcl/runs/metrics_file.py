@@ -54,7 +54,7 @@ def read_metrics(folder: Path, *families: str) -> Iterator[tuple[int, MetricsLin
     """Yield the number (from 1) and content of each line; the content of a damaged line is None.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         families: beginnings of metric names; intact lines with none of them are skipped, which saves parsing them.
     """
     marks = [f'"{family}'.encode() for family in families]
@@ -79,8 +79,8 @@ def cut(folder: Path, step: int, evaluation_is_due: bool) -> float:
     """Remove the lines after ``step`` and all damaged lines; every line for step 0.
 
     Args:
-        folder: of the run; the file need not exist.
-        step: of the checkpoint that the run resumes from.
+        folder: folder of the run; the file need not exist.
+        step: step of the checkpoint that the run resumes from.
         evaluation_is_due: whether the evaluation at this step will be repeated, so that its line goes, too.
 
     Returns:

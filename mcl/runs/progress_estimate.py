@@ -25,9 +25,9 @@ def read_progress(folder: Path, epochs: int | None, max_steps: int | None, since
     epochs are counted.
 
     Args:
-        folder: of the run.
-        epochs: that the run will train.
-        max_steps: at which it stops, whatever the epoch.
+        folder: folder of the run.
+        epochs: number of epochs of the run.
+        max_steps: number of steps after which the run stops, whatever the epoch.
         since: seconds since 1970; metrics last written before belong to an earlier attempt.
     """
     written, lines = _last_lines(folder / METRICS)

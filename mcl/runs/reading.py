@@ -54,15 +54,15 @@ class Run:
 
     Args:
         reason: why it is not finished, in one sentence; empty for a finished run.
-        seed: None if its settings cannot be read.
+        seed: its seed; None if its settings cannot be read.
         config: its settings; empty if there are none.
         summary: its results; empty unless it is finished.
-        evaluations: on the test split, in order.
-        evaluated_step: of the last evaluation in its metrics, also of one that lacks accuracies; None if there is none.
+        evaluations: evaluations on the test split, in order.
+        evaluated_step: step of the last evaluation in its metrics, even without accuracies; None if there is none.
         matching: matching weights, in order; empty if the loss has none.
         notes: problems with its files, one sentence each.
-        command: what to type to start or resume it; empty if unknown.
-        shown_folder: what reports call the folder; another one if the files were unpacked from an archive.
+        command: command that starts or resumes it; empty if unknown.
+        shown_folder: name of the folder in reports; another one if the files were unpacked from an archive.
     """
 
     folder: Path
@@ -101,7 +101,10 @@ def find_runs(place: Path) -> list[Path]:
         UserError: There is no such folder.
     """
     if not place.is_dir():
-        raise UserError(f"{place}: there is no such folder. Give a folder of runs, such as runs/digits, or a study's.")
+        raise UserError(
+            f"{place}: there is no such folder. Use a folder of runs (runs/digits) or a study folder"
+            " (experiments/quickstart)."
+        )
     runs = []
     for folder, subfolders, files in os.walk(place):
         if set(SIGNS_OF_A_RUN) & set(files):
@@ -196,9 +199,9 @@ def _why_unfinished(run: Run) -> tuple[Status, str]:
     except UserError as error:
         return "failed", str(error)
     if failure is None:
-        return "unfinished", f"it stopped without saying why, as a killed process does; {progress}"
+        return "unfinished", f"it stopped without recording a reason; the process was probably killed; {progress}"
     kind, message = failure.get("error"), failure.get("message")
-    cause = ": ".join(str(part) for part in (kind, message) if part) or "it does not say why"
+    cause = ": ".join(str(part) for part in (kind, message) if part) or "no reason was recorded"
     status: Status = "interrupted" if failure.get("status") == "interrupted" else "failed"
     return status, f"{cause} (step {failure.get('step')}; {progress})"
 

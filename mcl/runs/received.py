@@ -23,7 +23,7 @@ def received(config: Any, source: str) -> dict[str, Any]:
 
     Args:
         config: the content of the file.
-        source: what messages call the file.
+        source: name of the file in messages.
 
     Raises:
         UserError: It is not a mapping, holds an interpolation or something other than plain data, or is too large.

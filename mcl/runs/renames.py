@@ -1,4 +1,4 @@
-"""Names that have changed, old -> new. Stored runs and typed commands with old names keep working.
+"""Names that have changed, old -> new. Stored runs and commands with old names keep working.
 
 The hash of a run is taken over the old names, so a rename changes no hash: `old_names` turns present settings back.
 Every renamed option, group choice or ``_target_`` of a released version gets a row here.

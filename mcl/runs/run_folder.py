@@ -33,7 +33,7 @@ class RunFolder:
 
     Args:
         path: the folder; need not exist.
-        config: the resolved configuration of the run to start; its ``resume`` says what to do with existing files.
+        config: the resolved configuration of the run to start; its ``resume`` decides what happens to existing files.
 
     Raises:
         UserError: The folder holds a run with other settings, is in use by another process, or none of its checkpoints
@@ -59,7 +59,7 @@ class RunFolder:
             about=self.about,
         )
         self.saved: dict[str, Any] | None = None  # the checkpoint to resume from
-        self.notes: list[str] = []  # to print before training starts
+        self.notes: list[str] = []  # printed before training starts
         self._lock: FolderLock | None = None
         refuse_outside_links(path, layout.WRITTEN)
         self._refuse_foreign_files()
@@ -82,12 +82,12 @@ class RunFolder:
         """Whether a run with these settings has finished."""
         return self.summary is not None
 
-    def refuse_other_data(self, fingerprint: str) -> None:
+    def check_same_data(self, fingerprint: str) -> None:
         """Raise UserError if the run in the folder has used images other than these."""
         stored: Mapping[str, Any] = self.summary or self.saved or {}
         if not same_images(stored.get("data", fingerprint), fingerprint):
             raise UserError(
-                f"{self.path} belongs to other images than those of dataset.root: give this data a name of its own"
+                f"{self.path} holds a run that was trained on other images than those in dataset.root. Use another name"
                 " (dataset.name=NAME), another folder (hydra.run.dir=FOLDER), or start over (resume=never)."
             )
 
@@ -156,8 +156,9 @@ class RunFolder:
         present = [self.path / name for name in MADE_BY_A_RUN if (self.path / name).exists()]
         if present and not self._holds_run():
             raise UserError(
-                f"{self.path} holds {', '.join(place.name for place in present)}, but nothing says that a run made"
-                " them: resume=never would remove them. Choose another hydra.run.dir, or remove them yourself."
+                f"{self.path} holds {', '.join(place.name for place in present)}, which do not look like the files of"
+                " a run, so resume=never does not delete them. Use hydra.run.dir=FOLDER for another folder, or delete"
+                " them yourself."
             )
         for place in present:
             if place.name == layout.CHECKPOINTS:
@@ -195,8 +196,8 @@ class RunFolder:
             return summary  # the weights that it started from no longer exist, or their checksum was not recorded
         if not self._accepts(config, str(file)):
             raise UserError(
-                f"{file} is of a run with another hash of its settings: {stored_hash}, not {self.hash}. Delete it to"
-                " resume from the last checkpoint, or choose another hydra.run.dir."
+                f"{file} belongs to a run with other settings (hash {stored_hash}, not {self.hash}). Delete it to"
+                " resume from the last checkpoint, or use hydra.run.dir=FOLDER."
             )
         return None
 
@@ -213,8 +214,9 @@ class RunFolder:
             return None
         if "optimizers" not in saved:
             raise UserError(
-                f"{self.path} holds networks alone, as an imported checkpoint does, and cannot be resumed. Start a"
-                f" run from them with init_from={self.path}, or start over with resume=never."
+                f"The checkpoint in {self.path} has no optimizer state (an imported checkpoint never has), so it cannot"
+                f" be resumed. Start a run from its networks with init_from={self.path}, or start over with"
+                " resume=never."
             )
         settings = saved.get("config")
         if isinstance(settings, Mapping):
@@ -252,8 +254,8 @@ class RunFolder:
             lines += [f"  {line}  (does not change the result)" for line in harmless]
             raise UserError(
                 "\n".join([f"{place} holds a run of other settings:", *lines])
-                + "\nChoose another hydra.run.dir, start over with resume=never, or continue all the same with"
-                " resume=force."
+                + "\nUse another folder (hydra.run.dir=FOLDER), start over (resume=never), or resume anyway"
+                " (resume=force)."
             )
         self.notes += [f"resuming with {line}" for line in harmless]
         self.notes += [f"forced to resume with {line}" for line in changed]
@@ -267,7 +269,10 @@ class RunFolder:
             if not broken_is_fatal:
                 return None
             file = self.path / layout.CONFIG
-            raise UserError(f"{file} cannot be read ({error}). Delete it if you know what the folder holds.") from error
+            raise UserError(
+                f"{file} cannot be read ({error}). Restore it, or delete it to continue with the settings of this"
+                " command."
+            ) from error
 
 
 def _may_precede_a_run(name: str) -> bool:

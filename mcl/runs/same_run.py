@@ -10,7 +10,7 @@ from mcl.runs.identity import differences, identity
 logger = logging.getLogger(__name__)
 
 
-def refuse_other_run(
+def check_same_run(
     checkpoint: Mapping[str, Any],
     place: object,
     *,

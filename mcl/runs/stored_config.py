@@ -34,8 +34,8 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the ``config.yaml`` of a run.
 
     Args:
-        folder: of the run.
-        config: as `plain` returns it.
+        folder: folder of the run.
+        config: configuration in the form of `plain`.
 
     Raises:
         UserError: The file cannot be written.
@@ -52,8 +52,8 @@ def read_config(folder: Path, name: str | None = None) -> dict[str, Any] | None:
     """Return the configuration that a run folder holds; None if there is no ``config.yaml``.
 
     Args:
-        folder: of the run.
-        name: what messages call the file; None for its path.
+        folder: folder of the run.
+        name: name of the file in messages; None for its path.
 
     Raises:
         UserError: The file is not the configuration of a run.
@@ -68,7 +68,7 @@ def decode_config(text: str | bytes, name: str) -> dict[str, Any]:
 
     Args:
         text: YAML.
-        name: what messages call it.
+        name: name of the file in messages.
 
     Raises:
         UserError: It is not the configuration of a run.

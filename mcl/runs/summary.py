@@ -39,8 +39,8 @@ def decode_summary(content: bytes, name: str) -> dict[str, Any]:
     """Return the results in the content of a summary.
 
     Args:
-        content: of the file.
-        name: what messages call it.
+        content: content of the file.
+        name: name of the file in messages.
 
     Raises:
         UserError: The content is damaged or was altered.

@@ -23,8 +23,8 @@ class RunWriter:
     loses nothing. All files are strict JSON: a number that is not finite is ``null``, which pandas reads as NaN.
 
     Args:
-        folder: of the run; created if it does not exist.
-        step: of the checkpoint to resume from; later lines are removed.
+        folder: folder of the run; created if it does not exist.
+        step: step of the checkpoint to resume from; later lines are removed.
         evaluation_is_due: whether the evaluation at this step will be repeated.
 
     Attributes:

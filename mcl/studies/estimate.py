@@ -19,7 +19,7 @@ def total_and_rate(overrides: Sequence[str], *, measure: bool) -> tuple[int | No
     """Return the multiply-adds of a whole run, those of its networks per second here, and why one is unknown.
 
     Args:
-        overrides: of the run.
+        overrides: overrides of the run.
         measure: time a few forward and backward passes; the rate is None otherwise.
     """
     try:

@@ -50,7 +50,7 @@ def plan_rows(study: Study, runs: Sequence[PlannedRun] | None = None, *, estimat
     """Return the rows of a study in the order of its page.
 
     Args:
-        study: with its runs.
+        study: study with its runs.
         runs: the runs to include; None for all.
         estimate: estimate the duration of a run: the mean of the finished runs of the row, or else from multiply-adds
             at the speed of the other finished runs or, without any, of this machine. This builds networks.

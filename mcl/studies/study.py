@@ -33,7 +33,7 @@ class PlannedRun:
 
     labels: dict[str, str]  # factor -> label, without the seed
     seed: int
-    overrides: list[str]  # what follows ``python train.py``
+    overrides: list[str]  # arguments of ``python train.py``
     folder: Path  # its run folder
 
 
@@ -41,7 +41,7 @@ class PlannedRun:
 class Published:
     """One accuracy from a paper, in percent."""
 
-    labels: dict[str, str]  # of the rows it is compared with
+    labels: dict[str, str]  # labels of the rows it is compared with
     network: str
     top1: float
     deviation: float | None  # standard deviation over runs
@@ -51,7 +51,7 @@ class Published:
 
 @dataclass
 class Search:
-    """A search, in place of a grid, for the best settings on the validation part."""
+    """A search, in place of a grid, for the best settings on the validation split."""
 
     options: dict[str, str] = field(default_factory=dict)  # option -> range, such as ``interval(0.1, 10)``
     trials: int = 40
@@ -63,7 +63,7 @@ class Study:
     """A page and the runs that it plans."""
 
     name: str
-    command: str  # ``python sweep.py study=...``, with all typed overrides
+    command: str  # ``python sweep.py study=...``, with all overrides
     title: str
     text: str
     factors: dict[str, list[str]]  # factor -> labels, in the order of the page
@@ -191,7 +191,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
             if (same := next((run for run in runs if run.folder == base.folder), None)) is not None:
                 raise UserError(
                     f"{file}: {', '.join(same.labels.values())} and {', '.join(row.values())} give the same run: two"
-                    " labels mean the same, or a fixed or typed override replaces what varies."
+                    " labels mean the same, or an override, fixed or on the command line, replaces what varies."
                 )
             precision_is_open |= leaves_precision_open(base.config)
             runs.append(PlannedRun(row, seed, overrides, base.folder))
@@ -220,7 +220,7 @@ def only(study: Study, wanted: Mapping[str, Any]) -> list[PlannedRun]:
     """Return the runs of some rows.
 
     Args:
-        study: with its runs.
+        study: study with its runs.
         wanted: factor -> label, or a list of labels.
 
     Raises:

@@ -12,10 +12,10 @@ HEADS = ("stage1", "stage2", "stage3", "backbone", "aggregated")
 
 
 def workspace(project: str, entity: str, networks: Sequence[str] = ("first", "second")) -> "Workspace":
-    """Accuracy, loss terms, matching, cost and comparison of a project's runs. Needs no network.
+    """Return a workspace with accuracy, loss terms, matching, cost and comparison of a project. Needs no network.
 
     Args:
-        project, entity: where it will be.
+        project, entity: W&B project and entity of the workspace.
         networks: their keys.
     """
     from wandb_workspaces.workspaces import RunsetSettings, Workspace

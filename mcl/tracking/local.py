@@ -16,7 +16,7 @@ class LocalFiles(Tracker):
 
     A resumed run keeps the lines up to the step of its checkpoint and writes the later ones anew. For this to leave
     neither gap nor repetition, the lines of a step must be logged before the checkpoint of that step is written. The
-    line of an evaluation may follow it, if the checkpoint says that the evaluation is still due.
+    line of an evaluation may follow it, if the evaluation at the checkpoint is still due.
 
     Raises (from every method):
         UserError: A file cannot be written.
@@ -43,7 +43,7 @@ class LocalFiles(Tracker):
         folder = self._writer.folder / EVALUATION / TEST
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            remove_evaluation(folder)  # of an earlier end of this run
+            remove_evaluation(folder)  # evaluation of an earlier end of this run
         except OSError as error:
             raise write_error(folder, error) from error
         for name in snapshot.predicted:

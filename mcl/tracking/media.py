@@ -14,7 +14,7 @@ NAMED, NUMBERED = 40, 20  # largest numbers of classes whose names fit on the ax
 LONGEST_NAME = 18  # letters of a class name beside an image
 UPRIGHT_NAME = 2  # letters of a class name that fit below a square
 NEUTRAL = 0.5  # matching weight of two nodes with orthogonal embeddings
-MIN_RANGE = 0.02  # of the colours, on either side: smaller differences are noise
+MIN_RANGE = 0.02  # smallest half-range of the colours; smaller differences are noise
 WRONG = "firebrick"
 
 
@@ -24,7 +24,7 @@ def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -
     Args:
         confusion: (classes, classes) counts, [label, prediction].
         classes: their names.
-        title: of the picture.
+        title: title of the image.
     """
     count = len(classes)
     shares = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
@@ -100,7 +100,7 @@ def samples_picture(snapshot: Snapshot) -> bytes:
             lines.append(
                 f"{name} {_shortened(snapshot.classes[int(predicted[i])])} {confidence:.0%}{'' if right else ' ✗'}"
             )
-        colour = "black" if right else WRONG  # by the last prediction, that of the ensemble if there is one
+        colour = "black" if right else WRONG  # the last prediction decides: the ensemble's, if there is one
         axes.set_title("\n".join(lines), fontsize=7, parse_math=False, color=colour)
     return _png(figure)
 

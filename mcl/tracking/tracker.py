@@ -21,16 +21,16 @@ class IncompleteTracking(Exception):
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What trackers know about a run before its first step."""
+    """Metadata of a run, known before its first step."""
 
     run_dir: Path
-    name: str  # for people
+    name: str  # display name
     run_id: str  # the same for equal settings
     total_steps: int
     total_epochs: int  # the last one may be incomplete
     networks: list[tuple[str, str]]  # (key in metric names, name), such as ("first", "resnet8")
     config: dict[str, Any] = field(default_factory=dict)  # resolved: plain dicts, lists and scalars
-    overrides: list[str] = field(default_factory=list)  # as typed on the command line
+    overrides: list[str] = field(default_factory=list)  # overrides of the command line
     code: dict[str, Any] = field(default_factory=dict)  # version, commit, dirty
     facts: dict[str, Any] = field(default_factory=dict)  # device, parameters and so on, in the form of summary.json
     overview: Sequence[tuple[str, str]] = ()  # rows (label, value), as printed before training
@@ -38,18 +38,18 @@ class RunInfo:
     group: str | None = None
     job_type: str | None = None
     tags: tuple[str, ...] = ()
-    resumed_step: int = 0  # of the checkpoint to resume from; 0: from the beginning
-    resumed_lines: int = 0  # of metrics.jsonl, up to that step
-    resumed_before_evaluation: bool = False  # of that step, which is still due
+    resumed_step: int = 0  # step of the checkpoint to resume from; 0 for a new run
+    resumed_lines: int = 0  # lines of metrics.jsonl kept up to that step
+    resumed_before_evaluation: bool = False  # whether the evaluation at that step is still due
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The labels, predictions and a few images of one evaluation, for pictures; all on the host.
+    """The labels, predictions and a few images of one evaluation, for W&B images; all on the host.
 
     Args:
         classes: their names.
-        labels: (N,) of the whole split.
+        labels: (N,) labels of the whole split.
         predicted: predicted classes (N,) of the backbones ``first``, ``second``, ..., and of the ``ensemble``.
         images: (K, channels, height, width) uint8, a few of the split.
         image_labels: (K,).
@@ -102,7 +102,7 @@ class Tracker(ABC):
         Args:
             metrics: name -> value.
             step: optimizer steps done; never decreases.
-            epoch: of the last of these steps, counted from 1.
+            epoch: epoch of the last of these steps, from 1.
         """
 
     def wants_snapshot(self, run: RunInfo, epoch: int) -> bool:
@@ -110,7 +110,7 @@ class Tracker(ABC):
         return False
 
     def snapshot(self, snapshot: Snapshot) -> None:  # noqa: B027 - optional
-        """Take the snapshot of the test evaluation whose metrics the next `log` has."""
+        """Receive the snapshot of a test evaluation; the next call of `log` has its metrics."""
 
     def wants_gradients(self, run: RunInfo, epoch: int) -> bool:
         """Return whether to call `gradients` before the evaluation after this epoch. `start` may not have returned."""
@@ -139,7 +139,7 @@ class Tracker(ABC):
         """End the run, or this attempt at it.
 
         Args:
-            status: how it ended.
+            status: outcome of the run or attempt.
             summary: the results of a finished run, in the form of ``summary.json``.
             error: the reason why it did not finish.
         """

@@ -38,7 +38,9 @@ logger = logging.getLogger(__name__)
 
 
 class WandbTracker(Tracker):
-    """One W&B run per run, with its files in the run folder. Resuming continues it; starting over creates a new one.
+    """Log each run to its own W&B run, with the files in the run folder.
+
+    Resuming continues the W&B run; starting over creates a new one.
 
     Row k of the W&B history (its ``_step``) is line k of ``metrics.jsonl``, counted from 0. So a resumed run continues
     after the kept lines and does not send again what the server already has. Training metrics are plotted
@@ -115,7 +117,7 @@ class WandbTracker(Tracker):
         self._logs = LogsTab(self._run, run)
         if self._run.offline:
             place = shlex.quote(display_path(run.run_dir))
-            print(f"W&B: offline, beside the other files of the run; to upload: python -m mcl sync {place}", flush=True)
+            print(f"W&B: offline, saved in the run folder. To upload: python -m mcl sync {place}", flush=True)
         elif not self._run.disabled:
             print(f"W&B: {self._run.url}", flush=True)
 

@@ -10,7 +10,7 @@ from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
 
 
-def refuse_different_images(processes: ProcessGroup, dataset: Dataset, splits: Splits, fingerprint: str) -> None:
+def check_same_images(processes: ProcessGroup, dataset: Dataset, splits: Splits, fingerprint: str) -> None:
     """Raise UserError in all processes unless they all have the same classes, images and labels.
 
     Args:
@@ -21,11 +21,11 @@ def refuse_different_images(processes: ProcessGroup, dataset: Dataset, splits: S
     """
     if processes.world_size == 1:
         return
-    parts = {name: part.labels.cpu() for name, part in splits._asdict().items() if part is not None}
+    by_split = {name: split.labels.cpu() for name, split in splits._asdict().items() if split is not None}
     facts: dict[str, Any] = {"classes": dataset.spec.classes}
-    facts |= {f"{name} images": len(labels) for name, labels in parts.items()}
+    facts |= {f"{name} images": len(labels) for name, labels in by_split.items()}
     facts["fingerprint"] = fingerprint
-    facts["labels"] = {name: f"{zlib.crc32(labels.numpy().tobytes()):08x}" for name, labels in parts.items()}
+    facts["labels"] = {name: f"{zlib.crc32(labels.numpy().tobytes()):08x}" for name, labels in by_split.items()}
     (first_host, first), *others = processes.all_gather_object((socket.gethostname(), facts))
     for rank, (host, other) in enumerate(others, 1):
         for name in {**first, **other}:
@@ -39,7 +39,7 @@ def refuse_different_images(processes: ProcessGroup, dataset: Dataset, splits: S
                 )
 
 
-def refuse_other_classes(stored: Sequence[str], current: Sequence[str], folder: str) -> None:
+def check_same_classes(stored: Sequence[str], current: Sequence[str], folder: str) -> None:
     """Raise UserError unless the class names of a checkpoint are those of the images, in the same order.
 
     Args:

@@ -43,15 +43,15 @@ def build_trainer(
     """Return a trainer at its first step.
 
     Args:
-        options: how long and how to train.
+        options: options of training.
         learner: networks and loss; moved to the device.
         splits: the images.
         dataset: their augmentation, normalization and class names.
-        sampler: which images make up which batch.
+        sampler: chooses the images of each batch.
         make_optimizer: ``make_optimizer(params=...)``; called again for the meta-parameters if the loss has some.
         schedule: factor on the learning rate from ``(epoch, epochs)``.
         results: takes in every evaluation.
-        seed: of the batches and their augmentation.
+        seed: seed of the batches and of their augmentation.
         data: fingerprint of the images, kept in the checkpoints.
         processes: the processes that train together, each on its shard of every batch; by default this one alone.
 

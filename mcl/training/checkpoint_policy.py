@@ -1,4 +1,4 @@
-"""When to save a checkpoint within an epoch, and when to stop."""
+"""The policy of saving checkpoints within an epoch and of stopping at signals."""
 
 import time
 

@@ -25,7 +25,7 @@ def evaluate(
     precision: str,
     on_batch: Callable[[Mapping[str, Tensor], Tensor], None] | None = None,
 ) -> dict[str, float]:
-    """Top-1 and top-5 in percent and cross-entropy of every head over a whole split.
+    """Return top-1 and top-5 in percent and the cross-entropy of every head over a split.
 
     Args:
         cohort: the networks.

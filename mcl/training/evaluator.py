@@ -34,13 +34,17 @@ class Evaluator:
 
     def __init__(self, splits: Splits, dataset: Dataset, options: TrainerOptions, processes: ProcessGroup):
         by_name = {"test": splits.test, "validation": splits.validation}
-        self.splits = {name: part.to(options.device) for name, part in by_name.items() if part is not None}
+        self.splits = {name: split.to(options.device) for name, split in by_name.items() if split is not None}
         self.dataset = dataset
         self.options = options
         self.processes = processes
-        for name, part in self.splits.items():
-            if len(part.labels) < processes.world_size:
-                raise UserError(f"the {name} split has {len(part.labels)} images for {processes.world_size} processes.")
+        for name, split in self.splits.items():
+            images = len(split.labels)
+            if images < processes.world_size:
+                raise UserError(
+                    f"the {name} split has {images} images, fewer than the {processes.world_size} processes. Start"
+                    f" torchrun with --nproc_per_node={images} or less."
+                )
 
     def __call__(self, state: TrainingState, trackers: Trackers, signals: StopSignals) -> dict[str, float]:
         """Evaluate the networks, and record results and best weights in ``state``.
@@ -94,7 +98,7 @@ class Evaluator:
         )
 
     def _until_stopped(self, batches: Iterable[Batch], signals: StopSignals) -> Iterator[Batch]:
-        """Yield the batches. A single process stops at a signal; several agree on one after the evaluation."""
+        """Yield the batches. One process stops at a signal; several processes check for one after the evaluation."""
         for batch in batches:
             if self.processes.world_size == 1:
                 signals.check()

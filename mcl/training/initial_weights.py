@@ -6,7 +6,7 @@ from mcl.errors import UserError
 from mcl.networks.cohort import Cohort
 from mcl.runs import checkpoints
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
-from mcl.runs.same_run import refuse_other_run
+from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import read_config
 
 _NETWORKS = "cohort."
@@ -55,7 +55,7 @@ def start_from(place: Path, cohort: Cohort) -> None:
         raise UserError(f"{option}: there is no file {path}; give a run folder or a checkpoint.")
     checkpoint = checkpoints.load(path)
     if (config := read_config(place)) is not None:
-        refuse_other_run(checkpoint, option, config=config)
+        check_same_run(checkpoint, option, config=config)
     learner = checkpoint["learner"]
     weights = cohort.state_dict()
     missing = [key for key in weights if _NETWORKS + key not in learner]

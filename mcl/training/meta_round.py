@@ -20,10 +20,10 @@ class MetaRound:
     """Step a loss's meta-parameters along the gradient through a few unrolled steps of the networks.
 
     From the current weights, the parameters of the cohort and the loss's inner parameters take ``loss.meta.steps`` SGD
-    steps on its inner objective and one on its outer objective. The outer objective at the weights reached is
-    differentiated with respect to the meta-parameters, which ``optimizer`` then steps. Everything else keeps its exact
+    steps on its inner objective and one on its outer objective. The outer objective at the resulting weights is
+    differentiated with respect to the meta-parameters, and ``optimizer`` updates them. Everything else keeps its exact
     value: parameters and their gradients, buffers, training flags, random state. Frozen parameters (``requires_grad``
-    false) stay fixed in the unrolled steps too. Computed in float32 or float64, regardless of autocast.
+    false) stay fixed in the unrolled steps too. The computation runs in float32 or float64, regardless of autocast.
 
     Source: layer-wise mutual contrastive learning (L-MCL, TPAMI 2023), the bilevel training of its matching network.
 
@@ -31,7 +31,7 @@ class MetaRound:
         cohort: the networks, in training mode. They are differentiated twice, so they must be neither compiled nor
             wrapped for data parallelism.
         loss: a loss whose ``meta`` is set.
-        optimizer: of ``loss.meta_parameters()``; the caller sets its learning rate.
+        optimizer: optimizer of ``loss.meta_parameters()``; the caller sets its learning rate.
         weight_decay: weight decay of the unrolled steps.
     """
 
@@ -54,17 +54,19 @@ class MetaRound:
         Returns:
             The outer objective after the unrolled steps, a detached scalar on the device; the mean over processes.
         """
-        batch, outer_batch = _plain_batch(batch), _plain_batch(outer_batch)
+        batch, outer_batch = _detach_batch(batch), _detach_batch(outer_batch)
         # Layers such as batch normalization write into buffers as they run: let them write into copies.
         # Static buffers are not copied: a memory bank is larger than the networks.
         static = {f"loss.{name}" for name in self.loss.static_buffers()}
         buffers = self.modules.named_buffers()
-        fixed = {name: _plain(buffer).clone() for name, buffer in buffers if name not in static}
+        fixed = {name: _detach_to_float32(buffer).clone() for name, buffer in buffers if name not in static}
         parameters = {f"cohort.{name}": value for name, value in self.modules.cohort.named_parameters()}
         parameters |= {f"loss.{name}": value for name, value in self.loss.inner_parameters().items()}
         meta = {f"loss.{name}": value for name, value in self.loss.meta_parameters().items()}
-        fixed |= {name: _plain(value) for name, value in (parameters | meta).items() if not value.requires_grad}
-        parameters, meta = _trained(parameters), _trained(meta)
+        fixed |= {
+            name: _detach_to_float32(value) for name, value in (parameters | meta).items() if not value.requires_grad
+        }
+        parameters, meta = _trainable(parameters), _trainable(meta)
 
         def call(objective: Objective, batch: Batch, tensors: dict[str, Tensor]) -> Tensor:
             with distributed.sharing(batch.whole):
@@ -75,8 +77,8 @@ class MetaRound:
             outer_loss, gradients = meta_gradient(
                 lambda parameters, meta: call(self.loss.inner_objective, batch, {**parameters, **meta}),
                 lambda parameters: call(self.loss.outer_objective, outer_batch, parameters),
-                {name: _plain(value) for name, value in parameters.items()},
-                {name: _plain(value) for name, value in meta.items()},
+                {name: _detach_to_float32(value) for name, value in parameters.items()},
+                {name: _detach_to_float32(value) for name, value in meta.items()},
                 steps=self.schedule.steps,
                 lr=lr if self.schedule.lr is None else self.schedule.lr,
                 momentum=self.schedule.momentum,
@@ -102,15 +104,15 @@ class _Objectives(nn.Module):
         return objective(self.cohort(batch.images), batch)
 
 
-def _trained(parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+def _trainable(parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
     return {name: value for name, value in parameters.items() if value.requires_grad}
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def _detach_to_float32(tensor: Tensor) -> Tensor:
     """Return the tensor detached, floating point in float32 or float64."""
     dtype = torch.promote_types(tensor.dtype, torch.float32) if tensor.is_floating_point() else tensor.dtype
     return tensor.detach().to(dtype)
 
 
-def _plain_batch(batch: Batch) -> Batch:
-    return batch._replace(images=_plain(batch.images))
+def _detach_batch(batch: Batch) -> Batch:
+    return batch._replace(images=_detach_to_float32(batch.images))

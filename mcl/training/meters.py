@@ -31,7 +31,7 @@ class Meters:
         """Add one step's scalars. No host synchronisation.
 
         Args:
-            values: scalars of this process's part of the batch.
+            values: scalars of this process's shard of the batch.
             step: their step.
             weight: their factor in the mean over processes (`mcl.distributed.weight`).
         """

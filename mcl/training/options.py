@@ -10,7 +10,7 @@ from mcl.extras import require
 
 
 class TrainerOptions:
-    """How long and how to train.
+    """Options of training.
 
     Args:
         epochs: passes over the training set, and the length of the learning-rate schedule.

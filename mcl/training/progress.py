@@ -74,27 +74,27 @@ class Progress:
         Returns:
             A note for the user if the batches have changed, so that an unfinished epoch starts again.
         """
-        before = state["steps_per_epoch"]
+        old_steps_per_epoch = state["steps_per_epoch"]
         self.step, self.evaluated_step = state["step"], state["evaluated_step"]
-        epoch, done = divmod(self.step - state["extra_steps"], before)
-        changed = before != self.steps_per_epoch or state["batch_size"] != self.options.batch_size
-        self._extra = self.step - epoch * self.steps_per_epoch - (0 if changed else done)
+        epoch, steps_done = divmod(self.step - state["extra_steps"], old_steps_per_epoch)
+        changed = old_steps_per_epoch != self.steps_per_epoch or state["batch_size"] != self.options.batch_size
+        self._extra = self.step - epoch * self.steps_per_epoch - (0 if changed else steps_done)
         self.total_steps = self.options.total_steps(self.steps_per_epoch, extra=self._extra)
-        if not (changed and done) or self.step >= self.total_steps:
+        if not (changed and steps_done) or self.step >= self.total_steps:
             return None
         self.evaluated_step = self.step  # no epoch ends here
         return (
-            f"epoch {epoch + 1} starts again: the checkpoint was {done} of {before} steps into it, and an epoch has"
-            f" {self.steps_per_epoch} steps of {self.options.batch_size} images now."
+            f"epoch {epoch + 1} starts again: the checkpoint was saved after {steps_done} of its {old_steps_per_epoch}"
+            f" steps, and an epoch now has {self.steps_per_epoch} steps of {self.options.batch_size} images."
         )
 
 
-def with_progress(
+def upgrade_checkpoint(
     state: Mapping[str, Any], options: TrainerOptions, sampler: Sampler, labels: Tensor
 ) -> Mapping[str, Any]:
     """Complete a checkpoint of an older version, which lacks the number of steps of an epoch.
 
-    These versions skipped a last batch that gave any of several processes fewer than two images.
+    With several processes, these versions skipped the last batch if a process would have got fewer than two images.
 
     Args:
         state: the checkpoint; its configuration has its batch size.
@@ -108,7 +108,7 @@ def with_progress(
     sizes = [len(batch) for batch in sampler.batches(labels.cpu(), batch_size, seed=0, epoch=0)]
     processes = len(state["random_states"])
     skipped_last = processes > 1 and sizes[-1] < SMALLEST * processes
-    before, now = len(sizes) - skipped_last, len(sizes)
-    # The other batches of an epoch are the same, so the position in an unfinished epoch holds.
-    extra = state["step"] // before * (before - now)
-    return {**state, "steps_per_epoch": now, "extra_steps": extra, "batch_size": batch_size}
+    old_steps, new_steps = len(sizes) - skipped_last, len(sizes)
+    # The other batches of an epoch are the same, so the position in an unfinished epoch stays valid.
+    extra = state["step"] // old_steps * (old_steps - new_steps)
+    return {**state, "steps_per_epoch": new_steps, "extra_steps": extra, "batch_size": batch_size}

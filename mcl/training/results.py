@@ -18,7 +18,7 @@ class Results:
 
     networks: list[tuple[str, str]]
     chosen_on: str
-    last: dict[str, float] = field(default_factory=dict)  # of the test split
+    last: dict[str, float] = field(default_factory=dict)  # test metrics of the last evaluation
     last_validation: dict[str, float] = field(default_factory=dict)  # empty without a validation split
     best: dict[str, dict[str, float]] = field(default_factory=dict)  # key -> chosen, top1, epoch
     best_head: dict[str, float] = field(default_factory=dict)  # key -> top-1, maximum over stage heads and epochs

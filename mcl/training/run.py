@@ -24,7 +24,7 @@ from mcl.runs.metrics_file import count_kept_lines
 from mcl.runs.run_folder import RunFolder
 from mcl.signals import Stopped, program_signals
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
-from mcl.training.agreement import refuse_different_images, refuse_other_classes
+from mcl.training.agreement import check_same_classes, check_same_images
 from mcl.training.estimates import check_disk, check_reader_memory
 from mcl.training.initial_weights import load_initial_weights
 from mcl.training.labels import run_name, run_tags
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class Run:
-    """A context around one run: whatever ends it is recorded in the run folder, and nothing is left open.
+    """Context manager for one run: records in the run folder how the run ended, and closes everything.
 
     Args:
         config: the composed configuration. Hydra's output folder is the run folder.
@@ -55,9 +55,9 @@ class Run:
         _refuse_place_in_data(config, Path(hydra.runtime.output_dir))
         self.config = config
         self.choices = dict(hydra.runtime.choices)
-        typed = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-        assert isinstance(typed, list)
-        self.overrides = [str(override) for override in typed]
+        overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+        assert isinstance(overrides, list)
+        self.overrides = [str(override) for override in overrides]
         self.path = Path(hydra.runtime.output_dir)
         multirun = hydra.mode is RunMode.MULTIRUN
         self.group = current_group() or (multirun_name(sys.argv[1:]) if multirun else None)
@@ -85,7 +85,7 @@ class Run:
                     self.folder = RunFolder(self.path, self.config)
                 self.summary, self.saved = self.folder.summary, self.folder.saved
                 if self.folder.finished:
-                    self._refuse_other_data(self.folder)
+                    self._check_same_data(self.folder)
             self.summary = self.processes.broadcast_object(self.summary)
             shared = self.processes.broadcast_state(self.saved and {**self.saved, "best": {}})
             if not self.processes.first:
@@ -111,13 +111,13 @@ class Run:
     def fit(self, parts: Parts, splits: Splits) -> None:
         """Train from the start or from the last checkpoint, and write the summary."""
         fingerprint = parts.dataset.fingerprint()
-        refuse_different_images(self.processes, parts.dataset, splits, fingerprint)
+        check_same_images(self.processes, parts.dataset, splits, fingerprint)
         if self.folder is not None:
             if self.saved is not None:
-                refuse_other_classes(
+                check_same_classes(
                     self.saved.get("classes", parts.dataset.spec.classes), parts.dataset.spec.classes, str(self.path)
                 )
-            self.folder.refuse_other_data(fingerprint)
+            self.folder.check_same_data(fingerprint)
         check_reader_memory(splits, parts.dataset, parts.options, processes=self.processes.world_size)
         trainer = parts.build_trainer(splits, seed=self.config.seed, data=fingerprint, processes=self.processes)
         if self.saved is not None:
@@ -168,7 +168,7 @@ class Run:
         trackers.finish("finished", self.summary)
 
     def report(self) -> float | None:
-        """Print the summary of a run that had already finished; one that has just ended has printed it.
+        """Print the summary if the run had already finished before this command; otherwise it has been printed.
 
         Returns:
             The ``objective`` in percent, for a search to maximize; None without a validation split.
@@ -245,10 +245,10 @@ class Run:
             resumed_before_evaluation=trainer.progress.evaluation_is_due,
         )
 
-    def _refuse_other_data(self, folder: RunFolder) -> None:
+    def _check_same_data(self, folder: RunFolder) -> None:
         fingerprint = data_fingerprint(self.config)
         if fingerprint is not None:  # None if the images are gone; the results can still be printed
-            folder.refuse_other_data(fingerprint)
+            folder.check_same_data(fingerprint)
 
 
 def _refuse_place_in_data(config: DictConfig, folder: Path) -> None:

@@ -48,7 +48,7 @@ class Parts:
     schedule: Callable[[int, int], float]
     options: TrainerOptions
     trackers: dict[str, Tracker]
-    notes: list[str]  # for the user, before training starts
+    notes: list[str]  # printed before training starts
 
     @property
     def networks(self) -> list[tuple[str, str]]:
@@ -119,7 +119,11 @@ def assemble(config: DictConfig) -> Parts:
     schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
     factors = {schedule(epoch, options.epochs) for epoch in range(options.epochs)}
     if factors == {1.0} and not isinstance(schedule, Constant) and options.epochs > 1:
-        notes = [*notes, f"the schedule does not change the learning rate in {options.epochs} epochs: see schedule.*."]
+        notes = [
+            *notes,
+            f"the schedule does not change the learning rate in {options.epochs} epochs: use schedule=cosine, or lower"
+            " schedule.milestones.",
+        ]
     return Parts(
         dataset=dataset,
         sampler=sampler,
@@ -155,8 +159,8 @@ def _backbone(make: Callable[..., Any], node: DictConfig, *, path: str, **suppli
     built = make(node, path=path, **supplied)
     if not isinstance(built, Backbone):
         raise UserError(
-            f"{path}._target_={node._target_} makes a {type(built).__name__}, but a network must be a"
-            " mcl.networks.backbone.Backbone, made of a stem, stages and a head (see docs/extend.md)."
+            f"{path}._target_={node._target_} builds {type(built).__name__}, which is not a subclass of"
+            " mcl.networks.backbone.Backbone. A network needs a stem, stages and a head: see docs/extend.md."
         )
     if not str(node._target_).startswith("mcl."):  # ours are tested
         built.check_stride(path)

@@ -1,4 +1,4 @@
-"""The state of training: what is trained and how far it is."""
+"""The state of training: networks, loss, optimizers and progress."""
 
 import logging
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from mcl.training.learner import Learner
 from mcl.training.meters import Meters
 from mcl.training.optimizers import match_state_strides
 from mcl.training.options import TrainerOptions
-from mcl.training.progress import Progress, with_progress
+from mcl.training.progress import Progress, upgrade_checkpoint
 from mcl.training.random_state import random_state, resume_random_state
 from mcl.training.results import Results
 from mcl.training.throughput import Throughput
@@ -28,19 +28,19 @@ class TrainingState:
     """Everything that a checkpoint holds. Data order and augmentation follow from the seed and the step.
 
     Args:
-        options: how to train.
+        options: options of training.
         learner: networks and loss.
-        optimizers: of the trained parameters and, if the loss has some, of its meta-parameters.
+        optimizers: optimizer of the trainable parameters, then that of the meta-parameters if the loss has any.
         progress: steps and epochs.
         results: accuracies so far.
         processes: the processes that train together.
-        sampler, labels: of the training images, to complete checkpoints of older versions.
-        seed: of the batches and their augmentation.
+        sampler, labels: sampler and labels of the training images, needed to load checkpoints of older versions.
+        seed: seed of the batches and of their augmentation.
         data: fingerprint of the images.
         meters: running averages since the last log point.
         throughput: images and seconds so far.
-        best: by key, the weights of each backbone at its best epoch, on the CPU of the first process.
-        outer_loss: of the last meta round, until it is logged.
+        best: state dict of each backbone at its best epoch, by network key; on the CPU, in the first process only.
+        outer_loss: loss of the last meta round; None once it is logged.
     """
 
     options: TrainerOptions
@@ -102,7 +102,7 @@ class TrainingState:
         self.outer_loss = state["outer_loss"]
         self.results.load_state_dict(state["results"])
         self.best = dict(state["best"])
-        note = self.progress.load_state_dict(with_progress(state, self.options, self.sampler, self.labels))
+        note = self.progress.load_state_dict(upgrade_checkpoint(state, self.options, self.sampler, self.labels))
         if note is not None and self.processes.first:
             logger.warning("%s", note)
         self.throughput.load_state_dict(state)

@@ -18,7 +18,7 @@ class Throughput:
         self.images_seen = 0
         self.training_seconds = 0.0
         self.images_timed = 0
-        self._earlier_seconds = 0.0  # of previous attempts
+        self._earlier_seconds = 0.0  # seconds of previous attempts
         self._started: float | None = None
         self._lap_started = 0.0
         self._lap_images = 0

@@ -12,12 +12,12 @@ from mcl.types import Batch, Outputs
 
 
 class TrainStep:
-    """Take one optimization step on a batch. The host never waits for the device.
+    """Take one optimization step on a batch, without synchronizing with the device.
 
     Args:
         learner: networks and loss.
         model: runs the forward pass: the learner itself, or its `DistributedDataParallel`.
-        optimizer: of the learner's trained parameters.
+        optimizer: optimizer of the learner's trainable parameters.
         clip_norm: largest norm of the gradient of all trained parameters together; None for no clipping.
         averaged_buffers: buffers that are averaged over processes after each step.
     """
@@ -53,7 +53,7 @@ class TrainStep:
         return values
 
     def _clip_gradients(self) -> Tensor:
-        """Clip the gradients in place, if at all. Return their norm before."""
+        """Clip the gradients in place if ``clip_norm`` is set. Return their norm before clipping."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if self.clip_norm is not None:

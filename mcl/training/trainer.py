@@ -1,4 +1,4 @@
-"""The training loop. It knows neither the loss that it runs nor where the numbers go."""
+"""The training loop. It does not depend on the loss or on the trackers."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -23,10 +23,10 @@ from mcl.types import Batch
 
 
 class Trainer:
-    """Train a cohort to its last step. The trainer owns the order of things; its parts do them.
+    """Train a cohort to its last step. The trainer decides what runs when; its parts do the work.
 
     Args:
-        state: what is trained and how far it is.
+        state: networks, loss, optimizers and progress.
         loader: the training batches of each epoch.
         schedule: factor on the learning rate from ``(epoch, epochs)``.
         train_step: one optimization step.
@@ -62,9 +62,9 @@ class Trainer:
         """Train from the current progress to the end.
 
         Args:
-            checkpoints: where to save; None in processes that write nothing.
-            trackers: where metrics go.
-            signals: when to stop.
+            checkpoints: checkpoints of the run; None in processes that write nothing.
+            trackers: trackers that receive the metrics.
+            signals: stop signals, checked after every step.
 
         Raises:
             Stopped: a signal arrived; a checkpoint was saved first.
@@ -75,7 +75,7 @@ class Trainer:
         self.state.throughput.start()
         try:
             while not self.progress.finished:
-                if not self.progress.evaluation_is_due:  # it is if the previous attempt stopped before it
+                if not self.progress.evaluation_is_due:  # it is due if the previous attempt stopped before it
                     self._train_epoch()
                 if self.progress.evaluation_is_due:
                     self._save()  # an evaluation can be long; a kill during it must not lose the epoch
@@ -99,23 +99,23 @@ class Trainer:
         self._set_learning_rate(epoch)
         throughput.start_lap()
         steps_left = self.progress.total_steps - self.progress.step
-        for batch, following in _with_next(itertools.islice(self.loader.epoch(epoch, start=start), steps_left)):
-            values = self.train_on_batch(batch, following)
+        for batch, next_batch in _with_next(itertools.islice(self.loader.epoch(epoch, start=start), steps_left)):
+            values = self.train_on_batch(batch, next_batch)
             self.meters.update(values, self.progress.step, distributed.weight(batch.whole))
             self.progress.step += 1
             throughput.add(batch.whole or len(batch.labels))
-            epoch_ends = following is None
+            epoch_ends = next_batch is None
             if epoch_ends or self.progress.step % self.options.log_every == 0:
                 self._log_averages()
             if self.policy.agree(due=not epoch_ends and self.policy.due(self.progress.step)):
                 self._save()
 
-    def train_on_batch(self, batch: Batch, following: Batch | None = None) -> dict[str, Tensor]:
+    def train_on_batch(self, batch: Batch, next_batch: Batch | None = None) -> dict[str, Tensor]:
         """Take one optimization step and, if one is due, a meta round at the new weights.
 
         Args:
-            batch: of this step.
-            following: of the next step; the outer batch of a meta round if ``loss.meta.outer_batch=next``.
+            batch: batch of this step.
+            next_batch: batch of the next step; the outer batch of a meta round if ``loss.meta.outer_batch=next``.
 
         Returns:
             The scalars of the step by name, on the device.
@@ -123,8 +123,8 @@ class Trainer:
         values = self.train_step(batch)
         if self.meta_round is not None and self.progress.step % self.meta_round.schedule.interval == 0:
             outer_batch = batch
-            if self.meta_round.schedule.outer_batch == "next" and following is not None:
-                outer_batch = following
+            if self.meta_round.schedule.outer_batch == "next" and next_batch is not None:
+                outer_batch = next_batch
             self.state.outer_loss = self.meta_round(batch, outer_batch, self.learning_rate)
         return values
 
@@ -153,13 +153,13 @@ class Trainer:
         self.trackers.log(metrics, step=self.progress.step, epoch=self.progress.epoch)
 
     def _save(self) -> None:
-        state = self.state.state_dict()  # in all processes
+        state = self.state.state_dict()  # collective: every process must call it
         if self.checkpoints is not None:
             self.checkpoints.save(state)
         self.policy.record_save()
 
     def summary(self) -> dict[str, Any]:
-        """Return the part of summary.json that training knows."""
+        """Return the training results for summary.json."""
         results, throughput = self.state.results.summary(), self.state.throughput
         return {
             "steps": self.progress.step,
@@ -180,6 +180,6 @@ def _with_next(batches: Iterator[Batch]) -> Iterator[tuple[Batch, Batch | None]]
     """Yield each batch with the one after it; None after the last."""
     current = next(batches, None)
     while current is not None:
-        following = next(batches, None)
-        yield current, following
-        current = following
+        next_batch = next(batches, None)
+        yield current, next_batch
+        current = next_batch

@@ -1,4 +1,4 @@
-"""``python -m mcl benchmark``: output, file, and refusals."""
+"""``python -m mcl benchmark``: output, file and errors."""
 
 import json
 from pathlib import Path
@@ -28,19 +28,19 @@ def dataset_of(*overrides: str) -> dict[str, Any]:
 def test_file_and_table_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "speed.json"
     assert entry.main(["benchmark", *SMALL, *META, "--quick", "--steps", "3", "--json", str(file)]) == 0
-    out, found = capsys.readouterr().out, json.loads(file.read_text())
-    assert found["what"] == "synthetic/resnet8/lmcl"
-    assert format_rate(found["images_per_second"]) in out
-    assert found["phases"]["whole"] == pytest.approx(
-        sum(seconds for name, seconds in found["phases"].items() if name != "whole")
+    out, results = capsys.readouterr().out, json.loads(file.read_text())
+    assert results["what"] == "synthetic/resnet8/lmcl"
+    assert format_rate(results["images_per_second"]) in out
+    assert results["phases"]["whole"] == pytest.approx(
+        sum(seconds for name, seconds in results["phases"].items() if name != "whole")
     )
-    seconds = found["seconds"]
+    seconds = results["seconds"]
     assert seconds["recipe"] == pytest.approx(10 * seconds["step"] + 3 * seconds["meta_round"])
-    assert 0 < found["share_of_peak"]["step"] < 1
-    assert found["memory"] > 0
-    (given,) = found["settings"]
-    assert given.keys() > SETTING
-    assert found["best"] == {"overrides": [], "faster": 1.0}
+    assert 0 < results["share_of_peak"]["step"] < 1
+    assert results["memory"] > 0
+    (initial,) = results["settings"]
+    assert initial.keys() > SETTING
+    assert results["best"] == {"overrides": [], "faster": 1.0}
     assert "meta round, one in 4" in out
 
 
@@ -51,7 +51,7 @@ def test_file_and_table_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (Measurement(None, "the loss is not finite", True, 1.0), "unsafe", RULE),
     ],
 )
-def test_rule_names_no_reference_that_did_not_run(
+def test_rule_omits_a_reference_that_did_not_run(
     reference: Measurement, outcome: str, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measured(request: Request, timeout: float | None = None) -> Measurement:
@@ -59,16 +59,16 @@ def test_rule_names_no_reference_that_did_not_run(
 
     real = benchmarking.measure_in_process
     monkeypatch.setattr(benchmarking, "measure_in_process", measured)
-    monkeypatch.setattr(benchmarking, "search", lambda config, given, *others: ([given], given))
-    typed = [*SMALL, "loss=independent", "trainer.precision=bfloat16"]
-    found = benchmarking.run_benchmark(typed, steps=3, quick=False, log=lambda line: None)
-    assert [row["outcome"] for row in found["settings"]] == [outcome]
-    assert found["rule"] == rule
-    json.dumps(found, allow_nan=False)
+    monkeypatch.setattr(benchmarking, "search", lambda config, initial, *others: ([initial], initial))
+    overrides = [*SMALL, "loss=independent", "trainer.precision=bfloat16"]
+    results = benchmarking.run_benchmark(overrides, steps=3, quick=False, log=lambda line: None)
+    assert [row["outcome"] for row in results["settings"]] == [outcome]
+    assert results["rule"] == rule
+    json.dumps(results, allow_nan=False)
 
 
 @pytest.mark.parametrize(
-    ("typed", "message"),
+    ("arguments", "message"),
     [
         (["pari=resnet8"], "pari: there is no such option. Did you mean 'pair'?"),
         (["pair=resnet9"], "pair=resnet9: there is no such choice. Did you mean 'resnet8'?"),
@@ -79,9 +79,9 @@ def test_rule_names_no_reference_that_did_not_run(
     ],
 )
 def test_wrong_input_is_reported_before_anything_is_measured(
-    typed: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert entry.main(["benchmark", *typed]) == 1
+    assert entry.main(["benchmark", *arguments]) == 1
     assert capsys.readouterr().err.startswith(f"error: {message}")
 
 

@@ -33,8 +33,8 @@ class Dies(Synthetic):
 
 def request(*overrides: str, **options: Any) -> Request:
     config = OmegaConf.to_container(compose_train([*SMALL, *overrides]), resolve=True)
-    given = {"steps": 4, "warm_up": 2, "least": 1, "seconds": 60.0, "meta_rounds": 2, "details": True, **options}
-    return Request({name: config[name] for name in GROUPS}, **given)
+    settings = {"steps": 4, "warm_up": 2, "least": 1, "seconds": 60.0, "meta_rounds": 2, "details": True, **options}
+    return Request({name: config[name] for name in GROUPS}, **settings)
 
 
 @pytest.fixture(autouse=True)
@@ -44,17 +44,17 @@ def _small_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_phases_of_the_method_are_timed() -> None:
-    found = measure(request(*META))
-    assert set(found["phases"]) == {"data", "forward", "loss", "contrast", "backward", "optimizer", "other"}
-    assert min(found["phases"].values()) > 0
-    assert len(found["steps"]) == 4
-    assert len(found["losses"]) == 6
-    assert found["meta_round"] > 0
-    assert found["memory"] > 0
-    assert found["peaks"]["float32"] > 0
+    results = measure(request(*META))
+    assert set(results["phases"]) == {"data", "forward", "loss", "contrast", "backward", "optimizer", "other"}
+    assert min(results["phases"].values()) > 0
+    assert len(results["steps"]) == 4
+    assert len(results["losses"]) == 6
+    assert results["meta_round"] > 0
+    assert results["memory"] > 0
+    assert results["peaks"]["float32"] > 0
 
 
-def test_steps_with_phase_clocks_are_not_the_timed_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_phase_timing_uses_separate_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     with_clocks: list[bool] = []
     run_steps, timed_phases, open_clocks = measuring.run_steps, measuring.timed_phases, []
 
@@ -67,29 +67,29 @@ def test_steps_with_phase_clocks_are_not_the_timed_steps(monkeypatch: pytest.Mon
 
     def steps(*arguments: Any, **options: Any) -> Any:
         with_clocks.append(bool(open_clocks))
-        found = run_steps(*arguments, **options)
+        results = run_steps(*arguments, **options)
         if open_clocks:
-            found.seconds = [1000.0] * len(found.seconds)
-        return found
+            results.seconds = [1000.0] * len(results.seconds)
+        return results
 
     monkeypatch.setattr(measuring, "timed_phases", phases)
     monkeypatch.setattr(measuring, "run_steps", steps)
-    found = measure(request("loss=independent", "pair=single", steps=9))  # more than the 10 steps of training, in all
+    results = measure(request("loss=independent", "pair=single", steps=9))  # more than the 10 steps of training, in all
     assert with_clocks == [False, True]
-    assert max(found["steps"]) < 1000
-    assert sum(found["phases"].values()) > 0
+    assert max(results["steps"]) < 1000
+    assert sum(results["phases"].values()) > 0
 
 
-def test_a_loss_without_contrast_and_meta_round_has_neither() -> None:
-    found = measure(request("loss=independent", "pair=single"))
-    assert set(found["phases"]) == {"data", "forward", "loss", "backward", "optimizer", "other"}
-    assert found["meta_round"] is None
-    assert found["multiply_adds"]["meta_round"] == 0
+def test_loss_without_contrast_and_meta_round_has_no_such_phases() -> None:
+    results = measure(request("loss=independent", "pair=single"))
+    assert set(results["phases"]) == {"data", "forward", "loss", "backward", "optimizer", "other"}
+    assert results["meta_round"] is None
+    assert results["multiply_adds"]["meta_round"] == 0
 
 
 def test_steps_measured_are_those_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = request(*META)
-    parts = assemble(OmegaConf.create({**asked.config, "tracking": {}}))
+    measure_request = request(*META)
+    parts = assemble(OmegaConf.create({**measure_request.config, "tracking": {}}))
     trainer = parts.build_trainer(parts.dataset.load(), seed=0)
     trainer.learner.train()
     batches = [*trainer.loader.epoch(0), *trainer.loader.epoch(1)]
@@ -100,7 +100,7 @@ def test_steps_measured_are_those_of_training(monkeypatch: pytest.MonkeyPatch) -
             optimizer.param_groups[0]["lr"] = lr
         losses.append(float(trainer.train_on_batch(batch)["train/total"].detach()))
         trainer.progress.step += 1
-    assert measure(asked)["losses"] == losses
+    assert measure(measure_request)["losses"] == losses
 
 
 def test_time_between_the_parts_of_a_step_is_other() -> None:
@@ -114,11 +114,11 @@ def test_time_between_the_parts_of_a_step_is_other() -> None:
     assert watch.take() == {"other": 3.0, "forward": 2.0, "loss": 1.0, "backward": 1.0}
 
 
-def test_a_killed_process_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_process_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dying.py").write_text(DIES)
     monkeypatch.chdir(tmp_path)
-    asked = request("dataset._target_=dying.Dies", "allow_modules=[dying]", details=False)
-    measurement = measure_in_process(asked)
+    measure_request = request("dataset._target_=dying.Dies", "allow_modules=[dying]", details=False)
+    measurement = measure_in_process(measure_request)
     assert measurement.answer is None
     assert measurement.reason == f"killed by {signal.SIGKILL.name}, most likely for lack of memory"
 
@@ -129,7 +129,7 @@ def test_invalid_settings_are_refused_with_the_message_of_training(tmp_path: Pat
     assert "loss.meta.steps=0: must be at least 1" in json.loads((tmp_path / measuring.ANSWER).read_text())["refused"]
 
 
-def test_a_measurement_does_not_outlive_its_parent(tmp_path: Path) -> None:
+def test_measurement_ends_with_its_parent(tmp_path: Path) -> None:
     (tmp_path / measuring.REQUEST).write_text(json.dumps(vars(request())))
     command = [sys.executable, "-m", "mcl.benchmarking.measure", str(tmp_path)]
     assert subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 1

@@ -1,4 +1,4 @@
-"""Which settings are tried, which of them are safe, and which one is the fastest."""
+"""The search for settings: available, safe and fastest ones."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,28 +13,26 @@ CONFIG: dict[str, Any] = {"trainer": {}, "loss": {"meta": {"memory": "keep"}}}
 
 
 def answer(step: float = 1.0, **changes: Any) -> dict[str, Any]:
-    found = {"step": step, "meta_round": None, "interval": None, "losses": LOSSES, "memory": 10, "usable_memory": 100}
-    found |= {"threads": 1, "most_threads": 2, "batch_size": 8, "precision": "float32", "channels_last": False}
-    return {**found, **changes}
+    fields = {"step": step, "meta_round": None, "interval": None, "losses": LOSSES, "memory": 10, "usable_memory": 100}
+    fields |= {"threads": 1, "most_threads": 2, "batch_size": 8, "precision": "float32", "channels_last": False}
+    return {**fields, **changes}
 
 
-def ran(step: float = 1.0, **changes: Any) -> Measurement:
+def setting_with(step: float = 1.0, **changes: Any) -> Measurement:
     return Measurement(answer(step, **changes), "", False, 1.0)
 
 
 @pytest.mark.parametrize(
     ("measurement", "outcome", "reason"),
     [
-        (ran(losses=[loss * 1.009 for loss in LOSSES]), "safe", ""),
-        (ran(losses=[10.0, 9.0, 8.0, 7.0, 6.0, 5.1]), "unsafe", "losses up to 2.0% off"),
-        (ran(losses=[10.0, float("nan"), 8.0, 7.0, 6.0, 5.0]), "unsafe", "a loss is not finite"),
-        (ran(memory=101), "unsafe", "more memory than was free"),
+        (setting_with(losses=[loss * 1.009 for loss in LOSSES]), "safe", ""),
+        (setting_with(losses=[10.0, 9.0, 8.0, 7.0, 6.0, 5.1]), "unsafe", "losses up to 2.0% off"),
+        (setting_with(losses=[10.0, float("nan"), 8.0, 7.0, 6.0, 5.0]), "unsafe", "a loss is not finite"),
+        (setting_with(memory=101), "unsafe", "more memory than was free"),
         (Measurement(None, "killed by SIGKILL", False, 1.0), "failed", "killed by SIGKILL"),
     ],
 )
-def test_a_setting_is_safe_if_its_losses_match_the_reference(
-    measurement: Measurement, outcome: str, reason: str
-) -> None:
+def test_setting_is_safe_if_its_losses_match_the_reference(measurement: Measurement, outcome: str, reason: str) -> None:
     judged = judge(["trainer.threads=1"], measurement, LOSSES)
     assert (judged.outcome, judged.reason) == (outcome, reason)
 
@@ -44,8 +42,8 @@ def test_only_the_first_losses_are_compared() -> None:
 
 
 def test_only_available_settings_are_tried() -> None:
-    def overrides_to_try(config: dict[str, Any], **found: Any) -> list[str]:
-        return [override for alternatives in ALTERNATIVES for override in alternatives(config, answer(**found))]
+    def overrides_to_try(config: dict[str, Any], **fields: Any) -> list[str]:
+        return [override for alternatives in ALTERNATIVES for override in alternatives(config, answer(**fields))]
 
     assert overrides_to_try(CONFIG) == [
         "trainer.precision=bfloat16",
@@ -67,32 +65,32 @@ def test_search_builds_on_the_fastest_safe_setting() -> None:
     def measure(overrides: Sequence[str]) -> Measurement:
         if "loss.meta.memory=recompute" in overrides:
             return Measurement(None, "given up", False, 1.0)
-        return ran(seconds[overrides[-1]] if overrides else 1.0)
+        return setting_with(seconds[overrides[-1]] if overrides else 1.0)
 
     reported: list[Tried] = []
-    tried, best = search(CONFIG, judge([], ran(1.0), LOSSES), LOSSES, measure, reported.append)
+    tried, best = search(CONFIG, judge([], setting_with(1.0), LOSSES), LOSSES, measure, reported.append)
     assert tried[1:] == reported
     assert best.overrides == ("trainer.precision=bfloat16", "trainer.threads=2")
     assert tried[-1].overrides == ("trainer.precision=bfloat16", "trainer.threads=2", "loss.meta.memory=recompute")
 
 
-def test_a_setting_that_only_ran_on_a_faster_machine_is_not_chosen() -> None:
-    given = judge([], ran(2.0), LOSSES)  # while others were busy; all that comes later takes half the time
-    _, best = search(CONFIG, given, LOSSES, lambda overrides: ran(1.0), lambda one: None)
+def test_setting_that_only_ran_on_a_faster_machine_is_not_chosen() -> None:
+    initial = judge([], setting_with(2.0), LOSSES)  # while others were busy; all that comes later takes half the time
+    _, best = search(CONFIG, initial, LOSSES, lambda overrides: setting_with(1.0), lambda one: None)
     assert best.overrides == ()
 
 
 @pytest.mark.parametrize("drift", [1.0, 0.9, 1.1])
 def test_faster_compares_measurements_taken_in_turns(drift: float) -> None:
-    """Also while the load of the machine changes."""
+    """The comparison holds while the load of the machine changes."""
     taken: list[float] = []
 
     def measure(overrides: Sequence[str]) -> Measurement:
         seconds = {"trainer.channels_last=true": 0.5, "trainer.threads=2": 0.7}.get("".join(overrides[-1:]), 1.0)
         taken.append(seconds * drift ** len(taken))
-        return ran(taken[-1])
+        return setting_with(taken[-1])
 
-    cold = judge([], ran(9.0), LOSSES)
+    cold = judge([], setting_with(9.0), LOSSES)
     tried, best = search({"trainer": {}, "loss": {}}, cold, LOSSES, measure, lambda one: None)
     assert best.overrides == ("trainer.channels_last=true",)
     assert tried[0].answer == answer(1.0)
@@ -101,24 +99,24 @@ def test_faster_compares_measurements_taken_in_turns(drift: float) -> None:
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_nothing_is_safe_if_the_reference_is_not_finite(wrong: float) -> None:
-    judged = judge([], ran(), [10.0, 9.0, wrong, 7.0, 6.0, 5.0])
+    judged = judge([], setting_with(), [10.0, 9.0, wrong, 7.0, 6.0, 5.0])
     assert (judged.outcome, judged.reason) == ("unsafe", "a loss of the reference is not finite")
-    assert judge([], ran(losses=[wrong] * 6), [wrong] * 6).reason == "a loss is not finite"
+    assert judge([], setting_with(losses=[wrong] * 6), [wrong] * 6).reason == "a loss is not finite"
 
 
-def test_a_later_override_replaces_an_earlier_one() -> None:
+def test_later_override_replaces_an_earlier_one() -> None:
     assert joined(["pair=resnet8", "trainer.threads=1"], ["trainer.threads=2"]) == ["pair=resnet8", "trainer.threads=2"]
 
 
 def test_unsafe_settings_and_gains_within_the_noise_are_not_chosen() -> None:
-    given = judge([], ran(1.0), LOSSES)
-    wrong = judge(["a=1"], ran(0.1, losses=[1.0] * 6), LOSSES)
-    noise = judge(["b=1"], ran(0.98), LOSSES)
-    assert fastest([given, wrong, noise]) is given
-    assert fastest([wrong, noise, given]) is noise
+    initial = judge([], setting_with(1.0), LOSSES)
+    wrong = judge(["a=1"], setting_with(0.1, losses=[1.0] * 6), LOSSES)
+    noise = judge(["b=1"], setting_with(0.98), LOSSES)
+    assert fastest([initial, wrong, noise]) is initial
+    assert fastest([wrong, noise, initial]) is noise
 
 
 def test_meta_rounds_count_in_the_speed_of_a_setting() -> None:
-    keep = judge([], ran(1.0, meta_round=10.0, interval=5), LOSSES)
-    recompute = judge(["loss.meta.memory=recompute"], ran(1.1, meta_round=2.0, interval=5), LOSSES)
+    keep = judge([], setting_with(1.0, meta_round=10.0, interval=5), LOSSES)
+    recompute = judge(["loss.meta.memory=recompute"], setting_with(1.1, meta_round=2.0, interval=5), LOSSES)
     assert fastest([keep, recompute]) is recompute

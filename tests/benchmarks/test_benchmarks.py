@@ -1,4 +1,4 @@
-"""The command that measures speed, at tiny sizes: its figures mean nothing, but it makes them."""
+"""The command that measures speed, at tiny sizes whose results mean nothing."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ RUN = Path(__file__).parents[2] / "benchmarks" / "run.py"
 
 
 @pytest.mark.slow
-def test_every_part_is_measured_and_one_measured_again_leaves_the_others(tmp_path):
+def test_remeasuring_one_part_keeps_the_others(tmp_path):
     def run(*parts: str) -> dict[str, object]:
         command = [
             sys.executable,
@@ -37,7 +37,7 @@ def test_every_part_is_measured_and_one_measured_again_leaves_the_others(tmp_pat
     assert [part for part in first if second[part] != first[part]] == ["loop"]
 
 
-def test_tiny_figures_do_not_replace_real_ones():
+def test_results_of_tiny_runs_do_not_replace_real_ones():
     done = subprocess.run([sys.executable, str(RUN), "--tiny"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "--out" in done.stderr

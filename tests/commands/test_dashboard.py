@@ -11,7 +11,7 @@ pytest.importorskip("wandb_workspaces")
 
 @pytest.fixture
 def panels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, list[dict[str, Any]]]:
-    """Section -> its panels, as W&B would get them."""
+    """Return the panels of each section, as sent to W&B."""
     assert main(["dashboard", "--offline", "--networks", "3", "--out", str(tmp_path / "it.json")]) == 0
     assert capsys.readouterr().out.endswith("it.json\n")
     view = json.loads((tmp_path / "it.json").read_text())
@@ -23,7 +23,7 @@ def panels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, list
     return {section["name"]: section["panels"] for section in sections}
 
 
-def test_there_are_sections_of_accuracy_terms_matching_cost_and_comparison(
+def test_dashboard_has_all_sections(
     panels: dict[str, list[dict[str, Any]]],
 ) -> None:
     assert list(panels) == ["Accuracy", "Loss terms", "Matching", "Cost", "Comparison"]
@@ -37,6 +37,6 @@ def test_accuracy_is_over_epochs_and_terms_over_steps(panels: dict[str, list[dic
     assert (total["xAxis"], total["metrics"]) == ("step", ["train/total"])
 
 
-def test_a_number_of_networks_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_number_of_networks_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dashboard", "--networks", "0"]) == 1
     assert "error: --networks 0" in capsys.readouterr().err

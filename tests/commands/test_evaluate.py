@@ -34,21 +34,21 @@ def run(undisturbed: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return Path(shutil.copytree(undisturbed.folder, tmp_path / "run"))
 
 
-def test_top1_top5_and_loss_are_those_of_training(undisturbed: Outcome) -> None:
+def test_top1_top5_and_loss_equal_those_of_training(undisturbed: Outcome) -> None:
     scores = evaluate_run(SavedRun(undisturbed.folder))
     (row,) = [row for row in undisturbed.metrics if row["step"] == 10 and "test/ensemble/top1" in row]
     assert set(scores) == {name.split("/", 1)[1].rpartition("/")[0] for name in row if name.startswith("test/")}
-    for name, of in scores.items():
-        found = of.result()
-        for ours, theirs in (("top1", "top1"), ("top5", "top5"), ("nll", "loss")):
-            assert found[ours] == pytest.approx(row[f"test/{name}/{theirs}"], rel=1e-6), (name, ours)
+    for name, score in scores.items():
+        result = score.result()
+        for key, metric in (("top1", "top1"), ("top5", "top5"), ("nll", "loss")):
+            assert result[key] == pytest.approx(row[f"test/{name}/{metric}"], rel=1e-6), (name, key)
 
 
-def test_the_command_tells_and_writes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_and_writes_results(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run), "trainer.device=cpu"]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in ("test, 12 images", "first/stage1", "second/aggregated", "ensemble", "balanced", "ece"):
-        assert part in told
+        assert part in output
     folder = run / "evaluation" / "test"
     scores = json.loads((folder / "scores.json").read_text())
     assert len(scores["ensemble"]["per_class"]) == 4
@@ -63,7 +63,7 @@ def test_the_command_tells_and_writes(run: Path, capsys: pytest.CaptureFixture[s
     assert float(recall[0]["ensemble"]) == pytest.approx(next(iter(scores["ensemble"]["per_class"].values())))
 
 
-def test_the_best_weights_and_other_splits_can_be_evaluated(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_best_weights_and_other_splits_can_be_evaluated(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run), "--weights", "best", "--split", "train", "--out", "elsewhere"]) == 0
     assert "train, 32 images" in capsys.readouterr().out
     heads = {"first/backbone", "second/backbone", "ensemble"}
@@ -94,37 +94,37 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("typed", "lost", "described"),
+    ("overrides", "lost", "described"),
     [
         (["dataset.test_per_class=5"], "", ["other images", "dataset.test_per_class: 3 -> 5"]),
         (["trainer.precision=bfloat16"], "", ["trainer.precision: float32 -> bfloat16"]),
         ([], "summary.json", ["step 10"]),
     ],
 )
-def test_an_evaluation_of_something_else_leaves_that_of_the_run_alone(
-    typed: list[str], lost: str, described: list[str], run: Path
+def test_other_evaluations_do_not_replace_that_of_the_run(
+    overrides: list[str], lost: str, described: list[str], run: Path
 ) -> None:
     assert main(["evaluate", str(run)]) == 0
     own = files_in(run / "evaluation" / "test")
     assert read_record(run / "evaluation" / "test").deviations(steps=10) == []  # type: ignore[union-attr]
     if lost:
         (run / lost).unlink()
-    assert main(["evaluate", str(run), *typed]) == 0
+    assert main(["evaluate", str(run), *overrides]) == 0
     assert files_in(run / "evaluation" / "test") == own
     (other,) = [folder for folder in (run / "evaluation").iterdir() if folder.name != "test"]
     assert files_in(other).keys() == own.keys()
     record = read_record(other)
     assert record is not None
     assert record.deviations() == described
-    assert (record.split, record.weights, record.step, record.overrides) == ("test", "last", 10, typed)
+    assert (record.split, record.weights, record.step, record.overrides) == ("test", "last", 10, overrides)
 
 
-def test_options_that_cannot_change_the_numbers_do_not_make_another_evaluation(run: Path) -> None:
+def test_harmless_options_do_not_make_another_evaluation(run: Path) -> None:
     assert main(["evaluate", str(run), "trainer.device=cpu", "trainer.threads=1"]) == 0
     assert [folder.name for folder in (run / "evaluation").iterdir()] == ["test"]
 
 
-def test_a_folder_with_some_of_the_classes_is_evaluated_by_their_names(
+def test_folder_with_some_of_the_classes_is_evaluated_by_their_names(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MCL_CACHE", str(tmp_path / "cache"))
@@ -135,24 +135,24 @@ def test_a_folder_with_some_of_the_classes_is_evaluated_by_their_names(
             if label in (1, 3):
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image[0].numpy()).save(folder / f"{i}.png")
-    typed = ["dataset.image_size=8", "dataset.root=some", "dataset.channels=1"]  # before the choice they belong to
-    typed += ["dataset.mean=[0.5]", "dataset.std=[0.25]", "dataset=folder"]
+    overrides = ["dataset.image_size=8", "dataset.root=some", "dataset.channels=1"]  # before the choice they belong to
+    overrides += ["dataset.mean=[0.5]", "dataset.std=[0.25]", "dataset=folder"]
     assert main(["evaluate", str(run)]) == 0
     capsys.readouterr()
-    assert main(["evaluate", str(run), *typed]) == 0
-    told = capsys.readouterr().out
-    assert "Classes are matched by name: 2 of the 4 trained ones are in this dataset." in told
+    assert main(["evaluate", str(run), *overrides]) == 0
+    output = capsys.readouterr().out
+    assert "Classes are matched by name: 2 of the 4 trained ones are in this dataset." in output
     own, other = sorted((run / "evaluation").iterdir())
-    whole = list(csv.reader((own / "confusion-first-backbone.csv").open()))
+    full_matrix = list(csv.reader((own / "confusion-first-backbone.csv").open()))
     part = list(csv.reader((other / "confusion-first-backbone.csv").open()))
-    assert [part[0], part[2], part[4]] == [whole[0], whole[2], whole[4]]
+    assert [part[0], part[2], part[4]] == [full_matrix[0], full_matrix[2], full_matrix[4]]
     assert [row[1:] for row in (part[1], part[3])] == [["0"] * 4] * 2
     recalls = [list(csv.DictReader((folder / "per_class.csv").open())) for folder in (own, other)]
     assert [recalls[1][label] for label in (1, 3)] == [recalls[0][label] for label in (1, 3)]
     assert recalls[1][0]["ensemble"] == ""
     (tmp_path / "some" / "train" / "class_3").rename(tmp_path / "some" / "train" / "dog")
     (tmp_path / "some" / "test" / "class_3").rename(tmp_path / "some" / "test" / "dog")
-    assert main(["evaluate", str(run), *typed]) == 1
+    assert main(["evaluate", str(run), *overrides]) == 1
     assert "do not know dog. They know class_0, class_1, class_2, class_3" in capsys.readouterr().err
 
 
@@ -175,9 +175,7 @@ def test_labels_follow_the_names_of_classes_not_their_order() -> None:
         match_classes(named(Synthetic(), "dog", "crane"), twice)
 
 
-def test_imported_networks_know_the_classes_of_imagenet_in_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_imported_networks_have_imagenet_class_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = tuple(f"word {label}" for label in range(1000))
     monkeypatch.setattr(ImageNet, "published_classes", lambda: words)
     for part in ("train", "val"):
@@ -192,7 +190,7 @@ def test_imported_networks_know_the_classes_of_imagenet_in_words(
 
 
 @pytest.mark.parametrize(
-    ("typed", "parts"),
+    ("arguments", "parts"),
     [
         (["trainer.devise=cpu"], ["trainer.devise", "'device'"]),
         (["trainer.device=tpu"], ["trainer.device=tpu"]),
@@ -206,23 +204,23 @@ def test_imported_networks_know_the_classes_of_imagenet_in_words(
         (["dataset=nothing"], ["dataset=nothing"]),
     ],
 )
-def test_what_cannot_be_evaluated_is_said(
-    typed: list[str], parts: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+def test_errors_of_evaluation_are_reported(
+    arguments: list[str], parts: list[str], run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", str(run), *typed]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
+    assert main(["evaluate", str(run), *arguments]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
     for part in parts:
-        assert part in told
+        assert part in message
 
 
-def test_a_choice_is_made_with_the_options_typed_for_it(undisturbed: Outcome) -> None:
-    for typed in (["dataset=folder", "dataset.root=/some/photos"], ["dataset.root=/some/photos", "dataset=folder"]):
-        dataset = SavedRun(undisturbed.folder, typed).config.dataset
+def test_group_choice_is_composed_with_its_options(undisturbed: Outcome) -> None:
+    for overrides in (["dataset=folder", "dataset.root=/some/photos"], ["dataset.root=/some/photos", "dataset=folder"]):
+        dataset = SavedRun(undisturbed.folder, overrides).config.dataset
         assert (dataset.root, dataset.name) == ("/some/photos", "photos")
 
 
-def test_a_config_that_names_other_code_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_that_names_other_code_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "evil.py").write_text("raise SystemExit('ran')")
     text = (run / "config.yaml").read_text()
     for target in ("os.system", "evil.Network", "mcl.runs.checkpoints.os.system"):
@@ -237,14 +235,14 @@ def test_a_config_that_names_other_code_is_refused(run: Path, capsys: pytest.Cap
             assert target in capsys.readouterr().err
 
 
-def test_nothing_is_called_that_cannot_give_what_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_target_of_the_wrong_kind_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcl.data.published.download", pytest.fail)
     node = {"_target_": "mcl.data.published.download", "url": "http://localhost", "folder": "here", "md5": ""}
     with pytest.raises(UserError, match=r"published\.download"):
         build_kind(Backbone, node, path="pair.first")
 
 
-def test_an_allowed_module_is_built(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allowed_module_is_built(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run / "mine.py").write_text("from mcl.networks.resnet import ResNet\nclass Mine(ResNet):\n    pass\n")
     monkeypatch.syspath_prepend(run)
     text = (run / "config.yaml").read_text().replace("mcl.networks.resnet.ResNet", "mine.Mine")
@@ -256,15 +254,15 @@ def test_an_allowed_module_is_built(run: Path, monkeypatch: pytest.MonkeyPatch) 
     assert type(SavedRun(run, allow=["mine"]).backbone()).__name__ == "Mine"
 
 
-def test_an_interpolation_in_a_config_is_refused(run: Path) -> None:
+def test_interpolation_in_a_config_is_refused(run: Path) -> None:
     text = (run / "config.yaml").read_text().replace("seed: 0", "seed: ${oc.env:HOME}")
     (run / "config.yaml").write_text(text)
     with pytest.raises(UserError, match="interpolation"):
         SavedRun(run)
 
 
-def test_networks_alone_can_be_evaluated(run: Path) -> None:
-    """An imported checkpoint has nothing else."""
+def test_checkpoint_of_networks_only_can_be_evaluated(run: Path) -> None:
+    """Imported checkpoints contain only networks."""
     state = checkpoints.load(run / "checkpoints" / "last.pt")
     networks = {key: value for key, value in state["learner"].items() if key.startswith("cohort.")}
     shutil.rmtree(run / "checkpoints")
@@ -272,28 +270,28 @@ def test_networks_alone_can_be_evaluated(run: Path) -> None:
     checkpoints.save(run / "checkpoints" / "last.pt", {"step": 0, "learner": networks})
     scores = evaluate_run(SavedRun(run))
     assert "first/aggregated" not in scores
-    found = scores["first/backbone"].result()
-    assert found["top1"] == pytest.approx(json.loads((run / "summary.json").read_text())["networks"][0]["top1_last"])
+    result = scores["first/backbone"].result()
+    assert result["top1"] == pytest.approx(json.loads((run / "summary.json").read_text())["networks"][0]["top1_last"])
     with pytest.raises(UserError, match="never evaluated"):
         SavedRun(run).backbone(weights="best")
 
 
-def test_scores_by_hand() -> None:
+def test_scores_equal_hand_computed_values() -> None:
     scores = Scores(3)
     confident = torch.tensor([[9.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
     scores.update(confident, torch.tensor([0, 1]))
     scores.update(torch.tensor([[0.0, 0.0, 0.1]]), torch.tensor([2]))
-    found = scores.result()
-    assert found["top1"] == pytest.approx(200 / 3)
-    assert found["top5"] == 100
-    assert found["balanced_accuracy"] == pytest.approx(200 / 3)
+    result = scores.result()
+    assert result["top1"] == pytest.approx(200 / 3)
+    assert result["top5"] == 100
+    assert result["balanced_accuracy"] == pytest.approx(200 / 3)
     assert scores.confusion.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
     p, q = confident.softmax(1)[0, 0].item(), torch.tensor([0.0, 0.0, 0.1]).softmax(0)[2].item()
-    assert found["ece"] == pytest.approx(100 * (2 * abs(0.5 - p) + (1 - q)) / 3, rel=1e-5)
-    assert found["nll"] == pytest.approx(-(torch.tensor([p, (1 - p) / 2, q]).log().sum().item()) / 3, rel=1e-3)
+    assert result["ece"] == pytest.approx(100 * (2 * abs(0.5 - p) + (1 - q)) / 3, rel=1e-5)
+    assert result["nll"] == pytest.approx(-(torch.tensor([p, (1 - p) / 2, q]).log().sum().item()) / 3, rel=1e-3)
 
 
-def test_a_class_without_images_has_no_accuracy() -> None:
+def test_class_without_images_has_no_accuracy() -> None:
     scores = Scores(3)
     scores.update(torch.eye(3)[:2], torch.tensor([0, 1]))
     assert scores.per_class() == [100, 100, None]

@@ -1,4 +1,4 @@
-"""``mcl.load``, ``python -m mcl export``, ``predict`` and ``bundle``: networks leave the house."""
+"""``mcl.load``, ``python -m mcl export``, ``predict`` and ``bundle``: deploy trained networks."""
 
 import json
 import os
@@ -50,11 +50,11 @@ def image(tmp_path: Path) -> Path:
 @torch.no_grad()
 def answers(network: Any, batch: int = 3) -> torch.Tensor:
     images = torch.randn(batch, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    found: torch.Tensor = network(images)
-    return found
+    logits: torch.Tensor = network(images)
+    return logits
 
 
-def test_a_loaded_network_is_the_plain_backbone(undisturbed: Outcome, image: Path) -> None:
+def test_loaded_network_is_the_plain_backbone(undisturbed: Outcome, image: Path) -> None:
     network = mcl.load(undisturbed.folder, network=1)
     assert isinstance(network, Backbone)
     assert not network.training
@@ -78,16 +78,16 @@ def test_networks_are_chosen_by_number_key_or_name(undisturbed: Outcome) -> None
 
 
 @pytest.mark.parametrize("form", list(FORMATS))
-def test_an_exported_file_gives_what_the_network_gives(
+def test_exported_file_equals_the_network(
     form: str, run: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if form == "onnx":
         pytest.importorskip("onnxruntime")
         pytest.importorskip("onnxscript")
     assert main(["export", str(run), "--format", form, "--network", "second"]) == 0
-    told = capsys.readouterr().out
-    assert "same labels" in told
-    assert ("ms in onnxruntime" in told) == (form == "onnx")
+    output = capsys.readouterr().out
+    assert "same labels" in output
+    assert ("ms in onnxruntime" in output) == (form == "onnx")
     file = run / "export" / f"second-resnet8.{SUFFIXES[form]}"
     network, again = mcl.load(run, "second"), mcl.load(file)
     for batch in (1, 4, 9):
@@ -105,14 +105,14 @@ def test_an_exported_file_gives_what_the_network_gives(
 
 
 def card_of(run: Path, weights: Weights = "last", **changed: Any) -> str:
-    """The model card of a run whose checkpoint was changed so, without values that are None."""
+    """Return the model card of a run after changes to its checkpoint; a value of None removes the key."""
     last = run / "checkpoints" / "last.pt"
     state = {**checkpoints.load(last), **changed}
     checkpoints.save(last, {name: value for name, value in state.items() if value is not None and name != "version"})
     return model_card(SavedRun(run), weights, {"first": "first.pt"})
 
 
-def test_a_card_gives_the_accuracy_of_the_weights_it_comes_with_or_none(run: Path) -> None:
+def test_card_has_the_accuracy_of_its_weights_or_none(run: Path) -> None:
     (accuracy,) = [f"{n['top1_last']:.2f}" for n in json.loads((run / "summary.json").read_text())["networks"][:1]]
     card = card_of(run)
     assert f"| first | resnet8 | {accuracy} |" in card
@@ -124,7 +124,7 @@ def test_a_card_gives_the_accuracy_of_the_weights_it_comes_with_or_none(run: Pat
     assert "| top-1 |" not in card
 
 
-def test_a_card_says_on_which_images_the_best_epoch_was_chosen(run: Path) -> None:
+def test_card_names_the_split_that_chose_the_best_epoch(run: Path) -> None:
     assert "chosen" not in card_of(run)
     assert "chosen on these same test images" in card_of(run, "best")
     results = checkpoints.load(run / "checkpoints" / "last.pt")["results"]
@@ -133,26 +133,26 @@ def test_a_card_says_on_which_images_the_best_epoch_was_chosen(run: Path) -> Non
     assert "chosen on the validation images" in card_of(run, "best", results=validated)
 
 
-def test_a_card_does_not_claim_that_the_present_code_trained_the_networks(run: Path) -> None:
+def test_card_names_the_code_that_trained_the_networks(run: Path) -> None:
     code = {"version": "0.0.7", "commit": "0123456789abcdef", "dirty": True}
     assert "trained in one run by mcl 0.0.7, commit 0123456789 with uncommitted changes." in card_of(run, code=code)
     assert "trained in one run. " in card_of(run, code=None)
 
 
-def test_a_file_that_computes_something_else_is_noticed(undisturbed: Outcome, tmp_path: Path) -> None:
+def test_export_with_other_logits_is_detected(undisturbed: Outcome, tmp_path: Path) -> None:
     one, other = (mcl.load(undisturbed.folder, network) for network in (0, 1))
     assert largest_difference(one, one, (1, 8, 8), tmp_path / "file") == 0
-    with pytest.raises(UserError, match="does not give what the network gives"):
+    with pytest.raises(UserError, match="computes other logits than PyTorch"):
         largest_difference(one, other, (1, 8, 8), tmp_path / "file")
 
 
-def test_the_best_weights_are_those_of_the_best_epoch(undisturbed: Outcome) -> None:
+def test_best_weights_are_those_of_the_best_epoch(undisturbed: Outcome) -> None:
     best = undisturbed.state["best"]["first"]
     network = mcl.load(undisturbed.folder, weights="best")
     assert all(torch.equal(tensor, best[name]) for name, tensor in network.state_dict().items())
 
 
-def test_lost_metrics_do_not_change_which_weights_are_taken(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_lost_metrics_do_not_change_the_exported_weights(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     (run / "metrics.jsonl").write_text("")
     assert SavedRun(run).step == 10
     assert caplog.text == ""
@@ -198,7 +198,7 @@ def test_training_exports_the_best_backbones_when_asked(small: Callable[..., Any
     )
 
 
-def test_a_format_whose_packages_are_missing_is_said_before_training(
+def test_missing_export_packages_are_reported_before_training(
     small: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcl.extras.find_spec", lambda name: None)
@@ -208,7 +208,7 @@ def test_a_format_whose_packages_are_missing_is_said_before_training(
     assert not Path("run").exists()
 
 
-def test_a_bundle_stands_for_its_run(run: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bundle_can_replace_its_run(run: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bundle", str(run), "--out", "gift.zip"]) == 0
     with zipfile.ZipFile("gift.zip") as archive:
         assert set(archive.namelist()) == {
@@ -217,10 +217,10 @@ def test_a_bundle_stands_for_its_run(run: Path, image: Path, capsys: pytest.Capt
         }
         archive.extractall("unpacked")
     assert Path("gift.zip").stat().st_size < (run / "checkpoints" / "last.pt").stat().st_size
-    before = {name: of.result() for name, of in evaluate_run(SavedRun(run)).items()}
+    before = {name: score.result() for name, score in evaluate_run(SavedRun(run)).items()}
     capsys.readouterr()
     shutil.rmtree(run)
-    assert {name: of.result() for name, of in evaluate_run(SavedRun("gift.zip")).items()} == before
+    assert {name: score.result() for name, score in evaluate_run(SavedRun("gift.zip")).items()} == before
     assert torch.equal(answers(mcl.load("gift.zip", 1)), answers(mcl.load("unpacked", "second")))
     assert main(["predict", "gift.zip", str(image)]) == 0
     assert main(["export", "gift.zip", "--format", "torch"]) == 1
@@ -260,14 +260,14 @@ def test_an_altered_bundle_is_refused(run: Path) -> None:
             SavedRun(packed(**{name: files[name] + b"\n"}))
     with pytest.raises(UserError, match=r"altered: \.\./more"):
         SavedRun(packed(**{"../more": b""}))
-    whole = Path("gift.zip").read_bytes()
-    for damaged in (whole[:-30], whole[: len(whole) // 2], b"", whole[:2000] + b"\0" + whole[2001:]):
+    content = Path("gift.zip").read_bytes()
+    for damaged in (content[:-30], content[: len(content) // 2], b"", content[:2000] + b"\0" + content[2001:]):
         Path("torn.zip").write_bytes(damaged)
         with pytest.raises(UserError, match=r"torn\.zip"):
             SavedRun("torn.zip")
 
 
-def test_an_unfinished_run_is_not_given_away(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unfinished_run_is_not_bundled(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "summary.json").unlink()
     assert main(["bundle", str(run)]) == 1
     assert "let its training end" in capsys.readouterr().err
@@ -302,7 +302,7 @@ def test_files_that_would_run_code_or_are_damaged_are_refused(
             mcl.load(broken)
 
 
-def test_an_exported_file_that_names_other_code_is_refused(undisturbed: Outcome, tmp_path: Path) -> None:
+def test_exported_file_that_names_other_code_is_refused(undisturbed: Outcome, tmp_path: Path) -> None:
     preprocessing = Preprocessing(1, 8, (0.5,), (0.5,))
     about = NetworkMetadata(
         "resnet8", "first", {"_target_": "os.system", "command": "ls"}, CLASSES, preprocessing, "last", 0
@@ -316,25 +316,25 @@ def test_an_exported_file_that_names_other_code_is_refused(undisturbed: Outcome,
             mcl.load(file)
 
 
-def test_a_checkpoint_is_not_taken_for_an_exported_file(run: Path) -> None:
+def test_checkpoint_is_not_accepted_as_an_exported_file(run: Path) -> None:
     with pytest.raises(UserError, match="name its run folder"):
         mcl.load(run / "checkpoints" / "last.pt")
 
 
-def test_what_cannot_be_classified_is_told_and_the_rest_is(
+def test_unreadable_images_are_reported_and_the_rest_classified(
     run: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("text.jpg").write_text("no image")
     assert main(["predict", str(run), "text.jpg", str(image)]) == 1
-    told = capsys.readouterr()
-    assert "text.jpg cannot be read" in told.err
-    assert "image.png: " in told.out
+    captured = capsys.readouterr()
+    assert "text.jpg cannot be read" in captured.err
+    assert "image.png: " in captured.out
     for place in ("nowhere", "text.jpg"):
         assert main(["predict", place, str(image)]) == 1
         assert place in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_that_cannot_be_written_to_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").write_text("in the way")
     assert main(["export", str(run), "--format", "torch", "--out", "file"]) == 1
     assert "Cannot write file" in capsys.readouterr().err
@@ -359,7 +359,7 @@ def test_mcl_is_imported_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(mcl.__file__).parents[1]).returncode == 0
 
 
-def test_export_says_which_files_it_wrote(undisturbed: Outcome, tmp_path: Path) -> None:
+def test_export_prints_the_written_files(undisturbed: Outcome, tmp_path: Path) -> None:
     files = export_networks(SavedRun(undisturbed.folder), "torch", folder=tmp_path)
     assert [file.path.name for file in files] == ["first-resnet8.pt", "second-resnet8.pt"]
     assert json.dumps([file.difference for file in files]) == "[0.0, 0.0]"

@@ -1,4 +1,4 @@
-"""``python -m mcl import``: official checkpoints become run folders that compute what the official code computes."""
+"""``python -m mcl import``: run folders from official checkpoints, with the same outputs."""
 
 import gzip
 import json
@@ -29,19 +29,19 @@ QUICK |= {"lmcl_ShuffleNetV2_1x_imagenet"}
 
 
 def official_state(name: str) -> dict[str, Tensor]:
-    """Networks of the official code, float64, filled by the rule of the golden arrays."""
+    """Return official networks in float64, filled by the rule of the golden arrays."""
     return {key: filled("official-", key, shape) for key, shape in SHAPES[name].items()}
 
 
 def baseline_state() -> dict[str, Tensor]:
-    """One network of ``lmcl_resnet32_cifar`` without its branches, as the official baseline script saves it."""
+    """Return one network of ``lmcl_resnet32_cifar`` without its branches, as the official baseline script saves it."""
     front = "module_list.0.backbone."
     state = official_state("lmcl_resnet32_cifar")
     return {key.removeprefix(front): tensor for key, tensor in state.items() if key.startswith(front)}
 
 
 @pytest.fixture
-def imported(tmp_path: Path) -> Callable[..., Path]:
+def import_run(tmp_path: Path) -> Callable[..., Path]:
     """``imported(state, "resnet32", ...)``: a run folder made by the command from an official file with this state."""
 
     def make(state: dict[str, Tensor], pair: str, *more: str) -> Path:
@@ -55,7 +55,7 @@ def imported(tmp_path: Path) -> Callable[..., Path]:
 
 
 def outputs_of(run: Path, size: int = 32) -> dict[str, np.ndarray]:
-    """Features and logits of the golden images by what a run folder holds, float64, under the golden names."""
+    """Return features and logits of the golden images by golden name, computed in float64 from a run folder."""
     config = OmegaConf.load(run / "config.yaml")
     assert isinstance(config, DictConfig)
     saved = checkpoints.load(run / "checkpoints" / "last.pt")
@@ -74,20 +74,20 @@ def outputs_of(run: Path, size: int = 32) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in PAIRS]
 )
-def test_imported_pair_computes_what_the_official_one_does(name: str, imported: Callable[..., Path]) -> None:
-    run = imported(official_state(name), name)
-    found, golden = outputs_of(run, size=64 if name.endswith("imagenet") else 32), np.load(GOLDEN / f"{name}.npz")
-    assert set(found) == set(golden.files)
-    for key, array in found.items():
+def test_imported_pair_equals_the_official_one(name: str, import_run: Callable[..., Path]) -> None:
+    run = import_run(official_state(name), name)
+    outputs, golden = outputs_of(run, size=64 if name.endswith("imagenet") else 32), np.load(GOLDEN / f"{name}.npz")
+    assert set(outputs) == set(golden.files)
+    for key, array in outputs.items():
         assert np.linalg.norm(array - golden[key]) < 1e-9 * np.linalg.norm(golden[key]), key
 
 
-def test_imported_baseline_computes_what_the_official_one_does(imported: Callable[..., Path]) -> None:
+def test_imported_baseline_equals_the_official_one(import_run: Callable[..., Path]) -> None:
     state = {f"module.{key}": tensor for key, tensor in baseline_state().items()}  # saved inside DataParallel
-    found, golden = outputs_of(imported(state, "resnet32")), np.load(GOLDEN / "lmcl_resnet32_cifar.npz")
-    assert set(found) == {"embedding.0.0", "logits.0.0"}
-    for ours, theirs in (("embedding.0.0", "embedding.0.2"), ("logits.0.0", "logits.0.2")):
-        assert np.linalg.norm(found[ours] - golden[theirs]) < 1e-9 * np.linalg.norm(golden[theirs])
+    outputs, golden = outputs_of(import_run(state, "resnet32")), np.load(GOLDEN / "lmcl_resnet32_cifar.npz")
+    assert set(outputs) == {"embedding.0.0", "logits.0.0"}
+    for output_name, golden_name in (("embedding.0.0", "embedding.0.2"), ("logits.0.0", "logits.0.2")):
+        assert np.linalg.norm(outputs[output_name] - golden[golden_name]) < 1e-9 * np.linalg.norm(golden[golden_name])
 
 
 def test_imagenet_checkpoint_is_imported_without_its_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,12 +113,12 @@ def test_imagenet_checkpoint_is_imported_without_its_images(tmp_path: Path, caps
     assert "dataset.root is not set" in capsys.readouterr().err
 
 
-def test_import_needs_no_batch_of_images(imported: Callable[..., Path]) -> None:
-    imported(baseline_state(), "resnet32", "dataset=synthetic", "dataset.train_per_class=1", "trainer.batch_size=128")
+def test_import_needs_no_batch_of_images(import_run: Callable[..., Path]) -> None:
+    import_run(baseline_state(), "resnet32", "dataset=synthetic", "dataset.train_per_class=1", "trainer.batch_size=128")
 
 
-def test_card_claims_no_training_of_ours(imported: Callable[..., Path]) -> None:
-    run = imported(baseline_state(), "resnet32")
+def test_card_does_not_claim_training_by_this_project(import_run: Callable[..., Path]) -> None:
+    run = import_run(baseline_state(), "resnet32")
     card = model_card(SavedRun(run), "last", {"first": "first.pt"})
     for part in (
         "imported from official.pth.tar",
@@ -135,17 +135,17 @@ def test_card_claims_no_training_of_ours(imported: Callable[..., Path]) -> None:
     assert "trained in one run" in model_card(SavedRun(run), "last", {"first": "first.pt"})
 
 
-def test_folder_says_what_is_known_and_no_more(
-    imported: Callable[..., Path], composed: Callable[..., DictConfig], capsys: pytest.CaptureFixture[str]
+def test_imported_folder_records_only_known_facts(
+    import_run: Callable[..., Path], composed: Callable[..., DictConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = imported(baseline_state(), "resnet32_cifar", "seed=3")
+    run = import_run(baseline_state(), "resnet32_cifar", "seed=3")
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "imported.json"]
     record = json.loads((run / "imported.json").read_text())
     assert (record["file"], record["acc"], record["epoch"]) == ("official.pth.tar", 0.7091, 299)
     assert len(record["sha256"]) == 64
     expected = composed("dataset=cifar10", "pair=single", "network@pair.first=resnet32", "loss=independent", "seed=3")
-    found = OmegaConf.load(run / "config.yaml")
-    assert {key: found[key] for key in ("dataset", "pair", "loss", "seed")} == {
+    config = OmegaConf.load(run / "config.yaml")
+    assert {key: config[key] for key in ("dataset", "pair", "loss", "seed")} == {
         key: expected[key] for key in ("dataset", "pair", "loss", "seed")
     }
     shown = capsys.readouterr().out
@@ -153,13 +153,13 @@ def test_folder_says_what_is_known_and_no_more(
     assert f"init_from={run}" in shown
 
 
-def test_training_starts_from_imported_networks(imported: Callable[..., Path], command: Callable) -> None:
+def test_training_starts_from_imported_networks(import_run: Callable[..., Path], command: Callable) -> None:
     small = ["dataset=synthetic", "dataset.image_size=8", "dataset.train_per_class=1", "dataset.test_per_class=1"]
     small += ["sampler=shuffle", "trainer.batch_size=10"]
-    run = imported({key: tensor.float() for key, tensor in baseline_state().items()}, "resnet32", *small)
+    run = import_run({key: tensor.float() for key, tensor in baseline_state().items()}, "resnet32", *small)
     choices = ["pair=single", "network@pair.first=resnet32", "loss=independent", f"init_from={run}"]
-    typed = command(*small, *choices, "hydra.run.dir=trained", "trainer.max_steps=1", "optimizer.lr=0")
-    assert typed.status == 0, typed.err
+    result = command(*small, *choices, "hydra.run.dir=trained", "trainer.max_steps=1", "optimizer.lr=0")
+    assert result.status == 0, result.err
     weight = "cohort.networks.first.backbone.stem.0.weight"
     before, after = (checkpoints.load(place / "checkpoints" / "last.pt") for place in (run, Path("trained")))
     assert torch.equal(before["learner"][weight], after["learner"][weight])
@@ -170,7 +170,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return capsys.readouterr().err
 
 
-def test_folder_in_use_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_in_use_is_not_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes").touch()
     assert "exists already" in refusal(capsys, tmp_path / "no", "--pair", "resnet32", "--out", tmp_path / "run")
@@ -209,7 +209,7 @@ def test_other_files_are_refused_and_no_code_is_run(
         ("resnet32", ("dataset=cifar1",), "Did you mean 'cifar10"),
     ],
 )
-def test_choices_that_do_not_fit_are_refused_before_a_folder_is_made(
+def test_mismatched_choices_are_refused_before_a_folder_is_created(
     pair: str, more: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save({"net": baseline_state()}, tmp_path / "file")
@@ -235,20 +235,20 @@ PAIRS = (
 
 
 @pytest.mark.parametrize("official", NETWORKS.split())
-def test_every_official_network_has_a_file_of_our_name(official: str) -> None:
+def test_every_official_network_has_a_config_file(official: str) -> None:
     assert our_name(official) == our_name(f"lmcl_{official}")
     assert (conf_folder() / "network" / f"{our_name(official)}.yaml").is_file()
 
 
 @pytest.mark.parametrize("official", [*PAIRS.split(), *(f"lmcl_{name}" for name in NETWORKS.split())])
-def test_every_official_pair_typed_as_pair_is_answered_with_ours(official: str, command) -> None:
-    typed = command(f"pair={official}")
-    assert typed.status == 1
-    assert typed.err.strip().endswith(f"here this pair is pair={our_name(official)}.")
+def test_official_pair_name_suggests_ours(official: str, command) -> None:
+    result = command(f"pair={official}")
+    assert result.status == 1
+    assert result.err.strip().endswith(f"here this pair is pair={our_name(official)}.")
     assert (conf_folder() / "pair" / f"{our_name(official)}.yaml").is_file()
 
 
-def test_official_baseline_typed_as_pair_is_answered_with_one_network(command) -> None:
+def test_official_baseline_name_suggests_a_single_network(command) -> None:
     assert "pair=single network@pair.first=resnet32" in command("pair=resnet32_cifar").err
     assert "here this network is resnet32." in command("network@pair.second=resnet32_cifar").err
 

@@ -34,17 +34,17 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     assert f"usage: python -m mcl {name}" in capsys.readouterr().out
 
 
-def test_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_command_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["netwroks"]) == 1
     assert "error: netwroks: there is no such command. Did you mean 'networks'?" in capsys.readouterr().err
 
 
-def test_exit_status_is_what_the_command_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exit_status_is_the_commands_return_value(monkeypatch: pytest.MonkeyPatch) -> None:
     one_command(monkeypatch, run=lambda arguments: int(arguments.size))
     assert entry.main(["doit", "--size", "7"]) == 7
 
 
-def test_user_error_is_said_without_traceback(
+def test_user_error_is_printed_without_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one_command(monkeypatch, run=refuse)
@@ -65,7 +65,7 @@ def test_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert capsys.readouterr().err == "error: /no/such/file: No such file or directory\n"
 
 
-def test_defect_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     one_command(monkeypatch, run=lambda arguments: {}["missing"])
     with pytest.raises(KeyError):
         entry.main(["doit"])

@@ -1,4 +1,4 @@
-"""``python -m mcl networks``: the published counts, as a person reads them."""
+"""``python -m mcl networks``: the published counts in the printed table."""
 
 from contextlib import redirect_stdout
 from io import StringIO
@@ -20,7 +20,7 @@ NAMES = "mcl.config.build_network.network_names"
 
 
 def table(shown: str) -> dict[str, list[str]]:
-    """The rows of the printed table by network, units left out."""
+    """Return the rows of the printed table by network, without units."""
     rows = [line.replace(" M", "").split() for line in shown.splitlines()]
     return {row[0]: row[1:] for row in rows if row and row[0] in network_names()}
 
@@ -49,7 +49,7 @@ def test_no_count_is_cut_off_on_a_narrow_terminal(
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_counts_are_the_published_ones(name: str, rows: dict[str, list[str]]) -> None:
+def test_counts_equal_the_published_ones(name: str, rows: dict[str, list[str]]) -> None:
     parameters, millions, of_a_pair, width = PUBLISHED[name]
     classes, pixels, *counts = rows[name]
     assert (classes, pixels) == ("100", "32")
@@ -57,7 +57,7 @@ def test_counts_are_the_published_ones(name: str, rows: dict[str, list[str]]) ->
     assert float(counts[1]) == pytest.approx(millions, abs=0.015)
 
 
-def test_a_step_of_a_pair_costs_three_forward_passes_with_branches(rows: dict[str, list[str]]) -> None:
+def test_step_of_a_pair_costs_three_forward_passes_with_branches(rows: dict[str, list[str]]) -> None:
     # resnet8 at 32 pixels: stem 3 -> 16, then one basic block of 16, 32 (1x1 shortcut) and 64 (1x1 shortcut) channels
     stem, first = 32 * 32 * 9 * 3 * 16, 2 * 32 * 32 * 9 * 16 * 16
     second = 16 * 16 * (9 * 16 * 32 + 9 * 32 * 32 + 16 * 32)
@@ -75,7 +75,7 @@ def test_classes_and_size_can_be_chosen(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 @pytest.mark.parametrize("option", ["--size", "--classes"])
-def test_nothing_of_a_size_below_one(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sizes_below_one_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["networks", option, "0"]) == 1
     assert f"error: {option} 0: must be at least 1." in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Files that somebody sent: whatever their configuration says, nothing but networks is built from it."""
+"""Received files: only networks are built from their configuration, whatever it contains."""
 
 import hashlib
 import inspect
@@ -117,13 +117,13 @@ def as_bundle(run: Path, alter: Callable[[Config], None]) -> Path:
 
 
 def about(run: Path, alter: Callable[[Config], None]) -> Config:
-    found = mcl.load(run).__dict__
+    attributes = mcl.load(run).__dict__
     return {
         "name": "resnet8",
         "key": "first",
         "architecture": altered_config(run, alter)["pair"]["first"],
-        "classes": list(found["classes"]),
-        "preprocessing": found["preprocessing"].as_dict(),
+        "classes": list(attributes["classes"]),
+        "preprocessing": attributes["preprocessing"].as_dict(),
         "weights": "last",
         "step": 10,
     }
@@ -163,7 +163,7 @@ FILES = [with_config_yaml, with_checkpoint, with_checkpoint_alone, as_bundle, as
 
 @pytest.mark.parametrize("alter", WAYS)
 @pytest.mark.parametrize("written", FILES)
-def test_an_interpolation_in_a_received_file_is_refused_and_never_resolved(
+def test_interpolation_in_a_received_file_is_refused_and_never_resolved(
     written: Callable[..., Path], alter: Callable[[Config], None], run: Path
 ) -> None:
     place = written(run, alter)
@@ -179,7 +179,7 @@ def test_an_interpolation_in_a_received_file_is_refused_and_never_resolved(
 
 
 @pytest.mark.parametrize("alter", WAYS)
-def test_an_interpolation_in_a_checkpoint_is_refused_by_training_too(
+def test_interpolation_in_a_checkpoint_is_refused_by_training_too(
     alter: Callable[[Config], None], run: Path, composed: Callable[..., DictConfig]
 ) -> None:
     with_checkpoint(run, alter)
@@ -202,7 +202,7 @@ INSTEAD = {  # a place for an argument -> what uses it
 
 @pytest.mark.parametrize("target", ["mcl.data.published.download", "mcl.data.digits.Digits"])
 @pytest.mark.parametrize("place", INSTEAD)
-def test_a_received_file_builds_no_function_and_no_class_of_another_kind_as_an_argument(
+def test_received_file_builds_no_function_and_no_class_of_another_kind_as_an_argument(
     place: str, target: str, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torchvision.datasets.utils.download_url", pytest.fail)
@@ -262,7 +262,7 @@ def test_functions_of_a_module_that_the_caller_allows_are_built(run: Path, monke
 
 
 @pytest.mark.parametrize("key", ["../../escaped", "a/b", "", "a b", "a\nb", "é"])
-def test_a_network_key_that_cannot_be_part_of_a_file_name_is_refused(key: str, run: Path) -> None:
+def test_network_key_that_cannot_be_part_of_a_file_name_is_refused(key: str, run: Path) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["pair"] = {key: config["pair"]["first"]}
     (run / "config.yaml").write_text(yaml.safe_dump(config))

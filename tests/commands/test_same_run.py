@@ -1,4 +1,4 @@
-"""A run folder whose files were written by several runs is not taken for one run."""
+"""Run folders with files of several runs are refused."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def run(undisturbed: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def with_another_checkpoint(run: Path) -> Path:
-    """Put a checkpoint of the same settings with another seed in place of the run's own."""
+    """Replace the run's checkpoint by one of the same settings with another seed."""
     last = run / "checkpoints" / "last.pt"
     state = checkpoints.load(last)
     checkpoints.save(last, {**state, "config": {**state["config"], "seed": 1}, "config_hash": "of seed 1"})
@@ -41,10 +41,10 @@ def with_another_checkpoint(run: Path) -> Path:
 )
 def test_weights_of_another_run_are_refused(command: list[str], run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command[0], str(with_another_checkpoint(run)), *command[1:]]) == 1
-    told = capsys.readouterr().err
-    assert f"{run}: its checkpoint is not of the same run" in told
-    assert "seed: 0 -> 1" in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert f"{run}: its checkpoint is not of the same run" in message
+    assert "seed: 0 -> 1" in message
+    assert message.count("\n") == 1
 
 
 def test_weights_of_another_run_are_not_loaded_or_trained_on(run: Path, composed: Callable[..., DictConfig]) -> None:
@@ -59,7 +59,7 @@ def test_weights_of_another_run_are_not_loaded_or_trained_on(run: Path, composed
 
 
 @pytest.mark.parametrize(("key", "value"), [("config_hash", "0123456789"), ("seed", 1), ("data", "other images")])
-def test_a_summary_of_another_run_is_refused(key: str, value: object, run: Path) -> None:
+def test_summary_of_another_run_is_refused(key: str, value: object, run: Path) -> None:
     (run / "config.yaml").unlink()
     file = run / "summary.json"
     SavedRun(run)
@@ -68,22 +68,22 @@ def test_a_summary_of_another_run_is_refused(key: str, value: object, run: Path)
         SavedRun(run)
 
 
-def test_a_summary_that_was_altered_is_not_given_away(run: Path) -> None:
+def test_run_with_altered_summary_is_not_bundled(run: Path) -> None:
     file = run / "summary.json"
-    found = json.loads(file.read_text()) | {"seconds": 1}
-    for altered in (found, {key: value for key, value in found.items() if key != "sha256"}):
+    summary = json.loads(file.read_text()) | {"seconds": 1}
+    for altered in (summary, {key: value for key, value in summary.items() if key != "sha256"}):
         file.write_text(json.dumps(altered))
         with pytest.raises(UserError, match=r"summary\.json was altered .*checksum"):
             SavedRun(run)
 
 
-def test_checkpoints_from_before_they_held_a_hash_are_read(run: Path) -> None:
+def test_checkpoints_without_hash_are_read(run: Path) -> None:
     last = run / "checkpoints" / "last.pt"
     checkpoints.save(last, {name: value for name, value in checkpoints.load(last).items() if name != "config_hash"})
     assert SavedRun(run).step == 10
 
 
-def test_a_forced_run_is_read_with_a_warning_until_it_writes_a_checkpoint(
+def test_forced_run_is_read_with_a_warning_until_it_writes_a_checkpoint(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (run / "summary.json").unlink()

@@ -1,4 +1,4 @@
-"""``python sweep.py``: what is planned, what is run, what is typed wrongly."""
+"""``python sweep.py``: plans, runs and wrong arguments."""
 
 import csv
 import inspect
@@ -51,7 +51,7 @@ Sweep = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Sweep:
-    """``sweep("seeds=[0]")``: types ``python sweep.py study=tiny seeds=[0]``, one run after another in this process."""
+    """``sweep("seeds=[0]")``: run ``python sweep.py study=tiny seeds=[0]`` in this process, one run after another."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     for name, page in {"tiny": PAGE, "search": SEARCH}.items():
@@ -70,7 +70,7 @@ def summaries() -> list[Path]:
     return sorted(Path("runs").rglob("summary.json"))
 
 
-def test_a_study_runs_and_is_reported_and_runs_nothing_twice(sweep: Sweep) -> None:
+def test_study_runs_once_and_is_reported(sweep: Sweep) -> None:
     status, out, err = sweep()
     assert status == 0, err
     assert "4 runs, 4 of them unfinished" in out
@@ -85,7 +85,7 @@ def test_a_study_runs_and_is_reported_and_runs_nothing_twice(sweep: Sweep) -> No
     assert Path("tiny/RESULTS.md").read_bytes() == page
 
 
-def test_more_seeds_run_the_new_ones_only(sweep: Sweep) -> None:
+def test_more_seeds_start_only_new_runs(sweep: Sweep) -> None:
     assert sweep("seeds=[0]")[0] == 0
     before = {file: file.stat().st_mtime_ns for file in summaries()}
     status, out, _ = sweep("seeds=[0,1]")
@@ -95,7 +95,7 @@ def test_more_seeds_run_the_new_ones_only(sweep: Sweep) -> None:
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
-def test_some_rows_alone_are_run_and_the_others_are_reported_missing(sweep: Sweep) -> None:
+def test_selected_rows_run_and_others_are_reported_missing(sweep: Sweep) -> None:
     status, out, err = sweep("seeds=[0]", "only={loss: mcl}")
     assert status == 0, err
     assert "1 run, 1 of them unfinished" in out
@@ -103,7 +103,7 @@ def test_some_rows_alone_are_run_and_the_others_are_reported_missing(sweep: Swee
     assert "planned, and not run yet" in Path("tiny/RESULTS.md").read_text()
 
 
-def test_a_part_of_a_study_leaves_the_report_of_all_as_it_is(sweep: Sweep) -> None:
+def test_partial_study_does_not_replace_the_full_report(sweep: Sweep) -> None:
     sweep("seeds=[0]")
     text = Path("tiny/RESULTS.md").read_text()
     status, out, err = sweep("seeds=[0]", "only={loss: mcl}", "runs=other")
@@ -114,7 +114,7 @@ def test_a_part_of_a_study_leaves_the_report_of_all_as_it_is(sweep: Sweep) -> No
     assert "planned, and not run yet" in Path("other/reports/tiny/RESULTS.md").read_text()
 
 
-def test_a_report_that_cannot_be_written_is_told_before_anything_runs(sweep: Sweep) -> None:
+def test_unwritable_report_is_an_error_before_any_run(sweep: Sweep) -> None:
     Path("tiny/RESULTS.md").write_text("my own words")
     status, _, err = sweep()
     assert status == 1
@@ -122,7 +122,7 @@ def test_a_report_that_cannot_be_written_is_told_before_anything_runs(sweep: Swe
     assert not Path("runs").exists()
 
 
-def test_plan_only_says_how_long_and_starts_nothing(sweep: Sweep) -> None:
+def test_plan_only_prints_estimates_and_starts_nothing(sweep: Sweep) -> None:
     status, out, _ = sweep("plan_only=true")
     assert status == 0
     assert "at the speed of a few steps measured now" in out
@@ -133,21 +133,21 @@ def test_plan_only_says_how_long_and_starts_nothing(sweep: Sweep) -> None:
     assert "1 finished, 1 to do" in out
 
 
-def test_a_row_without_finished_runs_is_estimated_by_the_others(sweep: Sweep) -> None:
+def test_row_without_finished_runs_is_estimated_from_others(sweep: Sweep) -> None:
     sweep("seeds=[0]", "out=elsewhere")
     folder = Path("tiny")
     for file in summaries():
         if "mcl" in file.parts:
             shutil.rmtree(file.parent)
     independent, mcl = plan_rows(load_study(folder), estimate=True)
-    found = independent.found[0].summary
-    assert independent.seconds == found["seconds"]
+    summary = independent.found[0].summary
+    assert independent.seconds == summary["seconds"]
     assert mcl.how == "by multiply-adds, as fast as the finished runs"
-    assert mcl.seconds == pytest.approx(found["seconds"])  # the same networks: what MCL adds is not convolutions
-    assert mcl.seconds_left == pytest.approx(2 * found["seconds"])
+    assert mcl.seconds == pytest.approx(summary["seconds"])  # the same networks: what MCL adds is not convolutions
+    assert mcl.seconds_left == pytest.approx(2 * summary["seconds"])
 
 
-def test_a_failing_run_is_told_and_the_others_are_reported(sweep: Sweep) -> None:
+def test_failing_run_is_reported_with_the_others(sweep: Sweep) -> None:
     page = Path("tiny/study.yaml")
     failing = PAGE.replace("loss: [independent, mcl]", "pair: [resnet8, single]").replace("seeds: [0, 1]", "")
     page.write_text(failing.replace("{loss: independent}", "{pair: resnet8}").replace("hold:", "hold:\n  - loss=mcl"))
@@ -159,7 +159,7 @@ def test_a_failing_run_is_told_and_the_others_are_reported(sweep: Sweep) -> None
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("arguments", "message"),
     [
         (["seed=1"], "for other seeds give seeds=[0,1]"),
         (["loss.tau=0.1,0.2"], "study.yaml decides what varies"),
@@ -179,20 +179,20 @@ def test_a_failing_run_is_told_and_the_others_are_reported(sweep: Sweep) -> None
         (["study=tinny"], "neither experiments/tinny"),
     ],
 )
-def test_what_is_typed_wrongly_is_one_line(sweep: Sweep, typed: list[str], told: str) -> None:
-    status, _, err = sweep(*typed, launcher="gpus")
+def test_wrong_arguments_print_one_line(sweep: Sweep, arguments: list[str], message: str) -> None:
+    status, _, err = sweep(*arguments, launcher="gpus")
     assert status == 1
-    assert told in err
+    assert message in err
     assert err.startswith("error: ")
     assert "Traceback" not in err
     assert not Path("runs").exists()
 
 
-def test_options_are_sorted_by_whom_they_are_for() -> None:
-    asked = understand(["study=x", "runs=/big", "hydra.launcher.devices=[0,1]", "dataset.root=/data", "seeds=[4]"])
-    assert asked.settings.seeds == [4]
-    assert asked.launcher == ["hydra/launcher=gpus", "hydra.launcher.devices=[0,1]"]
-    assert asked.runs == ["runs=/big", "dataset.root=/data"]
+def test_options_are_split_between_study_launcher_and_runs() -> None:
+    settings = understand(["study=x", "runs=/big", "hydra.launcher.devices=[0,1]", "dataset.root=/data", "seeds=[4]"])
+    assert settings.settings.seeds == [4]
+    assert settings.launcher == ["hydra/launcher=gpus", "hydra.launcher.devices=[0,1]"]
+    assert settings.runs == ["runs=/big", "dataset.root=/data"]
 
 
 def test_runs_on_a_cluster_need_a_precision_that_does_not_depend_on_this_machine(sweep: Sweep) -> None:
@@ -202,13 +202,13 @@ def test_runs_on_a_cluster_need_a_precision_that_does_not_depend_on_this_machine
     assert status == 1
     assert "hydra/launcher=slurm: trainer.precision is left to the device" in err
     assert err.count("\n") == 1
-    for given in ("trainer.precision=bfloat16", "trainer.device=cpu"):
-        status, out, err = sweep("plan_only=true", given, launcher="slurm")
+    for option in ("trainer.precision=bfloat16", "trainer.device=cpu"):
+        status, out, err = sweep("plan_only=true", option, launcher="slurm")
         assert status == 0, err
         assert "4 runs" in out
 
 
-def test_a_study_is_planned_for_the_devices_of_its_runs(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_study_is_planned_for_the_devices_of_its_runs(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("tiny/study.yaml").write_text(PAGE.replace("  - trainer.precision=float32\n", ""))
     monkeypatch.setattr(
         "mcl.devices.default_precision",
@@ -216,14 +216,14 @@ def test_a_study_is_planned_for_the_devices_of_its_runs(sweep: Sweep, monkeypatc
     )
     planned: list[Path] = []
     monkeypatch.setattr(
-        "mcl.commands.sweep.only", lambda study, wanted: planned.append(study.runs[0].folder) or study.runs
+        "mcl.commands.sweep.only", lambda study, filters: planned.append(study.runs[0].folder) or study.runs
     )
     for device in ("cpu", "[1]", "[2]"):
         assert sweep("plan_only=true", f"hydra.launcher.devices={device}", launcher="gpus")[0] == 0
     assert planned[0] == planned[2] != planned[1]
 
 
-def test_configurations_of_one_s_own_are_found_by_the_planner_and_by_the_runs(sweep: Sweep) -> None:
+def test_custom_configurations_are_found_by_planner_and_runs(sweep: Sweep) -> None:
     (Path("mine") / "optimizer").mkdir(parents=True)
     (Path("mine") / "optimizer" / "slow.yaml").write_text("_target_: torch.optim.SGD\nlr: 0.001\n")
     status, _, err = sweep("optimizer=slow", "hydra.searchpath=[mine]", "seeds=[0]", "only={loss: independent}")
@@ -232,7 +232,7 @@ def test_configurations_of_one_s_own_are_found_by_the_planner_and_by_the_runs(sw
     assert "lr: 0.001" in (file.parent / "config.yaml").read_text()
 
 
-def test_the_trials_of_a_search_are_found_again(sweep: Sweep) -> None:
+def test_finished_trials_of_a_search_are_reused(sweep: Sweep) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     assert sweep(study="search")[0] == 0
     page = Path("search/RESULTS.md").read_text()
@@ -246,12 +246,12 @@ def test_the_trials_of_a_search_are_found_again(sweep: Sweep) -> None:
     best = max(sum(network["validation_top1_last"] for network in networks) / 2 for networks in scores)
     assert f"reached {best:.2f} %" in page
     # The command trains the winner's own values, with all their digits.
-    typed = re.search(r"^python train.py -m .* loss.weights.vcl=(\S+)$", page, re.MULTILINE)
+    match = re.search(r"^python train.py -m .* loss.weights.vcl=(\S+)$", page, re.MULTILINE)
     lines = list(csv.DictReader(Path("search/results.csv").read_text().splitlines()))
     (winner, *_) = sorted(lines, key=lambda line: -float(line["validation_top1_last"]))
-    found = yaml.safe_load((Path(winner["folder"]) / "config.yaml").read_text())["loss"]["weights"]["vcl"]
-    assert typed is not None
-    assert float(typed[1]) == found == float(winner["loss.weights.vcl"])
+    weight = yaml.safe_load((Path(winner["folder"]) / "config.yaml").read_text())["loss"]["weights"]["vcl"]
+    assert match is not None
+    assert float(match[1]) == weight == float(winner["loss.weights.vcl"])
     # Trials of other settings leave the page as it is.
     status, out, _ = sweep("trainer.max_steps=2", study="search")
     assert status == 0
@@ -259,7 +259,7 @@ def test_the_trials_of_a_search_are_found_again(sweep: Sweep) -> None:
     assert Path("search/RESULTS.md").read_text() == page
 
 
-def test_by_the_launcher_of_processes(sweep: Sweep) -> None:
+def test_study_runs_with_the_launcher(sweep: Sweep) -> None:
     done = subprocess.run(
         [sys.executable, str(conf_folder().parent / "sweep.py"), "study=tiny", "seeds=[0]"],
         capture_output=True,

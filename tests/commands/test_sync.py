@@ -8,7 +8,7 @@ from mcl.commands.sync import offline_runs
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """Two runs, the second of which was gone on with, and one that was online."""
+    """Make two offline runs, the second of which was resumed, and one online run."""
     for run, attempt in (
         ("a/b/1", "offline-run-20260101_000000-x"),
         ("a/c/2", "offline-run-20260102_000000-y"),
@@ -26,25 +26,25 @@ def test_every_attempt_below_a_place_is_found(runs: Path) -> None:
     assert [folder.name[-1] for folder in offline_runs([runs / "a/c/2"])] == ["y", "y"]
 
 
-def test_what_is_found_goes_to_wandb(
+def test_offline_runs_are_passed_to_wandb(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[list[str]] = []
+    commands: list[list[str]] = []
 
     class Done:
         returncode = 0
 
-    monkeypatch.setattr("subprocess.run", lambda command, **_: asked.append(command) or Done())
+    monkeypatch.setattr("subprocess.run", lambda command, **_: commands.append(command) or Done())
     assert main(["sync", str(runs / "a/b"), "--dry-run"]) == 0
-    (command,) = asked
+    (command,) = commands
     assert command[1:5] == ["-m", "wandb", "sync", "--dry-run"]
     assert [Path(folder).name for folder in command[5:]] == ["offline-run-20260101_000000-x"]
 
 
-@pytest.mark.parametrize(("place", "said"), [("nowhere", "no such folder"), (".", "no run here was tracked")])
-def test_a_place_without_offline_runs_is_refused(
-    place: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("place", "message"), [("nowhere", "no such folder"), (".", "no run here was tracked")])
+def test_place_without_offline_runs_is_refused(
+    place: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["sync", place]) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

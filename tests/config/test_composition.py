@@ -20,16 +20,16 @@ NEEDED = {name: ["dataset.root=somewhere"] for name in ON_DISK}
 
 
 def choices() -> list[str]:
-    """``group=choice`` of every YAML file, in the form one types them."""
-    found = []
+    """Return ``group=choice`` for every YAML file."""
+    names = []
     for file in sorted(conf_folder().rglob("*.yaml")):
         group, _, name = file.relative_to(conf_folder()).with_suffix("").as_posix().rpartition("/")
         while group.count("/") and group.split("/")[0] in ("network", "pair"):  # names such as imagenet/resnet18
             group, _, front = group.rpartition("/")
             name = f"{front}/{name}"
         if group and group != "hydra" and name != CUSTOM:  # custom: what the user names, see test_own_classes.py
-            found.append(f"{group}={name}")
-    return found
+            names.append(f"{group}={name}")
+    return names
 
 
 @pytest.mark.parametrize("choice", [choice for choice in choices() if not choice.startswith("hydra/")])
@@ -60,19 +60,19 @@ def test_every_launcher_and_sweeper_composes_and_can_be_built(choice: str, compo
     hydra.utils.instantiate(config.hydra[choice.split("/")[1].partition("=")[0]])
 
 
-def test_one_end_of_a_pair_is_changed_and_a_third_network_added(composed: Callable[..., DictConfig]) -> None:
+def test_one_network_of_a_pair_can_be_changed_and_a_third_added(composed: Callable[..., DictConfig]) -> None:
     config = composed("pair=resnet8", "network@pair.second=resnet20", "+network@pair.third=resnet14")
     assert [network.name for network in config.pair.values()] == ["resnet8", "resnet20", "resnet14"]
 
 
-def test_groups_lie_in_their_packages(composed: Callable[..., DictConfig]) -> None:
+def test_groups_compose_into_their_packages(composed: Callable[..., DictConfig]) -> None:
     config = composed("loss=lmcl", "loss/matching=one", "loss/weights=imagenet")
     assert config.loss.meta is None
     assert config.loss.weights.vcl == 0.01
 
 
 @pytest.mark.parametrize("choice", [choice for choice in choices() if choice.startswith("pair=")])
-def test_a_pair_file_is_network_choices_and_nothing_else(choice: str) -> None:
+def test_pair_files_contain_only_network_choices(choice: str) -> None:
     text = (conf_folder() / "pair" / f"{choice.partition('=')[2]}.yaml").read_text()
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     assert lines[0] == "defaults:"

@@ -1,4 +1,4 @@
-"""The published recipes, number by number: no default in conf/, and no device, changes them.
+"""The published experiments, number by number: no default in conf/ and no device changes them.
 
 Everything that makes the result is listed here, by hand from the papers' code. Where a default changes, the recipes
 must go on to say what they said: write the old value into conf/experiment/.
@@ -135,12 +135,12 @@ ONE_NETWORK = ("cifar100_baseline", "imagenet_baseline")
 
 
 def settings(config: DictConfig) -> dict[str, Any]:
-    """All that makes the result, but the networks."""
+    """Return all settings that determine the result, except the networks."""
     return {key: value for key, value in identity(config).items() if not key.startswith("pair.")}
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_number_is_the_published_one(name: str, composed: Callable[..., DictConfig]) -> None:
+def test_every_setting_equals_the_published_one(name: str, composed: Callable[..., DictConfig]) -> None:
     config = composed(f"experiment={name}", *(["dataset.root=/images"] if name.startswith("imagenet") else []))
     check_config(config)
     assert settings(config) == RECIPES[name]
@@ -155,7 +155,7 @@ def test_images_are_normalised_as_published(composed: Callable[..., DictConfig])
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_no_device_changes_a_recipe(
+def test_experiments_do_not_depend_on_the_device(
     name: str, composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "default_precision", lambda device: "bfloat16")
@@ -170,7 +170,7 @@ def test_baseline_is_one_network_and_the_others_are_pairs(composed: Callable[...
     assert all(keys == ["first", "second"] for keys in networks.values())
 
 
-def test_pair_and_network_are_the_users_choice(composed: Callable[..., DictConfig]) -> None:
+def test_experiments_accept_any_pair_and_network(composed: Callable[..., DictConfig]) -> None:
     pair = composed("experiment=cifar100_lmcl", "pair=wrn_16_2").pair
     assert [network.name for network in pair.values()] == ["wrn_16_2", "wrn_16_2"]
     alone = composed("experiment=cifar100_baseline", "network@pair.first=wrn_16_2").pair
@@ -195,19 +195,19 @@ def test_pair_and_network_are_the_users_choice(composed: Callable[..., DictConfi
         ("loss.meta.interval=10", "loss.meta.interval", 10),
     ],
 )
-def test_one_thing_of_a_recipe_is_varied_by_naming_it(
+def test_single_settings_of_an_experiment_can_be_overridden(
     override: str, option: str, value: object, composed: Callable[..., DictConfig]
 ) -> None:
     config = composed("experiment=cifar100_lmcl", override)
     check_config(config)
-    found = settings(config)
-    assert found[option] == value
+    values = settings(config)
+    assert values[option] == value
     group = option.rpartition(".")[0] if "=" in override and "." in override.partition("=")[0] else option.split(".")[0]
     untouched = {key: v for key, v in RECIPES["cifar100_lmcl"].items() if not key.startswith(group)}
-    assert {key: found[key] for key in untouched} == untouched
+    assert {key: values[key] for key in untouched} == untouched
 
 
-def test_fast_recipe_changes_precision_and_nothing_else(composed: Callable[..., DictConfig]) -> None:
+def test_speed_fast_changes_only_precision(composed: Callable[..., DictConfig]) -> None:
     published, fast = (settings(composed("experiment=cifar100_lmcl", *more)) for more in ([], ["speed=fast"]))
     assert {key: value for key, value in fast.items() if value != published[key]} == {
         "trainer.precision": "bfloat16",

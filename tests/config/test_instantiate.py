@@ -1,4 +1,4 @@
-"""What the instantiate helper builds and what it refuses."""
+"""Instantiation of configuration nodes, and refused nodes."""
 
 import sys
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_nested_targets_are_looked_at_too() -> None:
         check({**SGD, "nesterov": False, "foreach": {"_target_": "os.getcwd"}}, path="optimizer", supplied=["params"])
 
 
-def test_a_module_that_the_user_allows_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_that_the_user_allows_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "class Thing:\n    def __init__(self, size: int):\n        self.size = size\n"
     (tmp_path / "mine_alone.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
@@ -83,7 +83,7 @@ def test_missing_option_is_named() -> None:
         check({"_target_": "mcl.losses.independent.Independent"}, path="loss")
 
 
-def test_a_constructor_that_refuses_says_what_it_was_given() -> None:
+def test_constructor_error_names_the_arguments() -> None:
     with pytest.raises(UserError, match=r"optimizer cannot be built: .*learning rate.*lr=-1"):
         build({**SGD, "lr": -1}, path="optimizer", params=parameters())
 
@@ -144,6 +144,6 @@ def test_right_types_pass(option: str, value: object) -> None:
         ("pair", [1], "a list"),
     ],
 )
-def test_wrong_types_are_refused_in_plain_words(option: str, value: object, expected: str) -> None:
+def test_wrong_types_are_refused_with_readable_messages(option: str, value: object, expected: str) -> None:
     with pytest.raises(UserError, match=f"node.{option}=.*expected {expected}"):
         check({"_target_": f"{__name__}.Typed", option: value}, path="node", allow=[__name__])

@@ -41,29 +41,29 @@ def plain(config: DictConfig) -> Any:
     return OmegaConf.to_container(config, resolve=False, enum_to_str=True)
 
 
-def test_reused_compositions_are_those_of_hydra(tmp_path: Any) -> None:
+def test_reused_compositions_equal_hydras(tmp_path: Any) -> None:
     (tmp_path / "optimizer").mkdir()
     (tmp_path / "optimizer" / "mine.yaml").write_text("_target_: torch.optim.SGD\nlr: 0.5\n")
     hydra, reusing = loaders()
     for job in JOBS:
         overrides = [text.replace("FOLDER", str(tmp_path)) for text in job]
         expected = hydra.load_configuration("train", list(overrides), run_mode=RunMode.RUN)
-        found = reusing.load_configuration("train", list(overrides), run_mode=RunMode.RUN)
-        assert plain(found) == plain(expected), job
-        assert OmegaConf.is_struct(found)
+        config = reusing.load_configuration("train", list(overrides), run_mode=RunMode.RUN)
+        assert plain(config) == plain(expected), job
+        assert OmegaConf.is_struct(config)
 
 
 @pytest.mark.parametrize("overrides", WRONG)
-def test_what_hydra_refuses_is_refused_in_its_words(overrides: list[str]) -> None:
-    told = []
+def test_hydras_errors_are_kept(overrides: list[str]) -> None:
+    messages = []
     for each in loaders():
         with pytest.raises(HydraException) as error:
             each.load_configuration("train", list(overrides), run_mode=RunMode.RUN)
-        told.append((type(error.value), str(error.value), type(error.value.__cause__)))
-    assert told[0] == told[1]
+        messages.append((type(error.value), str(error.value), type(error.value.__cause__)))
+    assert messages[0] == messages[1]
 
 
-def test_a_composition_is_not_changed_by_the_one_before() -> None:
+def test_composition_does_not_depend_on_the_previous_one() -> None:
     _, reusing = loaders()
     first = reusing.load_configuration("train", ["seed=1"], run_mode=RunMode.RUN)
     first.optimizer.lr = 100
@@ -86,9 +86,7 @@ def test_files_are_read_once_for_every_choice(monkeypatch: pytest.MonkeyPatch) -
     assert len({config.folder for config in configs}) == 6
 
 
-def test_long_compositions_say_how_far_they_are(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_long_compositions_show_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
     monkeypatch.setattr(loader.time, "monotonic", lambda: now[0])
     progress = Progress(40)

@@ -1,4 +1,4 @@
-"""What a search may maximise, and what it is told otherwise."""
+"""Valid objectives of a search, and the errors for others."""
 
 import json
 from collections.abc import Callable
@@ -24,18 +24,18 @@ MAXIMIZE = "hydra.sweeper.direction=maximize"
 
 
 @pytest.mark.parametrize("name", ["test/top1_last", "test"])
-def test_a_test_metric_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=r"chosen on the test part.*validation/top1_last"):
+def test_test_metric_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=r"chosen on the test split.*validation/top1_last"):
         objective.check(name)
 
 
-def test_a_mistyped_objective_is_told_the_right_one() -> None:
+def test_mistyped_objective_is_told_the_right_one() -> None:
     with pytest.raises(UserError, match="Did you mean 'validation/top1_best'"):
         objective.check("validation/top1_bets")
 
 
 @pytest.mark.parametrize("name", objective.NAMES)
-def test_the_value_is_the_mean_over_the_networks(name: str) -> None:
+def test_value_is_the_mean_over_the_networks(name: str) -> None:
     key = name.replace("/", "_")
     assert objective.value({"networks": [{key: 90.0}, {key: 80.0}]}, name) == 85.0
 
@@ -46,25 +46,25 @@ def test_without_a_validation_part_there_is_no_value(networks: list[dict[str, No
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ([MAXIMIZE], "dataset.validation=0.1"),
-        ([MAXIMIZE, "dataset.validation=0.1", "objective=test/top1_last"], "chosen on the test part"),
+        ([MAXIMIZE, "dataset.validation=0.1", "objective=test/top1_last"], "chosen on the test split"),
         (["dataset.validation=0.1"], MAXIMIZE),
     ],
 )
-def test_a_search_that_cannot_work_is_refused_before_anything_is_trained(
-    overrides: list[str], told: str, command: Callable[..., Any]
+def test_search_that_cannot_work_is_refused_before_anything_is_trained(
+    overrides: list[str], message: str, command: Callable[..., Any]
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     done = command(*SEARCH, *overrides)
     assert done.status == 1
     assert done.err.count("error:") == 1
-    assert told in done.err
+    assert message in done.err
     assert not list(Path().rglob("*.y*ml"))
 
 
-def test_the_summary_of_a_run_has_the_objective(command: Callable[..., Any]) -> None:
+def test_summary_of_a_run_has_the_objective(command: Callable[..., Any]) -> None:
     assert command(*SMALL, "loss=independent", "dataset.validation=0.2", "objective=validation/top1_best").status == 0
     (file,) = Path().rglob("summary.json")
     summary = json.loads(file.read_text())
@@ -72,19 +72,19 @@ def test_the_summary_of_a_run_has_the_objective(command: Callable[..., Any]) -> 
     assert summary["objective"] == sum(network["validation_top1_best"] for network in summary["networks"]) / 2
 
 
-def test_an_error_that_a_job_found_elsewhere_is_one_line() -> None:
+def test_error_that_a_job_found_elsewhere_is_one_line() -> None:
     text = "omegaconf.errors.InterpolationResolutionError: UserError raised while resolving interpolation: seed=-1: no."
     assert (
         explain(RuntimeError(f"Job failed with trace:\n{text}\n    full_key: hydra.sweep.subdir\n")) == "seed=-1: no."
     )
 
 
-def test_a_sweep_that_does_not_search_needs_no_validation_part(composed: Callable[..., Any]) -> None:
+def test_sweep_that_does_not_search_needs_no_validation_part(composed: Callable[..., Any]) -> None:
     config = composed(hydra=True)
     check_search(config, config.hydra.sweeper)
 
 
-def test_a_dataset_may_come_with_a_validation_part_of_its_own(composed: Callable[..., Any], tmp_path: Path) -> None:
+def test_dataset_may_come_with_a_validation_part_of_its_own(composed: Callable[..., Any], tmp_path: Path) -> None:
     from PIL import Image
 
     overrides = ("dataset=folder", f"dataset.root={tmp_path}", "dataset.image_size=8")
@@ -97,5 +97,5 @@ def test_a_dataset_may_come_with_a_validation_part_of_its_own(composed: Callable
     for file in sorted((tmp_path / "val").rglob("*"), reverse=True):
         file.unlink() if file.is_file() else file.rmdir()
     (tmp_path / "val").rmdir()
-    with pytest.raises(UserError, match="no validation part"):
+    with pytest.raises(UserError, match="no validation split"):
         check_search(composed(*overrides), sweeper)

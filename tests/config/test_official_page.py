@@ -1,4 +1,4 @@
-"""docs/official.md and the table in README.md: what they say to type here is accepted."""
+"""docs/official.md and the table in README.md: their commands and options are accepted."""
 
 import re
 from collections.abc import Callable
@@ -25,18 +25,18 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize("typed", COMMANDS)
-def test_command_composes(typed: str, composed: Callable[..., DictConfig]) -> None:
-    check_config(composed(*typed.split()))
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_composes(command: str, composed: Callable[..., DictConfig]) -> None:
+    check_config(composed(*command.split()))
 
 
-@pytest.mark.parametrize("typed", OPTIONS)
-def test_option_exists_in_the_recipe(typed: str, composed: Callable[..., DictConfig]) -> None:
-    if typed.endswith("="):
-        typed = VALUES.get(typed, f"{typed}1")
-    banks = typed.startswith(("loss.contrast", "dataset.workers"))
+@pytest.mark.parametrize("option", OPTIONS)
+def test_option_exists_in_the_recipe(option: str, composed: Callable[..., DictConfig]) -> None:
+    if option.endswith("="):
+        option = VALUES.get(option, f"{option}1")
+    banks = option.startswith(("loss.contrast", "dataset.workers"))
     recipe = ["experiment=imagenet_lmcl", "dataset.root=D"] if banks else ["experiment=cifar100_lmcl"]
-    check_config(composed(*recipe, *typed.split()))
+    check_config(composed(*recipe, *option.split()))
 
 
 def test_page_has_the_options_and_commands() -> None:
@@ -44,14 +44,16 @@ def test_page_has_the_options_and_commands() -> None:
     assert len(OPTIONS) >= 20
 
 
-def test_names_on_the_page_are_those_that_mistyped_ones_are_answered_with() -> None:
+def test_names_on_the_page_equal_suggested_names() -> None:
     table = PAGE.partition("## Names")[2].partition("## Checkpoints")[0]
     rows = [[re.findall(r"`([\w/-]+)`", cell) for cell in line.split("|")[1:3]] for line in table.splitlines()]
     pairs = [
-        pair for theirs, ours in (row for row in rows if len(row) == 2) for pair in zip(theirs, ours, strict=False)
+        pair
+        for official_names, our_names in (row for row in rows if len(row) == 2)
+        for pair in zip(official_names, our_names, strict=False)
     ]
-    named = {official: ours for official, ours in pairs if official != "lmcl_"}
+    named = {official: name for official, name in pairs if official != "lmcl_"}
     assert len(named) == 23
     assert {official: our_name(official) for official in named} == named
-    cifar = {ours for official, ours in named.items() if official.endswith("_cifar")}
+    cifar = {name for official, name in named.items() if official.endswith("_cifar")}
     assert all((conf_folder() / "pair" / f"{name}.yaml").is_file() for name in cifar)

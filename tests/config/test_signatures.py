@@ -1,4 +1,4 @@
-"""Signatures read from source say what imported ones say, or less."""
+"""Signatures read from source agree with imported ones."""
 
 import re
 from inspect import Signature
@@ -31,7 +31,7 @@ READ = {
 }
 
 
-def test_those_that_matter_are_read() -> None:
+def test_signatures_of_targets_are_read_from_source() -> None:
     assert set(TARGETS) >= READ
     assert {target for target in TARGETS if read_signature(target) is not None} >= READ
 
@@ -41,7 +41,7 @@ def in_brief(signature: Signature) -> list[tuple[str, object, bool]]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_fits_when_imported_fits_as_read(target: str) -> None:
+def test_imported_and_read_signatures_agree(target: str) -> None:
     read, imported = read_signature(target), signature_of(resolve(target))
     if read is None:
         return
@@ -51,12 +51,12 @@ def test_what_fits_when_imported_fits_as_read(target: str) -> None:
         assert [value for value in accepted if not fits(value, parameter.annotation)] == [], name
 
 
-def test_the_types_of_most_options_are_read() -> None:
+def test_types_of_most_options_are_read() -> None:
     signatures = [signature for target in TARGETS if (signature := read_signature(target)) is not None]
     hints = [parameter.annotation for signature in signatures for parameter in signature.parameters.values()]
     assert sum(hint is not Any for hint in hints) > 0.8 * len(hints)
 
 
 @pytest.mark.parametrize("name", ["mcl.losses.lmcl.Nothing", "mcl.nothing.LMCL", "nothing.at.all", "mcl.data.dataset"])
-def test_what_is_not_there_is_left_to_the_import(name: str) -> None:
+def test_unreadable_signatures_are_left_to_the_import(name: str) -> None:
     assert read_signature(name) is None

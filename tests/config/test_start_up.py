@@ -1,4 +1,4 @@
-"""What a command imports before it does anything: the time until a person sees something is spent there."""
+"""Imports at start-up, which dominate the time until a command prints something."""
 
 import json
 import os
@@ -43,8 +43,8 @@ train.train()
 """
 
 
-def imported(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str], str]:
-    """The modules that ``code`` had imported when it told of them, and what else was said."""
+def imported_modules(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str], str]:
+    """Return the modules that ``code`` has imported, and its output."""
     run = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -52,13 +52,13 @@ def imported(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str],
         capture_output=True,
         text=True,
     )
-    said, found, modules = run.stdout.partition("imported:")
-    assert found, run.stderr
-    return set(modules.split()), said + run.stderr
+    output, separator, modules = run.stdout.partition("imported:")
+    assert separator, run.stderr
+    return set(modules.split()), output + run.stderr
 
 
 @pytest.mark.parametrize(
-    ("typed", "expected"),
+    ("arguments", "expected"),
     [
         (["--help"], "Groups and their choices"),
         (["optimizer.lrr=1"], "Did you mean 'lr'?"),
@@ -77,14 +77,14 @@ def imported(code: str, *arguments: str, folder: Path = ROOT) -> tuple[set[str],
         (["pair.first.depths=3"], "error: pair.first.depths=3: expected a list (each a whole number)."),
     ],
 )
-def test_help_and_wrong_options_need_no_torch(typed: list[str], expected: str) -> None:
-    modules, said = imported(TYPED, *typed)
-    assert expected in said
+def test_help_and_wrong_options_need_no_torch(arguments: list[str], expected: str) -> None:
+    modules, output = imported_modules(TYPED, *arguments)
+    assert expected in output
     assert not modules & {*SLOW, "torch", "numpy", "rich"}
 
 
-def test_training_begins_without_what_it_does_not_need(tmp_path: Path) -> None:
-    modules, _ = imported(UNTIL_THE_FIRST_STEP, "tracking=none", folder=tmp_path)
+def test_training_starts_without_unneeded_imports(tmp_path: Path) -> None:
+    modules, _ = imported_modules(UNTIL_THE_FIRST_STEP, "tracking=none", folder=tmp_path)
     assert "torch" in modules
     assert not modules & NEVER
 
@@ -96,7 +96,7 @@ QUICK = ["trainer.max_steps=1", "trainer.batch_size=20", "dataset.limit=4", "hyd
 def test_result_of_a_finished_run_needs_no_torch(dataset: str, command: Callable[..., Any], tmp_path: Path) -> None:
     typed = [f"dataset={dataset}", *QUICK, "trainer.device=cpu"]
     assert command(*typed).status == 0
-    modules, printed = imported(TYPED, *typed, folder=tmp_path)
+    modules, printed = imported_modules(TYPED, *typed, folder=tmp_path)
     assert printed.strip().endswith("run")
     assert printed.strip() in command(*typed).out
     assert not modules & {*SLOW, "torch", "numpy"}

@@ -20,17 +20,19 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make_tree(tmp_path: Path) -> MakeTree:
-    """``make_tree(parts, classes, count)``: random images of 8 x 8 below ``tmp_path/pets``; the part "" is the root."""
+    """``make_tree(splits, classes, count)``: random images of 8 x 8 in ``tmp_path/pets``; the split "" is the root."""
 
-    def make(parts: Sequence[str] = ("train", "test"), classes: Sequence[str] = ("cat", "dog"), count: int = 5) -> Path:
+    def make(
+        splits: Sequence[str] = ("train", "test"), classes: Sequence[str] = ("cat", "dog"), count: int = 5
+    ) -> Path:
         rng = np.random.default_rng(0)
         root = tmp_path / "pets"
-        for part in parts:
+        for split in splits:
             for name in classes:
-                (root / part / name).mkdir(parents=True)
+                (root / split / name).mkdir(parents=True)
                 for number in range(count):
                     pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-                    Image.fromarray(pixels).save(root / part / name / f"{number}.png")
+                    Image.fromarray(pixels).save(root / split / name / f"{number}.png")
         return root
 
     return make
@@ -38,7 +40,7 @@ def make_tree(tmp_path: Path) -> MakeTree:
 
 @pytest.fixture
 def decoded(monkeypatch) -> list[int]:
-    """How many images each decoding had."""
+    """Record the number of images of each decoding."""
     counts: list[int] = []
     decode_all = folder.decode_all
 
@@ -52,13 +54,13 @@ def decoded(monkeypatch) -> list[int]:
 
 @pytest.fixture
 def old_files(monkeypatch) -> None:
-    """No file counts as changed a moment ago."""
+    """Make all files count as old, not as recently changed."""
     monkeypatch.setattr(contents, "_JUST_CHANGED", -(10**18))
 
 
 @pytest.fixture
 def twins(tmp_path) -> tuple[Path, Path]:
-    """Two folders of one name with files of equal names, sizes and times, in which one image differs."""
+    """Make two folders of the same name with files of equal names, sizes and times; one image differs."""
     roots = []
     for place, brightness in (("one", 0), ("other", 200)):
         roots.append(tmp_path / place / "pets")

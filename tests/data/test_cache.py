@@ -1,4 +1,4 @@
-"""Folders made once, and the memory there is."""
+"""Cached folders, and available memory."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ def test_folder_is_built_once(tmp_path):
     assert load_or_build(target, read, lambda folder: pytest.fail("built again"), option="dataset.root") == "whole"
 
 
-def test_remains_of_a_killed_process_are_removed(tmp_path):
+def test_files_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / ".target.partial").mkdir()
     (tmp_path / ".target.partial" / "half").write_text("")
     (tmp_path / ".target.lock").write_text("")
@@ -100,7 +100,7 @@ def test_available_memory_is_the_tightest_limit_known(monkeypatch, system, conta
 
 
 def group(folder: Path, version: int, limit: str, usage: int, cached: int) -> None:
-    """A control group of Linux."""
+    """Make a Linux control group."""
     names = {1: ("limit_in_bytes", "usage_in_bytes", "total_inactive_file"), 2: ("max", "current", "inactive_file")}
     most, used, inactive = names[version]
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,8 +128,8 @@ def test_memory_limits_of_all_groups_of_a_process_count(tmp_path, version, limit
     (tmp_path / "proc/self").mkdir(parents=True)
     own = {1: "4:memory:/job/step\n1:cpu:/other\n", 2: "0::/job/step\n"}[version]
     (tmp_path / "proc/self/cgroup").write_text(own)
-    found = memory._container(tmp_path)
-    assert found == free if free is not None or version == 2 else found > 10**18
+    memory_limits = memory._container(tmp_path)
+    assert memory_limits == free if free is not None or version == 2 else memory_limits > 10**18
 
 
 def test_invisible_control_group_falls_back_to_the_visible_one(tmp_path):

@@ -45,7 +45,7 @@ def test_files_are_hashed_again_only_when_one_has_changed(make_tree, old_files, 
 
 
 def test_recently_changed_files_are_hashed_each_time(twins):
-    """A second change could leave the times as they are where a file system dates changes coarsely."""
+    """On file systems with coarse times, a second change may leave the times equal."""
     Folder(root=str(twins[0])).fingerprint()
     assert not list((twins[0].parents[1] / "cache").rglob("contents/*"))
 

@@ -1,4 +1,4 @@
-"""Damaged files in image folders, and file systems that fail."""
+"""Damaged files in image folders, and file system errors."""
 
 import errno
 import os
@@ -13,8 +13,8 @@ from mcl.data.folder import Folder
 def test_unreadable_files_stop_and_are_named(make_tree):
     root = make_tree()
     (root / "train" / "cat" / "1.png").write_text("a text")
-    whole = (root / "test" / "dog" / "2.png").read_bytes()
-    (root / "test" / "dog" / "2.png").write_bytes(whole[: len(whole) // 2])
+    content = (root / "test" / "dog" / "2.png").read_bytes()
+    (root / "test" / "dog" / "2.png").write_bytes(content[: len(content) // 2])
     message = error_of(root=str(root))
     assert str(root / "train" / "cat" / "1.png") in message
     assert str(root / "test" / "dog" / "2.png") in message
@@ -55,7 +55,7 @@ def test_failure_of_the_file_system_is_neither_skipped_nor_cached(make_tree, mon
     assert len(Folder(root=str(root), image_size=8, corrupt="skip", storage=storage).load().train.labels) == 10
 
 
-def test_lack_of_memory_is_not_taken_for_damage(make_tree, monkeypatch):
+def test_memory_error_is_not_treated_as_damage(make_tree, monkeypatch):
     def open_image(*args, **options):
         raise MemoryError
 
@@ -63,11 +63,11 @@ def test_lack_of_memory_is_not_taken_for_damage(make_tree, monkeypatch):
     assert "(MemoryError)" in error_of(root=str(make_tree()), corrupt="skip")
 
 
-def test_class_left_without_a_readable_image_is_named(make_tree):
+def test_class_without_readable_images_is_named(make_tree):
     root = make_tree()
     for path in (root / "test" / "dog").iterdir():
         path.write_text("a text")
     for storage in ("memory", "disk"):
         message = error_of(root=str(root), corrupt="skip", storage=storage)
-        assert "test part" in message
+        assert "test split" in message
         assert "dog" in message

@@ -1,4 +1,4 @@
-"""What every dataset has in common: spec, limit, validation, fingerprint."""
+"""Properties of every dataset: spec, limit, validation, fingerprint."""
 
 import pytest
 import torch
@@ -55,19 +55,19 @@ def test_digits_are_read_only_when_loaded(monkeypatch):
         Digits().load()
 
 
-def test_digits_are_those_of_sklearn():
-    for ours, theirs in zip(digits._load_digits(), load_digits(return_X_y=True), strict=True):
-        assert (ours == theirs).all()
+def test_digits_equal_sklearns():
+    for actual, expected in zip(digits._load_digits(), load_digits(return_X_y=True), strict=True):
+        assert (actual == expected).all()
 
 
-def test_digits_mean_and_std_are_those_of_its_training_part():
+def test_digits_mean_and_std_are_computed_from_the_training_split():
     dataset = Digits()
     pixels = dataset.load().train.images.float() / 255
     assert dataset.mean[0] == pytest.approx(pixels.mean().item(), abs=1e-4)
     assert dataset.std[0] == pytest.approx(pixels.std().item(), abs=1e-4)
 
 
-def test_digits_test_part_does_not_depend_on_the_options():
+def test_digits_test_split_does_not_depend_on_the_options():
     assert_same(Digits().load().test, Digits(seed=3, limit=5, validation=0.2).load().test)
 
 
@@ -78,17 +78,17 @@ def test_digits_scale_to_another_size():
     assert (blocks - native.float()).abs().mean() < 30
 
 
-def test_validation_part_is_taken_out_of_the_training_part():
-    whole, cut = small().load(), small(validation=0.3).load()
+def test_validation_split_is_held_out_of_the_training_split():
+    full, cut = small().load(), small(validation=0.3).load()
     assert cut.validation is not None
     assert cut.validation.labels.bincount().tolist() == [3] * 4
     together = torch.cat([cut.train.images, cut.validation.images]).flatten(1)
-    assert len(together.unique(dim=0)) == len(whole.train.labels)
-    assert {tuple(row) for row in together.tolist()} == {tuple(row) for row in whole.train.images.flatten(1).tolist()}
-    assert_same(cut.test, whole.test)
+    assert len(together.unique(dim=0)) == len(full.train.labels)
+    assert {tuple(row) for row in together.tolist()} == {tuple(row) for row in full.train.images.flatten(1).tolist()}
+    assert_same(cut.test, full.test)
 
 
-def test_limit_keeps_the_validation_part_and_is_nested():
+def test_limit_keeps_the_validation_split_and_is_nested():
     def rows(images: Images) -> set:
         return {tuple(row) for row in images.images.flatten(1).tolist()}
 

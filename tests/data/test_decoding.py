@@ -1,4 +1,4 @@
-"""From an image file to pixels."""
+"""Decoding of image files."""
 
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def test_shrinking_is_antialiased(tmp_path):
     assert np.abs(pixels.astype(int) - 127).max() < 10
 
 
-def test_large_jpeg_is_decoded_small_to_the_same_picture(tmp_path):
+def test_large_jpeg_decoded_at_reduced_size_gives_the_same_image(tmp_path):
     ramp = np.add.outer(np.arange(256), np.arange(256)) // 2
     path = saved(tmp_path / "a.jpg", Image.fromarray(ramp.astype(np.uint8)), quality=95)
     expected = ramp.reshape(16, 16, 16, 16).mean((1, 3))

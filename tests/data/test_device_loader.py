@@ -35,7 +35,7 @@ def evaluation_batches(images: Images, **options) -> Iterator[Batch]:
 
 
 def same(one: Batch, other: Batch) -> bool:
-    """Equal images, labels and indices."""
+    """Return whether images, labels and indices are equal."""
     return all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
 
 
@@ -90,7 +90,7 @@ def test_padding_is_black_before_normalization(images):
 
 
 @pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced()], ids=["shuffle", "class_balanced"])
-def test_batch_jumped_to_equals_batch_reached(images, sampler):
+def test_starting_within_an_epoch_gives_the_same_batch(images, sampler):
     batches = list(loader(images, sampler=sampler).epoch(3))
     for start in range(len(batches) + 1):
         rest = list(loader(images, sampler=sampler).epoch(3, start=start))
@@ -142,7 +142,7 @@ def test_no_value_is_read_back_from_the_device(images):
     assert all(batch.images.is_meta for batch in evaluation_batches(images, device="meta"))
 
 
-def test_overfitting_repeats_the_first_batch_as_it_is(images):
+def test_overfitting_repeats_the_first_batch_unaugmented(images):
     training = loader(images, overfit=True)
     batches = list(training.epoch(0)) + list(training.epoch(1, start=3))
     assert len(batches) == 2 * len(training) - 3
@@ -173,13 +173,13 @@ def test_steps_are_counted_through_all_epochs(images):
 
 @pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced()], ids=["shuffle", "class_balanced"])
 @pytest.mark.parametrize("size", [2, 3])
-def test_processes_together_see_the_batches_of_one(images, sampler, size):
+def test_shards_of_all_processes_form_the_batches_of_one(images, sampler, size):
     alone = list(loader(images, sampler=sampler, batch_size=12).epoch(1))
     shared = [loader(images, sampler=sampler, batch_size=12, shard=Shard(rank, size)) for rank in range(size)]
-    for whole, *parts in zip(alone, *(part.epoch(1) for part in shared), strict=True):
+    for full_batch, *parts in zip(alone, *(part.epoch(1) for part in shared), strict=True):
         together = Batch(*(torch.cat(values) for values in list(zip(*parts, strict=True))[:3]))
-        assert same(whole, together)
-        assert {part.step for part in parts} == {whole.step}
+        assert same(full_batch, together)
+        assert {part.step for part in parts} == {full_batch.step}
 
 
 @pytest.mark.parametrize(
@@ -188,13 +188,13 @@ def test_processes_together_see_the_batches_of_one(images, sampler, size):
 )
 def test_last_batch_is_sharded_without_dropping_an_image(images, batch_size, size, last):
     training = [loader(images, batch_size=batch_size, shard=Shard(rank, size)) for rank in range(size)]
-    (whole,) = list(loader(images, batch_size=batch_size).epoch(1))[-1:]
+    (full_batch,) = list(loader(images, batch_size=batch_size).epoch(1))[-1:]
     parts = [list(part.epoch(1))[-1] for part in training]
     pieces = list(dict.fromkeys(tuple(part.indices.tolist()) for part in parts))
     assert [len(piece) for piece in pieces] == last
-    assert [index for piece in pieces for index in piece] == whole.indices.tolist()
+    assert [index for piece in pieces for index in piece] == full_batch.indices.tolist()
     assert {(len(part), batch.whole) for part, batch in zip(training, parts, strict=True)} == {
-        (-(-60 // batch_size), len(whole.labels))
+        (-(-60 // batch_size), len(full_batch.labels))
     }
 
 

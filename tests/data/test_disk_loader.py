@@ -1,4 +1,4 @@
-"""Images that workers read as training goes: the same batches as any other loader's, whoever reads them."""
+"""Images read from disk by workers: the batches equal those of other loaders, for any number of workers."""
 
 import itertools
 import os
@@ -36,8 +36,8 @@ RANDOM = (v2.RandomResizedCrop(6), v2.RandomHorizontalFlip())
 
 @pytest.fixture
 def files(make_tree: Callable[..., Path]) -> ImageFiles:
-    """30 images of 8 x 8 in 3 classes, cropped and flipped at random to 6 x 6."""
-    root = make_tree(parts=("",), classes=("cat", "dog", "fox"), count=10)
+    """Make 30 images of 8 x 8 in 3 classes, cropped and flipped at random to 6 x 6."""
+    root = make_tree(splits=("",), classes=("cat", "dog", "fox"), count=10)
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
     labels = torch.arange(3).repeat_interleave(10)
     return ImageFiles(root, as_bytes(paths), labels, TransformPipeline(RANDOM, 6, 3), skip=False, workers=0)
@@ -91,15 +91,15 @@ def test_readers_die_with_the_process_that_trains(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_no_pixel(files: ImageFiles, workers: int) -> None:
-    ours, theirs = (loader(changed(files, workers=n)) for n in (0, workers))
+    without_workers, with_workers = (loader(changed(files, workers=n)) for n in (0, workers))
     for epoch in (0, 1):
-        batches = list(zip(ours.epoch(epoch), theirs.epoch(epoch), strict=True))
-        assert len(batches) == len(ours)
+        batches = list(zip(without_workers.epoch(epoch), with_workers.epoch(epoch), strict=True))
+        assert len(batches) == len(without_workers)
         assert all(same(*pair) for pair in batches)
 
 
 @pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced()], ids=["shuffle", "class_balanced"])
-def test_batch_jumped_to_equals_batch_reached(files: ImageFiles, sampler: Any) -> None:
+def test_starting_within_an_epoch_gives_the_same_batch(files: ImageFiles, sampler: Any) -> None:
     training = loader(files, sampler)
     reached = list(training.epoch(2))
     assert len(reached) == len(training)
@@ -108,11 +108,11 @@ def test_batch_jumped_to_equals_batch_reached(files: ImageFiles, sampler: Any) -
 
 
 @pytest.mark.parametrize("sampler", [Shuffle(), ClassBalanced(replacement=True)], ids=["shuffle", "class_balanced"])
-def test_processes_together_see_the_batches_of_one(files: ImageFiles, sampler: Any) -> None:
+def test_shards_of_all_processes_form_the_batches_of_one(files: ImageFiles, sampler: Any) -> None:
     shared = [loader(files, sampler, shard=Shard(rank, 2)).epoch(0) for rank in range(2)]
-    for whole, *parts in zip(loader(files, sampler).epoch(0), *shared, strict=True):
-        together = Batch(*(torch.cat(values) for values in list(zip(*parts, strict=True))[:3]), whole.step)
-        assert same(whole, together)
+    for full_batch, *parts in zip(loader(files, sampler).epoch(0), *shared, strict=True):
+        together = Batch(*(torch.cat(values) for values in list(zip(*parts, strict=True))[:3]), full_batch.step)
+        assert same(full_batch, together)
 
 
 def test_every_epoch_and_every_image_is_transformed_anew(files: ImageFiles) -> None:
@@ -122,14 +122,14 @@ def test_every_epoch_and_every_image_is_transformed_anew(files: ImageFiles) -> N
 
 
 class Drawn:
-    """Stands for an image's random transform: what it draws is the image."""
+    """Fake random transform of an image: the image is its random draw."""
 
     def __call__(self, path: Path) -> Any:
         return torch.randint(256, (3, 6, 6)).byte().numpy()
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_image_that_comes_again_in_an_epoch_is_transformed_anew(files: ImageFiles, processes: int) -> None:
+def test_repeated_image_of_an_epoch_is_transformed_anew(files: ImageFiles, processes: int) -> None:
     drawn = changed(files, decode=Drawn())
     sampler = ClassBalanced(per_class=4, replacement=True)
     unscaled = Synthetic(mean=[0.0], std=[1 / 255])
@@ -144,7 +144,7 @@ def test_image_that_comes_again_in_an_epoch_is_transformed_anew(files: ImageFile
     assert torch.equal(images[0].round().byte(), torch.from_numpy(Drawn()(Path())).flatten())
 
 
-def test_global_random_state_is_left_alone(files: ImageFiles) -> None:
+def test_global_random_state_is_unchanged(files: ImageFiles) -> None:
     before = torch.get_rng_state()
     list(loader(files).epoch(0))
     assert torch.equal(torch.get_rng_state(), before)
@@ -213,12 +213,14 @@ def test_replacement_keeps_the_images_of_a_batch_distinct(files: ImageFiles, pro
         loaders = [loader(skipping, sampler, shard=Shard(rank, processes)) for rank in range(processes)]
         alone = loader(skipping, sampler).epoch(epoch)
         planned = sampler.batches(files.labels, 8, seed=1, epoch=epoch)
-        for whole, wanted, *parts in zip(alone, planned, *(each.epoch(epoch) for each in loaders), strict=True):
+        for full_batch, planned_batch, *parts in zip(
+            alone, planned, *(each.epoch(epoch) for each in loaders), strict=True
+        ):
             indices = torch.cat([part.indices for part in parts])
-            assert torch.equal(indices, whole.indices)
+            assert torch.equal(indices, full_batch.indices)
             assert len(indices.unique()) == len(indices)
-            assert torch.equal(files.labels[indices], files.labels[wanted])
-            replaced += int((indices != wanted).sum())
+            assert torch.equal(files.labels[indices], files.labels[planned_batch])
+            replaced += int((indices != planned_batch).sum())
     assert replaced > 5
 
 
@@ -275,8 +277,8 @@ def test_transform_with_wrong_output_is_reported(files: ImageFiles, transforms: 
 
 
 @pytest.fixture
-def both(make_tree: Callable[..., Path]) -> Callable[..., tuple[Folder, Folder]]:
-    """The same folder in memory and on disk."""
+def in_memory_and_on_disk(make_tree: Callable[..., Path]) -> Callable[..., tuple[Folder, Folder]]:
+    """Return the same folder in memory and on disk."""
     root = make_tree(classes=("cat", "dog", "fox"), count=8)
 
     def make(**options: Any) -> tuple[Folder, Folder]:
@@ -289,8 +291,8 @@ def both(make_tree: Callable[..., Path]) -> Callable[..., tuple[Folder, Folder]]
 @pytest.mark.parametrize(
     "options", [{}, {"image_size": 5}, {"limit": 3}, {"validation": 0.25}, {"channels": 1}], ids=str
 )
-def test_folder_on_disk_equals_the_one_in_memory(both: Any, options: dict[str, Any]) -> None:
-    memory, disk = both(**options)
+def test_folder_on_disk_equals_the_one_in_memory(in_memory_and_on_disk: Any, options: dict[str, Any]) -> None:
+    memory, disk = in_memory_and_on_disk(**options)
     for one, other in zip(memory.load(), disk.load(), strict=True):
         if one is None:
             assert other is None
@@ -308,12 +310,12 @@ def test_folder_on_disk_equals_the_one_in_memory(both: Any, options: dict[str, A
 
 
 def test_skipping_gives_the_same_images_and_steps_from_disk_and_from_memory(
-    both: Any, monkeypatch: pytest.MonkeyPatch
+    in_memory_and_on_disk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory, disk = both(corrupt="skip", image_size=8)
+    memory, disk = in_memory_and_on_disk(corrupt="skip", image_size=8)
     damage(disk.load().train, 0, 1, 9)
     damage(disk.load().test, 2)
-    memory, disk = both(corrupt="skip", image_size=8)
+    memory, disk = in_memory_and_on_disk(corrupt="skip", image_size=8)
     parts = [memory.load()]
     monkeypatch.setattr(folder_module, "available_memory", lambda: 0)
     disk.storage = "auto"
@@ -332,17 +334,17 @@ def test_skipping_gives_the_same_images_and_steps_from_disk_and_from_memory(
 
 
 def test_folder_too_large_for_memory_stays_on_disk(
-    both: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    in_memory_and_on_disk: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(folder_module, "available_memory", lambda: 100)
-    memory, _ = both()
+    memory, _ = in_memory_and_on_disk()
     memory.storage = "auto"
     assert isinstance(memory.load().train, ImageFiles)
     assert "read from disk during training" in caplog.text
 
 
-def test_evaluation_yields_every_image_once_for_any_number_of_workers_and_processes(both: Any) -> None:
-    _, disk = both()
+def test_evaluation_yields_every_image_once_for_any_number_of_workers_and_processes(in_memory_and_on_disk: Any) -> None:
+    _, disk = in_memory_and_on_disk()
     part = disk.load().test
     for workers, size in ((0, 1), (2, 1), (1, 3)):
         shares = [
@@ -352,8 +354,10 @@ def test_evaluation_yields_every_image_once_for_any_number_of_workers_and_proces
         assert [index for batches in shares for batch in batches for index in batch.indices.tolist()] == list(range(24))
 
 
-def test_evaluation_leaves_out_and_counts_unreadable_files(both: Any, caplog: pytest.LogCaptureFixture) -> None:
-    _, disk = both(corrupt="skip")
+def test_evaluation_leaves_out_and_counts_unreadable_files(
+    in_memory_and_on_disk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, disk = in_memory_and_on_disk(corrupt="skip")
     part = disk.load().test
     damage(part, 0, 1, 2, 3, 4, 9)  # a whole batch of 5, and one more
     seen = [index for batch in batches_in_order(part, disk, batch_size=5) for index in batch.indices.tolist()]
@@ -366,8 +370,8 @@ def test_test_images_are_resized_and_cropped_as_by_torchvision(tmp_path: Path) -
     image = v2.functional.to_pil_image(pixels)
     image.save(tmp_path / "image.png")
     expected = v2.CenterCrop(28)(v2.Resize(32)(Image.open(tmp_path / "image.png")))
-    found = torch.from_numpy(CenterSquare(28, 3, 32)(tmp_path / "image.png").copy())
-    assert torch.equal(found, v2.functional.pil_to_tensor(expected))
+    actual = torch.from_numpy(CenterSquare(28, 3, 32)(tmp_path / "image.png").copy())
+    assert torch.equal(actual, v2.functional.pil_to_tensor(expected))
 
 
 def test_memory_is_pinned_for_the_gpu_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from mcl.data import folder as folder_module
 from mcl.data.folder import Folder
 
 
-def test_size_and_channels_are_as_asked(make_tree):
+def test_size_and_channels_equal_the_options(make_tree):
     splits = Folder(root=str(make_tree()), image_size=5, channels=1).load()
     assert splits.train.images.shape == (10, 1, 5, 5)
 
@@ -47,7 +47,7 @@ def test_options_out_of_range_are_named(make_tree, options, named):
     assert named in error_of(root=str(make_tree(("",))), **options)
 
 
-def test_images_too_large_for_memory_say_how_large_they_are(make_tree, monkeypatch):
+def test_error_for_images_too_large_for_memory_gives_their_size(make_tree, monkeypatch):
     monkeypatch.setattr(folder_module, "available_memory", lambda: 3_000_000_000)
     message = error_of(root=str(make_tree()), image_size=10_000, storage="memory")
     assert "20 images of 3 x 10000 x 10000 take 6.0 GB" in message

@@ -1,4 +1,4 @@
-"""ImageNet's tree: listed once, and what is missing named."""
+"""The ImageNet folder: listed once, and missing files named."""
 
 import os
 import shutil
@@ -22,8 +22,8 @@ TRANSFORM = (v2.RandomResizedCrop(6), v2.RandomHorizontalFlip())
 
 @pytest.fixture
 def tree(make_tree: Callable[..., Path]) -> Path:
-    """Three classes of 5 images in either part, the images of training sorted into them."""
-    return make_tree(parts=("train", "val"), classes=("n01", "n02", "n03"))
+    """Make three classes with 5 images each in both splits."""
+    return make_tree(splits=("train", "val"), classes=("n01", "n02", "n03"))
 
 
 def dataset(root: Path, **options: Any) -> ImageNet:
@@ -36,10 +36,14 @@ def error_of(root: Path, **options: Any) -> str:
     return str(error.value)
 
 
-def test_parts_hold_the_files_class_by_class(tree: Path) -> None:
-    found = dataset(tree, transform=TRANSFORM)
-    assert (found.spec.name, found.spec.classes, found.spec.counts) == ("imagenet", ("n01", "n02", "n03"), (5, 5, 5))
-    train, test, validation = found.load()
+def test_splits_hold_the_files_class_by_class(tree: Path) -> None:
+    imagenet = dataset(tree, transform=TRANSFORM)
+    assert (imagenet.spec.name, imagenet.spec.classes, imagenet.spec.counts) == (
+        "imagenet",
+        ("n01", "n02", "n03"),
+        (5, 5, 5),
+    )
+    train, test, validation = imagenet.load()
     assert validation is None
     for part, name in ((train, "train"), (test, "val")):
         assert part.labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5
@@ -62,8 +66,8 @@ def test_training_images_are_evaluated_as_test_images_are(tree: Path) -> None:
             for number in range(5):
                 pixels = torch.randint(256, (20, 15, 3), generator=torch.Generator().manual_seed(number)).byte()
                 Image.fromarray(pixels.numpy()).save(tree / part / name / f"{number}.png")
-    found = dataset(tree, transform=TRANSFORM)
-    train, test = (list(batches_in_order(part, found, batch_size=4)) for part in found.load()[:2])
+    imagenet = dataset(tree, transform=TRANSFORM)
+    train, test = (list(batches_in_order(part, imagenet, batch_size=4)) for part in imagenet.load()[:2])
     assert all(torch.equal(one.images, other.images) for one, other in zip(train, test, strict=True))
 
 
@@ -75,12 +79,12 @@ def test_limit_and_validation_take_from_every_class(tree: Path) -> None:
     assert not set(map(bytes, train.paths)) & set(map(bytes, validation.paths))
 
 
-def test_exported_preprocessing_is_that_of_the_test_part(tree: Path, tmp_path: Path) -> None:
+def test_exported_preprocessing_equals_the_test_splits(tree: Path, tmp_path: Path) -> None:
     Image.new("RGB", (60, 40), (200, 10, 10)).save(tmp_path / "wide.png")
-    found = dataset(tree, image_size=20, resize=30)
-    preprocessing = Preprocessing.from_dict(Preprocessing.of(found).as_dict())
+    imagenet = dataset(tree, image_size=20, resize=30)
+    preprocessing = Preprocessing.from_dict(Preprocessing.of(imagenet).as_dict())
     assert preprocessing.resize == 30
-    test = found.load().test
+    test = imagenet.load().test
     expected = preprocessing.normalize(torch.from_numpy(test.decode(test.path(0)).copy())[None])
     assert torch.equal(preprocessing(test.path(0)), expected)
     old = {name: value for name, value in preprocessing.as_dict().items() if name != "resize"}

@@ -1,4 +1,4 @@
-"""The layouts of image folders: parts, classes, links, and errors that name what is missing."""
+"""The layouts of image folders: splits, classes, links, and errors that name what is missing."""
 
 import shutil
 
@@ -28,7 +28,7 @@ def test_train_and_test_trees(make_tree, train, test):
     assert splits.validation is None
 
 
-def test_val_beside_test_is_the_validation_part(make_tree):
+def test_val_beside_test_is_the_validation_split(make_tree):
     root = make_tree(("train", "val", "test"))
     dataset = Folder(root=str(root))
     splits = dataset.load()
@@ -38,7 +38,7 @@ def test_val_beside_test_is_the_validation_part(make_tree):
     assert "dataset.validation=0" in error_of(root=str(root), validation=0.2)
 
 
-def test_test_part_without_labels_is_ignored(make_tree):
+def test_test_split_without_labels_is_ignored(make_tree):
     root = make_tree(("train", "val"))
     (root / "test" / "images").mkdir(parents=True)
     shutil.copy(root / "val" / "cat" / "0.png", root / "test" / "images")
@@ -133,7 +133,7 @@ def test_empty_class_is_named(make_tree):
     assert "cat" not in message
 
 
-def test_classes_of_one_part_only_are_named(make_tree):
+def test_classes_of_only_one_split_are_named(make_tree):
     root = make_tree(classes=("cat", "dog", "owl"))
     shutil.rmtree(root / "test" / "dog")
     (root / "test" / "elk").mkdir()
@@ -143,7 +143,7 @@ def test_classes_of_one_part_only_are_named(make_tree):
     assert "owl" not in message
 
 
-def test_train_without_test_part_says_how_to_split_it(make_tree):
+def test_error_for_train_without_test_split_explains_how_to_split(make_tree):
     root = make_tree(("train",))
     message = error_of(root=str(root))
     assert f"dataset.root={root / 'train'}" in message
@@ -151,7 +151,7 @@ def test_train_without_test_part_says_how_to_split_it(make_tree):
     assert len(Folder(root=str(root / "train")).load().test.labels) == 2
 
 
-def test_test_part_without_train_is_an_error(make_tree):
+def test_test_split_without_train_is_an_error(make_tree):
     assert "has val/ but no train/" in error_of(root=str(make_tree(("val",))))
 
 

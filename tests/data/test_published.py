@@ -1,4 +1,4 @@
-"""CIFAR and Fashion-MNIST, in the layouts they have on disk, few images each."""
+"""CIFAR and Fashion-MNIST in their layouts on disk, with few images."""
 
 import gzip
 import pickle
@@ -40,7 +40,7 @@ def offline(monkeypatch) -> None:
 
 
 def write_cifar(root: Path, kind: type, protocol: int = 2) -> dict[str, np.ndarray]:
-    """The files of ``kind``; their pixels by file."""
+    """Write the files of ``kind``; return their pixels by file."""
     rng = np.random.default_rng(0)
     folder = root / kind.subfolder
     folder.mkdir(parents=True)
@@ -103,7 +103,7 @@ def test_fingerprint_follows_pixels_and_labels_but_not_the_location(tmp_path, of
         dataset.load()
         assert dataset.fingerprint() == prints[-1]
     assert prints[0] == prints[1] != prints[2]
-    assert all(same_images(absent, found) for found in prints)  # as a run of an earlier version has it
+    assert all(same_images(absent, present) for present in prints)  # as a run of an earlier version has it
 
 
 def test_cifar_is_unpacked_from_its_archive(tmp_path, offline):
@@ -121,10 +121,10 @@ def test_cifar_is_unpacked_from_its_archive(tmp_path, offline):
 
 def test_cifar_is_downloaded_if_it_is_missing(tmp_path, monkeypatch):
     write_cifar(tmp_path / "made", SmallCifar10)
-    asked = []
+    requests = []
 
     def download(url, folder, md5):
-        asked.append((url, md5))
+        requests.append((url, md5))
         with tarfile.open(folder / "archive.tar.gz", "w:gz") as tar:
             tar.add(tmp_path / "made" / Cifar10.subfolder, Cifar10.subfolder)
         return folder / "archive.tar.gz"
@@ -133,9 +133,9 @@ def test_cifar_is_downloaded_if_it_is_missing(tmp_path, monkeypatch):
     (tmp_path / "root").mkdir()
     for _ in range(2):
         SmallCifar10(root=str(tmp_path / "root")).load()
-    assert asked == [(cifar._SITE + "cifar-10-python.tar.gz", Cifar10.md5)]
-    left = [path.name for path in (tmp_path / "root").iterdir() if path.suffix != ".lock"]
-    assert left == [Cifar10.subfolder]
+    assert requests == [(cifar._SITE + "cifar-10-python.tar.gz", Cifar10.md5)]
+    remaining = [path.name for path in (tmp_path / "root").iterdir() if path.suffix != ".lock"]
+    assert remaining == [Cifar10.subfolder]
 
 
 def test_error_without_network_names_the_files_and_their_folder(tmp_path, offline):

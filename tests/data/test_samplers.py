@@ -1,4 +1,4 @@
-"""Which images make up which batch."""
+"""Samplers: the images of each batch."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def names(counts: list[int]) -> list[str]:
 
 
 def composition(batch: torch.Tensor, labels: torch.Tensor) -> list[int]:
-    """Images of each class that the batch has, without the classes it lacks, fewest first."""
+    """Return the numbers of images per class in a batch, without absent classes, in increasing order."""
     return sorted(count for count in labels[batch].bincount().tolist() if count)
 
 
@@ -129,7 +129,7 @@ def test_every_setting_that_passes_the_check_gives_full_valid_batches(counts, ba
         assert amounts[-1] - amounts[0] <= 1
 
 
-def test_class_balanced_uses_a_class_up_when_it_is_just_large_enough():
+def test_class_balanced_can_use_every_image_of_a_class():
     labels = labels_of([4, 4])
     (batch,) = ClassBalanced().batches(labels, 8, seed=0, epoch=0)
     assert batch.sort().values.tolist() == list(range(8))

@@ -1,4 +1,4 @@
-"""Several processes train one run: what one process would compute, the same in all of them, and one plain error."""
+"""Several processes train one run: same results as one process, equal state in all, errors reported once."""
 
 import itertools
 import json
@@ -40,17 +40,17 @@ def torchrun(processes: int, *command: str, folder: Path, **environment: str) ->
 
 @pytest.fixture(scope="module", params=["batch", "memory"])
 def one_and_two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    """What one process and two processes make of the same batches, with contrast in the batch or with banks."""
+    """Train one process and two processes on the same batches, with contrast in the batch or with banks."""
     folder = tmp_path_factory.mktemp("shared")
-    made = []
+    results = []
     for processes in (1, 2):
         ended = torchrun(processes, str(SCRIPT), f"{processes}.pt", request.param, folder=folder)
         assert ended.returncode == 0, ended.stderr
-        made.append(torch.load(folder / f"{processes}.pt"))
-    return made[0], made[1]
+        results.append(torch.load(folder / f"{processes}.pt"))
+    return results[0], results[1]
 
 
-def test_two_processes_compute_what_one_does(one_and_two: tuple[Any, Any]) -> None:
+def test_two_processes_compute_the_same_as_one(one_and_two: tuple[Any, Any]) -> None:
     one, two = one_and_two
     assert one["losses"] == [pytest.approx(step, rel=1e-9) for step in two["losses"]]
     assert [list(step) for step in two["outer"]] == [["meta/outer_loss"], []] * 2 + [["meta/outer_loss"]]
@@ -72,12 +72,12 @@ TRAIN += ["dataset.train_per_class=8", "dataset.test_per_class=3", "trainer.batc
 TRAIN += ["trainer.device=cpu", "hydra.run.dir=run"]
 
 
-def told(ended: subprocess.CompletedProcess[str]) -> list[str]:
-    """Our own lines of error."""
+def error_lines(ended: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the error lines printed by mcl itself."""
     return [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
 
 
-def test_two_processes_leave_one_run_folder_and_speak_once(tmp_path: Path) -> None:
+def test_two_processes_write_one_run_folder_and_print_once(tmp_path: Path) -> None:
     ended = torchrun(2, *TRAIN, folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("test accuracy, %") == 1
@@ -90,17 +90,17 @@ def test_two_processes_leave_one_run_folder_and_speak_once(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("typed", "message"),
+    ("override", "message"),
     [
         ("trainer.batch_size=9", "trainer.batch_size=9"),
         ("dataset.limt=3", "dataset.limt"),
         ("loss.tau=0", "loss.tau=0"),
     ],
 )
-def test_what_is_wrong_is_told_once(typed: str, message: str, tmp_path: Path) -> None:
-    ended = torchrun(2, *TRAIN, typed, folder=tmp_path)
+def test_errors_are_reported_once(override: str, message: str, tmp_path: Path) -> None:
+    ended = torchrun(2, *TRAIN, override, folder=tmp_path)
     assert ended.returncode != 0
-    (line,) = told(ended)
+    (line,) = error_lines(ended)
     assert message in line
     assert not (tmp_path / "run").exists()
 
@@ -108,7 +108,7 @@ def test_what_is_wrong_is_told_once(typed: str, message: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("second", "message"), [(None, "1: there is no such folder"), (5, "train images: 10, not 8")], ids=["none", "other"]
 )
-def test_process_without_the_same_data_is_told_once(second: int | None, message: str, tmp_path: Path) -> None:
+def test_process_with_other_data_is_reported_once(second: int | None, message: str, tmp_path: Path) -> None:
     # As on a machine where the folder is missing, or another: each process looks where its number leads it.
     for number, images in (("0", 4), ("1", second)):
         for part, name in itertools.product(("train", "test"), ("cat", "dog")) if images else ():
@@ -120,10 +120,10 @@ def test_process_without_the_same_data_is_told_once(second: int | None, message:
         2, str(ROOT / "train.py"), *options, "dataset.root=${oc.env:RANK}", "dataset.name=d", folder=tmp_path
     )
     assert ended.returncode != 0
-    (line,) = told(ended)
+    (line,) = error_lines(ended)
     assert message in line
-    left = [path.name for path in tmp_path.glob("run/*")]
-    assert left in ([], ["lock"])  # torchrun ends the other one, which then locks nothing
+    remaining = [path.name for path in tmp_path.glob("run/*")]
+    assert remaining in ([], ["lock"])  # torchrun ends the other one, which then locks nothing
 
 
 def test_killed_process_ends_the_others(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_killed_process_ends_the_others(tmp_path: Path) -> None:
     ended = torchrun(2, str(script), *TRAIN[1:], "trainer.checkpoint_every=1", folder=tmp_path)
     assert ended.returncode != 0
     assert "SIGKILL" in ended.stderr
-    assert len(told(ended)) <= 1  # torchrun may end the other before it has said anything
+    assert len(error_lines(ended)) <= 1  # torchrun may end the other before it has said anything
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["last.pt", "step-2.pt"]
     assert checkpoints.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 3
     again = torchrun(2, *TRAIN, "trainer.checkpoint_every=1", folder=tmp_path)
@@ -173,7 +173,7 @@ def test_signal_to_one_process_stops_all_and_saves(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 8
 
 
-def test_a_run_of_one_process_is_continued_by_two_in_the_same_epochs(
+def test_run_of_one_process_is_resumed_by_two(
     command: Callable[..., Any], during_step: Callable[..., None], tmp_path: Path
 ) -> None:
     options = [
@@ -196,7 +196,7 @@ def test_a_run_of_one_process_is_continued_by_two_in_the_same_epochs(
     assert len(saved["classes"]) == 4
 
 
-def test_port_in_use_is_told(tmp_path: Path) -> None:
+def test_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -211,11 +211,11 @@ def test_port_in_use_is_told(tmp_path: Path) -> None:
             timeout=120,
         )
     assert ended.returncode == 1
-    (line,) = told(ended)
+    (line,) = error_lines(ended)
     assert f"127.0.0.1:{port}: that port is in use" in line
 
 
-def test_a_checkpoint_goes_to_other_processes_tensor_by_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_is_broadcast_tensor_by_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     state = {
         "learner": {"weight": torch.randn(3, 4, 2, 2).to(memory_format=torch.channels_last), "step": torch.tensor(7)},
         "optimizers": [{"momentum": torch.randn(5, dtype=torch.bfloat16), "lr": 0.1}],
@@ -235,8 +235,8 @@ def test_a_checkpoint_goes_to_other_processes_tensor_by_tensor(monkeypatch: pyte
     assert b"_rebuild_tensor" not in objects[0]
 
 
-def test_a_lost_gpu_process_is_noticed_sooner_than_a_slow_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: dict[str, timedelta] = {}
+def test_lost_gpu_process_is_noticed_before_the_start_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    timeouts: dict[str, timedelta] = {}
     for name, value in {"MASTER_ADDR": "here", "MASTER_PORT": "1", "RANK": "0", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     for name in ("_store", "_group"):
@@ -244,12 +244,12 @@ def test_a_lost_gpu_process_is_noticed_sooner_than_a_slow_start(monkeypatch: pyt
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(processes_module.atexit, "register", lambda _: None)
     monkeypatch.setattr(torch.distributed, "rendezvous", lambda *_, **__: iter([(object(), 0, 2)]))
-    note = lambda backend, timeout, **_: made.setdefault(backend, timeout)  # noqa: E731
+    note = lambda backend, timeout, **_: timeouts.setdefault(backend, timeout)  # noqa: E731
     monkeypatch.setattr(torch.distributed, "init_process_group", note)
     monkeypatch.setattr(torch.distributed, "new_group", note)
     ProcessGroup()
-    assert made["cpu:gloo,cuda:nccl"] <= timedelta(minutes=30)
-    assert made["gloo"] >= timedelta(hours=2)
+    assert timeouts["cpu:gloo,cuda:nccl"] <= timedelta(minutes=30)
+    assert timeouts["gloo"] >= timedelta(hours=2)
 
 
 @pytest.mark.parametrize(
@@ -270,19 +270,17 @@ def test_a_lost_gpu_process_is_noticed_sooner_than_a_slow_start(monkeypatch: pyt
         ("mat1 and mat2 shapes cannot be multiplied", False),
     ],
 )
-def test_wrong_use_of_what_connects_processes_is_not_told_as_a_lost_one(message: str, lost: bool) -> None:
+def test_wrong_use_of_collectives_is_not_reported_as_a_lost_process(message: str, lost: bool) -> None:
     processes = object.__new__(ProcessGroup)
     processes.rank, processes.world_size = 0, 2
-    told = processes.lost_another(torch.distributed.DistBackendError(message))
-    assert (told is not None) == lost
-    if told is not None:
-        assert "lost the connection to another process" in str(told)
+    error = processes.lost_another(torch.distributed.DistBackendError(message))
+    assert (error is not None) == lost
+    if error is not None:
+        assert "lost the connection to another process" in str(error)
 
 
-def test_processes_that_cannot_find_one_another_say_what_is_missing(
-    command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_rendezvous_names_what_is_missing(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    typed = command(*TRAIN[1:])
-    assert typed.status == 1
-    assert "RANK, MASTER_ADDR, MASTER_PORT is not set" in typed.err
+    result = command(*TRAIN[1:])
+    assert result.status == 1
+    assert "RANK, MASTER_ADDR, MASTER_PORT is not set" in result.err

@@ -20,7 +20,7 @@ QUICK = ["debug=dry", "++dataset.limit=8", "trainer.batch_size=20"]
 
 @pytest.fixture
 def follow(command: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """``follow("loss=custom")`` writes the page's files, types the command with that text, and returns its folder."""
+    """``follow("loss=custom")`` write the page's files, run the command that contains this text, return its folder."""
     monkeypatch.setattr(sys, "path", [*sys.path])
 
     def type_in(part: str, *more: str) -> Path:
@@ -30,8 +30,8 @@ def follow(command: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         (line,) = (line for line in COMMANDS if part in line)
         program, script, *arguments = shlex.split(line)
         assert (program, script) == ("python", "train.py")
-        typed = command(*arguments, *QUICK, *more)
-        assert typed.status == 0, typed.err
+        result = command(*arguments, *QUICK, *more)
+        assert result.status == 0, result.err
         (summary,) = Path("runs").rglob("summary.json")
         return summary.parent
 
@@ -50,14 +50,14 @@ def test_each_example_has_twenty_lines_at_most(name: str) -> None:
     assert len(lines) <= 20
 
 
-def test_network_of_ones_own(follow: Callable[..., Path]) -> None:
+def test_custom_network(follow: Callable[..., Path]) -> None:
     run = follow("network@pair.first=custom")
     assert run.parent == Path("runs/digits/PlainNet-resnet8/lmcl")
     assert names(run) == ["plain_net", "resnet8"]
     assert "width: 8" in (run / "config.yaml").read_text()
 
 
-def test_loss_of_ones_own(follow: Callable[..., Path]) -> None:
+def test_custom_loss(follow: Callable[..., Path]) -> None:
     run = follow("loss=custom")
     assert run.parent == Path("runs/digits/resnet8/MutualLearning")
     first = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
@@ -65,7 +65,7 @@ def test_loss_of_ones_own(follow: Callable[..., Path]) -> None:
     assert first["train/mimicry"] > 0
 
 
-def test_dataset_of_ones_own(follow: Callable[..., Path]) -> None:
+def test_custom_dataset(follow: Callable[..., Path]) -> None:
     rng = np.random.default_rng(0)
     parts = {"train": 100, "test": 20}
     pixels = {f"x_{part}": rng.integers(0, 256, (n, 12, 12), dtype=np.uint8) for part, n in parts.items()}
@@ -75,7 +75,7 @@ def test_dataset_of_ones_own(follow: Callable[..., Path]) -> None:
     assert run.parent == Path("runs/Npz/resnet8/lmcl")
 
 
-def test_choice_of_ones_own(follow: Callable[..., Path]) -> None:
+def test_custom_group_choice(follow: Callable[..., Path]) -> None:
     run = follow("--config-dir my_conf")
     assert run.parent == Path("runs/digits/plain_net/lmcl")
     assert names(run) == ["plain_net", "plain_net"]
@@ -89,18 +89,16 @@ def test_module_that_is_not_allowed_is_not_imported(command: Callable) -> None:
     assert str(Path.cwd()) not in sys.path
 
 
-def test_current_folder_does_not_stand_in_for_installed_modules(
-    command: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_current_folder_does_not_shadow_installed_modules(command: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     Path("colorsys.py").write_text("raise SystemExit('imported')")
-    typed = command("loss=custom", "loss._target_=colorsys.Loss", "allow_modules=[colorsys]")
-    assert typed.status == 1
-    assert "colorsys has no 'Loss'" in typed.err
+    result = command("loss=custom", "loss._target_=colorsys.Loss", "allow_modules=[colorsys]")
+    assert result.status == 1
+    assert "colorsys has no 'Loss'" in result.err
 
 
 @pytest.mark.parametrize("group", ["network@pair.first", "loss", "dataset"])
-def test_place_without_a_class_says_which_option_is_missing(group: str, command: Callable) -> None:
+def test_node_without_target_names_the_missing_option(group: str, command: Callable) -> None:
     where = "pair.first" if group.startswith("network") else group
     assert f"give {where}._target_=" in command(f"{group}=custom").err

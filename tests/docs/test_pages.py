@@ -17,7 +17,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives the headings of a page."""
+    """Return the anchors that GitHub gives to the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -28,7 +28,7 @@ def test_paths_on_a_page_exist(page: Path) -> None:
 
 
 @pages
-def test_links_on_a_page_lead_somewhere(page: Path) -> None:
+def test_links_on_a_page_have_targets(page: Path) -> None:
     broken = []
     for link in LINK.findall(page.read_text()):
         if "://" in link:
@@ -40,7 +40,7 @@ def test_links_on_a_page_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
-def test_tree_in_the_readme_names_what_exists() -> None:
+def test_paths_in_the_readme_tree_exist() -> None:
     block = PAGES[0].read_text().partition("## Where things are\n\n```\n")[2].partition("```")[0]
     named = [name for line in block.splitlines() for name in re.split(r"  +", line)[0].split(", ")]
     assert len(named) > 15
@@ -54,7 +54,7 @@ def test_commands_of_mcl_exist() -> None:
     assert named <= set(COMMANDS)
 
 
-def test_studies_that_are_typed_exist() -> None:
+def test_studies_in_commands_exist() -> None:
     text = "\n".join(page.read_text() for page in PAGES)
     named = set(re.findall(r"study=(\w+)", text))
     assert {name for name in named if not (ROOT / "experiments" / name / "study.yaml").is_file()} == set()

@@ -1,4 +1,4 @@
-"""What a person types, and what they get."""
+"""Commands of ``train.py`` and their results."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_run_leaves_a_complete_folder_and_a_table(command: Command) -> None:
+def test_run_leaves_a_complete_folder_and_a_table(command: Command) -> None:
     done = command(*SHORT)
     assert done.status == 0, done.err
     run = only_run()
@@ -49,7 +49,7 @@ def test_a_run_leaves_a_complete_folder_and_a_table(command: Command) -> None:
     assert "meta/outer_loss" not in rows[1]
 
 
-def test_a_finished_run_typed_again_answers_without_training(command: Command) -> None:
+def test_finished_run_prints_its_result_without_training(command: Command) -> None:
     command(*SHORT)
     file = only_run() / "metrics.jsonl"
     before = file.read_bytes(), file.stat().st_mtime_ns
@@ -59,7 +59,7 @@ def test_a_finished_run_typed_again_answers_without_training(command: Command) -
     assert (file.read_bytes(), file.stat().st_mtime_ns) == before
 
 
-def test_an_unfinished_run_goes_on_and_ends_like_one_that_was_not_disturbed(command: Command) -> None:
+def test_unfinished_run_resumes_and_equals_an_uninterrupted_one(command: Command) -> None:
     overrides = ["trainer.epochs=3", "dataset.limit=10", "trainer.batch_size=50", "loss.meta.interval=2"]
     command(*overrides, "hydra.run.dir=undisturbed")
 
@@ -89,35 +89,35 @@ def test_an_unfinished_run_goes_on_and_ends_like_one_that_was_not_disturbed(comm
     assert not Path("disturbed/failure.json").exists()
 
 
-def test_never_resuming_starts_over(command: Command) -> None:
+def test_resume_never_starts_over(command: Command) -> None:
     command(*SHORT)
     first = (only_run() / "summary.json").stat().st_mtime_ns
     assert command(*SHORT, "resume=never").status == 0
     assert (only_run() / "summary.json").stat().st_mtime_ns > first
 
 
-def test_starting_over_removes_what_a_run_made_and_nothing_else(command: Command) -> None:
+def test_starting_over_removes_only_the_files_of_a_run(command: Command) -> None:
     command(*SHORT, "hydra.run.dir=mine")
-    kept = [Path("mine/notes.tmp"), Path("mine/deep/thesis.tmp"), Path("mine/checkpoints/theirs.pt")]
-    for file in kept:
+    user_files = [Path("mine/notes.tmp"), Path("mine/deep/thesis.tmp"), Path("mine/checkpoints/theirs.pt")]
+    for file in user_files:
         file.parent.mkdir(exist_ok=True)
         file.write_text("dear to somebody")
     assert command(*SHORT, "hydra.run.dir=mine", "resume=never").status == 0
-    assert all(file.read_text() == "dear to somebody" for file in kept)
+    assert all(file.read_text() == "dear to somebody" for file in user_files)
 
 
-def test_starting_over_leaves_a_folder_alone_that_no_run_made(command: Command) -> None:
+def test_starting_over_does_not_touch_a_folder_without_a_run(command: Command) -> None:
     Path("other/checkpoints").mkdir(parents=True)
     Path("other/config.yaml").write_text("x: 1")
     Path("other/checkpoints/last.pt").write_text("of another program")
     refused = command(*SHORT, "hydra.run.dir=other", "resume=never")
     assert refused.status == 1
-    assert "nothing says that a run made them" in refused.err
+    assert "do not look like the files of a run" in refused.err
     assert Path("other/config.yaml").read_text() == "x: 1"
     assert Path("other/checkpoints/last.pt").read_text() == "of another program"
 
 
-def test_a_folder_of_another_run_is_left_alone(command: Command) -> None:
+def test_folder_of_another_run_is_not_changed(command: Command) -> None:
     command(*SHORT, "hydra.run.dir=mine")
     before = (Path("mine") / "summary.json").read_bytes()
     refused = command(*SHORT, "hydra.run.dir=mine", "optimizer.lr=0.05")
@@ -158,19 +158,19 @@ def test_every_loss_trains_with_every_sampler(loss: str, sampler: str, command: 
     ],
     ids=" ".join,
 )
-def test_options_train(overrides: list[str], command: Command) -> None:
+def test_runs_with_other_options_train(overrides: list[str], command: Command) -> None:
     done = command("trainer.max_steps=2", "trainer.batch_size=32", *overrides)
     assert done.status == 0, done.err
 
 
-def test_a_schedule_that_changes_nothing_is_noted(command: Command) -> None:
+def test_schedule_that_changes_nothing_is_noted(command: Command) -> None:
     note = "leaves the learning rate as it is in 20 epochs"
     assert note in command("schedule=multistep", "debug=dry", "loss=independent").out
     assert note not in command("schedule=constant", "debug=dry", "loss=independent").out
     assert note not in command("schedule.warmup_epochs=1", "debug=dry", "loss=independent").out
 
 
-def test_overfitting_one_batch_brings_the_loss_down(command: Command) -> None:
+def test_overfitting_one_batch_reduces_the_loss(command: Command) -> None:
     done = command("debug=overfit", "loss=independent")
     assert done.status == 0, done.err
     rows = [row for row in metrics(only_run()) if "train/total" in row]
@@ -185,7 +185,7 @@ def test_validation_chooses_the_best_epoch(command: Command) -> None:
     assert any("validation/first/backbone/top1" in row for row in metrics(only_run()))
 
 
-def test_a_loss_that_is_not_finite_stops_and_says_where(command: Command) -> None:
+def test_non_finite_loss_stops_and_names_the_step(command: Command) -> None:
     done = command("optimizer.lr=1e12", "loss=independent", "trainer.max_steps=30", "trainer.log_every=10")
     assert done.status == 1
     assert "not finite at step" in done.err
@@ -194,14 +194,14 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(command: Command) -> Non
     assert json.loads(failure.read_text())["error"] == "NonFiniteLoss"
 
 
-def test_networks_that_diverge_in_the_last_step_are_no_result(command: Command) -> None:
+def test_divergence_in_the_last_step_is_an_error(command: Command) -> None:
     done = command("optimizer.lr=1e30", "loss=independent", "trainer.max_steps=1")
     assert done.status == 1
     assert "diverged by step 1" in done.err
     assert not list(Path("runs").rglob("summary.json"))
 
 
-def test_several_jobs_of_a_multirun_get_folders_of_their_own(command: Command) -> None:
+def test_jobs_of_a_multirun_get_separate_folders(command: Command) -> None:
     done = command("-m", "seed=0,1", "loss=independent,mcl", "trainer.max_steps=1", "trainer.batch_size=32")
     assert done.status == 0, done.err
     folders = {summary.parent for summary in Path("runs").rglob("summary.json")}
@@ -258,14 +258,14 @@ WRONG = {  # what is typed: what the one line must name
 }
 
 
-@pytest.mark.parametrize("typed", WRONG)
-def test_wrong_input_gets_one_clear_line_and_leaves_nothing(typed: str, command: Command) -> None:
-    done = command(*typed.split())
+@pytest.mark.parametrize("arguments", WRONG)
+def test_wrong_input_prints_one_line_and_leaves_no_files(arguments: str, command: Command) -> None:
+    done = command(*arguments.split())
     assert done.status == 1
     lines = done.err.strip().splitlines()
     assert len(lines) == 1, done.err
     assert lines[0].startswith("error: ")
-    for part in WRONG[typed]:
+    for part in WRONG[arguments]:
         assert part in lines[0]
     assert not Path("runs").exists()
 
@@ -287,7 +287,7 @@ TYPOS = {  # file, what is changed, what the line must name
 
 
 @pytest.mark.parametrize("typo", TYPOS, ids=lambda typo: f"{typo[0]} {typo[2]}")
-def test_a_typo_inside_a_yaml_file_is_an_error(
+def test_typo_inside_a_yaml_file_is_an_error(
     typo: tuple[str, str, str], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil
@@ -308,7 +308,7 @@ def test_a_typo_inside_a_yaml_file_is_an_error(
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Four classes of twelve training and three test images, 12 x 12."""
+    """Make four classes with twelve training and three test images of 12 x 12."""
     for split, count in (("train", 12), ("val", 3)):
         for label in range(4):
             folder = tmp_path / "pictures" / split / f"class{label}"
@@ -318,30 +318,30 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def test_a_folder_of_images_trains_and_is_named_after_itself(images: Path, command: Command) -> None:
+def test_folder_of_images_trains_and_is_named_after_itself(images: Path, command: Command) -> None:
     done = command("dataset=folder", f"dataset.root={images}", "trainer.batch_size=16", "trainer.max_steps=2")
     assert done.status == 0, done.err
     assert only_run().parts[1] == "pictures"
 
 
-def test_the_same_name_with_other_images_is_noticed(images: Path, command: Command) -> None:
-    typed = ["dataset=folder", f"dataset.root={images}", "trainer.batch_size=16", "trainer.max_steps=1"]
-    assert command(*typed).status == 0
+def test_same_name_with_other_images_is_noticed(images: Path, command: Command) -> None:
+    overrides = ["dataset=folder", f"dataset.root={images}", "trainer.batch_size=16", "trainer.max_steps=1"]
+    assert command(*overrides).status == 0
     (images / "train" / "class0" / "0.png").unlink()
-    refused = command(*typed)
+    refused = command(*overrides)
     assert refused.status == 1
     assert "dataset.name" in refused.err
 
 
-def test_an_empty_class_folder_and_a_text_named_jpg_are_named(images: Path, command: Command) -> None:
-    typed = ["dataset=folder", f"dataset.root={images}", "trainer.batch_size=16"]
+def test_empty_class_folder_and_a_text_named_jpg_are_named(images: Path, command: Command) -> None:
+    overrides = ["dataset=folder", f"dataset.root={images}", "trainer.batch_size=16"]
     (images / "train" / "class1" / "text.jpg").write_text("not an image")
-    refused = command(*typed)
+    refused = command(*overrides)
     assert refused.status == 1
     assert "text.jpg" in refused.err
     for file in (images / "train" / "class1").iterdir():
         file.unlink()
-    refused = command(*typed)
+    refused = command(*overrides)
     assert refused.status == 1
     assert "class1" in refused.err
     assert not Path("runs").exists()

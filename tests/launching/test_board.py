@@ -1,4 +1,4 @@
-"""What a person sees of a sweep."""
+"""The display of a queue of jobs."""
 
 import io
 import json
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support.small_jobs import Ran, a_job, sweep_of
+from support.small_jobs import QueueResult, a_job, sweep_of
 
 from mcl.console import make_console
 from mcl.runs.progress_estimate import read_progress
 
-Run = Callable[..., Ran]
+Run = Callable[..., QueueResult]
 
 
 def write(folder: Path, *lines: dict[str, float]) -> Path:
@@ -27,7 +27,7 @@ def train(step: int, epoch: int, time: float) -> dict[str, float]:
     return {"step": step, "epoch": epoch, "time": time, "train/total": 1.0}
 
 
-def test_progress_counts_epochs_until_an_evaluation_tells_how_long_one_is(tmp_path: Path) -> None:
+def test_progress_counts_epochs_until_an_evaluation_shows_their_length(tmp_path: Path) -> None:
     def done(*lines: dict[str, float], epochs: int | None = 10, max_steps: int | None = None) -> float | None:
         progress = read_progress(write(tmp_path, *lines), epochs, max_steps)
         return progress and progress.done
@@ -50,7 +50,7 @@ def test_time_left_follows_from_the_clock_of_the_run(tmp_path: Path) -> None:
     assert progress.left == pytest.approx(300.0, abs=20.0)
 
 
-def test_torn_lines_and_those_of_an_earlier_attempt_do_not_count(tmp_path: Path) -> None:
+def test_torn_lines_and_lines_of_an_earlier_attempt_do_not_count(tmp_path: Path) -> None:
     file = write(tmp_path, train(10, 1, 1.0)) / "metrics.jsonl"
     with open(file, "a") as opened:
         opened.write('{"step": 90, "ep')
@@ -79,7 +79,7 @@ def test_without_a_terminal_every_event_is_a_line(run: Run, tmp_path: Path) -> N
     assert "exit 1: RuntimeError: no luck" in table
 
 
-def test_in_a_terminal_one_table_stays_in_place(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_shows_one_table_in_place(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcl.launching.board.REFRESH_SECONDS", 0.0)
     job = a_job(tmp_path / "a", "sleep=0.3", varied="seed=0", max_steps=4)
     job.folder.mkdir()
@@ -95,9 +95,7 @@ def test_in_a_terminal_one_table_stays_in_place(run: Run, tmp_path: Path, monkey
     assert shown.rstrip().endswith("1 job: 1 done in 0:00") or "1 job: 1 done in 0:0" in shown
 
 
-def test_a_console_that_lacks_a_character_replaces_it(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_console_that_lacks_a_character_replaces_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = a_job(tmp_path / "a", "raise=no luck│\udcff", name="é\udcff")
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", errors="strict"))
@@ -108,7 +106,7 @@ def test_a_console_that_lacks_a_character_replaces_it(
     assert os.fsencode("no luck│\udcff") in job.log.read_bytes(), "the command as typed"
 
 
-def test_a_terminal_that_goes_away_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_terminal_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone(io.StringIO):
         def write(self, text: str) -> int:
             raise OSError(5, "Input/output error")

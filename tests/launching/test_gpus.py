@@ -1,4 +1,4 @@
-"""Which devices there are, how they and the cores are shared out, and what is refused."""
+"""Devices and cores: detection, assignment to slots, and errors."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ SPLIT = f"GPU 0: NVIDIA A100 (UUID: {A})\n  MIG 1g.5gb      Device  0: (UUID: {M
 
 
 @pytest.mark.parametrize(
-    ("asked", "outer", "found"),
+    ("devices", "visible", "expected"),
     [
         ("auto", None, ["0", "1"]),
         ("auto", "", []),
@@ -46,13 +46,13 @@ SPLIT = f"GPU 0: NVIDIA A100 (UUID: {A})\n  MIG 1g.5gb      Device  0: (UUID: {M
         (["MIG-GPU-8932f937/1/1", "MIG-GPU-8932f937/1/10"], None, ["MIG-GPU-8932f937/1/1", "MIG-GPU-8932f937/1/10"]),
     ],
 )
-def test_devices(asked: Any, outer: str | None, found: list[str]) -> None:
-    environment = {} if outer is None else {"CUDA_VISIBLE_DEVICES": outer}
-    assert find_gpus(asked, environment, lambda: TWO) == found
+def test_devices(devices: Any, visible: str | None, expected: list[str]) -> None:
+    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    assert find_gpus(devices, environment, lambda: TWO) == expected
 
 
 @pytest.mark.parametrize(
-    ("asked", "outer", "told"),
+    ("devices", "visible", "message"),
     [
         ([], None, r"devices=\[\]: expected auto, cpu, or a list"),
         ("gpu", None, "devices=gpu: expected auto, cpu, or a list"),
@@ -72,30 +72,30 @@ def test_devices(asked: Any, outer: str | None, found: list[str]) -> None:
         ("auto", "0,0", "CUDA_VISIBLE_DEVICES=0,0: 0 is there twice"),
     ],
 )
-def test_devices_that_cannot_be(asked: Any, outer: str | None, told: str) -> None:
-    environment = {} if outer is None else {"CUDA_VISIBLE_DEVICES": outer}
-    with pytest.raises(UserError, match=told):
-        find_gpus(asked, environment, lambda: TWO)
+def test_invalid_devices_are_refused(devices: Any, visible: str | None, message: str) -> None:
+    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    with pytest.raises(UserError, match=message):
+        find_gpus(devices, environment, lambda: TWO)
 
 
-def test_parts_of_a_gpu_go_by_name() -> None:
+def test_mig_devices_are_selected_by_uuid() -> None:
     assert find_gpus("auto", {}, lambda: SPLIT) == [M1, B]
 
 
-def test_without_a_gpu_there_is_the_cpu() -> None:
+def test_cpu_is_used_without_a_gpu() -> None:
     assert find_gpus("auto", {}, lambda: "") == []
     assert find_gpus("auto", {}, lambda: "No devices found.\n") == []
 
 
 def fake_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, prints: str, status: int) -> None:
-    """Put a program of that name on the PATH, alone."""
+    """Make a fake ``nvidia-smi`` the only program on the PATH."""
     program = folder / "nvidia-smi"
     program.write_text(f"#!{sys.executable} -S\nprint({prints!r})\nraise SystemExit({status})\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder))
 
 
-def test_a_failing_nvidia_smi_is_no_word_for_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_nvidia_smi_is_an_error_and_not_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_nvidia_smi(tmp_path, monkeypatch, "Failed to initialize NVML: Driver/library version mismatch", 18)
     with pytest.raises(UserError, match=r"devices=auto: nvidia-smi -L fails \(.*version mismatch\).*devices=cpu"):
         find_gpus("auto", {})
@@ -109,7 +109,7 @@ def test_nvidia_smi_without_devices_means_the_cpu(tmp_path: Path, monkeypatch: p
     assert find_gpus("auto", {}) == []
 
 
-def test_a_machine_without_nvidia_smi_has_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_nvidia_smi_uses_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_gpus("auto", {}) == []
 
@@ -118,7 +118,7 @@ BROKEN = "Unable to determine the device handle for gpu 0000:3B:00.0: GPU is los
 
 
 @pytest.mark.parametrize("status", [0, 15])
-def test_the_gpus_beside_a_broken_one_go_by_name(
+def test_gpus_beside_a_broken_one_are_selected_by_uuid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     first, second = TWO.replace("GPU 1", "GPU 2").splitlines()
@@ -129,13 +129,13 @@ def test_the_gpus_beside_a_broken_one_go_by_name(
     ]
 
 
-def test_people_read_short_names() -> None:
+def test_displayed_device_names_are_short() -> None:
     assert [display_name("0"), display_name(A), display_name(M1)] == ["GPU 0", "GPU-8932f937", "MIG-3eb87630"]
 
 
 def slots(gpus: list[str], cores: int, **options: Any) -> list[tuple[str, tuple[int, ...], int]]:
-    made = make_slots(gpus, Options(**options), list(range(cores)))
-    return [(slot.visible, slot.cores, slot.threads) for slot in made]
+    result = make_slots(gpus, Options(**options), list(range(cores)))
+    return [(slot.visible, slot.cores, slot.threads) for slot in result]
 
 
 pinned = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be confined here")
@@ -163,20 +163,20 @@ def test_slots(gpus: list[str], cores: int, options: dict[str, Any], expected: l
 
 
 @pytest.mark.parametrize(
-    ("gpus", "size", "told"),
+    ("gpus", "size", "message"),
     [
         (["0"], 2, r"devices_per_job=2: there is 1 \(GPU 0\)"),
         (["0", "1"], 3, r"devices_per_job=3: there are 2 \(GPU 0, GPU 1\)"),
         ([M1, M2], 2, "one part of a GPU"),
     ],
 )
-def test_a_job_cannot_have_more_than_there_is(gpus: list[str], size: int, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_job_cannot_have_more_devices_than_exist(gpus: list[str], size: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         make_slots(gpus, Options(devices_per_job=size), [0, 1])
 
 
 @pytest.mark.parametrize(("cores", "count"), [(1, 1), (5, 2), (7, 3), (64, 8), (2, 5)])
-def test_cores_are_all_given_and_none_twice_unless_there_are_too_few(cores: int, count: int) -> None:
+def test_every_core_is_assigned_once_unless_there_are_too_few(cores: int, count: int) -> None:
     shared = split_cores(range(cores), count)
     assert len(shared) == count
     assert {core for share in shared for core in share} == set(range(cores))
@@ -185,7 +185,7 @@ def test_cores_are_all_given_and_none_twice_unless_there_are_too_few(cores: int,
         assert max(map(len, shared)) - min(map(len, shared)) <= 1
 
 
-def test_the_cores_of_this_process_are_counted() -> None:
+def test_only_cores_of_this_process_are_counted() -> None:
     if hasattr(os, "sched_getaffinity"):
         assert set(usable_cores()) == os.sched_getaffinity(0)
 
@@ -208,6 +208,6 @@ def test_the_cores_of_this_process_are_counted() -> None:
         ("grace", None),
     ],
 )
-def test_an_option_that_cannot_be_is_named(option: str, value: object) -> None:
+def test_invalid_option_is_named(option: str, value: object) -> None:
     with pytest.raises(UserError, match=rf"^hydra\.launcher\.{option}={value}: expected "):
         Options(**{option: value})  # type: ignore[arg-type]

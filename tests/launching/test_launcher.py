@@ -22,7 +22,7 @@ SWEEP = ["-m", "hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.launc
 SWEEP += ["loss=independent", "trainer.device=cpu"]
 
 
-def test_a_sweep_runs_what_is_unfinished_and_names_what_failed(command: Command) -> None:
+def test_multirun_runs_unfinished_jobs_and_names_failed_ones(command: Command) -> None:
     sweep = [*SWEEP, "trainer.max_steps=2", "trainer.batch_size=7,1000", "resume=auto"]
     done = command(*sweep)
     assert done.status == 1
@@ -45,7 +45,7 @@ def test_a_sweep_runs_what_is_unfinished_and_names_what_failed(command: Command)
     assert "step 2/2" not in alone.out, "typed alone it finds its result, too"
 
 
-def test_what_a_run_returns_comes_back(command: Command) -> None:
+def test_return_values_of_runs_are_returned(command: Command) -> None:
     job = [*SMALL, "loss=independent", "trainer.max_steps=1", "dataset.validation=0.25", "trainer.device=cpu"]
     how = ["hydra/launcher=gpus", "hydra.launcher.devices=cpu"]
     (first,) = launch(inspect.unwrap(train.train), [job], how)
@@ -59,12 +59,12 @@ def test_what_a_run_returns_comes_back(command: Command) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_killed_launcher_s_runs_go_on_from_their_checkpoints(processes: int, tmp_path: Path) -> None:
-    typed = [sys.executable, str(ROOT / "train.py"), *SWEEP, "trainer.epochs=100", "seed=0,1", "trainer.log_every=1"]
-    typed += [f"hydra.launcher.devices_per_job={processes}", "trainer.batch_size=8"]
+def test_runs_of_a_killed_launcher_resume_from_their_checkpoints(processes: int, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), *SWEEP, "trainer.epochs=100", "seed=0,1", "trainer.log_every=1"]
+    command += [f"hydra.launcher.devices_per_job={processes}", "trainer.batch_size=8"]
 
     def start() -> "subprocess.Popen[str]":
-        return subprocess.Popen(typed, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     launcher = start()
     wait_until(lambda: len(list(tmp_path.rglob("last.pt"))) == 2, seconds=120)
@@ -82,8 +82,8 @@ def test_a_killed_launcher_s_runs_go_on_from_their_checkpoints(processes: int, t
 
 @pytest.mark.slow
 def test_ctrl_c_lets_runs_save(tmp_path: Path) -> None:
-    typed = [sys.executable, str(ROOT / "train.py"), *SWEEP, "trainer.epochs=4000", "seed=0,1,2"]
-    launcher = subprocess.Popen(typed, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [sys.executable, str(ROOT / "train.py"), *SWEEP, "trainer.epochs=4000", "seed=0,1,2"]
+    launcher = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_until(lambda: len(list(tmp_path.rglob("last.pt"))) == 2, seconds=120)
     launcher.send_signal(signal.SIGINT)
     out, _ = launcher.communicate(timeout=60)
@@ -96,11 +96,11 @@ def test_ctrl_c_lets_runs_save(tmp_path: Path) -> None:
 
 
 def of_folder(folder: Path) -> list[str]:
-    """Processes that run in a folder."""
-    found = []
+    """Return the processes that run in a folder."""
+    processes = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             zombie = "\nState:\tZ" in (process / "status").read_text()
             if (process / "cwd").resolve() == folder.resolve() and not zombie:
-                found.append((process / "cmdline").read_text().replace("\0", " "))
-    return found
+                processes.append((process / "cmdline").read_text().replace("\0", " "))
+    return processes

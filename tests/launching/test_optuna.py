@@ -1,4 +1,4 @@
-"""A search over the loss weights: it takes the best of the validation part, and goes on after a kill."""
+"""A search over the loss weights: it maximises validation accuracy and resumes after a kill."""
 
 import subprocess
 import sys
@@ -34,21 +34,21 @@ def _plugin() -> None:
 
 
 def trials(runs: str) -> dict[str, float]:
-    """Run folder -> what its trial reached."""
-    found = {}
+    """Return the objective of each trial by run folder."""
+    values = {}
     for file in Path(runs).rglob("summary.json"):
         reached = objective.value(yaml.safe_load(file.read_text()), "validation/top1_last")
         assert reached is not None
-        found[file.parent.name] = reached
-    return found
+        values[file.parent.name] = reached
+    return values
 
 
 def best(runs: str) -> dict[str, Any]:
     return yaml.safe_load((Path(runs) / "optimization_results.yaml").read_text())
 
 
-def assert_ends_like_one_that_nothing_stopped(command: Command, search: list[str]) -> None:
-    """Type a search again that was stopped in ``runs=stopped``."""
+def assert_resumes_like_uninterrupted(command: Command, search: list[str]) -> None:
+    """Repeat the search that was stopped in ``runs=stopped``; its trials equal those of an uninterrupted one."""
     before = {file: file.stat().st_mtime_ns for file in Path("stopped").rglob("summary.json")}
     assert 2 <= len(before) < 4
     assert command(*search, "runs=stopped").status == 0
@@ -61,7 +61,7 @@ def assert_ends_like_one_that_nothing_stopped(command: Command, search: list[str
     assert all(file.stat().st_mtime_ns == when for file, when in before.items())
 
 
-def test_a_search_goes_on_with_the_same_trials(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_search_resumes_with_the_same_trials(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from mcl.training.run import Run
 
     fit, begun = Run.fit, []
@@ -75,21 +75,21 @@ def test_a_search_goes_on_with_the_same_trials(command: Command, monkeypatch: py
     search = [*SEARCH, "hydra.sweeper.n_jobs=1"]
     monkeypatch.setattr(Run, "fit", third_is_interrupted)
     assert command(*search, "runs=stopped").status == 130
-    assert_ends_like_one_that_nothing_stopped(command, search)
+    assert_resumes_like_uninterrupted(command, search)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("launcher", "jobs"), [("basic", 1), ("gpus", 2)])
-def test_a_search_that_was_killed_goes_on_with_the_same_trials(launcher: str, jobs: int, command: Command) -> None:
+def test_killed_search_resumes_with_the_same_trials(launcher: str, jobs: int, command: Command) -> None:
     search = [*SEARCH, f"hydra/launcher={launcher}", f"hydra.sweeper.n_jobs={jobs}"]
     started = [sys.executable, str(ROOT / "train.py"), *search, "runs=stopped"]
     with subprocess.Popen(started, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         wait_until(lambda: len(trials("stopped")) >= 2)
         process.kill()
-    assert_ends_like_one_that_nothing_stopped(command, search)
+    assert_resumes_like_uninterrupted(command, search)
 
 
-def test_the_node_of_the_plugin_works_too(command: Command) -> None:
+def test_plugins_own_node_works(command: Command) -> None:
     sweeper = ("hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=2", "hydra.sweeper.sampler.seed=3")
     job = (*SMALL, "trainer.max_steps=1", "loss=independent", "dataset.validation=0.4")
     done = command("-m", "hydra/sweeper=optuna", *sweeper, *job, "optimizer.lr=tag(log,interval(0.01,0.1))")

@@ -1,4 +1,4 @@
-"""What PyTorch finds on the GPUs that jobs may get."""
+"""The probe of GPUs by PyTorch."""
 
 import os
 from collections.abc import Sequence
@@ -10,39 +10,39 @@ from mcl.launching import probe
 from mcl.launching.probe import default_precisions, visible_devices
 
 
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     with pytest.raises(UserError, match=r"PyTorch does not find GPU 98, only 0 of GPU 98, GPU 99\."):
         default_precisions(["98", "99"])
 
 
-def test_parts_of_a_gpu_are_asked_one_by_one_and_names_apart_from_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Sequence[str]] = []
+def test_mig_devices_are_probed_one_by_one_and_uuids_apart_from_indices(monkeypatch: pytest.MonkeyPatch) -> None:
+    probed: list[Sequence[str]] = []
 
     def answer(gpus: Sequence[str]) -> list[str]:
-        asked.append(gpus)
+        probed.append(gpus)
         return ["bfloat16"] * len(gpus)
 
     monkeypatch.setattr(probe, "_probe", answer)
     gpus = ["0", "MIG-1", "GPU-a", "2", "MIG-2"]
     assert default_precisions(gpus) == dict.fromkeys(gpus, "bfloat16")
-    assert sorted(asked) == [("0", "2"), ("GPU-a",), ("MIG-1",), ("MIG-2",)]
+    assert sorted(probed) == [("0", "2"), ("GPU-a",), ("MIG-1",), ("MIG-2",)]
     assert default_precisions([]) == {}
 
 
-def test_the_first_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_missing_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_probe", lambda gpus: ["float32"])
     with pytest.raises(UserError, match="PyTorch does not find GPU 7"):
         default_precisions(["0", "7", "1"])
 
 
-def test_a_program_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_probe_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_PROGRAM", "raise RuntimeError('driver too old')")
     with pytest.raises(UserError, match=r"^[^\n]*PyTorch cannot use GPU 0: RuntimeError: driver too old$"):
         default_precisions(["0"])
 
 
-def test_devices_are_seen_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_visible_devices_are_set_only_within_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with visible_devices("3"):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"

@@ -1,4 +1,4 @@
-"""The queue: every job on its own device, none of them taken down by another, only what is unfinished run again."""
+"""The queue: one job per device, independent failures, and only unfinished jobs run again."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.small_jobs import Ran, a_job, alive, traced, wait_until
+from support.small_jobs import QueueResult, a_job, alive, traced, wait_until
 
 from mcl.errors import IN_USE
 from mcl.launching.attempt import GUARD
@@ -20,32 +20,32 @@ from mcl.launching.job import Job
 from mcl.runs.lock import FolderLock
 from mcl.runs.summary import with_checksum
 
-Run = Callable[..., Ran]
+Run = Callable[..., QueueResult]
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nothing finds these processes")
 
 
 def twelve(place: Path) -> list[Job]:
-    """The first two prove by waiting for each other that they run at the same time; three of the others fail."""
+    """Return twelve jobs. The first two wait for each other, so they must run at the same time; three others fail."""
     behaviour = [[f"touch={place}/{i}", f"wait={place}/{1 - i}"] for i in range(2)] + [[] for _ in range(10)]
     behaviour[4], behaviour[6], behaviour[9] = ["raise=no luck"], ["kill"], ["once=sleep:600"]
     return [a_job(place / f"job{i}", *what) for i, what in enumerate(behaviour)]
 
 
-def test_nine_of_twelve_finish_when_one_raises_one_is_killed_and_one_hangs(run: Run, tmp_path: Path) -> None:
+def test_other_jobs_finish_if_one_raises_one_is_killed_and_one_hangs(run: Run, tmp_path: Path) -> None:
     jobs = twelve(tmp_path)
-    ran = run(jobs, timeout=0.08)
-    assert ran.statuses == ["failed" if i in (4, 6, 9) else "done" for i in range(12)]
-    assert ran.of(jobs[4]).reason == "exit 1: RuntimeError: no luck"
-    assert ran.of(jobs[6]).reason == "killed by SIGKILL (out of memory?)"
-    assert ran.of(jobs[9]).reason == "timed out after 0.08 min"
-    failure = ran.sweep.failure()
+    result = run(jobs, timeout=0.08)
+    assert result.statuses == ["failed" if i in (4, 6, 9) else "done" for i in range(12)]
+    assert result.outcome(jobs[4]).reason == "exit 1: RuntimeError: no luck"
+    assert result.outcome(jobs[6]).reason == "killed by SIGKILL (out of memory?)"
+    assert result.outcome(jobs[9]).reason == "timed out after 0.08 min"
+    failure = result.sweep.failure()
     assert str(failure) == (
         "3 of 12 jobs failed: job4 (exit 1: RuntimeError: no luck); job6 (killed by SIGKILL (out of memory?));"
         " job9 (timed out after 0.08 min)"
     )
-    assert all(outcome.returned == 91.5 for outcome in ran.sweep.outcomes if outcome.finished)
+    assert all(outcome.returned == 91.5 for outcome in result.sweep.outcomes if outcome.finished)
     intervals: dict[str, list[tuple[float, float]]] = {"0": [], "1": []}
-    for outcome in ran.sweep.outcomes:
+    for outcome in result.sweep.outcomes:
         lines = traced(outcome.job.folder)
         assert {line["gpu"] for line in lines} == {outcome.device.removeprefix("GPU ")}, "each sees its own alone"
         intervals[lines[0]["gpu"]].append((lines[0]["time"], lines[-1]["time"]))
@@ -60,7 +60,7 @@ def test_nine_of_twelve_finish_when_one_raises_one_is_killed_and_one_hangs(run: 
     assert started == [2 if i in (4, 6, 9) else 1 for i in range(12)]
 
 
-def test_what_a_job_prints_is_in_its_log_with_the_command_to_type(run: Run, tmp_path: Path) -> None:
+def test_job_log_has_the_command_and_the_output(run: Run, tmp_path: Path) -> None:
     job = a_job(tmp_path / "with 'quotes'", "raise=no luck")
     run([job], devices=[3])
     run([job], devices=[3])
@@ -69,13 +69,13 @@ def test_what_a_job_prints_is_in_its_log_with_the_command_to_type(run: Run, tmp_
     assert len(headers) == 2
     assert ", GPU 3: CUDA_VISIBLE_DEVICES=3 OMP_NUM_THREADS=" in headers[0]
     assert lines.count("RuntimeError: no luck") == 2
-    typed = headers[0].partition("GPU 3: ")[2]
+    command_line = headers[0].partition("GPU 3: ")[2]
     (job.folder / "trace.jsonl").unlink()
-    assert os.system(f"{typed} 2> /dev/null") != 0
+    assert os.system(f"{command_line} 2> /dev/null") != 0
     assert [line["gpu"] for line in traced(job.folder)] == ["3"]
 
 
-def test_cores_are_shared_out_and_bound_the_threads(run: Run, tmp_path: Path) -> None:
+def test_jobs_are_pinned_to_disjoint_cores(run: Run, tmp_path: Path) -> None:
     jobs = [
         a_job(tmp_path / name, f"touch={tmp_path}/{name}1", f"wait={tmp_path}/{other}1") for name, other in ("ab", "ba")
     ]
@@ -88,43 +88,46 @@ def test_cores_are_shared_out_and_bound_the_threads(run: Run, tmp_path: Path) ->
         assert one["threads"] == str(len(one["cores"]))
 
 
-def test_a_failed_job_is_tried_again_after_the_others(run: Run, tmp_path: Path) -> None:
+def test_failed_job_is_retried_after_the_others(run: Run, tmp_path: Path) -> None:
     jobs = [a_job(tmp_path / "a", "once=raise:no luck"), a_job(tmp_path / "b"), a_job(tmp_path / "c", "exit=7")]
-    ran = run(jobs, devices=[0], retries=2)
-    assert ran.statuses == ["done", "done", "failed"]
-    assert [outcome.attempts for outcome in ran.sweep.outcomes] == [2, 1, 3]
+    result = run(jobs, devices=[0], retries=2)
+    assert result.statuses == ["done", "done", "failed"]
+    assert [outcome.attempts for outcome in result.sweep.outcomes] == [2, 1, 3]
     assert traced(tmp_path / "a", "started")[1]["time"] > traced(tmp_path / "b", "ended")[0]["time"]
-    assert "failed (3 attempts)" in ran.printed
+    assert "failed (3 attempts)" in result.printed
     assert ", attempt 2: " in jobs[0].log.read_text()
 
 
-def test_one_that_was_stopped_from_outside_is_no_success(run: Run, tmp_path: Path) -> None:
+def test_externally_stopped_job_counts_as_failed(run: Run, tmp_path: Path) -> None:
     job = a_job(tmp_path / "a", "once=exit:75")
-    ran = run([job])
-    assert ran.statuses == ["stopped"]
-    assert str(ran.sweep.failure()) == "1 of 1 jobs failed: a (stopped from outside)"
+    result = run([job])
+    assert result.statuses == ["stopped"]
+    assert (
+        str(result.sweep.failure())
+        == "1 of 1 jobs failed: a (stopped by another program; run the same command again to resume)"
+    )
     assert run([job], retries=1).statuses == ["done"]
 
 
-def test_with_fail_fast_the_others_save_and_leave(run: Run, tmp_path: Path) -> None:
+def test_fail_fast_stops_the_other_jobs(run: Run, tmp_path: Path) -> None:
     jobs = [a_job(tmp_path / "a", f"touch={tmp_path}/on", "sleep=600")]
     jobs += [a_job(tmp_path / "b", f"wait={tmp_path}/on", "raise=no luck"), a_job(tmp_path / "c")]
-    ran = run(jobs, fail_fast=True)
-    assert ran.statuses == ["stopped", "failed", "not started"]
+    result = run(jobs, fail_fast=True)
+    assert result.statuses == ["stopped", "failed", "not started"]
     assert traced(tmp_path / "a")[-1]["what"] == "stopped"
     assert "2 of 3 jobs failed: a (stopped); b (exit 1: RuntimeError: no luck); 1 not started" in str(
-        ran.sweep.failure()
+        result.sweep.failure()
     )
 
 
-def test_jobs_with_one_folder_are_one_job(run: Run, tmp_path: Path) -> None:
+def test_jobs_with_the_same_folder_run_once(run: Run, tmp_path: Path) -> None:
     jobs = [a_job(tmp_path / "a"), a_job(tmp_path / "b"), a_job(tmp_path / "." / "a")]
-    ran = run(jobs)
-    assert ran.statuses == ["done", "done"]
-    assert ran.of(jobs[0]) is ran.of(jobs[2])
+    result = run(jobs)
+    assert result.statuses == ["done", "done"]
+    assert result.outcome(jobs[0]) is result.outcome(jobs[2])
 
 
-def test_a_job_that_shall_run_whatever_is_there_runs_again(run: Run, tmp_path: Path) -> None:
+def test_job_without_finished_check_runs_again(run: Run, tmp_path: Path) -> None:
     job = a_job(tmp_path / "a", "whatever is there", config_hash=None)
     run([job])
     assert run([job]).statuses == ["done"]
@@ -134,30 +137,30 @@ def test_a_job_that_shall_run_whatever_is_there_runs_again(run: Run, tmp_path: P
 @pytest.mark.parametrize(
     "content", ["", '{"config_hash": "other"}', '{"config_hash": "a"}', '{"config_hash": "a", "sha256": "0"}', "[]"]
 )
-def test_a_summary_that_is_not_this_jobs_does_not_count(run: Run, tmp_path: Path, content: str) -> None:
+def test_summary_of_another_job_does_not_count(run: Run, tmp_path: Path, content: str) -> None:
     job = a_job(tmp_path / "a")
     job.folder.mkdir()
     (job.folder / "summary.json").write_text(content)
     assert run([job]).statuses == ["done"]
 
 
-def test_nothing_is_left_of_a_job_that_hangs(run: Run, tmp_path: Path) -> None:
+def test_hanging_job_leaves_no_process(run: Run, tmp_path: Path) -> None:
     job = a_job(tmp_path / "a", "daemon", "deaf", "sleep=600")
-    ran = run([job], timeout=0.02, grace=0.5)
-    assert ran.of(job).reason == "timed out after 0.02 min"
+    result = run([job], timeout=0.02, grace=0.5)
+    assert result.outcome(job).reason == "timed out after 0.02 min"
     assert "still running 0.5 s after SIGTERM: killed" in job.log.read_text()
-    left = [traced(job.folder)[0]["pid"], int((job.folder / "daemon").read_text())]
-    assert not any(map(alive, left))
+    processes = [traced(job.folder)[0]["pid"], int((job.folder / "daemon").read_text())]
+    assert not any(map(alive, processes))
 
 
-def test_a_job_and_a_guard_that_are_frozen_time_out(run: Run, tmp_path: Path) -> None:
+def test_frozen_job_and_guard_time_out(run: Run, tmp_path: Path) -> None:
     job = a_job(tmp_path / "a", "freeze")
-    ran = run([job], timeout=0.02, grace=0.5)
-    assert ran.of(job).reason == "timed out after 0.02 min"
+    result = run([job], timeout=0.02, grace=0.5)
+    assert result.outcome(job).reason == "timed out after 0.02 min"
     assert not alive(traced(job.folder)[0]["pid"])
 
 
-def test_nothing_is_left_of_a_job_that_ends_well(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_job_leaves_no_process(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = a_job(tmp_path / "a", "daemon")
     assert run([job], grace=0.2).statuses == ["done"]
     assert not alive(int((job.folder / "daemon").read_text()))
@@ -169,26 +172,26 @@ def kill_guard_of(job: Job) -> None:
     os.kill(guard, signal.SIGKILL)
 
 
-def test_a_guard_that_is_killed_takes_its_job_along(run: Run, tmp_path: Path) -> None:
+def test_killed_guard_stops_its_job(run: Run, tmp_path: Path) -> None:
     job = a_job(tmp_path / "a", f"once=touch:{tmp_path}/on", "sleep=2")
     when(tmp_path / "on", lambda: kill_guard_of(job))
-    ran = run([job])
-    assert ran.of(job).reason == "killed by SIGKILL (out of memory?)"
+    result = run([job])
+    assert result.outcome(job).reason == "killed by SIGKILL (out of memory?)"
     assert traced(job.folder)[-1]["what"] == "stopped"
 
 
 @linux
-def test_nothing_is_left_of_a_hanging_job_whose_guard_is_killed(run: Run, tmp_path: Path) -> None:
+def test_hanging_job_of_a_killed_guard_leaves_no_process(run: Run, tmp_path: Path) -> None:
     job = a_job(tmp_path / "a", "daemon", "deaf", f"touch={tmp_path}/on", "sleep=60")
     when(tmp_path / "on", lambda: kill_guard_of(job))
-    ran = run([job], grace=0.5)
-    left = [traced(job.folder)[0]["pid"], int((job.folder / "daemon").read_text())]
-    assert not any(map(alive, left))
-    assert ran.of(job).reason == "killed by SIGKILL (out of memory?)"
+    result = run([job], grace=0.5)
+    processes = [traced(job.folder)[0]["pid"], int((job.folder / "daemon").read_text())]
+    assert not any(map(alive, processes))
+    assert result.outcome(job).reason == "killed by SIGKILL (out of memory?)"
 
 
 @linux
-def test_a_guard_that_cannot_write_to_a_full_disk_still_kills(tmp_path: Path) -> None:
+def test_guard_kills_although_the_disk_is_full(tmp_path: Path) -> None:
     code = (
         f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(tmp_path / 'on')!r}, 'w'); time.sleep(60)"
     )
@@ -204,21 +207,21 @@ def test_a_guard_that_cannot_write_to_a_full_disk_still_kills(tmp_path: Path) ->
     assert not alive(job)
 
 
-def test_a_folder_in_use_elsewhere_waits_until_the_others_are_done(
+def test_folder_in_use_elsewhere_waits_until_the_others_are_done(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcl.launching.queue.ASK_AGAIN", 0.1)
     jobs = [a_job(tmp_path / "a"), a_job(tmp_path / "b"), a_job(tmp_path / "c", f"touch={tmp_path}/on")]
     lock = FolderLock(jobs[0].folder)
     when(tmp_path / "on", lock.release)
-    ran = run(jobs, devices=[0])
-    assert ran.statuses == ["done", "done", "done"]
+    result = run(jobs, devices=[0])
+    assert result.statuses == ["done", "done", "done"]
     assert traced(jobs[0].folder, "started")[0]["time"] > traced(jobs[2].folder, "started")[0]["time"]
-    assert f"a is in use by process {os.getpid()}" in ran.printed
-    assert ran.printed.count("is in use by") == 1
+    assert f"a is in use by process {os.getpid()}" in result.printed
+    assert result.printed.count("is in use by") == 1
 
 
-def test_what_another_launcher_finishes_is_done(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_finished_by_another_launcher_is_done(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcl.launching.queue.ASK_AGAIN", 0.1)
     job, other = a_job(tmp_path / "a"), a_job(tmp_path / "b", f"touch={tmp_path}/on")
     lock = FolderLock(job.folder)
@@ -228,54 +231,54 @@ def test_what_another_launcher_finishes_is_done(run: Run, tmp_path: Path, monkey
         lock.release()
 
     when(tmp_path / "on", finish)
-    ran = run([job, other])
-    assert ran.statuses == ["done elsewhere", "done"]
-    assert ran.sweep.failure() is None
+    result = run([job, other])
+    assert result.statuses == ["done elsewhere", "done"]
+    assert result.sweep.failure() is None
     assert not traced(job.folder)
 
 
 @pytest.mark.parametrize("how", ["alone", "by torchrun"])
-def test_a_job_that_comes_too_late_to_its_folder_has_not_failed(
+def test_job_that_loses_the_race_for_its_folder_has_not_failed(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr("mcl.launching.queue.ASK_AGAIN", 0.1)
     job = a_job(tmp_path / "a", how)
-    asked: list[Any] = []
-    monkeypatch.setattr("mcl.launching.queue.holder", lambda folder: asked.append(folder))  # sees nobody: the race
+    folders: list[Any] = []
+    monkeypatch.setattr("mcl.launching.queue.holder", lambda folder: folders.append(folder))  # sees nobody: the race
     lock = FolderLock(job.folder)
     threading.Timer(1.0, lock.release).start()
-    ran = run([job])
-    assert ran.statuses == ["done"]
-    assert ran.of(job).attempts == 1
+    result = run([job])
+    assert result.statuses == ["done"]
+    assert result.outcome(job).attempts == 1
     assert "is in use by" in job.log.read_text()
 
 
-def test_a_folder_that_is_said_to_be_in_use_though_nobody_holds_it_is_not_tried_for_ever(
+def test_retries_are_limited_if_a_folder_without_holder_is_reported_in_use(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcl.launching.queue.ASK_AGAIN", 0.0)
     job = a_job(tmp_path / "a", f"exit={IN_USE}")
-    ran = run([job])
-    assert ran.of(job).reason.startswith(f"exit {IN_USE}")
+    result = run([job])
+    assert result.outcome(job).reason.startswith(f"exit {IN_USE}")
     assert 1 < len(traced(job.folder, "started")) < 20
 
 
-def test_an_error_that_speaks_of_use_is_a_failure(run: Run, tmp_path: Path) -> None:
+def test_error_that_mentions_in_use_is_a_failure(run: Run, tmp_path: Path) -> None:
     job = a_job(tmp_path / "a", "raise=port 80 is in use by process 7")
-    assert run([job]).of(job).reason == "exit 1: RuntimeError: port 80 is in use by process 7"
+    assert run([job]).outcome(job).reason == "exit 1: RuntimeError: port 80 is in use by process 7"
     assert len(traced(job.folder, "started")) == 1
 
 
-def test_a_folder_that_cannot_be_made_fails_its_job_alone(run: Run, tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_fails_only_its_job(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     jobs = [a_job(tmp_path / "file" / "a"), a_job(tmp_path / "b")]
-    ran = run(jobs)
-    assert ran.statuses == ["failed", "done"]
-    assert "Cannot write" in ran.of(jobs[0]).reason
+    result = run(jobs)
+    assert result.statuses == ["failed", "done"]
+    assert "Cannot write" in result.outcome(jobs[0]).reason
 
 
 def when(file: Path, act: Callable[[], None]) -> None:
-    """Do something in a thread once a file is there."""
+    """Call a function in a thread once a file exists."""
 
     def wait() -> None:
         wait_until(file.exists)

@@ -1,4 +1,4 @@
-"""Runs as Ray tasks, on GPUs that Ray only believes in."""
+"""Runs as Ray tasks, on GPUs that do not exist but that Ray is configured with."""
 
 import json
 import os
@@ -34,7 +34,7 @@ task()
 
 
 @pytest.mark.slow
-def test_each_job_sees_one_gpu_that_is_its_own_and_one_that_was_killed_is_started_again(tmp_path: Path) -> None:
+def test_each_job_sees_its_own_gpu_and_a_killed_job_is_restarted(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     (tmp_path / "task.py").write_text(TASK)

@@ -1,4 +1,4 @@
-"""What a run leaves for the launcher that started it."""
+"""Return values and exit statuses for the launcher."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from mcl.runs.lock import FolderLock
 RUN = [*SMALL, "loss=independent", "trainer.max_steps=1", "trainer.device=cpu", "hydra.run.dir=run"]
 
 
-def test_a_run_that_cannot_hand_over_its_result_has_finished(
+def test_run_that_cannot_write_its_return_value_has_finished(
     command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(RETURN_FILE, "/gone/0.json")  # as after a clean-up of /tmp
@@ -29,7 +29,7 @@ def test_a_run_that_cannot_hand_over_its_result_has_finished(
     assert Path("run/summary.json").exists()
 
 
-def test_a_folder_in_use_has_a_status_of_its_own(
+def test_folder_in_use_has_its_own_exit_status(
     command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(RETURN_FILE, str(tmp_path / "0.json"))

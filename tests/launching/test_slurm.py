@@ -1,4 +1,4 @@
-"""Runs as Slurm jobs: what is submitted, and what comes back."""
+"""Runs as Slurm jobs: submission and results."""
 
 import json
 import re
@@ -40,28 +40,32 @@ def summaries() -> list[Path]:
     return sorted(Path("runs").rglob("summary.json"))
 
 
-def test_one_sweep_is_one_job_array(command: Command, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_multirun_is_one_job_array(command: Command, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_SLURM_FULL", "1")  # accepts no job
     options = ("hydra.launcher.partition=gpu", "hydra.launcher.array_parallelism=2", "hydra.launcher.account=mine")
     further = "+hydra.launcher.additional_parameters.reservation=ours"
     done = command(*SWEEP, "seed=0,1,2", *options, further)
-    given = directives(slurm.script())
-    assert given["array"] == "0-2%2"
-    assert (given["partition"], given["account"], given["reservation"]) == ("gpu", "mine", "ours")
-    assert given["gpus-per-node"] == "1"
-    assert given["cpus-per-task"] == "8"
-    assert given["mem"] == "32GB"
-    assert given["time"] == "240"
-    assert given["signal"] == "USR2@120"
-    assert given["open-mode"] == "append"
-    assert given["requeue"] == ""
-    assert given["output"].startswith(str(Path("runs/slurm").absolute()))
+    script_options = directives(slurm.script())
+    assert script_options["array"] == "0-2%2"
+    assert (script_options["partition"], script_options["account"], script_options["reservation"]) == (
+        "gpu",
+        "mine",
+        "ours",
+    )
+    assert script_options["gpus-per-node"] == "1"
+    assert script_options["cpus-per-task"] == "8"
+    assert script_options["mem"] == "32GB"
+    assert script_options["time"] == "240"
+    assert script_options["signal"] == "USR2@120"
+    assert script_options["open-mode"] == "append"
+    assert script_options["requeue"] == ""
+    assert script_options["output"].startswith(str(Path("runs/slurm").absolute()))
     assert done.status == 1
     assert "no such partition" in done.err
     assert "Traceback" not in done.err
 
 
-def test_without_slurm_or_its_plugin_one_line_says_so(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_slurm_or_plugin_is_reported_in_one_line(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from hydra.core.config_store import ConfigStore
 
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
@@ -69,7 +73,7 @@ def test_without_slurm_or_its_plugin_one_line_says_so(command: Command, monkeypa
     done = command(*SWEEP)
     assert (done.status, done.err.strip().splitlines()[-1]) == (
         1,
-        "error: hydra/launcher=slurm: there is no Slurm on this machine (no srun on PATH).",
+        "error: hydra/launcher=slurm: srun is not on PATH. Use a login node, or hydra/launcher=gpus.",
     )
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], "submitit_slurm.yaml")
     done = command(*SWEEP)
@@ -78,7 +82,7 @@ def test_without_slurm_or_its_plugin_one_line_says_so(command: Command, monkeypa
 
 
 @pytest.mark.slow
-def test_jobs_finish_and_one_that_fails_is_told(
+def test_jobs_finish_and_failed_job_is_reported(
     command: Command, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -98,9 +102,7 @@ def test_jobs_finish_and_one_that_fails_is_told(
 
 
 @pytest.mark.slow
-def test_a_run_near_its_limit_goes_back_into_the_queue_and_one_that_was_killed_does_not(
-    command: Command, slurm: FakeSlurm
-) -> None:
+def test_run_near_its_time_limit_is_requeued_and_killed_run_is_not(command: Command, slurm: FakeSlurm) -> None:
     sweep = (*SWEEP, "trainer.max_steps=150", "trainer.epochs=100", "trainer.log_every=1", "dataset.train_per_class=70")
 
     def send(job: str, seed: int, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""A launcher that is stopped or killed, and two at once: nothing is lost, repeated or left behind."""
+"""Stopped, killed and simultaneous launchers: no run is lost or repeated, no process is left."""
 
 import os
 import signal
@@ -22,23 +22,23 @@ def launch(place: Path, *jobs: str) -> "subprocess.Popen[str]":
     )
 
 
-def six(place: Path) -> list[str]:
-    """The first two are quick; the next two hang the first time they run."""
+def job_specs(place: Path) -> list[str]:
+    """Return six jobs: the first two are quick, the next two hang the first time they run."""
     return [f"{name}:" + ("once=sleep:600" if name in ("job2", "job3") else "") for name in NAMES]
 
 
-def both_hang(place: Path) -> None:
+def wait_until_both_hang(place: Path) -> None:
     wait_until(lambda: all((place / name / "once").exists() for name in ("job2", "job3")))
 
 
-def pids(place: Path) -> list[int]:
-    """Of every process that ran a job."""
+def started_pids(place: Path) -> list[int]:
+    """Return the process ids of all jobs that were started."""
     return [line["pid"] for name in NAMES for line in traced(place / name, "started")]
 
 
 def finish(place: Path) -> None:
-    """The same sweep again does what is left, and nothing twice."""
-    ended = launch(place, *six(place))
+    """Launch the jobs again: only unfinished ones run, each once."""
+    ended = launch(place, *job_specs(place))
     out, _ = ended.communicate(timeout=60)
     assert ended.returncode == 0, out
     assert "2 of them done before" in out
@@ -46,12 +46,12 @@ def finish(place: Path) -> None:
     assert [len(traced(place / name, "started")) for name in NAMES] == [1, 1, 2, 2, 1, 1]
 
 
-def test_a_killed_launcher_leaves_no_process_and_its_jobs_save(tmp_path: Path) -> None:
-    launcher = launch(tmp_path, *six(tmp_path))
-    both_hang(tmp_path)
+def test_jobs_of_a_killed_launcher_save_and_exit(tmp_path: Path) -> None:
+    launcher = launch(tmp_path, *job_specs(tmp_path))
+    wait_until_both_hang(tmp_path)
     launcher.kill()
     launcher.wait()
-    wait_until(lambda: not any(map(alive, pids(tmp_path))))
+    wait_until(lambda: not any(map(alive, started_pids(tmp_path))))
     assert [traced(tmp_path / name)[-1]["what"] for name in NAMES[:4]] == ["ended", "ended", "stopped", "stopped"]
     wait_until(lambda: not list(tmp_path.glob("mcl-sweep-*")))  # the last guard removes the launcher's folder
     finish(tmp_path)
@@ -62,19 +62,19 @@ def test_a_killed_launcher_leaves_no_process_and_its_jobs_save(tmp_path: Path) -
     [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75), (signal.SIGUSR1, 75)],
     ids=lambda given: str(given),
 )
-def test_a_stopped_launcher_lets_its_jobs_save(number: int, status: int, tmp_path: Path) -> None:
-    launcher = launch(tmp_path, *six(tmp_path))
-    both_hang(tmp_path)
+def test_jobs_of_a_stopped_launcher_save(number: int, status: int, tmp_path: Path) -> None:
+    launcher = launch(tmp_path, *job_specs(tmp_path))
+    wait_until_both_hang(tmp_path)
     launcher.send_signal(number)
     out, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == status
-    assert not any(map(alive, pids(tmp_path)))
+    assert not any(map(alive, started_pids(tmp_path)))
     assert [traced(tmp_path / name)[-1]["what"] for name in NAMES[2:4]] == ["stopped", "stopped"]
     assert "6 jobs: 2 done, 2 stopped, 2 not started" in out
     finish(tmp_path)
 
 
-def test_a_second_ctrl_c_kills(tmp_path: Path) -> None:
+def test_second_ctrl_c_kills_jobs(tmp_path: Path) -> None:
     launcher = launch(tmp_path, "job0:deaf daemon sleep=600")
     wait_until((tmp_path / "job0" / "daemon").exists)
     wait_until(lambda: (tmp_path / "job0" / "daemon").read_text())
@@ -83,10 +83,10 @@ def test_a_second_ctrl_c_kills(tmp_path: Path) -> None:
         launcher.wait(1.0)
     launcher.send_signal(signal.SIGINT)
     assert launcher.wait(15.0) == 130
-    assert not any(map(alive, [*pids(tmp_path), int((tmp_path / "job0" / "daemon").read_text())]))
+    assert not any(map(alive, [*started_pids(tmp_path), int((tmp_path / "job0" / "daemon").read_text())]))
 
 
-def test_two_launchers_never_run_a_job_twice(tmp_path: Path) -> None:
+def test_two_launchers_run_each_job_once(tmp_path: Path) -> None:
     jobs = [f"{name}:sleep=0.3" for name in NAMES]
     launchers = [launch(tmp_path, *jobs), launch(tmp_path, *jobs)]
     printed = [launcher.communicate(timeout=60)[0] for launcher in launchers]

@@ -1,4 +1,4 @@
-"""A sweep of W&B: what its agent starts for experiments/loss_weights/wandb_sweep.yaml."""
+"""A W&B sweep: runs that its agent starts for experiments/loss_weights/wandb_sweep.yaml."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ PROPOSED = {
 
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The command line that W&B's agent starts when the server proposes these values."""
+    """Return the command line that W&B's agent starts if the server proposes these values."""
     from wandb import wandb_agent
 
     monkeypatch.chdir(tmp_path)
@@ -43,7 +43,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return commands[0]
 
 
-def test_the_agent_starts_a_run_of_the_proposed_weights_that_can_be_judged(started: list[str]) -> None:
+def test_agent_starts_a_run_with_the_proposed_weights(started: list[str]) -> None:
     assert started[:3] == ["/usr/bin/env", "python", "train.py"]
     config = compose_train(started[3:])
     assert {name: OmegaConf.select(config, name) for name in PROPOSED} == PROPOSED
@@ -51,17 +51,17 @@ def test_the_agent_starts_a_run_of_the_proposed_weights_that_can_be_judged(start
     assert "wandb" in config.tracking
 
 
-def test_its_metric_is_one_that_a_run_reports(
+def test_sweep_metric_is_reported_by_runs(
     started: list[str], command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import wandb
 
-    told: dict[str, Any] = {}
+    logged: dict[str, Any] = {}
     monkeypatch.setenv("WANDB_MODE", "offline")
     finish = wandb.Run.finish
 
     def and_look(run: wandb.Run, *arguments: Any, **options: Any) -> None:
-        told.update(dict(run.summary))
+        logged.update(dict(run.summary))
         finish(run, *arguments, **options)
 
     monkeypatch.setattr(wandb.Run, "finish", and_look)
@@ -70,5 +70,5 @@ def test_its_metric_is_one_that_a_run_reports(
     wandb.teardown()
     assert done.status == 0, done.err
     sweep = yaml.safe_load(FILE.read_text())
-    assert 0 <= told[sweep["metric"]["name"]] <= 100
+    assert 0 <= logged[sweep["metric"]["name"]] <= 100
     assert sweep["metric"]["goal"] == "maximize"

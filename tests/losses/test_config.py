@@ -36,7 +36,7 @@ def options(config: DictConfig) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["independent", "deep_supervision", "mcl", "lmcl"])
-def test_every_option_of_a_loss_is_in_its_file_and_it_trains(choose, name):
+def test_loss_files_list_every_option_and_train(choose, name):
     config = choose(f"loss={name}")
     assert options(config) | {"widths"} == set(inspect.signature(get_class(config._target_)).parameters)
     loss = instantiate(config, widths=WIDTHS)

@@ -76,7 +76,7 @@ def close(actual: Tensor, expected: Tensor) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(cases())
-def test_values_and_gradients_are_those_of_the_textbook(case):
+def test_values_and_gradients_equal_the_textbook(case):
     fast, slow = case.fast(case.raw, case.weights), case.slow(case.raw, case.weights)
     close(fast, slow)
     for a, b in zip(
@@ -87,7 +87,7 @@ def test_values_and_gradients_are_those_of_the_textbook(case):
 
 @settings(max_examples=10, deadline=None)
 @given(cases(max_networks=3, max_stages=3, max_batch=8))
-def test_hessian_vector_products_are_those_of_the_textbook(case):
+def test_hessian_vector_products_equal_the_textbook(case):
     def product(function):
         gradients = torch.autograd.grad(FACTORS @ function(case.raw, case.weights), case.inputs, create_graph=True)
         slope = sum((g * v).sum() for g, v in zip(gradients, case.directions, strict=True))
@@ -110,7 +110,7 @@ def test_hard_terms_are_twice_differentiable(term):
     assert torch.autograd.gradgradcheck(function, case.inputs)
 
 
-def test_last_stage_contrast_is_that_of_the_textbook():
+def test_last_stage_contrast_equals_the_textbook():
     case = Case(stages=[1, 1, 1], labels=[0, 1, 0, 2, 1], seed=3)
     options = {"tau": 0.2, "temperature": 3.0}
     values, gradients = [], []
@@ -179,7 +179,7 @@ def test_low_temperatures_are_exact_to_the_second_derivative_where_networks_disa
 
 
 @pytest.mark.parametrize(("tau", "temperature"), [(0.1, 10.0), (0.5, 3.0), (1.0, 4.0), (0.1, 100.0)])
-def test_divergences_of_flat_distributions_keep_their_digits(tau, temperature):
+def test_divergences_of_flat_distributions_are_accurate(tau, temperature):
     generator = torch.Generator().manual_seed(0)
     both = torch.randn(1, 64, 32, generator=generator)
     pair = [F.normalize(both + 1e-3 * torch.randn(2, 64, 32, generator=generator), dim=-1) for _ in range(2)]
@@ -193,7 +193,7 @@ def test_divergences_of_flat_distributions_keep_their_digits(tau, temperature):
 
 
 @pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32"), ("bfloat16", "float64")])
-def test_networks_of_different_dtypes_meet_in_the_widest(dtypes):
+def test_mixed_dtypes_are_promoted_to_the_widest(dtypes):
     case = Case(stages=[2, 1], labels=[0, 0, 1, 1], seed=15)
     pair = [F.normalize(x, dim=-1).to(getattr(torch, name)) for x, name in zip(case.raw, dtypes, strict=True)]
     options = {"tau": 0.3, "temperature": 2.0}
@@ -252,7 +252,7 @@ def test_no_block_of_similarities_is_computed_twice():
     assert counter.get_total_flops() <= (nodes + pairs) * block + means + products
 
 
-def test_no_operation_waits_for_the_device():
+def test_no_operation_synchronizes_with_the_device():
     class Names(TorchDispatchMode):
         def __init__(self):
             super().__init__()
@@ -272,7 +272,7 @@ def test_no_operation_waits_for_the_device():
     assert not names.seen & {"_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "repeat_interleave"}
 
 
-def test_one_network_has_nobody_to_contrast_with():
+def test_single_network_is_refused():
     z = torch.eye(3)[None]
     with pytest.raises(AssertionError, match="two networks"):
         mutual_contrast([z], torch.zeros(3), torch.ones(1, 1, 3), tau=0.1, temperature=3.0)

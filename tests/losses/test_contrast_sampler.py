@@ -39,14 +39,14 @@ def test_negatives_are_of_other_classes():
 
 
 @pytest.mark.parametrize("label", [0, 2, 5])
-def test_all_that_may_be_drawn_is_drawn_equally_often(label):
+def test_draws_are_uniform_over_candidates(label):
     sample = int((label == LABELS).nonzero()[1])
     positives, negatives = draws(positives=30_000, negatives=60_000, seed=1)(torch.tensor([sample]), 7)
     assert chisquare(frequencies(positives, (label == LABELS) & (sample != ALL))).pvalue > 1e-3
     assert chisquare(frequencies(negatives, label != LABELS)).pvalue > 1e-3
 
 
-def test_draws_of_successive_steps_are_uniform_together():
+def test_draws_of_successive_steps_are_jointly_uniform():
     sample = int((LABELS == 2).nonzero()[0])
     one = draws(positives=1, negatives=1)
     steps = [one(torch.tensor([sample]), step) for step in range(4000)]

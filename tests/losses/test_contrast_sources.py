@@ -97,7 +97,7 @@ def test_lmcl_contrasts_with_its_banks():
     assert not torch.equal(loss(network_outputs, BATCH._replace(step=6))["icl"], terms["icl"])
 
 
-def test_banks_take_in_the_final_stages_after_the_terms_of_a_training_step():
+def test_banks_are_updated_after_the_terms_of_a_training_step():
     loss, network_outputs = with_banks(momentum=0.25), outputs()
     before = loss.contrast.bank.rows.clone()
     expected = loss.eval()(network_outputs, BATCH)
@@ -113,7 +113,7 @@ def test_banks_take_in_the_final_stages_after_the_terms_of_a_training_step():
     loss.total(terms).backward()
 
 
-def test_objectives_of_the_meta_round_leave_the_banks_alone():
+def test_meta_objectives_do_not_change_the_banks():
     loss, network_outputs = with_banks(), outputs()
     before = loss.contrast.bank.rows.clone()
     first = loss.inner_objective(network_outputs, BATCH)
@@ -124,12 +124,12 @@ def test_objectives_of_the_meta_round_leave_the_banks_alone():
     assert not LMCL(widths=WIDTHS, matching=LayerMatching, meta=None).static_buffers()
 
 
-def test_rows_alone_are_saved_and_named_as_for_training():
+def test_only_rows_are_saved_as_training_state():
     saved = {name for name in with_banks().state_dict() if name.startswith(LMCL.training_state)}
     assert saved == {"contrast.bank.rows"}
 
 
-def test_seed_gives_the_first_rows():
+def test_seed_determines_the_initial_rows():
     one, same, other = (with_banks(seed=seed).contrast.bank.rows for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)

@@ -38,7 +38,7 @@ def test_aggregated_logits(golden, close, case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_training_differentiates_contrast_with_the_matching_weights_held(golden, close, case):
+def test_training_differentiates_contrast_with_fixed_matching_weights(golden, close, case):
     case = golden(case)
     loss, outputs = case.lmcl(), case.outputs(requires_grad=True)
     terms = loss(outputs, case.batch())
@@ -77,7 +77,7 @@ def test_inner_objective_with_detached_features_still_reaches_the_matching(golde
                 close(parameter.grad, case[f"grad_attached.weight_projection.{i}.{k}.{name}"])
 
 
-def test_a_network_learns_from_its_own_aggregated_logits_too(golden, close):
+def test_network_learns_from_its_own_aggregated_logits_too(golden, close):
     case = golden("contrast_m3_s2")
     students = [network[-1] for network in case.nested("logits")]
     teachers = [case[f"aggregated_logits.{i}"] for i in range(len(students))]
@@ -85,7 +85,7 @@ def test_a_network_learns_from_its_own_aggregated_logits_too(golden, close):
 
 
 @pytest.mark.parametrize("case", ["contrast_unequal_stages", "contrast_lonely_anchors"])
-def test_contrast_of_unequal_stages_and_of_lonely_anchors(golden, close, case):
+def test_contrast_of_unequal_stages_and_anchors_without_positives(golden, close, case):
     case = golden(case)
     embeddings = case.nested("z", requires_grad=True)
     terms = mutual_contrast(

@@ -20,7 +20,7 @@ FACTORS = torch.tensor([0.1, 1.0, 0.2, 0.7], dtype=torch.float64)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_terms_gradients_and_updated_banks_are_the_official_ones(golden_memory, close, name):
+def test_terms_gradients_and_updated_banks_equal_the_official_ones(golden_memory, close, name):
     case, embeddings, weights = golden_memory(name)
     networks, _, _, samples, _, _, dim = case["meta"].tolist()
     bank = MemoryBank(
@@ -46,7 +46,7 @@ def test_terms_gradients_and_updated_banks_are_the_official_ones(golden_memory, 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_textbook_is_the_official_code_pair_by_pair(golden_memory, close, name):
+def test_textbook_equals_the_official_code_pair_by_pair(golden_memory, close, name):
     case, embeddings, weights = golden_memory(name)
     first = [sum(map(len, embeddings[:i])) for i in range(len(embeddings))]
     banks = [case[f"memory.{i}"] for i in range(len(embeddings))]
@@ -157,7 +157,7 @@ def agree(actual: Tensor, expected: Tensor) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(cases())
-def test_values_and_gradients_are_those_of_the_textbook(case):
+def test_values_and_gradients_equal_the_textbook(case):
     fast, slow = case.fast(case.raw, case.weights), case.slow(case.raw, case.weights)
     agree(fast, slow)
     for a, b in zip(
@@ -168,7 +168,7 @@ def test_values_and_gradients_are_those_of_the_textbook(case):
 
 @settings(max_examples=10, deadline=None)
 @given(cases(max_stages=3))
-def test_hessian_vector_products_are_those_of_the_textbook(case):
+def test_hessian_vector_products_equal_the_textbook(case):
     def product(function):
         gradients = torch.autograd.grad(FACTORS @ function(case.raw, case.weights), case.inputs, create_graph=True)
         slope = sum((g * v).sum() for g, v in zip(gradients, case.directions, strict=True))
@@ -235,7 +235,7 @@ def test_low_precision_embeddings_are_contrasted_in_float32(dtype):
     torch.testing.assert_close(torch.stack(terms).double(), torch.stack(exact), rtol=1e-5, atol=1e-6)
 
 
-def test_divergences_of_flat_distributions_keep_their_digits():
+def test_divergences_of_flat_distributions_are_accurate():
     generator = torch.Generator().manual_seed(0)
     both = torch.randn(1, 16, 32, generator=generator)
     pair = [
@@ -278,7 +278,7 @@ def test_first_rows_are_uniform_with_the_variance_of_unit_vectors():
     assert rows.square().sum(-1).mean().item() == pytest.approx(1, rel=0.01)
 
 
-def test_state_is_the_rows():
+def test_state_dict_contains_only_the_rows():
     assert {name: value.shape for name, value in MemoryBank(7, 2, 3).state_dict().items()} == {"rows": (2, 7, 3)}
 
 
@@ -291,7 +291,7 @@ def test_update_moves_the_rows_of_the_batch_alone():
     assert not case.bank.rows.requires_grad
 
 
-def test_last_embedding_of_a_sample_that_comes_twice_counts():
+def test_last_embedding_of_a_repeated_sample_counts():
     case = Case(stages=[1, 1], seed=6, dim=4)
     z = F.normalize(torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)).double(), dim=-1)
     index = torch.tensor([3, 8, 3, 1, 8])
@@ -303,7 +303,7 @@ def test_last_embedding_of_a_sample_that_comes_twice_counts():
     torch.testing.assert_close(case.bank.rows, torch.stack(expected))
 
 
-def test_banks_take_in_the_embeddings_of_all_processes(monkeypatch):
+def test_banks_are_updated_with_embeddings_of_all_processes(monkeypatch):
     z = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0)).double()
     index = torch.tensor([4, 2, 7, 2, 9, 0])
     alone = Case(stages=[1, 1], seed=7).bank

@@ -1,4 +1,4 @@
-"""The losses as training sees them: terms, weights, parameters, errors."""
+"""The interface of the losses to training: terms, weights, parameters, errors."""
 
 from functools import partial
 
@@ -99,7 +99,7 @@ def test_total_weighs_every_term():
     torch.testing.assert_close(loss.total(terms), sum(factors[name] * value for name, value in terms.items()))
 
 
-def test_weights_left_out_are_the_published_ones():
+def test_default_weights_equal_the_published_ones():
     loss = lmcl([[4, 4], [6, 6]], weights={"vcl": 0.3})
     assert (loss.weights["vcl"], loss.weights["icl"], loss.weights["distillation"]) == (0.3, 0.1, 1.0)
 
@@ -178,7 +178,7 @@ def test_temperatures_must_be_positive(option):
 
 
 @pytest.mark.parametrize("loss", [MCL, lmcl])
-def test_temperatures_of_which_no_exponential_is_a_number_are_refused(loss):
+def test_temperatures_that_overflow_exponentials_are_refused(loss):
     widths = [[4, 4], [4, 4]]
     with pytest.raises(UserError, match=r"loss\.tau=0\.005, loss\.temperature=0\.7: .* Use loss\.tau=0\.0085 or more"):
         loss(widths=widths, tau=0.005, temperature=0.7)

@@ -126,7 +126,7 @@ def test_classification_sums_over_heads():
 
 
 @pytest.mark.parametrize("networks", [1, 2, 4])
-def test_logit_distillation_is_that_of_the_textbook(networks):
+def test_logit_distillation_equals_the_textbook(networks):
     students, teachers = logits(networks), [2 * x + 1 for x in logits(networks + 1)]
     for x in (*students, *teachers):
         x.requires_grad_()
@@ -140,7 +140,7 @@ def test_logit_distillation_is_that_of_the_textbook(networks):
     ) == (None,) * len(teachers)
 
 
-def test_mean_logit_distillation_draws_each_network_to_the_held_mean():
+def test_mean_logit_distillation_pulls_networks_to_the_detached_mean():
     networks = [x.requires_grad_() for x in logits(3)]
     mean = torch.stack(networks).mean(0).detach()
     expected = sum(9 * F.kl_div((x / 3).log_softmax(1), (mean / 3).softmax(1), reduction="batchmean") for x in networks)

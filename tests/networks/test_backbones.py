@@ -34,7 +34,7 @@ COSTS = {
 
 
 @pytest.mark.parametrize("name", COSTS)
-def test_costs_are_the_published_ones(name: str) -> None:
+def test_costs_equal_the_published_ones(name: str) -> None:
     network = build_network(name, 100, branches=True)
     backbone = network.backbone
     cost = parameters(backbone), round(multiply_adds(backbone, (3, 32, 32)) / 1e6, 2), 2 * parameters(network)
@@ -73,7 +73,7 @@ def test_images_of_one_or_three_channels_and_any_size_are_classified(name: str, 
     assert backbone(images).shape == (2, 5)
 
 
-def test_wrong_images_are_named_with_what_is_allowed() -> None:
+def test_error_for_wrong_images_names_the_allowed_ones() -> None:
     backbone = build_network("shufflenetv2_05x", 5)
     with pytest.raises(
         UserError, match=r"shufflenetv2_05x was built for images of 3 channels and was given 1.*dataset="
@@ -95,7 +95,7 @@ def test_gradient_reaches_every_parameter_of_every_stage(name: str) -> None:
 
 
 def _drawn(network: nn.Module, fan: int, kind: type[nn.Conv2d] | type[nn.Linear]) -> Tensor:
-    """All weights of one kind of layer, each times the square root of its fan (0: in, 1: out)."""
+    """Return all weights of one kind of layer, each times the square root of its fan (0: in, 1: out)."""
     layers = [layer.weight.detach() for layer in network.modules() if isinstance(layer, kind)]
     fans = [nn.init._calculate_fan_in_and_fan_out(weight)[fan] for weight in layers]
     return torch.cat([(weight * math.sqrt(n)).flatten() for weight, n in zip(layers, fans, strict=True)])
@@ -130,7 +130,7 @@ def test_other_networks_start_from_the_defaults_of_pytorch(name: str) -> None:
         ("hcgnet_a1", False, False),
     ],
 )
-def test_classifier_biases_start_at_zero_where_the_authors_have_them_so(
+def test_classifier_biases_start_at_zero_as_in_the_official_code(
     name: str, backbone_zero: bool, branch_zero: bool
 ) -> None:
     network = build_network(name, 10, branches=True)
@@ -179,7 +179,7 @@ def test_widths_that_blocks_cannot_have_are_refused() -> None:
         HCGNet(name="mine", num_classes=5, depths=[1, 1], growths=[12])
 
 
-def test_counting_leaves_the_network_as_it_was() -> None:
+def test_counting_does_not_change_the_network() -> None:
     backbone: Backbone = build_network("resnet8", 5)
     before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
     multiply_adds(backbone, (3, 32, 32))

@@ -57,7 +57,7 @@ def test_cohort_of_no_network_is_refused() -> None:
 
 
 @pytest.mark.parametrize("key", ["half", "type", "train", "keys", "training", "a.b", ""])
-def test_key_that_pytorch_cannot_give_to_a_module_is_refused(key: str) -> None:
+def test_invalid_module_key_is_refused(key: str) -> None:
     with pytest.raises(UserError, match=rf"^pair\.{key}: PyTorch cannot name a network '{key}'.*Choose another key"):
         Cohort({"first": partial(build_network, "resnet8", 5), key: pytest.fail}, branched=False, seed=0)
 
@@ -79,7 +79,7 @@ def test_branch_sees_only_the_stages_before_its_tap() -> None:
     assert not torch.equal(before[1], after[1])
 
 
-def test_branches_share_no_weight_and_no_value_with_the_backbone_or_each_other() -> None:
+def test_branches_have_weights_of_their_own() -> None:
     network = build_network("resnet8", 5, branches=True)
     last = [network.backbone.stages[2], network.branches[0].stages[1], network.branches[1].stages[0]]
     draws = [stage[0].conv1.weight for stage in last]
@@ -88,7 +88,7 @@ def test_branches_share_no_weight_and_no_value_with_the_backbone_or_each_other()
         assert (draws[i] != draws[j]).all()
 
 
-def test_branch_of_a_trained_backbone_starts_afresh() -> None:
+def test_branch_of_a_trained_backbone_is_newly_initialised() -> None:
     backbone = build_network("resnet8", 5)
     backbone(IMAGES + 3)  # moves the running statistics
     for parameter in backbone.parameters():
@@ -101,11 +101,11 @@ def test_branch_of_a_trained_backbone_starts_afresh() -> None:
 
 def test_seed_gives_the_same_backbone_with_and_without_branches() -> None:
     branched, plain = cohort("resnet8", "resnet8"), cohort("resnet8", "resnet8", branched=False)
-    for ours, theirs in zip(branched.backbones, plain.backbones, strict=True):
-        assert torch.equal(weights(ours), weights(theirs))
+    for branched_backbone, plain_backbone in zip(branched.backbones, plain.backbones, strict=True):
+        assert torch.equal(weights(branched_backbone), weights(plain_backbone))
 
 
-def test_choice_of_one_network_leaves_the_weights_of_the_others_alone() -> None:
+def test_choice_of_one_network_does_not_change_the_weights_of_others() -> None:
     one, other = cohort("resnet8", "resnet8"), cohort("wrn_16_2", "resnet8", "resnet8")
     assert torch.equal(weights(one.networks["second"]), weights(other.networks["second"]))
 
@@ -116,11 +116,11 @@ def test_networks_of_one_pair_start_from_different_weights() -> None:
     assert (first.branches[0].stages[0][0].conv1.weight != second.branches[0].stages[0][0].conv1.weight).all()
 
 
-def test_another_seed_gives_other_weights() -> None:
+def test_different_seeds_give_different_weights() -> None:
     assert not torch.equal(weights(cohort("resnet8", seed=1)), weights(cohort("resnet8", seed=2)))
 
 
-def test_building_leaves_the_global_generator_alone() -> None:
+def test_building_does_not_touch_the_global_generator() -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -128,7 +128,7 @@ def test_building_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.rand(4), expected)
 
 
-def test_state_dict_keys_say_where_a_tensor_belongs_and_load_back() -> None:
+def test_state_dict_keys_name_network_and_module() -> None:
     source, target = cohort("resnet8", "wrn_10_1", seed=1), cohort("resnet8", "wrn_10_1", seed=2)
     state = source.state_dict()
     for key in (
@@ -157,7 +157,7 @@ def test_gradient_of_a_gradient_passes_through_a_functional_call() -> None:
 
 
 class Plain(Backbone):
-    """An architecture that knows nothing of this project but ``Backbone``."""
+    """An architecture that uses only ``Backbone`` of this project."""
 
     def __init__(self, stages: int):
         super().__init__(

@@ -44,7 +44,7 @@ def test_network_is_built_with_branches_on_request() -> None:
     assert isinstance(mcl.build_network("resnet8", 7, branches=True), Network)
 
 
-def test_unknown_network_is_answered_with_near_names() -> None:
+def test_error_for_unknown_network_suggests_near_names() -> None:
     with pytest.raises(UserError, match=r"resnet_32.*Did you mean 'resnet32'"):
         mcl.build_network("resnet_32", 10)
     with pytest.raises(UserError, match=r"Known: .*resnet8"):
@@ -79,6 +79,6 @@ def test_importing_the_package_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", "import mcl, sys; assert 'torch' not in sys.modules"], check=True)
 
 
-def test_package_has_no_attribute_but_its_own() -> None:
+def test_package_refuses_unknown_attributes() -> None:
     with pytest.raises(AttributeError, match="no attribute 'build_netwrok'"):
         mcl.build_netwrok  # noqa: B018

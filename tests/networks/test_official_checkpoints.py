@@ -52,7 +52,7 @@ def cohort(*names: str, branched: bool = True, num_classes: int = 10) -> Cohort:
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_official_pair_gives_its_own_features_and_logits(name: str) -> None:
+def test_official_pair_reproduces_its_features_and_logits(name: str) -> None:
     pair = cohort(*PAIRS[name]).double().eval()
     pair.load_state_dict(translate(official_state(name), pair))
     pixels = 64 if name.endswith("imagenet") else 32
@@ -63,9 +63,9 @@ def test_official_pair_gives_its_own_features_and_logits(name: str) -> None:
     assert len(golden.files) == sum(2 * len(output.logits) for output in outputs)
     for i, output in enumerate(outputs):
         for k, (features, logits) in enumerate(zip(*output, strict=True)):
-            for ours, theirs in ((features, f"embedding.{i}.{k}"), (logits, f"logits.{i}.{k}")):
-                error = np.linalg.norm(ours.numpy() - golden[theirs]) / np.linalg.norm(golden[theirs])
-                assert error < 1e-9, theirs
+            for actual, golden_key in ((features, f"embedding.{i}.{k}"), (logits, f"logits.{i}.{k}")):
+                error = np.linalg.norm(actual.numpy() - golden[golden_key]) / np.linalg.norm(golden[golden_key])
+                assert error < 1e-9, golden_key
 
 
 def baseline_state() -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ def test_baseline_checkpoint_does_not_fill_two_networks() -> None:
         translate(baseline_state(), cohort("resnet32", "resnet32", branched=False))
 
 
-def test_translation_leaves_the_checkpoint_and_the_cohort_alone() -> None:
+def test_translation_does_not_change_checkpoint_and_cohort() -> None:
     pair, state = cohort("wrn_16_2", "wrn_16_2"), official_state("lmcl_wrn_16_2_cifar")
     weights, keys = {key: tensor.clone() for key, tensor in pair.state_dict().items()}, list(state)
     translate(state, pair)
@@ -105,7 +105,7 @@ def test_translation_leaves_the_checkpoint_and_the_cohort_alone() -> None:
         (lambda state: state.update({"module_list.0.backbone.fc.bias": torch.zeros(7)}), r"\(7,\), not \(10,\)"),
     ],
 )
-def test_checkpoint_that_does_not_fit_says_what_is_wrong(change, message: str) -> None:
+def test_error_for_mismatched_checkpoint_explains_the_mismatch(change, message: str) -> None:
     state = official_state("lmcl_wrn_16_2_cifar")
     change(state)
     with pytest.raises(UserError, match=message):
@@ -118,9 +118,9 @@ def test_checkpoint_of_another_pair_is_refused() -> None:
 
 
 def test_architecture_unknown_to_the_official_code_is_refused() -> None:
-    class Ours(ResNet):
-        """Same keys, another meaning."""
+    class OtherMeaning(ResNet):
+        """A class with the same keys and another meaning."""
 
-    make = partial(Ours, name="ours", num_classes=10, depths=[1, 1, 1])
+    make = partial(OtherMeaning, name="ours", num_classes=10, depths=[1, 1, 1])
     with pytest.raises(UserError, match="ours: the official code has no such architecture"):
         translate({}, Cohort({"first": make}, branched=False, seed=0))

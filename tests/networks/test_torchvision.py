@@ -1,4 +1,4 @@
-"""torchvision's classifiers as backbones: the published counts and branches, pretrained weights, plain refusals."""
+"""torchvision's classifiers as backbones: published counts, branches, pretrained weights and errors."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def small(**options: Any) -> TorchvisionBackbone:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_counts_are_the_published_ones(name: str) -> None:
+def test_counts_equal_the_published_ones(name: str) -> None:
     network = build_network(f"imagenet/{name}", 1000, branches=True)
     count, millions, of_a_pair, width = PUBLISHED[name]
     assert parameters(network.backbone) == count
@@ -47,19 +47,19 @@ def test_counts_are_the_published_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small", "efficientnet_b0"])
-def test_other_models_of_torchvision_get_branches_by_naming_their_stages(name: str) -> None:
+def test_torchvision_models_with_named_stages_get_branches(name: str) -> None:
     network = build_network(f"imagenet/{name}", 5, branches=True)
     outputs = network.eval()(torch.randn(2, 3, 64, 64))
     assert [tuple(logits.shape) for logits in outputs.logits] == [(2, 5)] * 4
     assert {tuple(features.shape) for features in outputs.features} == {(2, network.backbone.width)}
 
 
-def test_branches_keep_as_many_blocks_as_branch_depths_says() -> None:
+def test_branch_depths_sets_the_number_of_blocks() -> None:
     branches = [small(branch_depths=[2, None]).branch(k) for k in (1, 2)]
     assert [[len(stage) for stage in branch.stages] for branch in branches] == [[2, 2], [4]]
 
 
-def test_blocks_that_do_not_fit_one_another_are_refused() -> None:
+def test_incompatible_blocks_are_refused() -> None:
     uneven = small(
         model="mobilenet_v3_small",
         stem=["features.0", "features.1", "features.2"],
@@ -72,14 +72,14 @@ def test_blocks_that_do_not_fit_one_another_are_refused() -> None:
         uneven.branch(1)
 
 
-def test_branches_share_nothing_with_the_backbone_nor_start_as_its_copies() -> None:
+def test_branches_share_no_weights_with_the_backbone() -> None:
     backbone = small()
     branch = backbone.branch(1)
     assert not {id(p) for p in backbone.parameters()} & {id(p) for p in branch.parameters()}
     assert not torch.equal(branch.head.classifier.weight, backbone.head.classifier.weight)
 
 
-def test_training_mode_computes_what_torchvision_does() -> None:
+def test_training_mode_output_equals_torchvision() -> None:
     torch.manual_seed(0)
     backbone = small()
     torch.manual_seed(0)
@@ -89,7 +89,7 @@ def test_training_mode_computes_what_torchvision_does() -> None:
     assert torch.equal(backbone.head.neck[1].running_mean, original.conv5[1].running_mean)
 
 
-def test_grey_image_is_seen_as_a_colour_image_of_equal_channels() -> None:
+def test_grey_image_equals_colour_image_with_equal_channels() -> None:
     torch.manual_seed(0)
     colour = small().eval()
     torch.manual_seed(0)
@@ -99,7 +99,7 @@ def test_grey_image_is_seen_as_a_colour_image_of_equal_channels() -> None:
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_backbone_starts_from_a_file_of_weights(wrapped: bool, tmp_path: Path) -> None:
+def test_backbone_loads_a_weights_file(wrapped: bool, tmp_path: Path) -> None:
     original = get_model("shufflenet_v2_x0_5", num_classes=5)
     state = original.state_dict()
     torch.save({"model": state, "epoch": 3} if wrapped else state, tmp_path / "w.pth")
@@ -109,7 +109,7 @@ def test_backbone_starts_from_a_file_of_weights(wrapped: bool, tmp_path: Path) -
     assert torch.equal(backbone.eval()(images), original.eval()(images))
 
 
-def test_classifier_for_other_classes_stays_new(tmp_path: Path) -> None:
+def test_classifier_for_other_classes_keeps_its_initial_weights(tmp_path: Path) -> None:
     original = get_model("shufflenet_v2_x0_5", num_classes=7)
     torch.save(original.state_dict(), tmp_path / "w.pth")
     backbone = small(weights=str(tmp_path / "w.pth"))
@@ -119,20 +119,20 @@ def test_classifier_for_other_classes_stays_new(tmp_path: Path) -> None:
     assert torch.equal(backbone.stem[0].weight, original.conv1[0].weight)
 
 
-def test_weights_come_from_torchvision_by_their_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_named_weights_come_from_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
     backbone = small(weights="IMAGENET1K_V1")
 
     def get_state_dict(self: object, **options: Any) -> dict[str, torch.Tensor]:
-        asked.append(str(self))
+        names.append(str(self))
         return get_model("shufflenet_v2_x0_5").state_dict()
 
     monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", get_state_dict)
     backbone.load_pretrained()
-    assert asked == ["ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"]
+    assert names == ["ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"]
 
 
-def test_no_network_says_which_file_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_error_names_the_file_to_download(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(self: object, **options: Any) -> None:
         raise URLError("no network")
 
@@ -170,13 +170,13 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({"in_channels": 2}, r"in_channels=2"),
     ],
 )
-def test_what_is_not_the_whole_model_is_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_stage_lists_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         small(**options)
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_a_model_that_flattens_its_feature_maps_is_refused(device: str) -> None:
+def test_model_that_flattens_its_feature_maps_is_refused(device: str) -> None:
     stages = [f"features.{k}" for k in range(1, 13)]  # whose 6 x 6 pixels the classifier takes apart
     message = r"^network small: .* alexnet do not fit one another \(.*9216.*\)\. .* global average pooling"
     with torch.device(device), pytest.raises(UserError, match=message):

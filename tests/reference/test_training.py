@@ -29,7 +29,7 @@ SETTINGS = [  # 10 steps in 3 epochs of 4, 4 and 2
 INTERVAL = 4  # meta rounds at steps 0, 4 and 8
 
 
-def made(*overrides: str) -> Parts:
+def build_parts(*overrides: str) -> Parts:
     parts = assemble(compose_train([*SETTINGS, *overrides]))
     parts.learner.double()
     return parts
@@ -52,7 +52,7 @@ def in_float64(parts: Parts) -> Trainer:
 
 def trained(*overrides: str) -> Trained:
     """Train with the loop of `train.py`, including evaluations."""
-    parts = made(*overrides)
+    parts = build_parts(*overrides)
     trainer = in_float64(parts)
     step, seen = trainer.train_on_batch, []
 
@@ -71,13 +71,13 @@ def trained(*overrides: str) -> Trained:
 
 
 def trained_by_the_textbook(*overrides: str, **options: Any) -> Trained:
-    parts = made(*overrides)
+    parts = build_parts(*overrides)
     training = TextbookTraining(parts, parts.dataset.load(), seed=SEED, **options)
     return Trained(parts, [training.step() for _ in range(STEPS)])
 
 
 def close(actual: Tensor, expected: Tensor) -> bool:
-    """Relative to the largest entry."""
+    """Return whether two tensors are close, relative to the largest entry."""
     scale = max(float(expected.abs().max()), 1e-12)
     return float((actual - expected).abs().max()) <= TOLERANCE * scale
 
@@ -90,39 +90,41 @@ def close(actual: Tensor, expected: Tensor) -> bool:
     ],
     ids=["a pair", "three networks"],
 )
-def test_ten_steps_with_meta_rounds_are_those_of_the_textbook(overrides, differentiate):
+def test_ten_steps_with_meta_rounds_equal_the_textbook(overrides, differentiate):
     overrides = [*overrides, f"loss.meta.interval={INTERVAL}"]
-    ours = trained(*overrides)
+    fast = trained(*overrides)
     textbook = trained_by_the_textbook(*overrides, meta_gradient=differentiate)
-    assert len(ours.steps) == len(textbook.steps) == STEPS
-    for step, (actual, expected) in enumerate(zip(ours.steps, textbook.steps, strict=True)):
+    assert len(fast.steps) == len(textbook.steps) == STEPS
+    for step, (actual, expected) in enumerate(zip(fast.steps, textbook.steps, strict=True)):
         assert ("outer_loss" in actual) == ("outer_loss" in expected) == (step % INTERVAL == 0)
         assert expected.keys() <= actual.keys()
         for name, value in expected.items():
-            tolerance = 1e-6 if name.startswith("top1/") else TOLERANCE  # ours are counted in float32
+            tolerance = 1e-6 if name.startswith("top1/") else TOLERANCE  # accuracies are counted in float32
             assert actual[name] == pytest.approx(value, rel=tolerance), (step, name)
-    start = made(*overrides).learner.state_dict()
-    assert ours.state.keys() == textbook.state.keys()
+    start = build_parts(*overrides).learner.state_dict()
+    assert fast.state.keys() == textbook.state.keys()
     for name, expected in textbook.state.items():
-        assert close(ours.state[name], expected), name
+        assert close(fast.state[name], expected), name
         assert not close(start[name], expected), f"{name} has not moved"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_batches_are_those_of_the_loader(channels):
-    parts = made(f"dataset.channels={channels}", f"dataset.mean={[0.4] * channels}", f"dataset.std={[0.3] * channels}")
+def test_batches_equal_those_of_the_loader(channels):
+    parts = build_parts(
+        f"dataset.channels={channels}", f"dataset.mean={[0.4] * channels}", f"dataset.std={[0.3] * channels}"
+    )
     trainer, training = in_float64(parts), TextbookTraining(parts, parts.dataset.load(), seed=SEED)
     for epoch in range(3):
         pairs = list(zip(trainer.loader.epoch(epoch), training.batches.epoch(epoch), strict=True))
         assert len(pairs) == 4
-        for ours, textbook in pairs:
-            assert torch.equal(ours.indices, textbook.indices)
-            assert torch.equal(ours.labels, textbook.labels)
-            torch.testing.assert_close(ours.images, textbook.images, rtol=0, atol=1e-12)
+        for batch, textbook in pairs:
+            assert torch.equal(batch.indices, textbook.indices)
+            assert torch.equal(batch.labels, textbook.labels)
+            torch.testing.assert_close(batch.images, textbook.images, rtol=0, atol=1e-12)
 
 
-def test_a_meta_round_moves_the_matching_alone():
-    parts = made()
+def test_meta_round_updates_only_the_matching():
+    parts = build_parts()
     training = TextbookTraining(parts, parts.dataset.load(), seed=SEED)
     before = copy.deepcopy(parts.learner.state_dict())
     training.meta_round(next(training.order))
@@ -132,6 +134,6 @@ def test_a_meta_round_moves_the_matching_alone():
 
 @pytest.mark.parametrize("override", ["loss=mcl", "loss.meta=null", "loss/contrast=memory", "trainer.clip_norm=1"])
 def test_other_methods_are_refused(override):
-    parts = made(override)
+    parts = build_parts(override)
     with pytest.raises(UserError, match="textbook"):
         TextbookTraining(parts, parts.dataset.load(), seed=SEED)

@@ -11,7 +11,7 @@ from mcl.studies.study import Study
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """``page(place)`` or ``page(study=study)``: the text of RESULTS.md, without pictures, which take time."""
+    """``page(place)`` or ``page(study=study)``: the text of RESULTS.md, without plots, which take time."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "pictures", lambda *_: [])
 

@@ -1,4 +1,4 @@
-"""Runs in an archive: the committed studies are redrawn from theirs, and damaged or hostile archives are refused."""
+"""Archived runs: committed reports are reproduced from them, and damaged or hostile archives are refused."""
 
 import io
 import shutil
@@ -21,7 +21,7 @@ STUDY = "title: Mine\nvary: {trainer.epochs: [1, 2]}\nbaseline: {trainer.epochs:
 
 
 @pytest.mark.parametrize("name", sorted(file.parent.name for file in EXPERIMENTS.glob("*/RESULTS.md")))
-def test_committed_study_is_redrawn_from_what_is_committed(
+def test_committed_report_is_reproduced_from_its_archive(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     committed, copy = EXPERIMENTS / name, tmp_path / "experiments" / name
@@ -44,7 +44,9 @@ def test_every_study_and_every_report_is_listed() -> None:
     assert [file for file in files if f"({file.relative_to(EXPERIMENTS)})" not in text] == []
 
 
-def test_report_with_archive_is_the_report_from_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_with_archive_equals_the_report_from_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     study, out = study_of(three_seeds(tmp_path / "runs"), [0, 1, 2]), tmp_path / "two"
     write_report(study, None, out, pack=True)
@@ -55,7 +57,7 @@ def test_report_with_archive_is_the_report_from_the_archive(tmp_path: Path, monk
     assert b"two/runs/digits/resnet8/lmcl/" in written["results.csv"]
 
 
-def test_archived_runs_are_those_that_were_packed(tmp_path: Path) -> None:
+def test_archived_runs_equal_the_packed_ones(tmp_path: Path) -> None:
     packed = list(map(read_run, find_runs(three_seeds(tmp_path / "runs"))))
     (tmp_path / ARCHIVE).write_bytes(pack_runs(packed))
     with archived_runs(tmp_path / ARCHIVE) as unpacked:
@@ -66,14 +68,14 @@ def test_archived_runs_are_those_that_were_packed(tmp_path: Path) -> None:
     assert not unpacked[0].folder.exists()
 
 
-def test_runs_of_ones_own_are_read_in_place_of_the_archive(tmp_path: Path, page: Callable[..., str]) -> None:
+def test_local_runs_have_precedence_over_the_archive(tmp_path: Path, page: Callable[..., str]) -> None:
     study = study_of(three_seeds(tmp_path / "runs"), [0, 1, 2])
     (tmp_path / ARCHIVE).write_bytes(b"never opened")
     assert "6 finished runs in 2 rows." in page(study=study, archive=tmp_path / ARCHIVE)
 
 
 @pytest.mark.parametrize("options", [["--out", "elsewhere"], []])
-def test_archive_is_of_a_study_and_beside_it(
+def test_only_a_study_has_an_archive_beside_it(
     options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

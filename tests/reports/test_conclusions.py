@@ -1,4 +1,4 @@
-"""What a comparison may conclude: its limit of significance is the one that findings are held against."""
+"""Conclusions of comparisons: findings agree with the limit of significance."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ SPREAD = (-1.0, 0.25, 0.75)  # of mean 0
 
 
 @pytest.mark.parametrize("findings", [0, 1])
-def test_the_limit_of_significance_is_where_a_finding_begins(findings: int, tmp_path: Path) -> None:
+def test_significance_limit_separates_findings(findings: int, tmp_path: Path) -> None:
     """Move one of three comparisons to just below its limit and just above: only then is it a finding."""
 
     def compared(folder: str, shift: float) -> tuple[float, float]:
@@ -23,11 +23,10 @@ def test_the_limit_of_significance_is_where_a_finding_begins(findings: int, tmp_
             write_run(tmp_path / folder, "independent", seed, [5.0 + seed] * 2)
             for loss, mean in means.items():
                 write_run(tmp_path / folder, loss, seed, [5.0 + seed + mean + deviation] * 2)
-        found, _ = differences(rows_of_folders(find_runs(tmp_path / folder)), "top1_last")
-        assert sum(one.holm < ALPHA for one in found if one.holm is not None and one.row.labels["loss"] != "mcl") == (
-            findings
-        )
-        (mcl,) = [one for one in found if one.row.labels["loss"] == "mcl"]
+        compared_rows, _ = differences(rows_of_folders(find_runs(tmp_path / folder)), "top1_last")
+        others = [one for one in compared_rows if one.holm is not None and one.row.labels["loss"] != "mcl"]
+        assert sum(one.holm < ALPHA for one in others) == findings
+        (mcl,) = [one for one in compared_rows if one.row.labels["loss"] == "mcl"]
         assert mcl.holm is not None
         assert mcl.limit is not None
         return mcl.holm, mcl.limit

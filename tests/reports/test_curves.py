@@ -1,4 +1,4 @@
-"""Learning curves where metrics.jsonl ends in mid-epoch, or some of it is lost."""
+"""Learning curves if metrics.jsonl ends within an epoch or is incomplete."""
 
 import json
 from collections.abc import Callable
@@ -18,18 +18,18 @@ BACKBONE = "resnet8, backbone, mean of 2 networks"
 
 
 @pytest.mark.parametrize("evaluated", [(10, 20, 25), (25,)])
-def test_an_epoch_that_max_steps_breaks_off_stretches_no_other(evaluated: tuple[int, ...], tmp_path: Path) -> None:
+def test_epoch_cut_by_max_steps_does_not_stretch_others(evaluated: tuple[int, ...], tmp_path: Path) -> None:
     folder = write_run(tmp_path, "mcl", 0, [70.0, 70.0], summary={"steps": 25, "epochs": 3})
     logged = [{"step": step, "epoch": -(-step // 10), "time": 1.0, "train/lr": 0.1} for step in (5, 10, 15, 20, 25)]
     logged += [{"step": s, "epoch": -(-s // 10), "time": 1.0, "test/first/backbone/top1": 70.0} for s in evaluated]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in logged))
     (row,) = rows_of_folders(find_runs(tmp_path)).rows
-    (found,) = lines(row)["pace", "learning rate"]
-    assert found.epochs == (0.5, 1.0, 1.5, 2.0, 2.5)
+    (line,) = lines(row)["pace", "learning rate"]
+    assert line.epochs == (0.5, 1.0, 1.5, 2.0, 2.5)
 
 
 @pytest.mark.parametrize("lost", ["all", "empty", "half"])
-def test_a_row_keeps_its_curve_when_metrics_of_a_run_are_lost(
+def test_row_keeps_its_curve_when_metrics_of_a_run_are_lost(
     lost: str, tmp_path: Path, page: Callable[..., str]
 ) -> None:
     for seed, top1 in enumerate([70.0, 72.0, 77.0]):
@@ -43,7 +43,7 @@ def test_a_row_keeps_its_curve_when_metrics_of_a_run_are_lost(
     rows = rows_of_folders(find_runs(tmp_path / "runs"))
 
     drawn = charts(rows, "top1_last", [])
-    (series,) = [of["lines"] for of in drawn["accuracy"] if of["name"] == BACKBONE]
+    (series,) = [chart["lines"] for chart in drawn["accuracy"] if chart["name"] == BACKBONE]
     (mean,) = [line for line in series if line["run"] is None and line["row"] == 1]
     assert (mean["runs"], mean["y"]) == (2, [17.75, 35.5, 53.25, 71.0])
     assert (mean["low"], mean["high"]) == ([17.5, 35.0, 52.5, 70.0], [18.0, 36.0, 54.0, 72.0])
@@ -53,7 +53,7 @@ def test_a_row_keeps_its_curve_when_metrics_of_a_run_are_lost(
 
     curves = next(picture for picture in pictures(rows, "top1_last", ["svg"]) if picture.name == "curves")
     assert "lmcl ends at 71.00" in curves.alt
-    assert curves.caption.endswith("Drawn without the runs that have no whole curve: lmcl, 2 of 3.")
+    assert curves.caption.endswith("Drawn without the runs that have no complete curve: lmcl, 2 of 3.")
 
     text = page(tmp_path / "runs")
     assert cells(text, "Accuracy", "lmcl")[1::3] == ["73.00", "3"]

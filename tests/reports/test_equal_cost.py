@@ -1,4 +1,4 @@
-"""What a run had cost by some step, and what it knew by then."""
+"""Cost and accuracy of a run at a step."""
 
 from pathlib import Path
 
@@ -19,16 +19,16 @@ def test_meta_rounds_are_counted_where_they_happen(tmp_path: Path) -> None:
     assert training_cost(run, 40) == training_cost(run) == 4.8e6
 
 
-def test_the_last_evaluation_within_a_budget_is_read(tmp_path: Path) -> None:
+def test_last_evaluation_within_a_budget_is_read(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path, "independent", 0, [80.0, 60.0]))  # epochs end at 0.5 M, 1 M, 1.5 M, 2 M
     for budget, epoch in [(1.0e6, 2), (1.4e6, 2), (9e9, 4)]:
-        found = at_cost(run, budget)
-        assert found is not None
-        assert found.epoch == epoch
+        evaluation = at_cost(run, budget)
+        assert evaluation is not None
+        assert evaluation.epoch == epoch
     assert at_cost(run, 0.4e6) is None
 
 
-def test_a_run_that_does_not_tell_its_cost_has_none(tmp_path: Path) -> None:
+def test_run_without_recorded_cost_has_none(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path, "independent", 0, [80.0, 60.0], without=["multiply_adds"]))
     assert training_cost(run) is None
     assert at_cost(run, 9e9) is None

@@ -1,4 +1,4 @@
-"""Runs that saw different images: told apart by the fingerprint in their summaries, never averaged or paired."""
+"""Runs on different images: separated by their fingerprints, never averaged or paired."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ UNSURE = "Whether all runs saw the same images is not known"
 
 
 def write(runs: Path, loss: str, seed: int, top1: float, data: str | None, **options: int) -> None:
-    """Write a run on the images of a fingerprint, in a folder of runs of its own: its settings do not tell it apart."""
+    """Write a run on the images of a fingerprint, in a folder of its own; the settings equal those of others."""
     summary = {} if data is None else {"data": data}
     settings = {f"dataset__{name}": value for name, value in options.items()}
     write_run(runs / str(data).replace(":", "-"), loss, seed, [top1, top1], summary=summary, settings=settings)
@@ -28,7 +28,7 @@ def rows_in(runs: Path) -> Rows:
     return rows_of_folders(find_runs(runs))
 
 
-def test_runs_on_different_images_are_rows_of_their_own(tmp_path: Path, page: Page) -> None:
+def test_runs_on_different_images_are_separate_rows(tmp_path: Path, page: Page) -> None:
     for seed in range(3):
         write(tmp_path / "runs", "independent", seed, 70.0 + seed, ONE)
     write(tmp_path / "runs", "independent", 0, 40.0, OTHER)  # a seed that the others have
@@ -78,13 +78,13 @@ def test_fingerprints_that_cannot_be_compared_are_a_warning(
 
 
 @pytest.mark.parametrize("data", [None, ONE, f"v2:{ONE}"])
-def test_equal_images_and_summaries_without_any_are_no_warning(data: str | None, tmp_path: Path, page: Page) -> None:
+def test_equal_or_missing_fingerprints_give_no_warning(data: str | None, tmp_path: Path, page: Page) -> None:
     for seed in range(2):
         write(tmp_path / "runs", "mcl", seed, 70.0, data)
     assert "[!WARNING]" not in page(tmp_path / "runs")
 
 
-def test_a_run_of_a_study_on_other_images_than_most_does_not_count(tmp_path: Path, page: Page) -> None:
+def test_run_of_a_study_on_other_images_than_most_does_not_count(tmp_path: Path, page: Page) -> None:
     runs = tmp_path / "runs"
     for seed in range(3):
         write_run(runs, "independent", seed, [70.0 + seed] * 2, summary={"data": ONE})
@@ -97,26 +97,26 @@ def test_a_run_of_a_study_on_other_images_than_most_does_not_count(tmp_path: Pat
     assert "\npython train.py loss=lmcl seed=2 resume=never\n" in text
 
 
-def test_a_folder_of_a_study_that_holds_another_run_does_not_count(tmp_path: Path, page: Page) -> None:
+def test_folder_of_a_study_that_holds_another_run_does_not_count(tmp_path: Path, page: Page) -> None:
     runs = tmp_path / "runs"
     for seed in range(2):
         write_run(runs, "independent", seed, [70.0 + seed] * 2)
         write_run(runs, "lmcl", seed, [72.0] * 2)
     study = study_of(runs, [0, 1])
-    of = {(run.labels["loss"], run.seed): run.folder for run in study.runs}
+    folders = {(run.labels["loss"], run.seed): run.folder for run in study.runs}
     for name in ("config.yaml", "summary.json"):
-        (of["lmcl", 1] / name).write_bytes((of["independent", 1] / name).read_bytes())
+        (folders["lmcl", 1] / name).write_bytes((folders["independent", 1] / name).read_bytes())
     text = page(study=study)
     assert cells(text, "Accuracy", "lmcl")[1::3] == ["72.00", "1 of 2"]
-    assert f"of other settings. its summary.json is that of run {of['independent', 1].name}." in text
+    assert f"of other settings. its summary.json is that of run {folders['independent', 1].name}." in text
 
 
-def test_a_trial_of_a_search_on_other_images_than_most_does_not_count(
+def test_trial_of_a_search_on_other_images_than_most_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed, data in enumerate([OTHER, ONE, ONE]):
         write(tmp_path, "mcl", seed, 70.0, data)
     runs = sorted(map(read_run, find_runs(tmp_path)), key=lambda run: run.seed or 0)
     monkeypatch.setattr(trials, "_trials", lambda *_: [(run, {}) for run in runs])
-    found = trials.find_trials(study_of(tmp_path, [0]))
-    assert [run.status for run, _ in found] == ["of other images", "finished", "finished"]
+    all_trials = trials.find_trials(study_of(tmp_path, [0]))
+    assert [run.status for run, _ in all_trials] == ["of other images", "finished", "finished"]

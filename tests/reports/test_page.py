@@ -1,4 +1,4 @@
-"""What the page of a report holds, without a browser."""
+"""The content of the HTML page of a report, without a browser."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ class Elements(HTMLParser):
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """``write(runs)``: the text of report.html, without the pictures of RESULTS.md, which take time."""
+    """``write(runs)``: the text of report.html, without the plots of RESULTS.md, which take time."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "pictures", lambda *_: [])
 
@@ -67,35 +67,35 @@ def rows_in(runs: Path) -> Rows:
 
 
 def named(series: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    (found,) = [of["lines"] for of in series if of["name"] == name]
-    return found
+    (named_lines,) = [item["lines"] for item in series if item["name"] == name]
+    return named_lines
 
 
-def test_a_row_has_its_mean_and_each_of_its_runs(tmp_path: Path) -> None:
+def test_row_has_a_mean_line_and_one_line_per_run(tmp_path: Path) -> None:
     for seed, top1 in enumerate([70.0, 74.0]):
         write_run(tmp_path, "mcl", seed, [top1, top1 + 2])
     write_run(tmp_path, "mcl", 2, [50.0, 50.0], finished=False)
-    found = charts(rows_in(tmp_path), "top1_last", [])
-    mean, *runs = named(found["accuracy"], "first (resnet8), backbone")
+    all_charts = charts(rows_in(tmp_path), "top1_last", [])
+    mean, *runs = named(all_charts["accuracy"], "first (resnet8), backbone")
     assert (mean["run"], mean["runs"], mean["y"]) == (None, 2, [18.0, 36.0, 54.0, 72.0])
     assert [run["run"] for run in runs] == ["seed 0", "seed 1", "seed 2 (unfinished)"]
     assert runs[1]["y"][-1] == 74.0
-    assert found["epochs"][mean["x"]] == [1, 2, 3, 4]
-    both = named(found["accuracy"], "resnet8, backbone, mean of 2 networks")
-    assert (both[0]["y"][-1], found["accuracy"][0]["name"]) == (73.0, "resnet8, backbone, mean of 2 networks")
+    assert all_charts["epochs"][mean["x"]] == [1, 2, 3, 4]
+    both = named(all_charts["accuracy"], "resnet8, backbone, mean of 2 networks")
+    assert (both[0]["y"][-1], all_charts["accuracy"][0]["name"]) == (73.0, "resnet8, backbone, mean of 2 networks")
 
 
-def test_terms_are_told_apart_from_what_they_weigh_and_from_the_pace(tmp_path: Path) -> None:
+def test_raw_terms_weighted_terms_and_speed_are_separate_charts(tmp_path: Path) -> None:
     folder = write_run(tmp_path, "mcl", 0, [70.0, 70.0])
     logged = {"train/vcl": 8.0, "train/weighted/vcl": 0.8, "train/total": 1.0, "train/lr": 0.1, "meta/outer_loss": 2.0}
     line = json.dumps({"step": 5, "epoch": 1, "time": 0.5, **logged, "train/grad_norm": None})
     (folder / "metrics.jsonl").write_text(f"{line}\n[1]\n{{\n" + (folder / "metrics.jsonl").read_text())
     (row,) = rows_in(tmp_path).rows
-    found = {name: of[0] for name, of in lines(row).items()}
+    first_lines = {name: line[0] for name, line in lines(row).items()}
     expected = {("terms", "vcl, raw"): 8.0, ("terms", "vcl, weighted"): 0.8, ("terms", "total"): 1.0}
     expected |= {("terms", "outer_loss of meta rounds"): 2.0, ("pace", "learning rate"): 0.1}
-    assert {name: of.values[0] for name, of in found.items() if name[0] != "accuracy"} == expected
-    assert found["pace", "learning rate"].epochs == (0.5,)  # ten steps an epoch
+    assert {name: line.values[0] for name, line in first_lines.items() if name[0] != "accuracy"} == expected
+    assert first_lines["pace", "learning rate"].epochs == (0.5,)  # ten steps an epoch
 
 
 def test_long_lines_are_thinned_out_between_their_ends() -> None:
@@ -104,23 +104,23 @@ def test_long_lines_are_thinned_out_between_their_ends() -> None:
     assert (line.epochs[0], line.epochs[-1]) == (0.0, 9998.0)
 
 
-def test_many_runs_share_out_the_points_of_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_per_line_decrease_with_many_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(4):
         write_run(tmp_path, "mcl", seed, [70.0, 70.0], curve=[1.0] * 100)
     monkeypatch.setattr(charts_module, "MOST_OF_ALL", 800)
-    found = charts(rows_in(tmp_path), "top1_last", [])
-    drawn = [line for series in found["accuracy"] for line in series["lines"]]
+    all_charts = charts(rows_in(tmp_path), "top1_last", [])
+    drawn = [line for series in all_charts["accuracy"] for line in series["lines"]]
     assert {len(line["y"]) for line in drawn} == {800 // len(drawn)}
 
 
 def test_matching_can_be_followed_over_training(tmp_path: Path) -> None:
     write_run(tmp_path, "lmcl", 0, [70.0, 70.0], matching=True)
-    found = charts(rows_in(tmp_path), "top1_last", [])["matching"]
-    (strip,) = found["strips"]
+    chart = charts(rows_in(tmp_path), "top1_last", [])["matching"]
+    (strip,) = chart["strips"]
     assert [moment["epoch"] for moment in strip["moments"]] == [1, 2, 3, 4]
     assert strip["down"] == strip["across"] == ["stage1", "stage2", "backbone"]
     assert strip["moments"][-1]["weights"][0] == [0.55, 0.5, 0.45]
-    assert found["reach"] == pytest.approx(0.05)
+    assert chart["reach"] == pytest.approx(0.05)
 
 
 def test_confusion_matrices_are_found_and_damaged_ones_are_named(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_confusion_matrices_are_found_and_damaged_ones_are_named(tmp_path: Path)
     assert [note.rsplit(": ")[1] for note in notes] == ["is no confusion matrix.", "cannot be read."]
 
 
-def test_an_evaluation_of_something_else_is_not_shown_as_that_after_the_last_epoch(tmp_path: Path) -> None:
+def test_evaluation_of_something_else_is_not_shown_as_that_after_the_last_epoch(tmp_path: Path) -> None:
     folder = write_run(tmp_path, "mcl", 0, [70.0, 70.0])
     write_matrix(folder, ["cat", "dog"], [[5, 1], [2, 4]])
     evaluations = folder / "evaluation"
@@ -163,7 +163,7 @@ def test_an_evaluation_of_something_else_is_not_shown_as_that_after_the_last_epo
     assert find_matrices(rows_in(tmp_path).runs)[1][0].endswith("evaluation.json beside it cannot be read.")
 
 
-def test_every_run_has_a_line_whatever_became_of_it(tmp_path: Path) -> None:
+def test_every_run_is_listed_with_its_outcome(tmp_path: Path) -> None:
     write_run(tmp_path, "mcl", 0, [70.0, 72.0])
     write_run(tmp_path, "mcl", 1, [70.0, 70.0], finished=False)
     body = [line.split(" | ") for line in run_table(rows_in(tmp_path)) if line.startswith("| mcl")]
@@ -261,14 +261,14 @@ def test_the_page_asks_for_nothing_and_runs_no_script_but_its_own(tmp_path: Path
     failed = write_run(tmp_path / "runs", "mcl", 1, [70.0, 70.0], networks=(EVIL, "b</script><b>*c*"), finished=False)
     message = f"{EVIL} ![x](http://example.org/y.png) [a](javascript:alert(1)) `{EVIL}`"
     (failed / "failure.json").write_text(json.dumps({"status": "failed", "error": "E", "message": message, "step": 1}))
-    found = Elements(write(tmp_path / "runs"))
-    kinds = [script.get("type") for script in found.all("script")]
+    elements = Elements(write(tmp_path / "runs"))
+    kinds = [script.get("type") for script in elements.all("script")]
     assert kinds == ["application/json", None, None, None]  # values, Plotly, charts, tables
-    assert not any("src" in attributes for _, attributes in found.found)
-    assert {link["href"] for link in found.all("link")} == {"data:,"}
-    assert all(link["href"].startswith(("#", "data:text/csv;base64,")) for link in found.all("a"))  # type: ignore[union-attr]
-    assert not found.all("b")
-    policy = next(meta["content"] for meta in found.all("meta") if "http-equiv" in meta)
+    assert not any("src" in attributes for _, attributes in elements.found)
+    assert {link["href"] for link in elements.all("link")} == {"data:,"}
+    assert all(link["href"].startswith(("#", "data:text/csv;base64,")) for link in elements.all("a"))  # type: ignore[union-attr]
+    assert not elements.all("b")
+    policy = next(meta["content"] for meta in elements.all("meta") if "http-equiv" in meta)
     assert policy is not None
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
 
@@ -277,21 +277,21 @@ def test_tables_have_headers_and_charts_have_descriptions(tmp_path: Path, write:
     for loss in ("independent", "lmcl"):
         write_run(tmp_path / "runs", loss, 0, [70.0, 70.0])
     text = write(tmp_path / "runs")
-    found = Elements(text)
-    scopes = [header.get("scope") for header in found.all("th")]
+    elements = Elements(text)
+    scopes = [header.get("scope") for header in elements.all("th")]
     assert set(scopes) == {"col", "row"}
-    (plot,) = [of for of in found.all("div") if of.get("class") == "plot"]
+    (plot,) = [of for of in elements.all("div") if of.get("class") == "plot"]
     assert plot["role"] == "img"
     label = str(plot["aria-label"])
     assert label.startswith("Accuracy over training, by epoch: resnet8, backbone, mean of 2 networks. ")
     assert label.endswith("independent ends at 70.0, lmcl ends at 70.0.")
-    assert len(found.all("h1")) == 1
-    anchors = {str(link["href"])[1:] for link in found.all("a") if str(link["href"]).startswith("#")}
-    assert anchors <= {str(of.get("id")) for _, of in found.found}
+    assert len(elements.all("h1")) == 1
+    anchors = {str(link["href"])[1:] for link in elements.all("a") if str(link["href"]).startswith("#")}
+    assert anchors <= {str(of.get("id")) for _, of in elements.found}
     assert "<td" in text.split('id="differences-from-the-baseline"')[1]  # as in RESULTS.md
 
 
-def test_warnings_and_folded_parts_of_a_report_stay_what_they_are() -> None:
+def test_warnings_and_folded_sections_are_kept() -> None:
     lines = [
         "# T",
         "",
@@ -309,13 +309,13 @@ def test_warnings_and_folded_parts_of_a_report_stay_what_they_are() -> None:
     assert "<details>\n<summary>13 commands</summary>\n" in text
 
 
-def test_a_picture_of_the_report_is_taken_into_the_page() -> None:
+def test_plots_of_the_report_are_embedded() -> None:
     text = page(["# T", "", "![of trials](trials.png)", "", "![else](else.png)"], {"trials.png": b"abc"})
     assert '<img alt="of trials" src="data:image/png;base64,YWJj">' in text
     assert "<p>else</p>" in text
 
 
-def test_the_command_writes_the_same_page_again(
+def test_command_writes_the_same_page_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -333,7 +333,7 @@ def test_the_command_writes_the_same_page_again(
     assert "was not written by this command" in capsys.readouterr().err
 
 
-def test_a_study_has_its_page_before_it_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_study_without_runs_has_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     page_of_study = ["title: Mine", "text: Look.", "vary: {trainer.epochs: [1, 2]}", "baseline: {trainer.epochs: 1}"]
@@ -351,7 +351,7 @@ def test_torch_is_not_needed() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_without_plotly_the_extra_is_named(
+def test_missing_plotly_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The page of a report in a browser without a screen: nothing fails, nothing leaves it, people can use it."""
+"""The HTML page of a report in a headless browser: no errors, no requests, usable charts and tables."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ CHARTS = ("accuracy", "terms", "pace", "cost", "matching", "confusion")
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of a page with everything in it: seeds, losses, a failed run, odd names, a confusion matrix."""
+    """Return the address of a page with everything: seeds, losses, a failed run, odd names, a confusion matrix."""
     place = tmp_path_factory.mktemp("page")
     for seed in range(3):
         for loss in ("independent", "lmcl"):
@@ -59,7 +59,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def opened(browser: Any, address: str) -> Any:
-    """The browser at the page, which is opened once: that takes long where a machine is busy."""
+    """Open the page once per session, because this takes long on a busy machine."""
     browser.get_log("performance")  # what the browser asked for by itself
     browser.get(address)
     wait_for(browser, READY)
@@ -68,29 +68,31 @@ def opened(browser: Any, address: str) -> Any:
 
 @pytest.fixture
 def at_page(opened: Any, address: str) -> Iterator[Any]:
-    """The browser at the page. Nothing may have gone wrong when a test ends."""
+    """Return the browser at the page; afterwards, check for errors and requests."""
     yield opened
     assert opened.get_log("browser") == []
     assert opened.execute_script("return window.hacked") is None
     messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
-    asked = [of["params"]["request"]["url"] for of in messages if of["method"] == "Network.requestWillBeSent"]
-    assert {url for url in asked if not url.startswith(("data:", "blob:"))} <= {address}
+    requested = [
+        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
+    ]
+    assert {url for url in requested if not url.startswith(("data:", "blob:"))} <= {address}
 
 
 def wait_for(browser: Any, script: str) -> None:
-    """Until a value of the page is true: what follows from an event is there a frame or more after it."""
+    """Wait until a value of the page is true; effects of an event appear some frames later."""
     from selenium.webdriver.support.ui import WebDriverWait
 
     WebDriverWait(browser, 60).until(lambda _: browser.execute_script(f"return {script}"), f"never true: {script}")
 
 
 def lines_of(browser: Any, chart: str) -> list[str]:
-    """What a chart draws: the name of each line, with the run it is of."""
-    found: list[str] = browser.execute_script(
+    """Return the name of each line of a chart, with its run."""
+    names: list[str] = browser.execute_script(
         "return document.querySelector(arguments[0]).data.map(of => `${of.name}: ${of.meta}`)",
         f"#chart-{chart} .plot",
     )
-    return found
+    return names
 
 
 def choose(browser: Any, chart: str, name: str) -> None:
@@ -104,7 +106,7 @@ def choose(browser: Any, chart: str, name: str) -> None:
 
 
 def luminance(browser: Any, script: str) -> float:
-    """Of a colour, from 0 to 255."""
+    """Return the luminance of a colour, from 0 to 255."""
     text = browser.execute_script(f"return {script}")
     red, green, blue = (float(part) for part in text.strip("rgba()").split(",")[:3])
     return 0.299 * red + 0.587 * green + 0.114 * blue
@@ -121,24 +123,24 @@ def test_every_chart_is_drawn(at_page: Any) -> None:
     assert drawn_lines == [*seeds, "independent and lmcl: mean of 3 runs"]
 
 
-def test_no_button_leads_elsewhere(at_page: Any) -> None:
+def test_chart_toolbar_has_only_local_buttons(at_page: Any) -> None:
     titles = at_page.execute_script(
         "return [...new Set([...document.querySelectorAll('.modebar-btn')].map(of => of.dataset.title))]"
     )
     assert titles == ["Download plot as a PNG", "Zoom", "Pan", "Reset axes"]
 
 
-def test_a_point_tells_what_it_is_when_hovered(at_page: Any) -> None:
-    told = at_page.execute_script(
+def test_hovering_a_point_shows_its_values(at_page: Any) -> None:
+    hover_text = at_page.execute_script(
         "const plot = document.querySelector('#chart-accuracy .plot');"
         "Plotly.Fx.hover(plot, [{curveNumber: plot.data.length - 1, pointNumber: 3}]);"
         "return [...plot.querySelectorAll('.hovertext tspan')].map(of => of.textContent).join(' ')"
     )
-    assert "lmcl" in told
-    assert "epoch 4: 72.00 %" in told
+    assert "lmcl" in hover_text
+    assert "epoch 4: 72.00 %" in hover_text
 
 
-def test_what_a_chart_shows_can_be_chosen(at_page: Any) -> None:
+def test_chart_contents_can_be_chosen(at_page: Any) -> None:
     script = "return document.querySelector('#chart-accuracy .plot').data.at(-1).y.at(-1)"
     assert at_page.execute_script(script) == 72
     choose(at_page, "accuracy", "second (resnet8), backbone")
@@ -149,7 +151,7 @@ def test_what_a_chart_shows_can_be_chosen(at_page: Any) -> None:
     assert "coincide" in at_page.execute_script("return document.querySelector('#chart-accuracy .note').textContent")
 
 
-def test_the_slider_goes_through_training(at_page: Any) -> None:
+def test_slider_goes_through_training(at_page: Any) -> None:
     script = """
         const slider = document.querySelector("#chart-matching input");
         slider.value = arguments[0];
@@ -174,7 +176,7 @@ def test_tables_can_be_sorted(at_page: Any) -> None:
     assert (order, first[0], first[-1]) == ("descending", "72.00", "–")
 
 
-def test_it_is_dark_where_the_reader_wants_it(at_page: Any) -> None:
+def test_page_follows_dark_mode(at_page: Any) -> None:
     page = "getComputedStyle(document.body).backgroundColor"
     text = "getComputedStyle(document.querySelector('#chart-accuracy .xtick text')).fill"
 
@@ -194,12 +196,12 @@ def test_it_is_dark_where_the_reader_wants_it(at_page: Any) -> None:
     assert luminance(at_page, text) < 100
 
 
-def test_it_can_be_printed(at_page: Any) -> None:
+def test_page_can_be_printed(at_page: Any) -> None:
     printed = at_page.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
     assert base64.b64decode(printed["data"]).startswith(b"%PDF")
 
 
-def test_it_fits_a_telephone(at_page: Any) -> None:
+def test_page_fits_a_phone(at_page: Any) -> None:
     screen = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     at_page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     at_page.refresh()

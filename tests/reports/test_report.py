@@ -1,4 +1,4 @@
-"""What a report says of runs that went well, and of those that did not."""
+"""The content of RESULTS.md for finished and failed runs."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ from mcl.studies.study import Published
 Page = Callable[..., str]
 
 
-def test_networks_of_one_kind_are_averaged_before_runs_are(tmp_path: Path, page: Page) -> None:
+def test_equal_networks_are_averaged_before_runs(tmp_path: Path, page: Page) -> None:
     text = page(three_seeds(tmp_path / "runs"))
     # runs 70, 71, 72, each the mean of two networks: deviation 1, interval 4.302653 / sqrt 3 = 2.48
     assert cells(text, "Accuracy", "independent") == ["resnet8", "71.00", "68.52 to 73.48", "1.00", "3"]
@@ -37,7 +37,7 @@ def test_difference_is_paired_by_seed(tmp_path: Path, page: Page) -> None:
     assert "With 3 pairs" in text
 
 
-def test_unlike_networks_have_a_line_each_and_are_corrected_together(tmp_path: Path, page: Page) -> None:
+def test_different_networks_have_a_line_each_and_one_correction(tmp_path: Path, page: Page) -> None:
     for seed, (one, other) in enumerate([(2.0, 1.0), (3.0, 1.5), (1.0, 2.5)]):
         names = ("resnet8", "resnet14")
         write_run(tmp_path / "runs", "independent", seed, [70.0, 75.0], networks=names)
@@ -54,7 +54,7 @@ def test_unlike_networks_have_a_line_each_and_are_corrected_together(tmp_path: P
     assert first[-1] == "no difference shown: significant beyond ±3.58, for 3 pairs of this spread"
 
 
-def test_a_clear_difference_is_called_one(tmp_path: Path, page: Page) -> None:
+def test_clear_difference_is_a_finding(tmp_path: Path, page: Page) -> None:
     for seed in range(4):
         write_run(tmp_path / "runs", "independent", seed, [70.0 + seed, 70.0])
         write_run(tmp_path / "runs", "lmcl", seed, [75.0 + seed, 75.0 + 0.1 * seed])
@@ -63,7 +63,7 @@ def test_a_clear_difference_is_called_one(tmp_path: Path, page: Page) -> None:
     assert found[4] == "&lt; 0.001"
 
 
-def test_one_seed_is_no_ground_for_a_test(tmp_path: Path, page: Page) -> None:
+def test_one_seed_gives_no_test(tmp_path: Path, page: Page) -> None:
     write_run(tmp_path / "runs", "independent", 0, [70.0, 70.0])
     write_run(tmp_path / "runs", "lmcl", 0, [72.0, 72.0])
     text = page(tmp_path / "runs")
@@ -75,7 +75,7 @@ def test_one_seed_is_no_ground_for_a_test(tmp_path: Path, page: Page) -> None:
     assert "There is no test" in text
 
 
-def test_equal_differences_are_said_to_leave_the_test_undefined(tmp_path: Path, page: Page) -> None:
+def test_equal_differences_make_the_test_undefined(tmp_path: Path, page: Page) -> None:
     for seed in range(3):
         write_run(tmp_path / "runs", "independent", seed, [70.1 + seed, 70.1 + seed])
         write_run(tmp_path / "runs", "lmcl", seed, [70.4 + seed, 70.4 + seed])
@@ -83,7 +83,7 @@ def test_equal_differences_are_said_to_leave_the_test_undefined(tmp_path: Path, 
     assert found[1:] == ["+0.30", "–", "3", *"–––", "all 3 differences are equal: no spread, so the test is undefined"]
 
 
-def test_unequal_seeds_are_paired_where_they_meet_and_the_rest_is_named(tmp_path: Path, page: Page) -> None:
+def test_common_seeds_are_paired_and_others_named(tmp_path: Path, page: Page) -> None:
     for seed in (0, 1, 2):
         write_run(tmp_path / "runs", "independent", seed, [70.0 + seed, 70.0])
     for seed in (1, 2, 3, 4):
@@ -93,13 +93,13 @@ def test_unequal_seeds_are_paired_where_they_meet_and_the_rest_is_named(tmp_path
     assert "- lmcl, resnet8: seeds 3 and 4 only in this row and seed 0 only in the baseline." in text
 
 
-def test_no_common_seed_is_no_comparison(tmp_path: Path, page: Page) -> None:
+def test_no_common_seed_gives_no_comparison(tmp_path: Path, page: Page) -> None:
     write_run(tmp_path / "runs", "independent", 0, [70.0, 70.0])
     write_run(tmp_path / "runs", "lmcl", 1, [72.0, 72.0])
     assert "no seed in common: nothing can be compared" in page(tmp_path / "runs")
 
 
-def test_a_number_that_is_not_finite_is_left_out_and_named(tmp_path: Path, page: Page) -> None:
+def test_number_that_is_not_finite_is_left_out_and_named(tmp_path: Path, page: Page) -> None:
     runs = three_seeds(tmp_path / "runs")
     write_run(runs, "lmcl", 3, [72.0, None])
     text = page(runs)
@@ -107,7 +107,7 @@ def test_a_number_that_is_not_finite_is_left_out_and_named(tmp_path: Path, page:
     assert "- lmcl, resnet8: seed 3 ended without a finite `top1_last`" in text
 
 
-def test_failed_interrupted_killed_running_and_missing_runs_are_told_apart(tmp_path: Path, page: Page) -> None:
+def test_status_of_unfinished_runs_is_reported(tmp_path: Path, page: Page) -> None:
     runs = tmp_path / "runs"
     unfinished = [write_run(runs, "lmcl", seed, [72.0, 72.0], finished=False) for seed in range(4)]
     for folder, status in zip(unfinished, ("failed", "interrupted"), strict=False):
@@ -122,7 +122,7 @@ def test_failed_interrupted_killed_running_and_missing_runs_are_told_apart(tmp_p
     below = text.split("## Runs that do not count")[1]
     assert "- lmcl, seed 0: failed. OutOfMemoryError: no \\| memory left (step 7; 4 of 4 epochs evaluated)" in below
     assert "- lmcl, seed 1: interrupted. " in below
-    assert "- lmcl, seed 2: unfinished. it stopped without saying why" in below
+    assert "- lmcl, seed 2: unfinished. it stopped without recording a reason" in below
     assert "- lmcl, seed 3: running. process " in below
     assert "- lmcl, seed 4: planned, and not run yet" in below
     assert "- independent, seeds 0, 1, 2, 3 and 4: planned" in below
@@ -133,18 +133,18 @@ def test_failed_interrupted_killed_running_and_missing_runs_are_told_apart(tmp_p
 
 
 @pytest.mark.parametrize("without", [(), ("sha256",)])
-def test_a_summary_that_was_altered_does_not_count(without: Sequence[str], tmp_path: Path, page: Page) -> None:
+def test_summary_that_was_altered_does_not_count(without: Sequence[str], tmp_path: Path, page: Page) -> None:
     runs = three_seeds(tmp_path / "runs")
     file = next((runs / "digits/resnet8/lmcl").glob("*/summary.json"))
-    found = json.loads(file.read_text()) | {"seconds": 1}
-    file.write_text(json.dumps({key: value for key, value in found.items() if key not in without}))
+    summary = json.loads(file.read_text()) | {"seconds": 1}
+    file.write_text(json.dumps({key: value for key, value in summary.items() if key not in without}))
     text = page(runs)
     assert cells(text, "Accuracy", "lmcl")[-1] == "2 of 3"
     assert "unreadable. summary.json was altered after it was written: its checksum is wrong" in text
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("summary.json", "{", "unreadable. summary.json is no valid JSON"),
         ("summary.json", "[1]", "unreadable. summary.json holds no JSON object"),
@@ -163,15 +163,17 @@ def test_a_summary_that_was_altered_does_not_count(without: Sequence[str], tmp_p
         ),
     ],
 )
-def test_what_cannot_be_read_is_one_line(name: str, content: str, said: str, tmp_path: Path, page: Page) -> None:
+def test_unreadable_files_are_reported_in_one_line(
+    name: str, content: str, message: str, tmp_path: Path, page: Page
+) -> None:
     runs = three_seeds(tmp_path / "runs")
     folder = next((runs / "digits/resnet8/lmcl").iterdir())
     (folder / name).write_text(content, encoding="latin-1")
-    (line,) = [line for line in page(runs).splitlines() if said in line]
+    (line,) = [line for line in page(runs).splitlines() if message in line]
     assert folder.name in line
 
 
-def test_runs_by_older_code_have_dashes_for_cost(tmp_path: Path, page: Page) -> None:
+def test_runs_of_older_code_have_no_cost(tmp_path: Path, page: Page) -> None:
     for seed in range(2):
         for loss in ("independent", "mcl"):
             lacking = ("multiply_adds", "training_seconds", "images", "processes", "code")
@@ -192,7 +194,7 @@ def test_mixed_code_is_a_warning(tmp_path: Path, page: Page) -> None:
     assert cells(text, "Code", "0.1.0 ffffffffff")[-2:] == ["lmcl (1 run)", "1"]
 
 
-def test_accuracies_are_kept_apart(tmp_path: Path, page: Page) -> None:
+def test_kinds_of_accuracy_are_separate_columns(tmp_path: Path, page: Page) -> None:
     text = page(three_seeds(tmp_path / "runs"))
     # of 69 and 71, 70 and 72, 71 and 73: best epoch one more, best head two more, ensemble three above the better
     assert cells(text, "Which accuracy", "independent", "resnet8") == [
@@ -201,13 +203,13 @@ def test_accuracies_are_kept_apart(tmp_path: Path, page: Page) -> None:
     assert "chosen on the test part, which makes it too high" in text
 
 
-def test_another_metric_is_compared_when_asked_for(tmp_path: Path, page: Page) -> None:
+def test_other_metrics_can_be_compared(tmp_path: Path, page: Page) -> None:
     text = page(three_seeds(tmp_path / "runs"), metric="ensemble")
     assert cells(text, "Accuracy", "independent")[:2] == ["ensemble", "75.00"]
     assert cells(text, "Differences from the baseline", "lmcl")[1] == "+1.00"
 
 
-def test_published_numbers_stand_beside_ours(tmp_path: Path, page: Page) -> None:
+def test_published_numbers_are_beside_measured_ones(tmp_path: Path, page: Page) -> None:
     runs = three_seeds(tmp_path / "runs")
     published = [
         Published({"loss": "lmcl"}, "resnet8", 72.5, 0.14, 3, "A paper"),
@@ -220,7 +222,7 @@ def test_published_numbers_stand_beside_ours(tmp_path: Path, page: Page) -> None
     assert "- lmcl: resnet110 79.48 (A paper)" in text
 
 
-def test_at_equal_cost_a_dearer_row_is_read_midway(tmp_path: Path, page: Page) -> None:
+def test_expensive_row_is_read_midway_at_equal_cost(tmp_path: Path, page: Page) -> None:
     text = page(three_seeds(tmp_path / "runs"))
     # independent: 40 steps of 50 images at 1000 = 2 M. L-MCL: 10 steps and one round 1.4 M, 20 and one 2.4 M: epoch 1
     assert cells(text, "At equal cost", "independent")[1:] == ["71.00 ± 1.00", "71.00 ± 1.00", "4 of 4", "2 M"]
@@ -229,7 +231,7 @@ def test_at_equal_cost_a_dearer_row_is_read_midway(tmp_path: Path, page: Page) -
     assert "What the loss computes from their features (projection heads, matching layers, similarities) is not" in text
 
 
-def test_rows_are_named_by_the_settings_that_tell_them_apart(tmp_path: Path, page: Page) -> None:
+def test_rows_are_named_by_their_differing_settings(tmp_path: Path, page: Page) -> None:
     for tau in (0.1, 0.2):
         write_run(tmp_path / "runs", "mcl", 0, [72.0, 72.0], settings={"loss__tau": tau})
     write_run(tmp_path / "runs", "independent", 0, [70.0, 70.0])
@@ -238,7 +240,7 @@ def test_rows_are_named_by_the_settings_that_tell_them_apart(tmp_path: Path, pag
     assert cells(text, "Differences from the baseline", "mcl", "loss.tau=0.1")[1] == "+2.00"
 
 
-def test_rows_of_unlike_settings_are_not_compared(tmp_path: Path, page: Page) -> None:
+def test_rows_with_different_settings_are_not_compared(tmp_path: Path, page: Page) -> None:
     for epochs in (2, 4):
         write_run(tmp_path / "runs", "independent", 0, [70.0, 70.0], curve=[1.0] * epochs)
     write_run(tmp_path / "runs", "mcl", 0, [72.0, 72.0], curve=[1.0] * 8)
@@ -246,18 +248,18 @@ def test_rows_of_unlike_settings_are_not_compared(tmp_path: Path, page: Page) ->
     assert "- mcl, trainer.epochs=8: not compared, because no row has loss=independent and is otherwise equal." in text
 
 
-def test_a_setting_that_changes_with_the_loss_is_pointed_at(tmp_path: Path, page: Page) -> None:
+def test_setting_that_changes_with_the_loss_is_reported(tmp_path: Path, page: Page) -> None:
     write_run(tmp_path / "runs", "independent", 0, [70.0, 70.0])
     write_run(tmp_path / "runs", "mcl", 0, [72.0, 72.0], settings={"optimizer__lr": 0.2})
     assert "`optimizer.lr` changes with `loss`." in page(tmp_path / "runs")
 
 
-def test_the_baseline_can_be_chosen(tmp_path: Path, page: Page) -> None:
+def test_baseline_can_be_chosen(tmp_path: Path, page: Page) -> None:
     text = page(three_seeds(tmp_path / "runs"), baseline="lmcl")
     assert cells(text, "Differences from the baseline", "independent")[1] == "−2.00"
 
 
-def test_a_copy_of_a_run_does_not_count_twice(tmp_path: Path, page: Page) -> None:
+def test_copy_of_a_run_does_not_count_twice(tmp_path: Path, page: Page) -> None:
     runs = three_seeds(tmp_path / "runs")
     write_run(runs, "lmcl", 0, [99.0, 99.0], folder=runs / "digits/resnet8/zzz")
     text = page(runs)
@@ -272,25 +274,25 @@ def test_csv_has_a_line_per_run_and_network(tmp_path: Path, page: Page) -> None:
     with open(tmp_path / "out" / "results.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 3 * 2 * 2 + 1
-    (found,) = [line for line in lines if (line["loss"], line["seed"], line["key"]) == ("lmcl", "1", "second")]
-    told = {"pair": "resnet8", "network": "resnet8", "status": "finished", "top1_last": "74", "top1_best": "75"}
-    told |= {"ensemble_top1_last": "77", "training_multiply_adds_total": "4800000", "equal_cost": "2000000"}
-    told |= {"epoch_at_equal_cost": "1", "top1_at_equal_cost": "18.5", "seconds": "21.0", "code_dirty": "False"}
-    assert {key: found[key] for key in told} == told
+    (row,) = [line for line in lines if (line["loss"], line["seed"], line["key"]) == ("lmcl", "1", "second")]
+    expected = {"pair": "resnet8", "network": "resnet8", "status": "finished", "top1_last": "74", "top1_best": "75"}
+    expected |= {"ensemble_top1_last": "77", "training_multiply_adds_total": "4800000", "equal_cost": "2000000"}
+    expected |= {"epoch_at_equal_cost": "1", "top1_at_equal_cost": "18.5", "seconds": "21.0", "code_dirty": "False"}
+    assert {key: row[key] for key in expected} == expected
     (open_run,) = [line for line in lines if line["status"] != "finished"]
     assert (open_run["seed"], open_run["status"], open_run["top1_last"]) == ("9", "unfinished", "")
 
 
-def test_the_command_writes_the_same_bytes_again_with_pictures(
+def test_command_writes_identical_files_with_plots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     three_seeds(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
-    asked = ["report", "runs/digits", "--format", "png", "--format", "svg", "--format", "pdf"]
+    arguments = ["report", "runs/digits", "--format", "png", "--format", "svg", "--format", "pdf"]
     names = {f"{name}.{form}" for name in ("curves", "cost", "matching") for form in ("png", "svg", "pdf")}
     written = []
     for _ in range(2):
-        assert main(asked) == 0
+        assert main(arguments) == 0
         assert capsys.readouterr().out == "runs/digits/RESULTS.md\n"
         written.append({file.name: file.read_bytes() for file in (tmp_path / "runs/digits").glob("*.*")})
     assert set(written[0]) == names | {"RESULTS.md", "results.csv"}
@@ -302,7 +304,7 @@ def test_the_command_writes_the_same_bytes_again_with_pictures(
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "message"),
     [
         (["nowhere"], "nowhere: there is no such folder."),
         (["empty"], "No run was found that can be read."),
@@ -314,8 +316,12 @@ def test_the_command_writes_the_same_bytes_again_with_pictures(
         (["runs", "--out", "empty/mine"], "empty/mine/results.csv was not written by this command"),
     ],
 )
-def test_what_cannot_work_is_one_message_and_changes_nothing(
-    asked: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_errors_are_one_message_and_change_nothing(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     three_seeds(tmp_path / "runs")
@@ -324,13 +330,13 @@ def test_what_cannot_work_is_one_message_and_changes_nothing(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "RESULTS.md").write_text("my own words")
     before = sorted(tmp_path.rglob("*"))
-    assert main(["report", *asked]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {said}")
+    assert main(["report", *arguments]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {message}")
     assert sorted(tmp_path.rglob("*")) == before
     assert (tmp_path / "mine" / "RESULTS.md").read_text() == "my own words"
 
 
-def test_a_study_is_reported_before_it_is_run(
+def test_study_without_runs_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -358,7 +364,7 @@ def test_results_are_not_replaced_by_those_of_fewer_runs(tmp_path: Path, page: P
 
 def test_results_are_not_replaced_by_those_of_other_settings(tmp_path: Path, page: Page) -> None:
     runs = tmp_path / "runs"
-    kept = page(study=study_of(three_seeds(runs), [0, 1, 2]))
+    old_report = page(study=study_of(three_seeds(runs), [0, 1, 2]))
     other = {"optimizer__lr": 0.2}
     for loss in ("independent", "lmcl"):
         for seed in range(3):
@@ -370,7 +376,7 @@ def test_results_are_not_replaced_by_those_of_other_settings(tmp_path: Path, pag
     (tmp_path / "out" / "study.yaml").write_text("")  # the folder of a study
     with pytest.raises(UserError, match="has 6 finished runs"):
         page(write_run(tmp_path / "elsewhere", "mcl", 0, [50.0, 50.0]))
-    assert (tmp_path / "out" / "RESULTS.md").read_text() == kept
+    assert (tmp_path / "out" / "RESULTS.md").read_text() == old_report
 
 
 def test_torch_is_not_needed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints are whole or known not to be, and reading one runs nothing."""
+"""Checkpoints: damage is detected, and reading one runs no code."""
 
 import io
 import logging
@@ -19,40 +19,40 @@ STATE = {"step": 3, "weights": torch.arange(2000.0), "names": ["a", "b"], "nothi
 
 
 class Malicious:
-    """What a pickle can do to those who trust it."""
+    """A pickle that runs code when it is loaded."""
 
     def __reduce__(self) -> Any:
         return os.system, ("touch /tmp/pwned",)
 
 
-def test_what_was_saved_is_loaded_and_anybody_can_read_it_with_torch(tmp_path: Path) -> None:
+def test_saved_checkpoint_is_loaded_also_by_plain_torch(tmp_path: Path) -> None:
     save(tmp_path / "new" / "last.pt", STATE)
-    for found in (load(tmp_path / "new" / "last.pt"), torch.load(tmp_path / "new" / "last.pt", weights_only=True)):
-        assert torch.equal(found["weights"], STATE["weights"])
-        assert (found["step"], found["names"], found["nothing"]) == (3, ["a", "b"], None)
+    for loaded in (load(tmp_path / "new" / "last.pt"), torch.load(tmp_path / "new" / "last.pt", weights_only=True)):
+        assert torch.equal(loaded["weights"], STATE["weights"])
+        assert (loaded["step"], loaded["names"], loaded["nothing"]) == (3, ["a", "b"], None)
     with zipfile.ZipFile(tmp_path / "new" / "last.pt") as archive:
         assert archive.comment.startswith(b"sha256 ")
 
 
-def test_every_flipped_bit_and_every_missing_end_is_noticed() -> None:
-    whole = encode(STATE)
+def test_flipped_bits_and_truncation_are_detected() -> None:
+    content = encode(STATE)
     rng = random.Random(0)
-    places = [0, len(whole) - 1, len(whole) - 73, *(rng.randrange(len(whole)) for _ in range(300))]
+    places = [0, len(content) - 1, len(content) - 73, *(rng.randrange(len(content)) for _ in range(300))]
     for place in places:
-        altered = bytearray(whole)
+        altered = bytearray(content)
         altered[place] ^= 1 << rng.randrange(8)
         with pytest.raises(UserError, match="altered"):
             decode(bytes(altered), "last.pt")
-    for size in (0, 1, 72, 73, len(whole) - 1, *(rng.randrange(len(whole)) for _ in range(50))):
+    for size in (0, 1, 72, 73, len(content) - 1, *(rng.randrange(len(content)) for _ in range(50))):
         with pytest.raises(UserError, match="cut short"):
-            decode(whole[:size], "last.pt")
+            decode(content[:size], "last.pt")
     with pytest.raises(UserError, match="altered"):
-        decode(whole + b"\0", "last.pt")
+        decode(content + b"\0", "last.pt")
 
 
-def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[str] = []
-    monkeypatch.setattr(os, "system", ran.append)
+def test_pickle_that_would_run_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    executed: list[str] = []
+    monkeypatch.setattr(os, "system", executed.append)
     plain, zipped = tmp_path / "plain.pt", tmp_path / "zipped.pt"
     plain.write_bytes(pickle.dumps(Malicious()))
     torch.save({"step": 1, "learner": Malicious()}, zipped)
@@ -63,38 +63,38 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, monkeypatch: py
             load(path)
     with pytest.raises(UserError, match="could run code"):
         load(sealed)
-    assert ran == []
+    assert executed == []
 
 
-def test_other_versions_and_other_things_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_versions_and_other_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("mcl.runs.checkpoints.VERSION", 99)
         future = encode(STATE)
-    with pytest.raises(UserError, match="this version"):
+    with pytest.raises(UserError, match="of format 3"):
         decode(future, "last.pt")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_checkpoint_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"last\.pt cannot be read"):
         load(tmp_path / "last.pt")
 
 
-def kept(folder: Path) -> list[str]:
+def checkpoint_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize(
     ("keep", "files"), [(1, ["last.pt"]), (2, ["last.pt", "step-4.pt"]), (3, ["last.pt", "step-3.pt", "step-4.pt"])]
 )
-def test_the_last_few_are_kept(keep: int, files: list[str], tmp_path: Path) -> None:
+def test_last_few_are_kept(keep: int, files: list[str], tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "c", tmp_path / "metrics.jsonl", max_checkpoints=keep)
     for step in (1, 2, 2, 3, 4, 5):
         checkpoints.save({**STATE, "step": step})
-    assert kept(tmp_path / "c") == files
+    assert checkpoint_names(tmp_path / "c") == files
     assert [load(tmp_path / "c" / file)["step"] for file in files] == [5, *(int(f[5]) for f in files[1:])]
 
 
-def test_the_newest_whole_one_is_used_and_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_newest_intact_checkpoint_is_used_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     checkpoints = Checkpoints(tmp_path, tmp_path / "metrics.jsonl", max_checkpoints=3)
     assert checkpoints.newest() is None
     for step in (1, 2, 3):
@@ -107,14 +107,14 @@ def test_the_newest_whole_one_is_used_and_it_is_said(tmp_path: Path, caplog: pyt
     assert "last.pt is not a checkpoint" in caplog.text
     assert "step-2.pt instead" in caplog.text
     checkpoints.save({**STATE, "step": 5})
-    assert kept(tmp_path) == ["last.pt", "step-1.pt", "step-2.pt"], "the torn one is not kept"
+    assert checkpoint_names(tmp_path) == ["last.pt", "step-1.pt", "step-2.pt"], "the torn one is not kept"
     for file in tmp_path.iterdir():
         file.write_bytes(b"torn")
     with pytest.raises(UserError, match=r"(?s)No checkpoint can be used.*last.*step-2.*step-1.*resume=never"):
         checkpoints.newest()
 
 
-def test_a_checkpoint_whose_lines_are_lost_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_checkpoint_with_lost_metrics_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     metrics = tmp_path / "metrics.jsonl"
     checkpoints = Checkpoints(tmp_path / "c", metrics, max_checkpoints=2)
     metrics.write_text("line 1\n")
@@ -131,7 +131,7 @@ def test_a_checkpoint_whose_lines_are_lost_is_passed_over(tmp_path: Path, caplog
     assert "has lost or altered lines" in caplog.text
 
 
-def test_an_older_checkpoint_survives_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_checkpoint_survives_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = Checkpoints(tmp_path, tmp_path / "metrics.jsonl", max_checkpoints=2)
     checkpoints.save({**STATE, "step": 1})
 
@@ -146,7 +146,7 @@ def test_an_older_checkpoint_survives_a_failed_write(tmp_path: Path, monkeypatch
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_file_systems_without_hard_links_keep_the_last_few_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_few_are_kept_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise OSError(1, "Operation not permitted")
 
@@ -154,9 +154,9 @@ def test_file_systems_without_hard_links_keep_the_last_few_too(tmp_path: Path, m
     checkpoints = Checkpoints(tmp_path, tmp_path / "metrics.jsonl", max_checkpoints=2)
     for step in (1, 2, 3):
         checkpoints.save({**STATE, "step": step})
-    assert kept(tmp_path) == ["last.pt", "step-2.pt"]
+    assert checkpoint_names(tmp_path) == ["last.pt", "step-2.pt"]
     assert checkpoints.newest()["step"] == 3
 
 
-def test_reading_needs_no_more_than_a_stream_of_bytes() -> None:
+def test_checkpoint_can_be_read_from_a_byte_stream() -> None:
     assert torch.load(io.BytesIO(encode(STATE)), weights_only=True)["step"] == 3

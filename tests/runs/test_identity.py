@@ -1,4 +1,4 @@
-"""Which settings make a run another run."""
+"""The identity of a run: settings that change its hash."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,16 +38,16 @@ OTHER = [
 
 
 @pytest.mark.parametrize("override", SAME)
-def test_what_cannot_change_the_result_is_left_out(override: str, composed: Callable[..., DictConfig]) -> None:
+def test_harmless_settings_are_not_part_of_the_identity(override: str, composed: Callable[..., DictConfig]) -> None:
     assert config_hash(composed("trainer.device=cpu", override)) == config_hash(composed("trainer.device=cpu"))
 
 
 @pytest.mark.parametrize("override", OTHER)
-def test_what_can_change_the_result_counts(override: str, composed: Callable[..., DictConfig]) -> None:
+def test_settings_that_change_the_result_change_the_hash(override: str, composed: Callable[..., DictConfig]) -> None:
     assert config_hash(composed(override)) != config_hash(composed())
 
 
-def test_corrected_numbers_have_a_hash_of_their_own(composed: Callable[..., DictConfig]) -> None:
+def test_corrected_experiments_have_a_new_hash(composed: Callable[..., DictConfig]) -> None:
     imagenet = ["dataset=imagenet", "dataset.root=D", "pair=imagenet/resnet18", "trainer.device=cpu"]
     assert config_hash(composed(*imagenet)) != "7a05a67b24"  # transforms shared by all draws of an image in an epoch
     assert config_hash(composed(*imagenet, "sampler=shuffle")) == "df64faa66b"  # an image comes once: nothing changed
@@ -57,7 +57,7 @@ def test_all_hashes_differ(composed: Callable[..., DictConfig]) -> None:
     assert len({config_hash(composed(override)) for override in OTHER}) == len(OTHER)
 
 
-def test_a_setting_that_came_later_leaves_earlier_runs_who_they_are(composed: Callable[..., DictConfig]) -> None:
+def test_new_settings_keep_the_hash_of_earlier_runs(composed: Callable[..., DictConfig]) -> None:
     now = composed()
     earlier = now.copy()
     OmegaConf.set_struct(earlier, False)
@@ -76,7 +76,7 @@ def test_differences_name_old_and_new(composed: Callable[..., DictConfig]) -> No
     assert changed == ["optimizer.lr: 0.1 -> 0.2", "seed: 0 -> 3"]
 
 
-def test_folder_says_dataset_pair_and_loss(composed: Callable[..., DictConfig]) -> None:
+def test_folder_name_has_dataset_pair_and_loss(composed: Callable[..., DictConfig]) -> None:
     config = composed("network@pair.second=resnet20", "loss=mcl", hydra=True)
     choices = config.hydra.runtime.choices
     assert run_folder(config, choices).startswith("digits/resnet8-resnet20/mcl/")
@@ -97,7 +97,7 @@ def test_pair_name(names: list[str], expected: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/../../x", "/abs"])
-def test_a_name_does_not_lead_out_of_the_folder_of_runs(name: str, command: Callable[..., Any]) -> None:
+def test_names_cannot_escape_the_runs_folder(name: str, command: Callable[..., Any]) -> None:
     done = command("dataset=folder", "dataset.root=images", f"dataset.name={name}")
     assert done.status == 1
     assert "would not lie in runs: give dataset.name" in done.err

@@ -1,4 +1,4 @@
-"""``mcl.runs`` alone knows the names of the files in a run folder."""
+"""Only ``mcl.runs`` spells the names of the files in a run folder."""
 
 import ast
 import re
@@ -22,7 +22,7 @@ def docstrings(tree: ast.Module) -> set[int]:
 
 
 def named_files(source: str) -> Iterator[str]:
-    """Literals that name a file of a run folder, alone or in a path; a sentence may mention one."""
+    """Return literals that name a file of a run folder, alone or in a path; a sentence may mention one."""
     tree = ast.parse(source)
     left_out = docstrings(tree)
     for node in ast.walk(tree):
@@ -37,7 +37,7 @@ def named_files(source: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("folder", OTHERS)
-def test_no_other_room_spells_the_name_of_a_file_in_a_run_folder(folder: str) -> None:
+def test_only_layout_spells_file_names_of_run_folders(folder: str) -> None:
     files = [file for file in sorted((ROOT / folder).rglob("*.py")) if not file.is_relative_to(ROOT / "mcl" / "runs")]
     assert files
     spelled = {str(file.relative_to(ROOT)): list(named_files(file.read_text(encoding="utf-8"))) for file in files}

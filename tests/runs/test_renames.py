@@ -1,4 +1,4 @@
-"""Renaming orphans no stored run: hashes stay, old names work, and a run folder of the first release is read."""
+"""Renamed options: hashes stay, old names work, and a run folder of the first release is read."""
 
 import json
 import shutil
@@ -112,17 +112,17 @@ def composed_runs() -> dict[str, Composed]:
 def test_every_run_of_the_first_release_keeps_its_hash(
     command: str, expected: str, composed_runs: dict[str, Composed]
 ) -> None:
-    found = composed_runs[command]
-    assert config_hash(found.config) == expected
-    assert found.folder.name == expected
+    composed = composed_runs[command]
+    assert config_hash(composed.config) == expected
+    assert composed.folder.name == expected
 
 
-def test_targets_have_moved_to_where_the_table_says() -> None:
+def test_renamed_targets_exist() -> None:
     for target in TARGETS.values():
         assert resolve(target)
 
 
-def test_old_and_present_names_translate_into_each_other() -> None:
+def test_old_and_current_names_map_both_ways() -> None:
     then = {
         "trainer": {"keep": 3, "_target_": "mcl.training.trainer.Trainer"},
         "loss": {"contrast": {"official_slip": True}},
@@ -134,13 +134,13 @@ def test_old_and_present_names_translate_into_each_other() -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [*CHOICES.items(), *((f"{a}=1", f"{b}=1") for a, b in OPTIONS.items())])
-def test_typed_old_names_become_present_ones(old: str, new: str) -> None:
+def test_old_names_in_overrides_become_current_ones(old: str, new: str) -> None:
     assert current_override(old) == new
     assert current_override(f"++{old}") == f"++{new}"
     assert current_override(new) == new
 
 
-def test_a_typed_old_name_works_and_prints_one_line(command: Callable) -> None:
+def test_old_name_on_the_command_line_works_and_prints_one_line(command: Callable) -> None:
     done = command("debug=dry", "loss=independent", "trainer.keep=3", "recipe=fast", "trainer.precision=float32")
     assert done.status == 0, done.err
     notes = [line for line in done.err.splitlines() if line.startswith("note: ")]
@@ -165,13 +165,13 @@ RETRAIN = [
 ]
 
 
-def test_a_stored_run_is_finished_under_its_old_command(stored: Path, command: Callable) -> None:
+def test_stored_run_is_finished_under_its_old_command(stored: Path, command: Callable) -> None:
     done = command(*RETRAIN, f"hydra.run.dir={stored}")
     assert done.status == 0, done.err
     assert "25.00" in done.out
 
 
-def test_a_stored_run_is_resumed_bit_for_bit(stored: Path, command: Callable) -> None:
+def test_stored_run_is_resumed_bit_for_bit(stored: Path, command: Callable) -> None:
     expected = torch.load(stored / "checkpoints" / "last.pt", weights_only=True)
     (stored / "summary.json").unlink()
     (stored / "checkpoints" / "last.pt").unlink()
@@ -183,7 +183,7 @@ def test_a_stored_run_is_resumed_bit_for_bit(stored: Path, command: Callable) ->
         assert torch.equal(resumed["learner"][name], tensor), name
 
 
-def test_a_stored_run_is_evaluated_exported_loaded_and_reported(
+def test_stored_run_is_evaluated_exported_loaded_and_reported(
     stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(stored)]) == 0
@@ -193,6 +193,6 @@ def test_a_stored_run_is_evaluated_exported_loaded_and_reported(
     assert "25.00" in (tmp_path / "report" / "RESULTS.md").read_text()
 
 
-def test_the_stored_run_bears_the_hash_it_was_written_with() -> None:
+def test_stored_run_keeps_its_hash() -> None:
     summary = json.loads((FIRST_RELEASE / "summary.json").read_text())
     assert summary["config_hash"] == "f96113d51d"

@@ -1,4 +1,4 @@
-"""Whose folder it is: locks, drift, and files that are damaged."""
+"""Run folders: locks, changed settings and damaged files."""
 
 import errno
 import fcntl
@@ -35,7 +35,7 @@ def config(composed: Composed) -> DictConfig:
 
 @pytest.fixture
 def stopped(undisturbed: Outcome, tmp_path: Path) -> Path:
-    """The folder of an unfinished run with two checkpoints."""
+    """Return the folder of an unfinished run with two checkpoints."""
     folder = tmp_path / "stopped"
     shutil.copytree(undisturbed.folder, folder)
     (folder / "summary.json").unlink()
@@ -55,7 +55,7 @@ def opened() -> Iterator[Callable[..., RunFolder]]:
         folder.close()
 
 
-def test_an_unfinished_run_is_locked_until_it_is_closed(stopped: Path, config: DictConfig) -> None:
+def test_unfinished_run_is_locked_until_it_is_closed(stopped: Path, config: DictConfig) -> None:
     folder = RunFolder(stopped, config)
     assert folder.saved is not None
     with pytest.raises(UserError, match=rf"in use by process {os.getpid()} on .*hydra\.run\.dir"):
@@ -65,22 +65,22 @@ def test_an_unfinished_run_is_locked_until_it_is_closed(stopped: Path, config: D
     assert not (stopped / "lock").exists()
 
 
-def test_a_fingerprint_written_before_contents_counted_is_accepted(undisturbed: Outcome, config: DictConfig) -> None:
+def test_fingerprint_written_before_contents_counted_is_accepted(undisturbed: Outcome, config: DictConfig) -> None:
     folder = RunFolder(undisturbed.folder, config)
     assert folder.summary is not None
     names = folder.summary["data"]
-    folder.refuse_other_data(fingerprint(names, "contents"))
-    with pytest.raises(UserError, match="belongs to other images"):
-        folder.refuse_other_data(fingerprint("others", "contents"))
+    folder.check_same_data(fingerprint(names, "contents"))
+    with pytest.raises(UserError, match="trained on other images"):
+        folder.check_same_data(fingerprint("others", "contents"))
 
 
-def test_a_finished_run_can_be_read_by_many(undisturbed: Outcome, config: DictConfig) -> None:
+def test_finished_run_is_not_locked(undisturbed: Outcome, config: DictConfig) -> None:
     assert RunFolder(undisturbed.folder, config).finished
     assert RunFolder(undisturbed.folder, config).finished
     assert not (undisturbed.folder / "lock").exists()
 
 
-def test_a_dead_process_leaves_no_lock_behind(tmp_path: Path) -> None:
+def test_dead_process_leaves_no_lock_behind(tmp_path: Path) -> None:
     code = (
         "import os, pathlib\nfrom mcl.runs.lock import FolderLock\n"
         f"lock = FolderLock(pathlib.Path({str(tmp_path)!r}))\nprint('held', flush=True)\ninput()"
@@ -101,16 +101,16 @@ def test_a_dead_process_leaves_no_lock_behind(tmp_path: Path) -> None:
     FolderLock(tmp_path).release()
 
 
-def test_asking_who_holds_a_folder_keeps_nobody_out(tmp_path: Path) -> None:
+def test_asking_for_the_holder_does_not_lock(tmp_path: Path) -> None:
     assert holder(tmp_path) is None
     (tmp_path / "lock").touch()
-    with open(tmp_path / "lock") as asked:  # as holder does, for longer than it takes
-        fcntl.flock(asked, fcntl.LOCK_SH)
-        threading.Timer(0.1, fcntl.flock, (asked, fcntl.LOCK_UN)).start()
+    with open(tmp_path / "lock") as lock_file:  # as holder does, for longer than it takes
+        fcntl.flock(lock_file, fcntl.LOCK_SH)
+        threading.Timer(0.1, fcntl.flock, (lock_file, fcntl.LOCK_UN)).start()
         FolderLock(tmp_path).release()
 
 
-def test_a_file_system_without_locks_is_said(
+def test_file_system_without_locks_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def no_locks(*_: Any) -> None:
@@ -121,7 +121,7 @@ def test_a_file_system_without_locks_is_said(
     assert "has no locks" in caplog.text
 
 
-def test_settings_that_do_not_change_the_result_are_told_and_accepted(
+def test_harmless_changes_are_reported_and_accepted(
     stopped: Path, composed: Composed, opened: Callable[..., RunFolder]
 ) -> None:
     folder = opened(
@@ -132,7 +132,7 @@ def test_settings_that_do_not_change_the_result_are_told_and_accepted(
         assert f"resuming with {line}" in folder.notes
 
 
-def test_settings_that_change_the_result_are_all_listed_and_refused(stopped: Path, composed: Composed) -> None:
+def test_changes_of_the_result_are_listed_and_refused(stopped: Path, composed: Composed) -> None:
     changed = composed(*SMALL, *META, "optimizer.lr=0.2", "loss.tau=0.2", "trainer.log_every=7")
     with pytest.raises(UserError) as refused:
         RunFolder(stopped, changed)
@@ -142,7 +142,7 @@ def test_settings_that_change_the_result_are_all_listed_and_refused(stopped: Pat
     FolderLock(stopped).release()
 
 
-def test_force_accepts_them_and_takes_the_new_ones(small: Callable[..., Any], undisturbed: Outcome) -> None:
+def test_resume_force_accepts_changed_settings(small: Callable[..., Any], undisturbed: Outcome) -> None:
     shutil.copytree(undisturbed.folder, "run")
     more = ["trainer.epochs=3", "optimizer.momentum=0.5", "loss.weights.vcl=0.3"]
     assert small("run", *more).status == 1
@@ -156,7 +156,7 @@ def test_force_accepts_them_and_takes_the_new_ones(small: Callable[..., Any], un
     assert small("run", *more).status == 0, "the new settings are the run's own now"
 
 
-def test_another_version_of_the_libraries_is_told(
+def test_changed_library_versions_are_reported(
     stopped: Path, config: DictConfig, opened: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcl.runs.run_folder.library_versions", lambda: {"torch": "9.9"})
@@ -181,7 +181,7 @@ WAYS = [truncate, flip, empty, Path.unlink]
 
 
 @pytest.mark.parametrize("damage", WAYS)
-def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
+def test_damaged_checkpoint_is_replaced_by_the_one_before(
     damage: Callable[[Path], None],
     stopped: Path,
     config: DictConfig,
@@ -196,7 +196,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
 
 
 @pytest.mark.parametrize("damage", WAYS)
-def test_a_damaged_older_checkpoint_does_not_matter(
+def test_damaged_older_checkpoint_does_not_matter(
     damage: Callable[[Path], None], stopped: Path, config: DictConfig, opened: Callable[..., RunFolder]
 ) -> None:
     damage(stopped / "checkpoints" / "step-5.pt")
@@ -206,7 +206,7 @@ def test_a_damaged_older_checkpoint_does_not_matter(
 
 
 @pytest.mark.parametrize("damage", WAYS)
-def test_with_no_whole_checkpoint_it_is_said_what_to_do(
+def test_error_names_a_remedy_if_no_checkpoint_is_intact(
     damage: Callable[[Path], None], stopped: Path, config: DictConfig, opened: Callable[..., RunFolder]
 ) -> None:
     for file in (stopped / "checkpoints").iterdir():
@@ -236,7 +236,7 @@ def test_damaged_metrics_are_noticed(
 
 
 @pytest.mark.parametrize("damage", WAYS)
-def test_a_damaged_config_counts_less_than_the_checkpoint(
+def test_checkpoint_settings_replace_a_damaged_config(
     damage: Callable[[Path], None], stopped: Path, config: DictConfig, opened: Callable[..., RunFolder]
 ) -> None:
     damage(stopped / "config.yaml")
@@ -247,7 +247,7 @@ def test_a_damaged_config_counts_less_than_the_checkpoint(
 
 
 @pytest.mark.parametrize("damage", [truncate, empty])
-def test_a_broken_config_without_a_checkpoint_is_named(
+def test_broken_config_without_a_checkpoint_is_named(
     damage: Callable[[Path], None], stopped: Path, config: DictConfig
 ) -> None:
     shutil.rmtree(stopped / "checkpoints")
@@ -258,9 +258,9 @@ def test_a_broken_config_without_a_checkpoint_is_named(
 
 
 def drop_the_checksum(path: Path) -> None:
-    found = json.loads(path.read_text())
-    found["networks"][0]["top1_last"] = found.pop("sha256") and 99.0
-    path.write_text(json.dumps(found))
+    content = json.loads(path.read_text())
+    content["networks"][0]["top1_last"] = content.pop("sha256") and 99.0
+    path.write_text(json.dumps(content))
 
 
 def alter_a_number(path: Path) -> None:
@@ -270,31 +270,29 @@ def alter_a_number(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, alter_a_number, drop_the_checksum])
-def test_a_broken_summary_is_named(damage: Callable[[Path], None], undisturbed: Outcome, tmp_path: Path, config: Any):
+def test_broken_summary_is_named(damage: Callable[[Path], None], undisturbed: Outcome, tmp_path: Path, config: Any):
     shutil.copytree(undisturbed.folder, tmp_path / "run")
     damage(tmp_path / "run" / "summary.json")
     with pytest.raises(UserError, match=r"summary\.json is broken.*Delete it"):
         RunFolder(tmp_path / "run", config)
 
 
-def test_a_summary_of_other_settings_is_not_taken_for_this_run(
-    undisturbed: Outcome, tmp_path: Path, config: DictConfig
-) -> None:
+def test_summary_of_other_settings_is_refused(undisturbed: Outcome, tmp_path: Path, config: DictConfig) -> None:
     run = tmp_path / "run"
     shutil.copytree(undisturbed.folder, run)
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps(with_checksum({**summary, "config_hash": "0123456789"})))
-    with pytest.raises(UserError, match="another hash of its settings"):
+    with pytest.raises(UserError, match="belongs to a run with other settings"):
         RunFolder(run, config)
 
 
-def test_what_a_killed_process_was_writing_is_cleared_away(
+def test_temporary_files_of_a_killed_process_are_removed(
     stopped: Path, config: DictConfig, opened: Callable[..., RunFolder]
 ) -> None:
-    left = stopped / "checkpoints" / "last.pt.tmp"
-    left.write_bytes(b"half")
+    temporary_file = stopped / "checkpoints" / "last.pt.tmp"
+    temporary_file.write_bytes(b"half")
     opened(stopped, config).open()
-    assert not left.exists()
+    assert not temporary_file.exists()
 
 
 def test_a_full_disk_is_told_and_the_older_checkpoint_stays(
@@ -314,9 +312,9 @@ def test_a_full_disk_is_told_and_the_older_checkpoint_stays(
         assert refused.status == 1
         assert "No space left on device. Free some space there" in refused.err
         assert "Traceback" not in refused.err
-        whole = list((disk / "run" / "checkpoints").iterdir())
-        assert whole
-        assert all(path.suffix == ".pt" for path in whole)
+        complete = list((disk / "run" / "checkpoints").iterdir())
+        assert complete
+        assert all(path.suffix == ".pt" for path in complete)
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         assert small(f"{disk}/run", "loss=independent", "trainer.max_checkpoints=20").status == 0
         assert Outcome(disk / "run").summary["steps"] == 10
@@ -335,22 +333,22 @@ def test_a_full_disk_is_told_and_the_older_checkpoint_stays(
 FAILING = ["dataset=synthetic", "loss.tau=0"]  # noticed once the run folder is there
 
 
-@pytest.mark.parametrize("typed", [[], ["-m", "seed=0,1"]])
+@pytest.mark.parametrize("overrides", [[], ["-m", "seed=0,1"]])
 @pytest.mark.parametrize("before", [".", "runs", "runs/synthetic", "runs/synthetic/resnet8/lmcl"])
-def test_a_run_that_fails_at_its_start_removes_what_it_made_and_nothing_else(
-    before: str, typed: list[str], command: Callable[..., Any], tmp_path: Path
+def test_run_that_fails_at_start_removes_only_its_own_folders(
+    before: str, overrides: list[str], command: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / before).mkdir(parents=True, exist_ok=True)
-    failed = command(*typed, *FAILING)
+    failed = command(*overrides, *FAILING)
     assert failed.status == 1
     assert "loss.tau=0" in failed.err
     assert (tmp_path / before).is_dir()
-    multirun = {tmp_path / "runs", tmp_path / "runs" / "multirun.yaml"} if typed else set()  # which Hydra keeps
+    multirun = {tmp_path / "runs", tmp_path / "runs" / "multirun.yaml"} if overrides else set()  # which Hydra keeps
     assert set((tmp_path / before).rglob("*")) <= multirun
 
 
 @pytest.mark.parametrize("folder", ["mine/empty", "mine", "."])
-def test_a_folder_that_the_user_names_stays_when_the_run_fails(
+def test_existing_folder_stays_if_the_run_fails(
     folder: str, command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine" / "empty").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The page of a study: what it may say, and which runs follow from it."""
+"""study.yaml: valid contents, and the runs that it plans."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ published:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Callable[..., Study]:
-    """``page(old, new)``: the page above with ``old`` replaced by ``new``, read."""
+    """``page(old, new)``: the study above, read after replacing ``old`` by ``new``."""
 
     def read(old: str = "", new: str = "", **options: list[str] | list[int]) -> Study:
         folder = tmp_path / "sizes"
@@ -41,7 +41,7 @@ def page(tmp_path: Path) -> Callable[..., Study]:
     return read
 
 
-def test_every_combination_is_a_run_for_every_seed_and_seeds_come_one_after_another(page: Callable[..., Study]) -> None:
+def test_runs_are_all_combinations_ordered_by_seed(page: Callable[..., Study]) -> None:
     study = page()
     assert study.name == "sizes"
     assert [(run.seed, *run.labels.values()) for run in study.runs] == [
@@ -81,7 +81,7 @@ def test_a_run_lies_where_train_py_would_put_it(page: Callable[..., Study], comp
     assert run.folder == Path("runs/synthetic/resnet8/independent") / config_hash(composed(*run.overrides))  # type: ignore[arg-type]
 
 
-def test_what_is_typed_comes_on_top_of_the_page(page: Callable[..., Study]) -> None:
+def test_overrides_have_precedence_over_the_study_file(page: Callable[..., Study]) -> None:
     study = page(extra=["trainer.max_steps=1", "runs=elsewhere"], seeds=[7])
     assert {run.seed for run in study.runs} == {7}
     assert study.runs[0].folder.parts[0] == "elsewhere"
@@ -99,7 +99,7 @@ def test_rows_can_be_skipped(page: Callable[..., Study]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("seeds:", "sedes:", "sedes: there is no such option. Did you mean 'seeds'?"),
         ("title: Two losses, two sizes", "", "title is not set"),
@@ -127,16 +127,14 @@ def test_rows_can_be_skipped(page: Callable[..., Study]) -> None:
         ("seeds: [3, 5]", "search: {options: {}}", "a search takes its settings from search.options"),
     ],
 )
-def test_what_is_wrong_on_a_page_is_named_with_its_file(
-    page: Callable[..., Study], old: str, new: str, told: str
-) -> None:
+def test_errors_in_a_study_file_name_the_file(page: Callable[..., Study], old: str, new: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         page(old, new)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "study.yaml" in str(error.value)
 
 
-def test_a_study_is_found_by_name_or_by_folder_and_a_near_name_is_suggested(tmp_path: Path) -> None:
+def test_study_is_found_by_name_or_by_folder_and_a_near_name_is_suggested(tmp_path: Path) -> None:
     assert find_study("quickstart") == studies_folder() / "quickstart"
     (tmp_path / "study.yaml").write_text(PAGE)
     assert find_study(str(tmp_path)) == tmp_path
@@ -148,12 +146,12 @@ def test_a_study_is_found_by_name_or_by_folder_and_a_near_name_is_suggested(tmp_
             find_study(nowhere)
 
 
-def test_what_is_typed_must_leave_rows_apart(page: Callable[..., Study]) -> None:
+def test_overrides_must_keep_rows_different(page: Callable[..., Study]) -> None:
     with pytest.raises(UserError, match="independent, small and lmcl, small give the same run"):
         page(extra=["loss=lmcl"])
 
 
-def test_the_page_of_the_manual_is_one(tmp_path: Path) -> None:
+def test_study_in_the_documentation_is_valid(tmp_path: Path) -> None:
     manual = (studies_folder().parent / "docs" / "studies.md").read_text()
     (tmp_path / "study.yaml").write_text(manual.partition("```yaml\n")[2].partition("```")[0])
     study = load_study(tmp_path)
@@ -175,12 +173,12 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
 }
 
 
-def test_all_studies_are_listed_here() -> None:
+def test_shipped_studies_equal_the_expected_list() -> None:
     assert study_names() == sorted(ROWS)
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_every_run_of_a_shipped_study_composes_and_has_a_folder_of_its_own(name: str) -> None:
+def test_runs_of_shipped_studies_compose_into_separate_folders(name: str) -> None:
     study = load_study(studies_folder() / name, seeds=[0])
     assert len(study.runs) == len({run.folder for run in study.runs}) == ROWS[name]
     assert study.title
@@ -195,7 +193,7 @@ def test_published_numbers_of_a_pair_name_its_networks() -> None:
             assert 60 < number.top1 < 90
 
 
-def test_the_experiments_of_the_papers_are_the_runs_of_the_studies(composed: Callable[..., object]) -> None:
+def test_study_runs_equal_the_published_experiments(composed: Callable[..., object]) -> None:
     runs = load_study(studies_folder() / "cifar100_homogeneous", seeds=[0]).runs
     for loss in ("mcl", "lmcl"):
         (run,) = [run for run in runs if run.labels == {"pair": "resnet56", "loss": loss}]

@@ -18,7 +18,7 @@ ROUND_COST, INTERVAL = 8000, 20
 def config(loss: str, seed: int, networks: Sequence[str] = ("resnet8", "resnet8"), **settings: Any) -> dict[str, Any]:
     """Return the configuration of a run; ``settings`` change it, such as ``trainer__epochs=4``."""
     keys = ("first", "second", "third", "fourth")
-    made: dict[str, Any] = {
+    content: dict[str, Any] = {
         "dataset": {"_target_": "mcl.data.digits.Digits", "limit": 10},
         "pair": {key: {"_target_": "mcl.networks.resnet.ResNet", "name": name} for key, name in zip(keys, networks)},  # noqa: B905
         "loss": {"_target_": f"mcl.losses.{loss}.Loss"},
@@ -34,11 +34,11 @@ def config(loss: str, seed: int, networks: Sequence[str] = ("resnet8", "resnet8"
         "runs": "runs",
     }
     if loss == "lmcl":
-        made["loss"]["meta"] = {"interval": INTERVAL}
+        content["loss"]["meta"] = {"interval": INTERVAL}
     for name, value in settings.items():
         group, _, key = name.partition("__")
-        made[group][key] = value
-    return made
+        content[group][key] = value
+    return content
 
 
 def write_run(
@@ -60,21 +60,21 @@ def write_run(
 
     Args:
         runs: the folder of runs.
-        loss, seed, networks, settings: of the configuration.
+        loss, seed, networks, settings: values in the configuration.
         top1: of each network at the last epoch, in percent.
         curve: one epoch each: the share of ``top1`` that is reached by then.
-        summary: what else the summary says, or says otherwise.
-        without: what it does not say.
+        summary: additional or other values in summary.json.
+        without: keys that summary.json lacks.
         matching: write matching weights.
         finished: write a summary.
         folder: another than the usual one.
     """
-    of = config(loss, seed, networks, **{"trainer__epochs": len(curve), **(settings or {})})
+    run_config = config(loss, seed, networks, **{"trainer__epochs": len(curve), **(settings or {})})
     pair = networks[0] if len(set(networks)) == 1 else "-".join(networks)
-    folder = folder or runs / "digits" / pair / loss / config_hash(of)
+    folder = folder or runs / "digits" / pair / loss / config_hash(run_config)
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(of))
-    keys = list(of["pair"])
+    (folder / "config.yaml").write_text(yaml.safe_dump(run_config))
+    keys = list(run_config["pair"])
     lines = []
     for epoch, share in enumerate(curve, 1):
         step = epoch * STEPS_PER_EPOCH
@@ -98,9 +98,9 @@ def write_run(
     steps = len(curve) * STEPS_PER_EPOCH
     rounds = -(-steps // INTERVAL) if loss == "lmcl" else 0
     of_round = ROUND_COST if loss == "lmcl" else 0
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "seed": seed,
-        "config_hash": config_hash(of),
+        "config_hash": config_hash(run_config),
         "code": {"version": "0.1.0", "commit": "0123456789abcdef", "dirty": False},
         "processes": 1,
         "steps": steps,
@@ -131,6 +131,6 @@ def write_run(
         },
         **(summary or {}),
     }
-    found = {key: value for key, value in found.items() if key not in without}
-    (folder / "summary.json").write_text(json.dumps(with_checksum(found)))
+    fields = {key: value for key, value in fields.items() if key not in without}
+    (folder / "summary.json").write_text(json.dumps(with_checksum(fields)))
     return folder

@@ -61,14 +61,14 @@ def contrast() -> dict[str, object]:
 
 def batches(processes: ProcessGroup) -> list[Batch]:
     generator = torch.Generator().manual_seed(2)
-    made = []
+    result = []
     for step, size in enumerate(SIZES):
         part = sharding.Split(size, processes.world_size).part(processes.rank)
         share = slice(part.start, part.stop)
         images = torch.randn(size, 3, 8, 8, generator=generator, dtype=torch.float64)
         indices = torch.randperm(4 * CLASSES, generator=generator)[:size]
-        made.append(Batch(images[share], (indices % CLASSES)[share], indices[share], step, size))
-    return made
+        result.append(Batch(images[share], (indices % CLASSES)[share], indices[share], step, size))
+    return result
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:

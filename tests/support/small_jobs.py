@@ -52,13 +52,13 @@ def wait_until(holds: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 @dataclass
-class Ran:
+class QueueResult:
     """The outcome of a queue of jobs."""
 
     sweep: JobQueue
     printed: str
 
-    def of(self, job: Job) -> Outcome:
+    def outcome(self, job: Job) -> Outcome:
         return self.sweep.outcome(job)
 
     @property
@@ -73,8 +73,10 @@ def sweep_of(jobs: list[Job], console: Console, **options: Any) -> JobQueue:
 
 
 if __name__ == "__main__":
-    named = [argument.partition(":") for argument in sys.argv[2:]]
-    sweep = sweep_of([a_job(Path(sys.argv[1]) / name, *what.split()) for name, _, what in named], Console(width=200))
+    job_specs = [argument.partition(":") for argument in sys.argv[2:]]
+    sweep = sweep_of(
+        [a_job(Path(sys.argv[1]) / name, *behaviour.split()) for name, _, behaviour in job_specs], Console(width=200)
+    )
     try:
         sweep.run()
     except KeyboardInterrupt:

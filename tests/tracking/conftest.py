@@ -10,7 +10,7 @@ from mcl.tracking import RunInfo
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., RunInfo]:
-    """A run of two networks in a folder of its own."""
+    """Make the `RunInfo` of a run of two networks."""
 
     def make(**changes: Any) -> RunInfo:
         values: dict[str, Any] = {
@@ -44,7 +44,7 @@ def summary() -> dict[str, Any]:
 
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No login, no settings and no server of the person who runs the tests."""
+    """Isolate the test from the user's W&B login, settings and server."""
     import wandb
 
     for name in [name for name in os.environ if name.startswith("WANDB_")]:

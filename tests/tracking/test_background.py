@@ -15,46 +15,44 @@ MakeRun = Callable[..., RunInfo]
 
 
 class Recorder(Tracker):
-    """Remembers what it is told; ``log`` waits for leave where it is given a gate."""
+    """Record all calls; ``log`` waits for the gate, if there is one."""
 
     name = "recorder"
 
     def __init__(self, gate: threading.Event | None = None, fails_at: int | None = None) -> None:
         self.gate, self.fails_at = gate, fails_at
-        self.told: list[Any] = []
+        self.calls: list[Any] = []
 
     def start(self, run: RunInfo) -> None:
-        self.told.append("start")
+        self.calls.append("start")
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
         if self.gate is not None:
             self.gate.wait()
         if step == self.fails_at:
             raise OSError("disk full")
-        self.told.append(step)
+        self.calls.append(step)
 
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
     ) -> None:
-        self.told.append(status)
+        self.calls.append(status)
 
 
-def test_training_does_not_wait_for_a_tracker_and_its_end_does(make_run: MakeRun) -> None:
+def test_training_waits_for_trackers_only_at_its_end(make_run: MakeRun) -> None:
     gate = threading.Event()
     recorder = Recorder(gate)
     tracker = Background(recorder)
     tracker.start(make_run())
     for step in range(3):
         tracker.log({"train/total": 1.0}, step=step, epoch=1)  # returns although the gate is closed
-    assert not any(isinstance(told, int) for told in recorder.told)
+    assert not any(isinstance(call, int) for call in recorder.calls)
     gate.set()
     tracker.finish("finished", {})
-    assert recorder.told == ["start", 0, 1, 2, "finished"]
+    assert recorder.calls == ["start", 0, 1, 2, "finished"]
 
 
-def test_a_tracker_that_fails_warns_once_and_the_others_go_on(
-    make_run: MakeRun, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_failing_tracker_warns_once_and_others_continue(make_run: MakeRun, caplog: pytest.LogCaptureFixture) -> None:
     run, recorder = make_run(), Recorder(fails_at=2)
     background = Background(recorder)
     trackers = Trackers([LocalFiles(), background])
@@ -65,7 +63,7 @@ def test_a_tracker_that_fails_warns_once_and_the_others_go_on(
             if step == 2 and background._thread is not None:
                 background._thread.join(10)
         trackers.finish("finished", {})
-    assert recorder.told == ["start", 1]
+    assert recorder.calls == ["start", 1]
     assert [record.getMessage() for record in caplog.records] == [
         "recorder is switched off, training continues. It failed with OSError: disk full. It lacks all rows from step 2"
         " on; metrics.jsonl has them."
@@ -74,7 +72,7 @@ def test_a_tracker_that_fails_warns_once_and_the_others_go_on(
     assert (run.run_dir / "summary.json").is_file()
 
 
-def test_a_tracker_that_hangs_is_left_behind(
+def test_hanging_tracker_is_abandoned(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.01)
@@ -136,7 +134,7 @@ def test_an_interrupt_at_the_end_names_what_is_lost_and_waits_no_more(
     gate.set()
 
 
-def test_a_tracker_that_does_not_keep_up_is_switched_off(
+def test_slow_tracker_is_switched_off(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 2)
@@ -151,7 +149,7 @@ def test_a_tracker_that_does_not_keep_up_is_switched_off(
 
 
 @pytest.mark.parametrize("waiting", [2, 3])
-def test_the_end_does_not_wait_for_room_among_the_calls_of_a_tracker_that_hangs(
+def test_end_does_not_wait_for_the_full_queue_of_a_hanging_tracker(
     waiting: int, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 3)
@@ -180,10 +178,10 @@ def test_the_end_does_not_wait_for_room_among_the_calls_of_a_tracker_that_hangs(
     gate.set()
     assert tracker._thread is not None
     tracker._thread.join(10)
-    assert recorder.told == [*range(waiting), "finished"]  # what waited is told as long as the process lives
+    assert recorder.calls == [*range(waiting), "finished"]  # waiting calls are made as long as the process lives
 
 
-def test_a_tracker_that_never_started_finishes_at_once(tmp_path: Path) -> None:
+def test_tracker_that_never_started_finishes_at_once(tmp_path: Path) -> None:
     recorder = Recorder()
     Background(recorder).finish("failed")
-    assert recorder.told == []
+    assert recorder.calls == []

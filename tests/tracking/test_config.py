@@ -12,7 +12,7 @@ CONF = Path(__file__).parents[2] / "conf"
 
 @pytest.fixture
 def other_conf(tmp_path: Path) -> Path:
-    """A place with a primary config and one more tracker, beside the project's own."""
+    """Make a configuration folder with a primary config and one more tracker."""
     (tmp_path / "tracking").mkdir()
     (tmp_path / "tracking" / "other.yaml").write_text("other:\n  _target_: mcl.tracking.Terminal\n")
     (tmp_path / "main.yaml").write_text(
@@ -26,11 +26,11 @@ def composed(folder: Path, *overrides: str) -> DictConfig:
         return compose("main", overrides=list(overrides))
 
 
-def test_no_tracker_is_an_empty_choice(other_conf: Path) -> None:
+def test_tracking_none_is_empty(other_conf: Path) -> None:
     assert OmegaConf.to_container(composed(other_conf).tracking) == {}
 
 
-def test_several_trackers_are_chosen_at_once(other_conf: Path) -> None:
+def test_several_trackers_can_be_combined(other_conf: Path) -> None:
     config = composed(other_conf, "tracking=[wandb,other]", "tracking.wandb.project=digits")
     trackers = {name: instantiate(node) for name, node in config.tracking.items()}
     assert list(trackers) == ["wandb", "other"]
@@ -39,7 +39,9 @@ def test_several_trackers_are_chosen_at_once(other_conf: Path) -> None:
     assert trackers["wandb"].project == "digits"
 
 
-def test_the_config_says_every_default_of_the_constructor(other_conf: Path) -> None:
+def test_config_lists_every_default_of_the_constructor(other_conf: Path) -> None:
     tracker = instantiate(composed(other_conf, "tracking=wandb").tracking.wandb)
-    ours, theirs = vars(tracker), vars(WandbTracker())
-    assert {k: v for k, v in ours.items() if k != "_looked"} == {k: v for k, v in theirs.items() if k != "_looked"}
+    configured, defaults = vars(tracker), vars(WandbTracker())
+    assert {k: v for k, v in configured.items() if k != "_looked"} == {
+        k: v for k, v in defaults.items() if k != "_looked"
+    }

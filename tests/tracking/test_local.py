@@ -58,14 +58,14 @@ def test_numbers_that_are_not_finite_are_null(make_run: MakeRun, summary: dict[s
     assert result["networks"][1]["top1_last"] == 92.0
 
 
-def test_a_resumed_run_has_neither_gap_nor_repetition(make_run: MakeRun) -> None:
+def test_resumed_run_has_no_missing_or_repeated_lines(make_run: MakeRun) -> None:
     run = make_run()
     train(LocalFiles(), run, until=7)
     train(LocalFiles(), make_run(resumed_step=4), until=8)
     assert steps(run) == [1, 2, 2, 3, 4, 4, 5, 6, 6, 7, 8, 8]
 
 
-def test_a_torn_last_line_is_repaired(make_run: MakeRun) -> None:
+def test_torn_last_line_is_repaired(make_run: MakeRun) -> None:
     run = make_run()
     train(LocalFiles(), run, until=4)
     with open(run.run_dir / "metrics.jsonl", "ab") as file:
@@ -74,7 +74,7 @@ def test_a_torn_last_line_is_repaired(make_run: MakeRun) -> None:
     assert steps(run) == [1, 2, 2, 3, 4, 4, 5]
 
 
-def test_a_last_line_without_its_newline_is_kept_whole(make_run: MakeRun) -> None:
+def test_last_line_without_newline_is_kept(make_run: MakeRun) -> None:
     run = make_run()
     train(LocalFiles(), run, until=3)
     path = run.run_dir / "metrics.jsonl"
@@ -83,14 +83,14 @@ def test_a_last_line_without_its_newline_is_kept_whole(make_run: MakeRun) -> Non
     assert steps(run) == [1, 2, 2, 3, 4, 4]
 
 
-def test_a_run_that_starts_over_starts_an_empty_file(make_run: MakeRun) -> None:
+def test_run_that_starts_over_starts_an_empty_file(make_run: MakeRun) -> None:
     run = make_run()
     train(LocalFiles(), run, until=6)
     train(LocalFiles(), make_run(resumed_step=0), until=1)
     assert steps(run) == [1]
 
 
-def test_a_stop_while_the_file_is_cut_loses_nothing(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_truncation_loses_nothing(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run()
     train(LocalFiles(), run, until=6)
     before = (run.run_dir / "metrics.jsonl").read_bytes()
@@ -104,7 +104,7 @@ def test_a_stop_while_the_file_is_cut_loses_nothing(make_run: MakeRun, monkeypat
     assert (run.run_dir / "metrics.jsonl").read_bytes() == before
 
 
-def test_time_goes_on_across_attempts(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_continues_across_attempts(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(writer, "monotonic", lambda: now)
     run, tracker = make_run(), LocalFiles()
@@ -121,7 +121,7 @@ def test_time_goes_on_across_attempts(make_run: MakeRun, monkeypatch: pytest.Mon
     assert [row["time"] for row in rows] == [10, 20, 24]
 
 
-def test_a_summary_means_finished_and_takes_away_the_failure(make_run: MakeRun, summary: dict[str, Any]) -> None:
+def test_summary_marks_the_run_finished_and_removes_the_failure(make_run: MakeRun, summary: dict[str, Any]) -> None:
     run, tracker = make_run(), LocalFiles()
     train(tracker, run, until=3)
     tracker.finish("failed", error=RuntimeError("out of memory"))
@@ -136,7 +136,7 @@ def test_a_summary_means_finished_and_takes_away_the_failure(make_run: MakeRun, 
     assert not (run.run_dir / "failure.json").exists()
 
 
-def test_a_run_that_starts_over_no_longer_counts_as_finished(make_run: MakeRun, summary: dict[str, Any]) -> None:
+def test_run_that_starts_over_no_longer_counts_as_finished(make_run: MakeRun, summary: dict[str, Any]) -> None:
     run, tracker = make_run(), LocalFiles()
     train(tracker, run, until=3)
     tracker.finish("finished", summary)
@@ -146,7 +146,7 @@ def test_a_run_that_starts_over_no_longer_counts_as_finished(make_run: MakeRun, 
     assert json.loads((run.run_dir / "failure.json").read_text())["status"] == "interrupted"
 
 
-def test_a_full_disk_is_an_error_for_the_user(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_raises_user_error(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run, tracker = make_run(), LocalFiles()
     tracker.start(run)
 
@@ -158,7 +158,7 @@ def test_a_full_disk_is_an_error_for_the_user(make_run: MakeRun, monkeypatch: py
         tracker.log({}, step=1, epoch=1)
 
 
-def test_a_line_that_the_disk_takes_in_parts_arrives_whole(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_written_in_several_parts_is_complete(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run, tracker = make_run(), LocalFiles()
     tracker.start(run)
     write = os.write
@@ -167,7 +167,7 @@ def test_a_line_that_the_disk_takes_in_parts_arrives_whole(make_run: MakeRun, mo
     assert json.loads((run.run_dir / "metrics.jsonl").read_text())["train/total"] == 1.5
 
 
-def test_a_run_folder_that_cannot_be_made_is_an_error_for_the_user(make_run: MakeRun, tmp_path: Path) -> None:
+def test_run_folder_that_cannot_be_created_raises_user_error(make_run: MakeRun, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     tracker = LocalFiles()
     with pytest.raises(UserError, match=r"metrics\.jsonl"):
@@ -177,7 +177,7 @@ def test_a_run_folder_that_cannot_be_made_is_an_error_for_the_user(make_run: Mak
     )  # as the entry point will: nothing to close, no second error
 
 
-def test_the_end_of_a_run_that_went_on_replaces_what_was_evaluated_at_its_earlier_end(make_run: MakeRun) -> None:
+def test_continued_run_replaces_the_evaluation_of_its_earlier_end(make_run: MakeRun) -> None:
     run = make_run()
     folder = run.run_dir / "evaluation" / "test"
     folder.mkdir(parents=True)

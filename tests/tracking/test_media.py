@@ -11,26 +11,26 @@ def size(content: bytes) -> tuple[int, int]:
     return Image.open(io.BytesIO(content)).size
 
 
-def test_the_confusion_matrix_counts_predictions_by_label() -> None:
+def test_confusion_matrix_counts_predictions_by_label() -> None:
     labels, predicted = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 1, 0])
     snapshot = Snapshot(["a", "b", "c"], labels, {"first": predicted}, labels, labels, {}, {})
     assert snapshot.confusion("first").tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
 
 
-def test_each_two_networks_have_a_heat_map() -> None:
+def test_each_pair_of_networks_has_a_heat_map() -> None:
     metrics = {
         "train/total": 1.0,
         "matching/first.stage1/second.backbone": 0.4,
         "matching/first.stage1/third.backbone": 0.6,
         "matching/second.stage1/third.backbone": 0.5,
     }
-    found = matching_pictures(metrics)
-    assert list(found) == ["first-second", "first-third", "second-third"]
-    assert all(min(size(content)) > 50 for content in found.values())
+    images = matching_pictures(metrics)
+    assert list(images) == ["first-second", "first-third", "second-third"]
+    assert all(min(size(content)) > 50 for content in images.values())
     assert matching_pictures({"train/total": 1.0}) == {}
 
 
-def test_samples_of_one_and_of_three_channels_become_a_picture() -> None:
+def test_samples_with_one_or_three_channels_become_an_image() -> None:
     for channels in (1, 3):
         snapshot = Snapshot(
             classes=["$one_", "b" * 100],  # no formula

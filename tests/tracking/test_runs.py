@@ -1,4 +1,4 @@
-"""Whole runs, read back from what W&B wrote."""
+"""Complete runs, read back from the files of W&B."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def exit_codes(records: list[dict[str, Any]]) -> list[int]:
     return [record["exit"].get("exit_code", 0) for record in records if record["type"] == "exit"]
 
 
-def test_a_run_by_default_is_in_its_files_with_everything(command: Callable[..., Any]) -> None:
+def test_default_run_logs_everything_offline(command: Callable[..., Any]) -> None:
     done = command(*TWO_STEPS, "hydra.run.dir=run")
     assert done.status == 0, done.err
     assert done.err == ""
@@ -93,11 +93,11 @@ def test_pictures_come_with_the_evaluation_and_exported_networks_as_an_artifact(
     artifacts = [record["artifact"] for record in records if record["type"] == "artifact"]
     (artifact,) = [each for each in artifacts if each["type"] == "model"]
     assert artifact["name"].startswith("networks-")
-    kept = [Path(content["local_path"]) for content in artifact["manifest"]["contents"]]
-    assert sorted(kept) == sorted(Path("run/export").absolute().glob("*.safetensors"))
+    artifact_files = [Path(content["local_path"]) for content in artifact["manifest"]["contents"]]
+    assert sorted(artifact_files) == sorted(Path("run/export").absolute().glob("*.safetensors"))
 
 
-def test_a_run_that_was_stopped_goes_on_as_the_same_one(
+def test_stopped_run_resumes_under_the_same_id(
     small: Callable[..., Any],  # noqa: F811
     during_step: Callable[..., None],  # noqa: F811
 ) -> None:
@@ -113,7 +113,7 @@ def test_a_run_that_was_stopped_goes_on_as_the_same_one(
     assert [row for row, _ in [*rows[0], *rows[1]]] == list(range(len(lines)))
 
 
-def test_a_run_that_fails_says_so(
+def test_failed_run_is_marked_failed(
     small: Callable[..., Any],  # noqa: F811
     during_step: Callable[..., None],  # noqa: F811
 ) -> None:
@@ -134,9 +134,7 @@ def test_a_run_that_fails_says_so(
 
 
 @pytest.mark.slow
-def test_a_server_that_is_not_there_is_told_once_and_training_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_server_warns_once_and_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)

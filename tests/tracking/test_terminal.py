@@ -25,7 +25,7 @@ TEST = {
 
 
 class Clock:
-    """Stands for the time in the terminal tracker."""
+    """Fake clock of the terminal tracker."""
 
     now = 1000.0
 
@@ -47,7 +47,7 @@ class FakeTerminal(io.StringIO):
 
 @pytest.fixture
 def open_screen(monkeypatch: pytest.MonkeyPatch) -> Callable[[], FakeTerminal]:
-    """Called inside the test, since pytest puts its own standard output in place after the fixtures are made."""
+    """Open a screen. Call it inside the test, because pytest replaces standard output after the fixtures."""
 
     def open_screen() -> FakeTerminal:
         for name, value in {"TERM": "xterm-256color", "COLUMNS": "120"}.items():
@@ -65,7 +65,7 @@ def text(screen: FakeTerminal) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
 
 
-def test_a_plain_line_for_every_evaluation(make_run: MakeRun, time: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_line_for_every_evaluation(make_run: MakeRun, time: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     tracker = Terminal()
     tracker.start(make_run())
     tracker.log(TRAIN, step=5, epoch=1)
@@ -94,7 +94,7 @@ def test_several_loss_terms_have_a_plain_line_of_their_own(
     assert max(len(progress), len(loss)) < 120
 
 
-def test_a_plain_line_for_an_epoch_without_evaluation(
+def test_plain_line_for_an_epoch_without_evaluation(
     make_run: MakeRun, time: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker = Terminal()
@@ -104,7 +104,7 @@ def test_a_plain_line_for_an_epoch_without_evaluation(
     assert capsys.readouterr().out == "epoch 1/4  step 10/40  loss 4.210  12,300 images/s\n"
 
 
-def test_a_long_epoch_is_not_silent(make_run: MakeRun, time: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_epoch_prints_lines_in_between(make_run: MakeRun, time: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     tracker = Terminal()
     tracker.start(make_run())
     for step in range(1, 8):
@@ -124,7 +124,7 @@ def test_accuracies_are_not_repeated_on_later_lines(
     assert "ensemble" not in capsys.readouterr().out.splitlines()[1]
 
 
-def test_the_validation_set_is_shown_where_the_test_set_is_not_evaluated(
+def test_validation_accuracies_are_shown_without_test_accuracies(
     make_run: MakeRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker = Terminal()
@@ -136,22 +136,22 @@ def test_the_validation_set_is_shown_where_the_test_set_is_not_evaluated(
     assert "first 79.0" in second
 
 
-def test_a_resumed_run_says_where_it_goes_on(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resumed_run_prints_its_starting_point(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     Terminal().start(make_run(resumed_step=20))
     assert capsys.readouterr().out == "resuming from step 20 of 40\n"
 
 
-def test_a_run_that_stops_says_where_and_what_to_do(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stopped_run_prints_step_and_remedy(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     tracker = Terminal()
     tracker.start(make_run())
     tracker.log(TRAIN, step=7, epoch=1)
     tracker.finish("interrupted", error=KeyboardInterrupt())
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("epoch 1/4  step  7/40  loss 4.210")
-    assert lines[1].startswith("interrupted at step 7 of 40; type the same command again")
+    assert lines[1].startswith("interrupted at step 7 of 40; run the same command again")
 
 
-def test_the_display_shows_progress_losses_and_accuracies(
+def test_display_shows_progress_losses_and_accuracies(
     make_run: MakeRun, time: Clock, open_screen: Callable[[], FakeTerminal]
 ) -> None:
     screen = open_screen()
@@ -170,7 +170,7 @@ def test_the_display_shows_progress_losses_and_accuracies(
     tracker.finish("failed", error=RuntimeError())
 
 
-def test_the_display_is_drawn_at_most_twice_a_second(
+def test_display_is_drawn_at_most_twice_a_second(
     make_run: MakeRun, time: Clock, open_screen: Callable[[], FakeTerminal]
 ) -> None:
     screen = open_screen()
@@ -224,7 +224,7 @@ def test_no_color_is_respected(
     assert not colour.search(shown)
 
 
-def test_the_final_table_has_every_number(
+def test_final_table_has_every_number(
     summary: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary |= {"top1_max_over_run": 94.25, "best_epoch_chosen_on": "validation"}
@@ -241,7 +241,7 @@ def test_the_final_table_has_every_number(
     assert str(tmp_path / "run") in lines
 
 
-def test_the_final_table_of_one_network_with_few_classes(
+def test_final_table_of_one_network_with_few_classes(
     summary: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary |= {"networks": [{**summary["networks"][0], "top5_last": None}], "ensemble": None, "epochs": 1}
@@ -252,7 +252,7 @@ def test_the_final_table_of_one_network_with_few_classes(
     assert re.search(r"resnet8 +93\.12 +- +93\.50", out)
 
 
-def test_the_plan_takes_nothing_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_escapes_markup(capsys: pytest.CaptureFixture[str]) -> None:
     print_plan([("loss", "[bold] :smile:"), ("run folder", "x" * 90)], notes=["two [red]networks[/red]"])
     out = capsys.readouterr().out
     assert re.search(r"^loss +\[bold\] :smile:", out, re.MULTILINE)
@@ -263,5 +263,5 @@ def test_the_plan_takes_nothing_for_markup(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3725, "1:02:05"), (183845, "2d 03:04:05")]
 )
-def test_times_read_like_a_clock(seconds: float, shown: str) -> None:
+def test_durations_are_formatted_like_a_clock(seconds: float, shown: str) -> None:
     assert format_duration(seconds) == shown

@@ -61,7 +61,7 @@ def play(trackers: Trackers, run: RunInfo) -> None:
 
 
 @pytest.mark.parametrize("method", ["start", "log", "finish"])
-def test_a_tracker_that_fails_is_switched_off_with_one_warning(
+def test_tracker_that_fails_is_switched_off_with_one_warning(
     make_run: Callable[..., RunInfo], caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     failing, sound = Recorder(fail_in=method), Recorder()
@@ -75,7 +75,7 @@ def test_a_tracker_that_fails_is_switched_off_with_one_warning(
     assert "RuntimeError: no route to host" in record.getMessage()
 
 
-def test_the_error_of_a_required_tracker_is_raised_once_all_have_been_told(make_run: Callable[..., RunInfo]) -> None:
+def test_error_of_a_required_tracker_is_raised_after_all_were_called(make_run: Callable[..., RunInfo]) -> None:
     required, other = Required("log", UserError("disk full")), Recorder()
     trackers = Trackers([required, other])
     trackers.start(make_run())
@@ -85,7 +85,7 @@ def test_the_error_of_a_required_tracker_is_raised_once_all_have_been_told(make_
     assert required.calls == other.calls == ["start", "log", "finish"]
 
 
-def test_only_those_who_want_a_look_get_one(make_run: Callable[..., RunInfo]) -> None:
+def test_only_trackers_that_want_a_snapshot_get_one(make_run: Callable[..., RunInfo]) -> None:
     wants, other, broken = Looker(True), Looker(False), Looker(True, RuntimeError("no"))
     trackers = Trackers([wants, other, broken])
     trackers.start(make_run())

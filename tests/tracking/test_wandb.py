@@ -21,10 +21,10 @@ MakeRun = Callable[..., RunInfo]
 
 @pytest.fixture(autouse=True)
 def _alone(alone: None) -> None:
-    """Every test here."""
+    """Use the `alone` fixture in every test of this file."""
 
 
-def test_an_offline_run_holds_everything_and_prints_one_line(
+def test_offline_run_logs_everything_and_prints_one_line(
     make_run: MakeRun, summary: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run(
@@ -82,19 +82,17 @@ def test_an_offline_run_holds_everything_and_prints_one_line(
     captured = capfd.readouterr()
     assert captured.err == ""
     (line,) = captured.out.splitlines()
-    assert line.startswith("W&B: offline, beside the other files of the run; to upload: python -m mcl sync ")
+    assert line.startswith("W&B: offline, saved in the run folder. To upload: python -m mcl sync ")
     assert line.endswith(str(run.run_dir))
 
 
-def test_in_a_sweep_of_wandb_the_run_is_the_one_its_agent_has_named(
-    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wandb_sweep_run_uses_the_id_set_by_the_agent(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SWEEP_ID", "asweep")
     monkeypatch.setenv("WANDB_RUN_ID", "named")
     first = WandbTracker(mode="offline")
     first.start(make_run())
     first.finish("interrupted")
-    monkeypatch.delenv("WANDB_SWEEP_ID")  # gone on with by hand
+    monkeypatch.delenv("WANDB_SWEEP_ID")  # resumed without the agent
     monkeypatch.delenv("WANDB_RUN_ID")
     wandb.teardown()
     again = WandbTracker(mode="offline")
@@ -104,7 +102,7 @@ def test_in_a_sweep_of_wandb_the_run_is_the_one_its_agent_has_named(
 
 
 @pytest.mark.parametrize(("status", "code"), [("failed", 1), ("interrupted", 255)])
-def test_a_run_that_stops_ends_with_an_exit_code(make_run: MakeRun, status: Any, code: int) -> None:
+def test_run_that_stops_ends_with_an_exit_code(make_run: MakeRun, status: Any, code: int) -> None:
     run, tracker = make_run(), WandbTracker(mode="offline")
     tracker.start(run)
     tracker.finish(status, error=RuntimeError("out of memory"))
@@ -128,7 +126,7 @@ def test_runs_one_after_another_in_one_process_are_separate(make_run: MakeRun, t
         assert [row["train/total"] for row in history(records)] == [value]
 
 
-def test_a_resumed_offline_run_continues_the_rows_of_the_metrics_file(make_run: MakeRun) -> None:
+def test_resumed_offline_run_continues_the_rows_of_the_metrics_file(make_run: MakeRun) -> None:
     for run, steps in ((make_run(), (1, 2, 3)), (make_run(resumed_step=2, resumed_lines=2), (3, 4))):
         trackers = Trackers([LocalFiles(), WandbTracker(mode="offline")])
         trackers.start(run)
@@ -141,7 +139,7 @@ def test_a_resumed_offline_run_continues_the_rows_of_the_metrics_file(make_run: 
     assert run_ids(first) == run_ids(second)
 
 
-def test_a_run_that_starts_over_does_not_touch_what_it_reported_before(make_run: MakeRun) -> None:
+def test_run_that_starts_over_does_not_change_its_earlier_wandb_run(make_run: MakeRun) -> None:
     run = make_run()
     for _ in range(2):
         tracker = WandbTracker(mode="offline")
@@ -172,7 +170,7 @@ class FakeRun:
 
 
 @pytest.mark.parametrize(
-    ("kept", "starting_step", "last_step", "sent"),
+    ("kept_lines", "starting_step", "last_step", "sent"),
     [
         pytest.param(2, 4, 4, [(4, 5), (5, 6)], id="the server is ahead of the checkpoint"),
         pytest.param(2, 3, 3, [(3, 4), (4, 5), (5, 6)], id="the server has half of what is done again"),
@@ -180,25 +178,25 @@ class FakeRun:
         pytest.param(2, 40, 4, [(40, 5), (41, 6)], id="the first attempt logged more often"),
     ],
 )
-def test_a_resumed_online_run_sends_what_the_server_does_not_have(
+def test_resumed_online_run_sends_only_missing_rows(
     make_run: MakeRun,
     monkeypatch: pytest.MonkeyPatch,
-    kept: int,
+    kept_lines: int,
     starting_step: int,
     last_step: int,
     sent: list[tuple[int, int]],
 ) -> None:
-    run = make_run(resumed_step=kept, resumed_lines=kept)
+    run = make_run(resumed_step=kept_lines, resumed_lines=kept_lines)
     fake = FakeRun(starting_step, last_step)
     monkeypatch.setattr(wandb, "init", lambda **_: fake)
     tracker = WandbTracker()
     tracker.start(run)
-    for step in range(kept + 1, 7):
+    for step in range(kept_lines + 1, 7):
         tracker.log({"train/total": 1.0}, step=step, epoch=1)
     assert fake.rows == sent
 
 
-def test_a_server_that_cannot_be_reached_means_offline_with_one_warning(
+def test_server_that_cannot_be_reached_means_offline_with_one_warning(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
@@ -223,7 +221,7 @@ def play(tracker: WandbTracker, run: RunInfo) -> None:
     tracker.finish("finished", {})
 
 
-def test_an_online_run_is_sent_to_the_server(
+def test_online_run_is_sent_to_the_server(
     make_run: MakeRun,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -241,7 +239,7 @@ def test_an_online_run_is_sent_to_the_server(
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_a_server_that_refuses_the_run_means_offline_with_one_warning(
+def test_server_that_refuses_the_run_means_offline_with_one_warning(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, resumed: bool
 ) -> None:
     if resumed:
@@ -258,7 +256,7 @@ def test_a_server_that_refuses_the_run_means_offline_with_one_warning(
     assert len({run_ids(records)[0] for records in [*earlier, last]}) == 1
 
 
-def test_what_a_lost_server_did_not_get_is_told_and_kept(
+def test_warns_and_keeps_data_on_disk_if_the_server_is_lost(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("mcl.tracking.wandb_session.FINISH_SECONDS", 1)
@@ -272,13 +270,13 @@ def test_what_a_lost_server_did_not_get_is_told_and_kept(
     tracker.finish("finished", {})
     (warning,) = warnings_of(caplog)
     assert "not all of the run could be uploaded" in warning
-    kept = Path(warning.split()[-1])
-    assert f"wandb sync --no-skip-online {kept}" in warning
-    assert len(history(read(kept))) == 2
+    run_file = Path(warning.split()[-1])
+    assert f"wandb sync --no-skip-online {run_file}" in warning
+    assert len(history(read(run_file))) == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process by /proc")
-def test_a_service_that_dies_warns_once_and_the_next_run_has_another(
+def test_dead_wandb_service_warns_once_and_next_run_starts_a_new_one(
     make_run: MakeRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     trackers = Trackers([Background(WandbTracker(mode="offline"))])
@@ -321,12 +319,12 @@ def test_wandb_mode_comes_first(
     assert capsys.readouterr().out == ""
 
 
-def test_a_mode_that_does_not_exist_is_refused() -> None:
+def test_unknown_mode_is_refused() -> None:
     with pytest.raises(UserError, match=r"tracking\.wandb\.mode=onlin: it must be auto, online, offline"):
         WandbTracker(mode="onlin")  # type: ignore[arg-type]
 
 
-def test_a_killed_process_loses_no_row_older_than_a_moment(make_run: MakeRun) -> None:
+def test_killed_process_loses_only_the_newest_rows(make_run: MakeRun) -> None:
     run = make_run()
     code = (
         "import sys, time; from pathlib import Path; from mcl.tracking import RunInfo, WandbTracker\n"
@@ -359,35 +357,35 @@ def test_a_killed_process_loses_no_row_older_than_a_moment(make_run: MakeRun) ->
         (6, "study", [6, 12, 18, 20]),
     ],
 )
-def test_pictures_come_at_intervals_and_in_sweeps_only_when_asked_for(
+def test_images_are_logged_at_intervals_and_in_multiruns_only_on_request(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, pictures: Any, group: str | None, epochs: list[int]
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr("mcl.tracking.wandb.monotonic", lambda: clock[0])
     run, tracker = make_run(total_epochs=20, group=group), WandbTracker(pictures=pictures)
-    found = []
+    logged = []
     for epoch in range(1, 21):
         clock[0] += 10  # seconds an epoch; auto waits a minute
         if tracker.wants_snapshot(run, epoch):
-            found.append(epoch)
-    assert found == epochs
+            logged.append(epoch)
+    assert logged == epochs
 
 
-def test_a_resumed_run_that_was_deleted_at_the_server_becomes_a_new_one(
+def test_resumed_run_deleted_at_the_server_becomes_a_new_one(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = WandbTracker(mode="offline")
     first.start(run := make_run())
     first.finish("interrupted")
-    asked: list[str] = []
+    ids: list[str] = []
 
     def init(**options: Any) -> FakeRun:
-        asked.append(options["id"])
-        if len(asked) == 1:
+        ids.append(options["id"])
+        if len(ids) == 1:
             raise wandb.errors.CommError(f"run {options['id']} was previously created and deleted; try a new run name")
         return FakeRun(0, 0)
 
     monkeypatch.setattr(wandb, "init", init)
     WandbTracker().start(make_run(resumed_step=10))
-    assert asked[0] != asked[1] == (run.run_dir / "wandb" / "run_id").read_text().strip()
+    assert ids[0] != ids[1] == (run.run_dir / "wandb" / "run_id").read_text().strip()
     assert caplog.text.count("was deleted there") == 1

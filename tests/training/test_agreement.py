@@ -1,4 +1,4 @@
-"""Everyone who trains a run sees the same images, or none starts."""
+"""Processes of one run must have the same images."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,11 +13,11 @@ from mcl.data.synthetic import Synthetic
 from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
 from mcl.runs import checkpoints
-from mcl.training.agreement import refuse_different_images
+from mcl.training.agreement import check_same_images
 
 
 class Two(ProcessGroup):
-    """Process 1 of two; process 0 has what ``first`` says."""
+    """Process 1 of two; ``first`` has the values of process 0."""
 
     def __init__(self, first: Any = None):
         self.rank, self.world_size, self.first_has, self.sent = 1, 2, first, None
@@ -44,7 +44,7 @@ def relabelled() -> tuple[Dataset, Splits, str]:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "named"),
+    ("other_data", "named"),
     [
         (lambda: images(train_per_class=5), "train images: 15, not 12"),
         (lambda: images(test_per_class=3), "test images: 9, not 6"),
@@ -56,23 +56,23 @@ def relabelled() -> tuple[Dataset, Splits, str]:
     ],
 )
 def test_processes_with_different_images_fail_before_training(
-    theirs: Callable[[], tuple[Dataset, Splits, str]], named: str
+    other_data: Callable[[], tuple[Dataset, Splits, str]], named: str
 ) -> None:
     first = Two()
-    refuse_different_images(first, *renamed(("a", "b", "c")) if "class 1" in named else images())
+    check_same_images(first, *renamed(("a", "b", "c")) if "class 1" in named else images())
     with pytest.raises(UserError, match=r"process 1 of 2 \(.*\) sees other images than process 0") as error:
-        refuse_different_images(Two(first.sent), *theirs())
+        check_same_images(Two(first.sent), *other_data())
     assert named in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_processes_with_the_same_images_agree() -> None:
     first = Two()
-    refuse_different_images(first, *images())
-    refuse_different_images(Two(first.sent), *images())
+    check_same_images(first, *images())
+    check_same_images(Two(first.sent), *images())
 
 
-def test_a_checkpoint_of_other_class_names_is_refused(small: Callable[..., Any], undisturbed: Outcome) -> None:
+def test_checkpoint_of_other_class_names_is_refused(small: Callable[..., Any], undisturbed: Outcome) -> None:
     names = list(undisturbed.state["classes"])
     checkpoints.save(
         Path("run/checkpoints/last.pt"), {**undisturbed.state, "classes": [names[1], names[0], *names[2:]]}
@@ -82,7 +82,7 @@ def test_a_checkpoint_of_other_class_names_is_refused(small: Callable[..., Any],
     assert f"class 0 is {names[1]}, not {names[0]}" in refused.err
 
 
-def test_a_checkpoint_without_class_names_is_taken(small: Callable[..., Any], undisturbed: Outcome) -> None:
+def test_checkpoint_without_class_names_is_accepted(small: Callable[..., Any], undisturbed: Outcome) -> None:
     state = {key: value for key, value in undisturbed.state.items() if key != "classes"}
     checkpoints.save(Path("run/checkpoints/last.pt"), {**state, "metrics": None})
     assert small("run").status == 0

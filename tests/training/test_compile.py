@@ -1,4 +1,4 @@
-"""Training steps through torch.compile; all else through the plain networks."""
+"""torch.compile for training steps; everything else uses the plain networks."""
 
 import functools
 from pathlib import Path
@@ -20,7 +20,7 @@ NO_SHARDING = ["pair=single", "loss=independent"]
 
 @pytest.fixture
 def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traces and differentiates as torch.compile does, and runs the outcome as it is: quick."""
+    """Trace and differentiate as torch.compile does, but run the graph without a compiler, which is quick."""
     monkeypatch.setattr(torch, "compile", functools.partial(COMPILE, backend="aot_eager"))
 
 
@@ -31,13 +31,13 @@ def trainer_of(*overrides: str) -> Trainer:
 
 
 def losses(trainer: Trainer, steps: int) -> list[float]:
-    """Of the next steps, a meta round after the first of all."""
+    """Return the losses of the next steps; a meta round follows the very first step."""
     trainer.learner.train()
-    found = []
+    values = []
     for _, batch in zip(range(steps), trainer.loader.epoch(0, start=trainer.progress.step), strict=False):
-        found.append(float(trainer.train_on_batch(batch)["train/total"].detach()))
+        values.append(float(trainer.train_on_batch(batch)["train/total"].detach()))
         trainer.progress.step += 1
-    return found
+    return values
 
 
 def equals_plain_training(*overrides: str) -> None:
@@ -50,16 +50,16 @@ def equals_plain_training(*overrides: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, msg=name)
 
 
-def test_a_compiled_step_is_the_plain_one(without_compiler: None) -> None:
+def test_compiled_step_equals_plain_step(without_compiler: None) -> None:
     equals_plain_training(*NO_SHARDING)
 
 
 @pytest.mark.slow
-def test_a_step_through_the_c_compiler_is_the_plain_one() -> None:
+def test_step_through_inductor_equals_plain_step() -> None:
     equals_plain_training()
 
 
-def goes_on_to_the_last_bit(*overrides: str) -> None:
+def assert_resumes_bit_for_bit(*overrides: str) -> None:
     undisturbed, stopped, resumed = (trainer_of("trainer.compile=true", *overrides) for _ in range(3))
     expected = losses(undisturbed, 2)
     losses(stopped, 1)
@@ -69,16 +69,16 @@ def goes_on_to_the_last_bit(*overrides: str) -> None:
         assert torch.equal(one, other)
 
 
-def test_a_compiled_training_goes_on_to_the_last_bit(without_compiler: None) -> None:
-    goes_on_to_the_last_bit(*NO_SHARDING)
+def test_compiled_training_resumes_bit_for_bit(without_compiler: None) -> None:
+    assert_resumes_bit_for_bit(*NO_SHARDING)
 
 
 @pytest.mark.slow
-def test_a_training_through_the_c_compiler_goes_on_to_the_last_bit() -> None:
-    goes_on_to_the_last_bit()
+def test_training_through_inductor_resumes_bit_for_bit() -> None:
+    assert_resumes_bit_for_bit()
 
 
-def test_the_meta_round_gets_the_plain_networks(without_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_meta_round_uses_uncompiled_networks(without_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
     trainer = trainer_of("trainer.compile=true")
     trainer.learner.networks = lambda images: called.append("compiled") or trainer.learner.cohort(images)
@@ -86,17 +86,17 @@ def test_the_meta_round_gets_the_plain_networks(without_compiler: None, monkeypa
 
     def round_alone(*arguments: Any) -> Any:
         assert called == ["compiled"]
-        found = one_round(*arguments)
+        loss = one_round(*arguments)
         assert called == ["compiled"]
         called.append("meta")
-        return found
+        return loss
 
     monkeypatch.setattr(MetaRound, "__call__", round_alone)
     losses(trainer, 1)
     assert called == ["compiled", "meta"]
 
 
-def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_compiler_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # no kernels of earlier runs
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/nowhere/g++",))
     with pytest.raises(UserError, match=r"^trainer\.compile=true: torch\.compile failed: .*C\+\+ compiler"):

@@ -39,7 +39,7 @@ def expected(logits: Tensor, labels: Tensor) -> tuple[float, float, float]:
 def test_every_head_and_the_ensemble_are_scored_over_uneven_batches() -> None:
     networks = cohort(branched=True)
     loss = LMCL(widths=networks.widths, matching=LayerMatching, meta=None)
-    found = evaluate(networks, loss, batches(), device=torch.device("cpu"), precision="float32")
+    metrics = evaluate(networks, loss, batches(), device=torch.device("cpu"), precision="float32")
 
     images = torch.cat([batch.images for batch in batches()])
     labels = torch.cat([batch.labels for batch in batches()])
@@ -48,13 +48,13 @@ def test_every_head_and_the_ensemble_are_scored_over_uneven_batches() -> None:
     for key, network, aggregated in zip(networks.keys, outputs, loss.aggregate(outputs), strict=True):
         heads |= {f"{key}/stage1": network.logits[0], f"{key}/stage2": network.logits[1]}
         heads |= {f"{key}/backbone": network.logits[2], f"{key}/aggregated": aggregated}
-    assert len(found) == 3 * len(heads)
+    assert len(metrics) == 3 * len(heads)
     for name, logits in heads.items():
-        scores = [found[f"{name}/{what}"] for what in ("top1", "top5", "loss")]
+        scores = [metrics[f"{name}/{what}"] for what in ("top1", "top5", "loss")]
         assert scores == pytest.approx(expected(logits, labels), rel=1e-5), name
 
 
-def test_training_mode_and_statistics_are_left_as_they_were() -> None:
+def test_training_mode_and_statistics_are_unchanged() -> None:
     networks = cohort(branched=False)
     before = {name: tensor.clone() for name, tensor in networks.state_dict().items()}
     evaluate(networks, Independent(widths=networks.widths), batches(), device=torch.device("cpu"), precision="float32")
@@ -65,8 +65,8 @@ def test_training_mode_and_statistics_are_left_as_they_were() -> None:
 def test_top5_of_three_classes_is_top3() -> None:
     networks = cohort(branched=False, classes=3)
     loss = Independent(widths=networks.widths)
-    found = evaluate(networks, loss, batches(classes=3), device=torch.device("cpu"), precision="float32")
-    assert found["first/backbone/top5"] == 100
+    metrics = evaluate(networks, loss, batches(classes=3), device=torch.device("cpu"), precision="float32")
+    assert metrics["first/backbone/top5"] == 100
 
 
 def test_bfloat16_scores_are_near_float32_ones() -> None:

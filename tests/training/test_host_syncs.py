@@ -1,4 +1,4 @@
-"""Between two log points the host looks at no value of the device and waits for no copy.
+"""Between two log points the host never synchronizes with the device.
 
 Training runs through the real loop on torch's ``meta`` device: a device of its own, like a GPU, on which nothing has a
 value. Whatever would have the host wait for a GPU there fails or is caught here: ``.item()``, ``.tolist()``,
@@ -29,7 +29,7 @@ from mcl.training.setup import assemble
 from mcl.training.trainer import Trainer
 
 DEVICE = torch.device("meta")
-SMALL = [  # of fused optimisers the meta device knows nothing
+SMALL = [  # the meta device does not support fused optimizers
     *("trainer.batch_size=8", "trainer.device=cpu", "trainer.log_every=1000", "tracking=none"),
     "+optimizer.fused=false",
 ]
@@ -42,50 +42,50 @@ META = ["loss.meta.steps=1", "loss.meta.outer_batch=next"]  # one round, after t
 
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the meta device lacks, and what does not wait on a GPU: casting, and its random state, held by the host."""
+    """Replace what the meta device lacks and what does not synchronize on a GPU: autocast and the random state."""
     module = SimpleNamespace(get_rng_state=lambda device: None, set_rng_state=lambda state, device: None)
-    found = torch.get_device_module
-    monkeypatch.setattr(torch, "get_device_module", lambda device: module if device == DEVICE else found(device))
+    original = torch.get_device_module
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module if device == DEVICE else original(device))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
 
 
 class HostWaitsError(Exception):
-    """The host looked at the device, or waited for it."""
+    """The host synchronized with the device."""
 
 
 class LogPointError(Exception):
-    """Here the host may look."""
+    """A log point was reached, where the host may synchronize."""
 
 
 class _Functions(TorchFunctionMode):
-    """What happens above the operators: printing, and tensors from values of Python."""
+    """Catch printing, and tensors made from Python values, which do not reach the operators."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function in (Tensor.__repr__, Tensor.__format__):
             raise HostWaitsError("a tensor is printed")
-        made = function(*args, **(kwargs or {}))
-        if function in (torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy) and made.device == DEVICE:
+        output = function(*args, **(kwargs or {}))
+        if function in (torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy) and output.device == DEVICE:
             raise HostWaitsError(f"{function.__name__} copies from the host")
-        return made
+        return output
 
 
 class _Operators(TorchDispatchMode):
-    """Copies between host and device, and operators that need one."""
+    """Catch copies between host and device, and operators that need one."""
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        found = operator(*args, **kwargs)
-        given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
-        everything = given + [value for value in tree_leaves(found) if isinstance(value, Tensor)]
+        outputs = operator(*args, **kwargs)
+        inputs = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+        everything = inputs + [value for value in tree_leaves(outputs) if isinstance(value, Tensor)]
         devices = {value.device for value in everything if value.device == DEVICE or value.dim() > 0}
         non_blocking = any(value is True for value in (kwargs.get("non_blocking"), *args[2:3]))  # args: of copy_
         if len(devices) > 1 and not non_blocking:
             raise HostWaitsError(f"{operator} copies between host and device")
-        return found
+        return outputs
 
 
 def train(trainer: Trainer) -> None:
-    """One epoch, until its numbers are read, after a step in which tables that are kept are made."""
+    """Train one epoch until its averages are read, after a first step that fills caches."""
     trainer.learner.train()
     trainer.train_on_batch(next(trainer.loader.epoch(0)))
 
@@ -117,11 +117,11 @@ def trainer_on_the_device(*overrides: str) -> Trainer:
     ],
     ids=lambda overrides: " ".join(overrides),
 )
-def test_no_step_waits_for_the_device(overrides: list[str]) -> None:
+def test_steps_do_not_synchronize_with_the_device(overrides: list[str]) -> None:
     train(trainer_on_the_device(*SYNTHETIC, *overrides))
 
 
-def test_images_read_from_disk_are_not_waited_for(tmp_path: Path) -> None:
+def test_loading_from_disk_does_not_synchronize(tmp_path: Path) -> None:
     for i in range(40):
         (folder := tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
         Image.new("L", (8, 8), i).save(folder / f"{i}.png")
@@ -156,7 +156,7 @@ WAITS: dict[str, Callable[[Tensor], Any]] = {
 
 
 @pytest.mark.parametrize("wait", WAITS)
-def test_a_wait_in_the_step_is_found(wait: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_synchronization_in_a_step_is_detected(wait: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = trainer_on_the_device(*SYNTHETIC, "loss=independent")
     measure = trainer.learner.measure
 

@@ -1,4 +1,4 @@
-"""``init_from=``: a run that starts from the networks of another one."""
+"""``init_from=``: runs that start from the networks of other runs."""
 
 import json
 import shutil
@@ -61,7 +61,7 @@ def test_run_starts_from_the_networks_of_another(command: Callable) -> None:
     assert not same_weights(last("one"), last("fresh"))
 
 
-def test_the_weights_a_run_starts_from_are_part_of_who_it_is_and_their_path_is_not(
+def test_initial_weights_but_not_their_path_are_part_of_the_identity(
     composed: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def base(folder: str, step: int) -> None:
@@ -78,7 +78,7 @@ def test_the_weights_a_run_starts_from_are_part_of_who_it_is_and_their_path_is_n
     assert len(anew | first | {config_hash(composed())}) == 3
 
 
-def test_runs_keep_the_hash_that_they_had_before_weights_were_part_of_it(composed: Callable) -> None:
+def test_runs_from_before_weight_checksums_keep_their_hash(composed: Callable) -> None:
     now = OmegaConf.to_container(composed("trainer.device=cpu"), resolve=True)
     before = {key: value for key, value in now.items() if key != "init_weights"}
     assert config_hash(now) == config_hash(before)
@@ -94,18 +94,18 @@ def test_runs_keep_the_hash_that_they_had_before_weights_were_part_of_it(compose
             assert [config_hash(config) for config in stored] == [run.folder.name for run in runs]
 
 
-def test_run_that_noted_only_a_path_is_told_again_and_resumed(command: Callable) -> None:
+def test_run_that_stored_only_a_path_is_reported_and_resumed(command: Callable) -> None:
     assert command(*TINY, "hydra.run.dir=one").status == 0
-    typed = [*TINY, "init_from=one", "hydra.run.dir=other"]
-    assert command(*typed).status == 0
+    arguments = [*TINY, "init_from=one", "hydra.run.dir=other"]
+    assert command(*arguments).status == 0
     config, summary = Path("other/config.yaml"), Path("other/summary.json")
     earlier = [line for line in config.read_text().splitlines() if not line.startswith("init_weights")]
     config.write_text("\n".join(earlier))
-    found = json.loads(summary.read_text())
-    del found["sha256"]
-    found["config_hash"] = config_hash(yaml.safe_load(config.read_text()))
-    summary.write_text(json.dumps(with_checksum(found)))
-    again = command(*typed)
+    content = json.loads(summary.read_text())
+    del content["sha256"]
+    content["config_hash"] = config_hash(yaml.safe_load(config.read_text()))
+    summary.write_text(json.dumps(with_checksum(content)))
+    again = command(*arguments)
     assert again.status == 0, again.err
     assert "step 1/1" not in again.out
 
@@ -118,7 +118,7 @@ def test_weights_that_changed_since_the_run_was_composed_are_refused(tmp_path: P
         load_initial_weights(networks, str(file), "0123")
 
 
-def test_resumed_run_goes_on_from_its_own_checkpoint(command: Callable) -> None:
+def test_resumed_run_uses_its_own_checkpoint(command: Callable) -> None:
     assert command(*TINY, "hydra.run.dir=one").status == 0
     command(*TINY, "init_from=one", "hydra.run.dir=other")
     trained, config = last("other"), (Path("other") / "config.yaml").read_text()
@@ -136,13 +136,13 @@ def test_resumed_run_goes_on_from_its_own_checkpoint(command: Callable) -> None:
 
 
 def test_missing_checkpoint_is_named(command: Callable) -> None:
-    typed = command(*TINY, "init_from=nowhere")
-    assert typed.status == 1
-    assert "init_from=nowhere: nowhere does not exist or is not a checkpoint" in typed.err
+    result = command(*TINY, "init_from=nowhere")
+    assert result.status == 1
+    assert "init_from=nowhere: nowhere does not exist or is not a checkpoint" in result.err
     assert not Path("runs").exists()
 
 
-def test_backbones_of_a_branched_pair_serve_networks_without_branches(tmp_path: Path) -> None:
+def test_branched_checkpoint_initialises_unbranched_networks(tmp_path: Path) -> None:
     branched, plain = cohort("resnet8", "resnet8"), cohort("resnet8", branched=False)
     start_from(saved(branched, tmp_path / "file.pt"), plain)
     weight = "networks.first.backbone.head.classifier.weight"
@@ -156,9 +156,7 @@ def test_backbones_of_a_branched_pair_serve_networks_without_branches(tmp_path: 
         (("resnet14", "resnet8"), r"have no networks\.first\.backbone\.stages\.0\.1"),
     ],
 )
-def test_networks_that_do_not_fit_are_refused_and_left_alone(
-    names: tuple[str, ...], message: str, tmp_path: Path
-) -> None:
+def test_mismatched_networks_are_refused_and_unchanged(names: tuple[str, ...], message: str, tmp_path: Path) -> None:
     file = saved(cohort("resnet8", "resnet8", branched=False), tmp_path / "file.pt")
     target = cohort(*names)
     before = {key: tensor.clone() for key, tensor in target.state_dict().items()}
@@ -167,7 +165,7 @@ def test_networks_that_do_not_fit_are_refused_and_left_alone(
     assert all(torch.equal(tensor, before[key]) for key, tensor in target.state_dict().items())
 
 
-def test_other_number_of_classes_names_the_shapes(tmp_path: Path) -> None:
+def test_error_for_other_number_of_classes_names_the_shapes(tmp_path: Path) -> None:
     file = saved(cohort("resnet8"), tmp_path / "file.pt")
     with pytest.raises(UserError, match=r"shape \(4, 64\) there and \(5, 64\) here.*dataset="):
         start_from(file, cohort("resnet8", classes=5))

@@ -1,4 +1,4 @@
-"""A run that is killed again and again, at any moment, ends like one that nothing stopped; of two processes, any."""
+"""A run killed at random moments gives the same result as an uninterrupted one, also with two processes."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ import pytest
 from support.small_runs import META, SMALL, Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = {1: 30, 2: 10}  # by the number of processes
+KILLS = {1: 30, 2: 10}  # number of processes -> number of kills
 TYPED = [
     *SMALL,
     *META,
@@ -65,7 +65,7 @@ def start(folder: Path, processes: int) -> "subprocess.Popen[bytes]":
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", KILLS)
-def test_a_run_killed_at_random_moments_ends_with_the_same_bits(processes: int, tmp_path: Path) -> None:
+def test_run_killed_at_random_moments_ends_bitwise_identical(processes: int, tmp_path: Path) -> None:
     """A third of the kills wait for a file being written, a third for a meta round, the others for nothing."""
     assert start(tmp_path / "whole", processes).wait() == 0
     rng = random.Random(int(os.environ.get("MCL_KILL_SEED", "0")))
@@ -73,43 +73,45 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(processes: int, 
     hit: Counter[str] = Counter()
     while sum(hit.values()) < KILLS[processes]:
         process = start(run, processes)
-        aimed = rng.choice(["writing", "meta round", "anywhere"])
-        hit[kill(process, run, aimed, rng, processes)] += 1
+        phase = rng.choice(["writing", "meta round", "anywhere"])
+        hit[kill(process, run, phase, rng, processes)] += 1
         assert not (run / "summary.json").exists(), f"finished before {KILLS[processes]} kills: {hit}"
     assert start(run, processes).wait() == 0
     print(f"\n{processes} process{'es' * (processes > 1)}, killed while: {dict(hit)}")
     assert Outcome(run).equals(Outcome(tmp_path / "whole"))
 
 
-def kill(process: "subprocess.Popen[bytes]", run: Path, aimed: str, rng: random.Random, processes: int) -> str:
-    """SIGKILL at a moment of the kind that was aimed at. Returns what was hit."""
-    aside = run / "checkpoints" / "last.pt.tmp"
-    if aimed == "anywhere":
+def kill(process: "subprocess.Popen[bytes]", run: Path, phase: str, rng: random.Random, processes: int) -> str:
+    """Send SIGKILL in the chosen phase. Return the phase in which the process was killed."""
+    temporary_file = run / "checkpoints" / "last.pt.tmp"
+    if phase == "anywhere":
         time.sleep(rng.uniform(0, 6 if processes == 1 else 12))  # start-up included
     else:
         wait_for_progress(process, run)
-        awaited = aside if aimed == "writing" else mark_of(run)
-        while process.poll() is None and not awaited.exists():
+        watched_file = temporary_file if phase == "writing" else mark_of(run)
+        while process.poll() is None and not watched_file.exists():
             pass
-        time.sleep(rng.uniform(0, 0.002 if aimed == "writing" else 0.1))
+        time.sleep(rng.uniform(0, 0.002 if phase == "writing" else 0.1))
     target = process.pid if processes == 1 else rng.choice(children_of(process.pid) or [process.pid])
     with contextlib.suppress(ProcessLookupError):
-        os.kill(target, signal.SIGSTOP)  # so that what is seen now is what it was killed in
-    what = "writing a checkpoint" if aside.exists() else "meta round" if mark_of(run).exists() else "other"
+        os.kill(target, signal.SIGSTOP)  # freeze it, so that the phase seen now is the one it is killed in
+    actual_phase = (
+        "writing a checkpoint" if temporary_file.exists() else "meta round" if mark_of(run).exists() else "other"
+    )
     with contextlib.suppress(ProcessLookupError):
         os.kill(target, signal.SIGKILL)
     process.wait(timeout=60)
-    return what
+    return actual_phase
 
 
 def children_of(pid: int) -> list[int]:
-    """Those of torchrun, in the order of their start."""
+    """Return the process ids of torchrun's workers, in starting order."""
     listed = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in listed.read_text().split()] if listed.exists() else []
 
 
 def wait_for_progress(process: "subprocess.Popen[bytes]", run: Path) -> None:
-    """Until this process has written a checkpoint of its own."""
+    """Wait until this process has written a checkpoint of its own."""
 
     def written() -> int:
         with contextlib.suppress(OSError):

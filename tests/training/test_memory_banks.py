@@ -1,4 +1,4 @@
-"""Memory banks in a whole run: trained, resumed to the bit, evaluated, given away without them."""
+"""Memory banks in a complete run: trained, resumed bit for bit, evaluated, and bundled without them."""
 
 import json
 import shutil
@@ -28,32 +28,32 @@ TRAIN += ["trainer.device=cpu", "trainer.checkpoint_every=1", "trainer.max_check
 ROWS = "loss.contrast.bank.rows"
 
 
-def test_a_run_goes_on_to_the_bit_and_is_evaluated_and_given_away_without_its_banks(command: Callable) -> None:
+def test_run_with_banks_resumes_bit_for_bit_and_is_deployed_without_them(command: Callable) -> None:
     done = command(*TRAIN)
     assert done.status == 0, done.err
     last = Path("run/checkpoints/last.pt")
-    whole = checkpoints.load(last)["learner"]
-    assert whole[ROWS].shape == (2, 24, 128)
+    checkpoint = checkpoints.load(last)["learner"]
+    assert checkpoint[ROWS].shape == (2, 24, 128)
     shutil.move("run/checkpoints/step-4.pt", last)  # as if it had been stopped there
     Path("run/summary.json").unlink()
-    assert not torch.equal(checkpoints.load(last)["learner"][ROWS], whole[ROWS])
+    assert not torch.equal(checkpoints.load(last)["learner"][ROWS], checkpoint[ROWS])
     again = command(*TRAIN)
     assert again.status == 0, again.err
     resumed = checkpoints.load(last)["learner"]
-    assert whole.keys() == resumed.keys()
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert checkpoint.keys() == resumed.keys()
+    assert all(torch.equal(checkpoint[key], resumed[key]) for key in checkpoint)
 
     assert main(["evaluate", "run"]) == 0
     assert main(["bundle", "run", "--out", "gift.zip"]) == 0
     with zipfile.ZipFile("gift.zip") as archive:
-        given = checkpoints.decode(archive.read("checkpoints/last.pt"), "gift.zip")["learner"]
-    assert whole.keys() - given.keys() == {ROWS}
+        bundled = checkpoints.decode(archive.read("checkpoints/last.pt"), "gift.zip")["learner"]
+    assert checkpoint.keys() - bundled.keys() == {ROWS}
     assert main(["evaluate", "gift.zip"]) == 0
     assert json.loads(Path("run/summary.json").read_text())["steps"] == 6
 
 
 class MadeTensors(TorchDispatchMode):
-    """Notes how many numbers each tensor has that is made."""
+    """Record the number of elements of each created tensor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,9 +83,9 @@ def test_meta_round_neither_copies_nor_converts_nor_moves_the_banks() -> None:
     matching = [parameter.detach().clone() for parameter in loss.matching.parameters()]
     optimizer = torch.optim.SGD(loss.meta_parameters().values(), lr=0.1)
     batch = Batch(torch.randn(4, 3, 8, 8), labels[:4], torch.arange(4))
-    with MadeTensors() as made:
+    with MadeTensors() as created:
         MetaRound(cohort, loss, optimizer, weight_decay=1e-4)(batch, batch, 0.1)
-    assert made.sizes
-    assert before.numel() not in made.sizes
+    assert created.sizes
+    assert before.numel() not in created.sizes
     assert torch.equal(loss.contrast.bank.rows, before)
     assert any(not torch.equal(a, b) for a, b in zip(matching, loss.matching.parameters(), strict=True))

@@ -1,4 +1,4 @@
-"""The meta round on a cohort and a loss: the right gradient, and nothing else moved."""
+"""The meta round on a cohort and a loss: the exact gradient, and no other change."""
 
 import copy
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def optimizer_of(loss: Loss) -> torch.optim.SGD:
 def plain_autograd(
     cohort: nn.Module, loss: Loss, batch: Batch, outer_batch: Batch, lr: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The outer objective and the meta-gradient by autograd over the whole loop, on copies of the modules."""
+    """Return the outer objective and the meta-gradient by autograd over the whole loop, on copies of the modules."""
     moved = {f"cohort.{name}": value for name, value in cohort.named_parameters() if value.requires_grad}
     moved |= {f"loss.{name}": value for name, value in loss.inner_parameters().items() if value.requires_grad}
     meta = {f"loss.{name}": value for name, value in loss.meta_parameters().items() if value.requires_grad}
@@ -119,7 +119,7 @@ def assert_gradients(loss: Loss, expected: dict[str, Tensor], tolerance: float) 
 
 
 def snapshot(cohort: nn.Module, loss: Loss, optimizers: Sequence[torch.optim.Optimizer] = ()) -> dict[str, object]:
-    """All that a round must leave alone, cloned: everything but the meta-parameters and their optimiser."""
+    """Clone everything that a round must not change: all but the meta-parameters and their optimizer."""
     learned = {id(parameter) for parameter in loss.meta_parameters().values()}
     state: dict[str, object] = {"random": torch.get_rng_state()}
     for place, module in (("cohort", cohort), ("loss", loss)):
@@ -170,7 +170,7 @@ def test_optimizer_steps_the_meta_parameters_by_that_gradient(memory):
 
 
 @pytest.mark.parametrize("memory", MODES)
-def test_all_else_stays_to_the_last_bit(memory):
+def test_everything_else_stays_bitwise_equal(memory):
     cohort, loss = make(dropout=0.3, memory=memory)
     batch = make_batch(1)
     # A training step first: gradients, optimiser state and statistics are there to be disturbed.
@@ -184,7 +184,7 @@ def test_all_else_stays_to_the_last_bit(memory):
 
 
 @pytest.mark.parametrize("memory", MODES)
-def test_branched_pair_under_lmcl_has_the_exact_gradient_and_stays_as_it_was(memory):
+def test_branched_lmcl_pair_has_the_exact_gradient_and_is_unchanged(memory):
     make_network = partial(ResNet, name="resnet8", num_classes=4, depths=[1, 1, 1])
     cohort = Cohort({"first": make_network, "second": make_network}, branched=True, seed=0).double()
     torch.manual_seed(0)
@@ -215,7 +215,7 @@ def test_recomputed_round_sees_the_same_dropout():
     assert_gradients(loss, gradients[0], 1e-12)
 
 
-def test_learning_rate_of_the_schedule_comes_before_that_of_training():
+def test_meta_schedule_learning_rate_has_precedence():
     cohort, loss = make(lr=0.03)
     _, expected = plain_autograd(cohort, loss, make_batch(1), make_batch(1), lr=0.03)
     MetaRound(cohort, loss, optimizer_of(loss), weight_decay=WEIGHT_DECAY)(make_batch(1), make_batch(1), 0.1)
@@ -223,7 +223,7 @@ def test_learning_rate_of_the_schedule_comes_before_that_of_training():
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_autocast_around_it_does_not_touch_its_precision(memory_format):
+def test_autocast_does_not_change_precision(memory_format):
     cohort, loss = make(dtype=torch.float32)
     batch = make_batch(1, torch.float32)
     MetaRound(cohort, loss, optimizer_of(loss), weight_decay=WEIGHT_DECAY)(batch, batch, 0.1)
@@ -257,7 +257,7 @@ def test_half_precision_modules_are_differentiated_in_float32():
     [["bodies.0"], ["bodies.0.1", "heads.1.bias"], ["projections.1"], ["bodies.1", "matching.bias"]],
     ids=",".join,
 )
-def test_frozen_parameters_do_not_move_in_the_unrolled_steps(frozen, memory):
+def test_frozen_parameters_stay_fixed_in_unrolled_steps(frozen, memory):
     cohort, loss = make(memory=memory)
     for name, parameter in (*cohort.named_parameters(), *loss.named_parameters()):
         parameter.requires_grad_(not name.startswith(tuple(frozen)))
@@ -267,8 +267,8 @@ def test_frozen_parameters_do_not_move_in_the_unrolled_steps(frozen, memory):
     before = snapshot(cohort, loss)
     outer_loss = MetaRound(cohort, loss, optimizer_of(loss), weight_decay=WEIGHT_DECAY)(batch, outer_batch, 0.1)
     torch.testing.assert_close(outer_loss, expected_loss, rtol=1e-12, atol=0)
-    for name, wanted in expected.items():
-        torch.testing.assert_close(loss.meta_parameters()[name].grad, wanted, rtol=1e-9, atol=1e-15)
+    for name, expected_gradient in expected.items():
+        torch.testing.assert_close(loss.meta_parameters()[name].grad, expected_gradient, rtol=1e-9, atol=1e-15)
     assert torch.equal(loss.matching.bias, bias) == ("matching.bias" in frozen)
     assert_same_state(snapshot(cohort, loss), before)
 

@@ -1,4 +1,4 @@
-"""Averages on the device, and the watch for what is not finite."""
+"""Averages on the device, and the detection of values that are not finite."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ def scalars(**values: float) -> dict[str, Tensor]:
     return {name: torch.tensor(value) for name, value in values.items()}
 
 
-def test_reading_averages_and_starts_anew() -> None:
+def test_reading_returns_averages_and_resets() -> None:
     meters = Meters()
     for step, value in enumerate((1.0, 2.0, 6.0)):
         meters.update(scalars(a=value, b=-value), step)
@@ -22,7 +22,7 @@ def test_reading_averages_and_starts_anew() -> None:
     assert meters.read() == {"a": 5.0, "b": 0.0}
 
 
-def test_the_first_step_that_is_not_finite_is_named_with_its_values() -> None:
+def test_first_non_finite_step_is_named_with_its_values() -> None:
     meters = Meters()
     meters.update(scalars(a=1.0, b=2.0), 10)
     meters.update(scalars(a=float("nan"), b=7.0), 11)
@@ -31,14 +31,14 @@ def test_the_first_step_that_is_not_finite_is_named_with_its_values() -> None:
         meters.read()
 
 
-def test_of_many_values_the_first_ones_are_named() -> None:
+def test_only_first_non_finite_values_are_named() -> None:
     meters = Meters()
     meters.update(scalars(**{f"x{i}": float("nan") for i in range(9)}), 0)
     with pytest.raises(NonFiniteLoss, match=r"x0=nan, x1=nan, x2=nan, x3=nan and 5 more; finite: none\."):
         meters.read()
 
 
-def test_updating_does_not_wait_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_update_does_not_synchronize_with_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object) -> None:
         raise AssertionError("the host looked at a value")
 
@@ -51,7 +51,7 @@ def test_updating_does_not_wait_for_the_device(monkeypatch: pytest.MonkeyPatch) 
     assert meters.read() == {"a": 1.0}
 
 
-def test_a_step_keeps_no_graph() -> None:
+def test_update_keeps_no_graph() -> None:
     meters = Meters()
     value = torch.tensor(1.0, requires_grad=True) * 2
     meters.update({"a": value}, 0)
@@ -61,7 +61,7 @@ def test_a_step_keeps_no_graph() -> None:
 
 @pytest.fixture
 def as_one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other process has sums three times as large."""
+    """Simulate two processes; the other one has sums three times as large."""
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setattr(distributed, "all_reduce_mean", lambda tensors: [2 * tensor for tensor in tensors])
     monkeypatch.setattr(distributed, "gather", lambda tensor: torch.cat([tensor, 3 * tensor]))
@@ -87,7 +87,7 @@ def test_averages_of_several_processes_do_not_depend_on_checkpoints(resumed: boo
 
 @pytest.mark.usefixtures("as_one_of_two")
 @pytest.mark.parametrize("older", [False, True])
-def test_another_number_of_processes_continues_the_mean(older: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mean_continues_with_another_number_of_processes(older: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     meters = Meters()
     meters.update(scalars(a=1.0, b=2.0), 0)
     state = meters.state_dict()

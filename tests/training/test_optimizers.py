@@ -1,4 +1,4 @@
-"""Fused kernels: where they are taken, and what they ask of the layout of tensors."""
+"""Fused optimizers: when they are used, and the memory layout that they need."""
 
 import pytest
 import torch
@@ -34,13 +34,13 @@ def step(trainer: Trainer) -> None:
         (["optimizer._target_=torch.optim.NAdam", "~optimizer.nesterov", "~optimizer.momentum"], None),
     ],
 )
-def test_kernels_are_fused_where_nothing_else_was_asked_for(overrides: list[str], fused: bool | None) -> None:
+def test_optimizers_are_fused_by_default(overrides: list[str], fused: bool | None) -> None:
     (optimizer,) = small(*overrides).optimizers
     assert optimizer.defaults.get("fused") is fused
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_a_fused_step_is_the_plain_one(name: str) -> None:
+def test_fused_step_equals_plain_step(name: str) -> None:
     plain, fused = small(f"optimizer={name}", "+optimizer.fused=false"), small(f"optimizer={name}")
     for trainer in (plain, fused):
         step(trainer)
@@ -48,11 +48,13 @@ def test_a_fused_step_is_the_plain_one(name: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_what_has_built_up_is_laid_out_as_the_parameters() -> None:
+def test_optimizer_state_has_the_strides_of_the_parameters() -> None:
     before, after = small("trainer.channels_last=false"), small("trainer.channels_last=true")
     step(before)
     after.state.load_state_dict(before.state.state_dict())
-    for ours, theirs in zip(after.train_step.parameters, before.train_step.parameters, strict=True):
-        built_up: Tensor = after.optimizers[0].state[ours]["momentum_buffer"]
-        assert built_up.stride() == ours.stride()
-        assert torch.equal(built_up, before.optimizers[0].state[theirs]["momentum_buffer"])
+    for resumed_parameter, saved_parameter in zip(
+        after.train_step.parameters, before.train_step.parameters, strict=True
+    ):
+        built_up: Tensor = after.optimizers[0].state[resumed_parameter]["momentum_buffer"]
+        assert built_up.stride() == resumed_parameter.stride()
+        assert torch.equal(built_up, before.optimizers[0].state[saved_parameter]["momentum_buffer"])

@@ -16,7 +16,7 @@ from mcl.data.epoch_plan import plan_epoch
 from mcl.data.samplers import ClassBalanced, Sampler, Shuffle
 from mcl.distributed.sharding import SMALLEST, Shard, Split
 from mcl.training.options import TrainerOptions
-from mcl.training.progress import Progress, with_progress
+from mcl.training.progress import Progress, upgrade_checkpoint
 from mcl.training.schedules import Cosine
 
 PROCESSES = [1, 2, 3, 4, 6]
@@ -35,7 +35,7 @@ class Step(NamedTuple):
 
 
 def steps_of(progress: Progress, sampler: Sampler, labels: Tensor, processes: int) -> Iterator[Step]:
-    """Train from where ``progress`` is to the end, as `mcl.training.trainer.Trainer` does."""
+    """Train from the current ``progress`` to the end, as `mcl.training.trainer.Trainer` does."""
     while not progress.finished:
         if progress.evaluation_is_due:
             progress.evaluated_step = progress.step
@@ -59,7 +59,7 @@ def steps_of(progress: Progress, sampler: Sampler, labels: Tensor, processes: in
 def train(
     sampler: Sampler, labels: Tensor, attempts: list[tuple[int, int | None]], **options: Any
 ) -> tuple[list[Step], Progress]:
-    """What several attempts at one run train on: each is a number of processes, and of steps after which it stops."""
+    """Return the steps of several attempts at one run. An attempt is (processes, steps until it stops)."""
     trainer = TrainerOptions(device="cpu", **options)
     counts = labels.bincount().tolist()
     sampler.check(counts, trainer.batch_size, list("abc"))
@@ -75,8 +75,8 @@ def train(
 
 def training_labels(images: int, validation: float) -> Tensor:
     labels = torch.arange(images) % CLASSES
-    kept, _ = split(labels, validation, stream="validation", seed=0)
-    return labels[kept]
+    indices, _ = split(labels, validation, stream="validation", seed=0)
+    return labels[indices]
 
 
 @settings(deadline=None, max_examples=60)
@@ -91,7 +91,7 @@ def training_labels(images: int, validation: float) -> Tensor:
     attempts=st.lists(st.tuples(st.sampled_from(PROCESSES), st.integers(0, 12)), max_size=4),
     last=st.sampled_from(PROCESSES),
 )
-def test_any_numbers_of_processes_train_as_one_does(
+def test_any_number_of_processes_trains_like_one(
     per_process, images, validation, sampler, epochs, max_steps, evaluate_every, attempts, last
 ):
     labels = training_labels(images, validation)
@@ -108,7 +108,7 @@ def test_any_numbers_of_processes_train_as_one_does(
 
 
 @given(images=st.integers(1, 100), processes=st.integers(1, 40))
-def test_the_mean_over_processes_of_weighted_means_is_that_over_the_batch(images: int, processes: int) -> None:
+def test_mean_of_weighted_process_means_is_the_batch_mean(images: int, processes: int) -> None:
     shared = Split(images, processes)
     values = [float(image**2) for image in range(images)]
     parts = [shared.part(rank) for rank in range(processes)]
@@ -129,7 +129,7 @@ def test_the_mean_over_processes_of_weighted_means_is_that_over_the_batch(images
     lengths=st.lists(st.integers(1, 15), min_size=2, max_size=2),
     processes=st.sampled_from(PROCESSES),
 )
-def test_another_batch_size_skips_no_epoch_and_starts_the_unfinished_one_again(images, sizes, lengths, processes):
+def test_changed_batch_size_restarts_the_unfinished_epoch(images, sizes, lengths, processes):
     labels, sampler, epochs, state = training_labels(images, 0.0), Shuffle(), 4, None
     steps: list[Step] = []
     for size, length in itertools.zip_longest(sizes, lengths[: len(sizes) - 1]):
@@ -151,24 +151,22 @@ def test_another_batch_size_skips_no_epoch_and_starts_the_unfinished_one_again(i
 
 
 @pytest.mark.parametrize(("step", "position"), [(4, (2, 0)), (3, (1, 1)), (0, (0, 0))])
-def test_a_checkpoint_of_two_processes_that_left_out_the_last_batch_keeps_its_epoch(
-    step: int, position: tuple[int, int]
-) -> None:
+def test_older_checkpoint_of_two_processes_keeps_its_epoch(step: int, position: tuple[int, int]) -> None:
     labels, sampler = torch.zeros(130, dtype=torch.int64), Shuffle()  # 64, 64, 2: two steps, by two processes
     older = {"step": step, "evaluated_step": 0, "random_states": [{}, {}]}
     trainer = TrainerOptions(device="cpu", batch_size=64, epochs=4)
     progress = Progress(trainer, 3)
-    assert progress.load_state_dict(with_progress(older, trainer, sampler, labels)) is None
+    assert progress.load_state_dict(upgrade_checkpoint(older, trainer, sampler, labels)) is None
     assert progress.position == position
     assert progress.total_steps - progress.step == 3 * 4 - 3 * position[0] - position[1]
 
 
-def test_an_older_checkpoint_of_another_batch_size_keeps_its_epoch() -> None:
+def test_older_checkpoint_with_another_batch_size_keeps_its_epoch() -> None:
     labels, sampler = torch.zeros(128, dtype=torch.int64), Shuffle()
     older = {"step": 7, "evaluated_step": 0, "random_states": [{}], "config": {"trainer": {"batch_size": 32}}}
     trainer = TrainerOptions(device="cpu", batch_size=64, epochs=4)
     progress = Progress(trainer, 2)
-    note = progress.load_state_dict(with_progress(older, trainer, sampler, labels))
+    note = progress.load_state_dict(upgrade_checkpoint(older, trainer, sampler, labels))
     assert note is not None
     assert "3 of 4 steps" in note
     assert progress.position == (1, 0)

@@ -1,4 +1,4 @@
-"""What modules draw at random as they run: other numbers in each process, and no number twice after a resume."""
+"""Random numbers of modules: different in each process, and not repeated after a resume."""
 
 from functools import partial
 
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 class Rank(ProcessGroup):
-    """One of several processes, on which it does not wait."""
+    """One of several processes, simulated without the others."""
 
     def __init__(self, rank: int, world_size: int):
         self.rank, self.world_size = rank, world_size
@@ -35,7 +35,7 @@ class Rank(ProcessGroup):
 
 @pytest.fixture
 def make_trainer(monkeypatch: pytest.MonkeyPatch):
-    """``make_trainer(rank, world_size)``: as that process makes it, from the same random state as the others."""
+    """``make_trainer(rank, world_size)``: the trainer of that process, from the same random state as the others."""
     monkeypatch.setattr("mcl.training.build_trainer.data_parallel", lambda learner: learner)
     dataset = Synthetic(image_size=8, classes=2, train_per_class=6, test_per_class=4)
 
@@ -63,7 +63,7 @@ def draw() -> list[float]:
     return torch.rand(4).tolist()
 
 
-def test_every_process_draws_numbers_of_its_own_and_the_first_those_of_one(make_trainer) -> None:
+def test_processes_draw_different_numbers_and_the_first_those_of_a_single_process(make_trainer) -> None:
     seed_everything(7)
     alone = draw()
     drawn = []
@@ -74,7 +74,7 @@ def test_every_process_draws_numbers_of_its_own_and_the_first_those_of_one(make_
     assert len(set(drawn)) == 4
 
 
-def test_a_resumed_process_continues_its_numbers_and_a_new_one_repeats_none(make_trainer) -> None:
+def test_resumed_process_continues_its_random_numbers_and_new_ones_repeat_none(make_trainer) -> None:
     drawn = set()
     states = []
     for rank in range(2):
@@ -97,7 +97,7 @@ def test_a_resumed_process_continues_its_numbers_and_a_new_one_repeats_none(make
     assert len(drawn | {tuple(numbers) for numbers in following}) == 8
 
 
-def test_the_state_of_all_generators_is_continued(make_trainer) -> None:
+def test_state_of_all_generators_is_restored(make_trainer) -> None:
     make_trainer(1, 2)
     state = random_state(CPU)
     trainer = make_trainer(0, 1)

@@ -1,4 +1,4 @@
-"""Which accuracy is called what."""
+"""The kinds of accuracy in the results."""
 
 from mcl.training.results import Results
 
@@ -29,7 +29,7 @@ def test_last_best_and_best_head_are_kept_apart() -> None:
     assert summary["best_epoch_chosen_on"] == "test"
 
 
-def test_with_a_validation_split_it_chooses_the_epoch_and_the_test_split_is_only_told() -> None:
+def test_validation_split_chooses_the_epoch_and_test_split_is_only_reported() -> None:
     results = Results(NETWORKS, chosen_on="validation")
     results.add(1, {"test": evaluation(50, 50), "validation": evaluation(80, 80)})
     results.add(2, {"test": evaluation(90, 90), "validation": evaluation(70, 70)})
@@ -37,7 +37,7 @@ def test_with_a_validation_split_it_chooses_the_epoch_and_the_test_split_is_only
     assert (first["best_epoch"], first["top1_best"], first["top1_last"]) == (1, 50, 90)
 
 
-def test_the_first_of_equal_epochs_is_the_best() -> None:
+def test_first_of_equal_epochs_is_the_best() -> None:
     results = Results(NETWORKS, chosen_on="test")
     for epoch in (1, 2):
         results.add(epoch, {"test": evaluation(50, 50)})

@@ -1,4 +1,4 @@
-"""A run stopped anywhere ends like one that nothing stopped, to the last bit."""
+"""A stopped and resumed run gives bitwise the same result as an uninterrupted one."""
 
 import os
 import random
@@ -20,7 +20,7 @@ DuringStep = Callable[[int, Callable[[], None]], None]
 
 
 class PowerCut(BaseException):
-    """Nothing is saved any more."""
+    """Simulate a power cut: the process ends without saving."""
 
 
 def power_cut() -> None:
@@ -28,7 +28,7 @@ def power_cut() -> None:
 
 
 @pytest.mark.parametrize("step", [4, 9])  # 4 has a meta round and ends an epoch, 9 is the last
-def test_a_run_asked_to_stop_goes_on_as_if_nothing_had_happened(
+def test_run_stopped_by_sigterm_resumes_bit_for_bit(
     step: int, small: Small, undisturbed: Outcome, during_step: DuringStep
 ) -> None:
     during_step(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -40,7 +40,7 @@ def test_a_run_asked_to_stop_goes_on_as_if_nothing_had_happened(
     assert Outcome("run").equals(undisturbed)
 
 
-def test_a_run_cut_off_goes_on_from_its_last_checkpoint(
+def test_killed_run_resumes_from_its_last_checkpoint(
     small: Small, undisturbed: Outcome, during_step: DuringStep
 ) -> None:
     during_step(3, power_cut)
@@ -51,7 +51,7 @@ def test_a_run_cut_off_goes_on_from_its_last_checkpoint(
     assert Outcome("run").equals(undisturbed)
 
 
-def test_a_torn_checkpoint_sends_the_run_back_to_the_one_before(
+def test_torn_checkpoint_falls_back_to_the_previous_one(
     small: Small, undisturbed: Outcome, during_step: DuringStep, caplog: pytest.LogCaptureFixture
 ) -> None:
     during_step(8, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -64,7 +64,7 @@ def test_a_torn_checkpoint_sends_the_run_back_to_the_one_before(
     assert Outcome("run").equals(undisturbed)
 
 
-def test_a_run_cut_off_while_it_evaluates_loses_and_repeats_no_line(
+def test_run_killed_during_evaluation_loses_and_repeats_no_line(
     small: Small, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mcl.training.results import Results
@@ -79,7 +79,7 @@ def test_a_run_cut_off_while_it_evaluates_loses_and_repeats_no_line(
     assert Outcome("run").equals(undisturbed)
 
 
-def test_a_run_cut_off_between_an_evaluation_and_its_checkpoint_repeats_no_line(
+def test_run_killed_between_evaluation_and_checkpoint_repeats_no_line(
     small: Small, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mcl.training.trainer import Trainer
@@ -100,7 +100,7 @@ def test_a_run_cut_off_between_an_evaluation_and_its_checkpoint_repeats_no_line(
     assert Outcome("run").equals(undisturbed)
 
 
-def test_a_signal_during_an_evaluation_has_it_done_later(
+def test_evaluation_interrupted_by_signal_is_repeated_on_resume(
     small: Small, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mcl.training.evaluator
@@ -120,7 +120,9 @@ def test_a_signal_during_an_evaluation_has_it_done_later(
     assert Outcome("run").equals(undisturbed)
 
 
-def test_often_stopped_is_like_never_stopped(small: Small, undisturbed: Outcome, during_step: DuringStep) -> None:
+def test_run_stopped_often_equals_uninterrupted_run(
+    small: Small, undisturbed: Outcome, during_step: DuringStep
+) -> None:
     for step in (0, 2, 5, 8):
         during_step(step, lambda: os.kill(os.getpid(), signal.SIGINT))
         assert small("run").status == 130
@@ -144,7 +146,9 @@ def test_often_stopped_is_like_never_stopped(small: Small, undisturbed: Outcome,
     ],
     ids=" ".join,
 )
-def test_other_settings_resume_exactly_too(overrides: list[str], small: Small, during_step: DuringStep) -> None:
+def test_runs_with_other_settings_resume_bit_for_bit(
+    overrides: list[str], small: Small, during_step: DuringStep
+) -> None:
     assert small("whole", *overrides).status == 0
     during_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert small("stopped", *overrides).status == 75
@@ -152,22 +156,20 @@ def test_other_settings_resume_exactly_too(overrides: list[str], small: Small, d
     assert Outcome("stopped").equals(Outcome("whole"))
 
 
-def test_another_batch_size_by_force_starts_the_unfinished_epoch_again(
+def test_forced_batch_size_change_restarts_the_unfinished_epoch(
     small: Small, during_step: DuringStep, caplog: pytest.LogCaptureFixture
 ) -> None:
     during_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert small("run").status == 75  # after 3 of the 5 steps of the second epoch
     assert small("run", "trainer.batch_size=8", "resume=force").status == 0
-    assert "epoch 2 starts again: the checkpoint was 3 of 5 steps into it" in caplog.text
+    assert "epoch 2 starts again: the checkpoint was saved after 3 of its 5 steps" in caplog.text
     outcome = Outcome("run")
     assert (outcome.summary["steps"], outcome.summary["epochs"], outcome.summary["images"]) == (12, 2, 32 + 21 + 32)
     evaluations = [(line["step"], line["epoch"]) for line in outcome.metrics if "test/ensemble/top1" in line]
     assert evaluations == [(5, 1), (12, 2)]
 
 
-def test_a_checkpoint_of_an_older_version_is_continued(
-    small: Small, undisturbed: Outcome, during_step: DuringStep
-) -> None:
+def test_checkpoint_of_an_older_version_is_resumed(small: Small, undisturbed: Outcome, during_step: DuringStep) -> None:
     during_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert small("run").status == 75
     last = Path("run/checkpoints/last.pt")
@@ -180,14 +182,14 @@ def test_a_checkpoint_of_an_older_version_is_continued(
     assert Outcome("run").equals(undisturbed)
 
 
-def test_minutes_ask_for_checkpoints_too(small: Small, during_step: DuringStep) -> None:
+def test_checkpoint_minutes_triggers_checkpoints(small: Small, during_step: DuringStep) -> None:
     during_step(3, power_cut)
     with pytest.raises(PowerCut):
         small("run", "trainer.checkpoint_minutes=0")
     assert checkpoints.load(Path("run/checkpoints/last.pt"))["step"] == 3
 
 
-def test_networks_alone_are_sent_to_another_option(small: Small, undisturbed: Outcome) -> None:
+def test_checkpoint_without_optimizer_state_suggests_init_from(small: Small, undisturbed: Outcome) -> None:
     networks = {key: value for key, value in undisturbed.state["learner"].items() if key.startswith("cohort.")}
     checkpoints.save(Path("run/checkpoints/last.pt"), {"step": 0, "learner": networks})
     refused = small("run")
@@ -195,7 +197,7 @@ def test_networks_alone_are_sent_to_another_option(small: Small, undisturbed: Ou
     assert "init_from=" in refused.err
 
 
-def test_a_checkpoint_of_other_networks_is_refused(small: Small, undisturbed: Outcome) -> None:
+def test_checkpoint_of_other_networks_is_refused(small: Small, undisturbed: Outcome) -> None:
     state = {**undisturbed.state, "learner": {"weight": torch.zeros(1)}}
     checkpoints.save(Path("run/checkpoints/last.pt"), state)
     refused = small("run")
@@ -203,7 +205,7 @@ def test_a_checkpoint_of_other_networks_is_refused(small: Small, undisturbed: Ou
     assert "does not fit" in refused.err
 
 
-def test_global_generators_continue() -> None:
+def test_global_generators_are_restored() -> None:
     cpu = torch.device("cpu")
     state = random_state(cpu)
     rng: Any = np.random.mtrand._rand

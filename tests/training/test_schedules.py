@@ -14,7 +14,7 @@ def test_cosine_is_the_published_formula() -> None:
     assert factors[0] == 1
 
 
-def test_warmup_grows_and_hands_over_at_one() -> None:
+def test_warmup_grows_to_one() -> None:
     schedule = Cosine(warmup_epochs=3)
     assert [schedule(epoch, 10) for epoch in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert schedule(9, 10) < 0.1

@@ -1,4 +1,4 @@
-"""Networks that cannot be differentiated twice are named before training; those of torchvision can be."""
+"""Operations without a second derivative are named before training; torchvision's networks are supported."""
 
 import re
 from functools import partial
@@ -24,7 +24,7 @@ class Attention(nn.Module):
 
 
 class OnceOnly(nn.Module):
-    """A layer whose author wrote the first derivative alone."""
+    """A layer with only a first derivative."""
 
     def forward(self, maps: Tensor) -> Tensor:
         twice: Tensor = _Doubled.apply(maps)
@@ -73,7 +73,7 @@ def cohort(*layers: nn.Module) -> Cohort:
     ],
     ids=["attention", "own"],
 )
-def test_the_operation_without_a_second_derivative_is_named(layer: nn.Module, reason: str) -> None:
+def test_operation_without_second_derivative_is_named(layer: nn.Module, reason: str) -> None:
     name = f"of_{type(layer).__name__}"
     message = rf"^pair.second: {name} cannot be differentiated twice, .*: {reason}. Use loss/matching=one, [^\n]*$"
     with pytest.raises(UserError) as raised:
@@ -82,7 +82,7 @@ def test_the_operation_without_a_second_derivative_is_named(layer: nn.Module, re
 
 
 @pytest.mark.parametrize("layer", [nn.ReLU(), nn.Hardswish(), nn.Hardsigmoid(inplace=True), nn.SiLU(), nn.GELU()])
-def test_the_check_changes_nothing(layer: nn.Module) -> None:
+def test_check_has_no_side_effects(layer: nn.Module) -> None:
     networks = cohort(layer, nn.ReLU())
     before = {name: value.clone() for name, value in networks.state_dict().items()}
     random_state = torch.get_rng_state()
@@ -93,11 +93,11 @@ def test_the_check_changes_nothing(layer: nn.Module) -> None:
     assert all(parameter.grad is None for parameter in networks.parameters())
 
 
-def test_a_frozen_network_passes() -> None:
+def test_frozen_network_passes() -> None:
     check_twice_differentiable(cohort(Attention()).requires_grad_(False), 1, 8)
 
 
-def test_a_network_for_one_size_of_images_is_tried_with_that_size() -> None:
+def test_fixed_size_network_is_checked_with_its_image_size() -> None:
     class Flat(nn.Module):
         def forward(self, maps: Tensor) -> Tensor:
             return Attention()(maps + torch.zeros(8, 8))
@@ -109,7 +109,7 @@ def test_a_network_for_one_size_of_images_is_tried_with_that_size() -> None:
 QUIET = [*SMALL, "trainer.device=cpu", "tracking=none"]
 
 
-def test_mobilenetv3_trains_a_step_with_a_meta_round() -> None:
+def test_mobilenetv3_trains_with_a_meta_round() -> None:
     networks = ["network@pair.first=resnet8", "network@pair.second=imagenet/mobilenetv3_small"]
     parts = assemble(compose_train([*QUIET, *META, *networks, "dataset.image_size=32", "trainer.batch_size=8"]))
     trainer = parts.build_trainer(parts.dataset.load(), seed=0)
@@ -125,7 +125,7 @@ def test_mobilenetv3_trains_a_step_with_a_meta_round() -> None:
         assert any(name.startswith(part) for name in moved)
 
 
-def test_a_run_with_a_meta_round_is_refused_before_it_reads_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_without_second_derivatives_is_refused_before_reading_images(monkeypatch: pytest.MonkeyPatch) -> None:
     forward = Backbone.forward
     monkeypatch.setattr(Backbone, "forward", lambda self, x: torch.ops.aten.hardsigmoid(forward(self, x)))
     with pytest.raises(UserError, match=r"^pair.first: resnet8 .*: hardsigmoid has no second derivative"):

@@ -1,4 +1,4 @@
-"""What a process does that is asked to stop."""
+"""Reactions of a process to stop signals."""
 
 import json
 import os
@@ -116,7 +116,7 @@ def test_a_program_ends_in_order_before_anything_has_begun_and_in_imports(
     assert ("cleaned up" in ended.stdout) == ("begun" not in ended.stdout)
 
 
-def test_trackers_are_closed_and_the_folder_says_what_happened(
+def test_signal_closes_trackers_and_is_recorded_in_the_folder(
     small: Callable[..., Any], during_step: Callable[..., None]
 ) -> None:
     during_step(6, lambda: os.kill(os.getpid(), signal.SIGUSR1))
@@ -124,7 +124,7 @@ def test_trackers_are_closed_and_the_folder_says_what_happened(
     assert done.status == 75
     failure = json.loads(Path("run/failure.json").read_text())
     assert (failure["status"], failure["message"]) == ("interrupted", "stopped by SIGUSR1")
-    assert "type the same command again" in done.out
+    assert "run the same command again" in done.out
     assert not Path("run/lock").exists()
 
 
@@ -199,7 +199,7 @@ def test_a_process_leaves_with_the_documented_status(number: int, status: int, t
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_a_process_that_hangs(tmp_path: Path) -> None:
+def test_second_signal_ends_a_process_that_hangs(tmp_path: Path) -> None:
     code = (
         "import signal, time, sys\nfrom mcl.signals import StopSignals\n"
         "with StopSignals():\n    print('ready', flush=True)\n    while True: time.sleep(1)"
@@ -215,9 +215,9 @@ def test_a_second_signal_ends_a_process_that_hangs(tmp_path: Path) -> None:
 
 
 def train(folder: Path, *overrides: str) -> "subprocess.Popen[bytes]":
-    typed = [sys.executable, str(ROOT / "train.py"), "trainer.epochs=200", "trainer.log_every=1"]
+    command = [sys.executable, str(ROOT / "train.py"), "trainer.epochs=200", "trainer.log_every=1"]
     return subprocess.Popen(
-        [*typed, f"hydra.run.dir={folder / 'run'}", *overrides], cwd=folder, stdout=subprocess.DEVNULL
+        [*command, f"hydra.run.dir={folder / 'run'}", *overrides], cwd=folder, stdout=subprocess.DEVNULL
     )
 
 

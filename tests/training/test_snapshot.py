@@ -8,7 +8,7 @@ from mcl.types import Batch
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(100, 7), (30, 30), (5, 2)])
-def test_an_onlooker_sees_every_prediction_and_a_few_images_as_they_were(count: int, batch_size: int) -> None:
+def test_snapshot_has_every_prediction_and_a_few_original_images(count: int, batch_size: int) -> None:
     dataset = Synthetic(classes=3, image_size=4, mean=[0.4], std=[0.2])
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 3, 4, 4), generator=rng, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Four steps of the whole published recipe with two meta rounds, against the official modules run in float64."""
+"""Four steps of the published training with two meta rounds, against the official modules run in float64."""
 
 import gzip
 import json
@@ -35,14 +35,14 @@ PARTS = {  # names of the loss's parts in the golden arrays
 
 
 def golden_name(key: str) -> str:
-    """What a parameter of the loss is called in the golden arrays."""
+    """Return the name of a loss parameter in the golden arrays."""
     part, _, rest = key.partition(".")
-    prefix, ours, theirs = PARTS[part]
-    return prefix + rest.removeprefix("projections.").replace(ours, theirs, 1)
+    prefix, name, official_name = PARTS[part]
+    return prefix + rest.removeprefix("projections.").replace(name, official_name, 1)
 
 
 def learner_of_the_golden_weights() -> tuple[Learner, dict[str, str]]:
-    """Two branched ResNet-8 with L-MCL in float64, and the golden name of every one of its tensors."""
+    """Return two branched ResNet-8 with L-MCL in float64, and the golden name of every one of its tensors."""
     factory = partial(ResNet, name="resnet8", num_classes=10, depths=[1, 1, 1], block="basic")
     cohort = Cohort({"first": factory, "second": factory}, branched=True, seed=0)
     loss = LMCL(widths=cohort.widths, matching=LayerMatching, meta=MetaSchedule(interval=2))
@@ -68,21 +68,21 @@ def learner_of_the_golden_weights() -> tuple[Learner, dict[str, str]]:
 
 
 def _later_block(key: str) -> bool:
-    """Whether a key of a branch belongs to a block after the first: ...block_extractor1.<stage>.<block>.conv1..."""
+    """Return whether a branch's key belongs to a block after the first: ...block_extractor1.<stage>.<block>.conv1..."""
     parts = key.split(".")
     return "auxiliary_classifier" in parts and parts[3].startswith("block") and parts[5] != "0"
 
 
-def close(found: Tensor, golden: np.ndarray) -> None:
-    """Sum and norm agree, relative to the norm."""
-    found = found.detach()
+def close(actual: Tensor, golden: np.ndarray) -> None:
+    """Assert that sum and norm agree, relative to the norm."""
+    actual = actual.detach()
     norm = float(golden[1])
-    assert float(found.norm()) == pytest.approx(norm, rel=1e-8)
-    assert float(found.sum()) == pytest.approx(float(golden[0]), abs=1e-8 * max(norm, 1e-3))
+    assert float(actual.norm()) == pytest.approx(norm, rel=1e-8)
+    assert float(actual.sum()) == pytest.approx(float(golden[0]), abs=1e-8 * max(norm, 1e-3))
 
 
 @pytest.mark.parametrize("memory", ["keep", "recompute"])
-def test_the_recipe_is_the_official_one(memory: str) -> None:
+def test_settings_equal_the_official_ones(memory: str) -> None:
     golden = np.load(GOLDEN / "trajectory_resnet8.npz")
     learner, names = learner_of_the_golden_weights()
     assert learner.loss.meta is not None

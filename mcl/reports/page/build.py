@@ -31,12 +31,12 @@ CHARTS = {  # chart -> title and caption, unless a picture of the report has the
     "matching": ("", ""),
     "confusion": (
         "What is taken for what",
-        "Each line is a true class, in shares of its images. After the last epoch, unless its name says otherwise:"
-        " `python -m mcl evaluate RUN` adds other heads, parts, images and settings.",
+        "Each line is a true class, in shares of its images. After the last epoch, unless its name gives another:"
+        " `python -m mcl evaluate RUN` adds other heads, splits, images and settings.",
     ),
 }
 IMAGES = {".png": "image/png", ".svg": "image/svg+xml"}
-PICTURES = {"cost": "cost", "matching": "matching"}  # chart -> the picture that shows the same
+PICTURES = {"cost": "cost", "matching": "matching"}  # chart -> the plot that shows the same
 
 
 def page_of_rows(
@@ -45,9 +45,9 @@ def page_of_rows(
     """Return the report of some rows as a page.
 
     Args:
-        rows: what is reported.
+        rows: rows of the report.
         metric: a name of ``mcl.reports.rows.METRICS``.
-        before: the Markdown above the pictures of the report.
+        before: the Markdown above the plots of the report.
         after: the Markdown below them.
         drawn: the pictures, for their texts.
         table: the content of results.csv, which the page offers as a download.
@@ -77,7 +77,7 @@ def page(
 
     Args:
         lines: Markdown, its title first.
-        pictures: the pictures it shows, by file name; the page contains them.
+        pictures: the plots that it shows, by file name; the page contains them.
         values: the data of the charts it shows, as `mcl.reports.page.charts.charts` returns it.
         downloads: text files by name; links to them lead to their content in the page.
     """

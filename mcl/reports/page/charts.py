@@ -14,7 +14,7 @@ from mcl.reports.rows import Row, Rows
 from mcl.reports.statistics import estimate
 from mcl.runs.reading import Run
 
-MOST_POINTS = 500  # of a line
+MOST_POINTS = 500  # limit for one line
 MOST_OF_ALL = 900_000  # points of a page, at about eight bytes each
 TOTAL = "total"
 UNLIKE_SUMS = "The total is a sum of other terms in each method: compare it within one method, not between methods."

@@ -11,7 +11,7 @@ from mcl.runs.layout import RECORD
 from mcl.runs.reading import Run
 
 MOST_CLASSES = 200  # more are too small for a screen
-MOST_CELLS = 1_000_000  # of all matrices of a page
+MOST_CELLS = 1_000_000  # limit for all matrices of a page together
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Matrix:
 
     Args:
         run: the run evaluated.
-        head: such as ``first backbone``; names the evaluation, too, unless it is of the test part after the last step.
+        head: name of the head, such as ``first backbone``; with a description of the evaluation unless it is of the
+            test split after the last step.
         classes: their names.
         counts: indexed by true class, then by predicted class.
     """
@@ -56,7 +57,7 @@ def _read(run: Run, file: Path) -> Matrix | str:
     except UserError as error:
         return str(error)
     if len(classes) > MOST_CLASSES:
-        return f"{len(classes)} classes are too many for a picture"
+        return f"{len(classes)} classes are too many for an image"
     try:
         evaluated = _evaluated(run, file.parent)
     except UserError:
@@ -66,7 +67,7 @@ def _read(run: Run, file: Path) -> Matrix | str:
 
 
 def _evaluated(run: Run, folder: Path) -> str:
-    """Describe what was evaluated; empty for the test part of the run after its last step."""
+    """Describe what was evaluated; empty for the test split of the run after its last step."""
     record = read_record(folder)
     steps = run.summary.get("steps")
     deviations = record.deviations(steps if isinstance(steps, int) else None) if record else []

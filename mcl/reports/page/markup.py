@@ -27,7 +27,7 @@ def as_html(
 
     Args:
         lines: Markdown.
-        embed: returns the HTML of a picture, from its name and alternative text; None for a picture that is not the
+        embed: returns the HTML of an image, from its name and alternative text; None for an image that is not the
             report's own, which is replaced by its text.
         downloads: text files by name. A link to one leads to its content; one to another file is replaced by its text.
     """

@@ -11,7 +11,7 @@ from mcl.runs.reading import Run, number
 
 ACCURACY, TERMS, PACE = "accuracy", "terms", "pace"  # the charts of series
 PACES = {"lr": "learning rate", "images_per_second": "training images per second", "grad_norm": "gradient norm"}
-PARTS = {"test": "", "validation": ", validation part"}
+PARTS = {"test": "", "validation": ", validation split"}
 BACKBONE = "backbone"
 
 Name = tuple[str, str]  # chart, name of the series
@@ -24,8 +24,8 @@ class Line:
 
     Args:
         run: the run; None for the mean of the row.
-        epochs: of each point; fractions if an epoch has several points.
-        values: of each point, finite.
+        epochs: epoch of each point; fractions if an epoch has several points.
+        values: finite value of each point.
         runs: number of runs averaged.
         low, high: of each point, the worst and the best of these runs; empty for a single run.
     """
