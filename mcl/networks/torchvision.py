@@ -226,7 +226,10 @@ def _read_weights(model: str, weights: str) -> dict[str, Tensor]:
     path = Path(weights).expanduser()
     if not path.is_file():
         raise UserError(f"weights={weights}: no such file, and no weights of {model}: {', '.join(names.__members__)}.")
-    state: Any = load_state_file(path)
+    try:
+        state: Any = load_state_file(path)
+    except (UserError, OSError) as error:
+        raise UserError(f"weights={weights} is not a file of tensors only: {error}") from error
     for key in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

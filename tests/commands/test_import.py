@@ -184,7 +184,7 @@ class Dangerous:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"net": Dangerous()}, "objects that could run code"),
+        ({"net": Dangerous()}, "could run code"),
         ({"state_dict": {}, "epoch": 1}, "under 'net'; its keys are state_dict, epoch."),
         ({"net": {"weight": 1.0}}, "not an official checkpoint"),
         ([], "not an official checkpoint"),
