@@ -4,7 +4,7 @@ Such a module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(argum
 imports torch and other large packages inside ``run``, so that ``--help`` is fast.
 """
 
-from mcl.signals import EXIT_STATUS, Stopped, catch_stop_signals, program_signals
+from mcl.signals import EXIT_STATUS, Stopped, catch_stop_signals, program_signals, report_stop
 
 if __name__ == "__main__":
     catch_stop_signals()  # before the other imports
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(typed[0], typed[1:])
     except Stopped as stop:
-        print(f"\nStopped by {stop.name}.", file=sys.stderr)
+        report_stop(stop)
         return EXIT_STATUS[stop.name]
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
