@@ -10,7 +10,7 @@ import sys
 if __name__ == "__main__" and sys.path[0] == os.getcwd() and not __file__.startswith(os.path.join(sys.path[0], "")):
     del sys.path[0]  # `python -m` puts the working folder in front: a received folder could shadow any module there
 
-from mcl.signals import EXIT_STATUS, Stopped, catch_stop_signals, program_signals
+from mcl.signals import EXIT_STATUS, Stopped, catch_stop_signals, program_signals, report_stop
 
 if __name__ == "__main__":
     catch_stop_signals()  # before the other imports
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(typed[0], typed[1:])
     except Stopped as stop:
-        print(f"\nStopped by {stop.name}.", file=sys.stderr)
+        report_stop(stop)
         return EXIT_STATUS[stop.name]
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 # 75 is EX_TEMPFAIL of sysexits.h: try again. SIGHUP: the terminal was closed. SIGUSR2: submitit lets Slurm send it
 # before the time limit of a job.
@@ -146,6 +146,20 @@ class StopSignals:
             with suppress(OSError):  # the terminal is gone
                 os.write(2, f"\nStopped by {self.received}.\n".encode())
         os._exit(EXIT_STATUS[self.received])
+
+
+def report_stop(stop: Stopped, more: str = "") -> None:
+    """Print which signal stopped the program, unless its terminal is gone; then nothing is printed any more."""
+    _write(sys.stdout, "")
+    _write(sys.stderr, f"\nStopped by {stop.name}.{more}\n")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:  # also at exit, where it would change the status
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 _of_program: StopSignals | None = None

@@ -31,7 +31,7 @@ from mcl.launching.probe import visible_devices
 from mcl.launching.slots import Slot, make_slots
 from mcl.reports.figures import FORMATS
 from mcl.reports.search_report import find_trials
-from mcl.signals import EXIT_STATUS, Stopped, program_signals
+from mcl.signals import EXIT_STATUS, Stopped, program_signals, report_stop
 from mcl.studies.plan import PlannedRow, plan_rows
 from mcl.studies.study import PlannedRun, Search, Study, find_study, load_study, only, study_names
 
@@ -93,7 +93,7 @@ def main(task: launch.Task, arguments: Sequence[str]) -> int:
         program_signals().at_once = False
         return _sweep(task, asked)
     except Stopped as stop:
-        print(f"\nStopped by {stop.name}. Type the same command again to continue.", file=sys.stderr)
+        report_stop(stop, " Type the same command again to continue.")
         return EXIT_STATUS[stop.name]
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)

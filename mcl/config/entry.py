@@ -27,7 +27,7 @@ from mcl.config.schema import SweepConfig, TrainConfig
 from mcl.errors import UserError, causes
 from mcl.files import WriteError, write_atomically
 from mcl.runs.renames import current_overrides
-from mcl.signals import EXIT_STATUS, Stopped, program_signals
+from mcl.signals import EXIT_STATUS, Stopped, program_signals, report_stop
 
 USAGE_ERROR, INTERRUPTED = 1, 130
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -83,7 +83,7 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                     run()
             except Stopped as stop:
                 if _first_process():
-                    print(f"\nStopped by {stop.name}.", file=sys.stderr)
+                    report_stop(stop)
                     _write_exit_status(EXIT_STATUS[stop.name])
                 raise
             except KeyboardInterrupt:

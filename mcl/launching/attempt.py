@@ -108,6 +108,10 @@ class Attempt:
         except (OSError, ValueError):
             return None
 
+    def remove_returns(self) -> None:
+        """Remove the file for the return value, once it was read."""
+        self._returns.unlink(missing_ok=True)
+
     def own_status(self, status: int) -> int:
         """Return the exit status of the job itself, which torchrun hides behind its own."""
         returned = self.returned() if status else None

@@ -172,6 +172,7 @@ class JobQueue:
                 del self._running[attempt]
                 attempt.close()
                 self._ended(attempt, outcome, status)
+                attempt.remove_returns()
             elif self._options.timeout and attempt.seconds > self._options.timeout * 60 and not attempt.timed_out:
                 attempt.timed_out = True
                 attempt.stop()

@@ -11,7 +11,7 @@ import torch
 
 from mcl.errors import UserError
 from mcl.runs import writer
-from mcl.runs.summary import with_checksum
+from mcl.runs.summary import metrics_checksum, with_checksum
 from mcl.tracking import LocalFiles, RunInfo
 from mcl.tracking.tracker import Snapshot
 
@@ -132,7 +132,9 @@ def test_summary_marks_the_run_finished_and_removes_the_failure(make_run: MakeRu
 
     train(tracker, make_run(resumed_step=2), until=4)
     tracker.finish("finished", summary)
-    assert json.loads((run.run_dir / "summary.json").read_text()) == with_checksum(summary)
+    assert json.loads((run.run_dir / "summary.json").read_text()) == with_checksum(
+        {**summary, "metrics": metrics_checksum(run.run_dir)}
+    )
     assert not (run.run_dir / "failure.json").exists()
 
 

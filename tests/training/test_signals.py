@@ -227,3 +227,21 @@ def wait_for(file: Path) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"{file} does not come")
+
+
+def test_a_closed_terminal_stops_in_order(tmp_path: Path) -> None:
+    """SIGHUP arrives when the terminal cannot be written to any more."""
+    code = (
+        "import os, signal, sys, time\nfrom mcl.signals import Stopped, catch_stop_signals, report_stop\n"
+        "catch_stop_signals().at_once = False\n"
+        "try:\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "except Stopped as stop:\n    report_stop(stop)\n    raise\n"
+    )
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    assert b"ready" in os.read(ours, 100)
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 75
