@@ -149,13 +149,13 @@ def test_row_without_finished_runs_is_estimated_from_others(sweep: Sweep) -> Non
 
 def test_failing_run_is_reported_with_the_others(sweep: Sweep) -> None:
     page = Path("tiny/study.yaml")
-    failing = PAGE.replace("loss: [independent, mcl]", "pair: [resnet8, single]").replace("seeds: [0, 1]", "")
-    page.write_text(failing.replace("{loss: independent}", "{pair: resnet8}").replace("hold:", "hold:\n  - loss=mcl"))
+    failing = PAGE.replace("loss: [independent, mcl]", "batch: {small: [], large: [trainer.batch_size=99999]}")
+    page.write_text(failing.replace("{loss: independent}", "{batch: small}").replace("seeds: [0, 1]", ""))
     status, _, err = sweep()
     assert status == 1
-    assert "needs at least 2; the pair has 1" in err
+    assert "99999" in err
     assert len(summaries()) == 1
-    assert "single" in Path("tiny/RESULTS.md").read_text()
+    assert "large" in Path("tiny/RESULTS.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_failing_run_is_reported_with_the_others(sweep: Sweep) -> None:
         (["loss=mcl"], "independent and mcl give the same run"),
         (["seeds=0,1"], "seeds=0,1: a list is written in brackets"),
         (["+hydra.launcher.devces=cpu"], "hydra.launcher.devces: there is no such option. Did you mean 'devices'?"),
-        (["seeds=[]"], "name at least one"),
+        (["seeds=[]"], "give at least one"),
         (["seeds=[a]"], "seeds"),
         (["formats=[gif]"], "gif"),
         (["study=tinny"], "neither experiments/tinny"),
@@ -183,7 +183,7 @@ def test_wrong_arguments_print_one_line(sweep: Sweep, arguments: list[str], mess
     status, _, err = sweep(*arguments, launcher="gpus")
     assert status == 1
     assert message in err
-    assert err.startswith("error: ")
+    assert err.splitlines()[-1].startswith("error: ")  # a slow machine first prints what takes so long
     assert "Traceback" not in err
     assert not Path("runs").exists()
 
