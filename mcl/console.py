@@ -10,19 +10,20 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 PLAIN_WIDTH = 120  # columns, if standard output is not a terminal
 
 
-def make_console() -> Console:
+def make_console() -> "Console":
     """Return a console on standard output, without markup. Colours follow ``NO_COLOR`` and ``FORCE_COLOR``.
 
     From then on, a character that the encoding of standard output lacks is printed as ``?``.
     """
+    from rich.console import Console  # on first use, for a quick start
+
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
         sys.stdout.reconfigure(errors="replace")
     console = Console(markup=False, emoji=False, highlight=False)
@@ -33,7 +34,7 @@ def make_console() -> Console:
 
 def plain_table(*labels: str, numbers: Sequence[str] = ()) -> "Table":
     """Return an empty table without lines: columns of labels, then columns of numbers, set to the right."""
-    from rich.table import Table  # on first use, for a quick start
+    from rich.table import Table
 
     table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
     for header in labels:
@@ -50,13 +51,18 @@ def shortened(text: str, longest: int) -> str:
     return f"{text[: longest - 10]}… {hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
-def print_table(console: Console, table: "Table") -> None:
-    """Print a table; if the terminal is too narrow for it, print a block of lines for each row instead."""
+def print_table(console: "Console", table: "Table") -> None:
+    """Print a table. On a narrow terminal its headers wrap; if that is not enough, each row becomes a block."""
     from rich.measure import Measurement
     from rich.text import Text
 
     unlimited = console.options.update(max_width=10_000)
-    if Measurement.get(console, unlimited, table).maximum <= console.width:
+    fits = Measurement.get(console, unlimited, table).maximum <= console.width
+    if not fits:
+        for column in table.columns[1:]:
+            column.no_wrap = False  # numbers have no blank to break at, so only headers wrap
+        fits = Measurement.get(console, unlimited, table).minimum <= console.width
+    if fits:
         console.print(table)
         return
     labels = [str(column.header) for column in table.columns]

@@ -78,7 +78,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
 def write_error(path: str | os.PathLike[str], error: OSError) -> UserError:
     """Return the error for the user when ``path`` cannot be written."""
     remedy = "Free some space there" if error.errno in _FULL else "See that the folder exists and can be written to"
-    return WriteError(f"Cannot write {path}: {error.strerror or error}. {remedy}, then type the same command again.")
+    return WriteError(f"Cannot write {path}: {error.strerror or error}. {remedy}, then run the same command again.")
 
 
 def _os_error(error: BaseException | None) -> OSError | None:

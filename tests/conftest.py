@@ -14,6 +14,8 @@ from omegaconf import DictConfig
 from mcl.config.conf_folder import conf_folder
 from mcl.config.entry import register
 
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it to the width of its own terminal
+
 os.environ["WANDB_MODE"] = "disabled"  # except in tests that enable it; subprocesses inherit it
 
 

@@ -51,7 +51,7 @@ def test_full_disk_keeps_the_old_file_and_names_a_remedy(
     path = tmp_path / "last.pt"
     path.write_bytes(b"old")
     monkeypatch.setattr(os, call, disk_full)
-    with pytest.raises(UserError, match=r"last\.pt.*Free some space there, then type the same command"):
+    with pytest.raises(UserError, match=r"last\.pt.*Free some space there, then run the same command"):
         write_atomically(path, b"new")
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
     assert path.read_bytes() == b"old"

@@ -62,7 +62,7 @@ def explain(error: BaseException, typed: Sequence[str] = ()) -> str | None:
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return _explain_null(typed)
     if isinstance(error, RuntimeError) and str(error).startswith('Could not detect "srun"'):
-        return "hydra/launcher=slurm: there is no Slurm on this machine (no srun on PATH)."
+        return "hydra/launcher=slurm: srun is not on PATH. Use a login node, or hydra/launcher=gpus."
     if type(error).__module__.startswith(("submitit.", "ray.")):  # a job was lost; the text says how
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:

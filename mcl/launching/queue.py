@@ -193,7 +193,8 @@ class JobQueue:
             self._queue.append(outcome)
             return
         elif attempt.own_status(status) == EXIT_STATUS["SIGTERM"]:
-            outcome.status, outcome.reason = "stopped", "stopped from outside"
+            outcome.status = "stopped"
+            outcome.reason = "stopped by another program; run the same command again to resume"
         else:
             outcome.status, outcome.reason = "failed", attempt.reason(status)
         self._after_attempt(outcome)

@@ -182,7 +182,7 @@ def accuracies_table(rows: Rows) -> list[str]:
         "## Which accuracy",
         "",
         *table(*without_empty([key_header(rows), *headers], body), 1),
-        f"All in percent of the test part{', except one column' if validated else ''}; mean ± deviation between runs.",
+        f"In percent of the test split{', except one column' if validated else ''}; mean ± deviation between runs.",
         "",
         "- last epoch: the backbone when training ends. Nothing was chosen: the honest number.",
         f"- best epoch: the backbone at its best epoch, which was chosen on {chosen},{flatters}.",

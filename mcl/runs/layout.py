@@ -23,7 +23,7 @@ CONFUSION = "confusion-"  # prefix of the confusion matrices
 WANDB = "wandb"
 
 SIGNS_OF_A_RUN = (CONFIG, METRICS, SUMMARY, FAILURE)  # a folder with one of these is a run folder
-WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, CHECKPOINTS, EVALUATION, EXPORT, WANDB)  # everything in a run folder
+WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, CHECKPOINTS, EVALUATION, EXPORT, f"{WANDB}/run_id")  # by this project
 
 
 def earlier_checkpoint(step: int) -> str:

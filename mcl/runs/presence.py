@@ -27,7 +27,7 @@ class Presence:
         if self.lost():
             raise FolderGone(
                 f"{self.path} was removed, moved or replaced while the run worked in it, so the run stops here: what it"
-                " writes would be lost, or mixed with other files. Move the folder back and type the same command again"
+                " writes would be lost, or mixed with other files. Move the folder back and run the same command again"
                 " to resume from its last checkpoint; without it, the command starts over."
             )
 

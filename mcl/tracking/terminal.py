@@ -90,7 +90,7 @@ class Terminal(Tracker):
         saved = any(Path(self._run.run_dir, CHECKPOINTS).glob("*.pt"))
         again = "resume from the last checkpoint" if saved else "start again, as there is no checkpoint yet"
         self._console.print(
-            f"{status} at step {self._step:,} of {self._run.total_steps:,}; type the same command again to {again}",
+            f"{status} at step {self._step:,} of {self._run.total_steps:,}; run the same command again to {again}",
             style="yellow",
         )
 

@@ -46,7 +46,8 @@ def refuse_outside_links(folder: Path, names: Iterable[str]) -> None:
         names: of the entries that are read or written.
     """
     root = folder.resolve()
-    for path in _links(folder / name for name in names):
+    entries = [folder / name for name in names]
+    for path in [*entries, *_links(entries)]:
         if not _target(path).is_relative_to(root):
             raise UserError(
                 f"{printable(path)} is a link that leads out of {printable(folder)}: reading or writing there would"
@@ -56,9 +57,7 @@ def refuse_outside_links(folder: Path, names: Iterable[str]) -> None:
 
 def _links(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
-        if path.is_symlink():
-            yield path
-        elif path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             for parent, folders, files in os.walk(path):  # follows no link
                 yield from (entry for name in (*folders, *files) if (entry := Path(parent, name)).is_symlink())
 

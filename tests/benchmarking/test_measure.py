@@ -124,7 +124,9 @@ def test_killed_process_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_invalid_settings_are_refused_with_the_message_of_training(tmp_path: Path) -> None:
-    (tmp_path / measuring.REQUEST).write_text(json.dumps(vars(request(*META, "loss.meta.steps=0"))))
+    invalid = request(*META)
+    invalid.config["loss"]["meta"]["steps"] = 0
+    (tmp_path / measuring.REQUEST).write_text(json.dumps(vars(invalid)))
     measuring.main(tmp_path)
     assert "loss.meta.steps=0: must be at least 1" in json.loads((tmp_path / measuring.ANSWER).read_text())["refused"]
 

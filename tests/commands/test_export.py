@@ -337,7 +337,7 @@ def test_unreadable_images_are_reported_and_the_rest_classified(
 def test_folder_that_cannot_be_written_to_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").write_text("in the way")
     assert main(["export", str(run), "--format", "torch", "--out", "file"]) == 1
-    assert "Cannot write file" in capsys.readouterr().err
+    assert "file is a file, not a folder." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["resnet20", "wrn_16_1", "shufflenetv2_05x", "hcgnet_a1"])

@@ -214,6 +214,7 @@ def test_study_is_planned_for_the_devices_of_its_runs(sweep: Sweep, monkeypatch:
         "mcl.devices.default_precision",
         lambda device: "bfloat16" if os.environ.get("CUDA_VISIBLE_DEVICES") == "1" else "float32",
     )
+    monkeypatch.setattr("mcl.accelerators._may_have_gpu", lambda: True)
     planned: list[Path] = []
     monkeypatch.setattr(
         "mcl.commands.sweep.only", lambda study, filters: planned.append(study.runs[0].folder) or study.runs

@@ -151,7 +151,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     # own networks and losses, tried with two images
     f"{NET} +pair.first.second=4": "stage 2 of Net cannot take what stage 1 gives, a tensor of shape (2, 8, 8, 8)",
     f"{NET} +pair.first.head=4": "the head of Net cannot take what stage 2 gives",
-    f"{NET} +pair.first.stride=8": "give stride=2.",
+    f"{NET} +pair.first.stride=8": "which is a stride of about 2.",
     f"{NET.replace('.Net', '.NoChannels')}": "does not take in_channels, which training gives it.",
     f"{MINE} +loss.kind=undeclared": "returns a term 'other' that it does not declare",
     f"{MINE} +loss.kind=vector": "term 'extra' of Mine is a tensor of shape (2,), not a tensor of shape ()",

@@ -110,7 +110,11 @@ def test_summary_that_does_not_fit_is_looked_at_closely(change: str, command: Ca
     file.write_text(json.dumps(stored if change == "sha256" else with_checksum(stored)))
     typed = command(*QUICK)
     assert typed.status == 1
-    expected = {"data": "belongs to other images", "sha256": "is broken", "config_hash": "another hash of its settings"}
+    expected = {
+        "data": "was trained on other images",
+        "sha256": "is broken",
+        "config_hash": "belongs to a run with other settings",
+    }
     assert expected[change] in typed.err
     assert "test accuracy" not in typed.out
 

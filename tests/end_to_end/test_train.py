@@ -164,7 +164,7 @@ def test_runs_with_other_options_train(overrides: list[str], command: Command) -
 
 
 def test_schedule_that_changes_nothing_is_noted(command: Command) -> None:
-    note = "leaves the learning rate as it is in 20 epochs"
+    note = "does not change the learning rate in 20 epochs"
     assert note in command("schedule=multistep", "debug=dry", "loss=independent").out
     assert note not in command("schedule=constant", "debug=dry", "loss=independent").out
     assert note not in command("schedule.warmup_epochs=1", "debug=dry", "loss=independent").out
@@ -244,8 +244,8 @@ WRONG = {  # what is typed: what the one line must name
     "seed=a": ["seed", "'a'"],
     "seed=-1": ["seed=-1"],
     "seed=99999999999999999999999": ["seed=9999"],
-    "pair=null": ["null", "GROUP=NAME"],
-    "loss=null": ["null", "GROUP=NAME"],
+    "pair=null": ["null", "pair=NAME"],
+    "loss=null": ["null", "loss=NAME"],
     "runs=": ["runs"],
     "loss.weights.vcl=-1": ["loss.weights.vcl=-1"],
     "loss.tau=nan": ["loss.tau=nan", "a number"],

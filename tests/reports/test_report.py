@@ -307,7 +307,7 @@ def test_command_writes_identical_files_with_plots(
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere: there is no such folder."),
-        (["empty"], "No run was found that can be read."),
+        (["empty"], "empty holds no run. Give a folder of runs"),
         (["runs", "--baseline", "lmlc"], "--baseline lmlc: no single factor has this label. Did you mean 'lmcl'?"),
         (["runs", "--baseline", "loss=mcl"], "baseline loss=mcl: there is no such label."),
         (["runs", "--baseline", "los=mcl"], "baseline los=mcl: there is no such factor."),

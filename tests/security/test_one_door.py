@@ -20,6 +20,7 @@ APART = {
     "mcl/benchmarking/measure.py": "what the benchmark asks of its own process",
     "mcl/benchmarking/memory_use.py": "/proc",
     "mcl/config/build_network.py": "conf/",
+    "mcl/config/catalog.py": "the files of conf/",
     "mcl/config/loader.py": "compositions of this process",
     "mcl/config/signatures.py": "source files of installed packages",
     "mcl/data/available_memory.py": "/proc",
@@ -52,6 +53,8 @@ OPENED = {  # open() or os.open(): the reason
     "mcl/runs/checkpoints.py": "the metrics of the run that is training, in a folder that RunFolder has checked",
     "mcl/runs/lock.py": "the lock, by O_NOFOLLOW",
     "mcl/runs/progress_estimate.py": "the last bytes of metrics.jsonl, each line parsed by the door",
+    "mcl/signals.py": "/dev/null",
+    "mcl/tracking/wandb.py": "a run of W&B, which is no file",
     "mcl/tracking/wandb_media.py": "a picture that this process made",
     "mcl/runs/writer.py": "appends to metrics.jsonl, by O_NOFOLLOW",
 }

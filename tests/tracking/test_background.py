@@ -107,7 +107,7 @@ def test_the_end_waits_for_a_slow_tracker_and_says_what_is_left(
     for step in range(6):
         trackers.log({"train/total": 1.0}, step=step, epoch=1)
     trackers.finish("finished", {})
-    assert slow.told == ["start", *range(6), "finished"]
+    assert slow.calls == ["start", *range(6), "finished"]
     assert caplog.records == []
     lines = capsys.readouterr().out.splitlines()
     assert "recorder: 6 rows left to write" in lines

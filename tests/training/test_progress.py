@@ -168,6 +168,6 @@ def test_older_checkpoint_with_another_batch_size_keeps_its_epoch() -> None:
     progress = Progress(trainer, 2)
     note = progress.load_state_dict(upgrade_checkpoint(older, trainer, sampler, labels))
     assert note is not None
-    assert "3 of 4 steps" in note
+    assert "3 of its 4 steps" in note
     assert progress.position == (1, 0)
     assert not progress.evaluation_is_due

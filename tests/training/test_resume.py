@@ -202,7 +202,7 @@ def test_checkpoint_of_other_networks_is_refused(small: Small, undisturbed: Outc
     checkpoints.save(Path("run/checkpoints/last.pt"), state)
     refused = small("run")
     assert refused.status == 1
-    assert "does not fit" in refused.err
+    assert "was trained with other networks" in refused.err
 
 
 def test_global_generators_are_restored() -> None:
