@@ -96,7 +96,7 @@ def unknown_option(
     if key in sweep_options() and not own:
         return UserError(f"{problem} It belongs to sweep.py: python sweep.py study=NAME {write(key, value)}.")
     for similar in (False, True):
-        if similar and nearest(last, known):
+        if (similar or key.startswith("hydra.")) and nearest(last, known):
             break
         found = suggest(key, value, own=own, similar=similar)
         found = [each for each in found if not front or each.partition("=")[0].rpartition(".")[0] != front]

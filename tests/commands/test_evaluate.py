@@ -267,7 +267,7 @@ def test_checkpoint_of_networks_only_can_be_evaluated(run: Path) -> None:
     networks = {key: value for key, value in state["learner"].items() if key.startswith("cohort.")}
     shutil.rmtree(run / "checkpoints")
     (run / "metrics.jsonl").unlink()
-    (run / "summary.json").unlink()
+    (run / "summary.json").unlink(missing_ok=True)
     checkpoints.save(run / "checkpoints" / "last.pt", {"step": 0, "learner": networks})
     scores = evaluate_run(SavedRun(run))
     assert "first/aggregated" not in scores

@@ -241,7 +241,7 @@ WRONG = {  # what is typed: what the one line must name
     "trainer.epochs=1.5": ["trainer.epochs=1.5", "a whole number"],
     "trainer.epochs=0": ["trainer.epochs=0"],
     "trainer.epochs=[": ["trainer.epochs=["],
-    "seed=a": ["seed", "'a'"],
+    "seed=a": ["seed=a", "whole number"],
     "seed=-1": ["seed=-1"],
     "seed=99999999999999999999999": ["seed=9999"],
     "pair=null": ["null", "pair=NAME"],
