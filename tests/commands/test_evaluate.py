@@ -267,12 +267,13 @@ def test_checkpoint_of_networks_only_can_be_evaluated(run: Path) -> None:
     networks = {key: value for key, value in state["learner"].items() if key.startswith("cohort.")}
     shutil.rmtree(run / "checkpoints")
     (run / "metrics.jsonl").unlink()
-    (run / "summary.json").unlink(missing_ok=True)
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").unlink()
     checkpoints.save(run / "checkpoints" / "last.pt", {"step": 0, "learner": networks})
     scores = evaluate_run(SavedRun(run))
     assert "first/aggregated" not in scores
     result = scores["first/backbone"].result()
-    assert result["top1"] == pytest.approx(json.loads((run / "summary.json").read_text())["networks"][0]["top1_last"])
+    assert result["top1"] == pytest.approx(summary["networks"][0]["top1_last"])
     with pytest.raises(UserError, match="never evaluated"):
         SavedRun(run).backbone(weights="best")
 
