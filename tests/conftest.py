@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from mcl.config.conf_folder import conf_folder
-from mcl.config.entry import register
+from mcl.config.schema import register
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it to the width of its own terminal
 

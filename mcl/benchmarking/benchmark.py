@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mcl.benchmarking.findings import one_line, summary
+from mcl.benchmarking.derived import one_line, summary
 from mcl.benchmarking.images import STAND_INS, stand_in
 from mcl.benchmarking.isolated import Measurement, measure_in_process
 from mcl.benchmarking.measure import GROUPS, Request
@@ -34,7 +34,7 @@ def run_benchmark(overrides: Sequence[str], *, steps: int, quick: bool, log: Cal
         log: called with a line for each thing done.
 
     Returns:
-        See `mcl.benchmarking.findings.summary`.
+        See `mcl.benchmarking.derived.summary`.
 
     Raises:
         UserError: an override is wrong, or the configuration does not train here.

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mcl.benchmarking.findings import format_rate
+from mcl.benchmarking.derived import format_rate
 from mcl.benchmarking.settings import joined
 from mcl.console import format_duration, make_console, plain_table
 from mcl.tracking.summary_table import print_plan
@@ -27,7 +27,7 @@ PHASES = {  # name in the file -> name in the table
 
 
 def print_results(results: Mapping[str, Any]) -> None:
-    """Print a summary of `mcl.benchmarking.findings`."""
+    """Print a summary of `mcl.benchmarking.derived`."""
     console = make_console()
     print_plan(_rows(results), notes=[results["generated_images"]] if results["generated_images"] else [])
     console.print(_phases(results["phases"], results["interval"]))

@@ -159,7 +159,7 @@ def facts(checkpoint: dict[str, Any]) -> dict[str, float]:
 
 
 def _sha256(path: Path) -> str:
-    from mcl.untrusted.files import read_bytes
     from mcl.untrusted.limits import MAX_NETWORK
+    from mcl.untrusted.regular_files import read_bytes
 
     return hashlib.sha256(read_bytes(path, MAX_NETWORK)).hexdigest()

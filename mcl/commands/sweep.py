@@ -18,11 +18,11 @@ from mcl.config import launch
 from mcl.config.catalog import choices, options
 from mcl.config.command_line import check_place, parse
 from mcl.config.conf_folder import conf_folder
-from mcl.config.entry import FULL_ERROR, INTERRUPTED, register
+from mcl.config.entry import FULL_ERROR, INTERRUPTED
 from mcl.config.explain import explain
 from mcl.config.grouping import grouped
 from mcl.config.hints import unknown_option
-from mcl.config.schema import SweepConfig
+from mcl.config.schema import SweepConfig, register
 from mcl.console import announced, display_path, format_duration, make_console, plain_table, pluralize, print_table
 from mcl.errors import UserError
 from mcl.launching.gpus import find_gpus

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     import wandb
 
     from mcl.errors import UserError
-    from mcl.untrusted.files import refuse_outside_links
+    from mcl.untrusted.regular_files import refuse_outside_links
 
     place = arguments.place
     if not place.is_dir():

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.config.checks import check_config
 from mcl.config.conf_folder import conf_folder
-from mcl.config.entry import register
 from mcl.config.explain import explain
 from mcl.config.loader import ReusingLoader
+from mcl.config.schema import register
 from mcl.config.trial_build import try_building
 from mcl.errors import UserError
 from mcl.runs.renames import current_overrides

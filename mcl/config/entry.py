@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -23,7 +22,7 @@ from mcl.config.command_line import arrange
 from mcl.config.conf_folder import conf_folder
 from mcl.config.explain import explain
 from mcl.config.grouping import environment, grouped, multirun_name, swept_options
-from mcl.config.schema import SweepConfig, TrainConfig
+from mcl.config.schema import register
 from mcl.errors import UserError, causes
 from mcl.files import WriteError, write_atomically
 from mcl.runs.renames import current_overrides
@@ -36,14 +35,6 @@ RETURN_FILE = "MCL_RETURN_FILE"  # names the file in which a launcher looks for 
 SECONDS_TO_REPORT = 5.0  # until torchrun notices that the reporting process has ended, and ends the others
 
 logger = logging.getLogger(__name__)
-
-
-def register() -> None:
-    """Register the schemas with Hydra."""
-    # For --help, Hydra deep-copies its whole store once per group but never modifies the copies. Sharing is faster.
-    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
-    ConfigStore.instance().store(name="train_schema", node=TrainConfig)
-    ConfigStore.instance().store(name="sweep_schema", node=SweepConfig)
 
 
 def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:

@@ -13,7 +13,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
 from mcl.config.conf_folder import conf_folder
-from mcl.config.entry import register
+from mcl.config.schema import register
 
 Task = Callable[[DictConfig], Any]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 
@@ -47,3 +48,11 @@ class SweepConfig:
     runs: str = "runs"
     out: str | None = None
     formats: list[str] = field(default_factory=lambda: ["png"])
+
+
+def register() -> None:
+    """Register the schemas with Hydra."""
+    # For --help, Hydra deep-copies its whole store once per group but never modifies the copies. Sharing is faster.
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
+    ConfigStore.instance().store(name="train_schema", node=TrainConfig)
+    ConfigStore.instance().store(name="sweep_schema", node=SweepConfig)

@@ -9,8 +9,8 @@ from mcl.runs import checkpoints
 from mcl.runs.checkpoints import Checkpoints
 from mcl.runs.layout import CHECKPOINTS, CONFIG, IMPORTED, LAST, LAST_CHECKPOINT, METRICS, SUMMARY, WRITTEN
 from mcl.untrusted.archives import DamagedArchive, read_zip
-from mcl.untrusted.files import read_bytes, refuse_outside_links
 from mcl.untrusted.limits import MAX_CONFIG, MAX_JSON, MAX_METRICS, MAX_NETWORK
+from mcl.untrusted.regular_files import read_bytes, refuse_outside_links
 from mcl.untrusted.text import shorten
 
 LIMITS = {CONFIG: MAX_CONFIG, SUMMARY: MAX_JSON, IMPORTED: MAX_JSON, METRICS: MAX_METRICS}

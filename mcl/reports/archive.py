@@ -13,8 +13,8 @@ from mcl.runs.layout import SIGNS_OF_A_RUN
 from mcl.runs.reading import Run, find_runs, read_run
 from mcl.runs.received import file_name
 from mcl.untrusted.archives import DamagedArchive, unpack_tar
-from mcl.untrusted.files import read_bytes
 from mcl.untrusted.limits import MAX_METRICS
+from mcl.untrusted.regular_files import read_bytes
 
 ARCHIVE = "runs.tar.xz"
 

@@ -8,8 +8,8 @@ from mcl.reports.equal_cost import mean_training_cost
 from mcl.reports.figures import Picture, alternative_text, files
 from mcl.reports.markdown import count, interval, listed, percent
 from mcl.reports.panels import Panel, panels_of, row_key, row_styles
-from mcl.reports.plots import label_axes, legend, set_title, small_multiples
 from mcl.reports.rows import METRICS, Row, Rows
+from mcl.reports.small_multiples import label_axes, legend, set_title, small_multiples
 from mcl.reports.statistics import estimate
 
 if TYPE_CHECKING:

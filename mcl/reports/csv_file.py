@@ -11,8 +11,8 @@ from mcl.console import display_path
 from mcl.reports.equal_cost import at_cost, cheapest
 from mcl.reports.rows import Rows
 from mcl.runs.reading import Run, mapping
-from mcl.untrusted.files import read_bytes
 from mcl.untrusted.limits import MAX_CSV
+from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.spreadsheet import without_formulas
 
 OF_NETWORK = (

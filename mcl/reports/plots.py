@@ -1,31 +1,25 @@
 """Plots of a report: learning curves, accuracy against cost, matching weights."""
 
-from collections.abc import Mapping, Sequence
-from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from mcl.palette import COLOURS, DASHES, LIGHT, MARKERS, Style
+from mcl.reports.cost_plot import against_cost
 from mcl.reports.equal_cost import by_name
-from mcl.reports.figures import Picture, alternative_text, files, new_figure, style
+from mcl.reports.figures import Picture, alternative_text, files, style
 from mcl.reports.markdown import listed, percent
 from mcl.reports.matching_maps import matching
 from mcl.reports.panels import panels_of, row_key, row_styles
 from mcl.reports.rows import Row, Rows
+from mcl.reports.small_multiples import label_axes, legend, line_style, set_title, small_multiples
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    pass
 
-COLUMNS = 3  # of small multiples
-CHARACTERS = 11  # of a legend, per inch
 MARKED = 6  # marks on a curve, about
-BAND = "band: worst to best run"
 
 
 def pictures(rows: Rows, metric: str, formats: Sequence[str]) -> list[Picture]:
     """Return the pictures that the runs have numbers for."""
-    from mcl.reports.cost_plot import against_cost
-
     with style():
         drawn = [_curves(rows, formats), against_cost(rows, metric, formats), matching(rows, formats)]
     return [picture for picture in drawn if picture is not None]
@@ -49,7 +43,7 @@ def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
         last = []
         for number, (row, curve) in enumerate(curves):
             key = row_key(rows, row)
-            line = _line_style(styles[key])
+            line = line_style(styles[key])
             epochs, values = list(curve), list(curve.values())
             means = [sum(runs) / len(runs) for runs in values]
             every = max(1, len(epochs) // MARKED)
@@ -87,53 +81,3 @@ def _curve(row: Row, network: str) -> dict[int, list[float]]:
     curves = [curve for curve in curves if curve]
     shared = sorted(set.intersection(*map(set, curves))) if curves else []
     return {epoch: [curve[epoch] for curve in curves] for epoch in shared}
-
-
-def small_multiples(panels: int) -> tuple["Figure", list["Axes"]]:
-    """Return a figure with a grid of axes."""
-    columns = min(panels, COLUMNS)
-    lines = -(-panels // columns)
-    width, height = (6.4, 4.0) if panels == 1 else (3.3 * columns, 2.9 * lines + 0.5)
-    figure = new_figure(width, height)
-    grid = figure.subplots(lines, columns, squeeze=False).ravel().tolist()
-    for axes in grid[panels:]:
-        axes.set_axis_off()
-    return figure, grid[:panels]
-
-
-def set_title(axes: "Axes", title: str, caption: str, panels: int) -> None:
-    """Write a title and a caption above a panel, in lines that fit its width."""
-    axes.set_title(f"{title}\n{fill(caption, 40 if panels > 1 else 75)}", parse_math=False)
-
-
-def label_axes(figure: "Figure", grid: Sequence["Axes"], x: str, y: str) -> None:
-    """Label the axes of a grid."""
-    figure.supxlabel(x, fontsize=9)
-    for axes in grid[::COLUMNS]:
-        axes.set_ylabel(y)
-
-
-def legend(figure: "Figure", styles: Mapping[str, Style], *, lines: bool) -> None:
-    """Explain above a figure what the rows look like, and the bands around lines."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: list[Line2D | Patch] = []
-    for key, row_style in styles.items():
-        line = _line_style(row_style)
-        handles.append(Line2D([], [], **(line if lines else {**line, "linestyle": ""}), markersize=5, label=key))
-    if lines:
-        handles.append(Patch(facecolor="#808080", alpha=0.3, label=BAND))
-    characters = 6 + max(len(str(handle.get_label())) for handle in handles)  # of the longest entry, with its mark
-    columns = int(figure.get_figwidth() * CHARACTERS / characters)
-    figure.legend(
-        handles=handles, loc="outside upper center", ncols=max(1, min(5, columns, len(handles))), handlelength=3
-    )
-
-
-def _line_style(row_style: Style) -> dict[str, Any]:
-    return {
-        "color": COLOURS[LIGHT][row_style.colour],
-        "linestyle": DASHES[row_style.dash],
-        "marker": MARKERS[row_style.marker],
-    }

@@ -25,8 +25,8 @@ from mcl.reports.rows import Rows, parse_baseline, rows_of_folders, rows_of_stud
 from mcl.reports.search_report import OBJECTIVE, Trial, find_trials, search_page
 from mcl.runs.reading import Run
 from mcl.studies.study import FILE, Study
-from mcl.untrusted.files import read_bytes
 from mcl.untrusted.limits import MAX_CSV
+from mcl.untrusted.regular_files import read_bytes
 
 RESULTS, CSV, PAGE = "RESULTS.md", "results.csv", "report.html"
 MAX_NOTES = 10  # printed

@@ -21,8 +21,8 @@ from mcl.runs.checkpoint_files import SEAL_SIZE, TITLE
 from mcl.runs.layout import EARLIER, LAST, earlier_checkpoint, step_of_checkpoint
 from mcl.runs.presence import Presence
 from mcl.runs.received import received_run
-from mcl.untrusted.files import read_bytes
 from mcl.untrusted.limits import MAX_NETWORK
+from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.tensors import load_state
 
 VERSION = 3

@@ -9,8 +9,8 @@ from typing import Any
 from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs.layout import CONFUSION, EVALUATION
-from mcl.untrusted.files import read_bytes
 from mcl.untrusted.limits import MAX_CSV
+from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.spreadsheet import without_formulas
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs.layout import CONFUSION, PER_CLASS, RECORD, SCORES
-from mcl.untrusted.files import read_bytes
 from mcl.untrusted.limits import MAX_JSON
+from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.text import decode_json
 
 MAX_CHANGES = 3  # changed settings listed in a description

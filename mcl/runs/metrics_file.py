@@ -9,8 +9,8 @@ from typing import Any, BinaryIO, NamedTuple
 from mcl.console import pluralize
 from mcl.files import write_atomically
 from mcl.runs.layout import METRICS
-from mcl.untrusted.files import open_file, read_bytes
 from mcl.untrusted.limits import MAX_LINE, MAX_METRICS
+from mcl.untrusted.regular_files import open_file, read_bytes
 from mcl.untrusted.text import decode_json
 
 LARGEST = 2**53  # larger whole numbers do not fit a float

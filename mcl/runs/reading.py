@@ -14,8 +14,8 @@ from mcl.runs.lock import holder
 from mcl.runs.metrics_file import read_metrics
 from mcl.runs.stored_config import decode_config
 from mcl.runs.summary import METRICS_KEY, metrics_checksum, read_failure, read_summary
-from mcl.untrusted.files import read_bytes, refuse_outside_links
 from mcl.untrusted.limits import MAX_CONFIG
+from mcl.untrusted.regular_files import read_bytes, refuse_outside_links
 
 Status = Literal[
     "finished",

@@ -19,8 +19,8 @@ from mcl.runs.lock import FolderLock
 from mcl.runs.presence import Presence
 from mcl.runs.stored_config import plain, read_config, write_config
 from mcl.runs.summary import read_summary
-from mcl.untrusted.files import open_file, refuse_outside_links
 from mcl.untrusted.limits import MAX_METRICS
+from mcl.untrusted.regular_files import open_file, refuse_outside_links
 from mcl.version import code_version, library_versions
 
 MADE_BY_A_RUN = (*layout.SIGNS_OF_A_RUN, layout.CHECKPOINTS, layout.EVALUATION, layout.EXPORT)

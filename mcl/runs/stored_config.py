@@ -10,8 +10,8 @@ from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs.layout import CONFIG
 from mcl.runs.received import interpolation_in, received_run
-from mcl.untrusted.files import read_bytes
 from mcl.untrusted.limits import MAX_CONFIG
+from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.text import decode_yaml
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from mcl.errors import UserError
 from mcl.runs.layout import FAILURE, METRICS, SUMMARY
-from mcl.untrusted.files import read_bytes
 from mcl.untrusted.limits import MAX_JSON, MAX_METRICS
+from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.text import decode_json
 
 CHECKSUM = "sha256"

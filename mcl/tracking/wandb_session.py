@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from mcl.console import shortened
 from mcl.files import write_atomically
 from mcl.tracking.tracker import RunInfo
-from mcl.untrusted.files import read_bytes
 from mcl.untrusted.limits import KIB
+from mcl.untrusted.regular_files import read_bytes
 
 if TYPE_CHECKING:
     import wandb

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from mcl.errors import UserError
-from mcl.untrusted.files import open_file
 from mcl.untrusted.limits import (
     FREE_EXPANSION,
     MAX_ARCHIVE,
@@ -21,6 +20,7 @@ from mcl.untrusted.limits import (
     MAX_XZ_MEMORY,
     MIB,
 )
+from mcl.untrusted.regular_files import open_file
 from mcl.untrusted.text import shorten
 
 _SAFE_PATH = re.compile(r"(?!.*(^|/)\.{0,2}(/|$))[A-Za-z0-9_.,=+@ -]+(/[A-Za-z0-9_.,=+@ -]+)*")

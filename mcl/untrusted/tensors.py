@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mcl.errors import UserError
-from mcl.untrusted.files import open_file
 from mcl.untrusted.limits import MAX_DEPTH, MAX_NETWORK, MAX_STATE_NODES
+from mcl.untrusted.regular_files import open_file
 from mcl.untrusted.text import shorten
 
 

@@ -10,7 +10,7 @@ from support.small_runs import META, SMALL
 
 from mcl import __main__ as entry
 from mcl.benchmarking import benchmark as benchmarking
-from mcl.benchmarking.findings import format_rate
+from mcl.benchmarking.derived import format_rate
 from mcl.benchmarking.images import stand_in
 from mcl.benchmarking.isolated import Measurement
 from mcl.benchmarking.measure import Request

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from mcl.config import loader
 from mcl.config.compose import composing
 from mcl.config.conf_folder import conf_folder
-from mcl.config.entry import register
 from mcl.config.loader import Progress, ReusingLoader
+from mcl.config.schema import register
 
 JOBS = [
     ["seed=1", "loss=mcl"],

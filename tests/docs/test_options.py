@@ -10,8 +10,7 @@ from omegaconf import OmegaConf
 from support.doc_pages import PAGES, spans
 
 from mcl.config.conf_folder import conf_folder
-from mcl.config.entry import register
-from mcl.config.schema import SweepConfig
+from mcl.config.schema import SweepConfig, register
 
 WORD = re.compile(r"(?P<plus>\+{0,2})(?P<key>[a-z_]+(?:[@./][a-z_0-9]+)*)=(?P<value>.*)")
 CONTEXTS = [  # one of these has any option

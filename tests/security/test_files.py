@@ -26,7 +26,7 @@ from mcl.runs.reading import find_runs, read_run
 from mcl.runs.summary import decode_summary, with_checksum
 from mcl.runs.writer import RunWriter
 from mcl.untrusted import archives, limits
-from mcl.untrusted.files import read_bytes
+from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.tensors import load_state
 
 Refused = Callable[..., str]

@@ -118,7 +118,7 @@ def test_a_reader_is_recognised(code: str) -> None:
 
 
 def test_the_doors_own_functions_are_no_readers() -> None:
-    assert not list(readers("from mcl.untrusted.files import read_bytes\nread_bytes(path, 10)"))
+    assert not list(readers("from mcl.untrusted.regular_files import read_bytes\nread_bytes(path, 10)"))
 
 
 @pytest.mark.parametrize("code", ["open(p, 'wb')", "open(p)", "path.open('w')", "os.open(p, 0)", "(a / b).open('a')"])
@@ -132,5 +132,5 @@ def test_every_reader_goes_through_the_door_or_is_known() -> None:
 
 
 def test_every_open_file_is_known() -> None:
-    """A new one: read through `mcl.untrusted.files`, write through `mcl.files`."""
+    """A new one: read through `mcl.untrusted.regular_files`, write through `mcl.files`."""
     assert {name for name, text in files().items() if list(opens(text))} == set(OPENED)

@@ -1,0 +1,67 @@
+"""Several plots in one figure: their layout, titles and legend."""
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from mcl.palette import COLOURS, DASHES, LIGHT, MARKERS, Style
+from mcl.reports.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 3  # of small multiples
+CHARACTERS = 11  # of a legend, per inch
+BAND = "band: worst to best run"
+
+
+def small_multiples(panels: int) -> tuple["Figure", list["Axes"]]:
+    """Return a figure with a grid of axes."""
+    columns = min(panels, COLUMNS)
+    lines = -(-panels // columns)
+    width, height = (6.4, 4.0) if panels == 1 else (3.3 * columns, 2.9 * lines + 0.5)
+    figure = new_figure(width, height)
+    grid = figure.subplots(lines, columns, squeeze=False).ravel().tolist()
+    for axes in grid[panels:]:
+        axes.set_axis_off()
+    return figure, grid[:panels]
+
+
+def set_title(axes: "Axes", title: str, caption: str, panels: int) -> None:
+    """Write a title and a caption above a panel, in lines that fit its width."""
+    axes.set_title(f"{title}\n{fill(caption, 40 if panels > 1 else 75)}", parse_math=False)
+
+
+def label_axes(figure: "Figure", grid: Sequence["Axes"], x: str, y: str) -> None:
+    """Label the axes of a grid."""
+    figure.supxlabel(x, fontsize=9)
+    for axes in grid[::COLUMNS]:
+        axes.set_ylabel(y)
+
+
+def legend(figure: "Figure", styles: Mapping[str, Style], *, lines: bool) -> None:
+    """Explain above a figure what the rows look like, and the bands around lines."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Line2D | Patch] = []
+    for key, row_style in styles.items():
+        line = line_style(row_style)
+        handles.append(Line2D([], [], **(line if lines else {**line, "linestyle": ""}), markersize=5, label=key))
+    if lines:
+        handles.append(Patch(facecolor="#808080", alpha=0.3, label=BAND))
+    characters = 6 + max(len(str(handle.get_label())) for handle in handles)  # of the longest entry, with its mark
+    columns = int(figure.get_figwidth() * CHARACTERS / characters)
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=max(1, min(5, columns, len(handles))), handlelength=3
+    )
+
+
+def line_style(row_style: Style) -> dict[str, Any]:
+    """Return the keyword arguments of a matplotlib line."""
+    return {
+        "color": COLOURS[LIGHT][row_style.colour],
+        "linestyle": DASHES[row_style.dash],
+        "marker": MARKERS[row_style.marker],
+    }
