@@ -55,7 +55,7 @@ def write_cifar(root: Path, kind: type, protocol: int = 2) -> dict[str, np.ndarr
 
 def write_idx(path: Path, array: np.ndarray) -> None:
     content = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}i", *array.shape) + array.tobytes()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def write_fashion(folder: Path, ending: str = ".gz") -> np.ndarray:
@@ -206,7 +206,9 @@ def test_fashion_mnist_is_downloaded_into_the_cache(tmp_path, monkeypatch):
     assert len(list((tmp_path / "cache/downloads/FashionMNIST/raw").glob("*.gz"))) == 4
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x1f\x8b", gzip.compress(b"\0\0\x08\x01\0\0\0\x09ab"), gzip.compress(b"no")])
+@pytest.mark.parametrize(
+    "damage", [b"", b"\x1f\x8b", gzip.compress(b"\0\0\x08\x01\0\0\0\x09ab", mtime=0), gzip.compress(b"no", mtime=0)]
+)
 def test_damaged_idx_file_is_named(tmp_path, offline, damage):
     write_fashion(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(damage)
