@@ -2,7 +2,7 @@
 
 1. While Hydra composes, Hydra checks choices (``loss=mcll``) against the files of ``conf/``, overrides of options
    (``optimizer.lrr=1``) against those files, and top-level types (``seed=x``) against `TrainConfig`.
-   `mcl.config.entry.explain` words its errors.
+   `mcl.config.explain` words its errors.
 2. Before a run folder is made, `check_config` checks what Hydra lets pass (``+new=1``, typos in YAML files): top-level
    options against `TrainConfig`, and the options of every node with a ``_target_``, at any depth, against the names and
    type hints of its constructor.
@@ -12,7 +12,7 @@ The cost: importing constructors imports torch, which takes seconds. So `check_c
 source, in milliseconds, and most mistakes are reported then. Only then does it import every target, for inherited
 constructors, torch's own types and modules of the user. Signatures are cached.
 
-`mcl.errors.unknown` words every unknown name, with the nearest known one; `type_hints.describe` every wrong type.
+`mcl.config.hints` words every unknown name, with what to type instead; `type_hints.describe` every wrong type.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence

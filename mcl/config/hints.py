@@ -80,9 +80,7 @@ def unknown_option(
     problem = f"{key}: there is no such {kind}."
     front, _, last = key.rpartition(".")
     target = str((node or {}).get("_target_", ""))
-    if (
-        target and not title and not nearest(last, known)
-    ):  # a file of conf/ does not list it; its class may have it all the same
+    if target and not title and not nearest(last, known):  # the file does not list it, but its class may have it
         signature = read_signature(target) if inside(target, PACKAGES) else None
         if (signature is not None and last in signature.parameters) or not inside(target, PACKAGES):
             return UserError(

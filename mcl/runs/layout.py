@@ -23,7 +23,9 @@ CONFUSION = "confusion-"  # prefix of the confusion matrices
 WANDB = "wandb"
 
 SIGNS_OF_A_RUN = (CONFIG, METRICS, SUMMARY, FAILURE)  # a folder with one of these is a run folder
-WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, CHECKPOINTS, EVALUATION, EXPORT, f"{WANDB}/run_id")  # by this project
+# Everything in a run folder that this project reads or writes; the rest of wandb/ is W&B's own.
+OURS_IN_WANDB = (f"{WANDB}/run_id", f"{WANDB}/data")
+WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, CHECKPOINTS, EVALUATION, EXPORT, *OURS_IN_WANDB)
 
 
 def earlier_checkpoint(step: int) -> str:

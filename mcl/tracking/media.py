@@ -2,8 +2,9 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mcl.palette import INK, LIGHT, diverging, sequential
 from mcl.tracking.tracker import Snapshot
 
 if TYPE_CHECKING:
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 NAMED, NUMBERED = 40, 20  # largest numbers of classes whose names fit on the axes, and counts into the squares
 LONGEST_NAME = 18  # letters of a class name beside an image
 UPRIGHT_NAME = 2  # letters of a class name that fit below a square
-NEUTRAL = 0.5  # matching weight of two nodes with orthogonal embeddings
-MIN_RANGE = 0.02  # smallest half-range of the colours; smaller differences are noise
+WEIGHTS = (0.25, 0.75)  # ends of the colour scale of matching weights, which lie between 0.27 and 0.73
 WRONG = "firebrick"
 
 
@@ -31,9 +31,10 @@ def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -
     side = 3.5 + 0.35 * count if count <= NAMED else 10.0
     figure = _figure(side + 0.8, side)
     axes = figure.add_subplot()
-    image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
+    image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap=sequential(), interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    axes.set(title=title, xlabel="predicted", ylabel="true")
+    axes.set_title(f"{title}, n = {int(confusion.sum()):,} images", parse_math=False)
+    axes.set(xlabel="predicted", ylabel="true")
     if count <= NAMED:
         upright = max(map(len, classes)) <= UPRIGHT_NAME
         axes.set_xticks(range(count), classes, rotation=0 if upright else 90)
@@ -42,8 +43,7 @@ def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -
         for label, row in enumerate(confusion.tolist()):
             for predicted, number in enumerate(row):
                 if number:
-                    colour = "white" if shares[label, predicted] > 0.5 else "black"
-                    axes.text(predicted, label, str(number), ha="center", va="center", color=colour, fontsize=7)
+                    axes.text(predicted, label, str(number), ha="center", va="center", color=INK[LIGHT], fontsize=7)
     return _png(figure)
 
 
@@ -63,19 +63,16 @@ def matching_pictures(metrics: Mapping[str, float]) -> dict[str, bytes]:
 
 def _heat_map(weights: Mapping[tuple[str, str], float], one: str, other: str) -> bytes:
     down, across = (list(dict.fromkeys(nodes[side] for nodes in weights)) for side in (0, 1))
-    color_range = max(MIN_RANGE, *(abs(weight - NEUTRAL) for weight in weights.values()))
     figure = _figure(2.6 + 0.8 * len(across), 1.0 + 0.8 * len(down))
     axes = figure.add_subplot()
     shown = [[weights.get((a, b), float("nan")) for b in across] for a in down]
-    image: Any = axes.imshow(shown, vmin=NEUTRAL - color_range, vmax=NEUTRAL + color_range, cmap="PuOr")
+    image = axes.imshow(shown, vmin=WEIGHTS[0], vmax=WEIGHTS[1], cmap=diverging())  # one scale for all epochs
     figure.colorbar(image, ax=axes, shrink=0.8, label="matching weight")
-    axes.set(xlabel=other, ylabel=one)
+    axes.set(title=f"{one} × {other}", xlabel=other, ylabel=one)
     axes.set_xticks(range(len(across)), across)
     axes.set_yticks(range(len(down)), down)
     for (a, b), weight in weights.items():
-        red, green, blue, _ = image.to_rgba(weight)
-        colour = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
-        axes.text(across.index(b), down.index(a), f"{weight:.3f}", ha="center", va="center", color=colour)
+        axes.text(across.index(b), down.index(a), f"{weight:.3f}", ha="center", va="center", color=INK[LIGHT])
     return _png(figure)
 
 

@@ -67,12 +67,6 @@ def _check_backbone(place: str, backbone: Backbone, images: Tensor) -> None:
                 f" ({IMAGES}, channels, height, width)."
             )
         before, x = part, maps
-    stride = images.shape[-1] / x.shape[-1]
-    if x.shape[-1] > 1 and not backbone.stride / 1.5 <= stride <= backbone.stride * 1.5:
-        raise UserError(
-            f"{place}: {name} says stride={backbone.stride}, but its last feature map is {x.shape[-1]} pixels wide for"
-            f" images of {images.shape[-1]}: give stride={round(stride)}."
-        )
     try:
         returned = backbone.head(x)
     except Exception as error:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from mcl.errors import UserError
@@ -96,13 +95,6 @@ def _check_events(text: str, name: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH or nodes > MAX_NODES:
             raise UserError(f"{name} is no configuration: more than {MAX_DEPTH} levels or {MAX_NODES:,} values.")
-
-
-def check_mapping(value: Any, name: str) -> Mapping[str, Any]:
-    """Return a mapping; raise UserError for anything else."""
-    if not isinstance(value, Mapping):
-        raise UserError(f"{name} holds no JSON object")
-    return value
 
 
 def _integer(digits: str) -> int:

@@ -3,6 +3,7 @@ import io
 import torch
 from PIL import Image
 
+from mcl.palette import diverging
 from mcl.tracking import Snapshot
 from mcl.tracking.media import matching_pictures, samples_picture
 
@@ -28,6 +29,15 @@ def test_each_pair_of_networks_has_a_heat_map() -> None:
     assert list(images) == ["first-second", "first-third", "second-third"]
     assert all(min(size(content)) > 50 for content in images.values())
     assert matching_pictures({"train/total": 1.0}) == {}
+
+
+def test_one_weight_has_one_colour_in_all_heat_maps() -> None:
+    expected = bytes(diverging()((0.4 - 0.25) / 0.5, bytes=True)[:3])
+    for other in (0.41, 0.7):
+        metrics = {"matching/first.stage1/second.stage1": 0.4, "matching/first.stage1/second.backbone": other}
+        image = Image.open(io.BytesIO(matching_pictures(metrics)["first-second"])).convert("RGB")
+        pixels = [image.tobytes()[i : i + 3] for i in range(0, 3 * image.width * image.height, 3)]
+        assert pixels.count(expected) > 500  # the square of that weight, less its number
 
 
 def test_samples_with_one_or_three_channels_become_an_image() -> None:
