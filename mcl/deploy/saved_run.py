@@ -66,7 +66,8 @@ class SavedRun:
         self.stored: dict[str, Any] = checkpoint["config"] if text is None else decode_config(text, f"{path}/{CONFIG}")
         check_classes(self.stored, allow=self.allow)
         own = self.stored["dataset"] if isinstance(self.stored["dataset"], dict) else {}
-        own.pop("cache_dir", None)  # a file may say where images are read, not where something is written
+        if "cache_dir" in own:  # a file may say where images are read, not where something is written
+            own["cache_dir"] = None
         self.stored_root = own.get("root")
         self.config = replay(self.stored, overrides, self.allow)
         self.own_config = replay(self.stored, (), self.allow) if overrides else self.config

@@ -220,6 +220,12 @@ def test_group_choice_is_composed_with_its_options(undisturbed: Outcome) -> None
         assert (dataset.root, dataset.name) == ("/some/photos", "photos")
 
 
+def test_folder_to_write_to_is_not_taken_from_a_file(run: Path) -> None:
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("dataset:\n", "dataset:\n  cache_dir: /somewhere\n", 1))
+    assert SavedRun(run).config.dataset.cache_dir is None  # still there, so that dataset.cache_dir=FOLDER can be given
+
+
 def test_config_that_names_other_code_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "evil.py").write_text("raise SystemExit('ran')")
     text = (run / "config.yaml").read_text()
