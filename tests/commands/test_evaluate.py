@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -220,10 +221,15 @@ def test_group_choice_is_composed_with_its_options(undisturbed: Outcome) -> None
         assert (dataset.root, dataset.name) == ("/some/photos", "photos")
 
 
-def test_folder_to_write_to_is_not_taken_from_a_file(run: Path) -> None:
-    text = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(text.replace("dataset:\n", "dataset:\n  cache_dir: /somewhere\n", 1))
-    assert SavedRun(run).config.dataset.cache_dir is None  # still there, so that dataset.cache_dir=FOLDER can be given
+def test_folder_to_write_to_comes_from_the_command_line_alone(command: Callable[..., Any]) -> None:
+    for i in range(8):
+        Path(f"images/class_{i % 2}").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (30 * i, 0, 0)).save(f"images/class_{i % 2}/{i}.png")
+    images = ["dataset=folder", "dataset.root=images", "dataset.cache_dir=own", "trainer.max_steps=1"]
+    done = command(*images, "loss=independent", "trainer.batch_size=2", "hydra.run.dir=run", "tracking=none")
+    assert done.status == 0, done.err
+    assert SavedRun("run").config.dataset.cache_dir is None
+    assert SavedRun("run", ["dataset.cache_dir=other"]).config.dataset.cache_dir == "other"
 
 
 def test_config_that_names_other_code_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
