@@ -37,8 +37,12 @@ SUPPLIED = {"optimizer": ["params"], "loss": ["widths"], "pair": ["num_classes",
 GROUPS = ("trainer", "optimizer", "schedule", "sampler", "dataset", "loss", "tracking", "pair")  # slow imports last
 
 
-def check_config(config: DictConfig) -> None:
+def check_config(config: DictConfig, *, import_targets: bool = True) -> None:
     """Check a whole configuration, except Hydra's own part.
+
+    Args:
+        config: as composed.
+        import_targets: False checks only what signatures read from source can tell, without importing torch.
 
     Raises:
         UserError: an option is unknown, not set, or of the wrong type.
@@ -66,12 +70,12 @@ def check_config(config: DictConfig) -> None:
     for group in GROUPS:
         several = group in ("pair", "tracking")  # nodes by name
         nodes |= {f"{group}.{key}": node for key, node in config[group].items()} if several else {group: config[group]}
-    for import_targets in (False, True):
+    for importing in (False, True) if import_targets else (False,):
         for path, node in nodes.items():
-            if path == "trainer" and not import_targets:  # its interpolations ask torch for the device
+            if path == "trainer" and not importing:  # its interpolations ask torch for the device
                 node = {key: node[key] for key in node if not OmegaConf.is_interpolation(node, key)}
             supplied = SUPPLIED.get(path.split(".")[0], ())
-            check(node, path=path, allow=config.allow_modules, supplied=supplied, import_targets=import_targets)
+            check(node, path=path, allow=config.allow_modules, supplied=supplied, import_targets=importing)
 
 
 def check(

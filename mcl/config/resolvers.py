@@ -13,7 +13,8 @@ from mcl.config.instantiate import build
 from mcl.config.trial_build import try_building
 from mcl.errors import UserError
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
-from mcl.runs.identity import run_folder
+from mcl.runs.identity import config_hash, run_folder
+from mcl.runs.summary import intact_summary
 
 NO_SEARCH = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # runs every job of the command line
 
@@ -38,15 +39,17 @@ def leaves_precision_open(config: DictConfig) -> bool:
 
 def _run_folder(*, _root_: DictConfig) -> str:
     # Checks run here because Hydra creates the folder before the task starts: a mistyped option leaves none behind.
-    check_config(_root_)
-    try_building(_root_)
+    check_config(_root_, import_targets=False)
+    folder = run_folder(_root_, _root_.hydra.runtime.choices)
+    if not _has_finished(_root_, Path(_root_.hydra.sweep.dir, folder)):
+        check_config(_root_)
+        try_building(_root_)
     check_search(_root_, _root_.hydra.sweeper)
     if _root_.init_from is not None and _root_.init_weights is None:
         raise UserError(
             f"init_from={_root_.init_from}: {checkpoint_of(Path(_root_.init_from))} does not exist or is not a"
             " checkpoint; give a run folder or a checkpoint."
         )
-    folder = run_folder(_root_, _root_.hydra.runtime.choices)
     if ".." in Path(folder).parts or Path(folder).is_absolute():
         raise UserError(
             f"{_root_.runs}/{folder} would not lie in {_root_.runs}: give dataset.name, and whatever else names the"
@@ -54,6 +57,12 @@ def _run_folder(*, _root_: DictConfig) -> str:
         )
     new_folders.note(Path(_root_.hydra.sweep.dir, folder))
     return folder
+
+
+def _has_finished(config: DictConfig, folder: Path) -> bool:
+    """Return whether a run with these settings finished in a folder: they passed the checks that take seconds."""
+    summary = intact_summary(folder)
+    return summary is not None and summary.get("config_hash") == config_hash(config)
 
 
 def check_search(config: DictConfig, sweeper: Mapping[str, Any]) -> None:

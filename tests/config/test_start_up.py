@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,15 +90,19 @@ def test_training_starts_without_unneeded_imports(tmp_path: Path) -> None:
     assert not modules & NEVER
 
 
-QUICK = ["trainer.max_steps=1", "trainer.batch_size=20", "dataset.limit=4", "hydra.run.dir=run", "tracking=none"]
+SMALL = ["trainer.max_steps=1", "trainer.batch_size=20", "dataset.limit=4", "tracking=none"]
+QUICK = [*SMALL, "hydra.run.dir=run"]
 
 
 @pytest.mark.parametrize("dataset", ["digits", "synthetic"])
-def test_result_of_a_finished_run_needs_no_torch(dataset: str, command: Callable[..., Any], tmp_path: Path) -> None:
-    typed = [f"dataset={dataset}", *QUICK, "trainer.device=cpu"]
+@pytest.mark.parametrize("folder", [[], ["hydra.run.dir=run"]], ids=["named by the hash", "chosen"])
+def test_result_of_a_finished_run_needs_no_torch(
+    dataset: str, folder: list[str], command: Callable[..., Any], tmp_path: Path
+) -> None:
+    typed = [f"dataset={dataset}", *SMALL, *folder, "trainer.device=cpu"]
     assert command(*typed).status == 0
     modules, printed = imported_modules(TYPED, *typed, folder=tmp_path)
-    assert printed.strip().endswith("run")
+    assert re.search(r"(run|[0-9a-f]{10})$", printed.strip())
     assert printed.strip() in command(*typed).out
     assert not modules & {*SLOW, "torch", "numpy"}
 

@@ -234,14 +234,15 @@ def test_a_closed_terminal_stops_in_order(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, time\nfrom mcl.signals import Stopped, catch_stop_signals, report_stop\n"
         "catch_stop_signals().at_once = False\n"
-        "try:\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "try:\n    print('ready', flush=True)\n"
+        "    while True:\n        time.sleep(0.01)\n"  # no signal interrupts a sleep that begins just after it
         "except Stopped as stop:\n    report_stop(stop)\n    raise\n"
     )
     ours, theirs = os.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    assert b"ready" in os.read(ours, 100)
-    os.close(ours)
+    with open(ours, "rb", buffering=0) as terminal:
+        assert terminal.readline() == b"ready\r\n"  # all of it: what is still to be written would fail
     process.send_signal(signal.SIGHUP)
     assert process.wait(60) == 75
