@@ -52,7 +52,7 @@ def report(result: dict[str, Any], folder: Path) -> list[str]:
     again = medians(found["again"])
     rows = [
         [what, f"{seconds['wall']:.1f}", f"{seconds['processor']:.1f}"]
-        for what, seconds in ((f"trained: `{found['folder']}`", found["training"]), ("typed again", again))
+        for what, seconds in ((f"trained in {found['folder']}", found["training"]), ("typed again", again))
     ]
     head = ["", "from start to end, s", "processor time, s"]
     return ["`python train.py` in an empty folder, with W&B offline.", "", *table(head, rows, 1)]
