@@ -27,7 +27,7 @@ def require(extra: str, *, asked: str) -> None:
     """
     missing = [name for name in EXTRAS.get(extra, ()) if find_spec(name) is None]
     if missing:
-        raise UserError(f"{asked}: needs {', '.join(missing)}. Install it with: pip install 'mcl[{extra}]'.")
+        raise UserError(f"{asked}: needs {', '.join(missing)}. Install it with: pip install 'mcl-torch[{extra}]'.")
 
 
 def missing_plugin(choice: str, typed: Sequence[str] = ()) -> str | None:
@@ -40,4 +40,4 @@ def missing_plugin(choice: str, typed: Sequence[str] = ()) -> str | None:
     extra = PLUGINS.get(choice)
     group, _, name = choice.rpartition("/")
     given = next((text for text in typed if text.startswith(f"{group}=")), f"{group}={name}")
-    return extra and f"{given} needs a plugin of Hydra. Install it with: pip install 'mcl[{extra}]'."
+    return extra and f"{given} needs a plugin of Hydra. Install it with: pip install 'mcl-torch[{extra}]'."
