@@ -11,10 +11,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from mcl import console
 from mcl.config.conf_folder import conf_folder
 from mcl.config.schema import register
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it to the width of its own terminal
+
+console.ANNOUNCE_AFTER = 3600.0  # on a busy machine, any work may take longer than what is announced
 
 os.environ["WANDB_MODE"] = "disabled"  # except in tests that enable it; subprocesses inherit it
 
