@@ -358,5 +358,5 @@ def test_missing_plotly_names_the_extra(
     write_run(tmp_path / "runs", "mcl", 0, [70.0, 70.0])
     monkeypatch.setattr("mcl.extras.find_spec", lambda name: None if name == "plotly" else name)
     assert main(["report", "runs", "--html"]) == 1
-    assert capsys.readouterr().err == "error: --html: needs plotly. Install it with: pip install 'mcl[html]'.\n"
+    assert capsys.readouterr().err == "error: --html: needs plotly. Install it with: pip install 'plotly>=6'.\n"
     assert not (tmp_path / "runs" / "RESULTS.md").exists()
