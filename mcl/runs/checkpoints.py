@@ -215,7 +215,7 @@ class Checkpoints:
             return True
         try:
             with open(self.metrics, "rb") as file:
-                content = file.read(expected["size"])
+                content = file.read()[: expected["size"]]
         except OSError:
             content = b""
         return hashlib.sha256(content).hexdigest() == expected["sha256"]
