@@ -110,6 +110,8 @@ def _explain_key(cause: OmegaConfBaseException, chain: list[BaseException], type
         if group == "network" and (misplaced := misplaced_choice(_typed_key(group, typed), value or "NAME")):
             return str(misplaced)
         node = parent if "_target_" in siblings else None
+        if target := typed_value(f"{full_key.rpartition('.')[0]}._target_", typed):  # perhaps typed behind this option
+            node = {"_target_": target}
         shown = [key for key in siblings if key != "hydra" and not key.startswith("_")]
         return str(unknown_option(_typed_key(full_key, typed), shown, value, node=node))
     if isinstance(cause, ValidationError) and "ListConfig" in str(cause.msg):
