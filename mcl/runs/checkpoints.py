@@ -162,7 +162,8 @@ class Checkpoints:
             if self._has_all_lines(state):
                 break
         if not intact and damaged:
-            raise UserError("\n  ".join(["No checkpoint can be used:", *damaged, "Start over with resume=never."]))
+            advice = "Put an intact copy back, or train anew: python train.py ... resume=never."
+            raise UserError("\n  ".join(["No checkpoint can be used:", *damaged, advice]))
         if not intact:
             return None
         for problem in damaged:
