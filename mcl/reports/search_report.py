@@ -111,6 +111,8 @@ def _pictures(
             panels[option] = [float(str(values.get(option))) for _, values, _ in done]
     if not panels:
         return {}
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     runs = [run for run, *_ in done]
     method = place_labels(runs[0])["loss"]
     drawn = assign_styles({method: method})[method]
@@ -125,6 +127,10 @@ def _pictures(
             axes.plot(values[:1], scores[:1], marker, color=colour, markersize=8, markeredgecolor="black")
             if min(values) > 0 and max(values) > 10 * min(values):
                 axes.set_xscale("log")
+                axes.xaxis.set_major_formatter(
+                    FuncFormatter(lambda tick, _: f"{tick:g}")
+                )  # the usual ones are formulas
+                axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_xlabel(option)
         grid[0].set_ylabel("validation top-1, %")
         return files(figure, formats)

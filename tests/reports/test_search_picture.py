@@ -22,6 +22,8 @@ def test_title_says_network_method_data_epoch_and_number(tmp_path: Path, monkeyp
     (figure,) = drawn
     epoch = done[0][0].summary["epochs"]
     assert figure.get_suptitle() == f"resnet8 with lmcl on digits\nepoch {epoch}, n = 3 trials; large: the best"
+    ticks = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert {"0.01", "0.1", "1"} <= {*ticks}
     for line in figure.axes[0].lines:
         assert line.get_color() == COLOURS[LIGHT][METHODS["lmcl"]]
         assert line.get_marker() == MARKERS[METHODS["lmcl"]]
