@@ -43,7 +43,7 @@ def missing_plugin(choice: str, typed: Sequence[str] = ()) -> str | None:
     needed = PLUGINS.get(choice)
     group, _, name = choice.rpartition("/")
     given = next((text for text in typed if text.startswith(f"{group}=")), f"{group}={name}")
-    return needed and f"{given} needs a plugin of Hydra. {_install(needed)}"
+    return f"{given} needs a plugin of Hydra. {_install(needed)}" if needed else None
 
 
 def _install(requirements: Iterable[str]) -> str:
