@@ -83,6 +83,7 @@ class Dataset(ABC):
             is resampled instead.
         lists_classes: whether the folders in ``root`` are the classes, so that nothing else may be put there.
         notes: on the images, for the user.
+        unreadable: the damaged files that were skipped so far, and why; disk loaders add to it.
     """
 
     resize: int | None = None
@@ -118,6 +119,7 @@ class Dataset(ABC):
         if min(self.std) <= 0:
             raise UserError(f"dataset.std={list(std)}: must be above 0.")
         self.augmentation = augmentation or Augmentation()
+        self.unreadable: dict[str, str] = {}
         self.limit = limit
         self.validation = validation
         self.seed = seed

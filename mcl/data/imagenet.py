@@ -126,7 +126,15 @@ class ImageNet(Dataset):
 
     def _files(self, split: str, decode: CenterSquare) -> ImageFiles:
         paths, labels = self.listing.paths[split], self.listing.labels[split]
-        return ImageFiles(self.root, paths, labels, decode, skip=self.corrupt == "skip", workers=self.workers)
+        return ImageFiles(
+            self.root,
+            paths,
+            labels,
+            decode,
+            skip=self.corrupt == "skip",
+            workers=self.workers,
+            unreadable=self.unreadable,
+        )
 
 
 class Listing(NamedTuple):

@@ -271,8 +271,9 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
         expected, given = module.state_dict(), _mapping(state, path)
         differing = [name for name in expected if getattr(given.get(name), "shape", None) != expected[name].shape]
         differing += [str(name) for name in given if name not in expected]
+        named = ", ".join(map(shorten, differing[:2])) + (f" and {len(differing) - 2} more" if differing[2:] else "")
         raise UserError(
-            f"{path}: its weights do not fit its configuration: {shorten(', '.join(differing[:2]))} and so on. The pair"
+            f"{path}: its weights do not fit its configuration: {named}. The pair"
             " and the loss of a run cannot change: leave out pair=, network@pair.= and loss=."
         ) from error
 

@@ -76,6 +76,7 @@ def write_report(
     with _archived(study, archive) as archived:
         found = _find(study, folders or (), baseline, archived)
         runs = found.runs if isinstance(found, Rows) else [run for run, _ in found]
+        apart = found.unplaced if isinstance(found, Rows) else []
         if study is not None or (out / FILE).is_file():
             out = _not_over_others(out, hashes(runs), instead)
         if pack:
@@ -88,13 +89,15 @@ def write_report(
         if pack:
             files[ARCHIVE] = pack_runs(runs)
     _write(out, files)
-    _print_notes(runs)
+    _print_notes([*runs, *apart])
     return out / RESULTS
 
 
 def _print_notes(runs: Sequence[Run]) -> None:
     """Print the problems with the files of runs, which the report has too."""
     notes = [f"{display_path(run.shown_folder)}: {note}" for run in runs for note in run.notes]
+    unreadable = [run for run in runs if run.status == "unreadable"]
+    notes += [f"{display_path(run.shown_folder)}: does not count: {run.reason}" for run in unreadable]
     for note in notes[:MAX_NOTES]:
         print(f"note: {note}", file=sys.stderr)
     if len(notes) > MAX_NOTES:

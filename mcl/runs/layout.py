@@ -6,6 +6,7 @@ SUMMARY = "summary.json"  # written last: its presence means that the run has fi
 FAILURE = "failure.json"
 IMPORTED = "imported.json"  # written by `python -m mcl import`: the file that the networks come from
 LOCK = "lock"
+UNREADABLE = "unreadable.txt"  # the damaged images that dataset.corrupt=skip left out
 
 CHECKPOINTS = "checkpoints"
 LAST = "last.pt"
@@ -25,7 +26,7 @@ WANDB = "wandb"
 SIGNS_OF_A_RUN = (CONFIG, METRICS, SUMMARY, FAILURE)  # a folder with one of these is a run folder
 # Everything in a run folder that this project reads or writes; the rest of wandb/ is W&B's own.
 OURS_IN_WANDB = (f"{WANDB}/run_id", f"{WANDB}/data")
-WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, CHECKPOINTS, EVALUATION, EXPORT, *OURS_IN_WANDB)
+WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, UNREADABLE, CHECKPOINTS, EVALUATION, EXPORT, *OURS_IN_WANDB)
 
 
 def earlier_checkpoint(step: int) -> str:

@@ -22,6 +22,7 @@ from mcl.errors import UserError
 from mcl.runs.identity import config_hash
 from mcl.runs.metrics_file import count_kept_lines
 from mcl.runs.run_folder import RunFolder
+from mcl.runs.unreadable import add_unreadable
 from mcl.signals import Stopped, program_signals
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
 from mcl.training.agreement import check_same_classes, check_same_images
@@ -132,6 +133,7 @@ class Run:
             self.folder.saved = None
             check_disk(trainer, self.path, parts.options)
             self.folder.open()
+            add_unreadable(self.path, parts.dataset.unreadable)
             checkpoints = self.folder.checkpoints
             checkpoints.about |= {
                 "classes": list(parts.dataset.spec.classes),
@@ -145,6 +147,8 @@ class Run:
         except BaseException:
             self.trackers.reached(trainer.progress.step)  # which may be after the last one logged
             raise
+        finally:
+            add_unreadable(self.path, parts.dataset.unreadable)  # those that were met while reading from disk
         self.summary = {
             "seed": self.config.seed,
             "config_hash": config_hash(self.config) if self.folder is None else self.folder.hash,

@@ -26,7 +26,7 @@ from mcl.networks.cohort import Cohort
 from mcl.tracking.tracker import Tracker
 from mcl.training.build_trainer import build_trainer
 from mcl.training.dry_pass import check_own_parts, uses_own_modules
-from mcl.training.estimates import check_batch_memory
+from mcl.training.estimates import check_batch_memory, check_contrast_memory
 from mcl.training.learner import Learner
 from mcl.training.optimizers import fused_option
 from mcl.training.options import TrainerOptions
@@ -102,6 +102,7 @@ def assemble(config: DictConfig) -> Parts:
     check_batch_memory(dataset, cohort, options, processes=distributed.world_size())
     seed_everything(config.seed)
     loss: Loss = make(config.loss, path="loss", widths=cohort.widths)
+    check_contrast_memory(loss, cohort, options, processes=distributed.world_size())
     notes += loss.notes(spec.counts, sampler.positives(spec.counts, options.batch_size))
     optimizer_class = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
     make_optimizer = functools.partial(

@@ -97,6 +97,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "pair=resnet18": "Did you mean 'imagenet/resnet18'?",
     "pair=resnet9": "Did you mean 'resnet8'?",
     f"{NET} pair.first.width=8": "its first mention takes a plus: +pair.first.width=8",
+    f"pair.first.width=8 {NET}": "its first mention takes a plus: +pair.first.width=8",
     # choices
     "loss=MCL": "Did you mean 'mcl'?",
     "optimizer=SGD": "Did you mean 'sgd'?",
