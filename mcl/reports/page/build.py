@@ -40,7 +40,12 @@ PICTURES = {"cost": "cost", "matching": "matching"}  # chart -> the plot that sh
 
 
 def page_of_rows(
-    rows: Rows, metric: str, before: Sequence[str], after: Sequence[str], drawn: Sequence[Picture], table: str
+    rows: Rows,
+    metric: str,
+    before: Sequence[str],
+    after: Sequence[str],
+    drawn: Sequence[Picture],
+    downloads: Mapping[str, str],
 ) -> str:
     """Return the report of some rows as a page.
 
@@ -50,7 +55,7 @@ def page_of_rows(
         before: the Markdown above the plots of the report.
         after: the Markdown below them.
         drawn: the pictures, for their texts.
-        table: the content of results.csv, which the page offers as a download.
+        downloads: text files by name, which the page offers as downloads.
     """
     matrices, notes = find_matrices(rows.runs)
     values = charts(rows, metric, matrices)
@@ -64,7 +69,7 @@ def page_of_rows(
             lines += [f"## {title}", "", f"![{alt}]({chart})", "", caption, ""]
             if chart == "confusion":
                 lines += [*(f"- {cell(note)}" for note in notes), ""]
-    return page([*lines, *run_table(rows), *settings_table(rows), *after], {}, values, {"results.csv": table})
+    return page([*lines, *run_table(rows), *settings_table(rows), *after], {}, values, downloads)
 
 
 def page(
