@@ -85,7 +85,8 @@ def _not_shown(gain: Difference) -> str:
 def _control(rows: Rows, gain: Difference, name: str, one: Difference | None) -> str:
     """Return whether the gain survives one of the controls."""
     words = CONTROLS[name]
-    if rows.claim is None or name not in rows.claim.controls:
+    labels = rows.claim.controls.get(name) if rows.claim is not None else None
+    if labels is None or not rows.counterparts(gain.row, labels):
         return f"The study has no row that is {words}."
     if one is None or one.comparison.difference.mean is None:
         return f"Against {words}: not tested, because its runs have not finished."
@@ -96,8 +97,8 @@ def _control(rows: Rows, gain: Difference, name: str, one: Difference | None) ->
     elif one.is_finding:
         verdict = "the gain does not survive: the method is lower" if gain.is_gain else "the method is lower"
     else:
-        verdict = "the gain does not survive" if gain.is_gain else "no difference is shown"
-        verdict += could_show(one)
+        verdict = "the gain does not survive: " if gain.is_gain else ""
+        verdict += f"no difference is shown{could_show(one)}"
     return f"Against {words} ({row}): {_numbers(one)}; {verdict}."
 
 

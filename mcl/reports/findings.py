@@ -49,4 +49,6 @@ def _sentence(rows: Rows, one: Difference) -> str:
 
 def could_show(one: Difference) -> str:
     """Return the rest of a sentence on a difference that is not shown: how large it would have to be."""
-    return "" if one.detectable is None else f" (these runs would mostly show one of {percent(one.detectable)} points)"
+    if one.detectable is None:
+        return ""
+    return f" (one of {percent(one.detectable)} points would be, in four of five such studies)"

@@ -57,7 +57,7 @@ def first_paragraph(text: str) -> str:
         (
             *(72.0, 70.5),
             "a gain is shown over the baseline, and over the tuned baseline, but not over the baseline at equal cost",
-            ["the gain does not survive (these runs would mostly show one of 0."],
+            ["the gain does not survive: no difference is shown (one of 0."],
         ),
         (
             *(74.0, 70.5),

@@ -1,12 +1,14 @@
 """The claim in study.yaml: valid contents."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mcl.errors import UserError
-from mcl.studies.study import Study, load_study
+from mcl.studies.study import Study, load_study, studies_folder
 
 PAGE = """
 title: A claim
@@ -53,6 +55,18 @@ def test_controls_and_ablations_are_optional(page: Callable[[str, str], Study]) 
     claim = page(PAGE[PAGE.index("  equal_cost") :], "").claim
     assert claim is not None
     assert (claim.controls, claim.ablations) == ({}, {})
+
+
+def test_claim_in_the_documentation_is_valid(tmp_path: Path) -> None:
+    manual = (studies_folder().parent / "docs" / "studies.md").read_text()
+    block = manual.partition("## A claim")[2].partition("```yaml\n")[2].partition("```")[0]
+    arms = dict.fromkeys(re.findall(r"\{arm: ([\w ]+)\}", block))
+    choices = {arm: [f"optimizer.lr={number / 100}"] for number, arm in enumerate(arms, 1)}
+    (tmp_path / "study.yaml").write_text(f"title: A claim\nvary: {json.dumps({'arm': choices})}\n{block}")
+    claim = load_study(tmp_path).claim
+    assert claim is not None
+    assert list(claim.controls) == ["equal cost", "tuned"]
+    assert sum(map(len, claim.ablations.values())) == 3
 
 
 @pytest.mark.parametrize(
