@@ -9,6 +9,7 @@ from mcl.reports.findings import could_show
 from mcl.reports.markdown import cell, interval, listed, percent, probability, signed
 from mcl.reports.rows import METRICS, Row, Rows
 
+TOLERANCE = 0.1  # by which a row may cost less than the method and still be called at equal cost
 CONTROLS = {"equal cost": "the baseline at equal cost", "tuned": "the tuned baseline"}
 
 
@@ -55,14 +56,7 @@ def _paragraph(rows: Rows, gain: Difference, controls: dict[str, Difference | No
     method, baseline = (_name(rows, row) for row in (gain.row, gain.other))
     where = ", ".join(filter(None, [rows.name(gain.row, rows.shared), gain.network]))
     sentences = [f"**{cell(where)}: {answer(gain, controls)}.**"]
-    cost = [
-        f"{ratio:.2f} × its {name}"
-        for name, ratio in (
-            ("multiply-adds", cost_ratio(gain.row, gain.other)),
-            ("training time", time_ratio(gain.row, gain.other)),
-        )
-        if ratio
-    ]
+    cost = [f"{ratio:.2f} × its {name}" for name, ratio in _ratios(gain.row, gain.other).items()]
     text = f"{cell(method)} minus {cell(baseline)}: {_numbers(gain)} of test top-1 ({METRICS[metric]})"
     sentences.append(f"{text}, at {listed(cost)}." if cost else f"{text}.")
     if not gain.is_finding:
@@ -90,8 +84,9 @@ def _control(rows: Rows, gain: Difference, name: str, one: Difference | None) ->
         return f"The study has no row that is {words}."
     if one is None or one.comparison.difference.mean is None:
         return f"Against {words}: not tested, because its runs have not finished."
-    ratio = cost_ratio(one.other, one.row)
-    row = f"{cell(_name(rows, one.other))}{f', {ratio:.2f} × the cost of the method' if ratio else ''}"
+    row = cell(_name(rows, one.other))
+    if name == "equal cost":
+        row += _cost_of_control(one)
     if one.is_gain:
         verdict = "the gain survives" if gain.is_gain else "the method is higher"
     elif one.is_finding:
@@ -100,6 +95,22 @@ def _control(rows: Rows, gain: Difference, name: str, one: Difference | None) ->
         verdict = "the gain does not survive: " if gain.is_gain else ""
         verdict += f"no difference is shown{could_show(one)}"
     return f"Against {words} ({row}): {_numbers(one)}; {verdict}."
+
+
+def _cost_of_control(one: Difference) -> str:
+    """Return what the row at equal cost did cost, and a warning if it was less than the method."""
+    ratios = _ratios(one.other, one.row)
+    if not ratios:
+        return ""
+    cost = ", ".join(f"{ratio:.2f} × the {name}" for name, ratio in ratios.items())
+    cheaper = all(ratio < 1 - TOLERANCE for ratio in ratios.values())
+    return f", {cost} of the method{': less than equal cost' if cheaper else ''}"
+
+
+def _ratios(row: Row, other: Row) -> dict[str, float]:
+    """Return the cost of a row's training divided by another row's, as far as it was measured."""
+    ratios = {"multiply-adds": cost_ratio(row, other), "training time": time_ratio(row, other)}
+    return {name: ratio for name, ratio in ratios.items() if ratio}
 
 
 def _numbers(one: Difference) -> str:

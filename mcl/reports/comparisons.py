@@ -111,15 +111,12 @@ def compare_rows(rows: Rows, metric: str) -> Comparisons:
     claim = rows.claim
     methods = [row for row in rows.rows if claim is not None and rows.has_labels(row, claim.method)]
 
-    def with_method(labels: dict[str, str]) -> list[_Pair]:
-        found = (_pairs(rows, method, labels, metric) for method in methods)
+    def with_methods(others: Sequence[dict[str, str]]) -> list[_Pair]:
+        found = (_pairs(rows, method, labels, metric) for method in methods for labels in others)
         return [pair for pairs, _ in found for pair in pairs]
 
-    controls = {name: with_method(labels) for name, labels in (claim.controls if claim else {}).items()}
-    ablations = {
-        question: [pair for labels in answers for pair in with_method(labels)]
-        for question, answers in (claim.ablations if claim else {}).items()
-    }
+    controls = {name: with_methods([labels]) for name, labels in (claim.controls if claim else {}).items()}
+    ablations = {question: with_methods(answers) for question, answers in (claim.ablations if claim else {}).items()}
     primary = [pair for pair in baseline if pair.row in methods] + [one for group in controls.values() for one in group]
     secondary = [pair for pair in baseline if pair.row not in methods]
     secondary += [one for group in ablations.values() for one in group]

@@ -143,8 +143,8 @@ def _find(
 def _rows_files(
     study: Study | None, rows: Rows, metric: str, command: str, formats: Sequence[str], *, html: bool, latex: bool
 ) -> dict[str, bytes | str]:
-    drawn = pictures(rows, metric, formats)
     comparisons = compare_rows(rows, metric)
+    drawn = pictures(rows, comparisons, metric, formats)
     before = _tables(study, rows, comparisons, metric)
     after = _provenance(study, rows, command, latex=latex)
     files: dict[str, bytes | str] = {
@@ -236,7 +236,7 @@ def _tables(study: Study | None, rows: Rows, comparisons: Comparisons, metric: s
         *claim_paragraphs(rows, comparisons, metric),
         *([text, ""] if text else []),
         *(_status(rows), ""),
-        *images(rows),
+        *images(rows, by_fingerprint=study is None),
         *(findings(rows, comparisons.baseline, metric) if rows.claim is None else []),
         *main_table(rows, metric),
         *not_finite(rows, metric),

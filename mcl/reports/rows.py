@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,12 @@ class Rows:
     def baselines_of(self, row: Row) -> list[Row]:
         """Return the rows with the baseline's labels and otherwise those of ``row``: ideally one."""
         return self.counterparts(row, self.baseline) if self.baseline else []
+
+    def without_ablations(self) -> "Rows":
+        """Return the rows without those that are ablations of the claim's method."""
+        answers = [row for question in self.claim.ablations.values() for row in question] if self.claim else []
+        kept = [row for row in self.rows if not any(self.has_labels(row, labels) for labels in answers)]
+        return replace(self, rows=kept)
 
     def has_labels(self, row: Row, labels: Mapping[str, str]) -> bool:
         """Return whether a row has all these labels."""

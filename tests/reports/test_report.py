@@ -311,7 +311,8 @@ def test_command_writes_identical_files_with_plots(
     three_seeds(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     arguments = ["report", "runs/digits", "--format", "png", "--format", "svg", "--format", "pdf"]
-    names = {f"{name}.{form}" for name in ("curves", "cost", "matching") for form in ("png", "svg", "pdf")}
+    plots = ("differences", "curves", "cost", "matching")
+    names = {f"{name}.{form}" for name in plots for form in ("png", "svg", "pdf")}
     written = []
     for _ in range(2):
         assert main(arguments) == 0
@@ -320,7 +321,7 @@ def test_command_writes_identical_files_with_plots(
     assert set(written[0]) == names | {"RESULTS.md", "results.csv"}
     assert written[0] == written[1]
     text = written[0]["RESULTS.md"].decode()
-    for name in ("curves", "cost", "matching"):
+    for name in plots:
         assert re.search(rf"!\[[^\]]{{80,}}\]\({name}\.png\)", text)  # with an alternative text that says something
     assert "python -m mcl report runs/digits --format png --format svg --format pdf" in text
 

@@ -61,6 +61,13 @@ def page_of_rows(
     values = charts(rows, metric, matrices)
     by_name = {picture.name: picture for picture in drawn}
     lines = list(before)
+    still: dict[str, bytes] = {}
+    if (differences := by_name.get("differences")) is not None:
+        form = next((form for form in ("svg", "png") if form in differences.files), None)
+        if form is not None:
+            still[f"differences.{form}"] = differences.files[form]
+            lines += [f"## {differences.title}", "", f"![{differences.alt}](differences.{form})", ""]
+            lines += [differences.caption, ""]
     for chart, (title, caption) in CHARTS.items():
         picture = by_name.get(PICTURES.get(chart, ""))
         title, caption = (picture.title, picture.caption) if picture else (title, caption)
@@ -69,7 +76,7 @@ def page_of_rows(
             lines += [f"## {title}", "", f"![{alt}]({chart})", "", caption, ""]
             if chart == "confusion":
                 lines += [*(f"- {cell(note)}" for note in notes), ""]
-    return page([*lines, *run_table(rows), *settings_table(rows), *after], {}, values, downloads)
+    return page([*lines, *run_table(rows), *settings_table(rows), *after], still, values, downloads)
 
 
 def page(
