@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--baseline", metavar="LABEL", help="row that the others are compared with: factor=label, separated by commas"
     )
     parser.add_argument("--html", action="store_true", help="also write report.html: one page with live charts")
+    parser.add_argument("--latex", action="store_true", help="also write tables.tex: tables for a paper (booktabs)")
     parser.add_argument(
         "--archive", action="store_true", help="also write runs.tar.xz beside a study.yaml, to report from later"
     )
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.console import announced, display_path
     from mcl.errors import UserError
     from mcl.reports.archive import ARCHIVE
-    from mcl.reports.report import PAGE, write_report
+    from mcl.reports.report import LATEX, PAGE, write_report
     from mcl.runs.reading import find_runs
 
     place = arguments.place
@@ -74,12 +75,14 @@ def run(arguments: argparse.Namespace) -> int:
             baseline=arguments.baseline,
             command=_typed(arguments),
             html=arguments.html,
+            latex=arguments.latex,
             archive=place / ARCHIVE if archived else None,
             pack=arguments.archive,
         )
     print(display_path(path))
-    if arguments.html:
-        print(display_path(path.with_name(PAGE)))
+    for asked, name in ((arguments.html, PAGE), (arguments.latex, LATEX)):
+        if asked:
+            print(display_path(path.with_name(name)))
     return 0
 
 
@@ -96,4 +99,5 @@ def _typed(arguments: argparse.Namespace) -> str:
     words += [str(word) for option, value in options.items() if value is not None for word in (option, value)]
     words += [word for name in arguments.formats or [] for word in ("--format", name)]
     words += ["--html"] if arguments.html else []
+    words += ["--latex"] if arguments.latex else []
     return f"python -m mcl report {shlex.join(words)}"

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BINS = 15
+from mcl.training.calibration import BINS, confidence_bins
 
 
 class Scores:
@@ -25,8 +25,7 @@ class Scores:
         self._nll += float(F.cross_entropy(logits, labels, reduction="sum"))
         predicted = best[:, 0]
         self.confusion += torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes)
-        confidence = logits.softmax(1).gather(1, predicted[:, None])[:, 0]
-        bins = (confidence * BINS).ceil().long().sub(1).clamp(0, BINS - 1)  # (0, 1/15], (1/15, 2/15], ...
+        confidence, bins = confidence_bins(logits, predicted)
         ones = torch.ones_like(confidence)
         for row, values in zip(self._bins, (ones, (predicted == labels).double(), confidence), strict=True):
             row.index_add_(0, bins, values)

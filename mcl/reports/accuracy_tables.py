@@ -1,34 +1,42 @@
-"""Accuracy in a report: the main table, differences, published numbers, kinds of accuracy."""
+"""Accuracy in a report: the main table, published numbers, kinds of accuracy."""
 
 from collections.abc import Sequence
 
-from mcl.reports.comparisons import Difference
 from mcl.reports.markdown import (
     NONE,
     cell,
     interval,
     listed,
     percent,
-    probability,
     signed,
     table,
     with_deviation,
     without_empty,
 )
-from mcl.reports.rows import ENSEMBLE, MAX_OVER_RUN, METRICS, Row, Rows
+from mcl.reports.rows import MAX_OVER_RUN, METRICS, Row, Rows
 from mcl.reports.statistics import Estimate
+from mcl.reports.tables import Table
 from mcl.studies.study import Published
 
 
-def main_table(rows: Rows, metric: str) -> list[str]:
-    """Return mean, deviation and interval of every network of every row."""
-    estimates = [(row, row.estimates(metric)) for row in rows.rows]
+def accuracy_table(rows: Rows, metric: str) -> Table:
+    """Return mean, interval and deviation of every network of every row."""
     body = []
-    for row, by_network in estimates:
+    for row in rows.rows:
         runs = f"{len(row.finished)}" + f" of {len(row.runs)}" * (len(row.finished) < len(row.runs))
-        for network, top1 in (by_network or {NONE: Estimate(0)}).items():
+        for network, top1 in (row.estimates(metric) or {NONE: Estimate(0)}).items():
             numbers = [percent(top1.mean), interval(top1), percent(top1.deviation), runs]
             body.append([key(rows, row, network), *numbers])
+    caption = (
+        f"Top-1 accuracy on the test part in percent: {METRICS[metric]}. Mean over runs, 95 % interval of the mean"
+        " (Student's t), and standard deviation between runs."
+    )
+    return Table("accuracy", caption, [key_header(rows), "mean", "95 % interval", "deviation", "runs"], body)
+
+
+def main_table(rows: Rows, metric: str) -> list[str]:
+    """Return the section with the accuracy of every network of every row."""
+    estimates = [row.estimates(metric) for row in rows.rows]
     lines = [
         "## Accuracy",
         "",
@@ -36,7 +44,7 @@ def main_table(rows: Rows, metric: str) -> list[str]:
         " deviation between runs, and 95 % interval of the mean (Student's t). A run is the unit: if its networks are"
         " of one kind, their mean counts once.",
         "",
-        *table([key_header(rows), "mean", "95 % interval", "deviation", "runs"], body, 1),
+        *accuracy_table(rows, metric).in_markdown(),
     ]
     notes = []
     if rows.constant:
@@ -51,75 +59,10 @@ def main_table(rows: Rows, metric: str) -> list[str]:
         )
     if metric == "top1_max_over_heads" or (metric == "top1_best" and "test" in _chosen_on(rows)):
         notes.append("This number was chosen on the test part, so it is too high: see below.")
-    intervals = [top1.interval for _, by_network in estimates for top1 in by_network.values() if top1.interval]
+    intervals = [top1.interval for by_network in estimates for top1 in by_network.values() if top1.interval]
     if any(low < 0 or high > 100 for low, high in intervals):
         notes.append("An interval that goes beyond 0 or 100 shows that these runs are too few for a useful bound.")
     return lines + [line for note in [*notes, *rows.notes] for line in (note, "")]
-
-
-def difference_table(rows: Rows, differences: Sequence[Difference], notes: Sequence[str]) -> list[str]:
-    """Return every row against its baseline."""
-    lines = ["## Differences from the baseline", ""]
-    if not rows.baseline:
-        return [*lines, "There is no baseline: `--baseline FACTOR=LABEL` names one.", ""]
-    baseline = listed(cell(f"{factor} = {label}") for factor, label in rows.baseline.items())
-    lines += [
-        f"Each row minus the row with {baseline} that is otherwise equal, in percentage points, paired by seed.",
-        "",
-    ]
-    if differences:
-        body = [
-            [
-                key(rows, one.row, one.network),
-                signed(one.comparison.difference.mean),
-                interval(one.comparison.difference, difference=True),
-                str(len(one.comparison.seeds)),
-                probability(one.comparison.p),
-                probability(one.holm),
-                signed(one.comparison.effect),
-                one.conclusion,
-            ]
-            for one in differences
-        ]
-        headers = ["difference", "95 % interval", "pairs", "p", "p (Holm)", "d_z", "conclusion"]
-        lines += table([key_header(rows), *headers], body, 1, closing=1)
-        lines += _how_compared(differences)
-    left_out = [f"{rows.name(one.row)}, {one.network}: {one.left_out}." for one in differences if one.left_out]
-    if left_out:
-        lines += [
-            "Left out, because no run of the other side has the seed:",
-            "",
-            *(f"- {cell(line)}" for line in left_out),
-            "",
-        ]
-    if notes:
-        lines += [*(f"- {cell(note)}" for note in notes), ""]
-    return lines
-
-
-def _how_compared(differences: Sequence[Difference]) -> list[str]:
-    tests = differences[0].family
-    if not tests:
-        return ["There is no test: it needs at least two pairs of runs whose differences are not all equal.", ""]
-    pairs = [len(one.comparison.seeds) for one in differences if one.comparison.p is not None]
-    corrected = f"Holm's correction over the {tests} tests of this table" if tests > 1 else "one test, no correction"
-    lines = [
-        f"p: paired t-test, two-sided; {corrected}. The interval is that of one comparison, without"
-        " correction. d_z: Cohen's d of paired differences, their mean divided by their deviation; a few runs give only"
-        " a rough value."
-        " Significant beyond: the smallest mean, up or down, whose corrected p would have been below 0.05 with as many"
-        " pairs and the spread seen here. It is a limit of significance, not a difference that these runs would detect:"
-        " a true difference of that size would be missed in a third to a half of such comparisons.",
-        "",
-    ]
-    if min(pairs) < 6:
-        lines += [
-            f"With {'as few as ' * (min(pairs) < max(pairs))}{min(pairs)} pairs, the test assumes that differences are"
-            ' about normally distributed, which so few cannot confirm, and it finds only large effects. "No difference'
-            ' shown" does not mean that there is none.',
-            "",
-        ]
-    return lines
 
 
 def published_table(rows: Rows, published: Sequence[Published]) -> list[str]:
@@ -165,10 +108,9 @@ def accuracies_table(rows: Rows) -> list[str]:
     body = []
     for row in rows.rows:
         by_kind = [row.estimates(kind) for kind in kinds]
-        ensemble = with_deviation(row.estimates(ENSEMBLE).get(ENSEMBLE, Estimate(0)))
         for network in by_kind[0]:
             accuracies = [with_deviation(estimates[network]) for estimates in by_kind]
-            body.append([key(rows, row, network), *accuracies, ensemble])
+            body.append([key(rows, row, network), *accuracies])
     if not body:
         return []
     splits = _chosen_on(rows)
@@ -178,8 +120,8 @@ def accuracies_table(rows: Rows) -> list[str]:
     else:
         flatters = " so it is honest, too" if splits == ["validation"] else " so it may be too high"
     headers = ["last epoch", "best epoch", "best head", "best of the run"]
-    headers += ["validation part, last epoch", "ensemble"]
-    validated = any(line[-2] != NONE for line in body)
+    headers.append("validation part, last epoch")
+    validated = any(line[-1] != NONE for line in body)
     validation = ["- validation part, last epoch: the number by which settings may be chosen."] if validated else []
     return [
         "## Which accuracy",
@@ -193,7 +135,6 @@ def accuracies_table(rows: Rows) -> list[str]:
         " evaluations on the test part, so it is too high.",
         "- best of the run: the same over all networks. It is too high by the most.",
         *validation,
-        "- ensemble: mean of the backbones' probabilities at the last epoch, at the cost of running all of them.",
         "",
     ]
 

@@ -1,40 +1,49 @@
-"""Every row against its baseline, with the conclusion in words."""
+"""The comparisons of a report: differences between rows, paired by seed, tested and corrected together."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from mcl.reports.image_sets import differ, fingerprint
-from mcl.reports.markdown import listed, percent, seeds
+from mcl.reports.markdown import listed, seeds
+from mcl.reports.power import detectable
 from mcl.reports.rows import Row, Rows
-from mcl.reports.statistics import LEVEL, Comparison, compare, half_width, holm
+from mcl.reports.statistics import LEVEL, Comparison, compare, holm
 
 ALPHA = 1 - LEVEL
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One network of a row, less the network of the same name in the row's baseline.
+    """One network of a row, less the network of the same name in another row.
 
     Args:
         row: the row.
-        network: its name.
-        comparison: comparison of the row's runs with those of the baseline.
-        holm: p after Holm's correction over all comparisons of the report; None without a test.
-        family: number of comparisons that have a test.
-        limit: the smallest mean, up or down, that would have been significant after the same correction, with the
-            spread and the number of pairs seen and all other comparisons as they are; None without a test.
+        other: the row that is subtracted, such as the baseline.
+        network: the name of the network.
+        comparison: comparison of the runs of the two rows.
+        holm: p after Holm's correction over the family; None without a test.
+        family: number of comparisons that are corrected together and have a test.
+        detectable: the true difference, up or down, that these runs would show with power 0.8, at the corrected level
+            and with the spread seen; None without a test.
     """
 
     row: Row
+    other: Row
     network: str
     comparison: Comparison
     holm: float | None
     family: int
-    limit: float | None
+    detectable: float | None
 
     @property
     def is_finding(self) -> bool:
         """Whether the corrected p is below the level of significance."""
         return self.holm is not None and self.holm < ALPHA
+
+    @property
+    def is_gain(self) -> bool:
+        """Whether the row is shown to be better than the other."""
+        return self.is_finding and (self.comparison.difference.mean or 0.0) > 0
 
     @property
     def conclusion(self) -> str:
@@ -47,13 +56,12 @@ class Difference:
         if self.comparison.no_spread:
             return f"all {pairs} differences are equal: no spread, so the test is undefined"
         assert self.comparison.p is not None
-        assert self.holm is not None
         side = "higher" if mean > 0 else "lower"
         if self.is_finding:
             return f"{side}, by more than chance alone would often give"
         if self.comparison.p < ALPHA:
             return f"{side}, but not beyond chance once all {self.family} comparisons are counted"
-        return f"no difference shown: significant beyond ±{percent(self.limit)}, for {pairs} pairs of this spread"
+        return "no difference shown"
 
     @property
     def left_out(self) -> str:
@@ -62,45 +70,105 @@ class Difference:
         return listed(f"{seeds(unpaired)} only in {side}" for unpaired, side in sides if unpaired)
 
 
-def differences(rows: Rows, metric: str) -> tuple[list[Difference], list[str]]:
-    """Compare every network of every row with its baseline.
+@dataclass(frozen=True)
+class Comparisons:
+    """All comparisons of a report.
 
-    Returns:
-        The differences, and sentences on rows that could not be compared.
+    Args:
+        baseline: every row with its baseline.
+        controls: the method of the study's claim with the baselines that its gain has to survive, by their names.
+        ablations: question -> the method with each row that answers it.
+        notes: sentences on rows that could not be compared.
     """
-    compared: list[tuple[Row, str, Comparison]] = []
-    notes = []
-    without_runs = [rows.name(row) for row in rows.rows if not row.finished]
-    if without_runs:
-        notes.append(f"Not compared, because no run has finished: {'; '.join(without_runs)}.")
+
+    baseline: list[Difference]
+    controls: dict[str, list[Difference]] = field(default_factory=dict)
+    ablations: dict[str, list[Difference]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    row: Row
+    other: Row
+    network: str
+    comparison: Comparison
+
+
+def compare_rows(rows: Rows, metric: str) -> Comparisons:
+    """Compare every row with its baseline, and the method of a claim with its controls and ablations.
+
+    The comparisons that decide a claim are named in ``study.yaml`` before any run, so they are a family of their own
+    for Holm's correction. All others are the second family.
+    """
+    notes = _without_runs(rows)
+    baseline: list[_Pair] = []
     for row in rows.rows:
-        candidates = rows.baselines_of(row)
-        if row in candidates or not rows.baseline:
-            continue
-        if len(candidates) != 1:
-            wanted = listed(f"{factor}={label}" for factor, label in rows.baseline.items())
-            why = f"{len(candidates)} rows have" if candidates else "no row has"
-            notes.append(f"{rows.name(row)}: not compared, because {why} {wanted} and is otherwise equal.")
-            continue
-        (baseline,) = candidates
-        if differ(fingerprint(run) for run in [*row.finished, *baseline.finished]):
-            notes.append(f"{rows.name(row)}: its runs saw other images than those of its baseline.")
-        baseline_values = baseline.values(metric)
-        for network, values in row.values(metric).items():
-            if network in baseline_values:
-                compared.append((row, network, compare(values, baseline_values[network])))
-            elif baseline_values:
-                notes.append(f"{rows.name(row)}: its baseline has no network {network}.")
-    tested = [comparison.p for *_, comparison in compared if comparison.p is not None]
+        if rows.baseline and row not in rows.baselines_of(row):
+            pairs, reasons = _pairs(rows, row, rows.baseline, metric)
+            baseline += pairs
+            notes += reasons
+    claim = rows.claim
+    methods = [row for row in rows.rows if claim is not None and rows.has_labels(row, claim.method)]
+
+    def with_methods(others: Sequence[dict[str, str]]) -> list[_Pair]:
+        found = (_pairs(rows, method, labels, metric) for method in methods for labels in others)
+        return [pair for pairs, _ in found for pair in pairs]
+
+    controls = {name: with_methods([labels]) for name, labels in (claim.controls if claim else {}).items()}
+    ablations = {question: with_methods(answers) for question, answers in (claim.ablations if claim else {}).items()}
+    primary = [pair for pair in baseline if pair.row in methods] + [one for group in controls.values() for one in group]
+    secondary = [pair for pair in baseline if pair.row not in methods]
+    secondary += [one for group in ablations.values() for one in group]
+    tested = {id(pair): one for family in (primary, secondary) for pair, one in _tested(family)}
+
+    def results(pairs: Sequence[_Pair]) -> list[Difference]:
+        return [tested[id(pair)] for pair in pairs]
+
+    return Comparisons(
+        results(baseline),
+        {name: results(pairs) for name, pairs in controls.items()},
+        {question: results(pairs) for question, pairs in ablations.items()},
+        notes,
+    )
+
+
+def _without_runs(rows: Rows) -> list[str]:
+    names = [rows.name(row) for row in rows.rows if not row.finished]
+    return [f"Not compared, because no run has finished: {'; '.join(names)}."] if names else []
+
+
+def _pairs(rows: Rows, row: Row, labels: dict[str, str], metric: str) -> tuple[list[_Pair], list[str]]:
+    """Compare a row with the one that has some labels and is otherwise equal, network by network."""
+    candidates = rows.counterparts(row, labels)
+    if len(candidates) != 1:
+        wanted = listed(f"{factor}={label}" for factor, label in labels.items())
+        why = f"{len(candidates)} rows have" if candidates else "no row has"
+        return [], [f"{rows.name(row)}: not compared, because {why} {wanted} and is otherwise equal."]
+    (other,) = candidates
+    pairs, notes = [], []
+    if differ(fingerprint(run) for run in [*row.finished, *other.finished]):
+        notes.append(f"{rows.name(row)}: its runs saw other images than those of its baseline.")
+    others = other.values(metric)
+    for network, values in row.values(metric).items():
+        if network in others:
+            pairs.append(_Pair(row, other, network, compare(values, others[network])))
+        elif others:
+            notes.append(f"{rows.name(row)}: its baseline has no network {network}.")
+    return pairs, notes
+
+
+def _tested(family: Sequence[_Pair]) -> Iterator[tuple[_Pair, Difference]]:
+    """Yield each pair of a family with its difference, whose p is corrected over the family."""
+    tested = [pair.comparison.p for pair in family if pair.comparison.p is not None]
     adjusted = holm(tested)
     # The step of Holm's correction at which the next finding would be made: alpha / tests if there is none yet.
     alpha = ALPHA / max(1, len(tested) - sum(p < ALPHA for p in adjusted))
     remaining = iter(adjusted)
-    results = []
-    for row, network, comparison in compared:
-        corrected = limit = None
-        if comparison.p is not None and comparison.difference.deviation is not None:
+    for pair in family:
+        corrected = least = None
+        found = pair.comparison.difference
+        if pair.comparison.p is not None and found.deviation is not None:
             corrected = next(remaining)
-            limit = half_width(comparison.difference.count, comparison.difference.deviation, alpha)
-        results.append(Difference(row, network, comparison, corrected, len(tested), limit))
-    return results, notes
+            least = detectable(found.count, found.deviation, alpha)
+        yield pair, Difference(pair.row, pair.other, pair.network, pair.comparison, corrected, len(tested), least)

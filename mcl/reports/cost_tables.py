@@ -3,29 +3,27 @@
 from collections.abc import Sequence
 
 from mcl.reports.accuracy_tables import key, key_factors, key_header
-from mcl.reports.equal_cost import at_cost, by_name, cheapest, mean_training_cost
-from mcl.reports.markdown import NONE, cell, count, listed, seconds, table, with_deviation, without_empty
+from mcl.reports.equal_cost import at_cost, by_name, cheapest, cost_ratio, mean_training_cost
+from mcl.reports.markdown import NONE, cell, count, listed, seconds, table, with_deviation
 from mcl.reports.rows import Row, Rows
 from mcl.reports.statistics import Estimate, estimate, mean_of_known
+from mcl.reports.tables import Table
 from mcl.runs.reading import number
 
 
-def cost_table(rows: Rows) -> list[str]:
+def cost_table(rows: Rows) -> Table:
     """Return what training cost, and what the deployed networks cost."""
     body = []
     for row in rows.rows:
         if not row.finished:
             continue
-        cost = mean_training_cost(row)
         candidates = rows.baselines_of(row)
-        base = mean_training_cost(candidates[0]) if len(candidates) == 1 else None
+        ratio = cost_ratio(row, candidates[0]) if len(candidates) == 1 else None
         times = ("seconds", "training_seconds", "images_per_second")
         total, training, speed = (mean_of_known(number(run.summary.get(key)) for run in row.finished) for key in times)
-        ratio = f"{cost / base:.2f} ×" if cost and base else NONE
-        deployed = [_deployed(row, key) for key in ("multiply_adds", "parameters")]
-        body.append([key(rows, row), count(cost), ratio, seconds(total), seconds(training), count(speed), *deployed])
-    if not body:
-        return []
+        cost = mean_training_cost(row)
+        shown = [count(cost), f"{ratio:.2f} ×" if ratio else NONE, seconds(total), seconds(training), count(speed)]
+        body.append([key(rows, row), *shown, *(_deployed(row, key) for key in ("multiply_adds", "parameters"))])
     headers = [
         ", ".join(key_factors(rows)),
         "training, multiply-adds",
@@ -33,12 +31,22 @@ def cost_table(rows: Rows) -> list[str]:
         "time, s",
         "training alone, s",
         "images/s",
+        "deployed, multiply-adds per image",
+        "deployed, parameters",
     ]
-    headers += ["deployed, multiply-adds per image", "deployed, parameters"]
+    caption = "Cost of training and of the deployed networks, means over runs."
+    return Table("cost", caption, headers, body).without_empty()
+
+
+def cost_section(rows: Rows) -> list[str]:
+    """Return the section on cost, and on accuracy at equal cost."""
+    found = cost_table(rows)
+    if not found.rows:
+        return []
     return [
         "## Cost",
         "",
-        *table(*without_empty(headers, body), 1),
+        *found.in_markdown(),
         "Means over runs. Multiply-adds are those of the networks' convolutions and linear layers, forward and"
         " backward, branches and meta rounds included. What the loss computes from their features (projection heads,"
         " matching layers, similarities) is not counted, nor are evaluations. Multiply-adds do not depend on the"

@@ -17,9 +17,10 @@ from mcl.untrusted.spreadsheet import without_formulas
 
 OF_NETWORK = (
     *("top1_last", "top5_last", "top1_best", "best_epoch", "top1_max_over_heads", "aggregated_top1_last"),
-    *("validation_top1_last", "validation_top1_best", "multiply_adds", "parameters"),
+    *("ece_last", "validation_top1_last", "validation_top1_best", "multiply_adds", "parameters"),
 )
 OF_RUN = ("top1_max_over_run", "best_epoch_chosen_on", "epochs", "steps", "images", "images_per_second")
+ENSEMBLE = ("ensemble_top1_last", "ensemble_ece_last")
 TIMES = ("seconds", "training_seconds")
 COSTS = ("step", "meta_round", "total")
 CODE = ("version", "commit", "dirty")
@@ -30,14 +31,14 @@ def as_csv(rows: Rows) -> str:
 
     Columns are the factors, then ``seed``, ``status``, ``folder``, ``config_hash``; ``key``, ``network`` and the
     numbers of the network in summary.json; the numbers of its run in summary.json, repeated for each network.
-    ``ensemble_top1_last`` is in percent like the others; ``training_multiply_adds_*`` are of a step per image, of a
-    meta round per image, and in total; ``equal_cost`` is the cost at which the cheapest row compared with this one
-    ended, ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` are of this run's last evaluation by then. ``data`` is the
+    Accuracies and calibration errors are in percent; ``training_multiply_adds_*`` are of a step per image, of a meta
+    round per image, and in total; ``equal_cost`` is the cost at which the cheapest row compared with this one ended,
+    ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` are of this run's last evaluation by then. ``data`` is the
     fingerprint of the images.
     """
     header = [
         *rows.factors,
-        *("seed", "status", "folder", "config_hash", "key", "network", *OF_NETWORK, "ensemble_top1_last", *OF_RUN),
+        *("seed", "status", "folder", "config_hash", "key", "network", *OF_NETWORK, *ENSEMBLE, *OF_RUN),
         *TIMES,
         *(f"training_multiply_adds_{name}" for name in COSTS),
         *("equal_cost", "top1_at_equal_cost", "epoch_at_equal_cost", "processes", "device", "precision", "data"),
@@ -112,7 +113,7 @@ def _lines(run: Run, labels: Mapping[str, str], budget: float | None) -> list[di
     common |= {name: summary.get(name) for name in ("config_hash", "processes", "data", *OF_RUN, *TIMES)}
     common |= {f"training_multiply_adds_{name}": mapping(summary.get("multiply_adds")).get(name) for name in COSTS}
     common |= {f"code_{name}": mapping(summary.get("code")).get(name) for name in CODE}
-    common["ensemble_top1_last"] = mapping(summary.get("ensemble")).get("top1_last")
+    common |= {name: mapping(summary.get("ensemble")).get(name.removeprefix("ensemble_")) for name in ENSEMBLE}
     common |= {"device": summary.get("device", trainer.get("device")), "precision": trainer.get("precision")}
     at = None
     if budget is not None:

@@ -57,6 +57,20 @@ def mean_training_cost(row: Row) -> float | None:
     return mean_of_known(map(training_cost, row.finished))
 
 
+def cost_ratio(row: Row, other: Row) -> float | None:
+    """Return the multiply-adds of a row's training divided by another row's; None if one of them did not count them."""
+    cost, base = mean_training_cost(row), mean_training_cost(other)
+    return cost / base if cost and base else None
+
+
+def time_ratio(row: Row, other: Row) -> float | None:
+    """Return the seconds of a row's training divided by another row's; None if one of them did not measure them."""
+    times = [
+        mean_of_known(number(run.summary.get("training_seconds")) for run in each.finished) for each in (row, other)
+    ]
+    return times[0] / times[1] if times[0] and times[1] else None
+
+
 def cheapest(rows: Sequence[Row]) -> float | None:
     """Return the multiply-adds at which the cheapest of some rows ended; None if no run counted them."""
     ends = [[cost for run in row.finished if (cost := training_cost(run)) is not None] for row in rows]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from mcl.console import pluralize
 from mcl.reports.accuracy_tables import key
 from mcl.reports.comparisons import Difference
-from mcl.reports.equal_cost import mean_training_cost
-from mcl.reports.markdown import cell, interval, signed
-from mcl.reports.rows import METRICS, Row, Rows
+from mcl.reports.equal_cost import cost_ratio
+from mcl.reports.markdown import cell, interval, percent, signed
+from mcl.reports.rows import METRICS, Rows
 
 
 def findings(rows: Rows, differences: Sequence[Difference], metric: str) -> list[str]:
@@ -37,17 +37,18 @@ def _sentence(rows: Rows, one: Difference) -> str:
     name = cell(key(rows, one.row, one.network))
     if found.mean is None:
         return f"{name}: not shown, {one.conclusion}."
-    baseline = rows.baselines_of(one.row)[0]
     about = [f"n = {found.count}"]
     if found.interval:
         about.insert(0, f"95 % interval {interval(found, difference=True)}")
-    ratio = _cost_ratio(one.row, baseline)
+    ratio = cost_ratio(one.row, one.other)
     cost = f", at {ratio:.2f} × its cost" if ratio else ""
-    verdict = "a difference is shown" if one.is_finding else "a difference is not shown"
-    against = cell(rows.name(baseline, rows.compared) or rows.name(baseline))
+    verdict = "a difference is shown" if one.is_finding else f"a difference is not shown{could_show(one)}"
+    against = cell(rows.name(one.other, rows.compared) or rows.name(one.other))
     return f"{name}: {signed(found.mean)} points against {against} ({', '.join(about)}){cost}; {verdict}."
 
 
-def _cost_ratio(row: Row, baseline: Row) -> float | None:
-    cost, base = mean_training_cost(row), mean_training_cost(baseline)
-    return cost / base if cost and base else None
+def could_show(one: Difference) -> str:
+    """Return the rest of a sentence on a difference that is not shown: how large it would have to be."""
+    if one.detectable is None:
+        return ""
+    return f" (one of {percent(one.detectable)} points would be, in four of five such studies)"

@@ -1,9 +1,10 @@
 """Plots of a report: learning curves, accuracy against cost, matching weights."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from mcl.reports.comparisons import Comparisons
 from mcl.reports.cost_plot import against_cost
+from mcl.reports.difference_plot import difference_plot
 from mcl.reports.equal_cost import by_name
 from mcl.reports.figures import Picture, alternative_text, files, style
 from mcl.reports.markdown import listed, percent
@@ -12,16 +13,19 @@ from mcl.reports.panels import panels_of, row_key, row_styles
 from mcl.reports.rows import Row, Rows
 from mcl.reports.small_multiples import label_axes, legend, line_style, set_title, small_multiples
 
-if TYPE_CHECKING:
-    pass
-
 MARKED = 6  # marks on a curve, about
 
 
-def pictures(rows: Rows, metric: str, formats: Sequence[str]) -> list[Picture]:
-    """Return the pictures that the runs have numbers for."""
+def pictures(rows: Rows, comparisons: Comparisons, metric: str, formats: Sequence[str]) -> list[Picture]:
+    """Return the pictures that the runs have numbers for. Ablations are in the one of differences only."""
+    shown = rows.without_ablations()
     with style():
-        drawn = [_curves(rows, formats), against_cost(rows, metric, formats), matching(rows, formats)]
+        drawn = [
+            difference_plot(rows, comparisons, metric, formats),
+            _curves(shown, formats),
+            against_cost(shown, metric, formats),
+            matching(shown, formats),
+        ]
     return [picture for picture in drawn if picture is not None]
 
 

@@ -14,10 +14,15 @@ VERSION = ("code", "uncommitted changes", "libraries", "processes", "device", "p
 MANY = 12  # commands; more are folded
 
 
-def images(rows: Rows) -> list[str]:
-    """Return a warning if runs saw different images, or if the files cannot show whether they did."""
+def images(rows: Rows, *, by_fingerprint: bool) -> list[str]:
+    """Return a warning if runs saw different images, or if the files cannot show whether they did.
+
+    Args:
+        rows: rows of the report.
+        by_fingerprint: whether different images make rows of their own; the rows of a study are fixed.
+    """
     lines = []
-    if any(row.labels.get(IMAGES) for row in rows.rows):
+    if by_fingerprint and any(row.labels.get(IMAGES) for row in rows.rows):
         lines += warning(
             f"Runs whose settings are the same saw different images: `{IMAGES}` is the fingerprint in their"
             " summary.json. They are rows of their own, and rows of different images are not compared."

@@ -10,15 +10,20 @@ from mcl.console import display_path, pluralize
 from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import write_atomically, write_error
-from mcl.reports.accuracy_tables import accuracies_table, difference_table, main_table, published_table
+from mcl.reports.accuracy_tables import accuracies_table, accuracy_table, main_table, published_table
 from mcl.reports.archive import ARCHIVE, archived_runs, pack_runs, show_as_packed
-from mcl.reports.comparisons import differences
-from mcl.reports.cost_tables import cost_table
+from mcl.reports.calibration_table import ensemble_section, ensemble_table
+from mcl.reports.claim import claim_paragraphs
+from mcl.reports.comparisons import Comparisons, compare_rows
+from mcl.reports.cost_tables import cost_section, cost_table
 from mcl.reports.csv_file import as_csv, finished_in, hashes, trials_as_csv
+from mcl.reports.difference_tables import ablation_section, ablation_tables, baseline_table, difference_section
 from mcl.reports.figures import Picture
 from mcl.reports.findings import findings
+from mcl.reports.latex import in_latex
 from mcl.reports.local_paths import portable_path
 from mcl.reports.markdown import cell, listed
+from mcl.reports.matching_table import matching_section, matching_table
 from mcl.reports.plots import pictures
 from mcl.reports.provenance import images, missing, not_finite, versions
 from mcl.reports.rows import Rows, parse_baseline, rows_of_folders, rows_of_study
@@ -28,7 +33,7 @@ from mcl.studies.study import FILE, Study
 from mcl.untrusted.limits import MAX_CSV
 from mcl.untrusted.regular_files import read_bytes
 
-RESULTS, CSV, PAGE = "RESULTS.md", "results.csv", "report.html"
+RESULTS, CSV, PAGE, LATEX = "RESULTS.md", "results.csv", "report.html", "tables.tex"
 MAX_NOTES = 10  # printed
 MARK = "<!-- Written by python -m mcl report, which writes it anew: changes made here are lost. -->"
 
@@ -43,6 +48,7 @@ def write_report(
     baseline: str | None = None,
     command: str | None = None,
     html: bool = False,
+    latex: bool = False,
     instead: Path | None = None,
     archive: Path | None = None,
     pack: bool = False,
@@ -58,6 +64,7 @@ def write_report(
         baseline: ``factor=label``, in place of the study's.
         command: the command that makes the same report, for the reader; None for that of ``out``.
         html: write ``report.html``, too.
+        latex: write ``tables.tex``, too: the tables for a paper.
         instead: the folder to take when a study's report in ``out`` has finished runs that are not finished here.
         archive: an archive of the study's runs, which is read if none of them has a folder.
         pack: write such an archive to ``out``, and name the runs in the report as they are named in it.
@@ -69,7 +76,9 @@ def write_report(
         UserError: there are no runs, the baseline does not exist, a file cannot be written, or a study's report with
             other runs would be lost and there is no other folder.
     """
-    check_not_replaced(out, [RESULTS, PAGE] if html else [RESULTS])
+    check_not_replaced(out, [RESULTS, *([PAGE] if html else []), *([LATEX] if latex else [])])
+    if latex and study is not None and study.search is not None:
+        raise UserError("--latex: a search has no tables for a paper, only its best trials. Leave --latex out.")
     if html:
         require("html", asked="--html")
     command = command or f"python -m mcl report {portable_path(out)}"
@@ -82,7 +91,7 @@ def write_report(
         if pack:
             show_as_packed(runs, out)
         if isinstance(found, Rows):
-            files = _rows_files(study, found, metric, command, formats, html)
+            files = _rows_files(study, found, metric, command, formats, html=html, latex=latex)
         else:
             assert study is not None
             files = _search_files(study, found, command, formats, html)
@@ -135,18 +144,25 @@ def _find(
 
 
 def _rows_files(
-    study: Study | None, rows: Rows, metric: str, command: str, formats: Sequence[str], html: bool
+    study: Study | None, rows: Rows, metric: str, command: str, formats: Sequence[str], *, html: bool, latex: bool
 ) -> dict[str, bytes | str]:
-    drawn = pictures(rows, metric, formats)
-    before, after = _tables(study, rows, metric), _provenance(study, rows, command)
+    comparisons = compare_rows(rows, metric)
+    drawn = pictures(rows, comparisons, metric, formats)
+    before = _tables(study, rows, comparisons, metric)
+    after = _provenance(study, rows, command, latex=latex)
     files: dict[str, bytes | str] = {
         f"{picture.name}.{form}": content for picture in drawn for form, content in picture.files.items()
     }
     files |= {CSV: as_csv(rows), RESULTS: _marked([*before, *_embedded(drawn), *after])}
+    downloads = {CSV: str(files[CSV])}
+    if latex:
+        tables = [accuracy_table(rows, metric), baseline_table(rows, comparisons.baseline), ensemble_table(rows)]
+        tables += [*ablation_tables(rows, comparisons).values(), matching_table(rows), cost_table(rows)]
+        files[LATEX] = downloads[LATEX] = in_latex(tables, MARK)
     if html:
         from mcl.reports.page.build import page_of_rows
 
-        files[PAGE] = page_of_rows(rows, metric, before, after, drawn, str(files[CSV]))
+        files[PAGE] = page_of_rows(rows, metric, before, after, drawn, downloads)
     return files
 
 
@@ -215,33 +231,36 @@ def _write(out: Path, files: Mapping[str, bytes | str]) -> None:
         write_atomically(out / name, content)
 
 
-def _tables(study: Study | None, rows: Rows, metric: str) -> list[str]:
+def _tables(study: Study | None, rows: Rows, comparisons: Comparisons, metric: str) -> list[str]:
     """Return the lines above the plots: the results."""
-    compared, notes = differences(rows, metric)
     text = study.text.strip() if study else ""
     return [
         *(f"# {study.title if study else 'Results'}", ""),
+        *claim_paragraphs(rows, comparisons, metric),
         *([text, ""] if text else []),
         *(_status(rows), ""),
-        *images(rows),
-        *findings(rows, compared, metric),
+        *images(rows, by_fingerprint=study is None),
+        *(findings(rows, comparisons.baseline, metric) if rows.claim is None else []),
         *main_table(rows, metric),
         *not_finite(rows, metric),
-        *difference_table(rows, compared, notes),
+        *difference_section(rows, comparisons),
+        *ablation_section(rows, comparisons),
+        *matching_section(rows),
         *published_table(rows, study.published if study else []),
+        *ensemble_section(rows),
         *accuracies_table(rows),
-        *cost_table(rows),
+        *cost_section(rows),
     ]
 
 
-def _provenance(study: Study | None, rows: Rows, command: str) -> list[str]:
+def _provenance(study: Study | None, rows: Rows, command: str, *, latex: bool) -> list[str]:
     """Return the lines below the plots: how the results were made."""
     return [
         *versions(rows),
         *missing(rows, study),
         *("## How this was made", "", "```bash", command, "```", ""),
         f"It reads only the files of the run folders. [{CSV}]({CSV}) has one line per run and network, with all numbers"
-        " of the tables.",
+        " of the tables." + (f" [{LATEX}]({LATEX}) has the tables in LaTeX." if latex else ""),
     ]
 
 

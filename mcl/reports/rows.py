@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mcl.reports.row_labels import add_settings, place_labels, sort_labels
 from mcl.reports.statistics import Estimate, estimate, mean_of_known
 from mcl.runs.identity import identity
 from mcl.runs.reading import Run, mapping, number, read_run
+from mcl.studies.claim import Claim
 from mcl.studies.study import Study
 
 METRICS = {  # value of --metric -> name in the tables
@@ -27,6 +28,8 @@ METRICS = {  # value of --metric -> name in the tables
 MAX_OVER_RUN = "top1_max_over_run"
 ENSEMBLE = "ensemble"
 INDEPENDENT = "independent"
+ENSEMBLE_ECE = "ensemble_ece"
+OF_ENSEMBLE = {ENSEMBLE: "top1_last", ENSEMBLE_ECE: "ece_last"}  # metric -> its key in the summary
 
 
 @dataclass
@@ -73,6 +76,7 @@ class Rows:
         compared: the factors in which a row and its baseline may differ.
         notes: sentences on how the rows were formed.
         unplaced: runs that belong to no row, each with the reason.
+        claim: the claim of the study, if it has one and the baseline is its own.
     """
 
     factors: dict[str, list[str]]
@@ -81,6 +85,7 @@ class Rows:
     compared: set[str]
     notes: list[str] = field(default_factory=list)
     unplaced: list[Run] = field(default_factory=list)
+    claim: Claim | None = None
 
     @property
     def varying(self) -> list[str]:
@@ -120,12 +125,24 @@ class Rows:
             groups.setdefault(self.name(row, self.shared), []).append(row)
         return groups
 
+    def counterparts(self, row: Row, labels: Mapping[str, str]) -> list[Row]:
+        """Return the rows with these labels and otherwise those that ``row`` shares with its baseline: ideally one."""
+        shared = {factor: row.labels.get(factor, "") for factor in self.shared}
+        return [other for other in self.rows if self.has_labels(other, shared | dict(labels))]
+
     def baselines_of(self, row: Row) -> list[Row]:
         """Return the rows with the baseline's labels and otherwise those of ``row``: ideally one."""
-        wanted = {factor: row.labels.get(factor) for factor in self.shared} | self.baseline
-        if not self.baseline:
-            return []
-        return [other for other in self.rows if all(other.labels.get(key) == label for key, label in wanted.items())]
+        return self.counterparts(row, self.baseline) if self.baseline else []
+
+    def without_ablations(self) -> "Rows":
+        """Return the rows without those that are ablations of the claim's method."""
+        answers = [row for question in self.claim.ablations.values() for row in question] if self.claim else []
+        kept = [row for row in self.rows if not any(self.has_labels(row, labels) for labels in answers)]
+        return replace(self, rows=kept)
+
+    def has_labels(self, row: Row, labels: Mapping[str, str]) -> bool:
+        """Return whether a row has all these labels."""
+        return all(row.labels.get(factor, "") == label for factor, label in labels.items())
 
 
 def run_values(summary: Mapping[str, Any], metric: str) -> dict[str, float | None]:
@@ -133,11 +150,11 @@ def run_values(summary: Mapping[str, Any], metric: str) -> dict[str, float | Non
 
     Args:
         summary: summary of a finished run.
-        metric: a name of ``METRICS``, whose ``ensemble`` counts as a network; ``top1_max_over_run``, which all
-            networks share; or another number that a summary has for each network.
+        metric: a name of ``METRICS`` or ``OF_ENSEMBLE``, where the ensemble counts as a network;
+            ``top1_max_over_run``, which all networks share; or another number that a summary has for each network.
     """
-    if metric == ENSEMBLE:
-        return {ENSEMBLE: number(mapping(summary.get("ensemble")).get("top1_last"))}
+    if metric in OF_ENSEMBLE:
+        return {ENSEMBLE: number(mapping(summary.get("ensemble")).get(OF_ENSEMBLE[metric]))}
     by_name: dict[str, list[float | None]] = {}
     for network in summary["networks"]:
         value = summary.get(metric) if metric == MAX_OVER_RUN else network.get(metric)
@@ -174,7 +191,8 @@ def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archi
     chosen = dict(study.baseline if baseline is None else baseline)
     compared = set(chosen) or set(list(study.factors)[-1:])
     in_order = [_sort_runs(rows[labels]) for labels in sorted(rows, key=order)]
-    return _check_baseline(Rows(dict(study.factors), in_order, chosen, compared))
+    claim = study.claim if baseline is None else None
+    return _check_baseline(Rows(dict(study.factors), in_order, chosen, compared, claim=claim))
 
 
 def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None = None) -> Rows:

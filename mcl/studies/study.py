@@ -23,6 +23,8 @@ from mcl.console import display_path
 from mcl.errors import UserError, did_you_mean
 from mcl.runs.reading import number
 from mcl.runs.renames import current_overrides
+from mcl.studies.claim import Claim, check_claim
+from mcl.studies.labels import check_labels
 
 FILE = "study.yaml"
 
@@ -70,6 +72,7 @@ class Study:
     baseline: dict[str, str]  # each row is compared with the row that has these labels and is otherwise equal
     published: list[Published]
     runs: list[PlannedRun]
+    claim: Claim | None = None
     common: list[str] = field(default_factory=list)  # overrides of every run
     seeds: list[int] = field(default_factory=list)
     search: Search | None = None
@@ -112,6 +115,7 @@ class _Page:
     skip: list[dict[str, str]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
     baseline: dict[str, str] = field(default_factory=dict)
+    claim: Claim | None = None
     published: list[_PublishedTable] = field(default_factory=list)
     search: Search | None = None
 
@@ -162,6 +166,8 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     factors = {str(name): _choices(file, str(name), node) for name, node in page.vary.items()}
     labels = {name: list(choices) for name, choices in factors.items()}
     check_labels(f"{file}: baseline", page.baseline, labels)
+    if page.claim is not None:
+        check_claim(str(file), page.claim, page.baseline, labels)
     for skipped in page.skip:
         check_labels(f"{file}: skip", skipped, labels)
     chosen = list(page.seeds if seeds is None else seeds)
@@ -206,6 +212,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
         text=page.text.strip(),
         factors=labels,
         baseline=dict(page.baseline),
+        claim=page.claim,
         published=list(_published(file, page, labels)),
         runs=[] if page.search else runs,
         common=[*page.hold, *extra],
@@ -275,21 +282,6 @@ def _choices(file: Path, factor: str, node: Any) -> dict[str, list[str]]:
 def _rows(factors: Mapping[str, Mapping[str, list[str]]]) -> Iterator[dict[str, str]]:
     for labels in itertools.product(*factors.values()):
         yield dict(zip(factors, labels, strict=True))
-
-
-def check_labels(where: str, given: Mapping[str, Any], labels: Mapping[str, list[str]]) -> None:
-    """Raise UserError unless every factor and label in ``given`` is one of ``labels``."""
-    for factor, label in given.items():
-        if factor not in labels:
-            raise UserError(
-                f"{where} names {factor}, which does not vary.{did_you_mean(factor, labels)}"
-                f" What varies: {', '.join(labels)}."
-            )
-        if str(label) not in labels[factor]:
-            raise UserError(
-                f"{where}: {factor} has no {label}.{did_you_mean(label, labels[factor])}"
-                f" It has {', '.join(labels[factor])}."
-            )
 
 
 def _check_search(file: Path, page: _Page) -> None:

@@ -23,7 +23,7 @@ def evaluate(
     *,
     device: torch.device,
     precision: str,
-    on_batch: Callable[[Mapping[str, Tensor], Tensor], None] | None = None,
+    on_batch: Sequence[Callable[[Mapping[str, Tensor], Tensor], None]] = (),
 ) -> dict[str, float]:
     """Return top-1 and top-5 in percent and the cross-entropy of every head over a split.
 
@@ -33,7 +33,7 @@ def evaluate(
         batches: the split, or this process's shard of it; at least one batch.
         device: device of the batches.
         precision: precision of the forward pass.
-        on_batch: called with the logits (B, classes) by head, and the labels (B,), of every batch.
+        on_batch: functions called with the logits (B, classes) by head, and the labels (B,), of every batch.
 
     Returns:
         ``{"first/backbone/top1": 97.2, "first/stage1/loss": 0.1, "ensemble/top5": 99.9, ...}``. With fewer than five
@@ -44,8 +44,8 @@ def evaluate(
     count = 0
     for heads, labels in predictions(cohort, loss, batches, device=device, precision=precision):
         names = list(heads)
-        if on_batch is not None:
-            on_batch(heads, labels)
+        for function in on_batch:
+            function(heads, labels)
         totals = totals + torch.stack([_scores(logits, labels) for logits in heads.values()])
         count += len(labels)
     assert isinstance(totals, Tensor), "nothing to evaluate"

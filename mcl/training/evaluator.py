@@ -10,7 +10,8 @@ from mcl.distributed.sharding import Shard
 from mcl.errors import UserError
 from mcl.signals import StopSignals
 from mcl.tracking.tracker import Trackers
-from mcl.training.evaluation import evaluate
+from mcl.training.calibration import Calibration
+from mcl.training.evaluation import BACKBONE, ENSEMBLE, evaluate
 from mcl.training.learner import Learner
 from mcl.training.meters import NonFiniteLoss
 from mcl.training.options import TrainerOptions
@@ -49,6 +50,8 @@ class Evaluator:
     def __call__(self, state: TrainingState, trackers: Trackers, signals: StopSignals) -> dict[str, float]:
         """Evaluate the networks, and record results and best weights in ``state``.
 
+        At the end of training, the calibration on the test split is recorded, too.
+
         Returns:
             ``{"test/first/backbone/top1": 97.2, ...}``.
 
@@ -60,14 +63,15 @@ class Evaluator:
         recorder: SnapshotRecorder | None = None
         if self.processes.broadcast_object(trackers.wants_snapshot(progress.epoch)):
             recorder = SnapshotRecorder(self.dataset, len(self.splits["test"].labels), self.processes)
-        by_split = {
-            split: self._evaluate(split, state.learner, signals, recorder if split == "test" else None)
-            for split in self.splits
-        }
+        heads = [*(f"{key}/{BACKBONE}" for key in state.learner.cohort.keys), ENSEMBLE]
+        calibration = Calibration(heads) if progress.step >= progress.total_steps else None
+        by_split = {"test": self._evaluate("test", state.learner, signals, recorder, calibration)}
+        if "validation" in self.splits:
+            by_split["validation"] = self._evaluate("validation", state.learner, signals)
         metrics = {f"{split}/{name}": value for split, values in by_split.items() for name, value in values.items()}
         _check_finite(metrics, progress.step)
         progress.evaluated_step = progress.step
-        improved = state.results.add(progress.epoch, by_split)
+        improved = state.results.add(progress.epoch, by_split, {} if calibration is None else calibration.errors())
         cohort = state.learner.cohort
         for key, backbone in zip(cohort.keys, cohort.backbones, strict=True):
             if key in improved and self.processes.first:
@@ -78,7 +82,12 @@ class Evaluator:
         return metrics
 
     def _evaluate(
-        self, split: str, learner: Learner, signals: StopSignals, recorder: SnapshotRecorder | None
+        self,
+        split: str,
+        learner: Learner,
+        signals: StopSignals,
+        recorder: SnapshotRecorder | None = None,
+        calibration: Calibration | None = None,
     ) -> dict[str, float]:
         batches = batches_in_order(
             self.splits[split],
@@ -94,7 +103,7 @@ class Evaluator:
             self._until_stopped(batches if recorder is None else recorder.watch(batches), signals),
             device=self.options.device,
             precision=self.options.precision,
-            on_batch=None if recorder is None else recorder.on_batch,
+            on_batch=[each.on_batch for each in (recorder, calibration) if each is not None],
         )
 
     def _until_stopped(self, batches: Iterable[Batch], signals: StopSignals) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE
@@ -22,14 +23,26 @@ class Results:
     last_validation: dict[str, float] = field(default_factory=dict)  # empty without a validation split
     best: dict[str, dict[str, float]] = field(default_factory=dict)  # key -> chosen, top1, epoch
     best_head: dict[str, float] = field(default_factory=dict)  # key -> top-1, maximum over stage heads and epochs
+    calibration: dict[str, float] = field(default_factory=dict)  # head -> error on the test split at the end
 
-    def add(self, epoch: int, by_split: Mapping[str, Mapping[str, float]]) -> list[str]:
-        """Add the evaluation of one epoch (counted from 1): metrics of `evaluate` by split.
+    def add(
+        self,
+        epoch: int,
+        by_split: Mapping[str, Mapping[str, float]],
+        calibration: Mapping[str, float] = MappingProxyType({}),
+    ) -> list[str]:
+        """Add the evaluation of one epoch.
+
+        Args:
+            epoch: number of the epoch, from 1.
+            by_split: metrics of `evaluate`.
+            calibration: calibration error of each head, if it was measured.
 
         Returns:
             Keys of the networks that improved on their best epoch.
         """
         improved = []
+        self.calibration = dict(calibration)
         test, selection = by_split["test"], by_split[self.chosen_on]
         self.last = dict(test)
         self.last_validation = dict(by_split.get("validation", {}))
@@ -58,6 +71,7 @@ class Results:
                 "top1_best": self.best[key]["top1"],
                 "best_epoch": int(self.best[key]["epoch"]),
                 "top1_max_over_heads": self.best_head[key],
+                "ece_last": self.calibration.get(f"{key}/{BACKBONE}"),
                 "aggregated_top1_last": self.last.get(f"{key}/{AGGREGATED}/top1"),
                 "validation_top1_last": self.last_validation.get(f"{key}/{BACKBONE}/top1"),
                 "validation_top1_best": self.best[key]["chosen"] if self.chosen_on == "validation" else None,
@@ -66,7 +80,10 @@ class Results:
         ]
         return {
             "networks": networks,
-            "ensemble": {"top1_last": self.last[f"{ENSEMBLE}/top1"]},
+            "ensemble": {
+                "top1_last": self.last[f"{ENSEMBLE}/top1"],
+                "ece_last": self.calibration.get(ENSEMBLE),
+            },
             "top1_max_over_run": max(self.best_head.values()),
             "best_epoch_chosen_on": self.chosen_on,
         }
@@ -78,9 +95,11 @@ class Results:
             "last_validation": self.last_validation,
             "best": self.best,
             "best_head": self.best_head,
+            "calibration": self.calibration,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the results of a checkpoint."""
         self.last, self.last_validation = dict(state["last"]), dict(state.get("last_validation", {}))
         self.best, self.best_head = dict(state["best"]), dict(state["best_head"])
+        self.calibration = dict(state.get("calibration", {}))

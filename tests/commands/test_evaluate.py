@@ -45,6 +45,17 @@ def test_top1_top5_and_loss_equal_those_of_training(undisturbed: Outcome) -> Non
             assert result[key] == pytest.approx(row[f"test/{name}/{metric}"], rel=1e-6), (name, key)
 
 
+def test_calibration_in_the_summary_equals_that_of_the_command(undisturbed: Outcome) -> None:
+    scores = evaluate_run(SavedRun(undisturbed.folder))
+    summary = json.loads((undisturbed.folder / "summary.json").read_text())
+    stored = {f"{network['key']}/backbone": network["ece_last"] for network in summary["networks"]}
+    stored["ensemble"] = summary["ensemble"]["ece_last"]
+    assert len(stored) == 3
+    for name, error in stored.items():
+        assert error > 0
+        assert error == pytest.approx(scores[name].result()["ece"], rel=1e-5), name
+
+
 def test_command_prints_and_writes_results(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run), "trainer.device=cpu"]) == 0
     output = capsys.readouterr().out

@@ -8,6 +8,7 @@ import pytest
 from support.report_pages import cells
 from support.run_folders import write_run
 
+from mcl.reports.comparisons import Comparisons
 from mcl.reports.page.charts import charts
 from mcl.reports.page.series import lines
 from mcl.reports.plots import pictures
@@ -51,7 +52,9 @@ def test_row_keeps_its_curve_when_metrics_of_a_run_are_lost(
     if lost == "half":
         assert "seed 2 (incomplete metrics.jsonl)" in [line["run"] for line in series]
 
-    curves = next(picture for picture in pictures(rows, "top1_last", ["svg"]) if picture.name == "curves")
+    curves = next(
+        picture for picture in pictures(rows, Comparisons([]), "top1_last", ["svg"]) if picture.name == "curves"
+    )
     assert "lmcl ends at 71.00" in curves.alt
     assert curves.caption.endswith("Drawn without the runs that have no complete curve: lmcl, 2 of 3.")
 

@@ -33,7 +33,8 @@ def test_difference_is_paired_by_seed(tmp_path: Path, page: Page) -> None:
     # differences 2, 3, 1, as in the test of the statistics
     found = cells(text, "Differences from the baseline", "lmcl")
     assert found[:7] == ["resnet8", "+2.00", "−0.48 to +4.48", "3", "0.074", "0.074", "+2.00"]
-    assert found[7] == "no difference shown: significant beyond ±2.48, for 3 pairs of this spread"
+    # power 0.8 of 2 degrees of freedom at 0.05 needs a noncentrality of 5.6535: over sqrt 3, times a deviation of 1
+    assert found[7:] == ["±3.26", "no difference shown"]
     assert "With 3 pairs" in text
 
 
@@ -50,8 +51,8 @@ def test_different_networks_have_a_line_each_and_one_correction(tmp_path: Path, 
     assert (first[3], second[3]) == ("0.074", "0.063")
     assert (first[4], second[4]) == ("0.127", "0.127")  # twice the smaller, and no less for the larger
     assert "over the 2 tests" in text
-    # of 2 degrees of freedom at 0.9875: (2q - 1) / sqrt(2 q (1 - q)) = 6.2053; over sqrt 3, times a deviation of 1
-    assert first[-1] == "no difference shown: significant beyond ±3.58, for 3 pairs of this spread"
+    # both are tested at 0.025: the noncentrality is 7.9978
+    assert first[-2:] == ["±4.62", "no difference shown"]
 
 
 def test_clear_difference_is_a_finding(tmp_path: Path, page: Page) -> None:
@@ -69,7 +70,7 @@ def test_one_seed_gives_no_test(tmp_path: Path, page: Page) -> None:
     text = page(tmp_path / "runs")
     assert cells(text, "Accuracy", "lmcl") == ["resnet8", "72.00", "–", "–", "1"]
     assert cells(text, "Differences from the baseline", "lmcl") == [
-        *("resnet8", "+2.00", "–", "1", "–", "–", "–"),
+        *("resnet8", "+2.00", "–", "1", "–", "–", "–", "–"),
         "one pair of runs: no deviation and no test; another seed may differ",
     ]
     assert "There is no test" in text
@@ -80,7 +81,7 @@ def test_equal_differences_make_the_test_undefined(tmp_path: Path, page: Page) -
         write_run(tmp_path / "runs", "independent", seed, [70.1 + seed, 70.1 + seed])
         write_run(tmp_path / "runs", "lmcl", seed, [70.4 + seed, 70.4 + seed])
     found = cells(page(tmp_path / "runs"), "Differences from the baseline", "lmcl")
-    assert found[1:] == ["+0.30", "–", "3", *"–––", "all 3 differences are equal: no spread, so the test is undefined"]
+    assert found[1:] == ["+0.30", "–", "3", *"––––", "all 3 differences are equal: no spread, so the test is undefined"]
 
 
 def test_common_seeds_are_paired_and_others_named(tmp_path: Path, page: Page) -> None:
@@ -201,9 +202,30 @@ def test_kinds_of_accuracy_are_separate_columns(tmp_path: Path, page: Page) -> N
     text = page(three_seeds(tmp_path / "runs"))
     # of 69 and 71, 70 and 72, 71 and 73: best epoch one more, best head two more, ensemble three above the better
     assert cells(text, "Which accuracy", "independent", "resnet8") == [
-        *("71.00 ± 1.00", "72.00 ± 1.00", "73.00 ± 1.00", "74.00 ± 1.00", "75.00 ± 1.00")
+        *("71.00 ± 1.00", "72.00 ± 1.00", "73.00 ± 1.00", "74.00 ± 1.00")
     ]
     assert "chosen on the test part, which makes it too high" in text
+
+
+def test_ensemble_and_calibration_are_beside_the_accuracy(tmp_path: Path, page: Page) -> None:
+    runs = three_seeds(tmp_path / "runs")
+    text = page(runs)
+    assert cells(text, "Ensemble and calibration", "lmcl", "resnet8") == ["73.00 ± 1.00", "76.00 ± 1.00", "+3.00"]
+    assert "The calibration of these runs was not recorded." in text
+    for seed, error in enumerate([4.0, 5.0, 6.0]):
+        networks = [
+            {"key": key, "name": "resnet8", "top1_last": 80.0, "ece_last": error + i}
+            for i, key in enumerate(("first", "second"))
+        ]
+        summary = {"networks": networks, "ensemble": {"top1_last": 81.5, "ece_last": 1.0}}
+        write_run(runs, "mcl", seed, [80.0, 80.0], summary=summary)
+    text = page(runs)
+    calibrated = ["80.00 ± 0.00", "81.50 ± 0.00", "+1.50", "5.50 ± 1.00", "1.00 ± 0.00"]
+    assert cells(text, "Ensemble and calibration", "mcl", "resnet8") == calibrated
+    assert cells(text, "Ensemble and calibration", "lmcl", "resnet8")[3:] == ["–", "–"]
+    with open(tmp_path / "out" / "results.csv", newline="") as file:
+        lines = [line for line in csv.DictReader(file) if (line["loss"], line["seed"]) == ("mcl", "2")]
+    assert [(line["ece_last"], line["ensemble_ece_last"]) for line in lines] == [("6.0", "1.0"), ("7.0", "1.0")]
 
 
 def test_other_metrics_can_be_compared(tmp_path: Path, page: Page) -> None:
@@ -292,7 +314,8 @@ def test_command_writes_identical_files_with_plots(
     three_seeds(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     arguments = ["report", "runs/digits", "--format", "png", "--format", "svg", "--format", "pdf"]
-    names = {f"{name}.{form}" for name in ("curves", "cost", "matching") for form in ("png", "svg", "pdf")}
+    plots = ("differences", "curves", "cost", "matching")
+    names = {f"{name}.{form}" for name in plots for form in ("png", "svg", "pdf")}
     written = []
     for _ in range(2):
         assert main(arguments) == 0
@@ -301,7 +324,7 @@ def test_command_writes_identical_files_with_plots(
     assert set(written[0]) == names | {"RESULTS.md", "results.csv"}
     assert written[0] == written[1]
     text = written[0]["RESULTS.md"].decode()
-    for name in ("curves", "cost", "matching"):
+    for name in plots:
         assert re.search(rf"!\[[^\]]{{80,}}\]\({name}\.png\)", text)  # with an alternative text that says something
     assert "python -m mcl report runs/digits --format png --format svg --format pdf" in text
 

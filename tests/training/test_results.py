@@ -37,6 +37,15 @@ def test_validation_split_chooses_the_epoch_and_test_split_is_only_reported() ->
     assert (first["best_epoch"], first["top1_best"], first["top1_last"]) == (1, 50, 90)
 
 
+def test_calibration_is_that_of_the_last_evaluation_if_it_was_measured() -> None:
+    results = Results(NETWORKS, chosen_on="test")
+    results.add(1, {"test": evaluation(50, 50)}, {"first/backbone": 4.0, "second/backbone": 5.0, "ensemble": 2.0})
+    assert [network["ece_last"] for network in results.summary()["networks"]] == [4.0, 5.0]
+    assert results.summary()["ensemble"]["ece_last"] == 2.0
+    results.add(2, {"test": evaluation(50, 50)})
+    assert [network["ece_last"] for network in results.summary()["networks"]] == [None, None]
+
+
 def test_first_of_equal_epochs_is_the_best() -> None:
     results = Results(NETWORKS, chosen_on="test")
     for epoch in (1, 2):
@@ -46,9 +55,13 @@ def test_first_of_equal_epochs_is_the_best() -> None:
 
 def test_results_survive_a_checkpoint() -> None:
     results = Results(NETWORKS, chosen_on="test")
-    results.add(1, {"test": evaluation(50, 40)})
+    results.add(1, {"test": evaluation(50, 40)}, {"ensemble": 2.0})
     again = Results(NETWORKS, chosen_on="test")
     again.load_state_dict(results.state_dict())
+    assert again.summary() == results.summary()
+    older = {key: value for key, value in results.state_dict().items() if key != "calibration"}
+    again.load_state_dict(older)
+    assert again.summary()["ensemble"]["ece_last"] is None
     for one in (results, again):
         one.add(2, {"test": evaluation(45, 45)})
     assert again.summary() == results.summary()

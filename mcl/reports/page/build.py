@@ -40,7 +40,12 @@ PICTURES = {"cost": "cost", "matching": "matching"}  # chart -> the plot that sh
 
 
 def page_of_rows(
-    rows: Rows, metric: str, before: Sequence[str], after: Sequence[str], drawn: Sequence[Picture], table: str
+    rows: Rows,
+    metric: str,
+    before: Sequence[str],
+    after: Sequence[str],
+    drawn: Sequence[Picture],
+    downloads: Mapping[str, str],
 ) -> str:
     """Return the report of some rows as a page.
 
@@ -50,12 +55,19 @@ def page_of_rows(
         before: the Markdown above the plots of the report.
         after: the Markdown below them.
         drawn: the pictures, for their texts.
-        table: the content of results.csv, which the page offers as a download.
+        downloads: text files by name, which the page offers as downloads.
     """
     matrices, notes = find_matrices(rows.runs)
     values = charts(rows, metric, matrices)
     by_name = {picture.name: picture for picture in drawn}
     lines = list(before)
+    still: dict[str, bytes] = {}
+    if (differences := by_name.get("differences")) is not None:
+        form = next((form for form in ("svg", "png") if form in differences.files), None)
+        if form is not None:
+            still[f"differences.{form}"] = differences.files[form]
+            lines += [f"## {differences.title}", "", f"![{differences.alt}](differences.{form})", ""]
+            lines += [differences.caption, ""]
     for chart, (title, caption) in CHARTS.items():
         picture = by_name.get(PICTURES.get(chart, ""))
         title, caption = (picture.title, picture.caption) if picture else (title, caption)
@@ -64,7 +76,7 @@ def page_of_rows(
             lines += [f"## {title}", "", f"![{alt}]({chart})", "", caption, ""]
             if chart == "confusion":
                 lines += [*(f"- {cell(note)}" for note in notes), ""]
-    return page([*lines, *run_table(rows), *settings_table(rows), *after], {}, values, {"results.csv": table})
+    return page([*lines, *run_table(rows), *settings_table(rows), *after], still, values, downloads)
 
 
 def page(

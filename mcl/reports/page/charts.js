@@ -78,6 +78,7 @@
       responsive: true,
       displayModeBar: touch ? false : "hover",
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+      toImageButtonOptions: { format: "svg", filename: chart.id.replace("chart-", "") }, // for a paper
       displaylogo: false, // it leads to a server, as the next two do
       showSendToCloud: false,
       plotlyServerURL: "",

@@ -90,7 +90,8 @@ def as_html(
         target = str(tokens[i].attrs["href"])
         if target in downloads:
             content = base64.b64encode(downloads[target].encode()).decode()
-            return f'<a download="{escape(target)}" href="data:text/csv;base64,{content}">'
+            kind = "csv" if target.endswith(".csv") else "plain"
+            return f'<a download="{escape(target)}" href="data:text/{kind};base64,{content}">'
         leads = target.startswith(("#", "https://", "http://"))
         return f'<a href="{escape(target)}">' if leads else '<a class="text">'
 

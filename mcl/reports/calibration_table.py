@@ -1,0 +1,50 @@
+"""Ensembles and calibration in a report, beside the accuracy of single networks."""
+
+from mcl.reports.accuracy_tables import key, key_header
+from mcl.reports.markdown import NONE, signed, with_deviation
+from mcl.reports.rows import ENSEMBLE, ENSEMBLE_ECE, Rows
+from mcl.reports.statistics import Estimate
+from mcl.reports.tables import Table
+
+CAPTION = (
+    "Top-1 and expected calibration error (ECE) after the last epoch, in percent of the test part; mean ± deviation"
+)
+
+
+def ensemble_table(rows: Rows) -> Table:
+    """Return the accuracy of each network and of the ensemble of its run, and the calibration of both."""
+    body = []
+    for row in rows.rows:
+        single, errors = row.estimates("top1_last"), row.estimates("ece_last")
+        ensemble, ensemble_error = (
+            row.estimates(metric).get(ENSEMBLE, Estimate(0)) for metric in (ENSEMBLE, ENSEMBLE_ECE)
+        )
+        for network, top1 in single.items():
+            known = top1.mean is not None and ensemble.mean is not None
+            gain = signed(ensemble.mean - top1.mean) if known else NONE  # type: ignore[operator]
+            accuracies = [with_deviation(top1), with_deviation(ensemble), gain]
+            calibration = [with_deviation(errors.get(network, Estimate(0))), with_deviation(ensemble_error)]
+            body.append([key(rows, row, network), *accuracies, *calibration])
+    headers = ["network", "ensemble", "ensemble − network", "ECE", "ECE of the ensemble"]
+    return Table("ensemble", f"{CAPTION}.", [key_header(rows), *headers], body).without_empty()
+
+
+def ensemble_section(rows: Rows) -> list[str]:
+    """Return the section on ensembles and calibration."""
+    found = ensemble_table(rows)
+    if not found.rows or len(found.headers) == 1:
+        return []
+    measured = any("ECE" in header for header in found.headers)
+    error = (
+        "ECE is the distance of confidence from accuracy, averaged over 15 bins (Guo et al., ICML 2017): 0 is a network"
+        " whose confidence is its accuracy. It depends on the accuracy and on the number of images, so compare it"
+        " between rows of one table only."
+    )
+    return [
+        "## Ensemble and calibration",
+        "",
+        *found.in_markdown(),
+        f"{CAPTION} between runs. The ensemble is the mean of the backbones' probabilities, at the cost of running all"
+        f" of them. {error if measured else 'The calibration of these runs was not recorded.'}",
+        "",
+    ]

@@ -1,0 +1,138 @@
+"""The answer to a study's claim in words: the first paragraph of its report."""
+
+from collections.abc import Sequence
+
+from mcl.console import pluralize
+from mcl.reports.comparisons import Comparisons, Difference
+from mcl.reports.equal_cost import cost_ratio, time_ratio
+from mcl.reports.findings import could_show
+from mcl.reports.markdown import cell, interval, listed, percent, probability, signed
+from mcl.reports.rows import METRICS, Row, Rows
+
+TOLERANCE = 0.1  # by which a row may cost less than the method and still be called at equal cost
+CONTROLS = {"equal cost": "the baseline at equal cost", "tuned": "the tuned baseline"}
+
+
+def claim_paragraphs(rows: Rows, comparisons: Comparisons, metric: str) -> list[str]:
+    """Return a paragraph for each network and each group of rows: is the method better, and does the gain survive?"""
+    if rows.claim is None:
+        return []
+    lines: list[str] = []
+    for gain in comparisons.baseline:
+        if rows.has_labels(gain.row, rows.claim.method):
+            controls = {name: _same(gain, group) for name, group in comparisons.controls.items()}
+            lines += [_paragraph(rows, gain, controls, metric), ""]
+    if not lines:
+        method = listed(f"{factor} = {label}" for factor, label in rows.claim.method.items())
+        lines = [f"**Not shown yet**: no run of {cell(method)} and of its baseline has finished.", ""]
+    return lines
+
+
+def answer(gain: Difference, controls: dict[str, Difference | None]) -> str:
+    """Return the answer in a few words.
+
+    Args:
+        gain: the method minus its baseline.
+        controls: the method minus the rows that the gain has to survive; None for a row without runs.
+    """
+    if not gain.is_finding:
+        return "a gain is not shown"
+    if not gain.is_gain:
+        return "the method is lower than its baseline"
+    tested = {name: one for name, one in controls.items() if one is not None}
+    lost = [CONTROLS[name] for name, one in tested.items() if not one.is_gain]
+    kept = [CONTROLS[name] for name, one in tested.items() if one.is_gain]
+    missing = [words for name, words in CONTROLS.items() if name not in tested]
+    parts = ["a gain is shown over the baseline"]
+    if kept:
+        parts.append(f"and over {listed(kept)}")
+    if lost:
+        parts.append(f"but not over {listed(lost)}")
+    text = ", ".join(parts)
+    return f"{text}; {listed(missing)} {'are' if len(missing) > 1 else 'is'} not tested" if missing else text
+
+
+def _paragraph(rows: Rows, gain: Difference, controls: dict[str, Difference | None], metric: str) -> str:
+    method, baseline = (_name(rows, row) for row in (gain.row, gain.other))
+    where = ", ".join(filter(None, [rows.name(gain.row, rows.shared), gain.network]))
+    sentences = [f"**{cell(where)}: {answer(gain, controls)}.**"]
+    cost = [f"{ratio:.2f} × its {name}" for name, ratio in _ratios(gain.row, gain.other).items()]
+    text = f"{cell(method)} minus {cell(baseline)}: {_numbers(gain)} of test top-1 ({METRICS[metric]})"
+    sentences.append(f"{text}, at {listed(cost)}." if cost else f"{text}.")
+    if not gain.is_finding:
+        sentences.append(_not_shown(gain))
+    sentences += [_control(rows, gain, name, controls.get(name)) for name in CONTROLS]
+    return " ".join(sentences)
+
+
+def _not_shown(gain: Difference) -> str:
+    """Return why a gain is not shown, and how large it would have to be to be shown by as many runs."""
+    sentence = f"Not shown: {gain.conclusion}."
+    if gain.detectable is not None:
+        sentence += (
+            f" With the spread of these runs, a true difference of {percent(gain.detectable)} points would be shown in"
+            " four of five such studies; a smaller one may exist."
+        )
+    return sentence
+
+
+def _control(rows: Rows, gain: Difference, name: str, one: Difference | None) -> str:
+    """Return whether the gain survives one of the controls."""
+    words = CONTROLS[name]
+    labels = rows.claim.controls.get(name) if rows.claim is not None else None
+    if labels is None or not rows.counterparts(gain.row, labels):
+        return f"The study has no row that is {words}."
+    if one is None or one.comparison.difference.mean is None:
+        return f"Against {words}: not tested, because its runs have not finished."
+    row = cell(_name(rows, one.other))
+    if name == "equal cost":
+        row += _cost_of_control(one)
+    if one.is_gain:
+        verdict = "the gain survives" if gain.is_gain else "the method is higher"
+    elif one.is_finding:
+        verdict = "the gain does not survive: the method is lower" if gain.is_gain else "the method is lower"
+    else:
+        verdict = "the gain does not survive: " if gain.is_gain else ""
+        verdict += f"no difference is shown{could_show(one)}"
+    return f"Against {words} ({row}): {_numbers(one)}; {verdict}."
+
+
+def _cost_of_control(one: Difference) -> str:
+    """Return what the row at equal cost did cost, and a warning if it was less than the method."""
+    ratios = _ratios(one.other, one.row)
+    if not ratios:
+        return ""
+    cost = ", ".join(f"{ratio:.2f} × the {name}" for name, ratio in ratios.items())
+    cheaper = all(ratio < 1 - TOLERANCE for ratio in ratios.values())
+    return f", {cost} of the method{': less than equal cost' if cheaper else ''}"
+
+
+def _ratios(row: Row, other: Row) -> dict[str, float]:
+    """Return the cost of a row's training divided by another row's, as far as it was measured."""
+    ratios = {"multiply-adds": cost_ratio(row, other), "training time": time_ratio(row, other)}
+    return {name: ratio for name, ratio in ratios.items() if ratio}
+
+
+def _numbers(one: Difference) -> str:
+    """Return a difference with its interval, its seeds and its test."""
+    found = one.comparison.difference
+    if found.mean is None:
+        return "no seed in common"
+    about = [f"95 % interval {interval(found, difference=True)}"] if found.interval else []
+    about.append(f"{pluralize(found.count, 'pair')} of equal seed")
+    if one.holm is not None:
+        corrected = f"after Holm's correction over {pluralize(one.family, 'test')}" if one.family > 1 else "one test"
+        about += [
+            f"p = {probability(one.holm)} {corrected}".replace("= <", "<"),
+            f"d_z {signed(one.comparison.effect)}",
+        ]
+    return f"{signed(found.mean)} points ({'; '.join(about)})"
+
+
+def _same(gain: Difference, group: Sequence[Difference]) -> Difference | None:
+    """Return the comparison of the same row and network in a group."""
+    return next((one for one in group if one.row is gain.row and one.network == gain.network), None)
+
+
+def _name(rows: Rows, row: Row) -> str:
+    return rows.name(row, rows.compared) or rows.name(row)

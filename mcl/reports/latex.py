@@ -1,0 +1,62 @@
+"""Tables for a paper, in LaTeX with the package booktabs."""
+
+from collections.abc import Iterable
+
+from mcl.reports.tables import Table
+from mcl.untrusted.text import printable
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+}
+
+
+def in_latex(tables: Iterable[Table], mark: str) -> str:
+    """Return a file of tables, to be included by ``\\input{tables}``.
+
+    Args:
+        tables: the tables; those without rows are left out.
+        mark: comment in the first line.
+    """
+    lines = [f"% {mark}", r"% The preamble needs \usepackage{booktabs}.", ""]
+    for one in tables:
+        if one.rows:
+            lines += _environment(one.without_closing())
+    return "\n".join(lines)
+
+
+def escaped(text: str) -> str:
+    """Return text from elsewhere with LaTeX's special characters escaped, on one line."""
+    return "".join(_SPECIAL.get(mark, mark) for mark in printable(" ".join(str(text).split())))
+
+
+def _environment(one: Table) -> list[str]:
+    columns = "l" * one.words + "r" * (len(one.headers) - one.words)
+    return [
+        r"\begin{table}",
+        r"\centering\small\setlength{\tabcolsep}{4pt}",
+        rf"\caption{{{escaped(one.caption)}}}",
+        rf"\label{{tab:{one.name}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _line(one.headers),
+        r"\midrule",
+        *map(_line, one.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+        "",
+    ]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return " & ".join(map(escaped, cells)).replace(r"d\_z", "$d_z$") + r" \\"

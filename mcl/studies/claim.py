@@ -1,0 +1,53 @@
+"""The claim of a study: a method is better than its baseline."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from mcl.errors import UserError
+from mcl.studies.labels import check_labels
+
+
+@dataclass
+class Claim:
+    """The rows that decide whether a method is better than its baseline, and why. Each is named by its labels.
+
+    Args:
+        method: the row in question.
+        equal_cost: the baseline, trained for as long as the method costs; empty if the study has none.
+        tuned: the baseline, with its own settings tuned; empty if the study has none.
+        ablations: question -> rows that answer it: the method with one thing changed.
+    """
+
+    method: dict[str, str] = MISSING
+    equal_cost: dict[str, str] = field(default_factory=dict)
+    tuned: dict[str, str] = field(default_factory=dict)
+    ablations: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+
+    @property
+    def controls(self) -> dict[str, dict[str, str]]:
+        """The baselines that a gain has to survive, by what they control for."""
+        return {name: row for name, row in (("equal cost", self.equal_cost), ("tuned", self.tuned)) if row}
+
+
+def check_claim(where: str, claim: Claim, baseline: Mapping[str, str], labels: Mapping[str, list[str]]) -> None:
+    """Raise UserError unless the rows of a claim exist, are different, and are named by the factors of the baseline."""
+    if not baseline:
+        raise UserError(f"{where}: claim needs a baseline, such as baseline: {{loss: independent}}.")
+    rows = {"claim.method": claim.method}
+    rows |= {f"claim.{name.replace(' ', '_')}": row for name, row in claim.controls.items()}
+    rows |= {
+        f"claim.ablations.{question}, {i}": row
+        for question, answers in claim.ablations.items()
+        for i, row in enumerate(answers, 1)
+    }
+    named: dict[tuple[str, ...], str] = {tuple(str(label) for label in baseline.values()): "baseline"}
+    for name, row in rows.items():
+        check_labels(f"{where}: {name}", row, labels)
+        if set(row) != set(baseline):
+            raise UserError(f"{where}: {name} must name the factors of the baseline: {', '.join(baseline)}.")
+        labelled = tuple(str(row[factor]) for factor in baseline)
+        if (other := named.get(labelled)) in ("baseline", "claim.method"):
+            raise UserError(f"{where}: {name} and {other} are the same row.")
+        named[labelled] = name

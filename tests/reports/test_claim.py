@@ -1,0 +1,137 @@
+"""The answer to a study's claim: does a gain survive the baseline at equal cost and the tuned one?"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.report_pages import cells, study_of
+from support.run_folders import write_run
+
+from mcl.studies.claim import Claim
+from mcl.studies.study import PlannedRun, Study
+
+Page = Callable[..., str]
+NOISE = (-0.2, 0.1, 0.0, 0.3, -0.2)  # of the seeds, around zero
+SPREAD = (0.05, -0.05, 0.1, -0.1, 0.0)  # of the differences
+
+
+def claim_study(runs: Path, means: Mapping[str, float | None], claim: Claim, seeds: int = 5) -> Study:
+    """Return a study with a row of runs for each mean. A row whose mean is None has not run."""
+    planned: list[PlannedRun] = []
+    for number, (arm, mean) in enumerate(means.items()):
+        loss = "lmcl" if arm.startswith("lmcl") else "independent"
+        for seed in range(seeds):
+            top1 = 0.0 if mean is None else mean + NOISE[seed] + (SPREAD[(seed + number) % 5] if number else 0)
+            settings = {"optimizer__lr": 0.1 + number / 100}
+            folder = write_run(
+                *(runs, loss, seed, [top1, top1]),
+                settings=settings,
+                finished=mean is not None,
+                folder=runs / arm.replace(" ", "_") / str(seed),
+            )
+            planned.append(PlannedRun({"arm": arm}, seed, [f"arm={arm}"], folder))
+    baseline = {"arm": "independent"}
+    return replace(study_of(runs, []), factors={"arm": list(means)}, baseline=baseline, runs=planned, claim=claim)
+
+
+def arms(*names: str) -> list[dict[str, str]]:
+    return [{"arm": name} for name in names]
+
+
+FULL = Claim({"arm": "lmcl"}, {"arm": "independent long"}, {"arm": "independent tuned"})
+
+
+def first_paragraph(text: str) -> str:
+    return text.split("\n\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("long", "tuned", "answer", "parts"),
+    [
+        (
+            *(70.2, 70.5),
+            "a gain is shown over the baseline, and over the baseline at equal cost and the tuned baseline",
+            [
+                "(independent long, 0.42 × the multiply-adds, 1.00 × the training time of the method): +1.80 points",
+                "the gain survives",
+            ],
+        ),
+        (
+            *(72.0, 70.5),
+            "a gain is shown over the baseline, and over the tuned baseline, but not over the baseline at equal cost",
+            ["the gain does not survive: no difference is shown (one of 0."],
+        ),
+        (
+            *(74.0, 70.5),
+            "a gain is shown over the baseline, and over the tuned baseline, but not over the baseline at equal cost",
+            ["the gain does not survive: the method is lower"],
+        ),
+        (
+            *(None, 72.0),
+            "a gain is shown over the baseline, but not over the tuned baseline;"
+            " the baseline at equal cost is not tested",
+            ["Against the baseline at equal cost: not tested, because its runs have not finished."],
+        ),
+    ],
+)
+def test_first_paragraph_says_whether_a_gain_survives(
+    long: float | None, tuned: float | None, answer: str, parts: Sequence[str], tmp_path: Path, page: Page
+) -> None:
+    means = {"independent": 70.0, "lmcl": 72.0, "independent long": long, "independent tuned": tuned}
+    text = first_paragraph(page(study=claim_study(tmp_path / "runs", means, FULL)))
+    assert text.startswith(f"**resnet8: {answer}.** lmcl minus independent: +2.00 points (95 % interval +1.")
+    assert "5 pairs of equal seed; p &lt; 0.001 after Holm's correction over " in text.replace("p < ", "p &lt; ")
+    assert ", at 2.40 × its multiply-adds and 1.00 × its training time." in text
+    for part in parts:
+        assert part in text
+
+
+def test_gain_that_is_not_shown_is_said_so_with_the_difference_that_could_be_shown(tmp_path: Path, page: Page) -> None:
+    means = {"independent": 70.0, "lmcl": 70.02, "independent long": 70.0, "independent tuned": 70.5}
+    text = first_paragraph(page(study=claim_study(tmp_path / "runs", means, FULL)))
+    assert text.startswith("**resnet8: a gain is not shown.**")
+    assert "Not shown: no difference shown. With the spread of these runs, a true difference of 0." in text
+    assert "; the method is lower." in text  # than the tuned baseline
+
+
+def test_method_below_its_baseline_and_a_study_without_controls(tmp_path: Path, page: Page) -> None:
+    study = claim_study(tmp_path / "runs", {"independent": 70.0, "lmcl": 68.0}, Claim({"arm": "lmcl"}))
+    text = first_paragraph(page(study=study))
+    assert text.startswith("**resnet8: the method is lower than its baseline.**")
+    assert "The study has no row that is the baseline at equal cost." in text
+    assert "The study has no row that is the tuned baseline." in text
+
+
+def test_study_without_runs_of_the_method_is_not_shown_yet(tmp_path: Path, page: Page) -> None:
+    study = claim_study(tmp_path / "runs", {"independent": 70.0, "lmcl": None}, FULL)
+    assert first_paragraph(page(study=study)).startswith("**Not shown yet**: no run of arm = lmcl")
+
+
+def test_claim_is_a_family_of_its_own(tmp_path: Path, page: Page) -> None:
+    """The tests of the claim are corrected over three, the others over the rest: two rows and two ablations."""
+    means = {"independent": 70.0, "lmcl": 70.6, "independent long": 70.3, "independent tuned": 70.1, "lmcl one": 70.3}
+    claim = Claim(FULL.method, FULL.equal_cost, FULL.tuned, {"matching": arms("lmcl one")})
+    text = page(study=claim_study(tmp_path / "runs", means, claim))
+    assert "over the 3 tests of the study's claim (method against baseline and controls), and separately" in text
+    assert "over the 4 other tests of this report" in text
+    other = cells(text, "Differences from the baseline", "independent tuned")
+    p, corrected = float(other[4]), float(other[5])
+    assert corrected == pytest.approx(p, abs=2e-3)  # the largest p of its family, so it is not multiplied
+
+
+def test_ablations_show_what_each_thing_adds(tmp_path: Path, page: Page) -> None:
+    means = {"independent": 70.0, "lmcl": 72.0, "lmcl without vcl": 71.0, "lmcl one": 72.0}
+    questions = {"terms of the loss": arms("lmcl without vcl"), "learned matching": arms("lmcl one")}
+    text = page(study=claim_study(tmp_path / "runs", means, Claim({"arm": "lmcl"}, ablations=questions)))
+    vcl = cells(text, "Terms of the loss", "lmcl without vcl")
+    assert vcl[:3] == ["resnet8", "+1.00", "+1.00"]  # over the baseline; what the method adds to the row
+    assert vcl[-1] == "higher, by more than chance alone would often give"
+    assert cells(text, "Learned matching", "lmcl one")[1:3] == ["+2.00", "0.00"]
+
+
+def test_claim_is_left_out_if_another_baseline_is_asked_for(tmp_path: Path, page: Page) -> None:
+    means = {"independent": 70.0, "lmcl": 72.0, "independent long": 72.0, "independent tuned": 70.5}
+    text = page(study=claim_study(tmp_path / "runs", means, FULL), baseline="independent tuned")
+    assert "at equal cost" not in first_paragraph(text)
+    assert "## What these runs show" in text

@@ -1,0 +1,62 @@
+"""tables.tex: the tables of a report for a paper."""
+
+import re
+from pathlib import Path
+
+import pytest
+from support.report_pages import three_seeds
+
+from mcl.__main__ import main
+from mcl.reports.latex import escaped, in_latex
+from mcl.reports.tables import Table
+
+NUMBERS = Table("a", "In %: mean", ["row", "100 % of d_z", "words"], [["x_1", "−1.00 ± 0.20", "why"]], closing=1)
+
+
+def test_special_characters_are_escaped() -> None:
+    assert escaped("50 % & a_b #1 {x} $5 C:\\x ~^ < 1\n|") == (
+        r"50 \% \& a\_b \#1 \{x\} \$5 C:\textbackslash{}x \textasciitilde{}\textasciicircum{} $<$ 1 \textbar{}"
+    )
+    assert escaped("−0.5 ± 1 × – \x1b") == r"$-$0.5 $\pm$ 1 $\times$ -- \textbackslash{}x1b"
+
+
+def test_table_has_numbers_on_the_right_and_no_closing_words() -> None:
+    lines = in_latex([NUMBERS, Table("empty", "", ["row"], [])], "mark").splitlines()
+    assert lines[0] == "% mark"
+    assert r"\begin{tabular}{lr}" in lines
+    assert r"row & 100 \% of $d_z$ \\" in lines
+    assert r"x\_1 & $-$1.00 $\pm$ 0.20 \\" in lines
+    assert r"\caption{In \%: mean}" in lines
+    assert "tab:empty" not in "".join(lines)
+
+
+def test_command_writes_every_table_once_and_each_line_has_all_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    three_seeds(tmp_path / "runs")
+    monkeypatch.setattr("mcl.reports.report.pictures", lambda *_: [])
+    assert main(["report", "runs/digits", "--latex"]) == 0
+    assert capsys.readouterr().out == "runs/digits/RESULTS.md\nruns/digits/tables.tex\n"
+    text = Path("runs/digits/tables.tex").read_text()
+    assert re.findall(r"\\label{tab:(\w+)}", text) == ["accuracy", "differences", "ensemble", "matching", "cost"]
+    for columns, body in re.findall(r"\\begin{tabular}{(\w+)}(.*?)\\end{tabular}", text, re.DOTALL):
+        cells = [line for line in body.splitlines() if line.endswith(r"\\")]
+        assert len(cells) > 1
+        assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in cells} == {len(columns)}
+        assert [body.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    assert text.isascii()
+    results = Path("runs/digits/RESULTS.md").read_text()
+    assert "python -m mcl report runs/digits --latex" in results
+    assert "[tables.tex](tables.tex) has the tables in LaTeX." in results
+
+
+def test_own_file_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    three_seeds(tmp_path / "runs")
+    Path("runs/tables.tex").write_text("my own tables")
+    assert main(["report", "runs", "--latex"]) == 1
+    assert "runs/tables.tex was not written by this command" in capsys.readouterr().err
+    assert Path("runs/tables.tex").read_text() == "my own tables"
