@@ -9,6 +9,7 @@ EXTRAS = {  # extra of pyproject.toml -> its packages
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "html": ("plotly", "markdown_it"),
     "dashboard": ("wandb_workspaces",),
+    "pandas": ("pandas",),
 }
 PLUGINS = {  # Hydra plugin: choice -> extra
     "hydra/launcher/submitit_slurm": "slurm",
