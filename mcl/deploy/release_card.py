@@ -183,7 +183,7 @@ def _header(run: SavedRun, facts: ReleaseFacts, hashes: Mapping[str, str]) -> st
 
 
 def _over_seeds(run: SavedRun, facts: ReleaseFacts) -> list[str]:
-    seed = f"These networks are of seed {run.summary['seed']}"
+    seed = f"These networks are of seed {card_parts.escape(run.summary['seed'])}"
     if facts.seeds == 1:
         return [f"{seed}, the only one, so nothing is known of the spread over seeds."]
     rows = [
@@ -198,7 +198,7 @@ def _over_seeds(run: SavedRun, facts: ReleaseFacts) -> list[str]:
 
 
 def _command(run: SavedRun, facts: ReleaseFacts) -> list[str]:
-    digest = f"The hash of its settings, which names its folder, is `{run.summary['config_hash']}`."
+    digest = f"The hash of its settings, which names its folder, is {card_parts.escape(run.summary['config_hash'])}."
     return [f"```sh\n{facts.command}\n```", digest] if facts.command else [digest]
 
 

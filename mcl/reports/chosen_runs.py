@@ -90,4 +90,4 @@ def _name(rows: Rows, row: Row) -> str:
     """Return the labels of a row joined by ``-``, with its pair unless a label names it: ``lmcl-resnet14``."""
     labels = rows.name(row).split(", ")
     pair = place_labels(row.finished[0])["pair"]
-    return "-".join(map(file_name, [*labels, *([pair] if pair not in row.labels.values() else [])]))
+    return "-".join(map(file_name, [*labels, *([pair] if pair not in labels else [])]))
