@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
@@ -16,7 +16,6 @@ from mcl.errors import UserError
 from mcl.runs.received import file_name
 from mcl.runs.stored_config import plain
 
-Choice = Literal["validation", "test", "first"]
 _CHOSEN = {
     "validation": "It is the one with the best accuracy on the validation images, which were held out of the training"
     " images. The test images took no part in the choice.",
@@ -83,7 +82,7 @@ class ReleaseFacts:
 
     Args:
         name: The name of the release, such as ``few_images/lmcl-resnet14``.
-        chosen: What chose the run among the seeds of its row.
+        chosen: What chose the run among the seeds of its row: ``validation``, ``test`` or ``first``.
         seeds: The number of these seeds.
         accuracy: Accuracy over them, by the name of the network; ``ensemble`` is that of the ensemble.
         command: The command that trains the run; empty if it is unknown.
@@ -91,7 +90,7 @@ class ReleaseFacts:
     """
 
     name: str
-    chosen: Choice
+    chosen: str
     seeds: int
     accuracy: Mapping[str, SeedStatistics]
     command: str = ""

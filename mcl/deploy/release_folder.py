@@ -42,14 +42,14 @@ class ReleaseFolder:
         refuse_outside_links(path, [CARD])
         self.card = self._content(CARD, MAX_JSON).decode(errors="replace")
         header = _header(self.card, f"{path}/{CARD}")
-        self.hashes = header.get("files")
+        files = header.get("files")
         self._run, self._step, self._data = (header.get(name) for name in ("run", "step", "data"))
-        if not isinstance(self.hashes, dict) or RUN not in self.hashes or type(self._step) is not int:
+        if not isinstance(files, dict) or RUN not in files or type(self._step) is not int:
             raise UserError(f"{path}/{CARD} is not the card of a release: it lists no files.")
-        names = [str(name) for name in self.hashes]
-        if wrong := [name for name in names if file_name(name) != name]:
+        self._hashes = {str(name): files[name] for name in files}
+        if wrong := [name for name in self._hashes if file_name(name) != name]:
             raise UserError(f"{path}/{CARD} lists {shorten(wrong[0])}, which is not the name of a file.")
-        refuse_outside_links(path, names)
+        refuse_outside_links(path, self._hashes)
         self._settings, self._results = self._read_run()
 
     def read(self, name: str) -> bytes | None:  # like `Folder.read`
@@ -61,10 +61,10 @@ class ReleaseFolder:
         """Return what the files hold in the form of a checkpoint."""
         learner: dict[str, Any] = {}
         metadata = None
-        for name in self.hashes:
-            if str(name).endswith(SUFFIX):
-                self._content(str(name), MAX_NETWORK)
-                texts, state = load_safetensors(self.path / str(name))
+        for name in self._hashes:
+            if name.endswith(SUFFIX):
+                self._content(name, MAX_NETWORK)
+                texts, state = load_safetensors(self.path / name)
                 metadata = NetworkMetadata.from_text(texts, f"{self.path}/{name}")
                 learner |= {f"cohort.networks.{metadata.key}.backbone.{key}": value for key, value in state.items()}
         if metadata is None:
@@ -86,7 +86,7 @@ class ReleaseFolder:
             content = read_bytes(self.path / name, limit)
         except OSError as error:
             raise UserError(f"{self.path / name} cannot be read: {error.strerror}.") from error
-        if name != CARD and hashlib.sha256(content).hexdigest() != self.hashes[name]:
+        if name != CARD and hashlib.sha256(content).hexdigest() != self._hashes[name]:
             raise UserError(f"{self.path / name} is damaged or was altered: its SHA-256 is not that of the card.")
         return content
 

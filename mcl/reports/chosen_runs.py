@@ -13,6 +13,12 @@ from mcl.runs.received import file_name
 
 Choice = Literal["validation", "test", "first"]
 _METRICS = {"validation": "validation_top1_last", "test": "top1_last"}
+_REMEDIES = {
+    "validation": ", so nothing says which seed is best; test images must not choose. Hold some training images out"
+    " with dataset.validation=FRACTION, or take the first seed with --choose first. With --choose test, the card states"
+    " that its accuracy is too high.",
+    "test": ". Take the first seed with --choose first.",
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class ChosenRun:
     Args:
         name: name of the row as a part of a path: the labels that distinguish it, then the pair.
         run: the run.
+        seeds: number of finished runs in the row.
         score: the accuracy that it was chosen by, in percent; None if nothing was compared.
         accuracy: top-1 over all finished runs of the row, by the name of the network; last that of the ensemble.
     """
@@ -49,7 +56,7 @@ def choose_runs(rows: Rows, by: Choice, only: Mapping[str, str] | None = None) -
     wanted = [row for row in rows.rows if all(row.labels.get(key) == label for key, label in (only or {}).items())]
     chosen = [_choose(rows, row, by) for row in wanted if row.finished]
     if not chosen:
-        raise UserError("There is no finished run in these rows. Train them first: python sweep.py study=...")
+        raise UserError("There is no finished run in these rows. Train them first.")
     names = [each.name for each in chosen]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UserError(f"Two rows would have the same name: {', '.join(sorted(repeated))}. Choose one with --only.")
@@ -62,16 +69,7 @@ def _choose(rows: Rows, row: Row, by: Choice) -> ChosenRun:
     if by != "first":
         scores = [_score(each, _METRICS[by]) for each in row.finished]
         if None in scores:
-            raise UserError(
-                f"{name}: a run has no accuracy on {by} images"
-                + (
-                    ", so nothing says which seed is best; test images must not choose. Hold some training images out"
-                    " with dataset.validation=FRACTION, or take the first seed with --choose first. With --choose test,"
-                    " the card states that its accuracy is too high."
-                    if by == "validation"
-                    else ". Take the first seed with --choose first."
-                )
-            )
+            raise UserError(f"{name}: a run has no accuracy on {by} images{_REMEDIES[by]}")
         score, run = max(zip(_known(scores), row.finished, strict=True), key=lambda pair: pair[0])  # first of equals
     accuracy = {**row.estimates("top1_last"), **row.estimates(ENSEMBLE)}
     return ChosenRun(name, run, len(row.finished), score, accuracy)
