@@ -11,6 +11,7 @@ EXTRAS = {  # extra of pyproject.toml -> module: requirement
     "onnx": {"onnx": "onnx>=1.17", "onnxscript": "onnxscript>=0.3", "onnxruntime": "onnxruntime>=1.20"},
     "html": {"plotly": "plotly>=6", "markdown_it": "markdown-it-py>=3"},
     "dashboard": {"wandb_workspaces": "wandb-workspaces>=0.4.13"},
+    "pandas": {"pandas": "pandas>=2"},
 }
 _SLURM = ("hydra-submitit-launcher>=1.2,<2",)
 PLUGINS = {  # Hydra plugin: choice -> requirements

@@ -17,7 +17,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``predict``."""
-    add_run(parser, metavar="RUN_OR_FILE", help="run folder, bundle or exported file")
+    add_run(parser, metavar="RUN_OR_FILE", help="run folder, bundle, release or exported file")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
     parser.add_argument("--network", default="0", help="of a run: number (from 0), key or name; default: the first")
     add_weights(parser)

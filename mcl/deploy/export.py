@@ -14,6 +14,7 @@ from mcl.console import display_path
 from mcl.deploy.formats import FORMATS, logits
 from mcl.deploy.model_card import model_card
 from mcl.deploy.onnx_file import OnnxNetwork
+from mcl.deploy.run_source import Folder
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.errors import UserError
 from mcl.extras import require
@@ -58,8 +59,8 @@ def export_networks(
     """
     require(format, asked=f"format {format}")
     if folder is None:
-        if not run.source.path.is_dir():
-            raise UserError(f"{run.source.path} is a bundle: name a folder for the files with --out FOLDER.")
+        if not isinstance(run.source, Folder):
+            raise UserError(f"{run.source.path} is not a run folder: name a folder for the files with --out FOLDER.")
         folder = run.source.path / EXPORT
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,14 +21,16 @@ def load(
 ) -> nn.Module:
     """Load a trained network as it is deployed: without auxiliary branches, in evaluation mode, on the CPU.
 
+    >>> backbone = mcl.load("few_images/lmcl-resnet14")  # a release, by its name  # doctest: +SKIP
     >>> backbone = mcl.load("runs/digits/resnet8/lmcl/0123456789")  # doctest: +SKIP
     >>> images = backbone.preprocessing("three.png", "seven.png")  # (B, channels, size, size)
     >>> [backbone.classes[label] for label in backbone(images).argmax(1)]
     ['3', '7']
 
     Args:
-        place: A run folder, a bundle, or an exported file.
-        network: The network of a run, by number (from 0), key (``"second"``) or name (``"resnet20"``).
+        place: A run folder, a bundle, an exported file, or a release by its folder or its name: ``STUDY/ROW``, which is
+            found in ``experiments/STUDY/weights`` of this project and of the working folder.
+        network: The network of a run or a release, by number (from 0), key (``"second"``) or name (``"resnet20"``).
         weights: The weights of a run: ``"last"``, after training, or ``"best"``, at the network's best epoch.
         allow: Your own modules whose classes may be built.
         allow_older: Take an older checkpoint if the newest one of a run is damaged or missing.
@@ -38,8 +40,8 @@ def load(
         ``classes`` (names, by label). An ONNX file gives a module that onnxruntime computes.
 
     Raises:
-        UserError: There is nothing to load, or it is damaged, or names a class that may not be built; or there are no
-            such weights.
+        UserError: There is nothing to load (the message lists the releases), or it is damaged, or names a class that
+            may not be built; or there are no such weights.
     """
     check_weights(weights)
     path = Path(place)

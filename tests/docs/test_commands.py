@@ -195,6 +195,7 @@ def test_command_of_mcl_runs(
     offline = {
         "import": ["--dataset", "cifar10"],
         "sync": ["--dry-run"],
+        "release": ["--choose", "first", "--out", str(tmp_path / "weights")],  # these runs have no validation part
         "dashboard": ["--offline", "--out", str(tmp_path / "dashboard.json")],
     }
     more = [word for word in offline.get(name, []) if word not in arguments]
