@@ -8,6 +8,7 @@ from mcl.config.instantiate import build
 from mcl.config.loss_arguments import loss_arguments
 from mcl.config.targets import PACKAGES, inside, resolve
 from mcl.errors import UserError
+from mcl.runs.pair import frozen_keys, networks_of
 
 STAGES = 3  # of the networks that a loss is built for
 
@@ -28,8 +29,9 @@ def try_building(config: DictConfig) -> None:
     from mcl.types import NetworkShape
 
     loss_class = resolve(config.loss._target_, path="loss", allow=config.allow_modules)
-    check_network_count(loss_class, list(config.pair))
-    shapes = [NetworkShape(widths=[8] * STAGES, channels=[8] * STAGES, num_classes=10) for _ in config.pair]
+    keys, frozen = list(networks_of(config.pair)), frozen_keys(config.pair)
+    check_network_count(loss_class, keys)
+    shapes = [NetworkShape([8] * STAGES, [8] * STAGES, num_classes=10, frozen=key in frozen) for key in keys]
     supplied: dict[str, dict[str, Any]] = {
         "optimizer": {"params": [torch.nn.Parameter(torch.empty(1, device="meta"))]},
         "schedule": {},
