@@ -15,6 +15,7 @@ from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
 from mcl.losses.independent import Independent
 from mcl.networks.cohort import Cohort
+from mcl.networks.counting import parameters
 from mcl.runs import checkpoints
 from mcl.training.deployment import deployed_keys
 
@@ -61,20 +62,10 @@ def test_the_average_of_the_leader_is_what_is_deployed(small: Small, tmp_path: P
         assert scores[f"{key}/backbone"].result()["top1"] == pytest.approx(stored["top1_last"])
     (exported,) = export_networks(SavedRun("run"), "safetensors")
     assert exported.path.name == "second-resnet8.safetensors"
-    plain = mcl.build_network("resnet8", 4, in_channels=1)
-    assert mcl.load(exported.path).state_dict().keys() == plain.state_dict().keys()
-    alone, both = (
-        sum(each.numel() for each in part.parameters())
-        for part in (
-            plain,
-            Cohort(
-                {key: partial(mcl.build_network, "resnet8", 4, in_channels=1) for key in "ab"},
-                branched=False,
-                seed=0,
-                shared_stages=2,
-            ),
-        )
-    )
+    make = partial(mcl.build_network, "resnet8", 4, in_channels=1)
+    assert mcl.load(exported.path).state_dict().keys() == make().state_dict().keys()
+    both = parameters(Cohort({"a": make, "b": make}, branched=False, seed=0, shared_stages=2))
+    alone = parameters(make())
     assert alone < summary["training_parameters"] == both < 2 * alone
     assert result.out.index("second resnet8  ") < result.out.index("first resnet8 (not deployed)")
 
