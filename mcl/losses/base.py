@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError, did_you_mean
-from mcl.types import Batch, Outputs
+from mcl.types import Batch, NetworkShape, Outputs
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ class Loss(nn.Module):
 
     terms: ClassVar[tuple[str, ...]] = ("classification",)
     needs_branches: ClassVar[bool] = False
+    needs_maps: ClassVar[bool] = False  # the feature maps of all stages of the backbones: `Outputs.maps`
+    needs_ema: ClassVar[bool] = False  # averaged networks as teachers: ``loss(outputs, batch, teachers=...)``
+    separate_views: bool = False  # an augmented view of its own for each network, unless ``trainer.views`` differs
+    rescale_gradients: ClassVar[bool] = False  # divide the gradient at each fork of shared stages by its children
     minimum_networks: ClassVar[int] = 1
     training_state: ClassVar[tuple[str, ...]] = ()  # prefixes of state-dict keys that only training needs
     meta: MetaSchedule | None = None
@@ -89,6 +93,21 @@ class Loss(nn.Module):
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of raw terms, which training minimises."""
         return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
+
+    def decay(self, step: int) -> float:
+        """Return the decay of the averaged networks after a step, counted from 0, if ``needs_ema``."""
+        return min(1 - 1 / (step + 1), 0.999)
+
+    def paused(self) -> Tensor | None:
+        """Return which networks the step after the last forward pass leaves as they are, (N,) bool, or None.
+
+        Their parameters, momentum and decay do not move. All processes must return the same.
+        """
+        return None
+
+    def deployed(self, shapes: Sequence[NetworkShape]) -> list[int] | None:
+        """Return the positions of the networks that are deployed and reported first; None for all."""
+        return None
 
     def aggregate(self, outputs: Sequence[Outputs]) -> list[Tensor] | None:
         """Return the aggregated logits (B, C) of each network, or None for a loss without aggregators."""
