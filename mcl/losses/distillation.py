@@ -5,6 +5,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mcl.losses.numerics import full_precision
+
+
+def kl_divergence(teacher: Tensor, student: Tensor, *, temperature: float, epsilon: float = 0.0) -> Tensor:
+    """Return T² KL(softmax(teacher / T) ‖ softmax(student / T)), averaged over the batch. Nothing is detached.
+
+    Args:
+        teacher, student: logits (..., B, C), broadcast against each other; leading dimensions are summed.
+        temperature: T.
+        epsilon: added to the teacher's probabilities without normalising them again, as several official codes do.
+    """
+    log_target = (full_precision(teacher) / temperature).log_softmax(-1)
+    target = log_target.exp()
+    if epsilon:
+        target = target + epsilon
+        log_target = target.log()
+    divergence = target * (log_target - (full_precision(student) / temperature).log_softmax(-1))
+    return temperature**2 * divergence.sum() / divergence.shape[-2]
+
 
 def logit_distillation(students: Sequence[Tensor], teachers: Sequence[Tensor], *, temperature: float) -> Tensor:
     """Return the divergence of each student from each teacher, averaged over the batch and summed over all pairs.
@@ -19,11 +38,20 @@ def logit_distillation(students: Sequence[Tensor], teachers: Sequence[Tensor], *
     """
     student = (torch.stack(list(students)) / temperature).log_softmax(-1)  # (N, B, C)
     teacher = (torch.stack(list(teachers)).detach() / temperature).log_softmax(-1)
-    target = teacher.exp()
+    return temperature**2 * divergence_of_all_pairs(teacher, student) / student.shape[1]
+
+
+def divergence_of_all_pairs(teachers: Tensor, students: Tensor) -> Tensor:
+    """Return the KL divergence of each student from each teacher, summed over the batch and over all pairs.
+
+    Args:
+        teachers: log-probabilities (M, B, C).
+        students: log-probabilities (N, B, C).
+    """
+    target = teachers.exp()
     # A KL divergence is linear in the target and in the student's log-probabilities, so both are summed first.
-    negentropy = len(students) * (target * teacher).sum()
-    divergence = negentropy - (target.sum(0) * student.sum(0)).sum()
-    return temperature**2 * divergence / student.shape[1]
+    negentropy = len(students) * (target * teachers).sum()
+    return negentropy - (target.sum(0) * students.sum(0)).sum()
 
 
 def mean_logit_distillation(logits: Sequence[Tensor], *, temperature: float) -> Tensor:
