@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError, did_you_mean
+from mcl.losses.ramps import Ramp
 from mcl.types import Batch, Outputs
+
+Weights = Mapping[str, float | Ramp | None]  # factor of each term, a number or a ramp; None: the default
 
 
 @dataclass(frozen=True)
@@ -48,27 +51,39 @@ class Loss(nn.Module):
     with parameters to meta-learn sets ``meta`` and overrides the four methods at the end.
 
     Args:
-        weights: factor of each term in the sum; 1 for those left out.
+        weights: factor of each term in the sum, a number or a ramp; ``default_weights``, else 1, for those left out.
+
+    Attributes:
+        weights: the factors of the current epoch.
+        ramps: the ramps of the terms that have one.
     """
 
     terms: ClassVar[tuple[str, ...]] = ("classification",)
+    default_weights: ClassVar[Mapping[str, float | Ramp]] = {}
     needs_branches: ClassVar[bool] = False
     minimum_networks: ClassVar[int] = 1
     training_state: ClassVar[tuple[str, ...]] = ()  # prefixes of state-dict keys that only training needs
     meta: MetaSchedule | None = None
 
-    def __init__(self, weights: Mapping[str, float] | None = None):
+    def __init__(self, weights: Weights | None = None):
         super().__init__()
-        weights = dict(weights or {})
-        for name, weight in weights.items():
+        for name, weight in (weights or {}).items():
             if name not in self.terms:
                 raise UserError(
                     f"loss.weights.{name}: {type(self).__name__} has no such term; it has {', '.join(self.terms)}."
                     + did_you_mean(name, self.terms)
                 )
-            if not 0 <= weight < float("inf"):
+            if isinstance(weight, int | float) and not 0 <= weight < float("inf"):
                 raise UserError(f"loss.weights.{name}={weight}: must be a finite number, not negative.")
-        self.weights = {name: float(weights.get(name, 1.0)) for name in self.terms}
+        given = {name: weight for name, weight in (weights or {}).items() if weight is not None}
+        factors = dict.fromkeys(self.terms, 1.0) | dict(self.default_weights) | given
+        self.ramps = {name: factor for name, factor in factors.items() if isinstance(factor, Ramp)}
+        self.weights = {name: 0.0 if isinstance(factor, Ramp) else float(factor) for name, factor in factors.items()}
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the factors of the terms that have a ramp. Called before every epoch, counted from 0."""
+        self.weights |= {name: ramp(epoch) for name, ramp in self.ramps.items()}
 
     def prepare(self, labels: Tensor) -> None:
         """Prepare for training with the labels (N,) of all training images. Called once, before the first step."""
