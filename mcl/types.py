@@ -1,5 +1,6 @@
-"""The types passed between packages: a batch, and the outputs of a network."""
+"""The types passed between packages: a batch, the outputs of a network and its shape."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -20,3 +21,13 @@ class Outputs(NamedTuple):
 
     features: list[Tensor]  # S times (B, d): pooled
     logits: list[Tensor]  # S times (B, classes)
+    maps: Sequence[Tensor] = ()  # (B, channels, h, w) of every stage of the backbone, if the loss needs them
+
+
+class NetworkShape(NamedTuple):
+    """The sizes of one network, which the modules of a loss are built for."""
+
+    widths: list[int]  # per stage: width of the pooled features
+    channels: list[int]  # per stage of the backbone: channels of its feature map
+    num_classes: int
+    frozen: bool = False  # never trained, such as a teacher

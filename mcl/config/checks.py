@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import objective
 from mcl.config.hints import unknown_option
+from mcl.config.loss_arguments import SHAPES, WIDTHS
 from mcl.config.schema import TrainConfig
 from mcl.config.signatures import read_signature, signature_of
 from mcl.config.targets import KEYWORDS, PACKAGES, inside, resolve
@@ -33,7 +34,7 @@ from mcl.runs.identity import flatten
 from mcl.runs.received import interpolation_in
 
 # Arguments that the program supplies.
-SUPPLIED = {"optimizer": ["params"], "loss": ["widths"], "pair": ["num_classes", "in_channels"]}
+SUPPLIED = {"optimizer": ["params"], "loss": [WIDTHS, SHAPES], "pair": ["num_classes", "in_channels"]}
 GROUPS = ("trainer", "optimizer", "schedule", "sampler", "dataset", "loss", "tracking", "pair")  # slow imports last
 
 
@@ -133,6 +134,9 @@ def _check_supplied(target: str, signature: Signature, supplied: Collection[str]
     """Raise UserError if a class of the user's own does not take an argument that training gives it."""
     accepts_all = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
     missing = [name for name in supplied if name not in signature.parameters]
+    if WIDTHS in supplied:  # a loss takes one of the two, or both
+        missing = [WIDTHS] if len(missing) == 2 else []
+        supplied = [WIDTHS]
     if missing and not accepts_all and not inside(target, PACKAGES):
         raise UserError(
             f"{path}: the constructor of {target.rpartition('.')[2]} does not take {' and '.join(missing)}, which"

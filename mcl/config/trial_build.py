@@ -5,6 +5,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mcl.config.instantiate import build
+from mcl.config.loss_arguments import loss_arguments
 from mcl.config.targets import PACKAGES, inside, resolve
 from mcl.errors import UserError
 
@@ -24,12 +25,16 @@ def try_building(config: DictConfig) -> None:
     """
     import torch
 
-    check_network_count(resolve(config.loss._target_, path="loss", allow=config.allow_modules), list(config.pair))
+    from mcl.types import NetworkShape
+
+    loss_class = resolve(config.loss._target_, path="loss", allow=config.allow_modules)
+    check_network_count(loss_class, list(config.pair))
+    shapes = [NetworkShape(widths=[8] * STAGES, channels=[8] * STAGES, num_classes=10) for _ in config.pair]
     supplied: dict[str, dict[str, Any]] = {
         "optimizer": {"params": [torch.nn.Parameter(torch.empty(1, device="meta"))]},
         "schedule": {},
         "sampler": {},
-        "loss": {"widths": [[8] * STAGES] * len(config.pair)},
+        "loss": loss_arguments(loss_class, [shape.widths for shape in shapes], lambda: shapes),
     }
     with torch.device("meta"):
         for group, arguments in supplied.items():

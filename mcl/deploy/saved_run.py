@@ -8,7 +8,9 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from mcl.config.loss_arguments import loss_arguments
 from mcl.config.replay import replay
+from mcl.config.targets import resolve
 from mcl.data.dataset import Dataset
 from mcl.data.preprocessing import Preprocessing
 from mcl.data.published import Published
@@ -201,7 +203,12 @@ class SavedRun:
         loss_state = _below(state, "loss.")
         if not loss_state:  # an imported checkpoint
             return cohort, Loss()
-        loss = self._build(Loss, self.config.loss, path="loss", widths=cohort.widths)
+        loss_class = resolve(str(self.config.loss._target_), path="loss", allow=self.allow)
+        for network in cohort:
+            network.returns_maps = getattr(loss_class, "needs_maps", False)
+        loss = self._build(
+            Loss, self.config.loss, path="loss", **loss_arguments(loss_class, cohort.widths, cohort.shapes)
+        )
         needed = {name: tensor for name, tensor in loss_state.items() if not name.startswith(loss.training_state)}
         load_weights(loss, needed, self.source.path)
         return cohort, loss

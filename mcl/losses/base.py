@@ -61,6 +61,7 @@ class Loss(nn.Module):
     terms: ClassVar[tuple[str, ...]] = ("classification",)
     default_weights: ClassVar[Mapping[str, float | Ramp]] = {}
     needs_branches: ClassVar[bool] = False
+    needs_maps: ClassVar[bool] = False  # the feature maps of all stages of the backbones: `Outputs.maps`
     minimum_networks: ClassVar[int] = 1
     training_state: ClassVar[tuple[str, ...]] = ()  # prefixes of state-dict keys that only training needs
     meta: MetaSchedule | None = None

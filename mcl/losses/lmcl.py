@@ -91,7 +91,8 @@ class LMCL(MutualLoss):
         return terms
 
     def aggregate(self, outputs: Sequence[Outputs]) -> list[Tensor]:
-        return [aggregator(*network) for aggregator, network in zip(self.aggregators, outputs, strict=True)]
+        pairs = zip(self.aggregators, outputs, strict=True)
+        return [aggregator(network.features, network.logits) for aggregator, network in pairs]
 
     def matching_means(self) -> Tensor | None:
         if self._latest_weights is None or next(self.matching.parameters(), None) is None:

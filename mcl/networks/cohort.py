@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
 from mcl.networks.branches import Network
-from mcl.types import Outputs
+from mcl.types import NetworkShape, Outputs
 
 
 class Cohort(nn.Module):
@@ -24,9 +24,12 @@ class Cohort(nn.Module):
         factories: make the networks, by their keys in the pair, e.g. ``{"first": ..., "second": ...}``.
         branched: give every network its auxiliary branches.
         seed: non-negative.
+        maps: return the feature maps of all stages too.
     """
 
-    def __init__(self, factories: Mapping[str, Callable[[], Backbone]], *, branched: bool, seed: int):
+    def __init__(
+        self, factories: Mapping[str, Callable[[], Backbone]], *, branched: bool, seed: int, maps: bool = False
+    ):
         super().__init__()
         if not factories:
             raise UserError("pair: holds no network; it needs at least one, e.g. network@pair.first=resnet8.")
@@ -41,7 +44,7 @@ class Cohort(nn.Module):
             with _seeded(seed, i, 0):
                 backbone = make()
             with _seeded(seed, i, 1):
-                self.networks[key] = Network(backbone, branched=branched)
+                self.networks[key] = Network(backbone, branched=branched, maps=maps)
 
     def __iter__(self) -> Iterator[Network]:
         return iter(cast("list[Network]", self.networks.values()))
@@ -65,6 +68,10 @@ class Cohort(nn.Module):
     def widths(self) -> list[list[int]]:
         """The feature width of each stage of each network."""
         return [network.widths for network in self]
+
+    def shapes(self) -> list[NetworkShape]:
+        """Return the sizes of each network, which the modules of a loss are built for."""
+        return [network.shape() for network in self]
 
     def forward(self, images: Tensor) -> list[Outputs]:
         """Map images (B, channels, height, width) to the outputs of each network."""

@@ -2,12 +2,21 @@
 
 import copy
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+M = TypeVar("M", bound=nn.Module)
+
 FORWARD_AND_BACKWARD = 3  # cost in forward passes; a backward pass costs two
+
+
+def outline(module: M) -> M:
+    """Return a copy of a module in evaluation mode that computes shapes alone, on the meta device."""
+    parameters = {id(each): nn.Parameter(each.detach().to("meta"), each.requires_grad) for each in module.parameters()}
+    buffers = {id(each): each.to("meta") for each in module.buffers()}
+    return copy.deepcopy(module, {**parameters, **buffers}).to("meta").eval()
 
 
 def parameters(module: nn.Module) -> int:
@@ -31,7 +40,7 @@ def multiply_adds(module: nn.Module, input_size: tuple[int, ...]) -> int:
         assert isinstance(layer, nn.Conv2d | nn.Linear)
         total += output.numel() * prod(layer.weight.shape[1:])  # one weight row makes one output value
 
-    shadow = copy.deepcopy(module).to("meta").eval()
+    shadow = outline(module)
     for layer in shadow.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(count)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from mcl import distributed
 from mcl.allocator import keep_freed_memory
 from mcl.config.instantiate import build
+from mcl.config.loss_arguments import loss_arguments
 from mcl.config.targets import resolve
 from mcl.config.trial_build import check_network_count
 from mcl.data.dataset import Dataset, Splits
@@ -94,14 +95,12 @@ def assemble(config: DictConfig) -> Parts:
     sampler = make(config.sampler, path="sampler")
     Shard(distributed.rank(), distributed.world_size()).check(options.batch_size)
     notes = [*dataset.notes, *sampler.check(spec.counts, options.batch_size, spec.classes)]
-    cohort = build_cohort(
-        config, spec.num_classes, spec.channels, branched=getattr(loss_class, "needs_branches", False)
-    )
+    cohort = build_cohort(config, spec.num_classes, spec.channels, **needs(loss_class))
     for backbone in cohort.backbones:
         backbone.check_input(spec.channels, spec.image_size)
     check_batch_memory(dataset, cohort, options, processes=distributed.world_size())
     seed_everything(config.seed)
-    loss: Loss = make(config.loss, path="loss", widths=cohort.widths)
+    loss: Loss = make(config.loss, path="loss", **loss_arguments(loss_class, cohort.widths, cohort.shapes))
     notes += loss.notes(spec.counts, sampler.positives(spec.counts, options.batch_size))
     optimizer_class = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
     make_optimizer = functools.partial(
@@ -136,7 +135,13 @@ def assemble(config: DictConfig) -> Parts:
     )
 
 
-def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branched: bool) -> Cohort:
+def needs(loss_class: type[Loss]) -> dict[str, bool]:
+    """Return the arguments of a cohort that a loss asks for."""
+    asked = {"branched": "needs_branches", "maps": "needs_maps"}
+    return {argument: getattr(loss_class, name, False) for argument, name in asked.items()}
+
+
+def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branched: bool, maps: bool = False) -> Cohort:
     """Build the networks of a configuration with random weights.
 
     Args:
@@ -144,6 +149,7 @@ def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branche
         num_classes: number of classes.
         channels: channels of the images.
         branched: give every network its auxiliary branches.
+        maps: let the networks return the feature maps of their stages too.
     """
     make = functools.partial(build, allow=config.allow_modules)
     factories = {
@@ -152,7 +158,7 @@ def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branche
         )
         for key, node in config.pair.items()
     }
-    return Cohort(factories, branched=branched, seed=config.seed)
+    return Cohort(factories, branched=branched, seed=config.seed, maps=maps)
 
 
 def _backbone(make: Callable[..., Any], node: DictConfig, *, path: str, **supplied: Any) -> Backbone:
