@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError, did_you_mean
 from mcl.losses.ramps import Ramp
-from mcl.types import Batch, Outputs
+from mcl.types import Batch, NetworkShape, Outputs
 
 Weights = Mapping[str, float | Ramp | None]  # factor of each term, a number or a ramp; None: the default
 
@@ -63,6 +63,10 @@ class Loss(nn.Module):
     needs_branches: ClassVar[bool] = False
     needs_maps: ClassVar[bool] = False  # the feature maps of all stages of the backbones: `Outputs.maps`
     minimum_networks: ClassVar[int] = 1
+    rescale_gradients: ClassVar[bool] = False  # a fork of a shared stem divides the gradient by its children
+    separate_views: bool = False  # each network gets its own augmentation of the images
+    needs_ema: ClassVar[bool] = False  # averaged copies of the networks, whose outputs are passed as ``teachers``
+    needs_held_out: bool = False  # the logits of held-out images before every epoch: `measure_held_out`
     training_state: ClassVar[tuple[str, ...]] = ()  # prefixes of state-dict keys that only training needs
     meta: MetaSchedule | None = None
 
@@ -105,6 +109,25 @@ class Loss(nn.Module):
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of raw terms, which training minimises."""
         return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
+
+    def ensemble(self, outputs: Sequence[Outputs]) -> Tensor | None:
+        """Return the logits (B, C) of an ensemble that the loss trains, or None for the mean of the networks."""
+        return None
+
+    def deployed(self, shapes: Sequence[NetworkShape]) -> list[int] | None:
+        """Return the networks that are deployed and reported first, by index; None for all, in order."""
+        return None
+
+    def paused(self) -> Tensor | None:
+        """Return which networks must not move in this step, (N,) bool, after a forward pass; None for none."""
+        return None
+
+    def measure_held_out(self, logits: Tensor, labels: Tensor) -> None:
+        """Take in the logits (N, M, C) and the labels (M,) of held-out images. Called if ``needs_held_out``."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return groups of parameters of the loss with options of the optimizer that differ from the others'."""
+        return []
 
     def aggregate(self, outputs: Sequence[Outputs]) -> list[Tensor] | None:
         """Return the aggregated logits (B, C) of each network, or None for a loss without aggregators."""

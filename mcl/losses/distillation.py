@@ -25,6 +25,11 @@ def kl_divergence(teacher: Tensor, student: Tensor, *, temperature: float, epsil
     return temperature**2 * divergence.sum() / divergence.shape[-2]
 
 
+def mean_of_others(logits: Tensor) -> Tensor:
+    """Return, for each of N networks, the mean of the other networks' logits: (N, B, C) to (N, B, C)."""
+    return (logits.sum(0) - logits) / max(len(logits) - 1, 1)
+
+
 def logit_distillation(students: Sequence[Tensor], teachers: Sequence[Tensor], *, temperature: float) -> Tensor:
     """Return the divergence of each student from each teacher, averaged over the batch and summed over all pairs.
 
@@ -39,6 +44,19 @@ def logit_distillation(students: Sequence[Tensor], teachers: Sequence[Tensor], *
     student = (torch.stack(list(students)) / temperature).log_softmax(-1)  # (N, B, C)
     teacher = (torch.stack(list(teachers)).detach() / temperature).log_softmax(-1)
     return temperature**2 * divergence_of_all_pairs(teacher, student) / student.shape[1]
+
+
+def mean_divergence_from_others(teachers: Tensor, students: Tensor, *, temperature: float) -> Tensor:
+    """Return the divergence of each student from the teachers of the others: summed over students, mean over teachers.
+
+    Args:
+        teachers: logits (N, B, C); detached here. Teacher i is not compared with student i.
+        students: logits (N, B, C).
+        temperature: T; the factor T² is included.
+    """
+    every = logit_distillation(list(students), list(teachers), temperature=temperature)
+    own = kl_divergence(teachers.detach(), students, temperature=temperature)
+    return (every - own) / max(len(students) - 1, 1)
 
 
 def divergence_of_all_pairs(teachers: Tensor, students: Tensor) -> Tensor:

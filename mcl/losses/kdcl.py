@@ -1,19 +1,25 @@
 """KDCL: one target for all networks, better than each of them (Guo et al., CVPR 2020)."""
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mcl.losses.base import Weights
+from mcl.losses.classification import classification
+from mcl.losses.distillation import kl_divergence
+from mcl.losses.forms import Form, FormLoss, last_logits
 from mcl.losses.numerics import full_precision
+from mcl.types import Batch, NetworkShape, Outputs
 
-Form = Literal["naive", "linear", "min_logit", "general"]
+Target = Literal["naive", "linear", "min_logit", "general"]
 _NEWTON_STEPS = 60
 
 
-def target(logits: Tensor, labels: Tensor, form: Form, *, weights: Tensor | None = None) -> Tensor:
+def target(logits: Tensor, labels: Tensor, form: Target, *, weights: Tensor | None = None) -> Tensor:
     """Return the logits (B, C) that all networks are drawn to, detached.
 
     - ``naive``: the logits of the network with the smallest cross-entropy, for each image.
@@ -39,7 +45,7 @@ def target(logits: Tensor, labels: Tensor, form: Form, *, weights: Tensor | None
     if form == "general":
         weights = logits.new_full((networks,), 1 / networks) if weights is None else weights.to(logits)
         return torch.einsum("n,nbc->bc", weights, logits)
-    raise ValueError(f"form={form!r}: must be one of {', '.join(get_args(Form))}.")
+    raise ValueError(f"form={form!r}: must be one of {', '.join(get_args(Target))}.")
 
 
 def general_weights(logits: Tensor, labels: Tensor) -> Tensor:
@@ -77,9 +83,8 @@ def _best_mixture(logits: Tensor, labels: Tensor) -> Tensor:
     z = (logits if logits.device.type == "mps" else logits.double()).movedim(0, 1)  # (B, N, C)
     networks = z.shape[1]
     subsets = [face for size in range(2, networks + 1) for face in combinations(range(networks), size)]
-    faces = z.new_zeros(len(subsets), 1, networks)  # (F, 1, N): 1 at the networks of a face
-    for row, face in zip(faces, subsets, strict=True):
-        row[0, list(face)] = 1
+    eye = torch.eye(networks, dtype=z.dtype, device=z.device)
+    faces = torch.stack([torch.stack([eye[i] for i in face]).sum(0) for face in subsets])[:, None]  # (F, 1, N)
     mixture = (faces / faces.sum(-1, keepdim=True)).expand(-1, len(z), -1)  # (F, B, N), from the centres
     at_label = z.gather(-1, labels[:, None, None].expand(-1, networks, 1))  # (B, N, 1)
     system = z.new_zeros(*mixture.shape[:2], networks + 1, networks + 1)  # of the step and the multiplier
@@ -96,8 +101,48 @@ def _best_mixture(logits: Tensor, labels: Tensor) -> Tensor:
         change = torch.einsum("fbn,bnc->fbc", step, z)
         reach = (change.amax(-1) - change.amin(-1)).clamp_min(1e-30)[..., None]
         mixture = mixture + step * (reach.log1p() / reach)
-    corners = torch.eye(networks, dtype=z.dtype, device=z.device)[:, None].expand(-1, len(z), -1)
-    mixture = torch.cat([corners, mixture])
+    mixture = torch.cat([eye[:, None].expand(-1, len(z), -1), mixture])  # the corners too
     inside = (mixture >= 0).all(-1)
     cost = _cross_entropy(torch.einsum("fbn,bnc->fbc", mixture, z), labels).masked_fill(~inside, torch.inf)
     return mixture[cost.argmin(0), torch.arange(len(z), device=z.device)]
+
+
+class KDCL(FormLoss):
+    """Classification, and the divergence of each network from one target for all.
+
+    Args:
+        shapes: per network, its sizes; their number counts.
+        weights: factor of each term; None: 1, and 0.5 each in the form ``mean``.
+        form: how the target is made, as in `target`; or ``mean``: the mean logits, T = 4, as public code has it.
+        temperature: T; None: that of the form.
+    """
+
+    minimum_networks = 2
+    separate_views = True
+    forms: ClassVar[Mapping[str, Form]] = {
+        **{name: Form(2.0) for name in get_args(Target)},
+        "mean": Form(4.0, {"classification": 0.5, "distillation": 0.5}),
+    }
+    mixing: Tensor
+
+    def __init__(
+        self,
+        *,
+        shapes: list[NetworkShape],
+        weights: Weights | None = None,
+        form: str = "min_logit",
+        temperature: float | None = None,
+    ):
+        super().__init__(weights, form, temperature)
+        self.needs_held_out = form == "general"
+        self.register_buffer("mixing", torch.full((len(shapes),), 1 / len(shapes)), persistent=self.needs_held_out)
+
+    def measure_held_out(self, logits: Tensor, labels: Tensor) -> None:
+        self.mixing.copy_(general_weights(logits, labels))
+
+    def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
+        logits = last_logits(outputs)
+        form = "general" if self.form == "mean" else self.form
+        aim = target(logits, batch.labels, form, weights=self.mixing)
+        term = kl_divergence(aim, logits, temperature=self.temperature)
+        return {"classification": classification(logits, batch.labels), "distillation": term}

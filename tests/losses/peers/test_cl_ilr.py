@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from mcl.losses.cl_ilr import divergence as half_divergence
-from mcl.losses.cl_ilr import mean_of_others, rescale_gradient
+from mcl.losses.cl_ilr import rescale_gradient
 from mcl.losses.classification import classification
-from mcl.losses.distillation import kl_divergence
+from mcl.losses.distillation import kl_divergence, mean_of_others
 
 
 def test_losses_and_gradients(arrays, close, gradients):

@@ -1,8 +1,7 @@
 import pytest
 
-from mcl.losses.cl_ilr import mean_of_others
 from mcl.losses.classification import classification
-from mcl.losses.distillation import kl_divergence
+from mcl.losses.distillation import kl_divergence, mean_of_others
 from mcl.losses.dml import mutual_divergence, smoothed_divergence
 
 
