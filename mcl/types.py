@@ -9,7 +9,7 @@ from torch import Tensor
 class Batch(NamedTuple):
     """One batch, on the training device."""
 
-    images: Tensor  # (B, channels, height, width), normalised
+    images: Tensor  # (B, channels, height, width), normalised; (N, B, ...) with a view for each of N networks
     labels: Tensor  # (B,) int64
     indices: Tensor  # (B,) int64, positions in the training set
     step: int = 0  # training steps before this batch; seeds its random draws

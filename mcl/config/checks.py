@@ -25,12 +25,14 @@ from omegaconf import DictConfig, OmegaConf
 from mcl.config import objective
 from mcl.config.hints import unknown_option
 from mcl.config.loss_arguments import SHAPES, WIDTHS
+from mcl.config.pair_options import check_pair
 from mcl.config.schema import TrainConfig
 from mcl.config.signatures import read_signature, signature_of
 from mcl.config.targets import KEYWORDS, PACKAGES, inside, resolve
 from mcl.config.type_hints import describe, fits
 from mcl.errors import UserError, unknown
 from mcl.runs.identity import flatten
+from mcl.runs.pair import network_node, networks_of
 from mcl.runs.received import interpolation_in
 
 # Arguments that the program supplies.
@@ -67,10 +69,10 @@ def check_config(config: DictConfig, *, import_targets: bool = True) -> None:
             raise UserError(f"{group} is null: choose one with {group}=NAME.")
     if not config.pair:
         raise UserError("pair: no network chosen; give pair=NAME or network@pair.first=NAME.")
-    nodes: dict[str, Any] = {}
-    for group in GROUPS:
-        several = group in ("pair", "tracking")  # nodes by name
-        nodes |= {f"{group}.{key}": node for key, node in config[group].items()} if several else {group: config[group]}
+    check_pair(values["pair"], values.get("init_from"))
+    nodes: dict[str, Any] = {group: config[group] for group in GROUPS if group not in ("pair", "tracking")}
+    nodes |= {f"tracking.{key}": node for key, node in config.tracking.items()}
+    nodes |= {f"pair.{key}": network_node(node) for key, node in networks_of(config.pair).items()}
     for importing in (False, True) if import_targets else (False,):
         for path, node in nodes.items():
             if path == "trainer" and not importing:  # its interpolations ask torch for the device

@@ -131,6 +131,11 @@ class Dataset(ABC):
             has_validation=has_validation or validation > 0,
         )
 
+    @property
+    def is_random(self) -> bool:
+        """Whether training images are augmented at random, so that two views of an image differ."""
+        return self.augmentation.padding > 0 or self.augmentation.flip
+
     @abstractmethod
     def load(self) -> Splits:
         """Read the images."""

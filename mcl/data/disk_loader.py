@@ -38,14 +38,23 @@ class DiskLoader:
         seed: seed of the random transforms.
         distinct: do not replace a file by an image that the batch, over all processes, has already.
         persistent: keep the workers from epoch to epoch.
+        views: views of each training image, if its transforms are random: images are then (views, B, ...).
     """
 
     def __init__(
-        self, files: ImageFiles, device: torch.device, *, seed: int = 0, distinct: bool = True, persistent: bool = False
+        self,
+        files: ImageFiles,
+        device: torch.device,
+        *,
+        seed: int = 0,
+        distinct: bool = True,
+        persistent: bool = False,
+        views: int = 1,
     ):
         self.files = files
         self.device = device
         self.distinct = distinct
+        self.views = 1 if files.decode_plainly is None else views  # without random transforms, they would be equal
         self._requests = _Requests()
         has_workers = files.workers > 0
         self._workers: DataLoader[Any] = DataLoader(
@@ -65,7 +74,7 @@ class DiskLoader:
         distinct = self.files.skip and self.distinct
         steps = zip(plan.indices.split(plan.lengths), plan.repeats.split(plan.lengths), plan.batches, strict=True)
         requests = (
-            Request(indices.tolist(), plan.epoch, repeats.tolist(), batch.tolist() if distinct else None)
+            Request(indices.tolist(), plan.epoch, repeats.tolist(), batch.tolist() if distinct else None, self.views)
             for indices, repeats, batch in itertools.islice(steps, start, None)
         )
         unreadable: dict[str, str] = {}

@@ -114,6 +114,10 @@ class ImageNet(Dataset):
         """Identify the images by the hashes that were taken when they were listed."""
         return self.listing.fingerprint
 
+    @property
+    def is_random(self) -> bool:
+        return bool(self.transform) or super().is_random
+
     def load(self) -> Splits:
         size, channels = self.spec.image_size, self.spec.channels
         plain = CenterSquare(size, channels, self.resize)

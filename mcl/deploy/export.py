@@ -49,7 +49,7 @@ def export_networks(
     Args:
         run: The run.
         format: A key of `FORMATS`.
-        networks: Numbers, keys or names; empty for all networks.
+        networks: Numbers, keys or names; empty for all that are deployed.
         weights: ``last`` or ``best``.
         folder: Where to write; None for ``export`` in the run folder.
 
@@ -65,7 +65,7 @@ def export_networks(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error) from error
-    keys = [run.key(network) for network in networks or run.keys]
+    keys = [run.key(network) for network in networks or run.deployed]
     exported = {key: _export_one(run, format, key, weights, folder) for key in keys}
     write_atomically(folder / CARD, model_card(run, weights, {key: file.path.name for key, file in exported.items()}))
     return list(exported.values())

@@ -13,7 +13,7 @@ from mcl.untrusted.damage import refuse_damaged
 
 def load(
     place: str | os.PathLike[str],
-    network: int | str = 0,
+    network: int | str | None = None,
     *,
     weights: Weights = "last",
     allow: Sequence[str] = (),
@@ -28,7 +28,8 @@ def load(
 
     Args:
         place: A run folder, a bundle, or an exported file.
-        network: The network of a run, by number (from 0), key (``"second"``) or name (``"resnet20"``).
+        network: The network of a run, by number (from 0), key (``"second"``) or name (``"resnet20"``); by default the
+            first one, or the leader of a cohort.
         weights: The weights of a run: ``"last"``, after training, or ``"best"``, at the network's best epoch.
         allow: Your own modules whose classes may be built.
         allow_older: Take an older checkpoint if the newest one of a run is damaged or missing.
@@ -48,6 +49,6 @@ def load(
             if path.suffix == format.suffix and path.is_file():
                 return format.read(path, allow)
         run = SavedRun(path, allow=allow, allow_older=allow_older)
-        backbone, metadata = run.deployable(run.key(network), weights)
+        backbone, metadata = run.deployable(run.deployed[0] if network is None else run.key(network), weights)
         metadata.attach_to(backbone)
         return backbone

@@ -62,10 +62,10 @@ class Loss(nn.Module):
     default_weights: ClassVar[Mapping[str, float | Ramp]] = {}
     needs_branches: ClassVar[bool] = False
     needs_maps: ClassVar[bool] = False  # the feature maps of all stages of the backbones: `Outputs.maps`
+    needs_ema: ClassVar[bool] = False  # averaged networks as teachers: ``loss(outputs, batch, teachers=...)``
+    separate_views: bool = False  # an augmented view of its own for each network, unless ``trainer.views`` differs
+    rescale_gradients: ClassVar[bool] = False  # divide the gradient at each fork of shared stages by its children
     minimum_networks: ClassVar[int] = 1
-    rescale_gradients: ClassVar[bool] = False  # a fork of a shared stem divides the gradient by its children
-    separate_views: bool = False  # each network gets its own augmentation of the images
-    needs_ema: ClassVar[bool] = False  # averaged copies of the networks, whose outputs are passed as ``teachers``
     needs_held_out: bool = False  # the logits of held-out images before every epoch: `measure_held_out`
     training_state: ClassVar[tuple[str, ...]] = ()  # prefixes of state-dict keys that only training needs
     meta: MetaSchedule | None = None
@@ -114,20 +114,27 @@ class Loss(nn.Module):
         """Return the logits (B, C) of an ensemble that the loss trains, or None for the mean of the networks."""
         return None
 
-    def deployed(self, shapes: Sequence[NetworkShape]) -> list[int] | None:
-        """Return the networks that are deployed and reported first, by index; None for all, in order."""
-        return None
-
-    def paused(self) -> Tensor | None:
-        """Return which networks must not move in this step, (N,) bool, after a forward pass; None for none."""
-        return None
-
     def measure_held_out(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in the logits (N, M, C) and the labels (M,) of held-out images. Called if ``needs_held_out``."""
+        """Take in the logits (N, M, C) and the labels (M,) of the held-out images, if ``needs_held_out``."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return groups of parameters of the loss with options of the optimizer that differ from the others'."""
+        """Return groups of the loss's parameters with the optimizer's options in which they differ from the others."""
         return []
+
+    def decay(self, step: int) -> float:
+        """Return the decay of the averaged networks after a step, counted from 0, if ``needs_ema``."""
+        return min(1 - 1 / (step + 1), 0.999)
+
+    def paused(self) -> Tensor | None:
+        """Return which networks the step after the last forward pass leaves as they are, (N,) bool, or None.
+
+        Their parameters, momentum and decay do not move. All processes must return the same.
+        """
+        return None
+
+    def deployed(self, shapes: Sequence[NetworkShape]) -> list[int] | None:
+        """Return the positions of the networks that are deployed and reported first; None for all."""
+        return None
 
     def aggregate(self, outputs: Sequence[Outputs]) -> list[Tensor] | None:
         """Return the aggregated logits (B, C) of each network, or None for a loss without aggregators."""

@@ -1,17 +1,19 @@
 """CL-ILR: collaborative learning with intermediate-level representation sharing (NeurIPS 2018, arXiv 1805.11761)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 
+from mcl.gradient_rescaling import rescale_gradient
 from mcl.losses.base import Weights
 from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence, mean_of_others
 from mcl.losses.forms import SMOOTHING, Form, FormLoss, last_logits
 from mcl.losses.ramps import Sigmoid
 from mcl.types import Batch, NetworkShape, Outputs
+
+__all__ = ["CLILR", "divergence", "rescale_gradient"]
 
 
 def divergence(logits: Tensor, *, temperature: float) -> Tensor:
@@ -22,22 +24,6 @@ def divergence(logits: Tensor, *, temperature: float) -> Tensor:
         temperature: T; the factor T² is included.
     """
     return 0.5 * kl_divergence(mean_of_others(logits.detach()), logits, temperature=temperature)
-
-
-def rescale_gradient(x: Tensor, children: int) -> Tensor:
-    """Return ``x``, and divide the gradient that comes back by the number of children of a fork."""
-    return _RescaleGradient.apply(x, children)
-
-
-class _RescaleGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, children: int) -> Tensor:
-        ctx.children = children
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient / ctx.children, None
 
 
 class CLILR(FormLoss):

@@ -53,7 +53,7 @@ class KD(FormLoss):
         if len(teachers) != 1:
             raise UserError(
                 f"loss=kd needs one frozen network, its teacher; {len(teachers)} of {len(shapes)} are frozen."
-                " Give pair.second.frozen=true pair.second.weights=RUN, with the folder of its run."
+                " Give pair.second.frozen=true 'init_from={second: RUN}', a run folder or an exported file."
             )
         (self.teacher,) = teachers
 

@@ -58,15 +58,14 @@ class PCL(FormLoss):
         super().__init__(given, "paper", temperature, reproduce_official_bug)
         self.classifier = nn.Linear(sum(shape.widths[-1] for shape in shapes), shapes[0].num_classes)
 
-    @staticmethod
-    def decay(step: int) -> float:
-        """Return the decay of the averaged networks after a step."""
+    def decay(self, step: int) -> float:
         return ema_decay(step)
 
     def deployed(self, shapes: Sequence[NetworkShape]) -> list[int]:
         return [0]
 
-    def ensemble(self, outputs: Sequence[Outputs]) -> Tensor:
+    def joint_logits(self, outputs: Sequence[Outputs]) -> Tensor:
+        """Return the logits (B, C) of the ensemble classifier."""
         return self.classifier(torch.cat([network.features[-1] for network in outputs], dim=1))
 
     def forward(
@@ -74,7 +73,7 @@ class PCL(FormLoss):
     ) -> dict[str, Tensor]:
         if teachers is None:
             raise UserError("loss=pcl needs the outputs of averaged networks as teachers.")
-        logits, ensemble, averaged = last_logits(outputs), self.ensemble(outputs), last_logits(teachers)
+        logits, ensemble, averaged = last_logits(outputs), self.joint_logits(outputs), last_logits(teachers)
         return {
             "classification": classification([*logits, ensemble], batch.labels),
             "ensemble_distillation": kl_divergence(ensemble.detach(), logits, temperature=self.temperature),

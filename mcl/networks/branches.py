@@ -19,14 +19,22 @@ class Network(nn.Module):
         backbone: the last stage, and what is deployed.
         branched: add the branches.
         maps: return the feature maps of the backbone's stages too.
+        frozen: keep the network in evaluation mode, and its parameters as they are.
     """
 
-    def __init__(self, backbone: Backbone, *, branched: bool, maps: bool = False):
+    def __init__(self, backbone: Backbone, *, branched: bool, maps: bool = False, frozen: bool = False):
         super().__init__()
         self.backbone = backbone
         self.returns_maps = maps
+        self.frozen = frozen
         taps = range(1, len(backbone.stages)) if branched else ()
         self.branches = nn.ModuleList(backbone.branch(k) for k in taps)
+        if frozen:
+            self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Network":
+        """Choose training or evaluation mode; a frozen network stays in evaluation mode."""
+        return super().train(mode and not self.frozen)
 
     @property
     def widths(self) -> list[int]:
@@ -47,7 +55,7 @@ class Network(nn.Module):
         except Exception as error:
             name, reason = self.backbone.name, " ".join(str(error).split())[:200]
             raise UserError(f"network {name}: stem and stages do not fit one another ({reason}).") from error
-        return NetworkShape(self.widths, [stage.shape[1] for stage in maps], self.backbone.num_classes)
+        return NetworkShape(self.widths, [stage.shape[1] for stage in maps], self.backbone.num_classes, self.frozen)
 
     def forward(self, images: Tensor) -> Outputs:
         """Map images (B, channels, height, width) to features and logits of each stage, the backbone last."""

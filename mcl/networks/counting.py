@@ -24,7 +24,7 @@ def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def multiply_adds(module: nn.Module, input_size: tuple[int, ...]) -> int:
+def multiply_adds(module: nn.Module, input_size: tuple[int, ...], views: int = 1) -> int:
     """Return the multiply-adds of convolutions and linear layers for one input; other operations are not counted.
 
     Only shapes are computed, by a copy of the module on the meta device.
@@ -32,6 +32,7 @@ def multiply_adds(module: nn.Module, input_size: tuple[int, ...]) -> int:
     Args:
         module: takes one tensor.
         input_size: shape of one input without the batch dimension, e.g. ``(3, 32, 32)``.
+        views: views of the input that a cohort takes at once, one for each network.
     """
     total = 0
 
@@ -45,5 +46,5 @@ def multiply_adds(module: nn.Module, input_size: tuple[int, ...]) -> int:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(count)
     with torch.no_grad():
-        shadow(torch.empty(1, *input_size, device="meta"))
+        shadow(torch.empty(*([views] if views > 1 else []), 1, *input_size, device="meta"))
     return total

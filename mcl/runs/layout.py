@@ -1,5 +1,7 @@
 """The names of the files in a run folder. No other package spells them out."""
 
+from collections.abc import Iterable
+
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"  # written last: its presence means that the run has finished
@@ -41,3 +43,11 @@ def step_of_checkpoint(name: str) -> int:
     """
     before, _, after = EARLIER.partition("*")
     return int(name.removeprefix(before).removesuffix(after))
+
+
+COHORT, AVERAGE = "cohort.", "average."  # prefixes of the networks in a checkpoint: as trained, and averaged over steps
+
+
+def deployed_prefix(names: Iterable[str]) -> str:
+    """Return the prefix of the networks that are deployed, from the names of the tensors in a checkpoint."""
+    return AVERAGE if any(name.startswith(AVERAGE) for name in names) else COHORT

@@ -24,6 +24,7 @@ from mcl.training.results import Results
 from mcl.training.state import TrainingState
 from mcl.training.train_step import TrainStep
 from mcl.training.trainer import Trainer
+from mcl.training.views import count_views
 
 
 def build_trainer(
@@ -61,8 +62,10 @@ def build_trainer(
     processes = processes or ProcessGroup()
     several = processes.world_size > 1
     size = dataset.spec.image_size
-    cost = Cost.of(learner.cohort, learner.loss, (dataset.spec.channels, size, size))
+    views = count_views(options, learner.loss, dataset, len(learner.cohort.keys))
+    cost = Cost.of(learner.cohort, learner.loss, (dataset.spec.channels, size, size), views=views)
     learner.precision = options.precision
+    learner.start_average(options.ema)
     learner.loss.prepare(splits.train.labels)
     learner.to(options.device).to(memory_format=options.memory_format)
     evaluator = Evaluator(splits, dataset, options, processes)
@@ -76,6 +79,7 @@ def build_trainer(
         memory_format=options.memory_format,
         overfit=options.overfit,
         shard=Shard(processes.rank, processes.world_size),
+        views=views,
     )
     optimizers = [make_optimizer(params=learner.trained_parameters())]
     meta_round: MetaRound | None = None

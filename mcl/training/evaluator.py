@@ -68,7 +68,7 @@ class Evaluator:
         _check_finite(metrics, progress.step)
         progress.evaluated_step = progress.step
         improved = state.results.add(progress.epoch, by_split)
-        cohort = state.learner.cohort
+        cohort = state.learner.deployed
         for key, backbone in zip(cohort.keys, cohort.backbones, strict=True):
             if key in improved and self.processes.first:
                 weights = backbone.state_dict()
@@ -89,7 +89,7 @@ class Evaluator:
             memory_format=self.options.memory_format,
         )
         return evaluate(
-            learner.cohort,
+            learner.deployed,
             learner.loss,
             self._until_stopped(batches if recorder is None else recorder.watch(batches), signals),
             device=self.options.device,

@@ -128,6 +128,7 @@ class Run:
 
     def _train(self, parts: Parts, trainer: Trainer, fingerprint: str) -> None:
         checkpoints = None
+        deployed = {} if parts.deployed == parts.learner.cohort.keys else {"deployed": parts.deployed}
         if self.folder is not None:
             self.folder.saved = None
             check_disk(trainer, self.path, parts.options)
@@ -136,6 +137,7 @@ class Run:
             checkpoints.about |= {
                 "classes": list(parts.dataset.spec.classes),
                 "preprocessing": Preprocessing.of(parts.dataset).as_dict(),
+                **deployed,
             }
             self.trackers.extend([LocalFiles(), Terminal(), *map(Background, parts.trackers.values())])
             self.trackers.start(self._info(self.folder, parts, trainer))
@@ -154,6 +156,7 @@ class Run:
             "data": fingerprint,
             "processes": self.processes.world_size,
             **trainer.summary(),
+            **deployed,
         }
         self.summary["objective"] = objective.value(self.summary, self.config.objective)
         remote = Trackers(tracker for tracker in self.trackers if isinstance(tracker, Background))

@@ -122,6 +122,7 @@ class Trainer:
             The scalars of the step by name, on the device.
         """
         values = self.train_step(batch)
+        self.learner.update_average(self.progress.step)
         if self.meta_round is not None and self.progress.step % self.meta_round.schedule.interval == 0:
             outer_batch = batch
             if self.meta_round.schedule.outer_batch == "next" and next_batch is not None:
@@ -173,6 +174,7 @@ class Trainer:
             "seconds": round(throughput.seconds, 3),
             "training_seconds": round(throughput.training_seconds, 3),
             "images_per_second": round(throughput.images_per_second, 1),
+            "training_parameters": self.cost.training_parameters,
             "multiply_adds": self.cost.as_dict(
                 images=throughput.images_seen, steps=self.progress.step, batch_size=self.options.batch_size
             ),

@@ -136,7 +136,7 @@ def test_pcl(arrays, close, gradients, key):
         total = loss.total(loss(outputs, batch(golden.labels()), teachers=last(golden["logits_mean"])))
         close(total, golden[f"{key}.total"][k])
         close(gradients(total, logits)[0], golden[f"{key}.grad.logits"][k, :3])
-        close(loss.ensemble(outputs), golden["logits.ensemble"])
+        close(loss.joint_logits(outputs), golden["logits.ensemble"])
         if key == "mended" and k == 0:
             close(gradients(total, loss.classifier.weight)[0], golden["mended.grad.ensemble.weight"])
     loss.set_epoch(0)
