@@ -6,12 +6,13 @@ from typing import Any
 from omegaconf import OmegaConf
 
 SHARED_STAGES, LEADER = "shared_stages", "leader"  # options of the whole pair
+PAIR_OPTIONS = (SHARED_STAGES, LEADER)
 FROZEN = "frozen"  # an option of each network
 
 
 def networks_of(pair: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the nodes of the networks by key, without the options of the pair."""
-    return {str(key): node for key, node in pair.items() if key not in (SHARED_STAGES, LEADER)}
+    return {str(key): node for key, node in pair.items() if key not in PAIR_OPTIONS}
 
 
 def network_node(node: Any) -> Any:
