@@ -66,7 +66,7 @@ class Loss(nn.Module):
     separate_views: bool = False  # an augmented view of its own for each network, unless ``trainer.views`` differs
     rescale_gradients: ClassVar[bool] = False  # divide the gradient at each fork of shared stages by its children
     minimum_networks: ClassVar[int] = 1
-    needs_held_out: bool = False  # the logits of held-out images before every epoch: `measure_held_out`
+    needs_held_out: bool = False  # the logits of held-out images before each epoch but the first: `measure_held_out`
     training_state: ClassVar[tuple[str, ...]] = ()  # prefixes of state-dict keys that only training needs
     meta: MetaSchedule | None = None
 
@@ -89,6 +89,19 @@ class Loss(nn.Module):
     def set_epoch(self, epoch: int) -> None:
         """Set the factors of the terms that have a ramp. Called before every epoch, counted from 0."""
         self.weights |= {name: ramp(epoch) for name, ramp in self.ramps.items()}
+
+    def unfinished_ramps(self, epochs: int) -> list[str]:
+        """Return a note on the ramps that do not reach their weights in a number of epochs, if there are any."""
+        unfinished = {name: ramp for name, ramp in self.ramps.items() if ramp(epochs - 1) < ramp.weight}
+        if not unfinished:
+            return []
+        name, ramp = next(iter(unfinished.items()))
+        options = " and ".join(f"loss.weights.{each}" for each in unfinished)
+        return [
+            f"{options}: the run has {epochs} epochs, and the ramp ends at epoch {ramp.length}; it gets to"
+            f" {ramp(epochs - 1):.2g}. A shorter one: 'loss.weights.{name}={{_target_:"
+            f" mcl.losses.ramps.{type(ramp).__name__}, length: {max(1, epochs // 4)}}}'."
+        ]
 
     def prepare(self, labels: Tensor) -> None:
         """Prepare for training with the labels (N,) of all training images. Called once, before the first step."""
@@ -115,7 +128,7 @@ class Loss(nn.Module):
         return None
 
     def measure_held_out(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in the logits (N, M, C) and the labels (M,) of the held-out images, if ``needs_held_out``."""
+        """Take in the logits (N, M, C) of the validation split and its labels (M,), if ``needs_held_out``."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return groups of the loss's parameters with the optimizer's options in which they differ from the others."""

@@ -97,7 +97,10 @@ class Trainer:
         throughput = self.state.throughput
         self.learner.train()
         self._set_learning_rate(epoch)
-        self.learner.loss.set_epoch(epoch)
+        loss = self.learner.loss
+        loss.set_epoch(epoch)
+        if loss.needs_held_out and start == 0 and epoch > 0:
+            loss.measure_held_out(*self.evaluator.held_out_logits(self.learner))
         throughput.start_lap()
         steps_left = self.progress.total_steps - self.progress.step
         for batch, next_batch in _with_next(itertools.islice(self.loader.epoch(epoch, start=start), steps_left)):
