@@ -80,6 +80,15 @@ def test_published_trees_have_their_logits_from_their_tensors(method: str) -> No
         assert torch.equal(backbone(pixels), actual)
 
 
+@pytest.mark.parametrize("name", ["wrn_10_1", "shufflenetv2_05x", "hcgnet_a1", "imagenet/resnet18"])
+def test_any_architecture_can_share_its_stages(name: str) -> None:
+    tree = cohort(2, 2, name).eval()
+    pixels = torch.randn(1, 3, 32, 32)
+    for backbone, outputs in zip(tree.backbones, tree(pixels), strict=True):
+        assert torch.equal(backbone(pixels), outputs.logits[-1])
+    assert parameters(tree.backbones[0]) < parameters(tree) < 2 * parameters(tree.backbones[0])
+
+
 @pytest.mark.parametrize("method", TREES)
 def test_what_is_shared_counts_once(method: str) -> None:
     networks, shared = TREES[method]
