@@ -13,7 +13,7 @@ class _Rescale(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient / ctx.children, None
 
 
@@ -21,5 +21,5 @@ def rescale_gradient(x: Tensor, children: int) -> Tensor:
     """Return x; its gradient is divided by the number of children that read it."""
     if children == 1:
         return x
-    result: Tensor = _Rescale.apply(x, children)  # type: ignore[no-untyped-call]
+    result: Tensor = _Rescale.apply(x, children)
     return result

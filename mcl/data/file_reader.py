@@ -114,13 +114,14 @@ class Reader(Dataset[Any]):
             (channels, height, width), or (views, ...) with several views; None if the image is damaged.
         """
         assert request.epoch is not None
-        views = []
+        views: list[NDArray[np.uint8]] = []
         for view in range(request.views):
             stream = f"transform of view {view}" if view else "transform"
             torch.set_rng_state(generator(stream, self.seed, request.epoch, *key).get_state())
-            views.append(self._decode(key[0], unreadable))
-            if views[-1] is None:
+            image = self._decode(key[0], unreadable)
+            if image is None:
                 return None
+            views.append(image)
         return np.stack(views) if request.views > 1 else views[0]
 
     def _decode(self, position: int, unreadable: dict[str, str]) -> NDArray[np.uint8] | None:

@@ -149,7 +149,7 @@ def assemble(config: DictConfig) -> Parts:
     )
 
 
-def needs(loss_class: type[Loss]) -> dict[str, bool]:
+def needs(loss_class: Callable[..., Any]) -> dict[str, bool]:
     """Return the arguments of a cohort that a loss asks for."""
     asked = {"branched": "needs_branches", "maps": "needs_maps", "rescale_gradients": "rescale_gradients"}
     return {argument: getattr(loss_class, name, False) for argument, name in asked.items()}

@@ -11,6 +11,7 @@ from support.doc_pages import PAGES, spans
 
 from mcl.config.conf_folder import conf_folder
 from mcl.config.schema import SweepConfig, register
+from mcl.runs.renames import current_overrides
 
 WORD = re.compile(r"(?P<plus>\+{0,2})(?P<key>[a-z_]+(?:[@./][a-z_0-9]+)*)=(?P<value>.*)")
 CONTEXTS = [  # one of these has any option
@@ -20,6 +21,7 @@ CONTEXTS = [  # one of these has any option
     ["dataset=imagenet", "dataset.root=D"],
     ["schedule=multistep", "optimizer=adamw"],
     ["network@pair.first=imagenet/resnet50"],
+    ["network@pair.second=imagenet/resnet50", *current_overrides(["pair.second.frozen=true"])],
     ["hydra/launcher=gpus"],
     ["hydra/launcher=slurm"],
     ["hydra/sweeper=optuna"],
