@@ -31,3 +31,4 @@ class NetworkShape(NamedTuple):
     channels: list[int]  # per stage of the backbone: channels of its feature map
     num_classes: int
     frozen: bool = False  # never trained, such as a teacher
+    shared: int = 0  # stages that all networks of the cohort share

@@ -88,7 +88,8 @@ class Cohort(nn.Module):
 
     def shapes(self) -> list[NetworkShape]:
         """Return the sizes of each network, which the modules of a loss are built for."""
-        return [network.shape() for network in self]
+        shared = 0 if self.shared is None else self.shared.trunk
+        return [network.shape()._replace(shared=shared) for network in self]
 
     def forward(self, images: Tensor) -> list[Outputs]:
         """Map images to the outputs of each network.

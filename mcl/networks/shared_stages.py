@@ -49,6 +49,11 @@ class SharedStages:
                 else:
                     backbone.stages[depth - 1] = backbones[owner].stages[depth - 1]
 
+    @property
+    def trunk(self) -> int:
+        """The number of stages that all networks share."""
+        return self.copies.count(1)
+
     def feature_maps(self, backbones: Sequence[Backbone], views: Sequence[Tensor]) -> list[list[Tensor]]:
         """Return the maps of each network's stages. A shared module runs once, or once for each view.
 

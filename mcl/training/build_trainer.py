@@ -17,6 +17,7 @@ from mcl.training.data_parallel import data_parallel, float_buffers
 from mcl.training.evaluator import Evaluator
 from mcl.training.learner import Learner
 from mcl.training.meta_round import MetaRound
+from mcl.training.optimizers import parameter_groups
 from mcl.training.options import TrainerOptions
 from mcl.training.progress import Progress
 from mcl.training.random_state import seed_process
@@ -81,7 +82,7 @@ def build_trainer(
         shard=Shard(processes.rank, processes.world_size),
         views=views,
     )
-    optimizers = [make_optimizer(params=learner.trained_parameters())]
+    optimizers = [make_optimizer(params=parameter_groups(learner))]
     meta_round: MetaRound | None = None
     if learner.loss.meta is not None:
         optimizers.append(make_optimizer(params=list(learner.loss.meta_parameters().values())))

@@ -64,7 +64,13 @@ def _networks(parts: Parts) -> str:
 
 def _weighted_terms(parts: Parts) -> str:
     loss = parts.learner.loss
-    terms = " + ".join(f"{weight:g} {name}" for name, weight in loss.weights.items() if weight)
+    terms = " + ".join(
+        f"{loss.ramps[name].weight:g} {name} (after a ramp of {loss.ramps[name].length} epochs)"
+        if name in loss.ramps
+        else f"{weight:g} {name}"
+        for name, weight in loss.weights.items()
+        if weight or name in loss.ramps
+    )
     if loss.meta is None:
         return terms
     return f"{terms}; weights between stages learned every {loss.meta.interval} steps (a meta round)"

@@ -110,6 +110,12 @@ def assemble(config: DictConfig) -> Parts:
     loss: Loss = make(config.loss, path="loss", **loss_arguments(loss_class, cohort.widths, cohort.shapes))
     check_contrast_memory(loss, cohort, options, processes=distributed.world_size())
     notes += loss.notes(spec.counts, sampler.positives(spec.counts, options.batch_size))
+    notes += loss.unfinished_ramps(options.epochs)
+    if loss.needs_held_out and not spec.has_validation:
+        raise UserError(
+            "loss: its weights are measured on images held out of the training set, and there are none: give"
+            " dataset.validation=0.1, or another loss.form."
+        )
     optimizer_class = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
     make_optimizer = functools.partial(
         make, config.optimizer, path="optimizer", **fused_option(optimizer_class, config.optimizer, options.device)

@@ -16,8 +16,7 @@ from mcl.runs.renames import current_overrides
 WORD = re.compile(r"(?P<plus>\+{0,2})(?P<key>[a-z_]+(?:[@./][a-z_0-9]+)*)=(?P<value>.*)")
 CONTEXTS = [  # one of these has any option
     [],
-    ["loss=mcl"],
-    ["loss=lmcl_imagenet"],
+    *([f"loss={file.stem}"] for file in sorted((conf_folder() / "loss").glob("*.yaml")) if file.stem != "custom"),
     ["dataset=folder", "dataset.root=D"],
     ["dataset=imagenet", "dataset.root=D"],
     ["schedule=multistep", "optimizer=adamw"],
