@@ -165,6 +165,8 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
     "cifar100_heterogeneous": 8 * 2,
     "imagenet_homogeneous": 3 * 2,
     "imagenet_heterogeneous": 3 * 2,
+    "methods": 14,
+    "few_images_length": 4,
     "loss_terms": 6,
     "matching": 3,
     "cohort_size": 4,
