@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.deploy.class_names import describe_match, match_classes
     from mcl.deploy.detailed_evaluation import evaluate_run, evaluation_record, write_evaluation
     from mcl.deploy.saved_run import SavedRun
+    from mcl.runs.identity import choice_name, pair_name
     from mcl.runs.layout import EVALUATION
 
     check_out(arguments.out)
@@ -52,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     for note in filter(None, [OTHER_IMAGES if record.other_images else "", match]):
         console.print(note, style="yellow")
     scores = evaluate_run(saved, arguments.split, arguments.weights)
-    write_evaluation(scores, saved.classes, folder, record)
+    method = choice_name(None, saved.config.loss)
+    about = f"{pair_name(saved.names)} with {method} on {saved.dataset.spec.name}"
+    write_evaluation(scores, saved.classes, folder, record, about)
 
     images = next(iter(scores.values())).images
     table = plain_table(f"{arguments.split}, {images:,} images", numbers=("top-1", "top-5", "balanced", "nll", "ece"))
