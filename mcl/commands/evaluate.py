@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.deploy.release_folder import ReleaseFolder
     from mcl.deploy.run_source import Folder
     from mcl.deploy.saved_run import SavedRun
+    from mcl.runs.identity import choice_name, pair_name
     from mcl.runs.layout import EVALUATION, TEST
 
     check_out(arguments.out)
@@ -62,7 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     for note in filter(None, [OTHER_IMAGES if record.other_images else "", match]):
         console.print(note, style="yellow")
     scores = evaluate_run(saved, arguments.split, arguments.weights)
-    write_evaluation(scores, saved.classes, folder, record)
+    method = choice_name(None, saved.config.loss)
+    about = f"{pair_name(saved.names)} with {method} on {saved.dataset.spec.name}"
+    write_evaluation(scores, saved.classes, folder, record, about)
 
     images = next(iter(scores.values())).images
     table = plain_table(f"{arguments.split}, {images:,} images", numbers=("top-1", "top-5", "balanced", "nll", "ece"))

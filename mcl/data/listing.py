@@ -104,7 +104,9 @@ def is_image(name: str) -> bool:
 def require_folder(root: Path) -> None:
     """Raise UserError unless ``root`` is a folder."""
     if not root.is_dir():
-        raise UserError(f"dataset.root={root}: there is no such folder.")
+        raise UserError(
+            f"dataset.root={root}: there is no such folder. Give that of your images with dataset.root=FOLDER."
+        )
 
 
 def require_same_classes(

@@ -103,11 +103,18 @@ def recorded_top1(run: SavedRun) -> dict[str, float]:
 
 
 def write_evaluation(
-    scores: Mapping[str, Scores], classes: tuple[str, ...], folder: Path, record: EvaluationRecord
+    scores: Mapping[str, Scores], classes: tuple[str, ...], folder: Path, record: EvaluationRecord, about: str
 ) -> None:
     """Write ``scores.json``, ``per_class.csv``, ``evaluation.json`` and the main heads' confusion matrices.
 
     Confusion matrices are written as CSV and as PNG.
+
+    Args:
+        scores: by head.
+        classes: their names.
+        folder: where to; created if necessary.
+        record: of the evaluation.
+        about: networks, method and data, for the titles of the PNGs.
 
     Raises:
         UserError: A file cannot be written.
@@ -132,4 +139,5 @@ def write_evaluation(
     for name, head in scores.items():
         if name.rpartition("/")[2] in MAIN_HEADS:
             file = write_confusion(folder, name, head.confusion.tolist(), classes)
-            write_atomically(file.with_suffix(".png"), confusion_picture(head.confusion, classes, title=name))
+            title = f"{name}, {about}\n{record.split} split, step {record.step:,}"
+            write_atomically(file.with_suffix(".png"), confusion_picture(head.confusion, classes, title))

@@ -7,14 +7,12 @@ from typing import Any
 
 import yaml
 
-from mcl.config.build_network import network_of
 from mcl.deploy import card_parts
-from mcl.deploy.card_logits import drawing, encode_logits
+from mcl.deploy.card_usage import check, usage
 from mcl.deploy.release_folder import OURS, RUN
 from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
 from mcl.runs.received import file_name
-from mcl.runs.stored_config import plain
 
 _CHOSEN = {
     "validation": "It is the one with the best accuracy on the validation images, which were held out of the training"
@@ -23,47 +21,6 @@ _CHOSEN = {
     " on other images. The mean over the seeds is the fair number.",
     "first": "It is the first one: no image took part in the choice.",
 }
-_LOADED = """\
-With mcl, from Python or from the command line:
-
-```python
-import mcl
-
-network = mcl.load("{name}")  # {choices}
-pixels = network.preprocessing("image.png")  # B x {channels} x {size} x {size}
-print(network.classes[network(pixels).argmax(1)[0]])
-```
-
-```sh
-python -m mcl predict {name} image.png
-python -m mcl evaluate {name}  # measures the accuracy again; dataset.root=FOLDER says where the images are
-```
-
-In place of the name, the path of this folder or of a file can be given."""
-_PLAIN = """\
-With plain safetensors and `build_network`, for the images of the check below:
-
-```python
-import mcl, numpy, torch
-from safetensors.torch import load_file
-
-network = mcl.build_network("{architecture}", {classes}, in_channels={channels}).eval()
-network.load_state_dict(load_file("{file}"))
-{drawing}
-mean, std = (torch.tensor(values)[:, None, None] for values in ({mean}, {std}))
-with torch.no_grad():
-    logits = network((torch.from_numpy(images) / 255 - mean) / std)
-```"""
-_CHECK = """\
-These are the logits, in float32, of {count} images of random patches that numpy draws:
-
-```python
-import numpy
-
-{drawing}
-```
-
-{logits}"""
 
 
 @dataclass(frozen=True)
@@ -130,9 +87,9 @@ def release_card(run: SavedRun, facts: ReleaseFacts, files: Mapping[str, str], h
         *card_parts.recipe(run),
         *_command(run, facts),
         "## How to use them",
-        *_usage(run, facts, files),
+        *usage(run, facts.name, files),
         "## Check",
-        _CHECK.format(count=16, drawing=drawing(run.preprocessing), logits=encode_logits(run)),
+        check(run),
         "## Licence",
         f"{facts.license}. The images that the networks were trained on have terms of their own.",
     ]
@@ -199,20 +156,6 @@ def _over_seeds(run: SavedRun, facts: ReleaseFacts) -> list[str]:
 def _command(run: SavedRun, facts: ReleaseFacts) -> list[str]:
     digest = f"The hash of its settings, which names its folder, is {card_parts.escape(run.summary['config_hash'])}."
     return [f"```sh\n{facts.command}\n```", digest] if facts.command else [digest]
-
-
-def _usage(run: SavedRun, facts: ReleaseFacts, files: Mapping[str, str]) -> list[str]:
-    spec = run.preprocessing
-    others = [f'network="{key}"' for key in run.keys[1:]]
-    choices = f"the first network; {' or '.join(others)} for another" if others else "the network"
-    texts = [_LOADED.format(name=facts.name, choices=choices, channels=spec.channels, size=spec.image_size)]
-    key, file = next(iter(files.items()))
-    architecture = network_of(plain(run.config)["pair"][key])
-    if architecture is not None:
-        values = {"architecture": architecture, "classes": len(run.classes), "channels": spec.channels, "file": file}
-        values |= {"drawing": drawing(spec), "mean": list(spec.mean), "std": list(spec.std)}
-        texts.append(_PLAIN.format(**values))
-    return texts
 
 
 def _percent(value: float | None) -> str:

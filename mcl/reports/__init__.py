@@ -11,9 +11,9 @@ from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.reports.archive import archived_runs, pack_runs
+    from mcl.reports.reading import read_runs
     from mcl.reports.report import write_report
     from mcl.reports.rows import rows_of_folders, rows_of_study
-    from mcl.reports.run_table import read_runs
     from mcl.reports.statistics import compare, estimate
 
 __all__ = [
@@ -32,7 +32,7 @@ __getattr__ = lazy_exports(
         "archive": ["archived_runs", "pack_runs"],
         "report": ["write_report"],
         "rows": ["rows_of_folders", "rows_of_study"],
-        "run_table": ["read_runs"],
+        "reading": ["read_runs"],
         "statistics": ["compare", "estimate"],
     },
 )

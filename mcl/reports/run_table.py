@@ -1,27 +1,17 @@
-"""Read results back, for scripts and notebooks: a table of runs with settings, results and curves."""
+"""A table of runs for scripts and notebooks: settings, results and curves. `mcl.reports.read_runs` makes it."""
 
-import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mcl.console import display_path
-from mcl.errors import UserError
 from mcl.extras import require
-from mcl.reports.archive import ARCHIVE, needs_archive, unpack_runs
 from mcl.reports.csv_file import run_lines
-from mcl.reports.rows import Rows, rows_of_folders, rows_of_study
-from mcl.reports.search_report import find_trials
 from mcl.reports.statistics import mean_of_known
-from mcl.runs.identity import flatten, identity
+from mcl.runs.identity import identity
 from mcl.runs.metrics_file import read_metrics
-from mcl.runs.reading import Run, Status, find_runs, mapping, number
-from mcl.studies.study import FILE, load_study
+from mcl.runs.reading import Run, Status, number
 
 if TYPE_CHECKING:
     import pandas
@@ -161,89 +151,3 @@ class RunTable(list[RunResult]):
             values = {name: settings.get(name) for name in differing if name not in run.labels}
             lines += [{**line, **values} for line in run_lines(run._run, run.labels)]
         return pandas.DataFrame(lines)
-
-
-def read_runs(place: str | os.PathLike[str], *, runs: str | os.PathLike[str] | None = None) -> RunTable:
-    """Return the runs of a place as a report of it counts them.
-
-    >>> for run in read_runs("runs/digits").finished:  # doctest: +SKIP
-    ...     print(run.labels["loss"], run.seed, run.top1_last, run.curves["train/total"].values[-1])
-
-    Args:
-        place: folder of runs, folder of a study, or an archive of runs (``runs.tar.xz``). Of a study, all planned runs
-            are returned; if none of them has a folder, those of the archive beside ``study.yaml``.
-        runs: folder of a study's runs, if not the one that the study names. The archive is not read then.
-
-    Raises:
-        UserError: There are no runs, or a study or an archive cannot be read.
-    """
-    place, files = Path(place), None
-    if (place / FILE).is_file():
-        study = load_study(place, [f"runs={os.fspath(runs)}"] if runs else [])
-        archived: list[Run] = []
-        if runs is None and (place / ARCHIVE).is_file() and needs_archive(study):
-            files = _TemporaryFolder()
-            archived = unpack_runs(place / ARCHIVE, files.path)
-        if study.search is None:
-            return _table(rows_of_study(study, archived=archived), files)
-        trials = find_trials(study, archived)
-        return RunTable(_result(run, {name: str(value) for name, value in own.items()}, files) for run, own in trials)
-    if runs is not None:
-        raise UserError(f"runs={runs}: only a study's folder has its runs elsewhere; {place} is not one.")
-    if not place.is_file():
-        found = find_runs(place)
-    else:
-        files = _TemporaryFolder()
-        found = [run.folder for run in unpack_runs(place, files.path)]
-    if not found:
-        raise UserError(f"{place} holds no run. Give a folder of runs, a study's folder, or an archive of runs.")
-    rows = rows_of_folders(found)
-    if files is not None:
-        for run in [*rows.runs, *rows.unplaced]:
-            run.shown_folder = place.parent / run.folder.relative_to(files.path)
-    return _table(rows, files)
-
-
-class _TemporaryFolder:
-    """A folder that is removed with this object."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="mcl-runs-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
-
-
-def _table(rows: Rows, files: object) -> RunTable:
-    left_out = [f"{display_path(run.shown_folder)}: {run.reason or '; '.join(run.notes)}" for run in rows.unplaced]
-    return RunTable((_result(run, row.labels, files) for row in rows.rows for run in row.runs), rows.notes + left_out)
-
-
-def _result(run: Run, labels: dict[str, str], files: object) -> RunResult:
-    summary = run.summary if run.finished else {}
-    return RunResult(
-        labels=dict(labels),
-        seed=run.seed,
-        status=run.status,
-        reason=run.reason,
-        folder=run.shown_folder,
-        settings=flatten(run.config) if run.config else {},
-        networks=tuple(_network(values) for values in summary.get("networks", [])),
-        ensemble_top1_last=number(mapping(summary.get("ensemble")).get("top1_last")),
-        summary=summary,
-        notes=tuple(run.notes),
-        _run=run,
-        _files=files,
-    )
-
-
-def _network(summary: dict[str, Any]) -> NetworkResult:
-    values = {name: value for name, logged in summary.items() if (value := number(logged)) is not None}
-    return NetworkResult(
-        key=str(summary.get("key", "")),
-        name=str(summary["name"]),
-        top1_last=values.get("top1_last"),
-        top5_last=values.get("top5_last"),
-        top1_best=values.get("top1_best"),
-        best_epoch=values.get("best_epoch"),
-        validation_top1_last=values.get("validation_top1_last"),
-        values=values,
-    )

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from mcl.errors import UserError
 from mcl.runs.layout import UNREADABLE
 from mcl.untrusted.limits import MAX_CSV
 from mcl.untrusted.regular_files import read_bytes
@@ -35,3 +36,5 @@ def add_unreadable(folder: Path, files: Mapping[str, str]) -> None:
             listed.write("".join(f"{line}\n" for line in lines).encode())
     except OSError as error:
         log.warning("%s cannot be written (%s)", path, error.strerror)
+    except UserError as error:  # it is no regular file, or too large
+        log.warning("%s", error)

@@ -2,12 +2,14 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from mcl.palette import INK, LIGHT, diverging, sequential
 from mcl.tracking.tracker import Snapshot
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor
 
@@ -16,6 +18,7 @@ LONGEST_NAME = 18  # letters of a class name beside an image
 UPRIGHT_NAME = 2  # letters of a class name that fit below a square
 WEIGHTS = (0.25, 0.75)  # ends of the colour scale of matching weights, which lie between 0.27 and 0.73
 WRONG = "firebrick"
+LETTERS = 10  # of a title to an inch of its image
 
 
 def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -> bytes:
@@ -33,7 +36,7 @@ def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -
     axes = figure.add_subplot()
     image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap=sequential(), interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    axes.set_title(f"{title}, n = {int(confusion.sum()):,} images", parse_math=False)
+    _set_title(axes, f"{title}, n = {int(confusion.sum()):,} images", side)
     axes.set(xlabel="predicted", ylabel="true")
     if count <= NAMED:
         upright = max(map(len, classes)) <= UPRIGHT_NAME
@@ -47,28 +50,38 @@ def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -
     return _png(figure)
 
 
-def matching_pictures(metrics: Mapping[str, float]) -> dict[str, bytes]:
+def matching_pictures(
+    metrics: Mapping[str, float], names: Mapping[str, str] | None = None, about: str = ""
+) -> dict[str, bytes]:
     """Draw a heat map of matching weights for each pair of networks, ``"first-second"``.
 
     Args:
         metrics: among others ``matching/first.stage1/second.backbone``, ...
+        names: what titles call the networks, by key.
+        about: second line of the titles.
     """
+    names = names or {}
     by_pair: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
     for name, weight in metrics.items():
         if name.startswith("matching/"):
             (one, node), (other, other_node) = (part.split(".", 1) for part in name.split("/")[1:])
             by_pair.setdefault((one, other), {})[node, other_node] = weight
-    return {f"{one}-{other}": _heat_map(weights, one, other) for (one, other), weights in by_pair.items()}
+    return {
+        f"{one}-{other}": _heat_map(weights, names.get(one, one), names.get(other, other), about)
+        for (one, other), weights in by_pair.items()
+    }
 
 
-def _heat_map(weights: Mapping[tuple[str, str], float], one: str, other: str) -> bytes:
+def _heat_map(weights: Mapping[tuple[str, str], float], one: str, other: str, about: str) -> bytes:
     down, across = (list(dict.fromkeys(nodes[side] for nodes in weights)) for side in (0, 1))
-    figure = _figure(2.6 + 0.8 * len(across), 1.0 + 0.8 * len(down))
+    width = 2.6 + 0.8 * len(across)
+    figure = _figure(width, 1.2 + 0.8 * len(down))
     axes = figure.add_subplot()
     shown = [[weights.get((a, b), float("nan")) for b in across] for a in down]
     image = axes.imshow(shown, vmin=WEIGHTS[0], vmax=WEIGHTS[1], cmap=diverging())  # one scale for all epochs
     figure.colorbar(image, ax=axes, shrink=0.8, label="matching weight")
-    axes.set(title=f"{one} × {other}", xlabel=other, ylabel=one)
+    axes.set(xlabel=other, ylabel=one)
+    _set_title(axes, "\n".join(filter(None, [f"{one} × {other}", about])), width)
     axes.set_xticks(range(len(across)), across)
     axes.set_yticks(range(len(down)), down)
     for (a, b), weight in weights.items():
@@ -76,13 +89,14 @@ def _heat_map(weights: Mapping[tuple[str, str], float], one: str, other: str) ->
     return _png(figure)
 
 
-def samples_picture(snapshot: Snapshot) -> bytes:
+def samples_picture(snapshot: Snapshot, title: str = "") -> bytes:
     """Draw the images of a snapshot with their true classes and all predictions; the ensemble's errors are red."""
     count = len(snapshot.images)
     columns = min(6, count)
     rows = -(-count // columns)
     title_lines = 1 + len(snapshot.image_predicted)
-    figure = _figure(2.1 * columns, (1.9 + 0.16 * title_lines) * rows)
+    figure = _figure(2.1 * columns, (1.9 + 0.16 * title_lines) * rows + 0.3)
+    figure.suptitle(fill(title, int(LETTERS * 2.1 * columns)), fontsize=10, parse_math=False)
     for i in range(count):
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.set_axis_off()
@@ -100,6 +114,12 @@ def samples_picture(snapshot: Snapshot) -> bytes:
         colour = "black" if right else WRONG  # the last prediction decides: the ensemble's, if there is one
         axes.set_title("\n".join(lines), fontsize=7, parse_math=False, color=colour)
     return _png(figure)
+
+
+def _set_title(axes: "Axes", title: str, width: float) -> None:
+    """Write a title in lines that fit an image of this width in inches."""
+    lines = [fill(line, int(LETTERS * width)) for line in title.split("\n")]
+    axes.set_title("\n".join(lines), fontsize=10, parse_math=False)
 
 
 def _shortened(name: str) -> str:

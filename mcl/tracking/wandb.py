@@ -192,7 +192,7 @@ class WandbTracker(Tracker):
             return
         from mcl.tracking.wandb_media import SnapshotMedia
 
-        self._media = SnapshotMedia(snapshot, self._matching)
+        self._media = SnapshotMedia(snapshot, self._matching, self._info)
 
     def wants_gradients(self, run: RunInfo, epoch: int) -> bool:
         if disabled() or not self.epochs_between_gradients:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mcl.tracking.media import confusion_picture, matching_pictures, samples_picture
-from mcl.tracking.tracker import Histogram, Snapshot
+from mcl.tracking.tracker import Histogram, RunInfo, Snapshot
 
 if TYPE_CHECKING:
     import wandb
@@ -19,24 +19,33 @@ MISTAKES = 1000  # rows of the table of mistakes, in place of the chart
 
 
 class SnapshotMedia:
-    """Everything that is shown of a snapshot: drawn at once, captioned and encoded when it is logged.
+    """Everything that is shown of a snapshot, drawn when it is logged, since titles have the epoch.
 
     Args:
         snapshot: of the test split.
         matching: the latest matching weights, ``{"matching/first.stage1/second.backbone": 0.5}``.
+        run: whose networks, method and data the titles name.
     """
 
-    def __init__(self, snapshot: Snapshot, matching: Mapping[str, float]):
+    def __init__(self, snapshot: Snapshot, matching: Mapping[str, float], run: RunInfo):
         self._snapshot = snapshot
-        self._pictures: dict[str, tuple[bytes, str]] = {}  # name -> PNG, caption
-        for pair, content in matching_pictures(matching).items():
+        self._matching = dict(matching)
+        self._names = {key: f"{key} {name}" for key, name in run.networks}
+        data, *method = run.tags[:2] or (run.name,)
+        self._about = " on ".join([*method, data])
+
+    def _pictures(self, epoch: int) -> Iterator[tuple[str, bytes, str]]:
+        """Yield name, PNG and caption of each picture."""
+        snapshot, about = self._snapshot, f"{self._about}, epoch {epoch}"
+        for pair, content in matching_pictures(self._matching, self._names, about).items():
             first, _, second = pair.partition("-")
-            self._pictures[f"matching/{pair}"] = (content, f"matching weights of {first} and {second}")
+            yield f"matching/{pair}", content, f"matching weights of {first} and {second}"
         for name in snapshot.predicted:
-            content = confusion_picture(snapshot.confusion(name), snapshot.classes, name)
-            self._pictures[f"confusion/{name}"] = (content, f"{name}: confusion on the test split")
-        caption = "test images; red: the last of the predictions is wrong"
-        self._pictures["samples"] = (samples_picture(snapshot), caption)
+            title = f"{self._names.get(name, name)}, {about}\ntest split"
+            content = confusion_picture(snapshot.confusion(name), snapshot.classes, title)
+            yield f"confusion/{name}", content, f"{name}: confusion on the test split"
+        content = samples_picture(snapshot, f"test images, {about}; red: the last prediction is wrong")
+        yield "samples", content, "test images; red: the last of the predictions is wrong"
 
     def logged(self, epoch: int) -> "dict[str, wandb.Image | wandb.Table | CustomChart]":
         """Return the entries of a row: ``pictures/...``, ``charts/confusion/...``, ``tables/...``."""
@@ -44,7 +53,7 @@ class SnapshotMedia:
         from PIL import Image
 
         row: dict[str, wandb.Image | wandb.Table | CustomChart] = {}
-        for name, (content, caption) in self._pictures.items():
+        for name, content, caption in self._pictures(epoch):
             row[f"pictures/{name}"] = wandb.Image(Image.open(io.BytesIO(content)), caption=f"{caption}, epoch {epoch}")
         for name in self._snapshot.predicted:
             if len(self._snapshot.classes) <= CHART_CLASSES:

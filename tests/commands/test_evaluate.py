@@ -61,6 +61,9 @@ def test_command_prints_and_writes_results(run: Path, capsys: pytest.CaptureFixt
     output = capsys.readouterr().out
     for part in ("test, 12 images", "first/stage1", "second/aggregated", "ensemble", "balanced", "ece"):
         assert part in output
+    first = json.loads((run / "summary.json").read_text())["networks"][0]["top1_last"]
+    assert f"recorded by the run: first/backbone {first:.2f}, " in output
+    assert "; within 0.00 points" in output
     folder = run / "evaluation" / "test"
     scores = json.loads((folder / "scores.json").read_text())
     assert len(scores["ensemble"]["per_class"]) == 4

@@ -27,6 +27,12 @@ def test_a_list_that_cannot_be_written_is_logged(tmp_path: Path, caplog: pytest.
     assert not victim.exists()
 
 
+def test_a_folder_in_its_place_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "unreadable.txt").mkdir()
+    add_unreadable(tmp_path, {"a.jpg": "no image"})
+    assert "unreadable.txt" in caplog.text
+
+
 @pytest.mark.parametrize("storage", ["memory", "disk"])
 def test_a_run_lists_every_skipped_file(
     storage: str, command: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -1,11 +1,19 @@
 import io
+from pathlib import Path
 
+import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mcl.palette import diverging
-from mcl.tracking import Snapshot
+from mcl.tracking import RunInfo, Snapshot, media
 from mcl.tracking.media import matching_pictures, samples_picture
+from mcl.tracking.wandb_media import SnapshotMedia
+
+_content = io.BytesIO()
+Image.new("L", (1, 1)).save(_content, format="png")
+PNG = _content.getvalue()
 
 
 def size(content: bytes) -> tuple[int, int]:
@@ -53,3 +61,25 @@ def test_samples_with_one_or_three_channels_become_an_image() -> None:
             image_confidence={"first": torch.tensor([0.5, 0.9])},
         )
         assert min(size(samples_picture(snapshot))) > 50
+
+
+def test_titles_name_network_method_data_epoch_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+
+    def read(figure: Figure) -> bytes:
+        titles.extend(axes.get_title().replace("\n", " ") for axes in figure.axes if axes.get_title())
+        titles.append(figure.get_suptitle().replace("\n", " "))
+        return PNG
+
+    monkeypatch.setattr(media, "_png", read)
+    labels = torch.tensor([0, 1])
+    images = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+    right = {"first": labels, "ensemble": labels}
+    snapshot = Snapshot(["a", "b"], labels, right, images, labels[:1], {"first": labels[:1]}, {"first": torch.ones(1)})
+    networks = [("first", "resnet8"), ("second", "wrn_16_2")]
+    run = RunInfo(Path("run"), "a run", "id", 4, 2, networks, tags=("digits", "lmcl", "resnet8", "wrn_16_2"))
+    SnapshotMedia(snapshot, {"matching/first.stage1/second.stage1": 0.5}, run).logged(2)
+    assert "first resnet8 × second wrn_16_2 lmcl on digits, epoch 2" in titles
+    assert "first resnet8, lmcl on digits, epoch 2 test split, n = 2 images" in titles
+    assert "ensemble, lmcl on digits, epoch 2 test split, n = 2 images" in titles
+    assert any(title.startswith("test images, lmcl on digits, epoch 2;") for title in titles)
