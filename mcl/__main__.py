@@ -31,6 +31,7 @@ COMMANDS = {  # command -> its module, imported only when needed
     "export": "export",
     "predict": "predict",
     "bundle": "bundle",
+    "release": "release",
     "report": "report",
     "sync": "sync",
     "dashboard": "dashboard",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PLAIN_WIDTH = 120  # columns, if standard output is not a terminal
+ANNOUNCE_AFTER = 1.5  # seconds of silence
 
 
 def make_console() -> "Console":
@@ -75,9 +76,9 @@ def print_table(console: "Console", table: "Table") -> None:
 
 
 @contextmanager
-def announced(work: str, after: float = 1.5) -> Iterator[None]:
-    """Print to standard error what is being done, if it takes more than ``after`` seconds."""
-    timer = threading.Timer(after, lambda: print(f"{work} ...", file=sys.stderr, flush=True))
+def announced(work: str) -> Iterator[None]:
+    """Print to standard error what is being done, if it takes more than `ANNOUNCE_AFTER` seconds."""
+    timer = threading.Timer(ANNOUNCE_AFTER, lambda: print(f"{work} ...", file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:

@@ -1,20 +1,24 @@
 """Optional packages that only some features need."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 
 from mcl.errors import UserError
 
-EXTRAS = {  # extra of pyproject.toml -> its packages
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "html": ("plotly", "markdown_it"),
-    "dashboard": ("wandb_workspaces",),
+# Messages name these packages, not an extra of this project: it is on no package index.
+EXTRAS = {  # extra of pyproject.toml -> module: requirement
+    "onnx": {"onnx": "onnx>=1.17", "onnxscript": "onnxscript>=0.3", "onnxruntime": "onnxruntime>=1.20"},
+    "html": {"plotly": "plotly>=6", "markdown_it": "markdown-it-py>=3"},
+    "dashboard": {"wandb_workspaces": "wandb-workspaces>=0.4.13"},
+    "pandas": {"pandas": "pandas>=2"},
 }
-PLUGINS = {  # Hydra plugin: choice -> extra
-    "hydra/launcher/submitit_slurm": "slurm",
-    "hydra/launcher/submitit_local": "slurm",
-    "hydra/launcher/ray": "ray",
-    "hydra/sweeper/optuna": "search",
+_SLURM = ("hydra-submitit-launcher>=1.2,<2",)
+PLUGINS = {  # Hydra plugin: choice -> requirements
+    "hydra/launcher/submitit_slurm": _SLURM,
+    "hydra/launcher/submitit_local": _SLURM,
+    "hydra/launcher/ray": ("hydra-ray-launcher>=1.2.2,<2", "ray[default]>=2.9,<3"),
+    "hydra/sweeper/optuna": ("hydra-optuna-sweeper>=1.3,<2", "sqlalchemy>=1.4,<2"),
 }
 
 
@@ -25,19 +29,23 @@ def require(extra: str, *, asked: str) -> None:
         extra: its name; a name that is not an extra needs nothing.
         asked: the option or command that needs it.
     """
-    missing = [name for name in EXTRAS.get(extra, ()) if find_spec(name) is None]
+    missing = {module: needed for module, needed in EXTRAS.get(extra, {}).items() if find_spec(module) is None}
     if missing:
-        raise UserError(f"{asked}: needs {', '.join(missing)}. Install it with: pip install 'mcl[{extra}]'.")
+        raise UserError(f"{asked}: needs {', '.join(missing)}. {_install(missing.values())}")
 
 
 def missing_plugin(choice: str, typed: Sequence[str] = ()) -> str | None:
-    """Return which extra to install for a choice that Hydra did not find; None if it is not one of `PLUGINS`.
+    """Return what to install for a choice that Hydra did not find; None if it is not one of `PLUGINS`.
 
     Args:
         choice: with its group, such as ``hydra/launcher/ray``.
         typed: the overrides of the command line: the choice may be the base of the one that was typed.
     """
-    extra = PLUGINS.get(choice)
+    needed = PLUGINS.get(choice)
     group, _, name = choice.rpartition("/")
     given = next((text for text in typed if text.startswith(f"{group}=")), f"{group}={name}")
-    return extra and f"{given} needs a plugin of Hydra. Install it with: pip install 'mcl[{extra}]'."
+    return f"{given} needs a plugin of Hydra. {_install(needed)}" if needed else None
+
+
+def _install(requirements: Iterable[str]) -> str:
+    return f"Install it with: pip install {shlex.join(requirements)}."

@@ -1,5 +1,6 @@
-"""The types passed between packages: a batch, and the outputs of a network."""
+"""The types passed between packages: a batch, the outputs of a network and its shape."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 class Batch(NamedTuple):
     """One batch, on the training device."""
 
-    images: Tensor  # (B, channels, height, width), normalised
+    images: Tensor  # (B, channels, height, width), normalised; (N, B, ...) with a view for each of N networks
     labels: Tensor  # (B,) int64
     indices: Tensor  # (B,) int64, positions in the training set
     step: int = 0  # training steps before this batch; seeds its random draws
@@ -20,3 +21,14 @@ class Outputs(NamedTuple):
 
     features: list[Tensor]  # S times (B, d): pooled
     logits: list[Tensor]  # S times (B, classes)
+    maps: Sequence[Tensor] = ()  # (B, channels, h, w) of every stage of the backbone, if the loss needs them
+
+
+class NetworkShape(NamedTuple):
+    """The sizes of one network, which the modules of a loss are built for."""
+
+    widths: list[int]  # per stage: width of the pooled features
+    channels: list[int]  # per stage of the backbone: channels of its feature map
+    num_classes: int
+    frozen: bool = False  # never trained, such as a teacher
+    shared: int = 0  # stages that all networks of the cohort share

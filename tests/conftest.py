@@ -11,10 +11,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from mcl import console
+from mcl.config import loader
 from mcl.config.conf_folder import conf_folder
 from mcl.config.schema import register
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it to the width of its own terminal
+
+console.ANNOUNCE_AFTER = loader.FIRST_LINE = 3600.0  # seconds: on a busy machine, any work may seem long
 
 os.environ["WANDB_MODE"] = "disabled"  # except in tests that enable it; subprocesses inherit it
 

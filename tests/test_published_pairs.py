@@ -48,7 +48,7 @@ def test_published_pair_is_trained_for_an_epoch_evaluated_and_resumed(
     train_evaluate_resume(command, pair, *cifar100, *EPOCH, steps=5, stopped_at=4)
 
 
-@pytest.mark.parametrize("pair", ["resnet32", "wrn_16_2-wrn_40_2"])
+@pytest.mark.parametrize("pair", ["resnet32", pytest.param("wrn_16_2-wrn_40_2", marks=pytest.mark.slow)])
 def test_pair_is_trained_evaluated_and_resumed_on_small_images(pair: str, command: Callable) -> None:
     train_evaluate_resume(command, pair, *SMALLER, steps=2, stopped_at=1)
 

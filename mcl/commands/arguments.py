@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mcl.studies.study import Study
 
 
-def add_run(parser: argparse.ArgumentParser, metavar: str = "RUN", help: str = "run folder or bundle") -> None:
+def add_run(parser: argparse.ArgumentParser, metavar: str = "RUN", help: str = "run folder, bundle or release") -> None:
     """Add the run to read, ``--allow`` and ``--allow-older``."""
     parser.add_argument("run", type=Path, metavar=metavar, help=help)
     parser.add_argument(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mcl.commands.arguments import add_run, add_weights, check_out
 
-HELP = "Evaluate a run or a bundle: accuracies, calibration, per-class accuracy, confusion matrices."
+HELP = "Evaluate a run, a bundle or a release: accuracies, calibration, per-class accuracy, confusion matrices."
 EPILOG = """\
 The run's own configuration is replayed; overrides on this command line change it:
 
@@ -13,9 +13,11 @@ The run's own configuration is replayed; overrides on this command line change i
   python -m mcl evaluate RUN dataset.root=/elsewhere trainer.device=cpu
   python -m mcl evaluate RUN dataset=folder dataset.root=/other/images dataset.image_size=32
   python -m mcl evaluate BUNDLE.zip --weights best
+  python -m mcl evaluate few_images/lmcl-resnet14 dataset.root=/elsewhere
 
 Classes of another dataset are matched by name. Results on other images, with other settings or before the end of
-training go to their own folder.
+training go to their own folder. Otherwise the accuracies that the run recorded are printed below. Of a release, the
+networks are first compared with the logits in its card.
 
 nll: negative log-likelihood in nats; ece: expected calibration error over 15 bins; balanced: mean of the accuracies of
 all classes. The ensemble is the mean of the backbones' probabilities."""
@@ -37,18 +39,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print a table and write the files."""
     from mcl.console import accuracy, display_path, make_console, plain_table, print_table
+    from mcl.deploy.card_logits import IMAGES, check_logits
     from mcl.deploy.class_names import describe_match, match_classes
-    from mcl.deploy.detailed_evaluation import evaluate_run, evaluation_record, write_evaluation
+    from mcl.deploy.detailed_evaluation import evaluate_run, evaluation_record, recorded_top1, write_evaluation
+    from mcl.deploy.release_folder import ReleaseFolder
+    from mcl.deploy.run_source import Folder
     from mcl.deploy.saved_run import SavedRun
-    from mcl.runs.layout import EVALUATION
+    from mcl.runs.layout import EVALUATION, TEST
 
     check_out(arguments.out)
     saved = SavedRun(arguments.run, arguments.overrides, arguments.allow, allow_older=arguments.allow_older)
+    source = saved.source
     match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
     record = evaluation_record(saved, arguments.split, arguments.weights, arguments.overrides)
-    default = arguments.run / EVALUATION if arguments.run.is_dir() else Path(f"{arguments.run.stem}-evaluation")
+    name = source.path.stem if source.path.is_file() else source.path.name
+    default = source.path / EVALUATION if isinstance(source, Folder) else Path(f"{name}-{EVALUATION}")
     folder = (arguments.out or default) / record.folder_name
     console = make_console()
+    if isinstance(source, ReleaseFolder):
+        difference = check_logits(saved, source.card)
+        console.print(f"logits of the {IMAGES} images of the card: within {difference:.1e}", style="dim")
     for note in filter(None, [OTHER_IMAGES if record.other_images else "", match]):
         console.print(note, style="yellow")
     scores = evaluate_run(saved, arguments.split, arguments.weights)
@@ -61,6 +71,12 @@ def run(arguments: argparse.Namespace) -> int:
         percents = [accuracy(found[measure], 2) for measure in ("top1", "top5", "balanced_accuracy")]
         table.add_row(name, *percents, f"{found['nll']:.4f}", accuracy(found["ece"], 2))
     print_table(console, table)
+    if record.folder_name == TEST and (recorded := recorded_top1(saved)):
+        differences = [
+            abs(recorded[name] - score.result()["top1"]) for name, score in scores.items() if name in recorded
+        ]
+        shown = ", ".join(f"{name} {accuracy(value, 2)}" for name, value in recorded.items())
+        console.print(f"\nrecorded by the run: {shown}; within {max(differences):.2f} points", soft_wrap=True)
     console.print(
         f"\n{', '.join(f'{key} {name}' for key, name in zip(saved.keys, saved.names, strict=True))}", style="dim"
     )

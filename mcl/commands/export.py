@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("--format", choices=["torch", "safetensors", "onnx"], required=True, help="file format")
     parser.add_argument(
-        "--network", action="append", default=[], help="number (from 0), key or name; repeat for more; default: all"
+        "--network",
+        action="append",
+        default=[],
+        help="number (from 0), key or name; repeat for more; default: all, or the leader",
     )
     add_weights(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: RUN/export")

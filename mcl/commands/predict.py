@@ -17,9 +17,9 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``predict``."""
-    add_run(parser, metavar="RUN_OR_FILE", help="run folder, bundle or exported file")
+    add_run(parser, metavar="RUN_OR_FILE", help="run folder, bundle, release or exported file")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
-    parser.add_argument("--network", default="0", help="of a run: number (from 0), key or name; default: the first")
+    parser.add_argument("--network", help="of a run: number (from 0), key or name; default: the first, or the leader")
     add_weights(parser)
     parser.add_argument("--top", type=int, default=1, help="number of classes to print; default: %(default)s")
 

@@ -1,6 +1,7 @@
 """Build networks by the names of their files in ``conf/network``."""
 
-from typing import Literal, cast, overload
+from collections.abc import Mapping
+from typing import Any, Literal, cast, overload
 
 from omegaconf import OmegaConf
 
@@ -17,6 +18,15 @@ def network_names() -> list[str]:
     folder = conf_folder() / "network"
     names = (file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
     return sorted(name for name in names if name != CUSTOM)
+
+
+def network_of(node: Mapping[str, Any]) -> str | None:
+    """Return the name of the network that a configuration builds unchanged; None if it has other options."""
+    folder = conf_folder() / "network"
+    for name in network_names():
+        if OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml")) == dict(node):
+            return name
+    return None
 
 
 @overload

@@ -11,6 +11,7 @@ import yaml
 from mcl.config.conf_folder import conf_folder
 from mcl.config.schema import SweepConfig, TrainConfig
 from mcl.errors import nearest
+from mcl.runs.pair import FROZEN, PAIR_OPTIONS
 
 _PACKAGE = "# @package "
 _FOLDERS_IN_NAMES = ("network", "pair")  # such as imagenet/resnet18
@@ -59,6 +60,7 @@ def choices() -> dict[str, list[str]]:
 def options() -> dict[str, list[str]]:
     """Return all options by their full names, with the choices that have them: ``{"loss.tau": ["loss=mcl", ...]}``."""
     found: dict[str, list[str]] = {f.name: [] for f in fields(TrainConfig) if not str(f.type).startswith("dict")}
+    found |= {f"pair.{name}": [] for name in (*PAIR_OPTIONS, f"first.{FROZEN}", f"second.{FROZEN}")}
     for file, group in _files():
         text = file.read_text(encoding="utf-8")
         package = group.replace("/", ".")

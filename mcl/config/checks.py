@@ -24,16 +24,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import objective
 from mcl.config.hints import unknown_option
+from mcl.config.loss_arguments import SHAPES, WIDTHS
+from mcl.config.pair_options import check_pair
 from mcl.config.schema import TrainConfig
 from mcl.config.signatures import read_signature, signature_of
 from mcl.config.targets import KEYWORDS, PACKAGES, inside, resolve
 from mcl.config.type_hints import describe, fits
 from mcl.errors import UserError, unknown
 from mcl.runs.identity import flatten
+from mcl.runs.pair import network_node, networks_of
 from mcl.runs.received import interpolation_in
 
 # Arguments that the program supplies.
-SUPPLIED = {"optimizer": ["params"], "loss": ["widths"], "pair": ["num_classes", "in_channels"]}
+SUPPLIED = {"optimizer": ["params"], "loss": [WIDTHS, SHAPES], "pair": ["num_classes", "in_channels"]}
 GROUPS = ("trainer", "optimizer", "schedule", "sampler", "dataset", "loss", "tracking", "pair")  # slow imports last
 
 
@@ -66,10 +69,10 @@ def check_config(config: DictConfig, *, import_targets: bool = True) -> None:
             raise UserError(f"{group} is null: choose one with {group}=NAME.")
     if not config.pair:
         raise UserError("pair: no network chosen; give pair=NAME or network@pair.first=NAME.")
-    nodes: dict[str, Any] = {}
-    for group in GROUPS:
-        several = group in ("pair", "tracking")  # nodes by name
-        nodes |= {f"{group}.{key}": node for key, node in config[group].items()} if several else {group: config[group]}
+    check_pair(values["pair"], values.get("init_from"))
+    nodes: dict[str, Any] = {group: config[group] for group in GROUPS if group not in ("pair", "tracking")}
+    nodes |= {f"tracking.{key}": node for key, node in config.tracking.items()}
+    nodes |= {f"pair.{key}": network_node(node) for key, node in networks_of(config.pair).items()}
     for importing in (False, True) if import_targets else (False,):
         for path, node in nodes.items():
             if path == "trainer" and not importing:  # its interpolations ask torch for the device
@@ -133,6 +136,9 @@ def _check_supplied(target: str, signature: Signature, supplied: Collection[str]
     """Raise UserError if a class of the user's own does not take an argument that training gives it."""
     accepts_all = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
     missing = [name for name in supplied if name not in signature.parameters]
+    if WIDTHS in supplied:  # a loss takes one of the two, or both
+        missing = [WIDTHS] if len(missing) == 2 else []
+        supplied = [WIDTHS]
     if missing and not accepts_all and not inside(target, PACKAGES):
         raise UserError(
             f"{path}: the constructor of {target.rpartition('.')[2]} does not take {' and '.join(missing)}, which"

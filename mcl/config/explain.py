@@ -1,7 +1,8 @@
 """Explain errors in one sentence: those of the user, and those that Hydra and OmegaConf raise for wrong settings."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import yaml
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
@@ -109,7 +110,9 @@ def _explain_key(cause: OmegaConfBaseException, chain: list[BaseException], type
             return str(misplaced_choice(full_key, value or "VALUE") or not_in_defaults(full_key, value or "NAME"))
         if group == "network" and (misplaced := misplaced_choice(_typed_key(group, typed), value or "NAME")):
             return str(misplaced)
-        node = parent if "_target_" in siblings else None
+        node: Mapping[Any, Any] | None = parent if "_target_" in siblings else None
+        if target := typed_value(f"{full_key.rpartition('.')[0]}._target_", typed):  # perhaps typed behind this option
+            node = {"_target_": target}
         shown = [key for key in siblings if key != "hydra" and not key.startswith("_")]
         return str(unknown_option(_typed_key(full_key, typed), shown, value, node=node))
     if isinstance(cause, ValidationError) and "ListConfig" in str(cause.msg):

@@ -8,6 +8,7 @@ from mcl.config.catalog import choices, find_choices, find_options, options, swe
 from mcl.config.signatures import read_signature
 from mcl.config.targets import PACKAGES, inside
 from mcl.errors import UserError, nearest, unknown
+from mcl.runs.pair import PAIR_OPTIONS
 
 NETWORKS = ("first", "second")
 
@@ -151,7 +152,7 @@ def misplaced_choice(key: str, value: str) -> UserError | None:
     """Return the error for a choice that was typed as an option (``pair.first=resnet20``), or None."""
     front, _, last = key.rpartition(".")
     group = key.replace(".", "/")
-    if front in ("pair", "network"):
+    if front in ("pair", "network") and last not in PAIR_OPTIONS:
         near = nearest(value, choices()["network"])[:1]
         return UserError(
             f"{key}={value}: a network is chosen with {write(f'network@pair.{last}', near[0] if near else value)}."

@@ -20,11 +20,15 @@ def check(name: str) -> None:
 
 
 def value(summary: Mapping[str, Any], name: str) -> float | None:
-    """Return the objective of a finished run: the mean over its networks, in percent; None without a validation split.
+    """Return the objective of a finished run, the mean over the networks that it deploys, in percent.
 
     Args:
         summary: the contents of ``summary.json``.
         name: one of `NAMES`.
+
+    Returns:
+        None without a validation split.
     """
-    accuracies = [network.get(name.replace("/", "_")) for network in summary["networks"]]
+    networks = [each for each in summary["networks"] if each.get("key") in summary.get("deployed", [each.get("key")])]
+    accuracies = [network.get(name.replace("/", "_")) for network in networks]
     return None if None in accuracies else float(sum(accuracies) / len(accuracies))

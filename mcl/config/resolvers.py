@@ -45,11 +45,7 @@ def _run_folder(*, _root_: DictConfig) -> str:
         check_config(_root_)
         try_building(_root_)
     check_search(_root_, _root_.hydra.sweeper)
-    if _root_.init_from is not None and _root_.init_weights is None:
-        raise UserError(
-            f"init_from={_root_.init_from}: {checkpoint_of(Path(_root_.init_from))} does not exist or is not a"
-            " checkpoint; give a run folder or a checkpoint."
-        )
+    _check_initial_weights(_root_.init_from, _root_.init_weights)
     if ".." in Path(folder).parts or Path(folder).is_absolute():
         raise UserError(
             f"{_root_.runs}/{folder} would not lie in {_root_.runs}: give dataset.name, and whatever else names the"
@@ -57,6 +53,18 @@ def _run_folder(*, _root_: DictConfig) -> str:
         )
     new_folders.note(Path(_root_.hydra.sweep.dir, folder))
     return folder
+
+
+def _check_initial_weights(places: Any, checksums: Any) -> None:
+    """Raise UserError unless every place that initial weights come from has a checksum."""
+    several = isinstance(places, Mapping)
+    for key, place in places.items() if several else [("", places)]:
+        checksum = checksums.get(key) if isinstance(checksums, Mapping) else checksums
+        if place is not None and checksum is None:
+            raise UserError(
+                f"init_from={f'{{{key}: {place}}}' if several else place}: {checkpoint_of(Path(place))} does not exist"
+                " or is not a checkpoint; give a run folder or a checkpoint."
+            )
 
 
 def _has_finished(config: DictConfig, folder: Path) -> bool:
@@ -90,8 +98,11 @@ def _basename(path: Any) -> str | None:
     return Path(str(path)).expanduser().resolve().name if path is not None else None
 
 
-def _checksum_of(path: str | None) -> str | None:
-    return None if path is None else read_checksum(checkpoint_of(Path(path)))
+def _checksum_of(place: Any) -> Any:
+    """Return the checksum of the weights at a place, or for a mapping those of its places."""
+    if isinstance(place, Mapping):
+        return {key: _checksum_of(each) for key, each in place.items()}
+    return None if place is None else read_checksum(checkpoint_of(Path(place)))
 
 
 # Defaults that depend on the device are resolved inside the configuration, so that config.yaml and the identity of a

@@ -29,8 +29,8 @@ class TrainConfig:
     trainer: dict[str, Any] = MISSING
     tracking: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
-    init_from: str | None = None
-    init_weights: str | None = None
+    init_from: Any = None  # a place, or network key -> place
+    init_weights: Any = None
     objective: str = "validation/top1_last"
     resume: Resume = Resume.auto
     allow_modules: list[str] = field(default_factory=list)

@@ -5,8 +5,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mcl.config.instantiate import build
+from mcl.config.loss_arguments import loss_arguments
 from mcl.config.targets import PACKAGES, inside, resolve
 from mcl.errors import UserError
+from mcl.runs.pair import SHARED_STAGES, frozen_keys, networks_of
 
 STAGES = 3  # of the networks that a loss is built for
 
@@ -24,12 +26,19 @@ def try_building(config: DictConfig) -> None:
     """
     import torch
 
-    check_network_count(resolve(config.loss._target_, path="loss", allow=config.allow_modules), list(config.pair))
+    from mcl.types import NetworkShape
+
+    loss_class = resolve(config.loss._target_, path="loss", allow=config.allow_modules)
+    keys, frozen = list(networks_of(config.pair)), frozen_keys(config.pair)
+    check_network_count(loss_class, keys)
+    copies = config.pair.get(SHARED_STAGES) or 0
+    shared = copies if isinstance(copies, int) else list(copies).count(1)
+    shapes = [NetworkShape([8] * STAGES, [8] * STAGES, 10, key in frozen, min(shared, STAGES)) for key in keys]
     supplied: dict[str, dict[str, Any]] = {
         "optimizer": {"params": [torch.nn.Parameter(torch.empty(1, device="meta"))]},
         "schedule": {},
         "sampler": {},
-        "loss": {"widths": [[8] * STAGES] * len(config.pair)},
+        "loss": loss_arguments(loss_class, [shape.widths for shape in shapes], lambda: shapes),
     }
     with torch.device("meta"):
         for group, arguments in supplied.items():
@@ -41,7 +50,8 @@ def check_network_count(loss_class: Any, keys: list[str]) -> None:
     """Raise UserError if the loss needs more networks."""
     minimum = getattr(loss_class, "minimum_networks", 1)
     if len(keys) < minimum:
+        choices = {2: "a pair of two (pair=resnet8)", 3: "three or more (pair=resnet8_x4)"}
         raise UserError(
             f"loss {loss_class.__name__} compares networks with one another and needs at least {minimum}; the pair has"
-            f" {len(keys)}. Choose a pair of two (pair=resnet8), or loss=independent for one network alone."
+            f" {len(keys)}. Choose {choices.get(minimum, choices[3])}, or loss=independent for one network alone."
         )

@@ -83,6 +83,7 @@ class Dataset(ABC):
             is resampled instead.
         lists_classes: whether the folders in ``root`` are the classes, so that nothing else may be put there.
         notes: on the images, for the user.
+        unreadable: the damaged files that were skipped so far, and why; disk loaders add to it.
     """
 
     resize: int | None = None
@@ -118,6 +119,7 @@ class Dataset(ABC):
         if min(self.std) <= 0:
             raise UserError(f"dataset.std={list(std)}: must be above 0.")
         self.augmentation = augmentation or Augmentation()
+        self.unreadable: dict[str, str] = {}
         self.limit = limit
         self.validation = validation
         self.seed = seed
@@ -130,6 +132,11 @@ class Dataset(ABC):
             counts=tuple(kept if limit is None else [min(count, limit) for count in kept]),
             has_validation=has_validation or validation > 0,
         )
+
+    @property
+    def is_random(self) -> bool:
+        """Whether training images are augmented at random, so that two views of an image differ."""
+        return self.augmentation.padding > 0 or self.augmentation.flip
 
     @abstractmethod
     def load(self) -> Splits:

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from mcl.console import pluralize
+from mcl.data.dataset import summarize
 from mcl.data.epoch_plan import Epoch
 from mcl.data.file_reader import Read, Reader, Request
-from mcl.data.image_files import ImageFiles
+from mcl.data.image_files import NAMED, ImageFiles
 from mcl.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -29,8 +31,8 @@ class DiskLoader:
     """Loads uint8 images, labels and indices, each (B, ...), to a device.
 
     An unreadable file raises UserError unless ``files.skip`` is set. In training it is then replaced by the next
-    readable image of its class, so that batches keep their size and classes; in evaluation it is left out. The number
-    of unreadable files is logged. A failure of the file system always raises UserError.
+    readable image of its class, so that batches keep their size and classes; in evaluation it is left out. Unreadable
+    files are logged and added to ``files.unreadable``. A failure of the file system always raises UserError.
 
     Args:
         files: the images of one split.
@@ -38,14 +40,23 @@ class DiskLoader:
         seed: seed of the random transforms.
         distinct: do not replace a file by an image that the batch, over all processes, has already.
         persistent: keep the workers from epoch to epoch.
+        views: views of each training image, if its transforms are random: images are then (views, B, ...).
     """
 
     def __init__(
-        self, files: ImageFiles, device: torch.device, *, seed: int = 0, distinct: bool = True, persistent: bool = False
+        self,
+        files: ImageFiles,
+        device: torch.device,
+        *,
+        seed: int = 0,
+        distinct: bool = True,
+        persistent: bool = False,
+        views: int = 1,
     ):
         self.files = files
         self.device = device
         self.distinct = distinct
+        self.views = 1 if files.decode_plainly is None else views  # without random transforms, they would be equal
         self._requests = _Requests()
         has_workers = files.workers > 0
         self._workers: DataLoader[Any] = DataLoader(
@@ -65,7 +76,7 @@ class DiskLoader:
         distinct = self.files.skip and self.distinct
         steps = zip(plan.indices.split(plan.lengths), plan.repeats.split(plan.lengths), plan.batches, strict=True)
         requests = (
-            Request(indices.tolist(), plan.epoch, repeats.tolist(), batch.tolist() if distinct else None)
+            Request(indices.tolist(), plan.epoch, repeats.tolist(), batch.tolist() if distinct else None, self.views)
             for indices, repeats, batch in itertools.islice(steps, start, None)
         )
         unreadable: dict[str, str] = {}
@@ -73,10 +84,8 @@ class DiskLoader:
             yield from self._load(requests, unreadable)
         finally:  # training takes the last batch and asks for no other
             if unreadable:
-                first, more = min(unreadable), ", ..." if len(unreadable) > 1 else ""
-                log.warning(
-                    "epoch %d: replaced %d unreadable files: %s%s", plan.epoch + 1, len(unreadable), first, more
-                )
+                self.files.unreadable.update(unreadable)
+                log.warning("epoch %d: replaced %s", plan.epoch + 1, _summarize(unreadable))
 
     def in_order(self, positions: range, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield the readable images at ``positions``, without random transforms."""
@@ -84,7 +93,8 @@ class DiskLoader:
         unreadable: dict[str, str] = {}
         yield from self._load(requests, unreadable)
         if unreadable:
-            log.warning("%d unreadable files were left out of the evaluation: %s", len(unreadable), min(unreadable))
+            self.files.unreadable.update(unreadable)
+            log.warning("left out of the evaluation: %s", _summarize(unreadable))
 
     def _load(self, requests: Iterable[Request], unreadable: dict[str, str]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         self._requests.pending = requests
@@ -93,6 +103,10 @@ class DiskLoader:
             if len(read.labels):
                 images, labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in read[:3])
                 yield images, labels, indices
+
+
+def _summarize(unreadable: Collection[str]) -> str:
+    return f"{pluralize(len(unreadable), 'unreadable file')}: {summarize(sorted(unreadable), NAMED)}"
 
 
 def raise_if_worker_lost(error: RuntimeError) -> None:

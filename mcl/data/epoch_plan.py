@@ -25,6 +25,7 @@ class Epoch(NamedTuple):
     draws: Tensor  # (sum of lengths, ...) draws of the augmentation, in the same order
     repeats: Tensor  # (sum of lengths,) int64: how often each image came earlier in the epoch, over all processes
     batches: tuple[Tensor, ...]  # indices of each step, over all processes
+    more_draws: tuple[Tensor, ...] = ()  # like draws, for each further view of the same images
 
 
 def plan_epoch(
@@ -36,18 +37,24 @@ def plan_epoch(
     *,
     seed: int,
     epoch: int,
+    views: int = 1,
 ) -> Epoch:
-    """Return one process's share of every batch, see `Split`."""
+    """Return one process's share of every batch, see `Split`.
+
+    The first of several views is drawn as the only one is; each further one has a stream of its own.
+    """
     batches = sampler.batches(labels, batch_size, seed=seed, epoch=epoch)
     order = torch.cat(batches)
     draws = augmentation.draw(len(order), generator("augmentation", seed, epoch))
+    more = [augmentation.draw(len(order), generator("augmentation", seed, epoch, view)) for view in range(1, views)]
     repeats = _earlier(order)
     if shard.world_size == 1:
-        return Epoch(epoch, [len(batch) for batch in batches], order, draws, repeats, batches)
+        return Epoch(epoch, [len(batch) for batch in batches], order, draws, repeats, batches, tuple(more))
     parts = [Split(len(batch), shard.world_size).part(shard.rank) for batch in batches]
     starts = itertools.accumulate((len(batch) for batch in batches), initial=0)
     own = torch.cat([start + torch.arange(part.start, part.stop) for start, part in zip(starts, parts, strict=False)])
-    return Epoch(epoch, [len(part) for part in parts], order[own], draws[own], repeats[own], batches)
+    more = [drawn[own] for drawn in more]
+    return Epoch(epoch, [len(part) for part in parts], order[own], draws[own], repeats[own], batches, tuple(more))
 
 
 def _earlier(order: Tensor) -> Tensor:

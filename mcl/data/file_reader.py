@@ -22,12 +22,13 @@ class Request(NamedTuple):
     epoch: int | None = None  # None in evaluation
     repeats: Sequence[int] = ()  # how often each position came earlier in the epoch
     batch: list[int] | None = None  # the batch over all processes, if replacements must not be in it
+    views: int = 1  # differently transformed views of each image
 
 
 class Read(NamedTuple):
     """A worker's answer to a request."""
 
-    images: Tensor  # (B, channels, height, width) uint8
+    images: Tensor  # (B, channels, height, width) uint8; (views, B, ...) with several views
     labels: Tensor  # (B,)
     indices: Tensor  # (B,) of the images that were read
     unreadable: dict[str, str]  # path -> reason
@@ -50,6 +51,8 @@ class Reader(Dataset[Any]):
             return Read(torch.empty(0), torch.empty(0), torch.empty(0), unreadable, failure=str(error))
         indices = torch.tensor([position for position, _ in images], dtype=torch.int64)
         pixels = np.stack([image for _, image in images]) if images else np.empty((0, 0, 0, 0), np.uint8)
+        if request.views > 1 and images:
+            pixels = pixels.swapaxes(0, 1)  # (B, views, ...) to (views, B, ...)
         return Read(torch.from_numpy(pixels), self.files.labels[indices], indices, unreadable)
 
     def _read(self, request: Request, unreadable: dict[str, str]) -> list[tuple[int, NDArray[np.uint8]]]:
@@ -60,8 +63,7 @@ class Reader(Dataset[Any]):
         images = []
         for position, repeat in zip(request.positions, request.repeats, strict=True):
             # A repeated image gets new random transforms. The first occurrence keeps the key of earlier versions.
-            self._seed(request, position, *([repeat] if repeat else []))
-            image = self._decode(position, unreadable)
+            image = self._views(request, [position, *([repeat] if repeat else [])], unreadable)
             if image is None:
                 images.append(self._replacement(position, repeat, request, unreadable))
             else:
@@ -73,8 +75,7 @@ class Reader(Dataset[Any]):
     ) -> tuple[int, NDArray[np.uint8]]:
         """Return the image of the same class that replaces a damaged one, with its position."""
         for candidate in self._candidates(position, request):
-            self._seed(request, candidate, repeat, position)
-            image = self._decode(candidate, unreadable)
+            image = self._views(request, [candidate, repeat, position], unreadable)
             if image is not None:
                 return candidate, image
         path = self.files.path(position)
@@ -106,9 +107,22 @@ class Reader(Dataset[Any]):
     def _is_readable(self, position: int) -> bool:
         return self._decode(position, {}) is not None
 
-    def _seed(self, request: Request, *key: int) -> None:
+    def _views(self, request: Request, key: list[int], unreadable: dict[str, str]) -> NDArray[np.uint8] | None:
+        """Decode one image, whose position comes first in the key of its random transforms.
+
+        Returns:
+            (channels, height, width), or (views, ...) with several views; None if the image is damaged.
+        """
         assert request.epoch is not None
-        torch.set_rng_state(generator("transform", self.seed, request.epoch, *key).get_state())
+        views: list[NDArray[np.uint8]] = []
+        for view in range(request.views):
+            stream = f"transform of view {view}" if view else "transform"
+            torch.set_rng_state(generator(stream, self.seed, request.epoch, *key).get_state())
+            image = self._decode(key[0], unreadable)
+            if image is None:
+                return None
+            views.append(image)
+        return np.stack(views) if request.views > 1 else views[0]
 
     def _decode(self, position: int, unreadable: dict[str, str]) -> NDArray[np.uint8] | None:
         """Decode one image. If it is damaged, return None and add the reason to ``unreadable``.

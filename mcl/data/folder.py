@@ -22,7 +22,7 @@ from mcl.data.contents import contents
 from mcl.data.dataset import Dataset, Images, Splits, summarize, take_rows
 from mcl.data.decoding import decode_all, find_unreadable
 from mcl.data.fingerprint import digest, fingerprint
-from mcl.data.image_files import CenterSquare, ImageFiles, as_bytes, check_workers
+from mcl.data.image_files import NAMED, CenterSquare, ImageFiles, as_bytes, check_workers
 from mcl.data.listing import Files, list_folder, nested_folders
 from mcl.errors import UserError
 
@@ -132,7 +132,10 @@ class Folder(Dataset):
         if unreadable and self.corrupt == "stop":
             self._stop(paths, unreadable)
         if unreadable:
-            log.warning("%s: skipped %d unreadable of %d files", self.root, len(unreadable), len(paths))
+            skipped = [paths[row] for row in unreadable]
+            named = summarize(skipped, NAMED)
+            log.warning("%s: skipped %d unreadable of %d files: %s", self.root, len(skipped), len(paths), named)
+            self.unreadable |= {str(self.root / paths[row]): reason for row, reason in unreadable.items()}
         rows = {path: row for row, path in enumerate(paths) if row not in unreadable}
         return Splits(
             self._split("training", train, rows, images),
@@ -170,6 +173,7 @@ class Folder(Dataset):
             CenterSquare(self.spec.image_size, self.spec.channels),
             skip=self.corrupt == "skip",
             workers=self.workers,
+            unreadable=self.unreadable,
         )
 
     def _decode(self, paths: list[str]) -> tuple[Tensor, dict[int, str]]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from mcl.data.decoding import decode, open_image, read_file, to_channels_first
 from mcl.errors import UserError
 
 MAX_WORKERS = 16
+NAMED = 10  # unreadable files that a message names
 Decode = Callable[[Path], NDArray[np.uint8]]
 
 
@@ -33,6 +34,7 @@ class ImageFiles:
     skip: bool  # replace unreadable files and count them, instead of stopping
     workers: int  # processes that read
     decode_plainly: Decode | None = None  # without random transforms, for evaluation; None if ``decode`` has none
+    unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason, of the files that were skipped so far
 
     def take(self, indices: Tensor) -> "ImageFiles":
         """Return the files at ``indices``."""

@@ -114,6 +114,10 @@ class ImageNet(Dataset):
         """Identify the images by the hashes that were taken when they were listed."""
         return self.listing.fingerprint
 
+    @property
+    def is_random(self) -> bool:
+        return bool(self.transform) or super().is_random
+
     def load(self) -> Splits:
         size, channels = self.spec.image_size, self.spec.channels
         plain = CenterSquare(size, channels, self.resize)
@@ -126,7 +130,15 @@ class ImageNet(Dataset):
 
     def _files(self, split: str, decode: CenterSquare) -> ImageFiles:
         paths, labels = self.listing.paths[split], self.listing.labels[split]
-        return ImageFiles(self.root, paths, labels, decode, skip=self.corrupt == "skip", workers=self.workers)
+        return ImageFiles(
+            self.root,
+            paths,
+            labels,
+            decode,
+            skip=self.corrupt == "skip",
+            workers=self.workers,
+            unreadable=self.unreadable,
+        )
 
 
 class Listing(NamedTuple):

@@ -4,10 +4,11 @@ Batch k of an epoch depends on (seed, epoch, k) alone. It does not depend on whe
 of processes or workers, or on the step at which a run resumes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import Dataset, Images
@@ -19,6 +20,8 @@ from mcl.data.normalization import Normalization
 from mcl.data.samplers import Sampler
 from mcl.distributed.sharding import NO_SHARDING, Shard
 from mcl.types import Batch
+
+VIEWS = 5  # dimensions of images that hold several views of a batch
 
 
 class TrainingLoader:
@@ -34,6 +37,7 @@ class TrainingLoader:
         memory_format, dtype: format of the batches' images.
         overfit: repeat the first batch of epoch 0 at every step, without augmentation (for debugging).
         shard: rank and number of the processes that share each batch.
+        views: differently augmented views of each image; with several, the batches' images are (views, B, ...).
 
     Raises:
         UserError: The images do not fit on the device, or cannot form batches of this size.
@@ -52,6 +56,7 @@ class TrainingLoader:
         dtype: torch.dtype = torch.float32,
         overfit: bool = False,
         shard: Shard = NO_SHARDING,
+        views: int = 1,
     ):
         counts = split.labels.bincount().tolist()
         sampler.check(counts, batch_size, [f"class {label}" for label in range(len(counts))])
@@ -59,7 +64,9 @@ class TrainingLoader:
         self.steps = sampler.steps_per_epoch(counts, batch_size)
         self.sampler = sampler
         self.augmentation = Augmentation() if overfit else dataset.augmentation
-        self.plan = partial(plan_epoch, sampler, self.augmentation, split.labels.cpu(), batch_size, shard, seed=seed)
+        self.plan = partial(
+            plan_epoch, sampler, self.augmentation, split.labels.cpu(), batch_size, shard, seed=seed, views=views
+        )
         self.normalize = Normalization(
             dataset.mean, dataset.std, device=device, memory_format=memory_format, dtype=dtype
         )
@@ -68,7 +75,9 @@ class TrainingLoader:
         self.overfit = overfit
         self.loader: DeviceLoader | DiskLoader
         if isinstance(split, ImageFiles):
-            self.loader = DiskLoader(split, self.device, seed=seed, distinct=sampler.distinct, persistent=True)
+            self.loader = DiskLoader(
+                split, self.device, seed=seed, distinct=sampler.distinct, persistent=True, views=views
+            )
         else:
             self.loader = DeviceLoader(split.to(self.device), self.device)
 
@@ -86,11 +95,28 @@ class TrainingLoader:
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         plan = self.plan(epoch=epoch)
-        draws = plan.draws.to(self.device, non_blocking=True).split(plan.lengths)[start:]
+        by_view = [
+            draws.to(self.device, non_blocking=True).split(plan.lengths)[start:]
+            for draws in (plan.draws, *plan.more_draws)
+        ]
         loaded = self.loader.follow(plan, start)
-        for step, ((images, labels, indices), drawn) in enumerate(zip(loaded, draws, strict=True), start):
-            images = self.normalize(self.augmentation.apply(images, drawn))
+        for step, ((images, labels, indices), *drawn) in enumerate(zip(loaded, *by_view, strict=True), start):
+            images = self._augment(images, drawn)
             yield Batch(images, labels, indices, epoch * self.steps + step, len(plan.batches[step]))
+
+    def _augment(self, images: Tensor, drawn: Sequence[Tensor]) -> Tensor:
+        """Augment and normalise uint8 images (B, ...), or (views, B, ...) if random transforms made views of them."""
+        several = images.dim() == VIEWS
+        views = [
+            self.normalize(self.augmentation.apply(images[view] if several else images, draws))
+            for view, draws in enumerate(drawn)
+        ]
+        if len(views) == 1:
+            return views[0]
+        # Every view keeps the memory format of its images.
+        last = [view.movedim(1, -1) for view in views] if self.normalize.memory_format is torch.channels_last else views
+        stacked = torch.stack(last)
+        return stacked.movedim(-1, 2) if last is not views else stacked
 
 
 def batches_in_order(

@@ -25,6 +25,7 @@ from mcl.runs.layout import PER_CLASS, SCORES
 from mcl.tracking.media import confusion_picture
 from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
 from mcl.training.options import TrainerOptions
+from mcl.untrusted.damage import refuse_damaged
 from mcl.untrusted.spreadsheet import without_formulas
 from mcl.version import code_version
 
@@ -91,6 +92,14 @@ def evaluation_record(
         code=code_version(),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+def recorded_top1(run: SavedRun) -> dict[str, float]:
+    """Return the top-1 that the run recorded at its end, in percent, by head; empty without a summary."""
+    with refuse_damaged(run.source.path):
+        recorded = {f"{network['key']}/{BACKBONE}": network["top1_last"] for network in run.summary.get("networks", [])}
+        recorded[ENSEMBLE] = run.summary.get("ensemble", {}).get("top1_last")
+        return {name: float(value) for name, value in recorded.items() if value is not None}
 
 
 def write_evaluation(

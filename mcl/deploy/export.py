@@ -14,6 +14,7 @@ from mcl.console import display_path
 from mcl.deploy.formats import FORMATS, logits
 from mcl.deploy.model_card import model_card
 from mcl.deploy.onnx_file import OnnxNetwork
+from mcl.deploy.run_source import Folder
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.errors import UserError
 from mcl.extras import require
@@ -49,7 +50,7 @@ def export_networks(
     Args:
         run: The run.
         format: A key of `FORMATS`.
-        networks: Numbers, keys or names; empty for all networks.
+        networks: Numbers, keys or names; empty for all that are deployed.
         weights: ``last`` or ``best``.
         folder: Where to write; None for ``export`` in the run folder.
 
@@ -58,14 +59,14 @@ def export_networks(
     """
     require(format, asked=f"format {format}")
     if folder is None:
-        if not run.source.path.is_dir():
-            raise UserError(f"{run.source.path} is a bundle: name a folder for the files with --out FOLDER.")
+        if not isinstance(run.source, Folder):
+            raise UserError(f"{run.source.path} is not a run folder: name a folder for the files with --out FOLDER.")
         folder = run.source.path / EXPORT
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error) from error
-    keys = [run.key(network) for network in networks or run.keys]
+    keys = [run.key(network) for network in networks or run.deployed]
     exported = {key: _export_one(run, format, key, weights, folder) for key in keys}
     write_atomically(folder / CARD, model_card(run, weights, {key: file.path.name for key, file in exported.items()}))
     return list(exported.values())

@@ -45,7 +45,11 @@ CLASSES: dict[str, set[str]] = {  # place -> classes; "*" is one key of a mappin
     "loss": {
         *("mcl.losses.independent.Independent", "mcl.losses.deep_supervision.DeepSupervision"),
         *("mcl.losses.lmcl.LMCL", "mcl.losses.mcl.MCL"),
+        *("mcl.losses.kd.KD", "mcl.losses.dml.DML", "mcl.losses.kdcl.KDCL", "mcl.losses.cl_ilr.CLILR"),
+        *("mcl.losses.one.ONE", "mcl.losses.okddip.OKDDip", "mcl.losses.pcl.PCL", "mcl.losses.ffl.FFL"),
+        *("mcl.losses.switokd.SwitOKD", "mcl.losses.dks.DKS", "mcl.losses.byot.BYOT"),
     },
+    "loss.weights.*": _members("mcl.losses.ramps", "Constant Linear Sigmoid Step"),
     "loss.contrast": _members("mcl.losses.contrast_sources", "BankContrast BatchContrast"),
     "loss.matching": _members("mcl.losses.matching", "FixedMatching LayerMatching"),
     "loss.meta": {"mcl.losses.base.MetaSchedule"},

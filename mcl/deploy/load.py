@@ -13,7 +13,7 @@ from mcl.untrusted.damage import refuse_damaged
 
 def load(
     place: str | os.PathLike[str],
-    network: int | str = 0,
+    network: int | str | None = None,
     *,
     weights: Weights = "last",
     allow: Sequence[str] = (),
@@ -21,14 +21,17 @@ def load(
 ) -> nn.Module:
     """Load a trained network as it is deployed: without auxiliary branches, in evaluation mode, on the CPU.
 
+    >>> backbone = mcl.load("few_images/lmcl-resnet14")  # a release, by its name  # doctest: +SKIP
     >>> backbone = mcl.load("runs/digits/resnet8/lmcl/0123456789")  # doctest: +SKIP
     >>> images = backbone.preprocessing("three.png", "seven.png")  # (B, channels, size, size)
     >>> [backbone.classes[label] for label in backbone(images).argmax(1)]
     ['3', '7']
 
     Args:
-        place: A run folder, a bundle, or an exported file.
-        network: The network of a run, by number (from 0), key (``"second"``) or name (``"resnet20"``).
+        place: A run folder, a bundle, an exported file, or a release by its folder or its name: ``STUDY/ROW``, which is
+            found in ``experiments/STUDY/weights`` of this project and of the working folder.
+        network: The network of a run or a release, by number (from 0), key (``"second"``) or name (``"resnet20"``); by
+            default the first one, or the leader of a cohort.
         weights: The weights of a run: ``"last"``, after training, or ``"best"``, at the network's best epoch.
         allow: Your own modules whose classes may be built.
         allow_older: Take an older checkpoint if the newest one of a run is damaged or missing.
@@ -38,8 +41,8 @@ def load(
         ``classes`` (names, by label). An ONNX file gives a module that onnxruntime computes.
 
     Raises:
-        UserError: There is nothing to load, or it is damaged, or names a class that may not be built; or there are no
-            such weights.
+        UserError: There is nothing to load (the message lists the releases), or it is damaged, or names a class that
+            may not be built; or there are no such weights.
     """
     check_weights(weights)
     path = Path(place)
@@ -48,6 +51,6 @@ def load(
             if path.suffix == format.suffix and path.is_file():
                 return format.read(path, allow)
         run = SavedRun(path, allow=allow, allow_older=allow_older)
-        backbone, metadata = run.deployable(run.key(network), weights)
+        backbone, metadata = run.deployable(run.deployed[0] if network is None else run.key(network), weights)
         metadata.attach_to(backbone)
         return backbone

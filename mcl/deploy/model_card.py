@@ -1,15 +1,10 @@
 """The model card: networks, training data and recipe, accuracy, usage."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePath
-from typing import Any
+from collections.abc import Mapping
 
+from mcl.deploy.card_parts import accuracies, data, escape, network_table, origin, recipe
 from mcl.deploy.saved_run import SavedRun, Weights
-from mcl.networks.counting import multiply_adds, parameters
-from mcl.runs.identity import identity
 from mcl.untrusted.damage import refuse_damaged
-from mcl.untrusted.text import printable
 
 _ONNX = """\
 With onnxruntime and numpy alone (`images` uint8, of shape B x {channels} x {size} x {size}):
@@ -40,12 +35,6 @@ print(network.classes[network(images).argmax(1)[0]])
 python -m mcl predict {file} image.png
 ```
 """
-_CHOSEN = {
-    "validation": "Each network is taken at its best epoch, which was chosen on the validation images.",
-    "test": "Each network is taken at its best epoch, which was chosen on these same test images: the accuracies are"
-    " higher than they would be on other images.",
-}
-_PARTS = ("loss", "sampler", "optimizer", "schedule", "trainer")
 
 
 def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
@@ -60,112 +49,18 @@ def _card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
     names = dict(zip(run.keys, run.names, strict=True))
     usage = f"{_ONNX}\n{_MCL}" if first.endswith(".onnx") else _MCL
     parts = [
-        f"# {_escape(', '.join(dict.fromkeys(names[key] for key in files)))}",
-        f"Image classifiers of {len(run.classes)} classes, {_origin(run)} Auxiliary branches and everything else that"
+        f"# {escape(', '.join(dict.fromkeys(names[key] for key in files)))}",
+        f"Image classifiers of {len(run.classes)} classes, {origin(run)} Auxiliary branches and everything else that"
         " only training needs are left out.",
         "## Networks",
-        _network_table(run, weights, files),
+        network_table(run, weights, files),
         "## Accuracy",
-        _accuracies(run, weights),
+        accuracies(run, weights),
         "## Data",
-        f"{_dataset(run)} Images of {spec.channels} channels,"
-        f" {spec.image_size} x {spec.image_size}; pixels x in [0, 1] become (x - mean) / std with mean"
-        f" {_numbers(spec.mean)} and std {_numbers(spec.std)}.",
-        f"Classes, by label: {_escape(', '.join(run.classes))}.",
+        *data(run),
         "## Recipe",
-        *_training(run),
+        *recipe(run),
         "## How to use them",
         usage.format(file=first, channels=spec.channels, size=spec.image_size).strip(),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _network_table(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
-    shape = (run.preprocessing.channels, run.preprocessing.image_size, run.preprocessing.image_size)
-    rows = []
-    for key, file in files.items():
-        backbone = run.backbone(key, weights)
-        rows.append((file, backbone.name, f"{parameters(backbone):,}", f"{multiply_adds(backbone, shape):,}"))
-    return _table(("file", "architecture", "parameters", "multiply-adds"), rows)
-
-
-def _origin(run: SavedRun) -> str:
-    """Describe the code that trained the networks, as the run recorded it, and whether training ended."""
-    if run.imported is not None:
-        file, digest = (_escape(run.imported.get(name)) for name in ("file", "sha256"))
-        return f"imported from {file}, a checkpoint of the official L-MCL code (SHA-256 {digest}), not trained by mcl."
-    code: Mapping[str, Any] = run.checkpoint.get("code") or {}
-    by = f" by mcl {_escape(code['version'])}" if code.get("version") else ""
-    by += f", commit {_escape(str(code['commit'])[:10])}" if code.get("commit") else ""
-    by += " with uncommitted changes" if code.get("dirty") else ""
-    unfinished = "" if run.finished else f" Training had not ended: the checkpoint is that of step {run.step:,}."
-    return f"trained in one run{by}.{unfinished}"
-
-
-def _accuracies(run: SavedRun, weights: Weights) -> str:
-    results: Mapping[str, Any] = run.checkpoint.get("results") or {}
-    evaluated_step = run.checkpoint.get("evaluated_step", run.step)
-    remedy = "`python -m mcl evaluate RUN` measures them."
-    if run.imported is not None:
-        values = [f"{name} {value}" for name, value in run.imported.items() if name not in ("file", "sha256")]
-        stated = f" The checkpoint itself states {_escape(', '.join(values))}." if values else ""
-        return f"Not measured here: {remedy}{stated}"
-    if not results.get("last"):
-        return f"Not measured: {remedy}"
-    if weights == "last" and evaluated_step != run.step:
-        return (
-            f"Not measured: these weights are of step {run.step:,}, and the last evaluation was after step"
-            f" {evaluated_step:,}. {remedy}"
-        )
-    rows = []
-    for key, name in zip(run.keys, run.names, strict=True):
-        last, best = results["last"], results["best"].get(key, {})
-        if weights == "best":
-            rows.append((key, name, f"{best['top1']:.2f}", "", f"epoch {best['epoch']:g}"))
-        else:
-            top1, top5 = (f"{last[f'{key}/backbone/{measure}']:.2f}" for measure in ("top1", "top5"))
-            rows.append((key, name, top1, top5, f"step {run.step:,}"))
-    chosen = "" if weights == "last" else f" {_CHOSEN[run.chosen_on]}"
-    table = _table(("network", "architecture", "top-1", "top-5", "weights of"), rows)
-    return f"On the test images, in percent.{chosen}\n\n{table}"
-
-
-def _dataset(run: SavedRun) -> str:
-    description = _choice("dataset", identity(run.stored))
-    if run.imported is None:
-        return f"{_escape(description)}."
-    name = _escape(description.partition(":")[0])
-    return f"The checkpoint does not say what it was trained on; it was imported for {name}, with its preprocessing."
-
-
-def _training(run: SavedRun) -> list[str]:
-    if run.imported is not None:
-        return ["The checkpoint does not record how it was trained."]
-    settings = identity(run.stored)
-    seed = f"Seed {settings['seed']}; " if "seed" in settings else ""
-    start = settings.get("init_from")
-    base = f" Training started from the weights of {_escape(PurePath(str(start)).name)}." if start else ""
-    table = _table(("part", "choice"), [(part, _choice(part, settings)) for part in _PARTS])
-    return [table, f"{seed}{run.step:,} steps taken.{base}"]
-
-
-def _choice(part: str, settings: Mapping[str, Any]) -> str:
-    """Describe one part of the identity, such as ``SGD: lr 0.1, momentum 0.9``."""
-    own = {key.removeprefix(f"{part}."): value for key, value in settings.items() if key.startswith(f"{part}.")}
-    name = str(own.get("_target_", "")).rpartition(".")[2]
-    options = [f"{key} {value}" for key, value in own.items() if key.rpartition(".")[2][0] != "_" and value is not None]
-    return f"{name}: {', '.join(options)}".removesuffix(": ")
-
-
-def _numbers(values: Iterable[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(_escape(cell.replace('|', '/')) for cell in line)} |" for line in lines)
-
-
-def _escape(text: object) -> str:
-    """Return text from a file on one line: no HTML, link, picture or code of Markdown survives."""
-    return re.sub(r"[\\`*\[\]]", r"\\\g<0>", printable(text)).replace("<", "&lt;")

@@ -1,10 +1,11 @@
-"""Read the files of a run from its folder or from a bundle. Nothing is unpacked."""
+"""Read the files of a run from its folder, from a bundle or from a release. Nothing is unpacked."""
 
 import hashlib
 from pathlib import Path
 from typing import Any
 
-from mcl.errors import UserError
+from mcl.deploy.release_folder import ReleaseFolder, is_release, release_folders
+from mcl.errors import UserError, did_you_mean
 from mcl.runs import checkpoints
 from mcl.runs.checkpoints import Checkpoints
 from mcl.runs.layout import CHECKPOINTS, CONFIG, IMPORTED, LAST, LAST_CHECKPOINT, METRICS, SUMMARY, WRITTEN
@@ -84,14 +85,23 @@ class Bundle:
         return None if content is None else checkpoints.decode(content, f"{self.path}: {LAST}")
 
 
-def open_run_source(path: Path) -> Folder | Bundle:
-    """Open a run folder or a bundle.
+def open_run_source(path: Path) -> "Folder | Bundle | ReleaseFolder":
+    """Open a run folder, a bundle or a release; a release also by its name, such as ``few_images/lmcl-resnet14``.
 
     Raises:
-        UserError: The path is neither.
+        UserError: The path is none of these, and no release has this name.
     """
-    if path.is_dir():
-        return Folder(path)
     if not path.exists():
-        raise UserError(f"{path}: there is no such run folder or file.")
+        path = _released(path)
+    if path.is_dir():
+        return ReleaseFolder(path) if is_release(path) else Folder(path)
     return Bundle(path)
+
+
+def _released(path: Path) -> Path:
+    """Return the folder of a release by its name."""
+    releases, name = release_folders(), path.as_posix()
+    if name in releases:
+        return releases[name]
+    known = f"{did_you_mean(name, releases)} Released networks: {', '.join(releases) or 'none'}."
+    raise UserError(f"{path}: there is no such run folder or file, and no release has this name.{known}")

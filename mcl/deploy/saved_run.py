@@ -8,7 +8,9 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from mcl.config.loss_arguments import loss_arguments
 from mcl.config.replay import replay
+from mcl.config.targets import resolve
 from mcl.data.dataset import Dataset
 from mcl.data.preprocessing import Preprocessing
 from mcl.data.published import Published
@@ -21,7 +23,8 @@ from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.runs.identity import differences, identity
 from mcl.runs.imported import decode_imported
-from mcl.runs.layout import CONFIG, IMPORTED, LAST_CHECKPOINT, SUMMARY
+from mcl.runs.layout import CONFIG, IMPORTED, LAST_CHECKPOINT, SUMMARY, deployed_prefix
+from mcl.runs.pair import network_node, networks_of
 from mcl.runs.received import class_names
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import decode_config, plain
@@ -136,7 +139,14 @@ class SavedRun:
     @property
     def keys(self) -> list[str]:
         """The networks' keys in the pair, in order."""
-        return [str(key) for key in self.config.pair]
+        return list(networks_of(self.config.pair))
+
+    @property
+    def deployed(self) -> list[str]:
+        """The keys of the networks that are deployed: the leader of a cohort, or all."""
+        stored = self.checkpoint.get("deployed")
+        chosen = [key for key in stored if key in self.keys] if isinstance(stored, list) else []
+        return chosen or self.keys
 
     @cached_property
     def names(self) -> list[str]:
@@ -174,7 +184,7 @@ class SavedRun:
             metadata = NetworkMetadata(
                 name=self.names[self.keys.index(key)],
                 key=key,
-                architecture=plain(self.config)["pair"][key],
+                architecture=network_node(plain(self.config)["pair"][key]),
                 classes=self.classes,
                 preprocessing=self.preprocessing,
                 weights=weights,
@@ -197,11 +207,16 @@ class SavedRun:
             for key, backbone in zip(self.keys, cohort.backbones, strict=True):
                 load_weights(backbone, self._backbone_state(key, weights), self.source.path)
             return cohort, Loss()
-        load_weights(cohort, _below(state, "cohort."), self.source.path)
+        load_weights(cohort, _below(state, deployed_prefix(state)), self.source.path)
         loss_state = _below(state, "loss.")
         if not loss_state:  # an imported checkpoint
             return cohort, Loss()
-        loss = self._build(Loss, self.config.loss, path="loss", widths=cohort.widths)
+        loss_class = resolve(str(self.config.loss._target_), path="loss", allow=self.allow)
+        for network in cohort:
+            network.returns_maps = getattr(loss_class, "needs_maps", False)
+        loss = self._build(
+            Loss, self.config.loss, path="loss", **loss_arguments(loss_class, cohort.widths, cohort.shapes)
+        )
         needed = {name: tensor for name, tensor in loss_state.items() if not name.startswith(loss.training_state)}
         load_weights(loss, needed, self.source.path)
         return cohort, loss
@@ -210,7 +225,7 @@ class SavedRun:
         return partial(
             self._build,
             Backbone,
-            self.config.pair[key],
+            network_node(self.config.pair[key]),
             path=f"pair.{key}",
             num_classes=len(self.classes),
             in_channels=self.preprocessing.channels,
@@ -221,7 +236,8 @@ class SavedRun:
 
     def _backbone_state(self, key: str, weights: Weights) -> Mapping[str, Tensor]:
         if weights == "last":
-            return _below(self.checkpoint["learner"], f"cohort.networks.{key}.backbone.")
+            learner = self.checkpoint["learner"]
+            return _below(learner, f"{deployed_prefix(learner)}networks.{key}.backbone.")
         best: Mapping[str, Mapping[str, Tensor]] = self.checkpoint.get("best") or {}
         if key not in best:
             raise UserError(f"{self.source.path} was never evaluated, so it has no best weights: use --weights last.")
@@ -271,8 +287,9 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
         expected, given = module.state_dict(), _mapping(state, path)
         differing = [name for name in expected if getattr(given.get(name), "shape", None) != expected[name].shape]
         differing += [str(name) for name in given if name not in expected]
+        named = ", ".join(map(shorten, differing[:2])) + (f" and {len(differing) - 2} more" if differing[2:] else "")
         raise UserError(
-            f"{path}: its weights do not fit its configuration: {shorten(', '.join(differing[:2]))} and so on. The pair"
+            f"{path}: its weights do not fit its configuration: {named}. The pair"
             " and the loss of a run cannot change: leave out pair=, network@pair.= and loss=."
         ) from error
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError, did_you_mean
-from mcl.types import Batch, Outputs
+from mcl.losses.ramps import Ramp
+from mcl.types import Batch, NetworkShape, Outputs
+
+Weights = Mapping[str, float | Ramp | None]  # factor of each term, a number or a ramp; None: the default
 
 
 @dataclass(frozen=True)
@@ -48,27 +51,57 @@ class Loss(nn.Module):
     with parameters to meta-learn sets ``meta`` and overrides the four methods at the end.
 
     Args:
-        weights: factor of each term in the sum; 1 for those left out.
+        weights: factor of each term in the sum, a number or a ramp; ``default_weights``, else 1, for those left out.
+
+    Attributes:
+        weights: the factors of the current epoch.
+        ramps: the ramps of the terms that have one.
     """
 
     terms: ClassVar[tuple[str, ...]] = ("classification",)
+    default_weights: ClassVar[Mapping[str, float | Ramp]] = {}
     needs_branches: ClassVar[bool] = False
+    needs_maps: ClassVar[bool] = False  # the feature maps of all stages of the backbones: `Outputs.maps`
+    needs_ema: ClassVar[bool] = False  # averaged networks as teachers: ``loss(outputs, batch, teachers=...)``
+    separate_views: bool = False  # an augmented view of its own for each network, unless ``trainer.views`` differs
+    rescale_gradients: ClassVar[bool] = False  # divide the gradient at each fork of shared stages by its children
     minimum_networks: ClassVar[int] = 1
+    needs_held_out: bool = False  # the logits of held-out images before each epoch but the first: `measure_held_out`
     training_state: ClassVar[tuple[str, ...]] = ()  # prefixes of state-dict keys that only training needs
     meta: MetaSchedule | None = None
 
-    def __init__(self, weights: Mapping[str, float] | None = None):
+    def __init__(self, weights: Weights | None = None):
         super().__init__()
-        weights = dict(weights or {})
-        for name, weight in weights.items():
+        for name, weight in (weights or {}).items():
             if name not in self.terms:
                 raise UserError(
                     f"loss.weights.{name}: {type(self).__name__} has no such term; it has {', '.join(self.terms)}."
                     + did_you_mean(name, self.terms)
                 )
-            if not 0 <= weight < float("inf"):
+            if isinstance(weight, int | float) and not 0 <= weight < float("inf"):
                 raise UserError(f"loss.weights.{name}={weight}: must be a finite number, not negative.")
-        self.weights = {name: float(weights.get(name, 1.0)) for name in self.terms}
+        given = {name: weight for name, weight in (weights or {}).items() if weight is not None}
+        factors = dict.fromkeys(self.terms, 1.0) | dict(self.default_weights) | given
+        self.ramps = {name: factor for name, factor in factors.items() if isinstance(factor, Ramp)}
+        self.weights = {name: 0.0 if isinstance(factor, Ramp) else float(factor) for name, factor in factors.items()}
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the factors of the terms that have a ramp. Called before every epoch, counted from 0."""
+        self.weights |= {name: ramp(epoch) for name, ramp in self.ramps.items()}
+
+    def unfinished_ramps(self, epochs: int) -> list[str]:
+        """Return a note on the ramps that do not reach their weights in a number of epochs, if there are any."""
+        unfinished = {name: ramp for name, ramp in self.ramps.items() if ramp(epochs - 1) < ramp.weight}
+        if not unfinished:
+            return []
+        name, ramp = next(iter(unfinished.items()))
+        options = " and ".join(f"loss.weights.{each}" for each in unfinished)
+        return [
+            f"{options}: the run has {epochs} epochs, and the ramp ends at epoch {ramp.length}; it gets to"
+            f" {ramp(epochs - 1):.2g}. A shorter one: 'loss.weights.{name}={{_target_:"
+            f" mcl.losses.ramps.{type(ramp).__name__}, length: {max(1, epochs // 4)}}}'."
+        ]
 
     def prepare(self, labels: Tensor) -> None:
         """Prepare for training with the labels (N,) of all training images. Called once, before the first step."""
@@ -89,6 +122,32 @@ class Loss(nn.Module):
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of raw terms, which training minimises."""
         return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
+
+    def ensemble(self, outputs: Sequence[Outputs]) -> Tensor | None:
+        """Return the logits (B, C) of an ensemble that the loss trains, or None for the mean of the networks."""
+        return None
+
+    def measure_held_out(self, logits: Tensor, labels: Tensor) -> None:
+        """Take in the logits (N, M, C) of the validation split and its labels (M,), if ``needs_held_out``."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return groups of the loss's parameters with the optimizer's options in which they differ from the others."""
+        return []
+
+    def decay(self, step: int) -> float:
+        """Return the decay of the averaged networks after a step, counted from 0, if ``needs_ema``."""
+        return min(1 - 1 / (step + 1), 0.999)
+
+    def paused(self) -> Tensor | None:
+        """Return which networks the step after the last forward pass leaves as they are, (N,) bool, or None.
+
+        Their parameters, momentum and decay do not move. All processes must return the same.
+        """
+        return None
+
+    def deployed(self, shapes: Sequence[NetworkShape]) -> list[int] | None:
+        """Return the positions of the networks that are deployed and reported first; None for all."""
+        return None
 
     def aggregate(self, outputs: Sequence[Outputs]) -> list[Tensor] | None:
         """Return the aggregated logits (B, C) of each network, or None for a loss without aggregators."""

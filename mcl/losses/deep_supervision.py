@@ -1,10 +1,10 @@
 """Deep supervision: each network learns alone, with its branches; this is the gain without mutual learning."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from mcl.losses.base import Loss, stage_logits
+from mcl.losses.base import Loss, Weights, stage_logits
 from mcl.losses.classification import classification
 from mcl.types import Batch, Outputs
 
@@ -19,7 +19,7 @@ class DeepSupervision(Loss):
 
     needs_branches = True
 
-    def __init__(self, *, widths: list[list[int]], weights: Mapping[str, float] | None = None):
+    def __init__(self, *, widths: list[list[int]], weights: Weights | None = None):
         super().__init__(weights)
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:

@@ -1,10 +1,10 @@
 """Independent training, the baseline: each network learns alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from mcl.losses.base import Loss
+from mcl.losses.base import Loss, Weights
 from mcl.losses.classification import classification
 from mcl.types import Batch, Outputs
 
@@ -17,7 +17,7 @@ class Independent(Loss):
         weights: factor of each term in the sum.
     """
 
-    def __init__(self, *, widths: list[list[int]], weights: Mapping[str, float] | None = None):
+    def __init__(self, *, widths: list[list[int]], weights: Weights | None = None):
         super().__init__(weights)
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:

@@ -10,14 +10,14 @@ with fixed matching weights w. The meta round learns them: the networks take SGD
 (``inner_objective``), and the classification that results (``outer_objective``) is differentiated back to w.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError
 from mcl.losses.aggregation import Aggregator
-from mcl.losses.base import MetaSchedule, stage_logits
+from mcl.losses.base import MetaSchedule, Weights, stage_logits
 from mcl.losses.classification import classification
 from mcl.losses.contrast_sources import BatchContrast, Contrast
 from mcl.losses.distillation import logit_distillation
@@ -48,7 +48,7 @@ class LMCL(MutualLoss):
         matching: Callable[[list[list[int]]], nn.Module],
         contrast: Callable[[], Contrast] = BatchContrast,
         meta: MetaSchedule | None,
-        weights: Mapping[str, float] | None = None,
+        weights: Weights | None = None,
         tau: float = 0.1,
         temperature: float = 3.0,
         dim: int = 128,
@@ -91,7 +91,8 @@ class LMCL(MutualLoss):
         return terms
 
     def aggregate(self, outputs: Sequence[Outputs]) -> list[Tensor]:
-        return [aggregator(*network) for aggregator, network in zip(self.aggregators, outputs, strict=True)]
+        pairs = zip(self.aggregators, outputs, strict=True)
+        return [aggregator(network.features, network.logits) for aggregator, network in pairs]
 
     def matching_means(self) -> Tensor | None:
         if self._latest_weights is None or next(self.matching.parameters(), None) is None:

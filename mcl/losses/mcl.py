@@ -8,11 +8,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from mcl.losses.base import Weights
 from mcl.losses.classification import classification
 from mcl.losses.contrast import check_temperatures, last_stage_contrast
 from mcl.losses.contrast_sources import gather_batch, rare_positives
 from mcl.losses.distillation import mean_logit_distillation
 from mcl.losses.mutual_loss import MutualLoss
+from mcl.losses.ramps import Ramp
 from mcl.types import Batch, Outputs
 
 
@@ -27,13 +29,13 @@ class MCL(MutualLoss):
         gather: contrast the samples of all processes; otherwise each process contrasts its own.
     """
 
-    default_weights: ClassVar[Mapping[str, float]] = {**MutualLoss.default_weights, "distillation": 0.0}
+    default_weights: ClassVar[Mapping[str, float | Ramp]] = {**MutualLoss.default_weights, "distillation": 0.0}
 
     def __init__(
         self,
         *,
         widths: list[list[int]],
-        weights: Mapping[str, float] | None = None,
+        weights: Weights | None = None,
         tau: float = 0.1,
         temperature: float = 3.0,
         dim: int = 128,

@@ -6,8 +6,9 @@ from typing import ClassVar
 from torch import nn
 
 from mcl.errors import UserError
-from mcl.losses.base import Loss
+from mcl.losses.base import Loss, Weights
 from mcl.losses.heads import PerStage, ProjectionHead
+from mcl.losses.ramps import Ramp
 
 
 class MutualLoss(Loss):
@@ -23,12 +24,10 @@ class MutualLoss(Loss):
 
     terms = ("classification", "distillation", "vcl", "soft_vcl", "icl", "soft_icl")
     minimum_networks = 2
-    default_weights: ClassVar[Mapping[str, float]] = {"vcl": 0.1, "soft_vcl": 1.0, "icl": 0.1, "soft_icl": 1.0}
+    default_weights: ClassVar[Mapping[str, float | Ramp]] = {"vcl": 0.1, "soft_vcl": 1.0, "icl": 0.1, "soft_icl": 1.0}
 
-    def __init__(
-        self, widths: list[list[int]], weights: Mapping[str, float] | None, tau: float, temperature: float, dim: int
-    ):
-        super().__init__({**self.default_weights, **(weights or {})})
+    def __init__(self, widths: list[list[int]], weights: Weights | None, tau: float, temperature: float, dim: int):
+        super().__init__(weights)
         if len(widths) < self.minimum_networks:
             raise UserError(
                 f"{type(self).__name__} lets networks learn from each other and needs {self.minimum_networks} or more: "

@@ -1,9 +1,12 @@
 """Backbones with auxiliary branches (L-MCL, arXiv 2207.11518), which exist only during training."""
 
+import torch
 from torch import Tensor, nn
 
+from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
-from mcl.types import Outputs
+from mcl.networks.counting import outline
+from mcl.types import NetworkShape, Outputs
 
 
 class Network(nn.Module):
@@ -15,22 +18,51 @@ class Network(nn.Module):
     Args:
         backbone: the last stage, and what is deployed.
         branched: add the branches.
+        maps: return the feature maps of the backbone's stages too.
+        frozen: keep the network in evaluation mode, and its parameters as they are.
     """
 
-    def __init__(self, backbone: Backbone, *, branched: bool):
+    def __init__(self, backbone: Backbone, *, branched: bool, maps: bool = False, frozen: bool = False):
         super().__init__()
         self.backbone = backbone
+        self.returns_maps = maps
+        self.frozen = frozen
         taps = range(1, len(backbone.stages)) if branched else ()
         self.branches = nn.ModuleList(backbone.branch(k) for k in taps)
+        if frozen:
+            self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Network":
+        """Choose training or evaluation mode; a frozen network stays in evaluation mode."""
+        return super().train(mode and not self.frozen)
 
     @property
     def widths(self) -> list[int]:
         """The feature width of each stage."""
         return [self.backbone.width] * (len(self.branches) + 1)
 
+    def shape(self) -> NetworkShape:
+        """Return the sizes of the network; those of the feature maps are found without computing any.
+
+        Raises:
+            UserError: its stages do not fit one another.
+        """
+        side = 4 * self.backbone.stride
+        images = torch.empty(1, self.backbone.in_channels, side, side, device="meta")
+        try:
+            with torch.no_grad():
+                maps = outline(self.backbone).feature_maps(images)
+        except Exception as error:
+            name, reason = self.backbone.name, " ".join(str(error).split())[:200]
+            raise UserError(f"network {name}: stem and stages do not fit one another ({reason}).") from error
+        return NetworkShape(self.widths, [stage.shape[1] for stage in maps], self.backbone.num_classes, self.frozen)
+
     def forward(self, images: Tensor) -> Outputs:
         """Map images (B, channels, height, width) to features and logits of each stage, the backbone last."""
+        return self.outputs(self.backbone.feature_maps(images))
+
+    def outputs(self, maps: list[Tensor]) -> Outputs:
+        """Map the feature maps of the backbone's stages to features and logits of each stage."""
         ends = [*self.branches, self.backbone.head]
-        taps = self.backbone.feature_maps(images)[-len(ends) :]
-        features, logits = zip(*(end(tap) for end, tap in zip(ends, taps, strict=True)), strict=True)
-        return Outputs(list(features), list(logits))
+        features, logits = zip(*(end(tap) for end, tap in zip(ends, maps[-len(ends) :], strict=True)), strict=True)
+        return Outputs(list(features), list(logits), maps if self.returns_maps else ())

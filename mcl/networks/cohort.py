@@ -1,7 +1,7 @@
 """The cohort: networks that learn together from the same batches."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import cast
 
 import numpy as np
@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
 from mcl.networks.branches import Network
-from mcl.types import Outputs
+from mcl.networks.shared_stages import SharedStages
+from mcl.types import NetworkShape, Outputs
+
+SEPARATE_VIEWS = 5  # dimensions of images that hold a view for each network
 
 
 class Cohort(nn.Module):
@@ -24,9 +27,23 @@ class Cohort(nn.Module):
         factories: make the networks, by their keys in the pair, e.g. ``{"first": ..., "second": ...}``.
         branched: give every network its auxiliary branches.
         seed: non-negative.
+        maps: return the feature maps of all stages too.
+        frozen: keys of the networks that are never trained.
+        shared_stages: stages that the networks share, 0 for none: see `mcl.networks.shared_stages.SharedStages`.
+        rescale_gradients: divide the gradient at each fork of shared stages by its number of children.
     """
 
-    def __init__(self, factories: Mapping[str, Callable[[], Backbone]], *, branched: bool, seed: int):
+    def __init__(
+        self,
+        factories: Mapping[str, Callable[[], Backbone]],
+        *,
+        branched: bool,
+        seed: int,
+        maps: bool = False,
+        frozen: Collection[str] = (),
+        shared_stages: int | Sequence[int] = 0,
+        rescale_gradients: bool = False,
+    ):
         super().__init__()
         if not factories:
             raise UserError("pair: holds no network; it needs at least one, e.g. network@pair.first=resnet8.")
@@ -41,7 +58,10 @@ class Cohort(nn.Module):
             with _seeded(seed, i, 0):
                 backbone = make()
             with _seeded(seed, i, 1):
-                self.networks[key] = Network(backbone, branched=branched)
+                self.networks[key] = Network(backbone, branched=branched, maps=maps, frozen=key in frozen)
+        self.shared: SharedStages | None = None
+        if shared_stages:
+            self.shared = SharedStages(self.backbones, shared_stages, rescale_gradients=rescale_gradients)
 
     def __iter__(self) -> Iterator[Network]:
         return iter(cast("list[Network]", self.networks.values()))
@@ -66,9 +86,29 @@ class Cohort(nn.Module):
         """The feature width of each stage of each network."""
         return [network.widths for network in self]
 
+    def shapes(self) -> list[NetworkShape]:
+        """Return the sizes of each network, which the modules of a loss are built for."""
+        shared = 0 if self.shared is None else self.shared.trunk
+        return [network.shape()._replace(shared=shared) for network in self]
+
     def forward(self, images: Tensor) -> list[Outputs]:
-        """Map images (B, channels, height, width) to the outputs of each network."""
-        return [network(images) for network in self]
+        """Map images to the outputs of each network.
+
+        Args:
+            images: (B, channels, height, width), or (N, B, channels, height, width): a view for each network.
+        """
+        views = images.unbind() if images.dim() == SEPARATE_VIEWS else [images]
+        if self.shared is not None:
+            maps = self.shared.feature_maps(self.backbones, views)
+            return [network.outputs(stages) for network, stages in zip(self, maps, strict=True)]
+        return [_run(network, views[i % len(views)]) for i, network in enumerate(self)]
+
+
+def _run(network: Network, images: Tensor) -> Outputs:
+    """Run a network, without gradients if it is frozen."""
+    with torch.no_grad() if network.frozen else nullcontext():
+        outputs: Outputs = network(images)
+    return outputs
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Reports of finished runs: tables, statistics, plots and pages.
 
 `write_report` does what ``python -m mcl report`` does. `rows_of_folders` and `rows_of_study` group runs into the rows
-of a table, and `estimate` and `compare` are the statistics of such rows.
+of a table, and `estimate` and `compare` are the statistics of such rows. `read_runs` returns runs as a typed table,
+for scripts and notebooks.
 """
 
 from typing import TYPE_CHECKING
@@ -12,15 +13,26 @@ if TYPE_CHECKING:
     from mcl.reports.archive import archived_runs, pack_runs
     from mcl.reports.report import write_report
     from mcl.reports.rows import rows_of_folders, rows_of_study
+    from mcl.reports.run_table import read_runs
     from mcl.reports.statistics import compare, estimate
 
-__all__ = ["archived_runs", "compare", "estimate", "pack_runs", "rows_of_folders", "rows_of_study", "write_report"]
+__all__ = [
+    "archived_runs",
+    "compare",
+    "estimate",
+    "pack_runs",
+    "read_runs",
+    "rows_of_folders",
+    "rows_of_study",
+    "write_report",
+]
 __getattr__ = lazy_exports(
     __name__,
     {
         "archive": ["archived_runs", "pack_runs"],
         "report": ["write_report"],
         "rows": ["rows_of_folders", "rows_of_study"],
+        "run_table": ["read_runs"],
         "statistics": ["compare", "estimate"],
     },
 )

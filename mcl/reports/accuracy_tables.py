@@ -115,7 +115,10 @@ def accuracies_table(rows: Rows) -> list[str]:
         return []
     splits = _chosen_on(rows)
     chosen = f"the {listed(splits)} part" + ("s, depending on the run" if len(splits) > 1 else "")
-    flatters = " which makes it too high" if "test" in splits else " so it is honest, too"
+    if "test" in splits:
+        flatters = " which makes it too high"
+    else:
+        flatters = " so it is honest, too" if splits == ["validation"] else " so it may be too high"
     headers = ["last epoch", "best epoch", "best head", "best of the run"]
     headers.append("validation part, last epoch")
     validated = any(line[-1] != NONE for line in body)

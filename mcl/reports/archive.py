@@ -12,6 +12,7 @@ from mcl.reports.row_labels import place_labels
 from mcl.runs.layout import SIGNS_OF_A_RUN
 from mcl.runs.reading import Run, find_runs, read_run
 from mcl.runs.received import file_name
+from mcl.studies.study import Study
 from mcl.untrusted.archives import DamagedArchive, unpack_tar
 from mcl.untrusted.limits import MAX_METRICS
 from mcl.untrusted.regular_files import read_bytes
@@ -55,15 +56,27 @@ def archived_runs(archive: Path) -> Iterator[list[Run]]:
         UserError: The archive is damaged, or would write outside its folder.
     """
     with tempfile.TemporaryDirectory(prefix="mcl-runs-") as name:
-        unpacked = Path(name)
-        try:
-            unpack_tar(archive, unpacked, SIGNS_OF_A_RUN)
-        except (DamagedArchive, OSError) as error:
-            raise UserError(f"{archive} cannot be unpacked: {error}") from error
-        runs = [read_run(folder) for folder in find_runs(unpacked)]
-        for run in runs:
-            run.shown_folder = archive.parent / run.folder.relative_to(unpacked)
-        yield runs
+        yield unpack_runs(archive, Path(name))
+
+
+def unpack_runs(archive: Path, folder: Path) -> list[Run]:
+    """Unpack an archive into an empty folder and read its runs; raises as `archived_runs` does."""
+    try:
+        unpack_tar(archive, folder, SIGNS_OF_A_RUN)
+    except (DamagedArchive, OSError) as error:
+        raise UserError(f"{archive} cannot be unpacked: {error}") from error
+    runs = [read_run(each) for each in find_runs(folder)]
+    for run in runs:
+        run.shown_folder = archive.parent / run.folder.relative_to(folder)
+    return runs
+
+
+def needs_archive(study: Study) -> bool:
+    """Return whether none of a study's runs has a folder, so that its archive stands for them."""
+    folders = [planned.folder for planned in study.runs]
+    if study.base is not None:  # a search
+        folders += study.base.folder.parent.glob("*/")
+    return not any(folder.is_dir() for folder in folders)
 
 
 def _folder(run: Run) -> str:

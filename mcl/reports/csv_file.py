@@ -50,7 +50,7 @@ def as_csv(rows: Rows) -> str:
     budgets = {id(row): cheapest(group) for group in rows.groups().values() for row in group}
     for row in rows.rows:
         for run in row.runs:
-            for line in _lines(run, row.labels, budgets[id(row)]):
+            for line in run_lines(run, row.labels, budgets[id(row)]):
                 writer.writerow(dict(zip(line, without_formulas(line.values()), strict=True)))
     return content.getvalue()
 
@@ -104,7 +104,8 @@ def _hash(stored: Any, folder: Path) -> str:
     return str(stored or folder.name)
 
 
-def _lines(run: Run, labels: Mapping[str, str], budget: float | None) -> list[dict[str, Any]]:
+def run_lines(run: Run, labels: Mapping[str, str], budget: float | None = None) -> list[dict[str, Any]]:
+    """Return the lines of one run as ``{column: value}``; those at equal cost need the ``budget`` of its row."""
     folder = display_path(run.shown_folder)
     common: dict[str, Any] = {**labels, "seed": run.seed, "status": run.status, "folder": folder}
     if not run.finished:

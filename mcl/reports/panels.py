@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mcl.palette import METHODS, Style, assign_styles
 from mcl.reports.row_labels import place_labels
 from mcl.reports.rows import Row, Rows
+from mcl.runs.reading import Run
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,13 @@ def dataset_name(rows: Iterable[Row]) -> str:
 
 
 def last_epoch(rows: Iterable[Row]) -> str:
-    """Return the epoch at which the runs of some rows ended, ``"20"`` or ``"20 to 40"``; empty if unknown."""
-    epochs = {run.summary.get("epochs") for row in rows for run in row.finished}
+    """Return the epoch at which the runs of some rows ended, as `last_epoch_of` does."""
+    return last_epoch_of(run for row in rows for run in row.finished)
+
+
+def last_epoch_of(runs: Iterable[Run]) -> str:
+    """Return the epoch at which some runs ended, ``"20"`` or ``"20 to 40"``; empty if unknown."""
+    epochs = {run.summary.get("epochs") for run in runs}
     return _range(sorted(epoch for epoch in epochs if isinstance(epoch, int)))
 
 

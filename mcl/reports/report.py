@@ -11,7 +11,7 @@ from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import write_atomically, write_error
 from mcl.reports.accuracy_tables import accuracies_table, accuracy_table, main_table, published_table
-from mcl.reports.archive import ARCHIVE, archived_runs, pack_runs, show_as_packed
+from mcl.reports.archive import ARCHIVE, archived_runs, needs_archive, pack_runs, show_as_packed
 from mcl.reports.calibration_table import ensemble_section, ensemble_table
 from mcl.reports.claim import claim_paragraphs
 from mcl.reports.comparisons import Comparisons, compare_rows
@@ -85,6 +85,7 @@ def write_report(
     with _archived(study, archive) as archived:
         found = _find(study, folders or (), baseline, archived)
         runs = found.runs if isinstance(found, Rows) else [run for run, _ in found]
+        apart = found.unplaced if isinstance(found, Rows) else []
         if study is not None or (out / FILE).is_file():
             out = _not_over_others(out, hashes(runs), instead)
         if pack:
@@ -97,13 +98,15 @@ def write_report(
         if pack:
             files[ARCHIVE] = pack_runs(runs)
     _write(out, files)
-    _print_notes(runs)
+    _print_notes([*runs, *apart])
     return out / RESULTS
 
 
 def _print_notes(runs: Sequence[Run]) -> None:
     """Print the problems with the files of runs, which the report has too."""
     notes = [f"{display_path(run.shown_folder)}: {note}" for run in runs for note in run.notes]
+    unreadable = [run for run in runs if run.status == "unreadable"]
+    notes += [f"{display_path(run.shown_folder)}: does not count: {run.reason}" for run in unreadable]
     for note in notes[:MAX_NOTES]:
         print(f"note: {note}", file=sys.stderr)
     if len(notes) > MAX_NOTES:
@@ -112,12 +115,9 @@ def _print_notes(runs: Sequence[Run]) -> None:
 
 def _archived(study: Study | None, archive: Path | None) -> AbstractContextManager[list[Run]]:
     """Return the runs of the archive if the study has none of its own; otherwise no runs."""
-    if study is None or archive is None:
+    if study is None or archive is None or not needs_archive(study):
         return nullcontext([])
-    folders = [planned.folder for planned in study.runs]
-    if study.base is not None:  # a search
-        folders += study.base.folder.parent.glob("*/")
-    return nullcontext([]) if any(folder.is_dir() for folder in folders) else archived_runs(archive)
+    return archived_runs(archive)
 
 
 def _find(

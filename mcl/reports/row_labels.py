@@ -7,6 +7,7 @@ from typing import Any
 
 from mcl.reports.markdown import code
 from mcl.runs.identity import choice_name, pair_name
+from mcl.runs.pair import networks_of
 from mcl.runs.reading import Run, mapping
 
 PLACES = ("dataset", "pair", "loss")  # the factors in the path of a run folder
@@ -25,7 +26,7 @@ def place_labels(run: Run) -> dict[str, str]:
 
 def network_names(config: Mapping[str, Any]) -> dict[str, str]:
     """Return ``{"first": "resnet8", ...}`` from the settings of a run."""
-    networks = {key: mapping(node) for key, node in mapping(config["pair"]).items()}
+    networks = {key: mapping(node) for key, node in networks_of(mapping(config["pair"])).items()}
     return {key: str(node.get("name") or choice_name(None, node)) for key, node in networks.items()}
 
 

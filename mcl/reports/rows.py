@@ -276,7 +276,7 @@ def _set_aside_other_settings(run: Run) -> None:
         run.command = f"{run.command} resume=never"
 
 
-def parse_baseline(text: str, factors: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def parse_baseline(text: str, factors: Mapping[str, Sequence[str]], *, option: str = "--baseline") -> dict[str, str]:
     """Parse ``"loss=mcl,pair=resnet8"``, or a label alone if a single factor has it, into ``{factor: label}``."""
     chosen = {}
     for part in text.split(","):
@@ -286,7 +286,7 @@ def parse_baseline(text: str, factors: Mapping[str, Sequence[str]]) -> dict[str,
             if len(owners) != 1:
                 every = [label for labels in factors.values() for label in labels]
                 raise UserError(
-                    f"--baseline {part}: no single factor has this label.{did_you_mean(factor, every)}"
+                    f"{option} {part}: no single factor has this label.{did_you_mean(factor, every)}"
                     f" Give factor=label; factors are {', '.join(factors)}."
                 )
             factor, label = owners[0], factor

@@ -10,9 +10,12 @@ from mcl.config.compose import composing
 from mcl.config.objective import value
 from mcl.console import display_path, pluralize
 from mcl.errors import UserError
+from mcl.palette import COLOURS, LIGHT, MARKERS, assign_styles
 from mcl.reports.figures import files, new_figure, style
 from mcl.reports.image_sets import set_aside_other_images
 from mcl.reports.markdown import listed, percent, table
+from mcl.reports.panels import last_epoch_of
+from mcl.reports.row_labels import place_labels
 from mcl.runs.identity import identity
 from mcl.runs.reading import Run, read_run
 
@@ -108,19 +111,38 @@ def _pictures(
             panels[option] = [float(str(values.get(option))) for _, values, _ in done]
     if not panels:
         return {}
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    runs = [run for run, *_ in done]
+    method = place_labels(runs[0])["loss"]
+    drawn = assign_styles({method: method})[method]
+    marker, colour = MARKERS[drawn.marker], COLOURS[LIGHT][drawn.colour]
     with style():
-        figure = new_figure(2.6 * len(panels) + 0.8, 3.2)
+        figure = new_figure(2.6 * len(panels) + 0.8, 3.4)
+        figure.suptitle(_title(runs), fontsize=9)
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         scores = [score for *_, score in done]
         for axes, (option, values) in zip(grid, panels.items(), strict=True):
-            axes.plot(values[1:], scores[1:], "o", color="#0072B2", markersize=4, alpha=0.8)
-            axes.plot(values[:1], scores[:1], "D", color="#D55E00", markersize=6)
+            axes.plot(values[1:], scores[1:], marker, color=colour, markersize=4, alpha=0.8)
+            axes.plot(values[:1], scores[:1], marker, color=colour, markersize=8, markeredgecolor="black")
             if min(values) > 0 and max(values) > 10 * min(values):
                 axes.set_xscale("log")
+                axes.xaxis.set_major_formatter(
+                    FuncFormatter(lambda tick, _: f"{tick:g}")
+                )  # the usual ones are formulas
+                axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_xlabel(option)
         grid[0].set_ylabel("validation top-1, %")
-        grid[0].set_title("diamond: the best trial", loc="left")
         return files(figure, formats)
+
+
+def _title(runs: Sequence[Run]) -> str:
+    """Return two lines: networks, method and data; the epoch, the number of trials, and how the best is marked."""
+    labels = place_labels(runs[0])
+    epoch = last_epoch_of(runs)
+    at_end = f"epoch {epoch}, " if epoch else ""
+    about = f"{labels['pair']} with {labels['loss']} on {labels['dataset']}"
+    return f"{about}\n{at_end}n = {pluralize(len(runs), 'trial')}; large: the best"
 
 
 def _overrides(values: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Locate the checkpoint file of a run and read its checksum, without torch."""
 
+import hashlib
 from pathlib import Path
 
 from mcl.runs.layout import LAST_CHECKPOINT
@@ -16,9 +17,12 @@ def checkpoint_of(place: Path) -> Path:
 def read_checksum(path: Path) -> str | None:
     """Return the SHA-256 at the end of a checkpoint file; None if there is no such file or checksum.
 
-    Two checkpoints with the same checksum hold the same weights, wherever they lie.
+    Two checkpoints with the same checksum hold the same weights, wherever they lie. A safetensors file has no checksum
+    of its own; its whole content is hashed.
     """
     try:
+        if path.suffix == ".safetensors":
+            return hashlib.sha256(path.read_bytes()).hexdigest()
         with open(path, "rb") as file:
             file.seek(-SEAL_SIZE, 2)
             seal = file.read()

@@ -162,7 +162,8 @@ class Checkpoints:
             if self._has_all_lines(state):
                 break
         if not intact and damaged:
-            raise UserError("\n  ".join(["No checkpoint can be used:", *damaged, "Start over with resume=never."]))
+            advice = "Put an intact copy back, or train anew: python train.py ... resume=never."
+            raise UserError("\n  ".join(["No checkpoint can be used:", *damaged, advice]))
         if not intact:
             return None
         for problem in damaged:
@@ -215,7 +216,7 @@ class Checkpoints:
             return True
         try:
             with open(self.metrics, "rb") as file:
-                content = file.read(expected["size"])
+                content = file.read()[: expected["size"]]
         except OSError:
             content = b""
         return hashlib.sha256(content).hexdigest() == expected["sha256"]

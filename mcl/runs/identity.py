@@ -6,12 +6,14 @@ command finds the same folder again in a single run, a multirun or on another ma
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.runs.pair import networks_of
 from mcl.runs.renames import current_names, old_names
 
 CUSTOM = "custom"  # a choice in several groups: the user names the class
@@ -39,7 +41,15 @@ LEFT_OUT = (
     "trainer.export",
 )
 
-ADDED = {"trainer.compile": False}  # settings added since VERSION, with the value they stand for in older runs
+# Settings added since VERSION, with the value they stand for in older runs; * is the key of a network.
+ADDED: dict[str, Any] = {
+    "trainer.compile": False,
+    "trainer.ema": None,
+    "trainer.views": None,
+    "pair.shared_stages": 0,
+    "pair.leader": None,
+    "pair.*.frozen": False,
+}
 
 WEIGHTS = "init_weights"
 
@@ -54,10 +64,29 @@ def identity(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         key: value
         for key, value in flatten(plain).items()
         if not any(key == left_out or key.startswith(f"{left_out}.") for left_out in LEFT_OUT)
-        and not (key in ADDED and value == ADDED[key])
+        and not _is_neutral(key, value)
     }
-    weights = settings.pop(WEIGHTS, None)
-    return settings if weights is None else settings | {"init_from": weights}
+    return _with_checksums(settings)
+
+
+def _is_neutral(key: str, value: Any) -> bool:
+    """Return whether a setting has the value that it stands for in runs that do not have it."""
+    name = _name(key)
+    return name in ADDED and value == ADDED[name]
+
+
+def _name(key: str) -> str:
+    """Return the name in `ADDED` of a setting of any network."""
+    return re.sub(r"^pair\.[^.]+\.", "pair.*.", key)
+
+
+def _with_checksums(settings: dict[str, Any]) -> dict[str, Any]:
+    """Replace the places of initial weights, of all networks or of each, by their checksums, if these are known."""
+    for key in [key for key in settings if key.partition(".")[0] == WEIGHTS]:
+        checksum = settings.pop(key)
+        if checksum is not None:
+            settings[key.replace(WEIGHTS, "init_from", 1)] = checksum
+    return settings
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
@@ -84,7 +113,12 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """
     if None in (old.get(WEIGHTS), new.get(WEIGHTS)):
         old, new = ({key: value for key, value in config.items() if key != WEIGHTS} for config in (old, new))
-    return differences(identity(old), identity(new))
+    before, after = identity(old), identity(new)
+    for key in before.keys() ^ after.keys():
+        if (name := _name(key)) in ADDED:
+            before.setdefault(key, ADDED[name])
+            after.setdefault(key, ADDED[name])
+    return differences(before, after)
 
 
 def _revision(settings: Mapping[str, Any]) -> dict[str, int]:
@@ -142,6 +176,7 @@ def pair_name(names: list[str]) -> str:
 
 def run_folder(config: DictConfig, choices: Mapping[str, Any]) -> str:
     """Return the folder of a run below ``runs``: ``digits/resnet8/lmcl/0123456789``."""
-    networks = [choice_name(choices.get(f"network@pair.{key}"), node) for key, node in config.pair.items()]
+    nodes = networks_of(config.pair)
+    networks = [choice_name(choices.get(f"network@pair.{key}"), node) for key, node in nodes.items()]
     loss = choice_name(choices.get("loss"), config.loss)
     return f"{dataset_name(config, choices)}/{pair_name(networks)}/{loss}/{config_hash(config)}"

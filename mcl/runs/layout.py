@@ -1,11 +1,14 @@
 """The names of the files in a run folder. No other package spells them out."""
 
+from collections.abc import Iterable
+
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"  # written last: its presence means that the run has finished
 FAILURE = "failure.json"
 IMPORTED = "imported.json"  # written by `python -m mcl import`: the file that the networks come from
 LOCK = "lock"
+UNREADABLE = "unreadable.txt"  # the damaged images that dataset.corrupt=skip left out
 
 CHECKPOINTS = "checkpoints"
 LAST = "last.pt"
@@ -25,7 +28,7 @@ WANDB = "wandb"
 SIGNS_OF_A_RUN = (CONFIG, METRICS, SUMMARY, FAILURE)  # a folder with one of these is a run folder
 # Everything in a run folder that this project reads or writes; the rest of wandb/ is W&B's own.
 OURS_IN_WANDB = (f"{WANDB}/run_id", f"{WANDB}/data")
-WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, CHECKPOINTS, EVALUATION, EXPORT, *OURS_IN_WANDB)
+WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, UNREADABLE, CHECKPOINTS, EVALUATION, EXPORT, *OURS_IN_WANDB)
 
 
 def earlier_checkpoint(step: int) -> str:
@@ -41,3 +44,11 @@ def step_of_checkpoint(name: str) -> int:
     """
     before, _, after = EARLIER.partition("*")
     return int(name.removeprefix(before).removesuffix(after))
+
+
+COHORT, AVERAGE = "cohort.", "average."  # prefixes of the networks in a checkpoint: as trained, and averaged over steps
+
+
+def deployed_prefix(names: Iterable[str]) -> str:
+    """Return the prefix of the networks that are deployed, from the names of the tensors in a checkpoint."""
+    return AVERAGE if any(name.startswith(AVERAGE) for name in names) else COHORT

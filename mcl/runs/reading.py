@@ -12,6 +12,7 @@ from mcl.errors import UserError
 from mcl.runs.layout import CONFIG, METRICS, SIGNS_OF_A_RUN, SUMMARY, WRITTEN
 from mcl.runs.lock import holder
 from mcl.runs.metrics_file import read_metrics
+from mcl.runs.pair import networks_of
 from mcl.runs.stored_config import decode_config
 from mcl.runs.summary import METRICS_KEY, metrics_checksum, read_failure, read_summary
 from mcl.untrusted.limits import MAX_CONFIG
@@ -210,7 +211,7 @@ def _read_metrics(run: Run) -> None:
     """Add the evaluations and matching weights of ``metrics.jsonl``, and a note on its damaged lines."""
     if not (run.folder / METRICS).is_file():
         return
-    keys = list(mapping(run.config["pair"]))
+    keys = list(networks_of(mapping(run.config["pair"])))
     damaged = []
     for place, line in read_metrics(run.folder, "test/", "matching/"):
         if line is None:

@@ -20,6 +20,8 @@ OPTIONS = {
 }
 CHOICES = {"recipe=fast": "speed=fast"}
 
+# Files of networks do not list these options, so that Hydra would ask for a plus.
+_OPTION_OF_ANY_NETWORK = re.compile(r"^pair\.[\w-]+\.frozen(?==)")
 _OVERRIDE = re.compile(r"(?P<sign>\+{1,2}|~)?(?P<key>[\w./@]+)(?P<value>=.*)?", re.DOTALL)
 
 
@@ -39,13 +41,13 @@ def old_names(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current_overrides(overrides: Sequence[str], *, announce: bool = False) -> list[str]:
-    """Return ``option=value`` arguments with present names; with ``announce``, print a line for each old one."""
+    """Return ``option=value`` arguments as Hydra takes them; with ``announce``, print a line for each old name."""
     renamed = []
     for override in overrides:
         current = current_override(override)
         if announce and current != override:
             print(f"note: {override} is now written {current}", file=sys.stderr)
-        renamed.append(current)
+        renamed.append(_OPTION_OF_ANY_NETWORK.sub(r"++\g<0>", current))
     return renamed
 
 

@@ -75,6 +75,9 @@ class Background(Tracker):
     def keep(self, files: Sequence[Path]) -> None:
         self._forward(lambda: self.tracker.keep(files))
 
+    def reached(self, step: int) -> None:
+        self._forward(lambda: self.tracker.reached(step))
+
     def finish(
         self, status: Status, summary: Mapping[str, Any] | None = None, error: BaseException | None = None
     ) -> None:

@@ -37,9 +37,11 @@ def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str], c
     """Print the results of a finished run, in the form of its ``summary.json``; accuracies in percent."""
     console = console or make_console()
     table = plain_table("test accuracy, %", numbers=COLUMNS)
-    for network in summary["networks"]:
+    deployed = summary.get("deployed") or [network.get("key") for network in summary["networks"]]
+    for network in sorted(summary["networks"], key=lambda network: network.get("key") not in deployed):
+        name = f"{network['key']} {network['name']}" if network.get("key") else network["name"]
         table.add_row(
-            f"{network['key']} {network['name']}" if network.get("key") else network["name"],
+            name if network.get("key") in deployed else f"{name} (not deployed)",
             Text(accuracy(network["top1_last"], 2), style="bold"),
             accuracy(network.get("top5_last"), 2),
             accuracy(network.get("top1_best"), 2),

@@ -212,6 +212,10 @@ class WandbTracker(Tracker):
             artifact.add_file(str(file), policy="immutable")  # else a copy waits in the home folder of this machine
         self._run.log_artifact(artifact)
 
+    def reached(self, step: int) -> None:
+        if self._logs is not None:
+            self._logs.reached(step)
+
     def abandon(self) -> None:
         import wandb
 

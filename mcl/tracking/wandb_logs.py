@@ -54,6 +54,10 @@ class LogsTab(logging.Handler):
         self._terminal.log(metrics, step=step, epoch=epoch)
         self._write()
 
+    def reached(self, step: int) -> None:
+        """Take note of the step that `finish` reports."""
+        self._terminal.reached(step)
+
     def finish(self, status: Status, summary: Mapping[str, Any] | None, error: BaseException | None) -> None:
         """Write how the run ended."""
         self.detach()

@@ -17,6 +17,7 @@ from mcl.training.data_parallel import data_parallel, float_buffers
 from mcl.training.evaluator import Evaluator
 from mcl.training.learner import Learner
 from mcl.training.meta_round import MetaRound
+from mcl.training.optimizers import parameter_groups
 from mcl.training.options import TrainerOptions
 from mcl.training.progress import Progress
 from mcl.training.random_state import seed_process
@@ -24,6 +25,7 @@ from mcl.training.results import Results
 from mcl.training.state import TrainingState
 from mcl.training.train_step import TrainStep
 from mcl.training.trainer import Trainer
+from mcl.training.views import count_views
 
 
 def build_trainer(
@@ -61,8 +63,10 @@ def build_trainer(
     processes = processes or ProcessGroup()
     several = processes.world_size > 1
     size = dataset.spec.image_size
-    cost = Cost.of(learner.cohort, learner.loss, (dataset.spec.channels, size, size))
+    views = count_views(options, learner.loss, dataset, len(learner.cohort.keys))
+    cost = Cost.of(learner.cohort, learner.loss, (dataset.spec.channels, size, size), views=views)
     learner.precision = options.precision
+    learner.start_average(options.ema)
     learner.loss.prepare(splits.train.labels)
     learner.to(options.device).to(memory_format=options.memory_format)
     evaluator = Evaluator(splits, dataset, options, processes)
@@ -76,8 +80,9 @@ def build_trainer(
         memory_format=options.memory_format,
         overfit=options.overfit,
         shard=Shard(processes.rank, processes.world_size),
+        views=views,
     )
-    optimizers = [make_optimizer(params=learner.trained_parameters())]
+    optimizers = [make_optimizer(params=parameter_groups(learner))]
     meta_round: MetaRound | None = None
     if learner.loss.meta is not None:
         optimizers.append(make_optimizer(params=list(learner.loss.meta_parameters().values())))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from mcl.losses.base import Loss
 from mcl.networks.cohort import Cohort
 from mcl.networks.counting import FORWARD_AND_BACKWARD, multiply_adds, parameters
@@ -18,20 +20,27 @@ class Cost:
 
     Args:
         deployed: ``{"parameters", "multiply_adds"}`` of the forward pass of each backbone alone, by key.
-        step: forward and backward pass of all networks.
+        step: forward and backward pass of all networks; of frozen ones and averaged teachers the forward pass.
         meta_round: one meta round; 0 if the loss has none.
         interval: steps between meta rounds.
+        training_parameters: of all networks and of the loss; what several networks share counts once.
     """
 
     deployed: dict[str, dict[str, int]]
     step: int
     meta_round: int
     interval: int
+    training_parameters: int
 
     @classmethod
-    def of(cls, cohort: Cohort, loss: Loss, image: tuple[int, int, int]) -> "Cost":
-        """Count from shapes alone, for images of (channels, height, width)."""
-        forward = sum(multiply_adds(network, image) for network in cohort)
+    def of(cls, cohort: Cohort, loss: Loss, image: tuple[int, int, int], *, views: int = 1) -> "Cost":
+        """Count from shapes alone, for images of (channels, height, width), as many views of each as training makes.
+
+        What networks share counts once for each view. Frozen networks and averaged teachers have no backward pass.
+        """
+        forward = multiply_adds(cohort, image, views)
+        frozen = sum(multiply_adds(network, image) for network in cohort if network.frozen)
+        step = FORWARD_AND_BACKWARD * (forward - frozen) + frozen + (forward if loss.needs_ema else 0)
         passes, interval = 0, 1
         if loss.meta is not None:
             # Forward: the inner steps, the outer step and the outer objective. Backward: through all steps.
@@ -41,7 +50,8 @@ class Cost:
             key: {"parameters": parameters(backbone), "multiply_adds": multiply_adds(backbone, image)}
             for key, backbone in zip(cohort.keys, cohort.backbones, strict=True)
         }
-        return cls(deployed, FORWARD_AND_BACKWARD * forward, passes * forward, interval)
+        training = parameters(nn.ModuleList([cohort, loss]))
+        return cls(deployed, step, passes * forward, interval, training)
 
     def as_dict(self, *, images: int, steps: int, batch_size: int) -> dict[str, Any]:
         """Return ``{"step", "meta_round", "total"}`` for summary.json, after a number of images and steps."""

@@ -27,10 +27,18 @@ def data_parallel(learner: Learner) -> DistributedDataParallel:
 
 
 def float_buffers(learner: Learner) -> list[Tensor]:
-    """Return the buffers to average over processes: batch statistics, as each process sees other images."""
-    static = learner.loss.static_buffers()
+    """Return the buffers to average over processes: batch statistics, as each process sees other images.
+
+    Static ones, those of frozen networks, and a moving average that collects none are the same everywhere.
+    """
+    static = {f"loss.{name}" for name in learner.loss.static_buffers()}
+    left_out = {id(buffer) for network in learner.cohort if network.frozen for buffer in network.buffers()}
+    if learner.average is not None:
+        collecting = [network for network in learner.average if learner.loss.needs_ema and not network.frozen]
+        collected = {id(buffer) for network in collecting for buffer in network.buffers()}
+        left_out |= {id(buffer) for buffer in learner.average.buffers()} - collected
     return [
         buffer
         for name, buffer in learner.named_buffers()
-        if buffer.is_floating_point() and name.removeprefix("loss.") not in static
+        if buffer.is_floating_point() and name not in static and id(buffer) not in left_out
     ]

@@ -99,7 +99,7 @@ def _check_loss(loss: Loss, outputs: list[Outputs], images: Tensor, num_classes:
     batch = Batch(images, labels[:IMAGES], torch.arange(IMAGES))
     try:
         loss.prepare(labels)
-        terms = loss(outputs, batch)
+        terms = loss(outputs, batch, **({"teachers": outputs} if loss.needs_ema else {}))
     except Exception as error:
         stages = ", ".join(f"{len(each.logits)} of {_shape(each.logits[-1])}" for each in outputs)
         raise UserError(

@@ -12,6 +12,9 @@ from mcl.data.dataset import Dataset, InMemoryDataset, Splits
 from mcl.data.disk_loader import PREFETCH
 from mcl.data.image_files import ImageFiles
 from mcl.errors import UserError
+from mcl.losses.base import Loss
+from mcl.losses.contrast_sources import BankContrast
+from mcl.losses.lmcl import LMCL
 from mcl.networks.cohort import Cohort
 from mcl.runs.layout import CHECKPOINTS
 from mcl.training.options import TrainerOptions
@@ -42,6 +45,23 @@ def check_batch_memory(dataset: Dataset, cohort: Cohort, options: TrainerOptions
         _free_on(options.device),
         f"a batch of {batch} images of {_shape(dataset)} and the first feature maps of the networks",
         f"memory are free on {options.device}. {SMALLER}.",
+    )
+
+
+def check_contrast_memory(loss: Loss, cohort: Cohort, options: TrainerOptions, *, processes: int) -> None:
+    """Raise UserError if the rows of memory banks that one batch is compared with cannot fit into memory.
+
+    This is a lower bound: the backward pass needs the rows in full precision, of the banks of all networks.
+    """
+    contrast = getattr(loss, "contrast", None)
+    if not isinstance(loss, LMCL) or not isinstance(contrast, BankContrast):
+        return
+    batch, rows = -(-options.batch_size // processes), 1 + contrast.pos_k + contrast.neg_k
+    _require(
+        len(cohort.backbones) * batch * rows * loss.dim * 4,
+        _free_on(options.device),
+        f"the {rows:,} rows of memory banks for each of {batch} images",
+        f"memory are free on {options.device}. Use a smaller loss.contrast.neg_k or trainer.batch_size.",
     )
 
 

@@ -66,7 +66,8 @@ def predictions(
 
     Yields:
         Logits (B, classes) by head: ``first/stage1``, ``first/backbone``, ``first/aggregated`` if the loss has
-        aggregators, and ``ensemble``, the log of the backbones' mean probabilities; and the labels (B,).
+        aggregators, and ``ensemble``, the log of the backbones' mean probabilities, or the log-probabilities of an
+        ensemble that the loss trains; and the labels (B,).
     """
     modes = [(module, module.training) for module in (cohort, loss)]
     try:
@@ -77,7 +78,7 @@ def predictions(
                 with autocast(device, precision):
                     outputs = cohort(batch.images)
                 outputs = to_float32(outputs)
-                heads = _heads(cohort.keys, outputs, loss.aggregate(outputs))
+                heads = _heads(cohort.keys, outputs, loss.aggregate(outputs), loss.ensemble(outputs))
             yield heads, batch.labels
     finally:
         for module, mode in modes:
@@ -94,13 +95,18 @@ def to_float32(outputs: Sequence[Outputs]) -> list[Outputs]:
     return [Outputs(*([full_precision(tensor) for tensor in part] for part in network)) for network in outputs]
 
 
-def _heads(keys: Sequence[str], outputs: Sequence[Outputs], aggregated: list[Tensor] | None) -> dict[str, Tensor]:
+def _heads(
+    keys: Sequence[str], outputs: Sequence[Outputs], aggregated: list[Tensor] | None, ensemble: Tensor | None
+) -> dict[str, Tensor]:
     heads: dict[str, Tensor] = {}
     for i, (key, network) in enumerate(zip(keys, outputs, strict=True)):
         for name, logits in zip(head_names(len(network.logits)), network.logits, strict=True):
             heads[f"{key}/{name}"] = logits
         if aggregated is not None:
             heads[f"{key}/{AGGREGATED}"] = aggregated[i]
+    if ensemble is not None:
+        heads[ENSEMBLE] = ensemble.log_softmax(-1)
+        return heads
     probabilities = torch.stack([network.logits[-1].softmax(-1) for network in outputs]).mean(0)
     heads[ENSEMBLE] = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
     return heads

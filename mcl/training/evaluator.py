@@ -3,15 +3,18 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
+import torch
+from torch import Tensor
+
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.loaders import batches_in_order
 from mcl.distributed.process_group import ProcessGroup
-from mcl.distributed.sharding import Shard
+from mcl.distributed.sharding import NO_SHARDING, Shard
 from mcl.errors import UserError
 from mcl.signals import StopSignals
 from mcl.tracking.tracker import Trackers
 from mcl.training.calibration import Calibration
-from mcl.training.evaluation import BACKBONE, ENSEMBLE, evaluate
+from mcl.training.evaluation import BACKBONE, ENSEMBLE, evaluate, predictions
 from mcl.training.learner import Learner
 from mcl.training.meters import NonFiniteLoss
 from mcl.training.options import TrainerOptions
@@ -63,7 +66,7 @@ class Evaluator:
         recorder: SnapshotRecorder | None = None
         if self.processes.broadcast_object(trackers.wants_snapshot(progress.epoch)):
             recorder = SnapshotRecorder(self.dataset, len(self.splits["test"].labels), self.processes)
-        heads = [*(f"{key}/{BACKBONE}" for key in state.learner.cohort.keys), ENSEMBLE]
+        heads = [*(f"{key}/{BACKBONE}" for key in state.learner.deployed.keys), ENSEMBLE]
         calibration = Calibration(heads) if progress.step >= progress.total_steps else None
         by_split = {"test": self._evaluate("test", state.learner, signals, recorder, calibration)}
         if "validation" in self.splits:
@@ -72,7 +75,7 @@ class Evaluator:
         _check_finite(metrics, progress.step)
         progress.evaluated_step = progress.step
         improved = state.results.add(progress.epoch, by_split, {} if calibration is None else calibration.errors())
-        cohort = state.learner.cohort
+        cohort = state.learner.deployed
         for key, backbone in zip(cohort.keys, cohort.backbones, strict=True):
             if key in improved and self.processes.first:
                 weights = backbone.state_dict()
@@ -80,6 +83,28 @@ class Evaluator:
         if recorder is not None:
             trackers.snapshot(recorder.snapshot())
         return metrics
+
+    def held_out_logits(self, learner: Learner) -> tuple[Tensor, Tensor]:
+        """Return the logits (N, M, C) of the networks on the validation split, and its labels (M,).
+
+        Every process computes them for all images.
+        """
+        batches = batches_in_order(
+            self.splits["validation"],
+            self.dataset,
+            batch_size=self.options.batch_size,
+            shard=NO_SHARDING,
+            device=self.options.device,
+            memory_format=self.options.memory_format,
+        )
+        cohort = learner.cohort
+        device, precision = self.options.device, self.options.precision
+        predicted = [
+            (torch.stack([heads[f"{key}/{BACKBONE}"] for key in cohort.keys]), labels)
+            for heads, labels in predictions(cohort, learner.loss, batches, device=device, precision=precision)
+        ]
+        logits, labels = zip(*predicted, strict=True)
+        return torch.cat(logits, dim=1), torch.cat(labels)
 
     def _evaluate(
         self,
@@ -98,7 +123,7 @@ class Evaluator:
             memory_format=self.options.memory_format,
         )
         return evaluate(
-            learner.cohort,
+            learner.deployed,
             learner.loss,
             self._until_stopped(batches if recorder is None else recorder.watch(batches), signals),
             device=self.options.device,

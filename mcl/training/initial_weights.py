@@ -1,39 +1,47 @@
-"""Initial weights of a new run: pretrained files, another run, an imported checkpoint."""
+"""Initial weights of a new run: pretrained files, another run, an imported checkpoint, an exported file."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from mcl.errors import UserError
 from mcl.networks.cohort import Cohort
 from mcl.runs import checkpoints
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
+from mcl.runs.layout import deployed_prefix
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import read_config
+from mcl.untrusted.tensors import load_safetensors
 
-_NETWORKS = "cohort."
+_EXPORTED = "network"  # key of the weights in a file that python -m mcl export wrote
+Places = str | Mapping[str, str]
 
 
-def load_initial_weights(cohort: Cohort, init_from: str | None, init_weights: str | None = None) -> None:
+def load_initial_weights(cohort: Cohort, init_from: Places | None, init_weights: Any = None) -> None:
     """Load the weights that new networks start from; without any, they keep their random ones.
 
     Args:
         cohort: the networks, each of which may name pretrained weights of its own.
-        init_from: a run folder or a checkpoint with weights for all of them.
-        init_weights: checksum that this checkpoint must have; None for any.
+        init_from: a run folder or a checkpoint with weights for all of them; or a place for each network, which may
+            be an exported file too. Networks without a place load their pretrained weights, if they name some.
+        init_weights: checksum that this checkpoint must have, or one for each; None for any.
 
     Raises:
         UserError: the weights are missing, do not fit, or have another checksum.
     """
-    if init_from is not None:
-        checksum = read_checksum(checkpoint_of(Path(init_from)))
-        if None not in (init_weights, checksum) and checksum != init_weights:
-            raise UserError(
-                f"init_from={init_from}: its weights are {checksum}, not init_weights={init_weights}. Omit init_weights"
-                " to start a run from the current ones."
-            )
+    if isinstance(init_from, str):
+        _check_checksum(init_from, init_weights)
         start_from(Path(init_from), cohort)
         return
-    for backbone in cohort.backbones:
-        backbone.load_pretrained()
+    places = dict(init_from or {})
+    for key, backbone in zip(cohort.keys, cohort.backbones, strict=True):
+        if key not in places:
+            backbone.load_pretrained()
+    for key, place in places.items():
+        _check_checksum(place, (init_weights or {}).get(key))
+        start_network_from(Path(place), cohort, key)
 
 
 def start_from(place: Path, cohort: Cohort) -> None:
@@ -50,23 +58,102 @@ def start_from(place: Path, cohort: Cohort) -> None:
         UserError: there is no checkpoint, or one of its tensors is missing or has another shape.
     """
     option = f"init_from={place}"
-    path = checkpoint_of(place)
-    if not path.is_file():
-        raise UserError(f"{option}: there is no file {path}; give a run folder or a checkpoint.")
-    checkpoint = checkpoints.load(path)
-    if (config := read_config(place)) is not None:
-        check_same_run(checkpoint, option, config=config)
-    learner = checkpoint["learner"]
+    learner = _read_learner(place, option)
+    prefix = deployed_prefix(learner)
     weights = cohort.state_dict()
-    missing = [key for key in weights if _NETWORKS + key not in learner]
+    missing = [key for key in weights if prefix + key not in learner]
     if missing:
         names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise UserError(f"{option}: its networks have no {names}. Choose the pair= and the loss= of that checkpoint.")
     for key, tensor in weights.items():
-        shape = learner[_NETWORKS + key].shape
+        shape = learner[prefix + key].shape
         if shape != tensor.shape:
             raise UserError(
                 f"{option}: {key} has shape {tuple(shape)} there and {tuple(tensor.shape)} here."
                 " Choose the dataset= (its classes) and the pair= that it was trained with."
             )
-    cohort.load_state_dict({key: learner[_NETWORKS + key] for key in weights})
+    cohort.load_state_dict({key: learner[prefix + key] for key in weights})
+
+
+def start_network_from(place: Path, cohort: Cohort, key: str) -> None:
+    """Initialise one network from a run of any pair, or from an exported file.
+
+    Of a run, the network whose weights fit is taken; if several fit, the one with the same key.
+
+    Args:
+        place: a run folder, a checkpoint, or a file of ``python -m mcl export`` (torch or safetensors).
+        cohort: the networks.
+        key: the network to initialise. With auxiliary branches, the run must have them too.
+
+    Raises:
+        UserError: there are no such weights.
+    """
+    option = f"init_from={{{key}: {place}}}"
+    network = next(each for name, each in zip(cohort.keys, cohort, strict=True) if name == key)
+    expected = network.state_dict()
+    candidates = _read_networks(place, option)
+    fitting = {name: weights for name, weights in candidates.items() if _fits(expected, weights)}
+    name = key if key in fitting else next(iter(fitting), None)
+    if name is None:
+        raise UserError(
+            f"{option}: {_describe(candidates)} does not fit {network.backbone.name}: its layers or its number of"
+            f" classes differ{', or it has no auxiliary branches' if len(network.branches) else ''}."
+        )
+    if len(fitting) > 1 and name != key:
+        raise UserError(
+            f"{option}: {_describe(fitting)} would all fit. Write the wanted one to a file (python -m mcl export"
+            f" {place} --format torch --network {name}) and name that file."
+        )
+    network.load_state_dict({each: fitting[name][each] for each in expected})
+
+
+def _check_checksum(place: str, expected: str | None) -> None:
+    checksum = read_checksum(checkpoint_of(Path(place)))
+    if None not in (expected, checksum) and checksum != expected:
+        raise UserError(
+            f"init_from={place}: its weights are {checksum}, not init_weights={expected}. Omit init_weights to start a"
+            " run from the current ones."
+        )
+
+
+def _read_learner(place: Path, option: str) -> Mapping[str, Tensor]:
+    path = _existing(place, option)
+    checkpoint = checkpoints.load(path)
+    if (config := read_config(place)) is not None:
+        check_same_run(checkpoint, option, config=config)
+    learner: Mapping[str, Tensor] = checkpoint["learner"]
+    return learner
+
+
+def _read_networks(place: Path, option: str) -> dict[str, dict[str, Tensor]]:
+    """Return the weights of each network at a place, by key, named as in a `mcl.networks.branches.Network`."""
+    path = _existing(place, option)
+    if path.suffix == ".safetensors":
+        _, exported = load_safetensors(path)
+        return {"": {f"backbone.{name}": tensor for name, tensor in exported.items()}}
+    content = checkpoints.load(path)
+    if _EXPORTED in content:
+        return {"": {f"backbone.{name}": tensor for name, tensor in content[_EXPORTED].items()}}
+    learner = _read_learner(place, option)
+    networks: dict[str, dict[str, Tensor]] = {}
+    prefix = f"{deployed_prefix(learner)}networks."
+    for name, tensor in learner.items():
+        if name.startswith(prefix):
+            key, _, rest = name.removeprefix(prefix).partition(".")
+            networks.setdefault(key, {})[rest] = tensor
+    return networks
+
+
+def _existing(place: Path, option: str) -> Path:
+    path = checkpoint_of(place)
+    if not path.is_file():
+        raise UserError(f"{option}: there is no file {path}; give a run folder or a checkpoint.")
+    return path
+
+
+def _fits(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> bool:
+    return all(name in weights and weights[name].shape == tensor.shape for name, tensor in expected.items())
+
+
+def _describe(names: Collection[str]) -> str:
+    return " and ".join(f"its network {name}" if name else "the network in this file" for name in names) or "it"

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from mcl.config.grouping import option, short_options
 from mcl.runs.identity import choice_name, dataset_name, identity, run_folder
+from mcl.runs.pair import networks_of
 
 
 def run_name(
@@ -37,7 +38,9 @@ def run_tags(config: DictConfig, choices: Mapping[str, Any]) -> Iterator[str]:
     """Yield the choices of the groups that distinguish runs; for a folder of images its name."""
     yield dataset_name(config, choices)
     yield choice_name(choices.get("loss"), config.loss)
-    yield from dict.fromkeys(choice_name(choices.get(f"network@pair.{key}"), node) for key, node in config.pair.items())
+    yield from dict.fromkeys(
+        choice_name(choices.get(f"network@pair.{key}"), node) for key, node in networks_of(config.pair).items()
+    )
     for group in ("experiment", "speed", "debug"):
         if choices.get(group):
             yield str(choices[group])

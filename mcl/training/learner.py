@@ -9,6 +9,7 @@ from mcl import distributed
 from mcl.devices import autocast
 from mcl.losses.base import Loss
 from mcl.networks.cohort import Cohort
+from mcl.training.averaging import running_decay, start_average, update_average
 from mcl.training.evaluation import head_names, to_float32
 from mcl.types import Batch, Outputs
 
@@ -21,6 +22,7 @@ class Learner(nn.Module):
         loss: may own projection heads, aggregators and a matching network.
 
     Attributes:
+        average: moving average of the cohort, if there is one.
         precision: precision of the networks.
         networks: called instead of the cohort if set, such as the compiled cohort.
     """
@@ -30,6 +32,8 @@ class Learner(nn.Module):
         self.cohort = cohort
         self.loss = loss
         self.precision = "float32"
+        self.ema: float | None = None
+        self.average: Cohort | None = None
         self.networks: Callable[[Tensor], list[Outputs]] | None = None
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], list[Outputs]]:
@@ -37,14 +41,45 @@ class Learner(nn.Module):
         with autocast(batch.images.device, self.precision):
             outputs = (self.networks or self.cohort)(batch.images)
         outputs = to_float32(outputs)
+        teachers = {"teachers": self._teach(batch)} if self.loss.needs_ema else {}
         with distributed.sharing(batch.whole):
-            terms = self.loss(outputs, batch)
+            terms = self.loss(outputs, batch, **teachers)
         return self.loss.total(terms), terms, outputs
 
+    @torch.no_grad()
+    def _teach(self, batch: Batch) -> list[Outputs]:
+        """Return the outputs of the averaged networks, which collect batch statistics of their own."""
+        assert self.average is not None, "start_average comes first"
+        with autocast(batch.images.device, self.precision):
+            outputs = self.average(batch.images)
+        return to_float32(outputs)
+
+    @property
+    def deployed(self) -> Cohort:
+        """The networks that are evaluated and saved: their average if there is one."""
+        return self.cohort if self.average is None else self.average
+
+    def start_average(self, ema: float | None) -> None:
+        """Start a moving average of the present weights if ``trainer.ema`` or the loss asks for one."""
+        self.ema = ema
+        if ema is not None or self.loss.needs_ema:
+            self.average = start_average(self.cohort)
+
+    def update_average(self, step: int) -> None:
+        """Update the average after a step, counted from 0."""
+        if self.average is None:
+            return
+        decay = self.loss.decay(step) if self.ema is None else running_decay(step, self.ema)
+        # The teachers of a loss run in training, and collect batch statistics of their own.
+        update_average(self.average, self.cohort, decay, buffers=self.ema is not None)
+
     def trained_parameters(self) -> list[nn.Parameter]:
-        """Return all parameters except the meta-parameters, which have an optimizer of their own."""
-        meta = {id(parameter) for parameter in self.loss.meta_parameters().values()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in meta]
+        """Return the parameters of the optimizer: all but those of frozen or averaged networks and meta-parameters."""
+        others = list(self.loss.meta_parameters().values())
+        for network in [*(network for network in self.cohort if network.frozen), *(self.average or ())]:
+            others += network.parameters()
+        left_out = {id(parameter) for parameter in others}
+        return [parameter for parameter in self.parameters() if id(parameter) not in left_out]
 
     @torch.no_grad()
     def measure(

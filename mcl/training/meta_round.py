@@ -40,6 +40,9 @@ class MetaRound:
         self.schedule = loss.meta
         self.loss = loss
         self.modules = _Objectives(cohort, loss)
+        # Networks that share a module have its tensors under several names. torch would swap each of them, and put back
+        # what the first one had left; given one name for each, it must not look for the others.
+        self.tied = getattr(cohort, "shared", None) is None
         self.optimizer = optimizer
         self.weight_decay = weight_decay
 
@@ -70,7 +73,7 @@ class MetaRound:
 
         def call(objective: Objective, batch: Batch, tensors: dict[str, Tensor]) -> Tensor:
             with distributed.sharing(batch.whole):
-                value = functional_call(self.modules, {**fixed, **tensors}, (objective, batch))
+                value = functional_call(self.modules, {**fixed, **tensors}, (objective, batch), tie_weights=self.tied)
             return value * distributed.weight(batch.whole)
 
         with torch.autocast(batch.images.device.type, enabled=False), DoubleBackward():

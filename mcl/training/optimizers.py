@@ -1,4 +1,4 @@
-"""Use torch's fused optimizers, which update all parameters with one kernel."""
+"""The parameters of an optimizer, and torch's fused optimizers, which update all of them with one kernel."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+from mcl.training.learner import Learner
 
 _FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
@@ -17,6 +19,14 @@ def fused_option(optimizer: Callable[..., Any], options: Mapping[Any, Any], devi
     """
     chosen = {"fused", "foreach", "differentiable"} & options.keys()
     return {"fused": True} if optimizer in _FUSED and device.type in ("cpu", "cuda") and not chosen else {}
+
+
+def parameter_groups(learner: Learner) -> list[Any]:
+    """Return the trained parameters, apart from those for which the loss sets options of the optimizer."""
+    own = learner.loss.parameter_groups()
+    grouped = {id(parameter) for group in own for parameter in group["params"]}
+    parameters = [parameter for parameter in learner.trained_parameters() if id(parameter) not in grouped]
+    return [{"params": parameters}, *own] if own else parameters
 
 
 def match_state_strides(optimizer: Optimizer) -> None:

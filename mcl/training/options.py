@@ -32,6 +32,10 @@ class TrainerOptions:
         export: format in which to export the best backbone of each network when training ends.
         compile: run the networks of training steps through torch.compile; the first step takes minutes.
         sync_batch_norm: compute batch statistics over all processes, on GPUs (torch.nn.SyncBatchNorm).
+        ema: decay of a moving average of the networks, which is evaluated, saved as best and exported instead of them;
+            None for no average. Until it is reached, the average is the mean over all steps.
+        views: whether all networks see one ``shared`` augmented view of each image, or ``separate`` ones; None: as the
+            loss asks.
     """
 
     def __init__(
@@ -55,6 +59,8 @@ class TrainerOptions:
         export: Literal["torch", "safetensors", "onnx"] | None = None,
         sync_batch_norm: bool = False,
         compile: bool = False,
+        ema: float | None = None,
+        views: Literal["shared", "separate"] | None = None,
     ):
         minimums = {"epochs": 1, "max_steps": 1, "evaluate_every": 1, "log_every": 1, "threads": 1}
         minimums |= {"batch_size": 2, "checkpoint_every": 1, "checkpoint_minutes": 0, "max_checkpoints": 1}
@@ -63,6 +69,8 @@ class TrainerOptions:
                 raise UserError(f"trainer.{name}={value}: must be at least {minimum}.")
         if clip_norm is not None and clip_norm <= 0:
             raise UserError(f"trainer.clip_norm={clip_norm}: must be positive, or null for no clipping.")
+        if ema is not None and not 0 < ema < 1:
+            raise UserError(f"trainer.ema={ema}: must be above 0 and below 1, such as 0.999, or null for no average.")
         self.epochs = epochs
         self.max_steps = max_steps
         self.batch_size = batch_size
@@ -81,6 +89,8 @@ class TrainerOptions:
         self.export = export
         self.sync_batch_norm = sync_batch_norm
         self.compile = compile
+        self.ema = ema
+        self.views = views
         if sync_batch_norm and self.device.type != "cuda":
             raise UserError(f"trainer.sync_batch_norm=true works on GPUs only, not on {self.device}: use false.")
         if export is not None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from torch import nn
 
 from mcl.config.targets import KEYWORDS
-from mcl.networks.cohort import Cohort
 from mcl.networks.counting import parameters
 from mcl.runs.identity import choice_name
 from mcl.training.setup import Parts
@@ -29,7 +29,7 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
             f"{spec.name}: {sum(spec.counts):,} training images{held_out}, {spec.num_classes} classes,"
             f" {spec.channels} x {spec.image_size} x {spec.image_size}",
         ),
-        ("networks", _networks(parts.learner.cohort) + (f"\nfrom {config.init_from}" if config.init_from else "")),
+        ("networks", _networks(parts) + (f"\nfrom {config.init_from}" if config.init_from else "")),
         ("loss", f"{choice_name(choices.get('loss'), config.loss)}: {_weighted_terms(parts)}"),
         ("sampler", f"{choices.get('sampler')}, batches of {options.batch_size}{f': {batch}' if batch else ''}"),
         ("optimizer", f"{choices.get('optimizer')} ({_options(config.optimizer)})"),
@@ -42,18 +42,35 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
     ]
 
 
-def _networks(cohort: Cohort) -> str:
+def _networks(parts: Parts) -> str:
+    cohort, loss = parts.learner.cohort, parts.learner.loss
     rows = []
     for key, name, network in zip(cohort.keys, cohort.names, cohort, strict=True):
         deployed, trained = parameters(network.backbone), parameters(network)
         branches = f"; {trained:,} while training, with auxiliary classifiers" if trained > deployed else ""
-        rows.append(f"{key} {name} ({deployed:,} parameters{branches})")
+        state = ", frozen" * network.frozen + ", not deployed" * (key not in parts.deployed)
+        rows.append(f"{key} {name} ({deployed:,} parameters{branches}){state}")
+    if cohort.shared is not None:
+        stages = ", ".join(map(str, cohort.shared.copies))
+        rows.append(f"shared: {stages} copies of stage 1 to {len(cohort.shared.copies)}, the stem with the first")
+    total = parameters(nn.ModuleList([cohort, loss]))
+    if cohort.shared is not None or parameters(loss):
+        own = f", {parameters(loss):,} of them in the loss" if parameters(loss) else ""
+        rows.append(f"together {total:,} parameters while training{own}")
+    if parts.options.ema is not None:
+        rows.append(f"evaluated and saved: their moving average of decay {parts.options.ema:g}")
     return "\n".join(rows)
 
 
 def _weighted_terms(parts: Parts) -> str:
     loss = parts.learner.loss
-    terms = " + ".join(f"{weight:g} {name}" for name, weight in loss.weights.items() if weight)
+    terms = " + ".join(
+        f"{loss.ramps[name].weight:g} {name} (after a ramp of {loss.ramps[name].length} epochs)"
+        if name in loss.ramps
+        else f"{weight:g} {name}"
+        for name, weight in loss.weights.items()
+        if weight or name in loss.ramps
+    )
     if loss.meta is None:
         return terms
     return f"{terms}; weights between stages learned every {loss.meta.interval} steps (a meta round)"

@@ -22,6 +22,7 @@ from mcl.errors import UserError
 from mcl.runs.identity import config_hash
 from mcl.runs.metrics_file import count_kept_lines
 from mcl.runs.run_folder import RunFolder
+from mcl.runs.unreadable import add_unreadable
 from mcl.signals import Stopped, program_signals
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
 from mcl.training.agreement import check_same_classes, check_same_images
@@ -128,14 +129,17 @@ class Run:
 
     def _train(self, parts: Parts, trainer: Trainer, fingerprint: str) -> None:
         checkpoints = None
+        deployed = {} if parts.deployed == parts.learner.cohort.keys else {"deployed": parts.deployed}
         if self.folder is not None:
             self.folder.saved = None
             check_disk(trainer, self.path, parts.options)
             self.folder.open()
+            add_unreadable(self.path, parts.dataset.unreadable)
             checkpoints = self.folder.checkpoints
             checkpoints.about |= {
                 "classes": list(parts.dataset.spec.classes),
                 "preprocessing": Preprocessing.of(parts.dataset).as_dict(),
+                **deployed,
             }
             self.trackers.extend([LocalFiles(), Terminal(), *map(Background, parts.trackers.values())])
             self.trackers.start(self._info(self.folder, parts, trainer))
@@ -145,6 +149,8 @@ class Run:
         except BaseException:
             self.trackers.reached(trainer.progress.step)  # which may be after the last one logged
             raise
+        finally:
+            add_unreadable(self.path, parts.dataset.unreadable)  # those that were met while reading from disk
         self.summary = {
             "seed": self.config.seed,
             "config_hash": config_hash(self.config) if self.folder is None else self.folder.hash,
@@ -154,6 +160,7 @@ class Run:
             "data": fingerprint,
             "processes": self.processes.world_size,
             **trainer.summary(),
+            **deployed,
         }
         self.summary["objective"] = objective.value(self.summary, self.config.objective)
         remote = Trackers(tracker for tracker in self.trackers if isinstance(tracker, Background))

@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 from mcl import distributed
 from mcl.allocator import keep_freed_memory
 from mcl.config.instantiate import build
+from mcl.config.loss_arguments import loss_arguments
+from mcl.config.pair_options import check_pair
 from mcl.config.targets import resolve
 from mcl.config.trial_build import check_network_count
 from mcl.data.dataset import Dataset, Splits
@@ -23,10 +25,13 @@ from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
+from mcl.runs.pair import LEADER, SHARED_STAGES, frozen_keys, network_node, networks_of
 from mcl.tracking.tracker import Tracker
+from mcl.training.averaging import check_average
 from mcl.training.build_trainer import build_trainer
+from mcl.training.deployment import deployed_keys
 from mcl.training.dry_pass import check_own_parts, uses_own_modules
-from mcl.training.estimates import check_batch_memory
+from mcl.training.estimates import check_batch_memory, check_contrast_memory
 from mcl.training.learner import Learner
 from mcl.training.optimizers import fused_option
 from mcl.training.options import TrainerOptions
@@ -35,6 +40,7 @@ from mcl.training.results import Results
 from mcl.training.schedules import Constant
 from mcl.training.second_derivatives import check_twice_differentiable
 from mcl.training.trainer import Trainer
+from mcl.training.views import count_views
 
 
 @dataclass
@@ -48,6 +54,7 @@ class Parts:
     schedule: Callable[[int, int], float]
     options: TrainerOptions
     trackers: dict[str, Tracker]
+    deployed: list[str]  # keys of the networks that are deployed, first those that are reported first
     notes: list[str]  # printed before training starts
 
     @property
@@ -86,23 +93,29 @@ def assemble(config: DictConfig) -> Parts:
         UserError: a part cannot be built, or the parts do not work together.
     """
     make = functools.partial(build, allow=config.allow_modules)
+    check_pair(config.pair, config.init_from)
     options: TrainerOptions = make(config.trainer, path="trainer")
     loss_class = resolve(config.loss._target_, path="loss", allow=config.allow_modules)
-    check_network_count(loss_class, list(config.pair))
+    check_network_count(loss_class, list(networks_of(config.pair)))
     dataset: Dataset = make(config.dataset, path="dataset")
     spec = dataset.spec
     sampler = make(config.sampler, path="sampler")
     Shard(distributed.rank(), distributed.world_size()).check(options.batch_size)
     notes = [*dataset.notes, *sampler.check(spec.counts, options.batch_size, spec.classes)]
-    cohort = build_cohort(
-        config, spec.num_classes, spec.channels, branched=getattr(loss_class, "needs_branches", False)
-    )
+    cohort = build_cohort(config, spec.num_classes, spec.channels, **needs(loss_class))
     for backbone in cohort.backbones:
         backbone.check_input(spec.channels, spec.image_size)
     check_batch_memory(dataset, cohort, options, processes=distributed.world_size())
     seed_everything(config.seed)
-    loss: Loss = make(config.loss, path="loss", widths=cohort.widths)
+    loss: Loss = make(config.loss, path="loss", **loss_arguments(loss_class, cohort.widths, cohort.shapes))
+    check_contrast_memory(loss, cohort, options, processes=distributed.world_size())
     notes += loss.notes(spec.counts, sampler.positives(spec.counts, options.batch_size))
+    notes += loss.unfinished_ramps(options.epochs)
+    if loss.needs_held_out and not spec.has_validation:
+        raise UserError(
+            "loss: its weights are measured on images held out of the training set, and there are none: give"
+            " dataset.validation=0.1, or another loss.form."
+        )
     optimizer_class = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
     make_optimizer = functools.partial(
         make, config.optimizer, path="optimizer", **fused_option(optimizer_class, config.optimizer, options.device)
@@ -112,10 +125,12 @@ def assemble(config: DictConfig) -> Parts:
     use_tf32(options.precision)
     use_threads(options.device, options.threads, pixels=options.batch_size * spec.image_size**2)
     keep_freed_memory(options.device)
-    if uses_own_modules(config.pair, config.loss):
+    if uses_own_modules(networks_of(config.pair), config.loss):
         check_own_parts(cohort, loss, spec.channels, spec.image_size)
     if loss.meta is not None:
         check_twice_differentiable(cohort, spec.channels, spec.image_size)
+    check_average(options.ema, loss)
+    count_views(options, loss, dataset, len(cohort.keys))
     schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
     factors = {schedule(epoch, options.epochs) for epoch in range(options.epochs)}
     if factors == {1.0} and not isinstance(schedule, Constant) and options.epochs > 1:
@@ -132,11 +147,26 @@ def assemble(config: DictConfig) -> Parts:
         schedule=schedule,
         options=options,
         trackers={str(name): make(node, path=f"tracking.{name}") for name, node in config.tracking.items()},
+        deployed=deployed_keys(loss, cohort, config.pair.get(LEADER)),
         notes=notes,
     )
 
 
-def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branched: bool) -> Cohort:
+def needs(loss_class: Callable[..., Any]) -> dict[str, bool]:
+    """Return the arguments of a cohort that a loss asks for."""
+    asked = {"branched": "needs_branches", "maps": "needs_maps", "rescale_gradients": "rescale_gradients"}
+    return {argument: getattr(loss_class, name, False) for argument, name in asked.items()}
+
+
+def build_cohort(
+    config: DictConfig,
+    num_classes: int,
+    channels: int,
+    *,
+    branched: bool,
+    maps: bool = False,
+    rescale_gradients: bool = False,
+) -> Cohort:
     """Build the networks of a configuration with random weights.
 
     Args:
@@ -144,24 +174,35 @@ def build_cohort(config: DictConfig, num_classes: int, channels: int, *, branche
         num_classes: number of classes.
         channels: channels of the images.
         branched: give every network its auxiliary branches.
+        maps: let the networks return the feature maps of their stages too.
+        rescale_gradients: divide the gradient at each fork of shared stages by its number of children.
     """
     make = functools.partial(build, allow=config.allow_modules)
     factories = {
-        str(key): functools.partial(
-            _backbone, make, node, path=f"pair.{key}", num_classes=num_classes, in_channels=channels
+        key: functools.partial(
+            _backbone, make, network_node(node), path=f"pair.{key}", num_classes=num_classes, in_channels=channels
         )
-        for key, node in config.pair.items()
+        for key, node in networks_of(config.pair).items()
     }
-    return Cohort(factories, branched=branched, seed=config.seed)
+    return Cohort(
+        factories,
+        branched=branched,
+        seed=config.seed,
+        maps=maps,
+        frozen=frozen_keys(config.pair),
+        shared_stages=config.pair.get(SHARED_STAGES) or 0,
+        rescale_gradients=rescale_gradients,
+    )
 
 
-def _backbone(make: Callable[..., Any], node: DictConfig, *, path: str, **supplied: Any) -> Backbone:
+def _backbone(make: Callable[..., Any], node: dict[str, Any], *, path: str, **supplied: Any) -> Backbone:
     built = make(node, path=path, **supplied)
+    target = str(node["_target_"])
     if not isinstance(built, Backbone):
         raise UserError(
-            f"{path}._target_={node._target_} builds {type(built).__name__}, which is not a subclass of"
+            f"{path}._target_={target} builds {type(built).__name__}, which is not a subclass of"
             " mcl.networks.backbone.Backbone. A network needs a stem, stages and a head: see docs/extend.md."
         )
-    if not str(node._target_).startswith("mcl."):  # ours are tested
+    if not target.startswith("mcl."):  # ours are tested
         built.check_stride(path)
     return built

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from mcl import distributed
 from mcl.training.learner import Learner
+from mcl.training.pausing import keep_paused
 from mcl.types import Batch, Outputs
 
 
@@ -46,7 +47,8 @@ class TrainStep:
         total.backward(torch.full_like(total, weight))
         values = self.learner.measure(total, terms, outputs, batch)
         values["train/grad_norm"] = self._clip_gradients()
-        self.optimizer.step()
+        with keep_paused(self.learner.cohort, self.optimizer, self.learner.loss.paused()):
+            self.optimizer.step()
         if self.averaged_buffers:
             averages = distributed.all_reduce_mean(self.averaged_buffers, weight)
             torch._foreach_copy_(self.averaged_buffers, averages)

@@ -97,6 +97,10 @@ class Trainer:
         throughput = self.state.throughput
         self.learner.train()
         self._set_learning_rate(epoch)
+        loss = self.learner.loss
+        loss.set_epoch(epoch)
+        if loss.needs_held_out and start == 0 and epoch > 0:
+            loss.measure_held_out(*self.evaluator.held_out_logits(self.learner))
         throughput.start_lap()
         steps_left = self.progress.total_steps - self.progress.step
         for batch, next_batch in _with_next(itertools.islice(self.loader.epoch(epoch, start=start), steps_left)):
@@ -121,6 +125,7 @@ class Trainer:
             The scalars of the step by name, on the device.
         """
         values = self.train_step(batch)
+        self.learner.update_average(self.progress.step)
         if self.meta_round is not None and self.progress.step % self.meta_round.schedule.interval == 0:
             outer_batch = batch
             if self.meta_round.schedule.outer_batch == "next" and next_batch is not None:
@@ -147,6 +152,8 @@ class Trainer:
         if self.state.outer_loss is not None:
             metrics["meta/outer_loss"] = float(self.state.outer_loss)
             self.state.outer_loss = None
+        loss = self.learner.loss
+        metrics |= {f"train/weight/{name}": loss.weights[name] for name in loss.ramps}
         self._log({**metrics, "train/lr": self.learning_rate, "train/images_per_second": images_per_second})
 
     def _log(self, metrics: dict[str, float]) -> None:
@@ -170,6 +177,7 @@ class Trainer:
             "seconds": round(throughput.seconds, 3),
             "training_seconds": round(throughput.training_seconds, 3),
             "images_per_second": round(throughput.images_per_second, 1),
+            "training_parameters": self.cost.training_parameters,
             "multiply_adds": self.cost.as_dict(
                 images=throughput.images_seen, steps=self.progress.step, batch_size=self.options.batch_size
             ),

@@ -11,7 +11,6 @@ _KINDS = (
     AssertionError,
     AttributeError,
     LookupError,
-    MemoryError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -29,6 +28,8 @@ def refuse_damaged(source: object) -> Iterator[None]:
         yield
     except (UserError, OSError):
         raise
+    except MemoryError as error:
+        raise UserError(f"{printable(source)} needs more memory than is free.") from error
     except _KINDS as error:
         problem = shorten(f"{type(error).__name__}: {' '.join(str(error).split())}")
         raise UserError(f"{printable(source)} is damaged or was altered ({problem}).") from error

@@ -32,9 +32,10 @@ def open_file(path: Path, limit: int) -> BinaryIO:
 def read_bytes(path: Path, limit: int) -> bytes:
     """Return the content of a regular file; raises as `open_file` does."""
     with open_file(path, limit) as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:  # it has grown since
-        raise UserError(f"{printable(path)} has more than {limit:,} bytes.")
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1)  # read(limit + 1) would allocate as much, whatever the file has
+    if len(content) > size:
+        raise UserError(f"{printable(path)} grows while it is read.")
     return content
 
 

@@ -204,7 +204,7 @@ def test_missing_export_packages_are_reported_before_training(
     monkeypatch.setattr("mcl.extras.find_spec", lambda name: None)
     refused = small("run", "trainer.export=onnx")
     assert refused.status == 1
-    assert "pip install 'mcl[onnx]'" in refused.err
+    assert "pip install 'onnx>=1.17' 'onnxscript>=0.3'" in refused.err
     assert not Path("run").exists()
 
 

@@ -201,9 +201,7 @@ def test_runs_on_a_cluster_need_a_precision_that_does_not_depend_on_this_machine
     status, _, err = sweep("plan_only=true", launcher="slurm")
     assert status == 1
     assert "hydra/launcher=slurm: trainer.precision is left to the device" in err
-    assert (
-        len([line for line in err.splitlines() if line.startswith("error: ")]) == 1
-    )  # a busy machine announces slow work
+    assert len(err.splitlines()) == 1
     for option in ("trainer.precision=bfloat16", "trainer.device=cpu"):
         status, out, err = sweep("plan_only=true", option, launcher="slurm")
         assert status == 0, err

@@ -12,7 +12,11 @@ from mcl import extras
 from mcl.config.checks import check_config
 from mcl.config.conf_folder import conf_folder
 from mcl.config.instantiate import build
+from mcl.config.loss_arguments import loss_arguments
+from mcl.config.targets import resolve
 from mcl.runs.identity import CUSTOM
+from mcl.runs.pair import networks_of
+from mcl.types import NetworkShape
 
 LOSSES_OF = {"mcl": "mcl", "cifar": "lmcl", "imagenet": "lmcl_imagenet"}  # weights -> a loss that takes them
 ON_DISK = ("dataset=folder", "dataset=imagenet", "experiment=imagenet_baseline", "experiment=imagenet_lmcl")
@@ -46,8 +50,12 @@ def test_every_choice_composes_and_fits_its_constructors(choice: str, composed: 
     for group in ("dataset", "sampler", "schedule", "trainer"):
         if group != "dataset" or config.dataset.get("root") is None:
             build(config[group], path=group)
-    assert build(config.loss, path="loss", widths=[[8, 8, 8], [8, 8, 8]]).weights
-    for key, node in config.pair.items():
+    networks = networks_of(config.pair)
+    teachers = ["second"] if choice == "loss=kd" else []
+    shapes = [NetworkShape([8] * 3, [8] * 3, 10, frozen=key in teachers, shared=2) for key in networks]
+    loss = resolve(config.loss._target_, path="loss")
+    assert build(config.loss, path="loss", **loss_arguments(loss, [[8] * 3] * len(networks), lambda: shapes)).weights
+    for key, node in networks.items():
         assert build(node, path=f"pair.{key}", num_classes=10, in_channels=3).num_classes == 10
 
 
@@ -62,7 +70,7 @@ def test_every_launcher_and_sweeper_composes_and_can_be_built(choice: str, compo
 
 def test_one_network_of_a_pair_can_be_changed_and_a_third_added(composed: Callable[..., DictConfig]) -> None:
     config = composed("pair=resnet8", "network@pair.second=resnet20", "+network@pair.third=resnet14")
-    assert [network.name for network in config.pair.values()] == ["resnet8", "resnet20", "resnet14"]
+    assert [network.name for network in networks_of(config.pair).values()] == ["resnet8", "resnet20", "resnet14"]
 
 
 def test_groups_compose_into_their_packages(composed: Callable[..., DictConfig]) -> None:
@@ -72,11 +80,11 @@ def test_groups_compose_into_their_packages(composed: Callable[..., DictConfig])
 
 
 @pytest.mark.parametrize("choice", [choice for choice in choices() if choice.startswith("pair=")])
-def test_pair_files_contain_only_network_choices(choice: str) -> None:
+def test_pair_files_contain_only_network_choices_and_shared_stages(choice: str) -> None:
     text = (conf_folder() / "pair" / f"{choice.partition('=')[2]}.yaml").read_text()
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     assert lines[0] == "defaults:"
-    assert all(line.strip().startswith("- /network@") for line in lines[1:])
+    assert all(line.strip().startswith(("- /network@", "shared_stages: ")) for line in lines[1:])
 
 
 def test_no_file_of_conf_lies_outside_a_group() -> None:

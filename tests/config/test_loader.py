@@ -89,6 +89,7 @@ def test_files_are_read_once_for_every_choice(monkeypatch: pytest.MonkeyPatch) -
 def test_long_compositions_show_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
     monkeypatch.setattr(loader.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(loader, "FIRST_LINE", 2.0)
     progress = Progress(40)
     for _ in range(40):
         now[0] += 0.5

@@ -25,10 +25,12 @@ def test_unreadable_files_are_skipped_and_counted_on_request(make_tree, caplog, 
     root = make_tree()
     (root / "train" / "cat" / "1.png").write_text("a text")
     for _ in range(2):  # decoded, then from the cache
-        splits = Folder(root=str(root), corrupt="skip").load()
+        dataset = Folder(root=str(root), corrupt="skip")
+        splits = dataset.load()
         assert splits.train.labels.tolist() == [0] * 4 + [1] * 5
         assert torch.equal(splits.train.images[1], pixels(root / "train" / "cat" / "2.png"))
-        assert "skipped 1 unreadable of 20 files" in caplog.messages[-1]
+        assert caplog.messages[-1].endswith("skipped 1 unreadable of 20 files: train/cat/1.png")
+        assert dataset.unreadable == {str(root / "train/cat/1.png"): "no image, or one of an unknown format"}
     assert decoded == [20]
     assert "1.png" in error_of(root=str(root), corrupt="stop")  # the cache of another choice hides nothing
 

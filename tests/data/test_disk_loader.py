@@ -188,7 +188,9 @@ def test_unreadable_files_are_replaced_by_others_of_their_class(
     seen = [index for batch in batches for index in batch.indices.tolist()]
     assert sorted(seen) == sorted([*range(7), 9, 9, 9, *range(10, 25), 26, 26, *range(27, 30)])
     assert [len(batch.labels) for batch in batches] == [8, 8, 8, 6]
-    assert "epoch 1: replaced 3 unreadable files" in caplog.text
+    damaged = [str(files.path(position)) for position in (7, 8, 25)]
+    assert f"epoch 1: replaced 3 unreadable files: {', '.join(sorted(damaged))}" in caplog.text
+    assert sorted(skipping.unreadable) == sorted(damaged)
     again = list(loader(changed(skipping, workers=2)).epoch(0))
     assert all(same(a, b) for a, b in zip(batches, again, strict=True))
 
@@ -200,7 +202,7 @@ def test_unreadable_files_are_logged_even_if_iteration_stops_at_the_last_batch(
     training = loader(changed(files, skip=True))
     for _ in itertools.islice(training.epoch(0), len(training)):
         pass
-    assert "epoch 1: replaced 1 unreadable files" in caplog.text
+    assert "epoch 1: replaced 1 unreadable file: " in caplog.text
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -362,7 +364,7 @@ def test_evaluation_leaves_out_and_counts_unreadable_files(
     damage(part, 0, 1, 2, 3, 4, 9)  # a whole batch of 5, and one more
     seen = [index for batch in batches_in_order(part, disk, batch_size=5) for index in batch.indices.tolist()]
     assert seen == [5, 6, 7, 8, *range(10, 24)]
-    assert "6 unreadable files were left out" in caplog.text
+    assert "left out of the evaluation: 6 unreadable files: " in caplog.text
 
 
 def test_test_images_are_resized_and_cropped_as_by_torchvision(tmp_path: Path) -> None:

@@ -92,9 +92,9 @@ def test_two_processes_write_one_run_folder_and_print_once(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer.batch_size=9", "trainer.batch_size=9"),
+        pytest.param("trainer.batch_size=9", "trainer.batch_size=9", marks=pytest.mark.slow),
         ("dataset.limt=3", "dataset.limt"),
-        ("loss.tau=0", "loss.tau=0"),
+        pytest.param("loss.tau=0", "loss.tau=0", marks=pytest.mark.slow),
     ],
 )
 def test_errors_are_reported_once(override: str, message: str, tmp_path: Path) -> None:
@@ -106,7 +106,9 @@ def test_errors_are_reported_once(override: str, message: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("second", "message"), [(None, "1: there is no such folder"), (5, "train images: 10, not 8")], ids=["none", "other"]
+    ("second", "message"),
+    [pytest.param(None, "1: there is no such folder", marks=pytest.mark.slow), (5, "train images: 10, not 8")],
+    ids=["none", "other"],
 )
 def test_process_with_other_data_is_reported_once(second: int | None, message: str, tmp_path: Path) -> None:
     # As on a machine where the folder is missing, or another: each process looks where its number leads it.
@@ -126,6 +128,7 @@ def test_process_with_other_data_is_reported_once(second: int | None, message: s
     assert remaining in ([], ["lock"])  # torchrun ends the other one, which then locks nothing
 
 
+@pytest.mark.slow
 def test_killed_process_ends_the_others(tmp_path: Path) -> None:
     """Process 1 kills itself in its third step."""
     script = tmp_path / "killed.py"
@@ -196,6 +199,7 @@ def test_run_of_one_process_is_resumed_by_two(
     assert len(saved["classes"]) == 4
 
 
+@pytest.mark.slow
 def test_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

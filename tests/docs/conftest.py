@@ -15,9 +15,13 @@ from support.doc_pages import ROOT, blocks
 from support.golden_rule import filled
 
 import train
+from mcl.deploy.release import write_release
+from mcl.deploy.release_card import ReleaseFacts
+from mcl.deploy.saved_run import SavedRun
 
 GOLDEN = ROOT / "tests" / "golden" / "networks" / "keys.json.gz"
 DEFAULT_RUN = "runs/digits/resnet8/lmcl/73f50a34ac"  # as the pages call it
+RELEASE = "quickstart/lmcl-resnet8"
 PLANNED_RUN = "runs/digits/resnet8/independent/2e6b044923"  # of the study quickstart
 QUICK = ["trainer.max_steps=1", "trainer.batch_size=20", "trainer.device=cpu", "++dataset.limit=8"]
 
@@ -50,6 +54,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             small = ["trainer.batch_size=4"] if folder == "RUN" else []
             patch.setattr(sys, "argv", ["train.py", *options, *QUICK, *small, f"hydra.run.dir={folder}"])
             train.train()
+        facts = ReleaseFacts(RELEASE, "first", 1, {})
+        write_release(SavedRun(DEFAULT_RUN), home / "experiments/quickstart/weights/lmcl-resnet8", facts)
     return home
 
 

@@ -79,6 +79,9 @@ def test_what_pip_installs_is_this_project_with_extras_that_exist() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     known = set(re.findall(r"^(\w+) = \[", text.partition("[project.optional-dependencies]")[2], re.MULTILINE))
     assert known >= set(extras.EXTRAS)
+    for needed in (*(each.values() for each in extras.EXTRAS.values()), *extras.PLUGINS.values()):
+        assert all(f'"{requirement}"' in text for requirement in needed), needed
+    assert 'name = "mcl"' not in text  # another project on PyPI
     installs = [each.arguments("pip", "install") for each in COMMANDS if each.words[0] == "pip"]
     assert len(installs) >= 4
     for arguments in installs:
@@ -192,6 +195,7 @@ def test_command_of_mcl_runs(
     offline = {
         "import": ["--dataset", "cifar10"],
         "sync": ["--dry-run"],
+        "release": ["--choose", "first", "--out", str(tmp_path / "weights")],  # these runs have no validation part
         "dashboard": ["--offline", "--out", str(tmp_path / "dashboard.json")],
     }
     more = [word for word in offline.get(name, []) if word not in arguments]

@@ -11,16 +11,17 @@ from support.doc_pages import PAGES, spans
 
 from mcl.config.conf_folder import conf_folder
 from mcl.config.schema import SweepConfig, register
+from mcl.runs.renames import current_overrides
 
 WORD = re.compile(r"(?P<plus>\+{0,2})(?P<key>[a-z_]+(?:[@./][a-z_0-9]+)*)=(?P<value>.*)")
 CONTEXTS = [  # one of these has any option
     [],
-    ["loss=mcl"],
-    ["loss=lmcl_imagenet"],
+    *([f"loss={file.stem}"] for file in sorted((conf_folder() / "loss").glob("*.yaml")) if file.stem != "custom"),
     ["dataset=folder", "dataset.root=D"],
     ["dataset=imagenet", "dataset.root=D"],
     ["schedule=multistep", "optimizer=adamw"],
     ["network@pair.first=imagenet/resnet50"],
+    ["network@pair.second=imagenet/resnet50", *current_overrides(["pair.second.frozen=true"])],
     ["hydra/launcher=gpus"],
     ["hydra/launcher=slurm"],
     ["hydra/sweeper=optuna"],

@@ -140,18 +140,18 @@ def test_every_loss_trains_with_every_sampler(loss: str, sampler: str, command: 
         ["+network@pair.third=resnet8"],
         ["network@pair.second=resnet14"],
         ["loss/matching=one"],
-        ["loss/matching=one_to_one"],
-        ["loss.meta.outer_batch=next"],
-        ["loss.meta.memory=recompute"],
-        ["loss.meta.attach_features=false"],
-        ["loss.meta.lr=0.01"],
+        pytest.param(["loss/matching=one_to_one"], marks=pytest.mark.slow),
+        pytest.param(["loss.meta.outer_batch=next"], marks=pytest.mark.slow),
+        pytest.param(["loss.meta.memory=recompute"], marks=pytest.mark.slow),
+        pytest.param(["loss.meta.attach_features=false"], marks=pytest.mark.slow),
+        pytest.param(["loss.meta.lr=0.01"], marks=pytest.mark.slow),
         ["trainer.precision=bfloat16"],
-        ["trainer.channels_last=true"],
+        pytest.param(["trainer.channels_last=true"], marks=pytest.mark.slow),
         ["trainer.clip_norm=1"],
         ["optimizer=adamw"],
-        ["schedule=multistep"],
+        pytest.param(["schedule=multistep"], marks=pytest.mark.slow),
         ["dataset.validation=0.2"],
-        ["dataset.limit=10"],
+        pytest.param(["dataset.limit=10"], marks=pytest.mark.slow),
         ["dataset=synthetic", "dataset.channels=3", "dataset.image_size=12", "dataset.classes=4"],
         ["loss=mcl", "loss.weights.distillation=1"],
         ["debug=dry"],
@@ -170,6 +170,7 @@ def test_schedule_that_changes_nothing_is_noted(command: Command) -> None:
     assert note not in command("schedule.warmup_epochs=1", "debug=dry", "loss=independent").out
 
 
+@pytest.mark.slow
 def test_overfitting_one_batch_reduces_the_loss(command: Command) -> None:
     done = command("debug=overfit", "loss=independent")
     assert done.status == 0, done.err

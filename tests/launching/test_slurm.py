@@ -78,7 +78,7 @@ def test_missing_slurm_or_plugin_is_reported_in_one_line(command: Command, monke
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], "submitit_slurm.yaml")
     done = command(*SWEEP)
     assert (done.status, done.err.count("\n")) == (1, 1)
-    assert "pip install 'mcl[slurm]'" in done.err
+    assert "pip install 'hydra-submitit-launcher>=1.2,<2'" in done.err
 
 
 @pytest.mark.slow

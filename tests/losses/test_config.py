@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from mcl.losses.base import MetaSchedule
 from mcl.losses.matching import FixedMatching, LayerMatching
-from mcl.types import Batch, Outputs
+from mcl.types import Batch, NetworkShape, Outputs
 
 CONF = Path(__file__).parent.parent.parent / "conf" / "loss"
 WIDTHS = [[4, 4], [6, 6]]
@@ -21,8 +21,9 @@ WIDTHS = [[4, 4], [6, 6]]
 @pytest.fixture
 def choose(tmp_path):
     """Compose the group of losses under a config that has nothing else."""
-    shutil.copytree(CONF, tmp_path / "loss")
-    (tmp_path / "train.yaml").write_text("defaults:\n  - loss: lmcl\n  - _self_\nseed: 3\n")
+    for group in ("loss", "pair", "network"):
+        shutil.copytree(CONF.parent / group, tmp_path / group)
+    (tmp_path / "train.yaml").write_text("defaults:\n  - pair: resnet8\n  - loss: lmcl\n  - _self_\nseed: 3\n")
 
     def composed(*overrides: str) -> DictConfig:
         with initialize_config_dir(str(tmp_path), version_base="1.3"):
@@ -35,17 +36,38 @@ def options(config: DictConfig) -> set[str]:
     return {str(name) for name in config if not str(name).startswith("_")}
 
 
-@pytest.mark.parametrize("name", ["independent", "deep_supervision", "mcl", "lmcl"])
+METHODS = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem not in ("custom", "lmcl_imagenet"))
+
+
+def sizes(config: DictConfig) -> dict[str, list]:
+    """Return what training gives a loss: widths or shapes, of three networks for a leader and its peers."""
+    if "widths" in inspect.signature(get_class(config._target_)).parameters:
+        return {"widths": WIDTHS}
+    networks = getattr(get_class(config._target_), "minimum_networks", 1)
+    frozen = [config._target_.endswith(".KD") and i == 1 for i in range(max(2, networks))]
+    return {"shapes": [NetworkShape([8, 8], [4, 8], 3, teacher, shared=1) for teacher in frozen]}
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_loss_files_list_every_option_and_train(choose, name):
     config = choose(f"loss={name}")
-    assert options(config) | {"widths"} == set(inspect.signature(get_class(config._target_)).parameters)
-    loss = instantiate(config, widths=WIDTHS)
+    given = sizes(config)
+    assert options(config) | set(given) == set(inspect.signature(get_class(config._target_)).parameters)
+    loss = instantiate(config, **given)
     assert set(config.weights) == set(loss.terms)
+    widths = WIDTHS if "widths" in given else [shape.widths for shape in given["shapes"]]
     network_outputs = [
-        Outputs([torch.randn(4, w) for w in stages], [torch.randn(4, 3) for _ in stages]) for stages in WIDTHS
+        Outputs(
+            [torch.randn(4, w) for w in stages],
+            [torch.randn(4, 3) for _ in stages],
+            [torch.randn(4, c, 2, 2) for c in (4, 8)],
+        )
+        for stages in widths
     ]
     labels = torch.tensor([0, 0, 1, 1])
-    terms = loss(network_outputs, Batch(torch.empty(0), labels, labels))
+    teachers = {"teachers": network_outputs} if loss.needs_ema else {}
+    terms = loss(network_outputs, Batch(torch.empty(0), labels, labels), **teachers)
+    assert set(terms) <= set(loss.terms)
     assert loss.total(terms).isfinite()
 
 
@@ -85,6 +107,31 @@ def test_files_of_defaults_agree_with_the_constructors(choose):
         loss = instantiate(config, widths=WIDTHS)
         assert loss.weights == instantiate(config, widths=WIDTHS, weights=None).weights
     assert instantiate(choose().meta) == MetaSchedule()
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("mcl", "lmcl")])
+def test_files_of_the_other_methods_have_the_defaults_of_the_constructors(choose, name):
+    config = choose(f"loss={name}")
+    parameters = inspect.signature(get_class(config._target_)).parameters
+    for key in options(config) - {"weights"}:
+        assert config[key] == parameters[key].default, key
+    loss = instantiate(config, **sizes(config))
+    plain = get_class(config._target_)(**sizes(config))
+    assert (loss.weights, loss.ramps) == (plain.weights, plain.ramps)
+
+
+def test_weights_are_numbers_or_ramps_on_the_command_line(choose):
+    ramp = "{_target_: mcl.losses.ramps.Linear, weight: 2.0, length: 4}"
+    config = choose("loss=dml", f"loss.weights.distillation={ramp}", "loss.weights.classification=0.5")
+    loss = instantiate(config, **sizes(config), _convert_="all")
+    factors = []
+    for epoch in (0, 1, 4, 9):
+        loss.set_epoch(epoch)
+        factors.append((loss.weights["classification"], loss.weights["distillation"]))
+    assert factors == [(0.5, 0.0), (0.5, 0.5), (0.5, 2.0), (0.5, 2.0)]
+    (note,) = loss.unfinished_ramps(3)
+    assert "loss.weights.distillation: the run has 3 epochs, and the ramp ends at epoch 4; it gets to 1." in note
+    assert loss.unfinished_ramps(5) == []
 
 
 def test_choices_combine_on_the_command_line(choose):

@@ -85,10 +85,14 @@ def close(actual: Tensor, expected: Tensor) -> bool:
 @pytest.mark.parametrize(
     ("overrides", "differentiate"),
     [
-        (["loss.meta.memory=keep"], meta_gradient_by_copies),
-        (["loss.meta.memory=recompute", "+network@pair.third=wrn_10_1"], meta_gradient),
+        pytest.param(["loss.meta.memory=keep"], meta_gradient_by_copies, id="a pair"),
+        pytest.param(
+            ["loss.meta.memory=recompute", "+network@pair.third=wrn_10_1"],
+            meta_gradient,
+            id="three networks",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["a pair", "three networks"],
 )
 def test_ten_steps_with_meta_rounds_equal_the_textbook(overrides, differentiate):
     overrides = [*overrides, f"loss.meta.interval={INTERVAL}"]

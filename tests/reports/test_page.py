@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -358,5 +359,11 @@ def test_missing_plotly_names_the_extra(
     write_run(tmp_path / "runs", "mcl", 0, [70.0, 70.0])
     monkeypatch.setattr("mcl.extras.find_spec", lambda name: None if name == "plotly" else name)
     assert main(["report", "runs", "--html"]) == 1
-    assert capsys.readouterr().err == "error: --html: needs plotly. Install it with: pip install 'mcl[html]'.\n"
+    assert capsys.readouterr().err == "error: --html: needs plotly. Install it with: pip install 'plotly>=6'.\n"
     assert not (tmp_path / "runs" / "RESULTS.md").exists()
+
+
+def test_long_names_of_rows_wrap_before_a_conclusion_is_cut_off() -> None:
+    style = (Path(charts_module.__file__).parent / "page.css").read_text()
+    (rule,) = re.findall(r"^tbody th \{(.*)\}$", style, re.MULTILINE)
+    assert "white-space: normal" in rule

@@ -165,13 +165,16 @@ def test_summary_that_was_altered_does_not_count(without: Sequence[str], tmp_pat
     ],
 )
 def test_unreadable_files_are_reported_in_one_line(
-    name: str, content: str, message: str, tmp_path: Path, page: Page
+    name: str, content: str, message: str, tmp_path: Path, page: Page, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = three_seeds(tmp_path / "runs")
     folder = next((runs / "digits/resnet8/lmcl").iterdir())
     (folder / name).write_text(content, encoding="latin-1")
     (line,) = [line for line in page(runs).splitlines() if message in line]
     assert folder.name in line
+    printed = capsys.readouterr().err
+    assert message.removeprefix("unreadable. ") in printed
+    assert folder.name in printed
 
 
 def test_runs_of_older_code_have_no_cost(tmp_path: Path, page: Page) -> None:

@@ -11,6 +11,8 @@ from support.received import CANARY
 from mcl.__main__ import main
 from mcl.deploy.bundle import write_bundle
 from mcl.deploy.formats import FORMATS
+from mcl.deploy.release import write_release
+from mcl.deploy.release_card import ReleaseFacts
 from mcl.deploy.saved_run import SavedRun
 
 STORED = Path(__file__).parents[1] / "golden" / "run-0.1.0"
@@ -18,12 +20,13 @@ STORED = Path(__file__).parents[1] / "golden" / "run-0.1.0"
 
 @pytest.fixture(scope="session")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``run``, ``bundle.zip`` and an exported file of each format."""
+    """A folder with ``run``, ``bundle.zip``, ``release`` and an exported file of each format."""
     folder = tmp_path_factory.mktemp("sent")
     shutil.copytree(STORED, folder / "run")
     Image.new("L", (8, 8)).save(folder / "image.png")
     saved = SavedRun(folder / "run")
     write_bundle(saved, folder / "bundle.zip")
+    write_release(saved, folder / "release", ReleaseFacts("sent/release", "first", 1, {}))
     backbone, metadata = saved.deployable("first", "last")
     for name, form in FORMATS.items():
         if name == "onnx":

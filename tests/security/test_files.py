@@ -6,6 +6,7 @@ import json
 import lzma
 import os
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from mcl.runs.reading import find_runs, read_run
 from mcl.runs.summary import decode_summary, with_checksum
 from mcl.runs.writer import RunWriter
 from mcl.untrusted import archives, limits
+from mcl.untrusted.damage import refuse_damaged
 from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.tensors import load_state
 
@@ -315,6 +317,20 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         file.truncate(limits.MAX_JSON + 1)
     with pytest.raises(UserError, match="at most"):
         read_bytes(tmp_path / "large", limits.MAX_JSON)
+
+
+def test_reading_allocates_what_the_file_has_and_not_the_limit(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    tracemalloc.start()
+    assert read_bytes(tmp_path / "file", limits.MAX_NETWORK) == b"content"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10**6
+
+
+def test_too_little_memory_is_no_damage() -> None:
+    with pytest.raises(UserError, match=r"^run needs more memory than is free\.$"), refuse_damaged("run"):
+        raise MemoryError
 
 
 def test_a_huge_number_does_not_break_a_report(place: Path) -> None:

@@ -11,10 +11,14 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.received import metadata_of, rewrite_bundle, save_safetensors
+from support.received import metadata_of, rewrite_bundle, rewrite_release, save_safetensors
 
 from mcl.__main__ import main
+from mcl.deploy.card_logits import check_logits
+from mcl.deploy.saved_run import SavedRun
+from mcl.errors import UserError
 from mcl.runs import checkpoints
+from mcl.runs.summary import with_checksum
 
 SCALARS = st.one_of(
     st.none(),
@@ -33,6 +37,8 @@ FUZZ = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+FEW = settings(FUZZ, max_examples=15)
 
 
 def assert_harmless(*arguments: str) -> None:
@@ -132,3 +138,44 @@ def test_mutated_files_of_a_bundle(data: st.DataObject, sent: Path, place: Path)
     name = data.draw(st.sampled_from(["config.yaml", "summary.json", "metrics.jsonl"]))
     rewrite_bundle(file, {name: flip((place / "run" / name).read_bytes(), data)})
     assert_harmless("predict", file.name, "image.png")
+
+
+@FEW
+@given(data=st.data())
+def test_mutated_header_of_a_release(data: st.DataObject, sent: Path, place: Path) -> None:
+    card = place / "release" / "README.md"
+    _, header, body = (sent / "release" / "README.md").read_text().split("---\n", 2)
+    values = yaml.safe_load(header)
+    values["mcl"] = mutate(values["mcl"], data)
+    card.write_bytes(f"---\n{yaml.safe_dump(values)}---\n{body}".encode(errors="replace"))
+    assert_harmless("predict", "release", "image.png")
+
+
+@FEW
+@given(data=st.data())
+def test_mutated_run_of_a_release(data: st.DataObject, sent: Path, place: Path) -> None:
+    """With a hash that matches."""
+    shutil.copy(sent / "release" / "README.md", place / "release")
+    record = mutate(json.loads((sent / "release" / "run.json").read_text()), data)
+    if isinstance(record, dict) and isinstance(record.get("summary"), dict):
+        record["summary"] = with_checksum(record["summary"])
+    rewrite_release(place / "release", {"run.json": json.dumps(record).encode()})
+    assert_harmless("export", "release", "--format", "torch", "--network", "0", "--out", "out")
+
+
+@FEW
+@given(data=st.data())
+def test_mutated_logits_of_a_card(data: st.DataObject, sent: Path) -> None:
+    text = (sent / "release" / "README.md").read_text()
+    start, end = text.index("```json\n") + 8, text.rindex("\n```")
+    logits = json.dumps(mutate(json.loads(text[start:end]), data))
+    with contextlib.suppress(UserError):
+        check_logits(SavedRun(sent / "release"), text[:start] + logits + text[end:])
+
+
+@FEW
+@given(data=st.data())
+def test_damaged_bytes_of_a_card(data: st.DataObject, sent: Path, place: Path) -> None:
+    content = (sent / "release" / "README.md").read_bytes()
+    (place / "release" / "README.md").write_bytes(flip(content, data))
+    assert_harmless("predict", "release", "image.png")

@@ -56,6 +56,7 @@ OPENED = {  # open() or os.open(): the reason
     "mcl/signals.py": "/dev/null",
     "mcl/tracking/wandb.py": "a run of W&B, which is no file",
     "mcl/tracking/wandb_media.py": "a picture that this process made",
+    "mcl/runs/unreadable.py": "appends to unreadable.txt, by O_NOFOLLOW",
     "mcl/runs/writer.py": "appends to metrics.jsonl, by O_NOFOLLOW",
 }
 

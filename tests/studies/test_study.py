@@ -7,7 +7,7 @@ import pytest
 
 from mcl.errors import UserError
 from mcl.runs.identity import config_hash
-from mcl.studies.study import Study, find_study, load_study, studies_folder, study_names
+from mcl.studies.study import PlannedRun, Study, find_study, load_study, studies_folder, study_names
 
 PAGE = """
 title: Two losses, two sizes
@@ -178,23 +178,21 @@ def test_shipped_studies_equal_the_expected_list() -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_runs_of_shipped_studies_compose_into_separate_folders(name: str) -> None:
+def test_shipped_study_plans_its_runs(name: str, composed: Callable[..., object]) -> None:
     study = load_study(studies_folder() / name, seeds=[0])
     assert len(study.runs) == len({run.folder for run in study.runs}) == ROWS[name]
     assert study.title
     assert study.text
+    if name == "cifar100_homogeneous":
+        check_experiments(study.runs, composed)
+    for number in study.published:
+        front, _, last = number.labels["pair"].rpartition("/")
+        assert number.network.removeprefix(f"{front}/") in last.split("-")
+        assert 60 < number.top1 < 90
 
 
-def test_published_numbers_of_a_pair_name_its_networks() -> None:
-    for name in ("cifar100_homogeneous", "cifar100_heterogeneous", "imagenet_homogeneous", "imagenet_heterogeneous"):
-        for number in load_study(studies_folder() / name, seeds=[0]).published:
-            front, _, last = number.labels["pair"].rpartition("/")
-            assert number.network.removeprefix(f"{front}/") in last.split("-")
-            assert 60 < number.top1 < 90
-
-
-def test_study_runs_equal_the_published_experiments(composed: Callable[..., object]) -> None:
-    runs = load_study(studies_folder() / "cifar100_homogeneous", seeds=[0]).runs
+def check_experiments(runs: list[PlannedRun], composed: Callable[..., object]) -> None:
+    """Assert that the runs of a study are those of the experiments of the same name."""
     for loss in ("mcl", "lmcl"):
         (run,) = [run for run in runs if run.labels == {"pair": "resnet56", "loss": loss}]
         assert run.folder.name == config_hash(composed(f"experiment=cifar100_{loss}", "pair=resnet56"))  # type: ignore[arg-type]

@@ -26,6 +26,17 @@ def rewrite_bundle(path: Path, changes: Mapping[str, bytes | None]) -> None:
             archive.writestr(name, content)
 
 
+def rewrite_release(folder: Path, changes: Mapping[str, bytes]) -> None:
+    """Replace files of a release, with hashes that match in its card."""
+    card = folder / "README.md"
+    text = card.read_text()
+    for name, content in changes.items():
+        (folder / name).write_bytes(content)
+        listed = next(line for line in text.splitlines() if line.startswith(f"    {name}: "))
+        text = text.replace(listed, f"    {name}: {hashlib.sha256(content).hexdigest()}")
+    card.write_text(text)
+
+
 def metadata_of(folder: Path) -> dict[str, Any]:
     """Return the metadata of ``network.safetensors`` in a folder."""
     with safe_open(folder / "network.safetensors", framework="pt") as file:

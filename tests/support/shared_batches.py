@@ -1,14 +1,16 @@
 """Train five steps of L-MCL with three meta rounds in float64 and frozen batch statistics, in every process of a test.
 
-    python shared_batches.py OUT [batch|memory]
+    python shared_batches.py OUT [batch|memory|peers]
 
 Each process takes its shard of the same batches: of 32 images, of 7 images, which two processes cannot share evenly,
 and of 3 images, which are too few for two processes. OUT gets the final state of the first process and, for every step,
-the hash of every process's state.
+the hash of every process's state. ``peers`` trains three networks on a trunk instead, each with views of its own, with
+averaged teachers and a pause.
 """
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -19,7 +21,9 @@ from mcl.data.samplers import Shuffle
 from mcl.data.synthetic import Synthetic
 from mcl.distributed import sharding
 from mcl.distributed.process_group import ProcessGroup
-from mcl.losses.base import MetaSchedule
+from mcl.losses.base import Loss, MetaSchedule
+from mcl.losses.classification import classification
+from mcl.losses.distillation import mean_logit_distillation
 from mcl.losses.lmcl import LMCL
 from mcl.losses.matching import LayerMatching
 from mcl.networks.cohort import Cohort
@@ -28,21 +32,47 @@ from mcl.training.learner import Learner
 from mcl.training.options import TrainerOptions
 from mcl.training.results import Results
 from mcl.training.schedules import Constant
-from mcl.types import Batch
+from mcl.types import Batch, Outputs
 
 BATCH, CLASSES = 32, 8
 SIZES = [BATCH, BATCH, 7, BATCH, 3]
+PEERS = sys.argv[2:] == ["peers"]
 LR = 1e-3  # nothing is normalised
 
 
+class Peers(Loss):
+    """Learn from averaged teachers; the second network pauses every other step."""
+
+    terms = ("classification", "teaching")
+    needs_ema = True
+
+    def forward(self, outputs: Sequence[Outputs], batch: Batch, *, teachers: Sequence[Outputs]) -> dict[str, Tensor]:
+        self.step = batch.step
+        logits, taught = ([network.logits[-1] for network in networks] for networks in (outputs, teachers))
+        teaching = mean_logit_distillation([*logits, *taught], temperature=3.0)
+        return {"classification": classification(logits, batch.labels), "teaching": teaching}
+
+    def paused(self) -> Tensor:
+        return torch.tensor([False, self.step % 2 == 0, False])
+
+
 def make_learner() -> Learner:
+    networks = {"first": "resnet8", "second": "wrn_10_1"}
+    if PEERS:
+        networks = dict.fromkeys(("first", "second", "third"), "resnet8")
     cohort = Cohort(
-        {key: partial(build_network, name, CLASSES) for key, name in (("first", "resnet8"), ("second", "wrn_10_1"))},
-        branched=True,
+        {key: partial(build_network, name, CLASSES) for key, name in networks.items()},
+        branched=not PEERS,
         seed=0,
+        shared_stages=[1, 2, 3] if PEERS else 0,
+        rescale_gradients=PEERS,
     )
     torch.manual_seed(1)
-    loss = LMCL(widths=cohort.widths, matching=LayerMatching, meta=MetaSchedule(interval=2), dim=16, **contrast())
+    loss: Loss
+    if PEERS:
+        loss = Peers()
+    else:
+        loss = LMCL(widths=cohort.widths, matching=LayerMatching, meta=MetaSchedule(interval=2), dim=16, **contrast())
     loss.prepare(torch.arange(4 * CLASSES) % CLASSES)
     for module in cohort.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -65,9 +95,10 @@ def batches(processes: ProcessGroup) -> list[Batch]:
     for step, size in enumerate(SIZES):
         part = sharding.Split(size, processes.world_size).part(processes.rank)
         share = slice(part.start, part.stop)
-        images = torch.randn(size, 3, 8, 8, generator=generator, dtype=torch.float64)
+        views = torch.randn(3 if PEERS else 1, size, 3, 8, 8, generator=generator, dtype=torch.float64)
+        images = views[:, share] if PEERS else views[0, share]
         indices = torch.randperm(4 * CLASSES, generator=generator)[:size]
-        result.append(Batch(images[share], (indices % CLASSES)[share], indices[share], step, size))
+        result.append(Batch(images, (indices % CLASSES)[share], indices[share], step, size))
     return result
 
 

@@ -185,3 +185,8 @@ def test_tracker_that_never_started_finishes_at_once(tmp_path: Path) -> None:
     recorder = Recorder()
     Background(recorder).finish("failed")
     assert recorder.calls == []
+
+
+def test_every_call_of_a_tracker_is_forwarded() -> None:
+    methods = {name for name, member in vars(Tracker).items() if callable(member) and not name.startswith("_")}
+    assert methods - vars(Background).keys() == {"abandon"}  # which Background calls itself

@@ -82,6 +82,7 @@ def test_a_failed_run_has_its_reason_in_the_summary_the_logs_and_an_alert(
         tracker = WandbTracker()
         tracker.start(run)
         logging.getLogger("mcl.data").warning("two images are damaged")
+        tracker.reached(7)
         tracker.finish("failed", error=RuntimeError("power cut"))
         wandb.teardown()
     (alert,) = server.alerts
@@ -93,7 +94,13 @@ def test_a_failed_run_has_its_reason_in_the_summary_the_logs_and_an_alert(
     summaries = [json.loads(each) for each in server.contents("wandb-summary.json")]
     assert summaries[-1]["error"] == "RuntimeError: power cut"
     lines = "\n".join(server.contents("output.log"))
-    for text in ("data", "note: a small batch", "warning: two images are damaged", "RuntimeError: power cut"):
+    for text in (
+        "data",
+        "note: a small batch",
+        "warning: two images are damaged",
+        "RuntimeError: power cut",
+        "at step 7 of",
+    ):
         assert text in lines
 
 

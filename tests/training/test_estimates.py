@@ -51,3 +51,10 @@ def test_more_negatives_than_images_are_noted(small: Callable[..., Any]) -> None
     typed = ["loss/contrast=memory", "loss.contrast.neg_k=1000", "trainer.max_steps=1"]
     printed = " ".join(small("run", *typed).out.split())
     assert "loss.contrast.neg_k=1,000 rows are drawn, with repetitions, of 24 images of other classes" in printed
+
+
+def test_rows_of_memory_banks_that_cannot_fit_are_refused(small: Callable[..., Any]) -> None:
+    refused = small("run", "loss/contrast=memory", "loss.contrast.neg_k=1000000000", "trainer.max_steps=1")
+    assert refused.status == 1
+    assert "the 1,000,000,002 rows of memory banks for each of 7 images take at least" in refused.err
+    assert "Use a smaller loss.contrast.neg_k or trainer.batch_size." in refused.err

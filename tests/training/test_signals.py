@@ -217,7 +217,10 @@ def test_second_signal_ends_a_process_that_hangs(tmp_path: Path) -> None:
 def train(folder: Path, *overrides: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, str(ROOT / "train.py"), "trainer.epochs=200", "trainer.log_every=1"]
     return subprocess.Popen(
-        [*command, f"hydra.run.dir={folder / 'run'}", *overrides], cwd=folder, stdout=subprocess.DEVNULL
+        [*command, f"hydra.run.dir={folder / 'run'}", *overrides],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # pytest itself may run under nohup
     )
 
 

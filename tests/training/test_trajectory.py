@@ -81,7 +81,7 @@ def close(actual: Tensor, golden: np.ndarray) -> None:
     assert float(actual.sum()) == pytest.approx(float(golden[0]), abs=1e-8 * max(norm, 1e-3))
 
 
-@pytest.mark.parametrize("memory", ["keep", "recompute"])
+@pytest.mark.parametrize("memory", ["keep", pytest.param("recompute", marks=pytest.mark.slow)])
 def test_settings_equal_the_official_ones(memory: str) -> None:
     golden = np.load(GOLDEN / "trajectory_resnet8.npz")
     learner, names = learner_of_the_golden_weights()

@@ -11,6 +11,7 @@ from mcl.reports.markdown import NONE, cell, percent, table, without_empty
 from mcl.reports.page.setting_names import in_words
 from mcl.reports.rows import ENSEMBLE, Row, Rows, run_values
 from mcl.runs.identity import identity
+from mcl.runs.pair import networks_of
 from mcl.runs.reading import Run, mapping, number
 
 
@@ -18,7 +19,7 @@ def run_table(rows: Rows) -> list[str]:
     """Return a line for each run, finished or not."""
     runs = [(row, run) for row in rows.rows for run in row.runs]
     place = os.path.commonpath([run.shown_folder.absolute().parent for _, run in runs])
-    networks = list(dict.fromkeys(name for _, run in runs for name in mapping(run.config.get("pair"))))
+    networks = list(dict.fromkeys(name for _, run in runs for name in networks_of(mapping(run.config.get("pair")))))
     body = [
         [
             key(rows, row, f"seed {run.seed}"),

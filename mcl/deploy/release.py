@@ -1,0 +1,69 @@
+"""Release the deployed networks of a run: weights, settings, results and a model card, in one folder."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from mcl.deploy.bundle import without_local_paths
+from mcl.deploy.card_logits import check_logits
+from mcl.deploy.formats import encode_safetensors
+from mcl.deploy.release_card import ReleaseFacts, release_card
+from mcl.deploy.release_folder import CARD, RUN, SUFFIX, ReleaseFolder, is_release
+from mcl.deploy.saved_run import SavedRun
+from mcl.errors import UserError
+from mcl.files import write_atomically, write_error
+
+
+def write_release(run: SavedRun, folder: Path, facts: ReleaseFacts) -> list[Path]:
+    """Write the networks of a run as they are deployed, and a card; read them back and check them.
+
+    The same run gives the same bytes, and no absolute path of this machine is in them.
+
+    Args:
+        run: A finished run, opened without overrides.
+        folder: Where to write; created if necessary. An older release there is replaced.
+        facts: What the card states beside what the run holds.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UserError: The run is not finished, the folder holds other files, or a file cannot be written.
+    """
+    if not run.summary or not run.finished:
+        raise UserError(f"{run.source.path} is not a finished run: let its training end before you release it.")
+    if folder.is_dir() and any(folder.iterdir()) and not is_release(folder):
+        raise UserError(f"{folder} holds other files. Choose another folder with --out.")
+    contents: dict[str, bytes] = {}
+    files: dict[str, str] = {}
+    for key in run.keys:
+        backbone, metadata = run.deployable(key, "last")
+        files[key] = f"{metadata.file_stem}{SUFFIX}"
+        contents[files[key]] = encode_safetensors(backbone, metadata)
+    record = {"config": without_local_paths(run.stored), "summary": run.summary}
+    contents[RUN] = (json.dumps(record, indent=1) + "\n").encode()
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    contents[CARD] = release_card(run, facts, files, hashes).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob(f"*{SUFFIX}"):
+            if old.name not in contents:
+                old.unlink()
+    except OSError as error:
+        raise write_error(folder, error) from error
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    check_release(folder)
+    return [folder / name for name in contents]
+
+
+def check_release(folder: Path) -> float:
+    """Load the networks of a release and compare them with its card; return the largest difference of the logits.
+
+    Raises:
+        UserError: A file is damaged or was altered, or a network computes other logits.
+    """
+    run = SavedRun(folder)
+    if not isinstance(run.source, ReleaseFolder):
+        raise UserError(f"{folder} is not a release.")
+    return check_logits(run, run.source.card)

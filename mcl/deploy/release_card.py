@@ -1,0 +1,223 @@
+"""The card of a release: what model hubs read, and what a reader must know to trust and use the networks."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from mcl.config.build_network import network_of
+from mcl.deploy import card_parts
+from mcl.deploy.card_logits import drawing, encode_logits
+from mcl.deploy.release_folder import OURS, RUN
+from mcl.deploy.saved_run import SavedRun
+from mcl.errors import UserError
+from mcl.runs.received import file_name
+from mcl.runs.stored_config import plain
+
+_CHOSEN = {
+    "validation": "It is the one with the best accuracy on the validation images, which were held out of the training"
+    " images. The test images took no part in the choice.",
+    "test": "It is the one with the best accuracy on these same test images, so its accuracy is higher than it would be"
+    " on other images. The mean over the seeds is the fair number.",
+    "first": "It is the first one: no image took part in the choice.",
+}
+_LOADED = """\
+With mcl, from Python or from the command line:
+
+```python
+import mcl
+
+network = mcl.load("{name}")  # {choices}
+pixels = network.preprocessing("image.png")  # B x {channels} x {size} x {size}
+print(network.classes[network(pixels).argmax(1)[0]])
+```
+
+```sh
+python -m mcl predict {name} image.png
+python -m mcl evaluate {name}  # measures the accuracy again; dataset.root=FOLDER says where the images are
+```
+
+In place of the name, the path of this folder or of a file can be given."""
+_PLAIN = """\
+With plain safetensors and `build_network`, for the images of the check below:
+
+```python
+import mcl, numpy, torch
+from safetensors.torch import load_file
+
+network = mcl.build_network("{architecture}", {classes}, in_channels={channels}).eval()
+network.load_state_dict(load_file("{file}"))
+{drawing}
+mean, std = (torch.tensor(values)[:, None, None] for values in ({mean}, {std}))
+with torch.no_grad():
+    logits = network((torch.from_numpy(images) / 255 - mean) / std)
+```"""
+_CHECK = """\
+These are the logits, in float32, of {count} images of random patches that numpy draws:
+
+```python
+import numpy
+
+{drawing}
+```
+
+{logits}"""
+
+
+@dataclass(frozen=True)
+class SeedStatistics:
+    """Accuracy over the seeds of a row, in percent; None where there are too few seeds."""
+
+    count: int
+    mean: float | None
+    deviation: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class ReleaseFacts:
+    """What the card of a release states beside what the run itself holds.
+
+    Args:
+        name: The name of the release, such as ``few_images/lmcl-resnet14``.
+        chosen: What chose the run among the seeds of its row: ``validation``, ``test`` or ``first``.
+        seeds: The number of these seeds.
+        accuracy: Accuracy over them, by the name of the network; ``ensemble`` is that of the ensemble.
+        command: The command that trains the run; empty if it is unknown.
+        license: SPDX identifier of the licence.
+    """
+
+    name: str
+    chosen: str
+    seeds: int
+    accuracy: Mapping[str, SeedStatistics]
+    command: str = ""
+    license: str = "MIT"
+
+
+def check_license(name: str) -> str:
+    """Return an SPDX identifier; raises UserError for text that has not the form of one."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]{1,63}", name):
+        raise UserError(f"--license {name}: give an SPDX identifier, such as MIT, Apache-2.0 or CC-BY-4.0.")
+    return name
+
+
+def release_card(run: SavedRun, facts: ReleaseFacts, files: Mapping[str, str], hashes: Mapping[str, str]) -> str:
+    """Return a card as Markdown with a header.
+
+    Args:
+        run: The run.
+        facts: What else the card states.
+        files: The file of each network, by its key.
+        hashes: The SHA-256 of each of these files and of ``run.json``.
+    """
+    study, _, title = facts.name.rpartition("/")
+    parts = [
+        f"# {card_parts.escape(title)}",
+        f"Image classifiers of {len(run.classes)} classes, {card_parts.origin(run)} Study {card_parts.escape(study)}."
+        " Auxiliary branches and everything else that only training needs are left out.",
+        "## Networks",
+        card_parts.network_table(run, "last", files),
+        f"[{RUN}]({RUN}) holds all settings and results of the run.",
+        "## Accuracy",
+        card_parts.accuracies(run, "last"),
+        *_over_seeds(run, facts),
+        "## Data",
+        *card_parts.data(run),
+        "## Recipe",
+        *card_parts.recipe(run),
+        *_command(run, facts),
+        "## How to use them",
+        *_usage(run, facts, files),
+        "## Check",
+        _CHECK.format(count=16, drawing=drawing(run.preprocessing), logits=encode_logits(run)),
+        "## Licence",
+        f"{facts.license}. The images that the networks were trained on have terms of their own.",
+    ]
+    return f"---\n{_header(run, facts, hashes)}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _header(run: SavedRun, facts: ReleaseFacts, hashes: Mapping[str, str]) -> str:
+    spec = run.dataset.spec
+    title = facts.name.rpartition("/")[2]
+    metrics = [
+        {"type": "accuracy", "name": f"top-1 of {network['key']}", "value": round(network["top1_last"], 2)}
+        for network in run.summary["networks"]
+        if network["top1_last"] is not None
+    ]
+    dataset = file_name(spec.name)
+    header: dict[str, Any] = {
+        "license": facts.license.lower(),
+        "library_name": "mcl",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "knowledge-distillation", "mutual-learning", "pytorch"],
+        "datasets": [dataset],
+        "metrics": ["accuracy"],
+        "model-index": [
+            {
+                "name": title,
+                "results": [
+                    {
+                        "task": {"type": "image-classification"},
+                        "dataset": {"name": dataset, "type": dataset, "split": "test"},
+                        "metrics": metrics,
+                    }
+                ],
+            }
+        ],
+        OURS: {
+            "name": facts.name,
+            "run": run.summary["config_hash"],
+            "seed": run.summary["seed"],
+            "chosen": facts.chosen,
+            "seeds": facts.seeds,
+            "step": run.step,
+            "data": run.checkpoint.get("data"),
+            "files": dict(hashes),
+        },
+    }
+    return yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _over_seeds(run: SavedRun, facts: ReleaseFacts) -> list[str]:
+    seed = f"These networks are of seed {card_parts.escape(run.summary['seed'])}"
+    if facts.seeds == 1:
+        return [f"{seed}, the only one, so nothing is known of the spread over seeds."]
+    rows = [
+        (name, str(each.count), _percent(each.mean), _percent(each.deviation), _interval(each.interval))
+        for name, each in facts.accuracy.items()
+    ]
+    return [
+        f"{seed}, one of {facts.seeds}. {_CHOSEN[facts.chosen]}",
+        "Top-1 over all of these seeds; networks of one architecture are averaged in each run:",
+        card_parts.table(("network", "seeds", "mean", "deviation", "95 % interval of the mean"), rows),
+    ]
+
+
+def _command(run: SavedRun, facts: ReleaseFacts) -> list[str]:
+    digest = f"The hash of its settings, which names its folder, is {card_parts.escape(run.summary['config_hash'])}."
+    return [f"```sh\n{facts.command}\n```", digest] if facts.command else [digest]
+
+
+def _usage(run: SavedRun, facts: ReleaseFacts, files: Mapping[str, str]) -> list[str]:
+    spec = run.preprocessing
+    others = [f'network="{key}"' for key in run.keys[1:]]
+    choices = f"the first network; {' or '.join(others)} for another" if others else "the network"
+    texts = [_LOADED.format(name=facts.name, choices=choices, channels=spec.channels, size=spec.image_size)]
+    key, file = next(iter(files.items()))
+    architecture = network_of(plain(run.config)["pair"][key])
+    if architecture is not None:
+        values = {"architecture": architecture, "classes": len(run.classes), "channels": spec.channels, "file": file}
+        values |= {"drawing": drawing(spec), "mean": list(spec.mean), "std": list(spec.std)}
+        texts.append(_PLAIN.format(**values))
+    return texts
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "-" if ends is None else f"{ends[0]:.2f} to {ends[1]:.2f}"

@@ -1,0 +1,249 @@
+"""Read results back, for scripts and notebooks: a table of runs with settings, results and curves."""
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mcl.console import display_path
+from mcl.errors import UserError
+from mcl.extras import require
+from mcl.reports.archive import ARCHIVE, needs_archive, unpack_runs
+from mcl.reports.csv_file import run_lines
+from mcl.reports.rows import Rows, rows_of_folders, rows_of_study
+from mcl.reports.search_report import find_trials
+from mcl.reports.statistics import mean_of_known
+from mcl.runs.identity import flatten, identity
+from mcl.runs.metrics_file import read_metrics
+from mcl.runs.reading import Run, Status, find_runs, mapping, number
+from mcl.studies.study import FILE, load_study
+
+if TYPE_CHECKING:
+    import pandas
+
+POSITION = ("step", "epoch", "time")  # of a line of metrics.jsonl
+
+
+class Curve(NamedTuple):
+    """The finite values that a run logged under one name."""
+
+    steps: list[int]
+    epochs: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """The results of one network of a finished run; accuracies are of the test split, in percent.
+
+    Args:
+        key: its key in the pair, such as ``first``.
+        name: its architecture.
+        top1_last, top5_last: accuracy after the last epoch.
+        top1_best, best_epoch: accuracy at its best epoch, and that epoch.
+        validation_top1_last: accuracy on the validation split after the last epoch; None without one.
+        values: every number that ``summary.json`` has for it, these included.
+    """
+
+    key: str
+    name: str
+    top1_last: float | None
+    top5_last: float | None
+    top1_best: float | None
+    best_epoch: float | None
+    validation_top1_last: float | None
+    values: dict[str, float] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run of a `RunTable`.
+
+    Args:
+        labels: its row, as factor -> label: ``{"loss": "lmcl"}``.
+        seed: its seed; None if its settings cannot be read.
+        status: ``finished``, ``running``, ``failed``, ``missing``, ...
+        reason: why it does not count, in one sentence; empty for a finished run.
+        folder: its folder; of an archived run, the folder that unpacking the archive makes.
+        settings: its options, as ``{"optimizer.lr": 0.1, ...}``; empty if there are none.
+        networks: results of its networks; empty unless it is finished.
+        ensemble_top1_last: accuracy of the ensemble after the last epoch, in percent.
+        summary: all of ``summary.json``; empty unless it is finished.
+        notes: problems with its files, one sentence each.
+    """
+
+    labels: dict[str, str]
+    seed: int | None
+    status: Status
+    reason: str
+    folder: Path
+    settings: dict[str, Any] = field(repr=False)
+    networks: tuple[NetworkResult, ...]
+    ensemble_top1_last: float | None
+    summary: dict[str, Any] = field(repr=False)
+    notes: tuple[str, ...]
+    _run: Run = field(repr=False, compare=False)
+    _files: object = field(repr=False, compare=False)  # an unpacked archive, which exists as long as this does
+
+    @property
+    def finished(self) -> bool:
+        """Whether its results count."""
+        return self.status == "finished"
+
+    @property
+    def top1_last(self) -> float | None:
+        """The mean of its networks' accuracies after the last epoch; None if one is unknown."""
+        values = [network.top1_last for network in self.networks]
+        return None if None in values else mean_of_known(values)
+
+    @cached_property
+    def curves(self) -> dict[str, Curve]:
+        """Everything in ``metrics.jsonl`` by name, such as ``"test/first/backbone/top1"``; read at the first use.
+
+        Empty if the metrics of a finished run are not whole: ``notes`` has the reason.
+        """
+        if self.finished and not self._run.has_curve:
+            return {}
+        curves: dict[str, Curve] = {}
+        try:
+            lines = [line for _, line in read_metrics(self._run.folder) if line is not None]
+        except FileNotFoundError:
+            if self.finished:  # it has been moved since the table was read
+                raise
+            return {}
+        for line in lines:
+            for name, logged in line.values.items():
+                if name not in POSITION and (value := number(logged)) is not None:
+                    curve = curves.setdefault(name, Curve([], [], []))
+                    curve.steps.append(line.step)
+                    curve.epochs.append(line.epoch)
+                    curve.values.append(value)
+        return curves
+
+
+class RunTable(list[RunResult]):
+    """Runs in the order of a report: row by row, then by seed.
+
+    Attributes:
+        notes: sentences on how the rows were formed, and on runs that are in none.
+    """
+
+    def __init__(self, runs: Iterable[RunResult] = (), notes: Iterable[str] = ()):
+        super().__init__(runs)
+        self.notes = list(notes)
+
+    @property
+    def finished(self) -> "RunTable":
+        """The runs whose results count."""
+        return RunTable((run for run in self if run.finished), self.notes)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return one line per run and network: the columns of ``results.csv``, then the settings that differ.
+
+        An unfinished run has one line, without network and numbers.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        require("pandas", asked="to_pandas()")
+        import pandas
+
+        own = [identity(run._run.config) if run._run.config else {} for run in self]
+        names = sorted({name for settings in own for name in settings if name != "seed" and "_partial_" not in name})
+        differing = [name for name in names if len({repr(settings.get(name)) for settings in own if settings}) > 1]
+        lines = []
+        for run, settings in zip(self, own, strict=True):
+            values = {name: settings.get(name) for name in differing if name not in run.labels}
+            lines += [{**line, **values} for line in run_lines(run._run, run.labels)]
+        return pandas.DataFrame(lines)
+
+
+def read_runs(place: str | os.PathLike[str], *, runs: str | os.PathLike[str] | None = None) -> RunTable:
+    """Return the runs of a place as a report of it counts them.
+
+    >>> for run in read_runs("runs/digits").finished:  # doctest: +SKIP
+    ...     print(run.labels["loss"], run.seed, run.top1_last, run.curves["train/total"].values[-1])
+
+    Args:
+        place: folder of runs, folder of a study, or an archive of runs (``runs.tar.xz``). Of a study, all planned runs
+            are returned; if none of them has a folder, those of the archive beside ``study.yaml``.
+        runs: folder of a study's runs, if not the one that the study names. The archive is not read then.
+
+    Raises:
+        UserError: There are no runs, or a study or an archive cannot be read.
+    """
+    place, files = Path(place), None
+    if (place / FILE).is_file():
+        study = load_study(place, [f"runs={os.fspath(runs)}"] if runs else [])
+        archived: list[Run] = []
+        if runs is None and (place / ARCHIVE).is_file() and needs_archive(study):
+            files = _TemporaryFolder()
+            archived = unpack_runs(place / ARCHIVE, files.path)
+        if study.search is None:
+            return _table(rows_of_study(study, archived=archived), files)
+        trials = find_trials(study, archived)
+        return RunTable(_result(run, {name: str(value) for name, value in own.items()}, files) for run, own in trials)
+    if runs is not None:
+        raise UserError(f"runs={runs}: only a study's folder has its runs elsewhere; {place} is not one.")
+    if not place.is_file():
+        found = find_runs(place)
+    else:
+        files = _TemporaryFolder()
+        found = [run.folder for run in unpack_runs(place, files.path)]
+    if not found:
+        raise UserError(f"{place} holds no run. Give a folder of runs, a study's folder, or an archive of runs.")
+    rows = rows_of_folders(found)
+    if files is not None:
+        for run in [*rows.runs, *rows.unplaced]:
+            run.shown_folder = place.parent / run.folder.relative_to(files.path)
+    return _table(rows, files)
+
+
+class _TemporaryFolder:
+    """A folder that is removed with this object."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="mcl-runs-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def _table(rows: Rows, files: object) -> RunTable:
+    left_out = [f"{display_path(run.shown_folder)}: {run.reason or '; '.join(run.notes)}" for run in rows.unplaced]
+    return RunTable((_result(run, row.labels, files) for row in rows.rows for run in row.runs), rows.notes + left_out)
+
+
+def _result(run: Run, labels: dict[str, str], files: object) -> RunResult:
+    summary = run.summary if run.finished else {}
+    return RunResult(
+        labels=dict(labels),
+        seed=run.seed,
+        status=run.status,
+        reason=run.reason,
+        folder=run.shown_folder,
+        settings=flatten(run.config) if run.config else {},
+        networks=tuple(_network(values) for values in summary.get("networks", [])),
+        ensemble_top1_last=number(mapping(summary.get("ensemble")).get("top1_last")),
+        summary=summary,
+        notes=tuple(run.notes),
+        _run=run,
+        _files=files,
+    )
+
+
+def _network(summary: dict[str, Any]) -> NetworkResult:
+    values = {name: value for name, logged in summary.items() if (value := number(logged)) is not None}
+    return NetworkResult(
+        key=str(summary.get("key", "")),
+        name=str(summary["name"]),
+        top1_last=values.get("top1_last"),
+        top5_last=values.get("top5_last"),
+        top1_best=values.get("top1_best"),
+        best_epoch=values.get("best_epoch"),
+        validation_top1_last=values.get("validation_top1_last"),
+        values=values,
+    )

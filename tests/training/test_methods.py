@@ -1,0 +1,97 @@
+"""Every method trains: in bfloat16 near float32, and resumed bit for bit."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.small_runs import SMALL, Outcome
+
+from mcl.config.compose import compose_train
+from mcl.training.setup import assemble
+from mcl.training.trainer import Trainer
+
+Small = Callable[..., Any]
+RAMP = "{_target_: mcl.losses.ramps.Sigmoid, length: 1}"
+METHODS = {
+    "dml": [f"loss.weights.distillation={RAMP}"],
+    "kdcl": ["loss.form=general", "dataset.validation=0.2"],
+    "cl_ilr": ["pair.shared_stages=1"],
+    "one": ["pair=resnet8", "pair.shared_stages=2", f"loss.weights.distillation={RAMP}"],
+    "okddip": [],
+    "pcl": ["pair=resnet8", "pair.shared_stages=2", f"loss.weights.teacher_distillation={RAMP}"],
+    "ffl": [f"loss.weights.distillation={RAMP}"],
+    "switokd": [],
+    "dks": ["pair=single"],
+    "byot": ["pair=single", "loss.form=journal"],
+}
+every = pytest.mark.parametrize("name", METHODS)
+
+
+def overrides(name: str) -> list[str]:
+    return [f"loss={name}", *METHODS[name]]
+
+
+@every
+def test_a_stopped_run_resumes_bit_for_bit(name: str, small: Small, during_step: Callable[..., None]) -> None:
+    assert small("whole", *overrides(name)).status == 0
+    during_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert small("stopped", *overrides(name)).status == 75
+    assert small("stopped", *overrides(name)).status == 0
+    assert Outcome("stopped").equals(Outcome("whole"))
+
+
+def trainer(*options: str) -> Trainer:
+    config = compose_train([*SMALL, "trainer.device=cpu", "tracking=none", *options])
+    parts = assemble(config)
+    return parts.build_trainer(parts.dataset.load(), seed=config.seed)
+
+
+@every
+def test_first_steps_in_bfloat16_are_finite_and_near_those_in_float32(name: str) -> None:
+    totals = []
+    for precision in ("float32", "bfloat16"):
+        built = trainer(*overrides(name), f"trainer.precision={precision}")
+        built.learner.train()
+        built.learner.loss.set_epoch(1)
+        batches = list(built.loader.epoch(0))[:2]
+        values = [built.train_on_batch(batch) for batch in batches]
+        assert all(value.isfinite() for step in values for value in step.values())
+        totals.append(values[0]["train/total"].item())
+    assert totals[1] == pytest.approx(totals[0], rel=0.03)
+
+
+def test_a_student_resumes_beside_its_frozen_teacher(small: Small, during_step: Callable[..., None]) -> None:
+    assert small("teacher", "loss=independent", "trainer.max_steps=2").status == 0
+    options = ["loss=kd", "pair.second.frozen=true", "init_from={second: teacher}"]
+    assert small("whole", *options).status == 0
+    during_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert small("stopped", *options).status == 75
+    assert small("stopped", *options).status == 0
+    assert Outcome("stopped").equals(Outcome("whole"))
+    (teacher, student) = (Outcome(run).state["learner"] for run in ("teacher", "whole"))
+    frozen = {name: tensor for name, tensor in student.items() if name.startswith("cohort.networks.second.backbone.")}
+    assert all((teacher[name] == tensor).all() for name, tensor in frozen.items() if not name.endswith("tracked"))
+
+
+def test_the_weights_of_kdcl_are_measured_on_held_out_images() -> None:
+    built = trainer(*overrides("kdcl"))
+    loss = built.learner.loss
+    assert loss.mixing.tolist() == [0.5, 0.5]
+    logits, labels = built.evaluator.held_out_logits(built.learner)
+    assert logits.shape == (2, len(labels), 4)
+    loss.measure_held_out(logits, labels)
+    assert loss.mixing.sum().item() == pytest.approx(1.0)
+    assert loss.mixing.tolist() != [0.5, 0.5]
+    assert "loss.mixing" in built.learner.state_dict()
+
+
+def test_the_fusion_module_has_a_weight_decay_of_its_own() -> None:
+    built = trainer(*overrides("ffl"))
+    networks, fusion = built.optimizers[0].param_groups
+    assert (networks["weight_decay"], fusion["weight_decay"]) == (5e-4, 1e-5)
+    assert len(fusion["params"]) == len(list(built.learner.loss.fusion.parameters()))
+    assert len(networks["params"]) == len(list(built.learner.cohort.parameters()))
+    built = trainer(*overrides("ffl"), "loss.weight_decay=null")
+    assert len(built.optimizers[0].param_groups) == 1
