@@ -7,6 +7,7 @@ import pytest
 from support.report_pages import three_seeds
 
 from mcl.__main__ import main
+from mcl.reports.claim import Paragraph
 from mcl.reports.latex import escaped, in_latex
 from mcl.reports.page.build import page_of_rows
 from mcl.reports.rows import rows_of_folders
@@ -24,7 +25,9 @@ def test_special_characters_are_escaped() -> None:
 
 
 def test_table_has_numbers_on_the_right_and_no_closing_words() -> None:
-    lines = in_latex([NUMBERS, Table("empty", "", ["row"], [])], "mark").splitlines()
+    answer = Paragraph("A gain of d_z 1.", "5 % & more")
+    lines = in_latex([answer], [NUMBERS, Table("empty", "", ["row"], [])], "mark").splitlines()
+    assert r"\paragraph{A gain of $d_z$ 1.} 5 \% \& more" in lines
     assert lines[0] == "% mark"
     assert r"\begin{tabular}{lr}" in lines
     assert r"row & 100 \% of $d_z$ \\" in lines
