@@ -1,6 +1,7 @@
 """The answer to a study's claim in words: the first paragraph of its report."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mcl.console import pluralize
 from mcl.reports.comparisons import Comparisons, Difference
@@ -13,19 +14,33 @@ TOLERANCE = 0.1  # by which a row may cost less than the method and still be cal
 CONTROLS = {"equal cost": "the baseline at equal cost", "tuned": "the tuned baseline"}
 
 
-def claim_paragraphs(rows: Rows, comparisons: Comparisons, metric: str) -> list[str]:
+@dataclass(frozen=True)
+class Paragraph:
+    """The answer in a few words, and the sentences that support it. Nothing is escaped yet."""
+
+    answer: str
+    text: str
+
+
+def claim_paragraphs(rows: Rows, comparisons: Comparisons, metric: str) -> list[Paragraph]:
     """Return a paragraph for each network and each group of rows: is the method better, and does the gain survive?"""
     if rows.claim is None:
         return []
-    lines: list[str] = []
+    paragraphs = []
     for gain in comparisons.baseline:
         if rows.has_labels(gain.row, rows.claim.method):
             controls = {name: _same(gain, group) for name, group in comparisons.controls.items()}
-            lines += [_paragraph(rows, gain, controls, metric), ""]
-    if not lines:
+            paragraphs.append(_paragraph(rows, gain, controls, metric))
+    if not paragraphs:
         method = listed(f"{factor} = {label}" for factor, label in rows.claim.method.items())
-        lines = [f"**Not shown yet**: no run of {cell(method)} and of its baseline has finished.", ""]
-    return lines
+        paragraphs = [Paragraph("Not shown yet.", f"No run of {method} and of its baseline has finished.")]
+    return paragraphs
+
+
+def claim_section(rows: Rows, comparisons: Comparisons, metric: str) -> list[str]:
+    """Return the paragraphs of a claim in Markdown."""
+    paragraphs = claim_paragraphs(rows, comparisons, metric)
+    return [line for each in paragraphs for line in (f"**{cell(each.answer)}** {cell(each.text)}", "")]
 
 
 def answer(gain: Difference, controls: dict[str, Difference | None]) -> str:
@@ -52,17 +67,16 @@ def answer(gain: Difference, controls: dict[str, Difference | None]) -> str:
     return f"{text}; {listed(missing)} {'are' if len(missing) > 1 else 'is'} not tested" if missing else text
 
 
-def _paragraph(rows: Rows, gain: Difference, controls: dict[str, Difference | None], metric: str) -> str:
+def _paragraph(rows: Rows, gain: Difference, controls: dict[str, Difference | None], metric: str) -> Paragraph:
     method, baseline = (_name(rows, row) for row in (gain.row, gain.other))
     where = ", ".join(filter(None, [rows.name(gain.row, rows.shared), gain.network]))
-    sentences = [f"**{cell(where)}: {answer(gain, controls)}.**"]
     cost = [f"{ratio:.2f} × its {name}" for name, ratio in _ratios(gain.row, gain.other).items()]
-    text = f"{cell(method)} minus {cell(baseline)}: {_numbers(gain)} of test top-1 ({METRICS[metric]})"
-    sentences.append(f"{text}, at {listed(cost)}." if cost else f"{text}.")
+    text = f"{method} minus {baseline}: {_numbers(gain)} of test top-1 ({METRICS[metric]})"
+    sentences = [f"{text}, at {listed(cost)}." if cost else f"{text}."]
     if not gain.is_finding:
         sentences.append(_not_shown(gain))
     sentences += [_control(rows, gain, name, controls.get(name)) for name in CONTROLS]
-    return " ".join(sentences)
+    return Paragraph(f"{where}: {answer(gain, controls)}.", " ".join(sentences))
 
 
 def _not_shown(gain: Difference) -> str:
@@ -84,7 +98,7 @@ def _control(rows: Rows, gain: Difference, name: str, one: Difference | None) ->
         return f"The study has no row that is {words}."
     if one is None or one.comparison.difference.mean is None:
         return f"Against {words}: not tested, because its runs have not finished."
-    row = cell(_name(rows, one.other))
+    row = _name(rows, one.other)
     if name == "equal cost":
         row += _cost_of_control(one)
     if one.is_gain:

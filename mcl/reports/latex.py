@@ -1,7 +1,8 @@
-"""Tables for a paper, in LaTeX with the package booktabs."""
+"""The answer to a claim and the tables of a report for a paper, in LaTeX with the package booktabs."""
 
 from collections.abc import Iterable
 
+from mcl.reports.claim import Paragraph
 from mcl.reports.tables import Table
 from mcl.untrusted.text import printable
 
@@ -20,14 +21,17 @@ _SPECIAL = {
 }
 
 
-def in_latex(tables: Iterable[Table], mark: str) -> str:
-    """Return a file of tables, to be included by ``\\input{tables}``.
+def in_latex(paragraphs: Iterable[Paragraph], tables: Iterable[Table], mark: str) -> str:
+    """Return a file of paragraphs and tables, to be included by ``\\input{tables}``.
 
     Args:
+        paragraphs: the answer to the claim of a study.
         tables: the tables; those without rows are left out.
         mark: comment in the first line.
     """
     lines = [f"% {mark}", r"% The preamble needs \usepackage{booktabs}.", ""]
+    for each in paragraphs:
+        lines += [rf"\paragraph{{{_text(each.answer)}}} {_text(each.text)}", ""]
     for one in tables:
         if one.rows:
             lines += _environment(one.without_closing())
@@ -59,4 +63,9 @@ def _environment(one: Table) -> list[str]:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return " & ".join(map(escaped, cells)).replace(r"d\_z", "$d_z$") + r" \\"
+    return " & ".join(map(_text, cells)) + r" \\"
+
+
+def _text(text: str) -> str:
+    """Return text with the symbol of the effect size as in a formula."""
+    return escaped(text).replace(r"d\_z", "$d_z$")

@@ -13,7 +13,7 @@ from mcl.files import write_atomically, write_error
 from mcl.reports.accuracy_tables import accuracies_table, accuracy_table, main_table, published_table
 from mcl.reports.archive import ARCHIVE, archived_runs, needs_archive, pack_runs, show_as_packed
 from mcl.reports.calibration_table import ensemble_section, ensemble_table
-from mcl.reports.claim import claim_paragraphs
+from mcl.reports.claim import claim_paragraphs, claim_section
 from mcl.reports.comparisons import Comparisons, compare_rows
 from mcl.reports.cost_tables import cost_section, cost_table
 from mcl.reports.csv_file import as_csv, finished_in, hashes, trials_as_csv
@@ -155,7 +155,7 @@ def _rows_files(
     if latex:
         tables = [accuracy_table(rows, metric), baseline_table(rows, comparisons.baseline), ensemble_table(rows)]
         tables += [*ablation_tables(rows, comparisons).values(), matching_table(rows), cost_table(rows)]
-        files[LATEX] = downloads[LATEX] = in_latex(tables, MARK)
+        files[LATEX] = downloads[LATEX] = in_latex(claim_paragraphs(rows, comparisons, metric), tables, MARK)
     if html:
         from mcl.reports.page.build import page_of_rows
 
@@ -233,7 +233,7 @@ def _tables(study: Study | None, rows: Rows, comparisons: Comparisons, metric: s
     text = study.text.strip() if study else ""
     return [
         *(f"# {study.title if study else 'Results'}", ""),
-        *claim_paragraphs(rows, comparisons, metric),
+        *claim_section(rows, comparisons, metric),
         *([text, ""] if text else []),
         *(_status(rows), ""),
         *images(rows, by_fingerprint=study is None),

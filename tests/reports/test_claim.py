@@ -105,7 +105,7 @@ def test_method_below_its_baseline_and_a_study_without_controls(tmp_path: Path, 
 
 def test_study_without_runs_of_the_method_is_not_shown_yet(tmp_path: Path, page: Page) -> None:
     study = claim_study(tmp_path / "runs", {"independent": 70.0, "lmcl": None}, FULL)
-    assert first_paragraph(page(study=study)).startswith("**Not shown yet**: no run of arm = lmcl")
+    assert first_paragraph(page(study=study)).startswith("**Not shown yet.** No run of arm = lmcl")
 
 
 def test_claim_is_a_family_of_its_own(tmp_path: Path, page: Page) -> None:
@@ -128,6 +128,14 @@ def test_ablations_show_what_each_thing_adds(tmp_path: Path, page: Page) -> None
     assert vcl[:3] == ["resnet8", "+1.00", "+1.00"]  # over the baseline; what the method adds to the row
     assert vcl[-1] == "higher, by more than chance alone would often give"
     assert cells(text, "Learned matching", "lmcl one")[1:3] == ["+2.00", "0.00"]
+
+
+def test_tables_for_a_paper_begin_with_the_answer(tmp_path: Path, page: Page) -> None:
+    study = claim_study(tmp_path / "runs", {"independent": 70.0, "lmcl": 72.0}, Claim({"arm": "lmcl"}))
+    text = page(study=study, latex=True)
+    latex = (tmp_path / "out" / "tables.tex").read_text()
+    answer = first_paragraph(text).split(".**")[0].strip("*")
+    assert latex.index(f"\\paragraph{{{answer}.}} lmcl minus independent: +2.0") < latex.index("\\begin{table}")
 
 
 def test_claim_is_left_out_if_another_baseline_is_asked_for(tmp_path: Path, page: Page) -> None:

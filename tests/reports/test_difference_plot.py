@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from support.report_pages import three_seeds
 from support.run_folders import write_run
 
@@ -38,6 +39,7 @@ def test_picture_has_its_numbers_in_words_and_the_page_shows_it(tmp_path: Path) 
     assert "resnet8: deep_supervision +1.00 (" in picture.alt
     assert "lmcl +2.00 (−0.48 to +4.48) and lmcl − deep_supervision +1.00 (" in picture.alt
     assert picture.caption.endswith("The last lines are the method minus other rows.")
+    pytest.importorskip("plotly")
     page = page_of_rows(rows, "top1_last", ["# Results"], [], [picture], {"results.csv": ""})
     assert '<img alt="Differences in points of test top-1' in page
     assert "data:image/svg+xml;base64," in page

@@ -1,10 +1,11 @@
 """Runs on different images: separated by their fingerprints, never averaged or paired."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.report_pages import cells, study_of
+from support.report_pages import cells, study_of, three_seeds
 from support.run_folders import write_run
 
 from mcl.reports import search_report as trials
@@ -95,6 +96,13 @@ def test_run_of_a_study_on_other_images_than_most_does_not_count(tmp_path: Path,
     assert "5 finished runs in 2 rows; also 1 of other images" in text
     assert f"- lmcl, seed 2: of other images. the fingerprint of its images is {OTHER}; that of 5 other runs" in text
     assert "\npython train.py loss=lmcl seed=2 resume=never\n" in text
+
+
+def test_study_may_have_a_factor_called_images(tmp_path: Path, page: Page) -> None:
+    study = study_of(three_seeds(tmp_path / "runs"), [0, 1, 2])
+    runs = [replace(run, labels={"images": run.labels["loss"]}) for run in study.runs]
+    study = replace(study, factors={"images": ["independent", "lmcl"]}, baseline={"images": "independent"}, runs=runs)
+    assert "[!WARNING]" not in page(study=study)
 
 
 def test_folder_of_a_study_that_holds_another_run_does_not_count(tmp_path: Path, page: Page) -> None:

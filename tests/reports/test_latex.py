@@ -7,8 +7,12 @@ import pytest
 from support.report_pages import three_seeds
 
 from mcl.__main__ import main
+from mcl.reports.claim import Paragraph
 from mcl.reports.latex import escaped, in_latex
+from mcl.reports.page.build import page_of_rows
+from mcl.reports.rows import rows_of_folders
 from mcl.reports.tables import Table
+from mcl.runs.reading import find_runs
 
 NUMBERS = Table("a", "In %: mean", ["row", "100 % of d_z", "words"], [["x_1", "−1.00 ± 0.20", "why"]], closing=1)
 
@@ -21,7 +25,9 @@ def test_special_characters_are_escaped() -> None:
 
 
 def test_table_has_numbers_on_the_right_and_no_closing_words() -> None:
-    lines = in_latex([NUMBERS, Table("empty", "", ["row"], [])], "mark").splitlines()
+    answer = Paragraph("A gain of d_z 1.", "5 % & more")
+    lines = in_latex([answer], [NUMBERS, Table("empty", "", ["row"], [])], "mark").splitlines()
+    assert r"\paragraph{A gain of $d_z$ 1.} 5 \% \& more" in lines
     assert lines[0] == "% mark"
     assert r"\begin{tabular}{lr}" in lines
     assert r"row & 100 \% of $d_z$ \\" in lines
@@ -49,6 +55,26 @@ def test_command_writes_every_table_once_and_each_line_has_all_cells(
     results = Path("runs/digits/RESULTS.md").read_text()
     assert "python -m mcl report runs/digits --latex" in results
     assert "[tables.tex](tables.tex) has the tables in LaTeX." in results
+
+
+def test_page_offers_the_tables_as_a_download(tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    rows = rows_of_folders(find_runs(three_seeds(tmp_path)))
+    after = ["[tables.tex](tables.tex) has the tables."]
+    page = page_of_rows(rows, "top1_last", ["# Results"], after, [], {"tables.tex": "% tables"})
+    assert '<a download="tables.tex" href="data:text/plain;base64,JSB0YWJsZXM=">' in page
+
+
+def test_report_of_a_search_has_no_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    search = "search: {options: {optimizer.lr: 'interval(0.01, 1)'}}"
+    Path("mine/study.yaml").write_text(f"title: Mine\nhold: [dataset.validation=0.1]\n{search}\n")
+    assert main(["report", "mine", "--latex"]) == 1
+    assert "error: --latex: a search has no tables for a paper" in capsys.readouterr().err
+    assert not Path("mine/RESULTS.md").exists()
 
 
 def test_own_file_is_not_replaced(
