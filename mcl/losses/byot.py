@@ -107,6 +107,6 @@ class BYOT(FormLoss):
         target = network.features[-1].detach()
         norms = [
             distributed.gather(adapt(feature) - target).norm()
-            for adapt, feature in zip(adaptations, heads, strict=True)
+            for adapt, feature in zip(adaptations.children(), heads, strict=True)
         ]
         return torch.stack([target.new_zeros(()), *norms]).sum()
