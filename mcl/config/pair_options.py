@@ -1,6 +1,6 @@
 """Check the options of a pair that are not those of one network's constructor, without torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcl.errors import UserError, unknown
@@ -47,7 +47,7 @@ def check_pair(pair: Mapping[str, Any], init_from: Any) -> None:
 def _check_shared_stages(value: Any, networks: int) -> bool:
     """Check ``pair.shared_stages``; return whether any stage is shared."""
     option = f"pair.{SHARED_STAGES}={value}"
-    numbers = value if isinstance(value, list | tuple) else [value]
+    numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     if any(isinstance(number, bool) or not isinstance(number, int) or number < 0 for number in numbers):
         raise UserError(f"{option}: expected a number of stages, or a list of the copies of each stage, as [1,2,4].")
     if value and networks < 2:

@@ -71,8 +71,13 @@ def identity(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_neutral(key: str, value: Any) -> bool:
     """Return whether a setting has the value that it stands for in runs that do not have it."""
-    name = re.sub(r"^pair\.[^.]+\.", "pair.*.", key)
+    name = _name(key)
     return name in ADDED and value == ADDED[name]
+
+
+def _name(key: str) -> str:
+    """Return the name in `ADDED` of a setting of any network."""
+    return re.sub(r"^pair\.[^.]+\.", "pair.*.", key)
 
 
 def _with_checksums(settings: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +113,12 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """
     if None in (old.get(WEIGHTS), new.get(WEIGHTS)):
         old, new = ({key: value for key, value in config.items() if key != WEIGHTS} for config in (old, new))
-    return differences(identity(old), identity(new))
+    before, after = identity(old), identity(new)
+    for key in before.keys() ^ after.keys():
+        if (name := _name(key)) in ADDED:
+            before.setdefault(key, ADDED[name])
+            after.setdefault(key, ADDED[name])
+    return differences(before, after)
 
 
 def _revision(settings: Mapping[str, Any]) -> dict[str, int]:

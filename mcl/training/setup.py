@@ -13,6 +13,7 @@ from mcl import distributed
 from mcl.allocator import keep_freed_memory
 from mcl.config.instantiate import build
 from mcl.config.loss_arguments import loss_arguments
+from mcl.config.pair_options import check_pair
 from mcl.config.targets import resolve
 from mcl.config.trial_build import check_network_count
 from mcl.data.dataset import Dataset, Splits
@@ -92,6 +93,7 @@ def assemble(config: DictConfig) -> Parts:
         UserError: a part cannot be built, or the parts do not work together.
     """
     make = functools.partial(build, allow=config.allow_modules)
+    check_pair(config.pair, config.init_from)
     options: TrainerOptions = make(config.trainer, path="trainer")
     loss_class = resolve(config.loss._target_, path="loss", allow=config.allow_modules)
     check_network_count(loss_class, list(networks_of(config.pair)))

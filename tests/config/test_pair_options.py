@@ -8,7 +8,7 @@ from omegaconf import DictConfig, open_dict
 
 from mcl.config.pair_options import check_pair
 from mcl.errors import UserError
-from mcl.runs.identity import config_hash
+from mcl.runs.identity import changes, config_hash
 from mcl.runs.pair import frozen_keys, network_node, networks_of
 from mcl.runs.renames import current_overrides
 
@@ -78,6 +78,7 @@ def test_neutral_values_are_not_in_the_hash(composed: Callable[..., DictConfig])
         with open_dict(older):
             del older[group][option]
     assert config_hash(config) == config_hash(older)
+    assert changes(older, composed("loss=independent", "pair.leader=first")) == ["pair.leader: None -> first"]
     changed = ["pair.shared_stages=2", "pair.leader=first", "++pair.second.frozen=true", "trainer.ema=0.9"]
     changed += ["trainer.views=separate", "init_from={second: nowhere}"]
     assert len({config_hash(composed("loss=independent", each)) for each in changed} - {config_hash(older)}) == 6
