@@ -101,7 +101,7 @@ class BYOT(FormLoss):
             "feature": torch.stack(features).sum(),
         }
 
-    def _norm(self, adaptations: nn.ModuleList, network: Outputs) -> Tensor:
+    def _norm(self, adaptations: nn.Module, network: Outputs) -> Tensor:
         """Return the sum over side heads of the norm of the difference to the backbone's features, over the batch."""
         heads = network.features[:-2] if self.reproduce_official_bug else network.features[1:-1]
         target = network.features[-1].detach()

@@ -42,8 +42,9 @@ def distances(teacher: Tensor, student: Tensor, labels: Tensor, *, whole: int | 
         return distributed.all_reduce_mean([means], distributed.weight(whole))[0]
 
 
-def decide(teacher: Tensor, student: Tensor, gap: Tensor, epsilon: Tensor | None = None) -> Switch:
-    """Return the switch for the distances of `distances`; ``epsilon`` replaces that of the pair itself."""
+def decide(means: Tensor, epsilon: Tensor | None = None) -> Switch:
+    """Return the switch for the `distances` (3,) of a pair; ``epsilon`` replaces that of the pair itself."""
+    teacher, student, gap = means.unbind()
     if epsilon is None:
         epsilon = (-teacher / (teacher + student)).exp()
     delta = student - epsilon * teacher
@@ -58,7 +59,7 @@ def switch(teacher: Tensor, student: Tensor, labels: Tensor, *, whole: int | Non
         labels: (B,) classes.
         whole: as in `distances`.
     """
-    return decide(*distances(teacher, student, labels, whole=whole).unbind())
+    return decide(distances(teacher, student, labels, whole=whole))
 
 
 class SwitOKD(FormLoss):
@@ -129,8 +130,8 @@ class SwitOKD(FormLoss):
         """Return the switch of each teacher with each student."""
         students = logits[self.teachers :]
         pairs = [[distances(t, s, batch.labels, whole=batch.whole) for s in students] for t in logits[: self.teachers]]
-        switches = [[decide(*each.unbind()) for each in row] for row in pairs]
+        switches = [[decide(each) for each in row] for row in pairs]
         if self.reproduce_official_bug:
             i, j, epsilon = (1, 0, switches[0][0]) if self.teachers == 2 else (0, 0, switches[0][1])
-            switches[i][j] = decide(*pairs[i][j].unbind(), epsilon.epsilon)
+            switches[i][j] = decide(pairs[i][j], epsilon.epsilon)
         return switches
