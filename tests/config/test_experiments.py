@@ -15,6 +15,7 @@ from mcl.config.checks import check_config
 from mcl.config.instantiate import build
 from mcl.data.imagenet import ImageNet
 from mcl.runs.identity import identity
+from mcl.runs.pair import networks_of
 
 COMMON = {
     "seed": 0,
@@ -165,20 +166,20 @@ def test_experiments_do_not_depend_on_the_device(
 
 
 def test_baseline_is_one_network_and_the_others_are_pairs(composed: Callable[..., DictConfig]) -> None:
-    networks = {name: list(composed(f"experiment={name}").pair) for name in RECIPES}
+    networks = {name: list(networks_of(composed(f"experiment={name}").pair)) for name in RECIPES}
     assert all(networks.pop(name) == ["first"] for name in ONE_NETWORK)
     assert all(keys == ["first", "second"] for keys in networks.values())
 
 
 def test_experiments_accept_any_pair_and_network(composed: Callable[..., DictConfig]) -> None:
     pair = composed("experiment=cifar100_lmcl", "pair=wrn_16_2").pair
-    assert [network.name for network in pair.values()] == ["wrn_16_2", "wrn_16_2"]
+    assert [network.name for network in networks_of(pair).values()] == ["wrn_16_2", "wrn_16_2"]
     alone = composed("experiment=cifar100_baseline", "network@pair.first=wrn_16_2").pair
-    assert [network.name for network in alone.values()] == ["wrn_16_2"]
+    assert [network.name for network in networks_of(alone).values()] == ["wrn_16_2"]
     pair = composed("experiment=imagenet_lmcl", "pair=imagenet/shufflenetv2_1x-resnet50").pair
-    assert [network.name for network in pair.values()] == ["imagenet/shufflenetv2_1x", "imagenet/resnet50"]
+    assert [network.name for network in networks_of(pair).values()] == ["imagenet/shufflenetv2_1x", "imagenet/resnet50"]
     alone = composed("experiment=imagenet_baseline", "network@pair.first=imagenet/resnet34").pair
-    assert [network.name for network in alone.values()] == ["imagenet/resnet34"]
+    assert [network.name for network in networks_of(alone).values()] == ["imagenet/resnet34"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from mcl.runs.identity import config_hash
+from mcl.runs.pair import networks_of
 from mcl.runs.summary import with_checksum
 
 STEPS_PER_EPOCH, BATCH = 10, 50
@@ -74,7 +75,7 @@ def write_run(
     folder = folder or runs / "digits" / pair / loss / config_hash(run_config)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(run_config))
-    keys = list(run_config["pair"])
+    keys = list(networks_of(run_config["pair"]))
     lines = []
     for epoch, share in enumerate(curve, 1):
         step = epoch * STEPS_PER_EPOCH
