@@ -24,7 +24,7 @@ from mcl.networks.cohort import Cohort
 from mcl.runs.identity import differences, identity
 from mcl.runs.imported import decode_imported
 from mcl.runs.layout import CONFIG, IMPORTED, LAST_CHECKPOINT, SUMMARY, deployed_prefix
-from mcl.runs.pair import network_node, networks_of
+from mcl.runs.pair import SHARED_STAGES, frozen_keys, network_node, networks_of
 from mcl.runs.received import class_names
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import decode_config, plain
@@ -202,7 +202,9 @@ class SavedRun:
         factories = {key: self._factory(key) for key in self.keys}
         state = self.checkpoint["learner"]
         branched = weights == "last" and any(".branches." in name for name in state)
-        cohort = Cohort(factories, branched=branched, seed=0)
+        pair = self.config.pair
+        shared = pair.get(SHARED_STAGES) or 0
+        cohort = Cohort(factories, branched=branched, seed=0, frozen=frozen_keys(pair), shared_stages=shared)
         if weights == "best":
             for key, backbone in zip(self.keys, cohort.backbones, strict=True):
                 load_weights(backbone, self._backbone_state(key, weights), self.source.path)

@@ -101,12 +101,12 @@ class BYOT(FormLoss):
             "feature": torch.stack(features).sum(),
         }
 
-    def _norm(self, adaptations: nn.ModuleList, network: Outputs) -> Tensor:
+    def _norm(self, adaptations: nn.Module, network: Outputs) -> Tensor:
         """Return the sum over side heads of the norm of the difference to the backbone's features, over the batch."""
         heads = network.features[:-2] if self.reproduce_official_bug else network.features[1:-1]
         target = network.features[-1].detach()
         norms = [
             distributed.gather(adapt(feature) - target).norm()
-            for adapt, feature in zip(adaptations, heads, strict=True)
+            for adapt, feature in zip(adaptations.children(), heads, strict=True)
         ]
         return torch.stack([target.new_zeros(()), *norms]).sum()

@@ -44,7 +44,7 @@ class FormLoss(Loss):
         reproduce_official_bug: compute what the official code of the form computes by mistake.
     """
 
-    terms = ("classification", "distillation")
+    terms: ClassVar[tuple[str, ...]] = ("classification", "distillation")
     forms: ClassVar[Mapping[str, Form]] = {}
 
     def __init__(

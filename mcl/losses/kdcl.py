@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -142,7 +142,7 @@ class KDCL(FormLoss):
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         logits = last_logits(outputs)
-        form = "general" if self.form == "mean" else self.form
+        form = cast("Target", "general" if self.form == "mean" else self.form)
         aim = target(logits, batch.labels, form, weights=self.mixing)
         term = kl_divergence(aim, logits, temperature=self.temperature)
         return {"classification": classification(logits, batch.labels), "distillation": term}

@@ -42,8 +42,9 @@ def distances(teacher: Tensor, student: Tensor, labels: Tensor, *, whole: int | 
         return distributed.all_reduce_mean([means], distributed.weight(whole))[0]
 
 
-def decide(teacher: Tensor, student: Tensor, gap: Tensor, epsilon: Tensor | None = None) -> Switch:
-    """Return the switch for the distances of `distances`; ``epsilon`` replaces that of the pair itself."""
+def decide(means: Tensor, epsilon: Tensor | None = None) -> Switch:
+    """Return the switch for the `distances` (3,) of a pair; ``epsilon`` replaces that of the pair itself."""
+    teacher, student, gap = means.unbind()
     if epsilon is None:
         epsilon = (-teacher / (teacher + student)).exp()
     delta = student - epsilon * teacher
@@ -58,7 +59,7 @@ def switch(teacher: Tensor, student: Tensor, labels: Tensor, *, whole: int | Non
         labels: (B,) classes.
         whole: as in `distances`.
     """
-    return decide(*distances(teacher, student, labels, whole=whole))
+    return decide(distances(teacher, student, labels, whole=whole))
 
 
 class SwitOKD(FormLoss):
@@ -114,12 +115,8 @@ class SwitOKD(FormLoss):
             learns[i, teachers:] = torch.stack([~switch.paused for switch in row]).to(logits)
         active = learns[:, teachers:].amax(1)  # (N,)
         learns[:teachers, :teachers] *= active[:teachers, None]
-        stops = (
-            (active == 0)
-            if networks == teachers + 1 or not self.reproduce_official_bug
-            else torch.zeros_like(active) > 0
-        )
-        self._paused = stops
+        never_stops = self.reproduce_official_bug and teachers == 1
+        self._paused = torch.zeros_like(active).bool() if never_stops else active == 0
         classification = torch.stack([F.cross_entropy(each, batch.labels) for each in logits])
         divergences = [
             learns[i, j] * kl_divergence(logits[j].detach(), logits[i], temperature=self.temperature)
@@ -133,8 +130,8 @@ class SwitOKD(FormLoss):
         """Return the switch of each teacher with each student."""
         students = logits[self.teachers :]
         pairs = [[distances(t, s, batch.labels, whole=batch.whole) for s in students] for t in logits[: self.teachers]]
-        switches = [[decide(*each) for each in row] for row in pairs]
+        switches = [[decide(each) for each in row] for row in pairs]
         if self.reproduce_official_bug:
             i, j, epsilon = (1, 0, switches[0][0]) if self.teachers == 2 else (0, 0, switches[0][1])
-            switches[i][j] = decide(*pairs[i][j], epsilon.epsilon)
+            switches[i][j] = decide(pairs[i][j], epsilon.epsilon)
         return switches

@@ -6,11 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from support.small_runs import SMALL, Outcome
 
 from mcl.config.compose import compose_train
+from mcl.deploy import evaluate_run
+from mcl.deploy.saved_run import SavedRun
+from mcl.training.evaluation import predictions
 from mcl.training.setup import assemble
 from mcl.training.trainer import Trainer
+from mcl.types import Batch
 
 Small = Callable[..., Any]
 RAMP = "{_target_: mcl.losses.ramps.Sigmoid, length: 1}"
@@ -71,8 +76,24 @@ def test_a_student_resumes_beside_its_frozen_teacher(small: Small, during_step: 
     assert small("stopped", *options).status == 0
     assert Outcome("stopped").equals(Outcome("whole"))
     (teacher, student) = (Outcome(run).state["learner"] for run in ("teacher", "whole"))
+    assert evaluate_run(SavedRun("whole"))["second/backbone"].result()["top1"] >= 0
     frozen = {name: tensor for name, tensor in student.items() if name.startswith("cohort.networks.second.backbone.")}
     assert all((teacher[name] == tensor).all() for name, tensor in frozen.items() if not name.endswith("tracked"))
+
+
+@pytest.mark.parametrize("name", ["one", "ffl"])
+def test_the_ensemble_that_a_loss_trains_is_evaluated_in_training_and_in_saved_runs(name: str, small: Small) -> None:
+    assert small("run", *overrides(name), "trainer.max_steps=2", "dataset.test_per_class=20").status == 0
+    saved = SavedRun("run")
+    cohort, loss = saved.learner()
+    batch = Batch(torch.randn(5, 1, 8, 8), torch.zeros(5, dtype=torch.long), torch.arange(5))
+    device = torch.device("cpu")
+    ((heads, _),) = predictions(cohort, loss, [batch], device=device, precision="float32")
+    with torch.no_grad():
+        expected = loss.eval().ensemble(cohort.eval()(batch.images)).log_softmax(-1)
+    torch.testing.assert_close(heads["ensemble"], expected)
+    scores = evaluate_run(saved)["ensemble"].result()
+    assert scores["top1"] == pytest.approx(Outcome("run").summary["ensemble"]["top1_last"])
 
 
 def test_the_weights_of_kdcl_are_measured_on_held_out_images() -> None:
