@@ -66,7 +66,7 @@ def outputs_of(run: Path, size: int = 32) -> dict[str, np.ndarray]:
         outputs = cohort(images("official-input", (4, 3, size, size)))
     named = {}
     for i, output in enumerate(outputs):
-        for k, (features, logits) in enumerate(zip(*output, strict=True)):
+        for k, (features, logits) in enumerate(zip(output.features, output.logits, strict=True)):
             named |= {f"embedding.{i}.{k}": features.numpy(), f"logits.{i}.{k}": logits.numpy()}
     return named
 

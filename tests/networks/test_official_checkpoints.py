@@ -62,7 +62,7 @@ def test_official_pair_reproduces_its_features_and_logits(name: str) -> None:
     golden = np.load(GOLDEN / f"{name}.npz")
     assert len(golden.files) == sum(2 * len(output.logits) for output in outputs)
     for i, output in enumerate(outputs):
-        for k, (features, logits) in enumerate(zip(*output, strict=True)):
+        for k, (features, logits) in enumerate(zip(output.features, output.logits, strict=True)):
             for actual, golden_key in ((features, f"embedding.{i}.{k}"), (logits, f"logits.{i}.{k}")):
                 error = np.linalg.norm(actual.numpy() - golden[golden_key]) / np.linalg.norm(golden[golden_key])
                 assert error < 1e-9, golden_key
