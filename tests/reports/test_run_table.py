@@ -10,7 +10,6 @@ from support.report_pages import study_of, three_seeds
 from support.run_folders import write_run
 
 from mcl.errors import UserError
-from mcl.extras import EXTRAS
 from mcl.reports import pack_runs, read_runs, reading
 from mcl.reports.archive import ARCHIVE
 from mcl.runs.reading import find_runs, read_run
@@ -153,8 +152,7 @@ def test_pandas_has_the_columns_of_results_csv_and_what_differs(tmp_path: Path) 
 
 
 def test_missing_pandas_is_one_clear_error(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert EXTRAS["pandas"] == ("pandas",)
     monkeypatch.setattr("mcl.extras.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(UserError, match=r"to_pandas\(\): needs pandas. Install it with: pip install 'mcl\[pandas\]'"):
+    with pytest.raises(UserError, match=r"to_pandas\(\): needs pandas. Install it with: pip install 'pandas>=2'"):
         read_runs(runs).to_pandas()
