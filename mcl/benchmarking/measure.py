@@ -32,7 +32,18 @@ from mcl.training.setup import assemble
 from mcl.training.trainer import Trainer
 
 REQUEST, ANSWER = "request.json", "answer.json"
-GROUPS = ("dataset", "pair", "loss", "sampler", "optimizer", "schedule", "trainer", "seed", "allow_modules")
+GROUPS = (
+    "dataset",
+    "pair",
+    "loss",
+    "sampler",
+    "optimizer",
+    "schedule",
+    "trainer",
+    "seed",
+    "allow_modules",
+    "init_from",
+)
 
 
 @dataclass(frozen=True)

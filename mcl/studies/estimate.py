@@ -10,6 +10,7 @@ from mcl.devices import autocast
 from mcl.errors import UserError
 from mcl.training.cost import Cost
 from mcl.training.setup import Parts, assemble
+from mcl.training.views import count_views
 
 MAX_BATCH = 128  # images in the timed batches
 STEPS = 2  # timed, after a warm-up step
@@ -27,9 +28,12 @@ def total_and_rate(overrides: Sequence[str], *, measure: bool) -> tuple[int | No
         spec, options = parts.dataset.spec, parts.options
         steps = options.total_steps(parts.steps_per_epoch)
         image = (spec.channels, spec.image_size, spec.image_size)
-        cost = Cost.of(parts.learner.cohort, parts.learner.loss, image)
+        cohort, loss = parts.learner.cohort, parts.learner.loss
+        views = count_views(options, loss, parts.dataset, len(cohort.keys))
+        cost = Cost.of(cohort, loss, image, views=views)
         work = cost.as_dict(images=steps * options.batch_size, steps=steps, batch_size=options.batch_size)
-        return work["total"], _rate(parts, cost, image) if measure else None, ""
+        timed = cost if views == 1 else Cost.of(cohort, loss, image)  # one view is timed
+        return work["total"], _rate(parts, timed, image) if measure else None, ""
     except UserError as error:
         return None, None, f"unknown: {error}"
 

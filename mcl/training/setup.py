@@ -93,7 +93,7 @@ def assemble(config: DictConfig) -> Parts:
         UserError: a part cannot be built, or the parts do not work together.
     """
     make = functools.partial(build, allow=config.allow_modules)
-    check_pair(config.pair, config.init_from)
+    check_pair(config.pair, config.get("init_from"))
     options: TrainerOptions = make(config.trainer, path="trainer")
     loss_class = resolve(config.loss._target_, path="loss", allow=config.allow_modules)
     check_network_count(loss_class, list(networks_of(config.pair)))
