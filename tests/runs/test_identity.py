@@ -62,6 +62,8 @@ def test_new_settings_keep_the_hash_of_earlier_runs(composed: Callable[..., Dict
     earlier = now.copy()
     OmegaConf.set_struct(earlier, False)
     for key in ADDED:
+        if "*" in key:  # a configuration has it only if it was typed: see test_pair_options.py
+            continue
         group, _, name = key.rpartition(".")
         del OmegaConf.select(earlier, group)[name]
     assert config_hash(earlier) == config_hash(now)
