@@ -26,7 +26,8 @@ SEQUENTIAL = {LIGHT: ("#f6f7f8", "#6fb1e0"), DARK: ("#1d2126", "#2465a4")}
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "*", "X")  # matplotlib's names; charts.js has Plotly's in the same order
 DASHES = ("-", "--", ":", "-.")
-METHODS = {"independent": 0, "deep_supervision": 1, "mcl": 2, "lmcl": 3}  # name of a loss -> its slot
+_LOSSES = ("independent", "deep_supervision", "mcl", "lmcl", "dml", "kdcl", "one", "okddip", "pcl", "ffl", "cl_ilr")
+METHODS = {loss: slot for slot, loss in enumerate((*_LOSSES, "switokd", "dks", "byot", "kd"))}  # new ones at the end
 SLOTS = len(COLOURS[LIGHT]) * len(MARKERS)  # 7 and 8 have no common divisor: each slot has its own colour and marker
 
 
