@@ -4,6 +4,8 @@ import hashlib
 from pathlib import Path
 
 from mcl.runs.layout import LAST_CHECKPOINT
+from mcl.untrusted.limits import MAX_NETWORK
+from mcl.untrusted.regular_files import read_bytes
 
 TITLE = b"sha256 "
 SEAL_SIZE = 2 + len(TITLE) + 64  # the comment of a zip archive, after its length in two bytes
@@ -22,7 +24,7 @@ def read_checksum(path: Path) -> str | None:
     """
     try:
         if path.suffix == ".safetensors":
-            return hashlib.sha256(path.read_bytes()).hexdigest()
+            return hashlib.sha256(read_bytes(path, MAX_NETWORK)).hexdigest()
         with open(path, "rb") as file:
             file.seek(-SEAL_SIZE, 2)
             seal = file.read()

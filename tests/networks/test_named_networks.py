@@ -13,6 +13,7 @@ from mcl.config.conf_folder import conf_folder
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
 from mcl.networks.branches import Network
+from mcl.runs.pair import networks_of
 
 PAIRS = sorted(
     file.relative_to(conf_folder() / "pair").as_posix()[:-5] for file in conf_folder().glob("pair/**/*.yaml")
@@ -59,13 +60,16 @@ def test_every_published_pair_has_a_file() -> None:
 def test_every_pair_names_its_networks_in_order(name: str) -> None:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         pair = compose(overrides=[f"+pair={name}"]).pair
-    chosen = [network.name for network in pair.values()]
+    networks = networks_of(pair)
+    chosen = [network.name for network in networks.values()]
     if name.endswith("single"):
-        assert list(pair) == ["first"]
+        assert list(networks) == ["first"]
     else:
-        assert list(pair) == ["first", "second"]
         folder, _, names = name.rpartition("/")
-        ends = names.split("-") if "-" in names else [names, names]
+        one, _, number = names.removesuffix("_stem").rpartition("_x")
+        ends = [one] * int(number) if one else names.split("-") if "-" in names else [names, names]
+        assert list(networks) == ["first", "second", "third", "fourth"][: len(ends)]
+        assert pair.get("shared_stages", 0) == (2 if name.endswith("_stem") else 0)
         assert chosen == ([f"{folder}/{end}" for end in ends] if folder else ends)
 
 

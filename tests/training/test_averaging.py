@@ -46,10 +46,10 @@ class PeerCollaboration(Loss):
 
     def __init__(self, shapes: Sequence[NetworkShape]):
         super().__init__()
-        self.ensemble = nn.Linear(sum(shape.widths[-1] for shape in shapes), shapes[0].num_classes)
+        self.classifier = nn.Linear(sum(shape.widths[-1] for shape in shapes), shapes[0].num_classes)
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch, *, teachers: Sequence[Outputs]) -> dict[str, Tensor]:
-        ensemble = self.ensemble(torch.cat([network.features[-1] for network in outputs], dim=1))
+        ensemble = self.classifier(torch.cat([network.features[-1] for network in outputs], dim=1))
         total = cross_entropy(ensemble, batch.labels)
         for i, network in enumerate(outputs):
             own = network.logits[-1]
