@@ -182,6 +182,8 @@ def test_command_of_mcl_runs(
     places = {"RUN_OR_FILE": "RUN", "PLACE": "runs", "IMAGE...": "one.jpg", "NAME": "resnet32"}
     if name == "import":
         places["RUN"] = str(tmp_path / "imported")
+    elif name == "release":  # other runs of this folder have classes of their own
+        places["PLACE"] = DEFAULT_RUN
     elif name == "sync":  # what W&B's own command would get
         monkeypatch.setattr("subprocess.run", lambda typed, **_: print(*typed) or subprocess.CompletedProcess(typed, 0))
     elif "--archive" in arguments:  # of a study whose runs are here
