@@ -40,16 +40,18 @@ SUPPLIED = {"optimizer": ["params"], "loss": [WIDTHS, SHAPES], "pair": ["num_cla
 GROUPS = ("trainer", "optimizer", "schedule", "sampler", "dataset", "loss", "tracking", "pair")  # slow imports last
 
 
-def check_config(config: DictConfig, *, import_targets: bool = True) -> None:
+def check_config(config: DictConfig) -> None:
     """Check a whole configuration, except Hydra's own part.
-
-    Args:
-        config: as composed.
-        import_targets: False checks only what signatures read from source can tell, without importing torch.
 
     Raises:
         UserError: an option is unknown, not set, or of the wrong type.
     """
+    check_without_imports(config)
+    check_targets(config)
+
+
+def check_without_imports(config: DictConfig) -> None:
+    """Check what can be told without importing torch; raises as `check_config` does."""
     values = OmegaConf.to_container(config)  # unresolved
     assert isinstance(values, dict)
     values.pop("hydra", None)
@@ -70,15 +72,28 @@ def check_config(config: DictConfig, *, import_targets: bool = True) -> None:
     if not config.pair:
         raise UserError("pair: no network chosen; give pair=NAME or network@pair.first=NAME.")
     check_pair(values["pair"], values.get("init_from"))
+    # Interpolations of the trainer ask torch for the device.
+    trainer = config.trainer
+    trainer = {key: trainer[key] for key in trainer if not OmegaConf.is_interpolation(trainer, key)}
+    _check_nodes({**_nodes(config), "trainer": trainer}, config.allow_modules, import_targets=False)
+
+
+def check_targets(config: DictConfig) -> None:
+    """Import every target and check its options; raises as `check_config` does."""
+    _check_nodes(_nodes(config), config.allow_modules, import_targets=True)
+
+
+def _nodes(config: DictConfig) -> dict[str, Any]:
+    """Return the nodes that are built, by their paths."""
     nodes: dict[str, Any] = {group: config[group] for group in GROUPS if group not in ("pair", "tracking")}
     nodes |= {f"tracking.{key}": node for key, node in config.tracking.items()}
-    nodes |= {f"pair.{key}": network_node(node) for key, node in networks_of(config.pair).items()}
-    for importing in (False, True) if import_targets else (False,):
-        for path, node in nodes.items():
-            if path == "trainer" and not importing:  # its interpolations ask torch for the device
-                node = {key: node[key] for key in node if not OmegaConf.is_interpolation(node, key)}
-            supplied = SUPPLIED.get(path.split(".")[0], ())
-            check(node, path=path, allow=config.allow_modules, supplied=supplied, import_targets=importing)
+    return nodes | {f"pair.{key}": network_node(node) for key, node in networks_of(config.pair).items()}
+
+
+def _check_nodes(nodes: Mapping[str, Any], allow: Collection[str], *, import_targets: bool) -> None:
+    for path, node in nodes.items():
+        supplied = SUPPLIED.get(path.split(".")[0], ())
+        check(node, path=path, allow=allow, supplied=supplied, import_targets=import_targets)
 
 
 def check(

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.accelerators import surely_cpu
 from mcl.config import new_folders
-from mcl.config.checks import check_config
+from mcl.config.checks import check_targets, check_without_imports
 from mcl.config.instantiate import build
 from mcl.config.trial_build import try_building
 from mcl.errors import UserError
@@ -39,10 +39,10 @@ def leaves_precision_open(config: DictConfig) -> bool:
 
 def _run_folder(*, _root_: DictConfig) -> str:
     # Checks run here because Hydra creates the folder before the task starts: a mistyped option leaves none behind.
-    check_config(_root_, import_targets=False)
+    check_without_imports(_root_)
     folder = run_folder(_root_, _root_.hydra.runtime.choices)
     if not _has_finished(_root_, Path(_root_.hydra.sweep.dir, folder)):
-        check_config(_root_)
+        check_targets(_root_)
         try_building(_root_)
     check_search(_root_, _root_.hydra.sweeper)
     _check_initial_weights(_root_.init_from, _root_.init_weights)

@@ -136,7 +136,7 @@ class Loss(nn.Module):
 
     def decay(self, step: int) -> float:
         """Return the decay of the averaged networks after a step, counted from 0, if ``needs_ema``."""
-        return min(1 - 1 / (step + 1), 0.999)
+        return running_decay(step)
 
     def paused(self) -> Tensor | None:
         """Return which networks the step after the last forward pass leaves as they are, (N,) bool, or None.
@@ -178,6 +178,11 @@ class Loss(nn.Module):
     def outer_objective(self, outputs: Sequence[Outputs], batch: Batch) -> Tensor:
         """Return the scalar that judges the networks after the unrolled steps."""
         raise NotImplementedError
+
+
+def running_decay(step: int, decay: float = 0.999) -> float:
+    """Return the decay of an average after a step, counted from 0: a plain mean of all steps until it is ``decay``."""
+    return min(1 - 1 / (step + 1), decay)
 
 
 def stage_logits(outputs: Sequence[Outputs]) -> list[Tensor]:

@@ -68,7 +68,13 @@ class BYOT(FormLoss):
         temperature: float | None = None,
         reproduce_official_bug: bool = False,
     ):
-        super().__init__(weights, form, temperature, reproduce_official_bug)
+        super().__init__(
+            shapes=shapes,
+            weights=weights,
+            form=form,
+            temperature=temperature,
+            reproduce_official_bug=reproduce_official_bug,
+        )
         if form == "paper" and reproduce_official_bug and (weights or {}).get("classification") is None:
             self.weights["classification"] = self.weights["branch_classification"]
         sizes = [shape.widths if form == "journal" else [] for shape in shapes]

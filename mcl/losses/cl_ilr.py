@@ -6,12 +6,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from mcl.gradient_rescaling import rescale_gradient
-from mcl.losses.base import Weights
 from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence, mean_of_others
 from mcl.losses.forms import SMOOTHING, Form, FormLoss, last_logits
 from mcl.losses.ramps import Sigmoid
-from mcl.types import Batch, NetworkShape, Outputs
+from mcl.types import Batch, Outputs
 
 __all__ = ["CLILR", "divergence", "rescale_gradient"]
 
@@ -45,17 +44,6 @@ class CLILR(FormLoss):
         "paper": Form(2.0, {"classification": 0.5, "distillation": 0.5}),
         "okddip_repo": Form(3.0, {"distillation": Sigmoid()}, SMOOTHING, has_slip=True),
     }
-
-    def __init__(
-        self,
-        *,
-        shapes: list[NetworkShape],
-        weights: Weights | None = None,
-        form: str = "paper",
-        temperature: float | None = None,
-        reproduce_official_bug: bool = False,
-    ):
-        super().__init__(weights, form, temperature, reproduce_official_bug)
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         logits = last_logits(outputs)

@@ -49,7 +49,7 @@ class DKS(FormLoss):
         form: str = "paper",
         temperature: float | None = None,
     ):
-        super().__init__(weights, form, temperature)
+        super().__init__(shapes=shapes, weights=weights, form=form, temperature=temperature)
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         terms = torch.stack([self._synergy(network.logits) for network in outputs])

@@ -7,12 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mcl.losses.base import Weights
 from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence, logit_distillation, mean_of_others
 from mcl.losses.forms import SMOOTHING, Form, FormLoss, last_logits
 from mcl.losses.numerics import full_precision
-from mcl.types import Batch, NetworkShape, Outputs
+from mcl.types import Batch, Outputs
 
 
 def mutual_divergence(logits: Tensor, *, temperature: float) -> Tensor:
@@ -61,17 +60,6 @@ class DML(FormLoss):
         "okddip_repo": Form(3.0, epsilon=SMOOTHING, has_slip=True),
         "okddip_repo_pairs": Form(3.0, epsilon=SMOOTHING, has_slip=True),
     }
-
-    def __init__(
-        self,
-        *,
-        shapes: list[NetworkShape],
-        weights: Weights | None = None,
-        form: str = "paper",
-        temperature: float | None = None,
-        reproduce_official_bug: bool = False,
-    ):
-        super().__init__(weights, form, temperature, reproduce_official_bug)
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         logits = last_logits(outputs)

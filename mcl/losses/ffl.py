@@ -68,7 +68,7 @@ class FFL(FormLoss):
         temperature: float = 3.0,
         weight_decay: float | None = 1e-5,
     ):
-        super().__init__(weights, "paper", temperature)
+        super().__init__(shapes=shapes, weights=weights, temperature=temperature)
         if weight_decay is not None and weight_decay < 0:
             raise UserError(f"loss.weight_decay={weight_decay}: must not be negative.")
         self.fusion = Fusion([shape.channels[-1] for shape in shapes], shapes[0].num_classes)

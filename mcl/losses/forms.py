@@ -13,7 +13,7 @@ from torch import Tensor
 from mcl.errors import UserError, unknown
 from mcl.losses.base import Loss, Weights
 from mcl.losses.ramps import Ramp
-from mcl.types import Outputs
+from mcl.types import NetworkShape, Outputs
 
 SMOOTHING = 1e-7  # that official codes add to the probabilities of teachers
 
@@ -38,6 +38,7 @@ class FormLoss(Loss):
     """Base of the losses that come in several forms.
 
     Args:
+        shapes: per network, its sizes, for the modules of a subclass.
         weights: factor of each term, a number or a ramp; None: that of the form.
         form: name of the form.
         temperature: T; None: that of the form.
@@ -48,7 +49,13 @@ class FormLoss(Loss):
     forms: ClassVar[Mapping[str, Form]] = {}
 
     def __init__(
-        self, weights: Weights | None, form: str, temperature: float | None = None, reproduce_official_bug: bool = False
+        self,
+        *,
+        shapes: list[NetworkShape],
+        weights: Weights | None = None,
+        form: str = "paper",
+        temperature: float | None = None,
+        reproduce_official_bug: bool = False,
     ):
         if form not in self.forms:
             raise unknown("form", f"loss.form={form}", self.forms)

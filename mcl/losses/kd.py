@@ -48,7 +48,7 @@ class KD(FormLoss):
         form: str = "cifar",
         temperature: float | None = None,
     ):
-        super().__init__(weights, form, temperature)
+        super().__init__(shapes=shapes, weights=weights, form=form, temperature=temperature)
         teachers = [i for i, shape in enumerate(shapes) if shape.frozen]
         if len(teachers) != 1:
             raise UserError(

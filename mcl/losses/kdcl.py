@@ -133,7 +133,7 @@ class KDCL(FormLoss):
         form: str = "min_logit",
         temperature: float | None = None,
     ):
-        super().__init__(weights, form, temperature)
+        super().__init__(shapes=shapes, weights=weights, form=form, temperature=temperature)
         self.needs_held_out = form == "general"
         self.register_buffer("mixing", torch.full((len(shapes),), 1 / len(shapes)), persistent=self.needs_held_out)
 

@@ -94,7 +94,7 @@ class OKDDip(FormLoss):
         leader: int = -1,
         detach_leader_target: bool = False,
     ):
-        super().__init__(weights, form, temperature)
+        super().__init__(shapes=shapes, weights=weights, form=form, temperature=temperature)
         networks = len(shapes)
         if not -networks <= leader < networks:
             raise UserError(f"loss.leader={leader}: the networks have the indices 0 to {networks - 1}; -1 is the last.")

@@ -83,7 +83,13 @@ class ONE(FormLoss):
         temperature: float | None = None,
         reproduce_official_bug: bool = False,
     ):
-        super().__init__(weights, form, temperature, reproduce_official_bug)
+        super().__init__(
+            shapes=shapes,
+            weights=weights,
+            form=form,
+            temperature=temperature,
+            reproduce_official_bug=reproduce_official_bug,
+        )
         self.fork = shapes[0].shared - 1  # the stage whose map the gate reads
         if self.fork < 0:
             raise UserError(

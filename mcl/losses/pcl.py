@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError
-from mcl.losses.base import Weights
+from mcl.losses.base import Weights, running_decay
 from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence, mean_divergence_from_others
 from mcl.losses.forms import Form, FormLoss, last_logits
@@ -18,7 +18,7 @@ from mcl.types import Batch, NetworkShape, Outputs
 
 def ema_decay(step: int) -> float:
     """Return the decay of the averaged networks after step ``step``, from 0: min(1 - 1 / (step + 1), 0.999)."""
-    return min(1 - 1 / (step + 1), 0.999)
+    return running_decay(step, 0.999)
 
 
 class OfficialRamp(Ramp):
@@ -55,11 +55,10 @@ class PCL(FormLoss):
         ramp = OfficialRamp() if reproduce_official_bug else Sigmoid()
         given = {name: weight for name, weight in (weights or {}).items() if weight is not None}
         given = dict.fromkeys(self.terms[1:], ramp) | given
-        super().__init__(given, "paper", temperature, reproduce_official_bug)
+        super().__init__(
+            shapes=shapes, weights=given, temperature=temperature, reproduce_official_bug=reproduce_official_bug
+        )
         self.classifier = nn.Linear(sum(shape.widths[-1] for shape in shapes), shapes[0].num_classes)
-
-    def decay(self, step: int) -> float:
-        return ema_decay(step)
 
     def deployed(self, shapes: Sequence[NetworkShape]) -> list[int]:
         return [0]

@@ -89,7 +89,9 @@ class SwitOKD(FormLoss):
         temperature: float = 1.0,
         reproduce_official_bug: bool = False,
     ):
-        super().__init__(weights, "paper", temperature, reproduce_official_bug)
+        super().__init__(
+            shapes=shapes, weights=weights, temperature=temperature, reproduce_official_bug=reproduce_official_bug
+        )
         if not 1 <= teachers < len(shapes):
             raise UserError(
                 f"loss.teachers={teachers}: of {len(shapes)} networks, 1 to {len(shapes) - 1} can be teachers."

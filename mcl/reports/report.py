@@ -105,8 +105,8 @@ def write_report(
 def _print_notes(runs: Sequence[Run]) -> None:
     """Print the problems with the files of runs, which the report has too."""
     notes = [f"{display_path(run.shown_folder)}: {note}" for run in runs for note in run.notes]
-    unreadable = [run for run in runs if run.status == "unreadable"]
-    notes += [f"{display_path(run.shown_folder)}: does not count: {run.reason}" for run in unreadable]
+    left_out = [run for run in runs if run.status in ("unreadable", "of other settings")]
+    notes += [f"{display_path(run.shown_folder)}: does not count: {run.reason}" for run in left_out]
     for note in notes[:MAX_NOTES]:
         print(f"note: {note}", file=sys.stderr)
     if len(notes) > MAX_NOTES:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from mcl.console import pluralize
 from mcl.errors import UserError
+from mcl.runs.identity import config_hash
 from mcl.runs.layout import CONFIG, METRICS, SIGNS_OF_A_RUN, SUMMARY, WRITTEN
 from mcl.runs.lock import holder
 from mcl.runs.metrics_file import read_metrics
@@ -130,7 +131,7 @@ def read_run(folder: Path) -> Run:
         if summary is None:
             run.status, run.reason = _why_unfinished(run)
             return run
-        if fault := _fault(summary):
+        if fault := _fault(summary, run.config):
             raise UserError(f"{SUMMARY} {fault}")
     except OSError as error:
         run.status, run.reason = "unreadable", f"{Path(error.filename or folder).name}: {error.strerror}"
@@ -159,8 +160,10 @@ def number(value: Any) -> float | None:
     return float(value)
 
 
-def _fault(summary: dict[str, Any]) -> str:
-    """Describe what is wrong with the networks of a summary; empty if nothing is."""
+def _fault(summary: dict[str, Any], config: dict[str, Any]) -> str:
+    """Describe what is wrong with a summary, given the configuration beside it; empty if nothing is."""
+    if "config_hash" in summary and summary["config_hash"] != config_hash(config):
+        return f"is not of the same run as {CONFIG}: put the run's own files back"
     networks = summary.get("networks")
     if not isinstance(networks, list) or not networks:
         return "names no networks"

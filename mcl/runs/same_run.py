@@ -6,6 +6,7 @@ from typing import Any
 
 from mcl.errors import UserError
 from mcl.runs.identity import differences, identity
+from mcl.runs.layout import CONFIG, LAST_CHECKPOINT, SUMMARY
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ def check_same_run(
     changed += differences({key: summary[key] for key in known}, known)
     if not changed:
         return
-    message = f"{place}: its checkpoint is not of the same run as its config.yaml or summary.json ({changed[0]})"
+    others = f"{CONFIG} or {SUMMARY}"
+    message = f"{place}: its checkpoint {LAST_CHECKPOINT} is not of the same run as its {others} ({changed[0]})"
     if config is not None and config.get("resume") == "force":
         logger.warning("%s: no checkpoint has been written since resume=force.", message)
         return

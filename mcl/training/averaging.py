@@ -46,11 +46,6 @@ def update_average(average: Cohort, cohort: Cohort, decay: float, *, buffers: bo
             old.copy_(new)
 
 
-def running_decay(step: int, decay: float) -> float:
-    """Return the decay after a step, counted from 0: a plain mean of all steps until it reaches ``decay``."""
-    return min(1 - 1 / (step + 1), decay)
-
-
 def _trained(cohort: Cohort, buffers: bool) -> list[Tensor]:
     """Return each tensor of the networks that are not frozen once, in one order for all copies of a cohort."""
     tensors: dict[int, Tensor] = {}

@@ -58,7 +58,5 @@ def _gaps(logits: Tensor, labels: Tensor) -> Tensor:
     predicted = logits.argmax(1)
     confidence, bins = confidence_bins(logits, predicted)
     gaps = (predicted == labels).to(confidence) - confidence
-    by_bin = (
-        F.one_hot(bins, BINS) * gaps[:, None]
-    )  # a sum over images is deterministic on every device; index_add is not
+    by_bin = F.one_hot(bins, BINS) * gaps[:, None]  # summed, not index_add: that differs from call to call on GPUs
     return by_bin.sum(0, dtype=None if logits.device.type == "mps" else torch.float64)

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from mcl import distributed
 from mcl.devices import autocast
-from mcl.losses.base import Loss
+from mcl.losses.base import Loss, running_decay
 from mcl.networks.cohort import Cohort
-from mcl.training.averaging import running_decay, start_average, update_average
+from mcl.training.averaging import start_average, update_average
 from mcl.training.evaluation import head_names, to_float32
 from mcl.types import Batch, Outputs
 

@@ -42,9 +42,22 @@ def with_another_checkpoint(run: Path) -> Path:
 def test_weights_of_another_run_are_refused(command: list[str], run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command[0], str(with_another_checkpoint(run)), *command[1:]]) == 1
     message = capsys.readouterr().err
-    assert f"{run}: its checkpoint is not of the same run" in message
+    assert f"{run}: its checkpoint checkpoints/last.pt is not of the same run" in message
     assert "seed: 0 -> 1" in message
     assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "summary.json"])
+def test_results_beside_the_settings_of_another_run_do_not_count(
+    name: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name == "config.yaml":
+        (run / name).write_text(yaml.safe_dump(yaml.safe_load((run / name).read_text()) | {"seed": 1}))
+    else:
+        stored = json.loads((run / name).read_text())
+        (run / name).write_text(json.dumps(with_checksum(stored | {"config_hash": "0123456789"})))
+    assert main(["report", "."]) == 0
+    assert "run: does not count: summary.json is not of the same run as config.yaml" in capsys.readouterr().err
 
 
 def test_weights_of_another_run_are_not_loaded_or_trained_on(run: Path, composed: Callable[..., DictConfig]) -> None:
@@ -64,7 +77,7 @@ def test_summary_of_another_run_is_refused(key: str, value: object, run: Path) -
     file = run / "summary.json"
     SavedRun(run)
     file.write_text(json.dumps(with_checksum({**json.loads(file.read_text()), key: value})))
-    with pytest.raises(UserError, match=f"its checkpoint is not of the same run .*{key}: {value} -> "):
+    with pytest.raises(UserError, match=f"is not of the same run .*{key}: {value} -> "):
         SavedRun(run)
 
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from mcl.errors import UserError
-from mcl.losses.base import Loss
+from mcl.losses.base import Loss, running_decay
 from mcl.losses.independent import Independent
 from mcl.networks.backbone import Backbone, Head, bn_relu
 from mcl.networks.cohort import Cohort
-from mcl.training.averaging import check_average, running_decay, start_average, update_average
+from mcl.training.averaging import check_average, start_average, update_average
 from mcl.training.learner import Learner
 from mcl.training.train_step import TrainStep
 from mcl.types import Batch, NetworkShape, Outputs
