@@ -9,7 +9,8 @@ import torch
 
 from mcl.errors import UserError
 from mcl.runs import checkpoints
-from mcl.runs.layout import CHECKPOINTS, METRICS, SUMMARY
+from mcl.runs.layout import CHECKPOINTS, LOCK, METRICS, SUMMARY
+from mcl.runs.lock import holder
 
 TIMES = {
     *("time", "train/images_per_second", "seconds", "training_seconds", "images_per_second", "images_timed"),
@@ -18,8 +19,13 @@ TIMES = {
 
 
 def different_files(folder: Path, reference: Path, ignored: Collection[str] = ()) -> list[str]:
-    """Return a line for each file of two run folders that differs in more than times, unless its name is ignored."""
+    """Return a line for each file of two run folders that differs in more than times, unless its name is ignored.
+
+    A lock that no process holds counts as none: a process killed just before its end leaves one behind.
+    """
     lines = []
+    if holder(folder) is None:
+        ignored = {*ignored, LOCK}
     names = [
         {file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file()} - set(ignored)
         for place in (folder, reference)

@@ -195,6 +195,8 @@ def _comparable(name: str, content: bytes) -> bytes:
     """Return the content without what cannot change a result, and with the header of a safetensors file in order."""
     if name == CONFIG:
         return json.dumps(identity(decode_config(content, name))).encode()
+    if name == SUMMARY:
+        return json.dumps(json.loads(content)).encode()
     if name == RECORD:
         record = json.loads(content)
         return json.dumps({part: record[part] for part in record if part not in ("code", "date")}).encode()

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from mcl.config.checks import GROUPS
 from mcl.config.loss_arguments import loss_arguments
 from mcl.config.replay import replay
 from mcl.config.targets import resolve
@@ -67,6 +68,8 @@ class SavedRun:
         if text is None and "config" not in checkpoint:
             raise UserError(f"{path} holds no {CONFIG}, which says which networks the run has.")
         self.stored: dict[str, Any] = checkpoint["config"] if text is None else decode_config(text, f"{path}/{CONFIG}")
+        if missing := [group for group in GROUPS if group != "tracking" and group not in self.stored]:
+            raise UserError(f"{path}/{CONFIG} is cut off or of another program: it has no {', '.join(missing)}.")
         check_classes(self.stored, allow=self.allow)
         own = self.stored["dataset"] if isinstance(self.stored["dataset"], dict) else {}
         if "cache_dir" in own:  # a file may say where images are read, not where something is written
