@@ -21,11 +21,12 @@ def load(
 ) -> nn.Module:
     """Load a trained network as it is deployed: without auxiliary branches, in evaluation mode, on the CPU.
 
-    >>> backbone = mcl.load("few_images/lmcl-resnet14")  # a release, by its name  # doctest: +SKIP
-    >>> backbone = mcl.load("runs/digits/resnet8/lmcl/0123456789")  # doctest: +SKIP
-    >>> images = backbone.preprocessing("three.png", "seven.png")  # (B, channels, size, size)
-    >>> [backbone.classes[label] for label in backbone(images).argmax(1)]
-    ['3', '7']
+    Examples:
+        >>> backbone = mcl.load("few_images/lmcl-resnet14")  # a release, by its name  # doctest: +SKIP
+        >>> backbone = mcl.load("runs/digits/resnet8/lmcl/0123456789")  # doctest: +SKIP
+        >>> images = backbone.preprocessing("three.png", "seven.png")  # (B, channels, size, size)
+        >>> [backbone.classes[label] for label in backbone(images).argmax(1)]
+        ['3', '7']
 
     Args:
         place: A run folder, a bundle, an exported file, or a release by its folder or its name: ``STUDY/ROW``, which is
