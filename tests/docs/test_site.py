@@ -64,7 +64,8 @@ def test_code_blocks_keep_their_text() -> None:
     from importlib.util import module_from_spec, spec_from_file_location
 
     spec = spec_from_file_location("hooks", ROOT / "docs/site/hooks.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     hooks = module_from_spec(spec)
     spec.loader.exec_module(hooks)
     page = SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))
