@@ -42,8 +42,9 @@ def build_network(name: str, num_classes: int, *, branches: Literal[True], in_ch
 def build_network(name: str, num_classes: int, *, branches: bool = False, in_channels: int = 3) -> Backbone | Network:
     """Build a newly initialised network.
 
-    >>> from mcl import build_network
-    >>> backbone = build_network("resnet32", 100)  # images (B, 3, H, W) -> logits (B, 100)
+    Examples:
+        >>> from mcl import build_network
+        >>> backbone = build_network("resnet32", 100)  # images (B, 3, H, W) -> logits (B, 100)
 
     Args:
         name: name of a file in ``conf/network``, e.g. ``"resnet32"`` or ``"imagenet/resnet18"``.

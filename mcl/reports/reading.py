@@ -21,8 +21,9 @@ from mcl.studies.study import FILE, load_study
 def read_runs(place: str | os.PathLike[str], *, runs: str | os.PathLike[str] | None = None) -> RunTable:
     """Return the runs of a place as a report of it counts them.
 
-    >>> for run in read_runs("runs/digits").finished:  # doctest: +SKIP
-    ...     print(run.labels["loss"], run.seed, run.top1_last, run.curves["train/total"].values[-1])
+    Examples:
+        >>> for run in read_runs("runs/digits").finished:  # doctest: +SKIP
+        ...     print(run.labels["loss"], run.seed, run.top1_last, run.curves["train/total"].values[-1])
 
     Args:
         place: folder of runs, folder of a study, or an archive of runs (``runs.tar.xz``). Of a study, all planned runs
