@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mcl.reports.accuracy_tables import key, key_factors, key_header
 from mcl.reports.equal_cost import at_cost, by_name, cheapest, cost_ratio, mean_training_cost
 from mcl.reports.markdown import NONE, cell, count, listed, seconds, table, with_deviation
-from mcl.reports.rows import Row, Rows
+from mcl.reports.rows import Row, Rows, deployed_networks
 from mcl.reports.statistics import Estimate, estimate, mean_of_known
 from mcl.reports.tables import Table
 from mcl.runs.reading import number
@@ -102,7 +102,7 @@ def _deployed(row: Row, key: str) -> str:
     costs = {
         network["name"]: count(cost)
         for run in row.finished
-        for network in run.summary["networks"]
+        for network in deployed_networks(run.summary)
         if (cost := number(network.get(key))) is not None
     }
     if len(costs) < 2:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mcl.reports.rows import Row
+from mcl.reports.rows import Row, deployed_networks
 from mcl.reports.statistics import mean_of_known
 from mcl.runs.reading import Evaluation, Run, mapping, number
 
@@ -46,7 +46,7 @@ def at_cost(run: Run, budget: float) -> Evaluation | None:
 def by_name(run: Run, evaluation: Evaluation) -> dict[str, float]:
     """Return top-1 in percent of each network name, networks of one name averaged."""
     by_network: dict[str, list[float]] = {}
-    for network in run.summary["networks"]:
+    for network in deployed_networks(run.summary):
         if (top1 := evaluation.top1.get(str(network.get("key")))) is not None:
             by_network.setdefault(network["name"], []).append(top1)
     return {name: sum(values) / len(values) for name, values in by_network.items()}

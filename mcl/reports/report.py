@@ -26,6 +26,7 @@ from mcl.reports.markdown import cell, listed
 from mcl.reports.matching_table import matching_section, matching_table
 from mcl.reports.plots import pictures
 from mcl.reports.provenance import images, missing, not_finite, versions
+from mcl.reports.ranks import rank_section, rank_tables
 from mcl.reports.rows import Rows, parse_baseline, rows_of_folders, rows_of_study
 from mcl.reports.search_report import OBJECTIVE, Trial, find_trials, search_page
 from mcl.runs.reading import Run
@@ -154,6 +155,7 @@ def _rows_files(
     downloads = {CSV: str(files[CSV])}
     if latex:
         tables = [accuracy_table(rows, metric), baseline_table(rows, comparisons.baseline), ensemble_table(rows)]
+        tables += rank_tables(rows, metric).values() if rows.ranked else ()
         tables += [*ablation_tables(rows, comparisons).values(), matching_table(rows), cost_table(rows)]
         files[LATEX] = downloads[LATEX] = in_latex(claim_paragraphs(rows, comparisons, metric), tables, MARK)
     if html:
@@ -241,6 +243,7 @@ def _tables(study: Study | None, rows: Rows, comparisons: Comparisons, metric: s
         *main_table(rows, metric),
         *not_finite(rows, metric),
         *difference_section(rows, comparisons),
+        *rank_section(rows, metric),
         *ablation_section(rows, comparisons),
         *matching_section(rows),
         *published_table(rows, study.published if study else []),

@@ -77,6 +77,7 @@ class Rows:
         notes: sentences on how the rows were formed.
         unplaced: runs that belong to no row, each with the reason.
         claim: the claim of the study, if it has one and the baseline is its own.
+        ranked: whether the report ranks the rows.
     """
 
     factors: dict[str, list[str]]
@@ -86,6 +87,7 @@ class Rows:
     notes: list[str] = field(default_factory=list)
     unplaced: list[Run] = field(default_factory=list)
     claim: Claim | None = None
+    ranked: bool = False
 
     @property
     def varying(self) -> list[str]:
@@ -146,7 +148,9 @@ class Rows:
 
 
 def run_values(summary: Mapping[str, Any], metric: str) -> dict[str, float | None]:
-    """Return one number per network name, in percent. Networks of one name are averaged, as the run is the unit.
+    """Return one number per name of a deployed network, in percent; networks of one name are averaged.
+
+    The run is the unit. Networks that only help in training, such as the peers of a leader, do not count.
 
     Args:
         summary: summary of a finished run.
@@ -156,10 +160,18 @@ def run_values(summary: Mapping[str, Any], metric: str) -> dict[str, float | Non
     if metric in OF_ENSEMBLE:
         return {ENSEMBLE: number(mapping(summary.get("ensemble")).get(OF_ENSEMBLE[metric]))}
     by_name: dict[str, list[float | None]] = {}
-    for network in summary["networks"]:
+    for network in deployed_networks(summary):
         value = summary.get(metric) if metric == MAX_OVER_RUN else network.get(metric)
         by_name.setdefault(network["name"], []).append(number(value))
     return {name: None if None in values else mean_of_known(values) for name, values in by_name.items()}
+
+
+def deployed_networks(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the entries of the networks that a run deploys: those under ``deployed``, or all."""
+    networks: list[Mapping[str, Any]] = summary["networks"]
+    keys = summary.get("deployed")
+    chosen = [network for network in networks if isinstance(keys, list) and network.get("key") in keys]
+    return chosen or networks
 
 
 def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archived: Iterable[Run] = ()) -> Rows:
@@ -192,7 +204,7 @@ def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archi
     compared = set(chosen) or set(list(study.factors)[-1:])
     in_order = [_sort_runs(rows[labels]) for labels in sorted(rows, key=order)]
     claim = study.claim if baseline is None else None
-    return _check_baseline(Rows(dict(study.factors), in_order, chosen, compared, claim=claim))
+    return _check_baseline(Rows(dict(study.factors), in_order, chosen, compared, claim=claim, ranked=study.ranks))
 
 
 def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None = None) -> Rows:

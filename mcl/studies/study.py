@@ -75,6 +75,7 @@ class Study:
     claim: Claim | None = None
     common: list[str] = field(default_factory=list)  # overrides of every run
     seeds: list[int] = field(default_factory=list)
+    ranks: bool = False  # whether the report ranks the rows
     search: Search | None = None
     base: Composed | None = None  # common configuration of the trials of a search
     precision_is_open: bool = False  # whether the device decides the precision of a run, and so its folder
@@ -116,6 +117,7 @@ class _Page:
     seeds: list[int] = field(default_factory=lambda: [0])
     baseline: dict[str, str] = field(default_factory=dict)
     claim: Claim | None = None
+    ranks: bool = False
     published: list[_PublishedTable] = field(default_factory=list)
     search: Search | None = None
 
@@ -213,6 +215,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
         factors=labels,
         baseline=dict(page.baseline),
         claim=page.claim,
+        ranks=page.ranks,
         published=list(_published(file, page, labels)),
         runs=[] if page.search else runs,
         common=[*page.hold, *extra],
