@@ -9,7 +9,6 @@ from mcl.errors import UserError
 from mcl.networks.cohort import Cohort
 from mcl.types import Outputs
 
-
 # Steps replay CUDA graphs of their own (``trainer.capture``), so only one choice has torch.compile record some.
 _MODES: dict[bool | str, str] = {
     True: "default",
@@ -43,8 +42,9 @@ def compiled(cohort: Cohort, compile: bool | str = True) -> Callable[[Tensor], l
         except TorchDynamoException as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise UserError(
-                f"trainer.compile={str(compile).lower()}: torch.compile failed: {reason}. On a CPU it needs a C++"
-                " compiler (g++, or another in the environment variable CXX), on a GPU Triton. Install it, or use trainer.compile=false."
+                f"trainer.compile={str(compile).lower()}: torch.compile failed: {reason}. On a CPU it needs"
+                " a C++ compiler (g++, or another in the environment variable CXX), on a GPU Triton. Install it, or use"
+                " trainer.compile=false."
             ) from error
 
     return forward

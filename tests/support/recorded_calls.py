@@ -74,7 +74,7 @@ class _Calls(TorchDispatchMode):
         if name in _WAITS:
             raise RuntimeError(f"operation not permitted while recording: {name}")
         generator = kwargs.get("generator")
-        if generator is not None and all(generator is not each for each in self.generators):
+        if generator is not None and all(generator._cdata != each._cdata for each in self.generators):
             raise RuntimeError("a generator that is not registered was drawn from while recording")
         for tensor in _tensors((args, kwargs)):
             self.before.setdefault(_memory(tensor), (tensor, _bytes(tensor).clone()))

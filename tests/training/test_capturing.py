@@ -1,8 +1,9 @@
 """Replayed steps train as eager ones, bit for bit; shown on the CPU by a stand-in for CUDA graphs."""
 
+import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from mcl.config.compose import compose_train
 from mcl.losses.independent import Independent
-from mcl.signals import StopSignals
+from mcl.signals import Stopped, StopSignals
 from mcl.tracking.tracker import Trackers
 from mcl.training import build_trainer
 from mcl.training.capturing import CapturedStep, obstacle
@@ -37,10 +38,10 @@ RUNS = {  # 3 epochs of 4 batches of 7 images and one of 4; meta rounds at steps
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedCalls]:
+def recorder(monkeypatch: pytest.MonkeyPatch) -> RecordedCalls:
     recorder = RecordedCalls()
     monkeypatch.setattr(build_trainer, "graph_recorder", lambda *_: recorder)
-    yield recorder
+    return recorder
 
 
 def trainer_of(*overrides: str, eager: bool = False) -> Trainer:
@@ -58,11 +59,17 @@ def fit(trainer: Trainer, steps: int | None = None) -> list[dict[str, float]]:
     trainer._log = lambda metrics: lines.append(  # type: ignore[method-assign]
         {name: value for name, value in metrics.items() if name not in UNSTEADY}
     )
+    signals = StopSignals()
     if steps is not None:
-        trainer.progress.total_steps = steps
-        trainer.evaluator = lambda *_: {}  # type: ignore[assignment, return-value]
-    trainer.fit(None, Trackers(), StopSignals())
+        signals.check = lambda *_: stop_at(trainer, steps)  # type: ignore[method-assign]
+    with contextlib.suppress(Stopped):
+        trainer.fit(None, Trackers(), signals)
     return lines
+
+
+def stop_at(trainer: Trainer, step: int) -> None:
+    if trainer.progress.step >= step:
+        raise Stopped("SIGTERM")
 
 
 def assert_equal(one: Trainer, other: Trainer) -> None:
@@ -94,13 +101,13 @@ def test_captured_training_resumes_bit_for_bit(recorder: RecordedCalls) -> None:
     fit(stopped, steps=8)
     assert recorder.replays
     resumed.state.load_state_dict(stopped.state.state_dict())
-    resumed.evaluator(resumed.state, Trackers(), StopSignals())
     fit(resumed)
-    for part in ("learner", "optimizers", "meters", "step"):
-        assert_same(resumed.state.state_dict()[part], eager.state.state_dict()[part], part)
+    assert_equal(eager, resumed)
 
 
-def test_dropout_draws_in_replays_as_in_steps(recorder: RecordedCalls, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_numbers_of_the_device_go_on_in_replays(
+    recorder: RecordedCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forward = Independent.forward
 
     def with_noise(self: Independent, outputs: Any, batch: Any) -> dict[str, Tensor]:
@@ -108,10 +115,14 @@ def test_dropout_draws_in_replays_as_in_steps(recorder: RecordedCalls, monkeypat
         return {name: term * torch.rand_like(term) for name, term in terms.items()}
 
     monkeypatch.setattr(Independent, "forward", with_noise)
-    eager, captured = trainer_of("loss=independent", eager=True), trainer_of("loss=independent")
-    assert fit(captured) == fit(eager)
+    trainers, lines, drawn = [], [], []
+    for eager in (True, False):
+        trainers.append(trainer_of("loss=independent", eager=eager))
+        lines.append(fit(trainers[-1]))
+        drawn.append(torch.get_rng_state())
+    assert lines[0] == lines[1]
     assert recorder.replays > 9
-    assert_equal(eager, captured)
+    assert torch.equal(*drawn)
 
 
 def altered(monkeypatch: pytest.MonkeyPatch, factor: Callable[[Independent, Any], Any]) -> tuple[Trainer, Trainer]:
@@ -122,7 +133,8 @@ def altered(monkeypatch: pytest.MonkeyPatch, factor: Callable[[Independent, Any]
         return {name: term * factor(self, batch) for name, term in forward(self, outputs, batch).items()}
 
     monkeypatch.setattr(Independent, "forward", with_factor)
-    return trainer_of("loss=independent", eager=True), trainer_of("loss=independent")
+    options = ["loss=independent", "schedule=constant"]
+    return trainer_of(*options, eager=True), trainer_of(*options)
 
 
 def test_a_number_that_is_an_attribute_is_never_baked_in(
@@ -131,8 +143,8 @@ def test_a_number_that_is_an_attribute_is_never_baked_in(
     monkeypatch.setattr(Independent, "set_epoch", lambda self, epoch: setattr(self, "margin", 1.0 + epoch // 2))
     eager, captured = altered(monkeypatch, lambda loss, batch: loss.margin)
     assert fit(captured) == fit(eager)
-    assert recorder.recorded == 4  # the loss in epochs 0 and 2, and the update after each
-    assert recorder.replays == 5 + 2 + 4 + 1
+    assert recorder.recorded == 4  # forward and backward pass, then the update, for epochs 0 and 2
+    assert recorder.replays == (12 - 4) + (12 - 4 - 2)
     assert_equal(eager, captured)
 
 
@@ -232,11 +244,9 @@ def test_obstacles_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_batches_of_another_size_run_eagerly(recorder: RecordedCalls) -> None:
-    trainer = trainer_of("loss=independent")
+    trainer = trainer_of("loss=independent", "schedule=constant")
     assert isinstance(trainer.train_step, CapturedStep)
     fit(trainer)
-    sizes = trainer.train_step._sizes
-    assert {size[2] for size in sizes} == {7, 4}  # type: ignore[index]
     assert trainer.train_step._batch is not None
     assert len(trainer.train_step._batch.labels) == 7
     # 12 steps of 7 images, of which 3 come before the first recording; that of the update follows a step later.

@@ -1,4 +1,4 @@
-"""Between two log points the host never synchronizes with the device.
+"""Between two log points, and within an evaluation, the host never synchronizes with the device.
 
 Training runs through the real loop on torch's ``meta`` device: a device of its own, like a GPU, on which nothing has a
 value. Whatever would have the host wait for a GPU there fails or is caught here: ``.item()``, ``.tolist()``,
@@ -25,7 +25,10 @@ from torch.utils._pytree import tree_leaves
 from mcl.config.compose import compose_train
 from mcl.signals import StopSignals
 from mcl.tracking.tracker import Trackers
+from mcl.training import evaluation
+from mcl.training.calibration import Calibration
 from mcl.training.setup import assemble
+from mcl.training.snapshot import SnapshotRecorder
 from mcl.training.trainer import Trainer
 
 DEVICE = torch.device("meta")
@@ -121,6 +124,24 @@ def trainer_on_the_device(*overrides: str) -> Trainer:
 )
 def test_steps_do_not_synchronize_with_the_device(overrides: list[str]) -> None:
     train(trainer_on_the_device(*SYNTHETIC, *overrides))
+
+
+EVALUATED = [f"loss={name}" for name in ("independent", "lmcl", "one", "ffl", "pcl")]  # heads, aggregators, ensembles
+
+
+@pytest.mark.parametrize("loss", [*EVALUATED, "loss=independent trainer.ema=0.9"])
+def test_evaluations_do_not_synchronize_with_the_device(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = trainer_on_the_device(*SYNTHETIC, *loss.split(), "dataset.test_per_class=5", "trainer.batch_size=8")
+
+    def read(totals: Tensor) -> Tensor:
+        raise LogPointError
+
+    monkeypatch.setattr(evaluation.distributed, "all_reduce_sum", read)  # the scores of all batches are summed
+    recorder = SnapshotRecorder(trainer.evaluator.dataset, 20, trainer.state.processes)
+    calibration = Calibration(["ensemble"])
+    with _Functions(), _Operators(), pytest.raises(LogPointError):
+        trainer.evaluator._evaluate("test", trainer.learner, StopSignals(), recorder, calibration)
+    assert calibration._images == len(recorder._chosen) == 20  # in 3 batches
 
 
 def test_loading_from_disk_does_not_synchronize(tmp_path: Path) -> None:
