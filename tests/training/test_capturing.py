@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.gpu import needs_gpu
 from support.recorded_calls import RecordedCalls
 from support.small_runs import META, SMALL, UNSTEADY, assert_same
 from torch import Tensor
@@ -19,6 +20,7 @@ from mcl.tracking.tracker import Trackers
 from mcl.training import build_trainer
 from mcl.training.capturing import CapturedStep, obstacle
 from mcl.training.setup import assemble
+from mcl.training.train_step import TrainStep
 from mcl.training.trainer import Trainer
 
 RAMP = "{_target_: mcl.losses.ramps.Linear, weight: 0.1, length: 2}"
@@ -40,17 +42,17 @@ RUNS = {  # 3 epochs of 4 batches of 7 images and one of 4; meta rounds at steps
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> RecordedCalls:
     recorder = RecordedCalls()
-    monkeypatch.setattr(build_trainer, "graph_recorder", lambda *_: recorder)
+    monkeypatch.setattr(
+        build_trainer, "graph_recorder", lambda options, *_: recorder if options.capture == "auto" else None
+    )
     return recorder
 
 
-def trainer_of(*overrides: str, eager: bool = False) -> Trainer:
-    config = compose_train([*SMALL, "trainer.epochs=3", "trainer.device=cpu", "tracking=none", *overrides])
+def trainer_of(*overrides: str, eager: bool = False, device: str = "cpu") -> Trainer:
+    options = [*SMALL, "trainer.epochs=3", f"trainer.device={device}", "tracking=none", *overrides]
+    config = compose_train([*options, *["trainer.capture=off"] * eager])
     parts = assemble(config)
-    with pytest.MonkeyPatch.context() as patch:
-        if eager:
-            patch.setattr(build_trainer, "graph_recorder", lambda *_: None)
-        return parts.build_trainer(parts.dataset.load(), seed=config.seed)
+    return parts.build_trainer(parts.dataset.load(), seed=config.seed)
 
 
 def fit(trainer: Trainer, steps: int | None = None) -> list[dict[str, float]]:
@@ -92,6 +94,65 @@ def test_captured_training_equals_eager_training_bit_for_bit(
     assert not [record for record in caplog.records if "without CUDA graphs" in record.message]
     for one, two in zip(eager.train_step.parameters, captured.train_step.parameters, strict=True):
         assert_same(one.grad, two.grad, "gradients")  # histograms show them
+
+
+@needs_gpu
+@pytest.mark.parametrize("loss", RUNS)
+def test_captured_training_equals_eager_training_on_a_gpu(loss: str, caplog: pytest.LogCaptureFixture) -> None:
+    options = [f"loss={loss}", "trainer.deterministic=true", "trainer.precision=float32", *RUNS[loss]]
+    eager, captured = (trainer_of(*options, eager=eager, device="cuda") for eager in (True, False))
+    assert type(eager.train_step) is TrainStep
+    assert isinstance(captured.train_step, CapturedStep)
+    assert fit(captured) == fit(eager)
+    assert captured.train_step.enabled, caplog.text
+    assert captured.train_step._gradients.recordings >= 1
+    assert_equal(eager, captured)
+
+
+@needs_gpu
+def test_generators_of_modules_go_on_in_replays_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = Independent.forward
+
+    def with_noise(self: Independent, outputs: Any, batch: Any) -> dict[str, Tensor]:
+        noise = torch.rand((), generator=self.noise, device="cuda")
+        return {name: term * noise * torch.rand_like(term) for name, term in forward(self, outputs, batch).items()}
+
+    build = build_trainer.graph_recorder
+
+    def with_generator(options: Any, learner: Any, world_size: int) -> Any:
+        learner.loss.noise = torch.Generator("cuda").manual_seed(0)
+        torch.manual_seed(0)
+        return build(options, learner, world_size)
+
+    monkeypatch.setattr(Independent, "forward", with_noise)
+    monkeypatch.setattr(build_trainer, "graph_recorder", with_generator)
+    lines = []
+    for eager in (True, False):
+        trainer = trainer_of("loss=independent", "trainer.deterministic=true", eager=eager, device="cuda")
+        lines.append(fit(trainer))
+    assert isinstance(trainer.train_step, CapturedStep)
+    assert trainer.train_step.enabled
+    assert trainer.train_step._gradients.recordings == 1
+    assert lines[0] == lines[1]
+
+
+@needs_gpu
+def test_a_failed_recording_on_a_gpu_leaves_training_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    forward = Independent.forward
+
+    def reading(self: Independent, outputs: Any, batch: Any) -> dict[str, Tensor]:
+        return {name: term * float(batch.labels.sum()) for name, term in forward(self, outputs, batch).items()}
+
+    monkeypatch.setattr(Independent, "forward", reading)
+    options = ["loss=independent", "trainer.deterministic=true", "optimizer.lr=1e-4"]
+    eager, captured = (trainer_of(*options, eager=eager, device="cuda") for eager in (True, False))
+    assert fit(captured) == fit(eager)
+    assert_equal(eager, captured)
+    assert isinstance(captured.train_step, CapturedStep)
+    assert not captured.train_step.enabled
+    assert len([record for record in caplog.records if record.message.startswith("trainer.capture")]) == 1
 
 
 def test_captured_training_resumes_bit_for_bit(recorder: RecordedCalls) -> None:
