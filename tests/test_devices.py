@@ -1,5 +1,6 @@
 """Devices and precision: the given device is used, and float32 stays float32 on any hardware."""
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -57,15 +58,21 @@ def test_default_precision_is_that_of_the_given_device(four_gpus: list[int], mon
     assert precisions == ["float32", "float32", "bfloat16", "bfloat16", "float32", "float32"]
 
 
+@pytest.fixture
+def tf32_restored() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
 @pytest.mark.parametrize(
     ("precision", "in_convolutions", "in_products"),
     [("float32", False, False), ("tf32", True, True), ("bfloat16", True, False), ("float16", True, False)],
 )
 def test_float32_means_float32_on_every_device(
-    precision: str, in_convolutions: bool, in_products: bool, monkeypatch: pytest.MonkeyPatch
+    precision: str, in_convolutions: bool, in_products: bool, tf32_restored: None
 ) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not in_convolutions)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", not in_products)
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = not in_convolutions, not in_products
     use_tf32(precision)
     assert torch.backends.cudnn.allow_tf32 == in_convolutions
     assert torch.backends.cuda.matmul.allow_tf32 == in_products
@@ -92,16 +99,14 @@ def test_only_recent_gpus_multiply_in_tf32(four_gpus: list[int], monkeypatch: py
     assert found == [False, False, False, True]
 
 
-def test_float32_in_place_of_tf32_is_reported() -> None:
+def test_float32_in_place_of_tf32_is_reported(tf32_restored: None) -> None:
     options = ["trainer.device=cpu", "dataset=synthetic", "loss=independent", "tracking=none"]
     notes = [note for note in assemble(compose_train([*options, "trainer.precision=tf32"])).notes if "TF32" in note]
     assert notes == ["trainer.precision=tf32: cpu does not support TF32, so this run is in float32."]
 
 
 @needs_gpu
-def test_tf32_rounds_products_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for backend in (torch.backends.cudnn, torch.backends.cuda.matmul):
-        monkeypatch.setattr(backend, "allow_tf32", backend.allow_tf32)  # restored at the end
+def test_tf32_rounds_products_on_a_gpu(tf32_restored: None) -> None:
     a = torch.rand(256, 256, generator=torch.Generator().manual_seed(0))
     exact = a.double() @ a.double()
     errors = {}
