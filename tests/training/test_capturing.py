@@ -34,7 +34,7 @@ RUNS = {  # 3 epochs of 4 batches of 7 images and one of 4; meta rounds at steps
     "pcl": ["pair.shared_stages=2", "dataset.augmentation.padding=1"],
     "one": ["pair.shared_stages=2"],
     "ffl": ["schedule=cosine"],
-    "switokd": [],  # its teacher pauses in step 6, which records the update
+    "switokd": ["schedule=constant"],  # its teacher pauses in step 6, after the update was recorded
     "kdcl": ["loss.form=general", "dataset.validation=0.2"],
 }
 SLOW = ("deep_supervision", "lmcl", "one", "pcl", "ffl", "kdcl")  # on the CPU
