@@ -104,7 +104,7 @@ class _Smi:
 
     def __call__(self) -> dict[str, Usage]:
         try:
-            done = subprocess.run(_QUERY, capture_output=True, text=True, errors="replace", timeout=30)
+            done = subprocess.run(_QUERY, capture_output=True, text=True, errors="replace", timeout=5)
         except (OSError, subprocess.SubprocessError):
             return {}
         usages = {}

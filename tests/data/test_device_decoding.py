@@ -54,9 +54,9 @@ def changed(files: ImageFiles, **options: Any) -> ImageFiles:
     return ImageFiles(**{**vars(files), **options})
 
 
-def epoch(files: ImageFiles, **options: Any) -> list[tuple[torch.Tensor, ...]]:
+def epoch(files: ImageFiles, device: torch.device = CPU) -> list[tuple[torch.Tensor, ...]]:
     plan = plan_epoch(Shuffle(), Augmentation(), files.labels, 4, NO_SHARDING, seed=1, epoch=0)
-    return list(DiskLoader(files, CPU, seed=1, **options).follow(plan, 0))
+    return list(DiskLoader(files, device, seed=1).follow(plan, 0))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -205,3 +205,15 @@ def test_pixels_differ_little(files: ImageFiles, device: str) -> None:
     assert found["images"] == 12
     assert found["mean"] < (0.1 if device == "cpu" else 3.0)  # of 255: nvJPEG is no bitwise copy of libjpeg
     assert pixel_difference(changed(files, device_crop=None), torch.device(device)) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_that_are_moved_ahead_on_a_gpu_are_those_of_the_cpu(files: ImageFiles, workers: int) -> None:
+    plain, gpu = changed(files, device_crop=None, workers=workers), torch.device("cuda")
+    for ours, theirs in zip(epoch(plain, gpu), epoch(plain), strict=True):
+        assert all(torch.equal(a.cpu(), b) for a, b in zip(ours, theirs, strict=True))
+    for ours, theirs in zip(epoch(changed(files, workers=workers), gpu), epoch(plain), strict=True):
+        assert all(torch.equal(a.cpu(), b) for a, b in zip(ours[1:], theirs[1:], strict=True))
+        assert (ours[0].cpu().int() - theirs[0].int()).abs().float().mean() < 3.0
