@@ -23,7 +23,7 @@ STAGGER = 4.0  # at most so many seconds between the end of a job and the kill
 def command(folder: Path, jobs: int) -> list[str]:
     """Return the command of a multirun with tiny jobs."""
     return [
-        *(TRAIN, "-m", "hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.launcher.jobs_per_device=2"),
+        *(TRAIN, "-m", "hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.launcher.per_gpu=2"),
         *("dataset=synthetic", "loss=independent", *(option for option in SMALL if not option.startswith("loss."))),
         *(f"seed={','.join(map(str, range(jobs)))}", f"hydra.sweep.dir={folder}"),
     ]

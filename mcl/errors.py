@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 
 IN_USE = 69  # exit status (EX_UNAVAILABLE of sysexits.h): another process works in the run folder
+OUT_OF_MEMORY = 71  # exit status (EX_OSERR): the device, or the machine, has no memory left
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED", re.IGNORECASE)
 
 
 class UserError(ValueError):
@@ -61,3 +63,11 @@ def causes(error: BaseException) -> list[BaseException]:
         chain.append(current)
         current = current.__cause__ or current.__context__
     return chain
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out, on a device (``torch.OutOfMemoryError``) or on the machine."""
+    return any(
+        isinstance(cause, MemoryError) or (isinstance(cause, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(cause))))
+        for cause in causes(error)
+    )

@@ -1,6 +1,7 @@
 """Turn overrides into jobs, and outcomes into the returns that Hydra expects. Hydra does not scan ``_*.py``."""
 
 import copy
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,13 +24,20 @@ from mcl.config.objective import value
 from mcl.config.resolvers import leaves_precision_open
 from mcl.errors import UserError
 from mcl.launching.board import Board
+from mcl.launching.gpu_monitor import gpu_monitor
 from mcl.launching.gpus import find_gpus
 from mcl.launching.job import Job, Outcome
-from mcl.launching.launch_options import Options
-from mcl.launching.probe import default_precisions, environment_variable, require_same_precision, visible_devices
+from mcl.launching.launch_options import AUTO, Options
+from mcl.launching.probe import (
+    default_precisions,
+    environment_variable,
+    require_same_precision,
+    uuids,
+    visible_devices,
+)
 from mcl.launching.queue import JobQueue
 from mcl.launching.slots import make_slots
-from mcl.runs.identity import config_hash
+from mcl.runs.identity import config_hash, identity
 
 
 class Returned(JobReturn):
@@ -83,6 +91,10 @@ def launch(
     gpus = find_gpus(options.devices, os.environ)
     slots = make_slots(gpus, options)
     precisions = default_precisions(gpus)
+    monitor = None
+    if gpus and options.needs_monitor:
+        asked = "per_gpu=auto" if options.per_gpu == AUTO else "wait_for_free=true"
+        monitor = gpu_monitor(uuids(gpus), f"hydra.launcher.{asked}")
     with visible_devices(slots[0].visible):
         returns = _compose_all(loader, config, typed, first)
     if any(job.precision_of_device for job in returns):
@@ -99,7 +111,7 @@ def launch(
         overrides = job_overrides(typed[i], kept, first + i, asks_for_multirun=returned.asks_for_multirun)
         command = job_command(config, script, overrides, folder, options.devices_per_job)
         jobs.append(_job(returned.cfg, folder, command, label, fingerprints))
-    queue = JobQueue(jobs, slots, options, Board())
+    queue = JobQueue(jobs, slots, options, Board(), monitor)
     # Here Hydra is asked to hand every exception over; jobs print tracebacks only if the user asked for them.
     with environment_variable(FULL_ERROR, "1" if ASKED_FOR_TRACEBACKS else None):
         queue.run()
@@ -164,7 +176,14 @@ def _job(config: DictConfig, folder: Path, command: Sequence[str], label: str, f
         varied=label,
         epochs=config.trainer.get("epochs"),
         max_steps=config.trainer.get("max_steps"),
+        kind=_kind(config),
     )
+
+
+def _kind(config: DictConfig) -> str:
+    """Return the settings that decide how much memory a run needs: all but its seed and factors such as ``lr``."""
+    settings = {name: value for name, value in identity(config).items() if not isinstance(value, float)}
+    return json.dumps({**settings, "seed": None}, sort_keys=True, default=str)
 
 
 def _fill(returned: Returned, outcome: Outcome, failure: UserError | None) -> None:

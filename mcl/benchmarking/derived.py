@@ -116,5 +116,6 @@ def _row(setting: Tried) -> dict[str, Any]:
         "memory": answer and answer["memory"],
         "deviation": deviation if deviation is not None and math.isfinite(deviation) else None,
         "start": answer and answer["start"] + answer["first_step"],
+        "pixel_difference": answer and answer["pixel_difference"],
         "seconds": setting.seconds,
     }

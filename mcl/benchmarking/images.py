@@ -1,6 +1,7 @@
 """Generated images that replace a dataset that is not on this machine: the same number, size and classes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mcl.config.targets import resolve
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as_bytes, check_workers
 from mcl.data.imagenet import CLASSES, IMAGES, TEST, TRAIN, ImageNet
+from mcl.data.placement import DeviceCrop, RandomPlacement
 from mcl.data.published import Published
 
 STAND_INS = __name__  # entry of ``allow_modules``
@@ -38,7 +40,7 @@ def stand_in(node: Mapping[str, Any], allow: Sequence[str], folder: Path) -> dic
     kind = resolve(node["_target_"], path="dataset", allow=allow)
     if kind is ImageNet and not node.get("root"):
         make_files(folder)
-        kept = ["transform", "image_size", "resize", "workers", *COMMON]
+        kept = ["transform", "image_size", "resize", "workers", "decode", *COMMON]
         return {
             "_target_": f"{STAND_INS}.GeneratedImageNet",
             "folder": str(folder),
@@ -80,7 +82,7 @@ class GeneratedImageNet(Dataset):
 
     Args:
         folder: written by `make_files`.
-        transform, image_size, resize, workers: see `mcl.data.imagenet.ImageNet`.
+        transform, image_size, resize, workers, decode: see `mcl.data.imagenet.ImageNet`.
         mean, std, limit, validation, seed: see `mcl.data.dataset.Dataset`.
     """
 
@@ -91,6 +93,7 @@ class GeneratedImageNet(Dataset):
         image_size: int = 224,
         resize: int = 256,
         workers: int | None = None,
+        decode: str = "cpu",
         mean: list[float] | None = None,
         std: list[float] | None = None,
         limit: int | None = None,
@@ -115,12 +118,16 @@ class GeneratedImageNet(Dataset):
         self.transform = TransformPipeline(list(transform), image_size, 3)
         self.plain = CenterSquare(image_size, 3, resize)
         self.workers = check_workers(workers)
+        self.device_crop = None
+        if decode == "gpu":
+            self.device_crop = DeviceCrop(RandomPlacement(transform, image_size), image_size, 3)
 
     def fingerprint(self) -> str:
         return "generated"
 
     def load(self) -> Splits:
         train = self._files(TRAIN, self.transform if self.transform.transforms else self.plain)
+        train = replace(train, device_crop=self.device_crop)
         kept, held_out = self.select(train.labels)
         validation = train.take(held_out) if self.validation else None
         return Splits(train.take(kept), self._files(TEST, self.plain), validation)

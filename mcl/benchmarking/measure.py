@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from mcl.benchmarking.decoding import pixel_difference
 from mcl.benchmarking.memory_use import kind_of_memory, peak_memory, usable_memory
 from mcl.benchmarking.peak_rate import convolution_peak
 from mcl.benchmarking.phases import PHASES, timed_phases
@@ -79,7 +80,8 @@ def measure(request: Request) -> dict[str, Any]:
     parts = assemble(OmegaConf.create({**request.config, "tracking": {}}))
     options, loss, device = parts.options, parts.learner.loss, parts.options.device
     usable = usable_memory(device)
-    trainer = parts.build_trainer(parts.dataset.load(), seed=request.config["seed"])
+    splits = parts.dataset.load()
+    trainer = parts.build_trainer(splits, seed=request.config["seed"])
     total_steps, start = trainer.progress.total_steps, time.perf_counter() - begun
     steps = _run(trainer, request)
     phases = _run_in_phases(trainer, request) if request.details else None  # other steps: these clocks take time, too
@@ -105,6 +107,7 @@ def measure(request: Request) -> dict[str, Any]:
         "steps": steps.seconds,
         "meta_round": median(steps.meta_rounds) if steps.meta_rounds else None,
         "losses": steps.losses,
+        "pixel_difference": pixel_difference(splits.train, device),
         "memory": peak_bytes,
         "memory_kind": kind_of_memory(device),
         "usable_memory": usable,

@@ -81,11 +81,26 @@ def _compilation(config: Config, answer: Answer) -> list[str]:
     return [f"trainer.compile={_other(trainer['compile'], 'false', 'true')}"] if "compile" in trainer else []
 
 
+def _decoding(config: Config, answer: Answer) -> list[str]:
+    """Return the other place to decode image files, on a GPU."""
+    dataset = config["dataset"]
+    if answer["threads"] is not None or "decode" not in dataset or dataset.get("storage") == "memory":
+        return []
+    return [f"dataset.decode={_other(dataset['decode'], 'cpu', 'gpu')}"]
+
+
 def _other(value: object, one: str, another: str) -> str:
     return another if str(value).lower() == one else one
 
 
-ALTERNATIVES = (_precisions, _memory_formats, _threads, _meta_memory, _compilation)  # each gives overrides to try
+ALTERNATIVES = (
+    _precisions,
+    _memory_formats,
+    _threads,
+    _meta_memory,
+    _compilation,
+    _decoding,
+)  # each gives overrides to try
 
 
 def search(

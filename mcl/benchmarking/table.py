@@ -102,9 +102,17 @@ def _settings(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{row['deviation']:.2%}" if row["deviation"] is not None else "-",
             f"{row['start']:.0f} s" if ran else "-",
             Text(row["outcome"], style="green" if row["outcome"] == "safe" else "red")
-            + Text(f": {row['reason']}" if row["reason"] else "", style="default"),
+            + Text(f": {row['reason']}" if row["reason"] else "", style="default")
+            + Text(_pixels(row["pixel_difference"]), style="default"),
         )
     return table
+
+
+def _pixels(difference: Mapping[str, Any] | None) -> str:
+    """Return how images that the GPU decodes differ from those that workers decode."""
+    if difference is None:
+        return ""
+    return f"; pixels differ by {difference['mean']:.2f} of 255 on average, {difference['largest']} at most"
 
 
 def _print_best(console: Console, results: Mapping[str, Any]) -> None:

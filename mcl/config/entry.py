@@ -23,7 +23,7 @@ from mcl.config.conf_folder import conf_folder
 from mcl.config.explain import explain
 from mcl.config.grouping import environment, grouped, multirun_name, swept_options
 from mcl.config.schema import register
-from mcl.errors import UserError, causes
+from mcl.errors import OUT_OF_MEMORY, UserError, causes, is_out_of_memory
 from mcl.files import WriteError, write_atomically
 from mcl.runs.renames import current_overrides
 from mcl.signals import EXIT_STATUS, Stopped, program_signals, report_stop
@@ -51,7 +51,7 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                 elsewhere = (
                     " Or choose another folder with hydra.run.dir=FOLDER." if isinstance(error, WriteError) else ""
                 )
-                _exit(f"{error}{elsewhere}", error.status)  # before Hydra repeats the overrides
+                _exit(f"{error}{elsewhere}", _status(error))  # before Hydra repeats the overrides
             try:
                 _write_return_file(returned)
             except UserError as error:  # the run has finished all the same
@@ -83,12 +83,15 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             except Exception as error:
                 message = None if ASKED_FOR_TRACEBACKS else explain(error, sys.argv[1:])
                 if message is None:
+                    if is_out_of_memory(error):
+                        _write_exit_status(OUT_OF_MEMORY)
                     raise
+                if is_out_of_memory(error):  # in any process: the others only see that it is gone
+                    _exit(message, OUT_OF_MEMORY)
                 if not _first_process():  # a wrong configuration is wrong in every process: the first one reports it
                     time.sleep(SECONDS_TO_REPORT)
                     sys.exit(USAGE_ERROR)
-                statuses = [cause.status for cause in causes(error) if isinstance(cause, UserError)]
-                _exit(message, statuses[0] if statuses else USAGE_ERROR)
+                _exit(message, _status(error))
             finally:
                 signals.clean_up()
 
@@ -101,6 +104,12 @@ def _first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def _status(error: BaseException) -> int:
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    return next((cause.status for cause in causes(error) if isinstance(cause, UserError)), USAGE_ERROR)
+
+
 def _write_return_file(returned: Any) -> None:
     """Write what the task returned, or ``{"exit_status": ...}``, where the launcher looks for it."""
     file = os.environ.get(RETURN_FILE)
@@ -109,8 +118,14 @@ def _write_return_file(returned: Any) -> None:
 
 
 def _write_exit_status(status: int) -> None:
-    with suppress(UserError):
-        _write_return_file({"exit_status": status})  # torchrun exits with 1 whatever its processes exit with
+    """Write the status for the launcher: torchrun exits with 1 whatever its processes exit with.
+
+    The first process writes it or, before that one notices anything, the one that ran out of memory.
+    """
+    file = os.environ.get(RETURN_FILE)
+    if file and (status == OUT_OF_MEMORY or (_first_process() and not os.path.exists(file))):
+        with suppress(UserError):
+            write_atomically(file, json.dumps({"exit_status": status}))
 
 
 def _exit(message: str, status: int) -> NoReturn:

@@ -14,7 +14,7 @@ from mcl.config.catalog import choices
 from mcl.config.conf_folder import conf_folder
 from mcl.config.hints import misplaced_choice, not_in_defaults, unknown_choice, unknown_option, write
 from mcl.config.official_names import in_our_words
-from mcl.errors import UserError, causes, did_you_mean
+from mcl.errors import UserError, causes, did_you_mean, is_out_of_memory
 
 REPORTED_BY_A_JOB = re.compile(  # only the text of an error comes back from jobs of Slurm and Ray
     "UserError raised while resolving interpolation: (.*)"
@@ -66,6 +66,11 @@ def explain(error: BaseException, typed: Sequence[str] = ()) -> str | None:
         return "hydra/launcher=slurm: srun is not on PATH. Use a login node, or hydra/launcher=gpus."
     if type(error).__module__.startswith(("submitit.", "ray.")):  # a job was lost; the text says how
         return str(error)
+    if is_out_of_memory(error):
+        return (
+            f"{_first_sentence(error)} Use a smaller trainer.batch_size or, in a multirun, fewer jobs on a device at a"
+            " time (hydra.launcher.per_gpu). (HYDRA_FULL_ERROR=1 shows where this was raised.)"
+        )
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. (HYDRA_FULL_ERROR=1 shows where this was raised.)"
     return None
@@ -151,6 +156,11 @@ def typed_value(key: str, typed: Sequence[str]) -> str | None:
 def _typed_key(key: str, typed: Sequence[str]) -> str:
     names = [text.lstrip("+~").partition("=")[0] for text in typed]
     return next((name for name in names if name == key or name.startswith(f"{key}.")), key)
+
+
+def _first_sentence(error: BaseException) -> str:
+    """Return ``CUDA out of memory.``: torch adds advice about its allocator in further sentences."""
+    return (_one_line(error).partition(". ")[0] or "The machine is out of memory").removesuffix(".") + "."
 
 
 def _one_line(text: object) -> str:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,12 @@ from torch.utils.data import DataLoader, Sampler
 
 from mcl.console import pluralize
 from mcl.data.dataset import summarize
+from mcl.data.device_decoding import decode_batch
+from mcl.data.encoded import Encode
 from mcl.data.epoch_plan import Epoch
 from mcl.data.file_reader import Read, Reader, Request
 from mcl.data.image_files import NAMED, ImageFiles
+from mcl.data.prefetch import CudaSideStream, SideStream, prefetch
 from mcl.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -57,7 +61,11 @@ class DiskLoader:
         self.device = device
         self.distinct = distinct
         self.views = 1 if files.decode_plainly is None else views  # without random transforms, they would be equal
+        self._side_stream: SideStream | None = CudaSideStream(device) if device.type == "cuda" else None
         self._requests = _Requests()
+        self._reader = Reader(files, seed)  # decodes every file in main memory
+        if files.device_crop is not None:
+            files = replace(files, decode=Encode(files.decode, files.device_crop))
         has_workers = files.workers > 0
         self._workers: DataLoader[Any] = DataLoader(
             Reader(files, seed),
@@ -98,11 +106,38 @@ class DiskLoader:
 
     def _load(self, requests: Iterable[Request], unreadable: dict[str, str]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         self._requests.pending = requests
+        reads, move = self._readable(unreadable), partial(self._move, unreadable)
+        yield from map(move, reads) if self._side_stream is None else prefetch(reads, move, self._side_stream)
+
+    def _readable(self, unreadable: dict[str, str]) -> Iterator[Read]:
         for read in _read(self._workers, self.device):
             unreadable |= read.unreadable
             if len(read.labels):
-                images, labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in read[:3])
-                yield images, labels, indices
+                yield read
+
+    def _move(self, unreadable: dict[str, str], read: Read) -> tuple[Tensor, Tensor, Tensor]:
+        """Begin to move a batch to the device, and decode it there if it is encoded."""
+        images: Tensor
+        if isinstance(read.images, Tensor):
+            images = read.images.to(self.device, non_blocking=True)
+        else:
+            assert self.files.device_crop is not None
+            images, failed = decode_batch(read.images, self.files.device_crop, self.device)
+            for i in failed:
+                self._replace(i, images, read, unreadable)
+        labels, indices = (tensor.to(self.device, non_blocking=True) for tensor in (read.labels, read.indices))
+        return images, labels, indices
+
+    def _replace(self, i: int, images: Tensor, read: Read, unreadable: dict[str, str]) -> None:
+        """Read an image that the device could not decode again, as workers do without the device."""
+        request = read.request
+        assert request is not None
+        again = self._reader[request._replace(positions=[request.positions[i]], repeats=[request.repeats[i]])]
+        if again.failure:
+            raise UserError(again.failure)
+        assert isinstance(again.images, Tensor)
+        images[i], read.labels[i], read.indices[i] = again.images[0], again.labels[0], again.indices[0]
+        unreadable |= again.unreadable
 
 
 def _summarize(unreadable: Collection[str]) -> str:

@@ -10,9 +10,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mcl.data.decoding import MAY_PASS, read_error
+from mcl.data.encoded import Encoded, EncodedBatch, pack
 from mcl.data.image_files import ImageFiles
 from mcl.data.seeding import generator
 from mcl.errors import UserError
+
+Pixels = NDArray[np.uint8] | Encoded
 
 
 class Request(NamedTuple):
@@ -28,11 +31,12 @@ class Request(NamedTuple):
 class Read(NamedTuple):
     """A worker's answer to a request."""
 
-    images: Tensor  # (B, channels, height, width) uint8; (views, B, ...) with several views
+    images: Tensor | EncodedBatch  # (B, channels, height, width) uint8; (views, B, ...) with several views
     labels: Tensor  # (B,)
     indices: Tensor  # (B,) of the images that were read
     unreadable: dict[str, str]  # path -> reason
     failure: str = ""  # why training must stop, for the user
+    request: Request | None = None  # if images are encoded: to read again those that the device cannot decode
 
 
 class Reader(Dataset[Any]):
@@ -50,12 +54,14 @@ class Reader(Dataset[Any]):
         except UserError as error:
             return Read(torch.empty(0), torch.empty(0), torch.empty(0), unreadable, failure=str(error))
         indices = torch.tensor([position for position, _ in images], dtype=torch.int64)
-        pixels = np.stack([image for _, image in images]) if images else np.empty((0, 0, 0, 0), np.uint8)
+        pixels = pack([image for _, image in images])
+        if isinstance(pixels, EncodedBatch):
+            return Read(pixels, self.files.labels[indices], indices, unreadable, request=request)
         if request.views > 1 and images:
-            pixels = pixels.swapaxes(0, 1)  # (B, views, ...) to (views, B, ...)
-        return Read(torch.from_numpy(pixels), self.files.labels[indices], indices, unreadable)
+            pixels = pixels.transpose(0, 1)  # (B, views, ...) to (views, B, ...)
+        return Read(pixels, self.files.labels[indices], indices, unreadable)
 
-    def _read(self, request: Request, unreadable: dict[str, str]) -> list[tuple[int, NDArray[np.uint8]]]:
+    def _read(self, request: Request, unreadable: dict[str, str]) -> list[tuple[int, Pixels]]:
         """Return ``(position, image)`` of the images that were read."""
         if request.epoch is None:
             decoded = ((position, self._decode(position, unreadable)) for position in request.positions)
@@ -72,7 +78,7 @@ class Reader(Dataset[Any]):
 
     def _replacement(
         self, position: int, repeat: int, request: Request, unreadable: dict[str, str]
-    ) -> tuple[int, NDArray[np.uint8]]:
+    ) -> tuple[int, Pixels]:
         """Return the image of the same class that replaces a damaged one, with its position."""
         for candidate in self._candidates(position, request):
             image = self._views(request, [candidate, repeat, position], unreadable)
@@ -107,14 +113,14 @@ class Reader(Dataset[Any]):
     def _is_readable(self, position: int) -> bool:
         return self._decode(position, {}) is not None
 
-    def _views(self, request: Request, key: list[int], unreadable: dict[str, str]) -> NDArray[np.uint8] | None:
+    def _views(self, request: Request, key: list[int], unreadable: dict[str, str]) -> Pixels | None:
         """Decode one image, whose position comes first in the key of its random transforms.
 
         Returns:
             (channels, height, width), or (views, ...) with several views; None if the image is damaged.
         """
         assert request.epoch is not None
-        views: list[NDArray[np.uint8]] = []
+        views: list[Any] = []
         for view in range(request.views):
             stream = f"transform of view {view}" if view else "transform"
             torch.set_rng_state(generator(stream, self.seed, request.epoch, *key).get_state())
@@ -124,7 +130,7 @@ class Reader(Dataset[Any]):
             views.append(image)
         return np.stack(views) if request.views > 1 else views[0]
 
-    def _decode(self, position: int, unreadable: dict[str, str]) -> NDArray[np.uint8] | None:
+    def _decode(self, position: int, unreadable: dict[str, str]) -> Pixels | None:
         """Decode one image. If it is damaged, return None and add the reason to ``unreadable``.
 
         Raises:

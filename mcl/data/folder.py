@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import zlib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -24,6 +25,7 @@ from mcl.data.decoding import decode_all, find_unreadable
 from mcl.data.fingerprint import digest, fingerprint
 from mcl.data.image_files import NAMED, CenterSquare, ImageFiles, as_bytes, check_workers
 from mcl.data.listing import Files, list_folder, nested_folders
+from mcl.data.placement import DeviceCrop, center_square, check_decode
 from mcl.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ class Folder(Dataset):
             chooses memory if they fit. Images, pixels and steps are the same. With ``corrupt=skip``, ``disk`` decodes
             every file once beforehand to find the damaged ones.
         workers: processes that read from disk; None for one per core, at most 16.
+        decode: ``gpu`` decodes and crops training images on the GPU that trains. They stay on disk; pixels differ a
+            little. Files that are not JPEG, and all test images, are decoded by the workers, as with ``cpu``.
         cache_dir: folder of the cache; None for ``$MCL_CACHE`` or the platform's cache folder.
         augmentation, limit, validation, seed: as for every :class:`Dataset`; ``seed`` also chooses the test split.
             Images that ``limit`` leaves out are not decoded.
@@ -69,6 +73,7 @@ class Folder(Dataset):
         corrupt: Literal["stop", "skip"] = "stop",
         storage: Literal["auto", "memory", "disk"] = "auto",
         workers: int | None = None,
+        decode: Literal["cpu", "gpu"] = "cpu",
         cache_dir: str | None = None,
         augmentation: Augmentation | None = None,
         mean: list[float] | None = None,
@@ -83,6 +88,11 @@ class Folder(Dataset):
             raise UserError(f"dataset.channels={channels}: must be 3 (colour) or 1 (grey).")
         if corrupt not in ("stop", "skip"):
             raise UserError(f"dataset.corrupt={corrupt}: must be stop or skip.")
+        check_decode(decode)
+        if decode == "gpu" and storage == "memory":
+            raise UserError(
+                "dataset.storage=memory decodes once, before training: use dataset.decode=cpu, or dataset.storage=disk."
+            )
         self.root = Path(os.path.abspath(Path(root).expanduser()))
         self.listing = list_folder(self.root, test_fraction=test_fraction, seed=seed)
         if self.listing.validation and validation:
@@ -105,7 +115,8 @@ class Folder(Dataset):
         )
         self.notes = nested_folders(self.root, self.listing)
         self.corrupt = corrupt
-        self.storage = storage
+        self.storage = "disk" if decode == "gpu" else storage
+        self.decode = decode
         self.workers = check_workers(workers)
         self.cache_dir = cache_folder(cache_dir)
 
@@ -137,8 +148,12 @@ class Folder(Dataset):
             log.warning("%s: skipped %d unreadable of %d files: %s", self.root, len(skipped), len(paths), named)
             self.unreadable |= {str(self.root / paths[row]): reason for row, reason in unreadable.items()}
         rows = {path: row for row, path in enumerate(paths) if row not in unreadable}
+        training = self._split("training", train, rows, images)
+        if self.decode == "gpu" and isinstance(training, ImageFiles):
+            crop = DeviceCrop(center_square, self.spec.image_size, self.spec.channels)
+            training = replace(training, device_crop=crop)
         return Splits(
-            self._split("training", train, rows, images),
+            training,
             self._split("test", test, rows, images),
             self._split("validation", validation, rows, images) if validation else None,
         )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from mcl.data.decoding import decode, open_image, read_file, to_channels_first
+from mcl.data.placement import DeviceCrop
 from mcl.errors import UserError
 
 MAX_WORKERS = 16
 NAMED = 10  # unreadable files that a message names
-Decode = Callable[[Path], NDArray[np.uint8]]
+Decode = Callable[[Path], Any]  # NDArray[np.uint8], or what `mcl.data.encoded.Encode` makes of it in a worker
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class ImageFiles:
     skip: bool  # replace unreadable files and count them, instead of stopping
     workers: int  # processes that read
     decode_plainly: Decode | None = None  # without random transforms, for evaluation; None if ``decode`` has none
+    device_crop: DeviceCrop | None = None  # if the device decodes; ``decode`` makes the same crop of other files
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason, of the files that were skipped so far
 
     def take(self, indices: Tensor) -> "ImageFiles":
@@ -46,7 +49,7 @@ class ImageFiles:
 
     def for_evaluation(self) -> "ImageFiles":
         """Return the same files, read without random transforms."""
-        return replace(self, decode=self.decode_plainly or self.decode)
+        return replace(self, decode=self.decode_plainly or self.decode, device_crop=None)
 
     def path(self, position: int) -> Path:
         """Return the path of one file."""

@@ -20,6 +20,7 @@ from mcl.data.dataset import Dataset, Splits, summarize
 from mcl.data.fingerprint import digest, fingerprint
 from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as_bytes, check_workers
 from mcl.data.listing import is_image, require_folder, require_images, require_same_classes
+from mcl.data.placement import DeviceCrop, RandomPlacement, check_decode
 from mcl.errors import UserError
 
 TRAIN, TEST = "train", "val"
@@ -49,6 +50,8 @@ class ImageNet(Dataset):
         corrupt: ``stop`` at damaged images, or ``skip`` and count them: another image of the class replaces each in
             training, and none in evaluation. A file that the file system fails to give always stops the run.
         workers: processes that read; None for one per core, at most 16.
+        decode: ``gpu`` decodes and transforms training images on the GPU that trains; pixels differ a little. Test
+            images, and files that are not JPEG, are decoded by the workers, as with ``cpu``.
         cache_dir: folder of the list of files; None for ``$MCL_CACHE`` or the platform's cache folder.
         mean, std: None for the usual ones.
         limit, validation, seed: as for every :class:`Dataset`.
@@ -70,6 +73,7 @@ class ImageNet(Dataset):
         partial: bool = False,
         corrupt: Literal["stop", "skip"] = "stop",
         workers: int | None = None,
+        decode: Literal["cpu", "gpu"] = "cpu",
         cache_dir: str | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
@@ -81,6 +85,10 @@ class ImageNet(Dataset):
             raise UserError("dataset.root is not set: give the folder that contains train/ and val/.")
         if resize < image_size:
             raise UserError(f"dataset.resize={resize}: must be at least dataset.image_size={image_size}.")
+        check_decode(decode)
+        self.device_crop = None
+        if decode == "gpu":
+            self.device_crop = DeviceCrop(RandomPlacement(transform, image_size), image_size, 3)
         self.root = Path(os.path.abspath(Path(root).expanduser()))
         self.listing = _list_images(self.root, cache_folder(cache_dir))
         if not partial:
@@ -126,6 +134,7 @@ class ImageNet(Dataset):
         train = files.take(kept)
         if self.transform:
             train = replace(train, decode=TransformPipeline(self.transform, size, channels), decode_plainly=plain)
+        train = replace(train, device_crop=self.device_crop)
         return Splits(train, self._files(TEST, plain), files.take(held_out) if self.validation else None)
 
     def _files(self, split: str, decode: CenterSquare) -> ImageFiles:

@@ -6,6 +6,7 @@ of processes or workers, or on the step at which a run resumes.
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from mcl.data.image_files import ImageFiles
 from mcl.data.normalization import Normalization
 from mcl.data.samplers import Sampler
 from mcl.distributed.sharding import NO_SHARDING, Shard
+from mcl.errors import UserError
 from mcl.types import Batch
 
 VIEWS = 5  # dimensions of images that hold several views of a batch
@@ -75,6 +77,8 @@ class TrainingLoader:
         self.overfit = overfit
         self.loader: DeviceLoader | DiskLoader
         if isinstance(split, ImageFiles):
+            if split.device_crop is not None:
+                _check_device_decoding(self.device, views)
             self.loader = DiskLoader(
                 split, self.device, seed=seed, distinct=sampler.distinct, persistent=True, views=views
             )
@@ -117,6 +121,18 @@ class TrainingLoader:
         last = [view.movedim(1, -1) for view in views] if self.normalize.memory_format is torch.channels_last else views
         stacked = torch.stack(last)
         return stacked.movedim(-1, 2) if last is not views else stacked
+
+
+def _check_device_decoding(device: torch.device, views: int) -> None:
+    if device.type != "cuda":
+        raise UserError(f"dataset.decode=gpu: training runs on {device.type}. Use dataset.decode=cpu.")
+    if not hasattr(import_module("torchvision.io"), "decode_jpeg"):  # deprecated since 0.29
+        raise UserError("dataset.decode=gpu: this version of torchvision decodes no images. Use dataset.decode=cpu.")
+    if views > 1:
+        raise UserError(
+            f"dataset.decode=gpu makes one view of each image, and trainer.views asks for {views}. Use"
+            " dataset.decode=cpu."
+        )
 
 
 def batches_in_order(

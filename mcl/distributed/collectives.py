@@ -63,12 +63,25 @@ def gather(tensor: Tensor, dim: int = 0) -> Tensor:
         tensor: this process's tensor, of the same shape in all; within `sharing`, ``dim`` may differ in length.
         dim: dimension to concatenate along; within `sharing`, the dimension of the images.
     """
+    return gather_coalesced([tensor], [dim])[0]
+
+
+def gather_coalesced(tensors: Sequence[Tensor], dims: Sequence[int]) -> list[Tensor]:
+    """Concatenate several tensors over processes as `gather` does each, in one message, whatever their dtypes.
+
+    Their gradients need one message too, for each dtype.
+
+    Args:
+        tensors: this process's tensors, with one entry for each of its images along ``dims``.
+        dims: dimension of the images in each tensor.
+    """
     if world_size() == 1:
-        return tensor
-    moved = tensor.movedim(dim, 0)
+        return list(tensors)
+    moved = [tensor.movedim(dim, 0) for tensor, dim in zip(tensors, dims, strict=True)]
     split = _split
-    assert split is None or len(moved) == len(split.part(rank())), "dim is not that of the images"
-    return (_Gather.apply(moved, split) if tensor.is_floating_point() else _gather(moved, split)).movedim(0, dim)
+    assert split is None or all(len(tensor) == len(split.part(rank())) for tensor in moved), "not that of the images"
+    gathered = _Gather.apply(split, *moved) if any(map(torch.is_floating_point, moved)) else _gather(split, moved)
+    return [tensor.movedim(0, dim) for tensor, dim in zip(gathered, dims, strict=True)]
 
 
 @torch.no_grad()
@@ -113,51 +126,85 @@ def _several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def _gather(tensor: Tensor, split: Split | None) -> Tensor:
+def _gather(split: Split | None, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Gather tensors (b, ...) to (B, ...) as the bytes of each image, so that all of them are one message."""
+    rows = [tensor.reshape(len(tensor), -1).contiguous().view(torch.uint8) for tensor in tensors]  # (b, bytes)
+    message = torch.cat(rows, 1)
     if split is not None:  # messages have one length: that of the longest part
-        padded = tensor.new_zeros(max(len(split.part(rank)) for rank in range(world_size())), *tensor.shape[1:])
-        padded[: len(tensor)] = tensor
-        tensor = padded
-    tensor = tensor.contiguous()
-    parts = [torch.empty_like(tensor) for _ in range(world_size())]
-    dist.all_gather(parts, tensor)
-    return torch.cat(parts if split is None else [parts[rank][: len(split.part(rank))] for rank in split.owners()])
+        longest = max(len(split.part(rank)) for rank in range(world_size()))
+        message = torch.cat([message, message.new_zeros(longest - len(message), message.shape[1])])
+    received = message.new_empty(world_size() * len(message), message.shape[1])
+    dist.all_gather(list(received.chunk(world_size())), message)
+    if split is not None:
+        parts = received.split(len(message))
+        received = torch.cat([parts[rank][: len(split.part(rank))] for rank in split.owners()])
+    columns = received.split([row.shape[1] for row in rows], 1)
+    return tuple(
+        column.contiguous().view(tensor.dtype).view(-1, *tensor.shape[1:])
+        for column, tensor in zip(columns, tensors, strict=True)
+    )
+
+
+def _reduce_scatter(split: Split | None, tensor: Tensor) -> Tensor:
+    """Return this process's part (b, n) of the sum over processes of (B, n)."""
+    if split is not None:
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+        images = split.part(rank())
+        part = tensor[images.start : images.stop].clone()
+        return part if rank() in split.owners() else part.zero_()  # only one of several copies was gathered
+    if tensor.is_cuda:
+        part = tensor.new_empty(len(tensor) // world_size(), *tensor.shape[1:])
+        dist.reduce_scatter(part, list(tensor.contiguous().chunk(world_size())))
+        return part
+    tensor = tensor.clone()
+    dist.all_reduce(tensor)
+    return tensor.chunk(world_size())[rank()].clone()
+
+
+def _needed(ctx: Any, gradients: Sequence[Tensor]) -> list[int]:
+    """Return the positions of the tensors that need a gradient, the same in all processes."""
+    return [i for i in range(len(gradients)) if ctx.needs_input_grad[1 + i]]
 
 
 class _Gather(torch.autograd.Function):
-    """(b, ...) to (B, ...), with B the number of images of all processes."""
+    """(b, ...) to (B, ...) for each tensor, with B the number of images of all processes."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, split: Split | None) -> Tensor:
+    def forward(ctx: Any, split: Split | None, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.split = split
-        return _gather(tensor, split)
+        gathered = _gather(split, tensors)
+        ctx.mark_non_differentiable(*(tensor for tensor in gathered if not tensor.is_floating_point()))
+        return gathered
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _ReduceScatter.apply(gradient, ctx.split), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        results: list[Tensor | None] = [None] * len(gradients)
+        needed = _needed(ctx, gradients)
+        for i, gradient in zip(needed, _ReduceScatter.apply(ctx.split, *(gradients[i] for i in needed)), strict=True):
+            results[i] = gradient
+        return None, *results
 
 
 class _ReduceScatter(torch.autograd.Function):
-    """(B, ...) to this process's (b, ...) of the sum over processes: the gradient of `_Gather`."""
+    """(B, ...) to this process's (b, ...) of the sum over processes, for each tensor: the gradient of `_Gather`."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, split: Split | None) -> Tensor:
+    def forward(ctx: Any, split: Split | None, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.split = split
-        tensor = tensor.contiguous()
-        if split is not None:
-            tensor = tensor.clone()
-            dist.all_reduce(tensor)
-            images = split.part(rank())
-            part = tensor[images.start : images.stop].clone()
-            return part if rank() in split.owners() else part.zero_()  # only one of several copies was gathered
-        if tensor.is_cuda:
-            part = tensor.new_empty(len(tensor) // world_size(), *tensor.shape[1:])
-            dist.reduce_scatter_tensor(part, tensor)
-            return part
-        tensor = tensor.clone()
-        dist.all_reduce(tensor)
-        return tensor.chunk(world_size())[rank()].clone()
+        results: dict[int, Tensor] = {}
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+            alike = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
+            rows = [tensors[i].reshape(len(tensors[i]), -1) for i in alike]  # (B, n)
+            parts = _reduce_scatter(split, torch.cat(rows, 1)).split([row.shape[1] for row in rows], 1)
+            for i, part in zip(alike, parts, strict=True):
+                results[i] = part.reshape(-1, *tensors[i].shape[1:])
+        return tuple(results[i] for i in range(len(tensors)))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Gather.apply(gradient, ctx.split), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        results: list[Tensor | None] = [None] * len(gradients)
+        needed = _needed(ctx, gradients)
+        for i, gradient in zip(needed, _Gather.apply(ctx.split, *(gradients[i] for i in needed)), strict=True):
+            results[i] = gradient
+        return None, *results

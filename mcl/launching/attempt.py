@@ -41,6 +41,7 @@ class Attempt:
     def __init__(self, job: Job, slot: Slot, number: int, grace: float, returns: Path):
         self.job, self.slot, self.number = job, slot, number
         self.timed_out = False
+        self.shared = False  # whether another job has run on its device
         self._grace = grace
         self._deadline: float | None = None  # when to kill processes that outlive the guard
         self._returns = returns

@@ -47,7 +47,7 @@ class Board:
         done = sum(outcome.finished for outcome in outcomes)
         already = f", {done} of them done before" if done else ""
         devices = ", ".join(
-            f"{name} ({count} at a time)" if count > 1 else name for name, count in Counter(slots).items()
+            f"{name} (at most {count} at a time)" if count > 1 else name for name, count in Counter(slots).items()
         )
         with self._ignore_lost_terminal():
             self._console.print(f"{pluralize(len(outcomes), 'job')}{already}; on {devices}", soft_wrap=True)

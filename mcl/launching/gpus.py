@@ -51,7 +51,7 @@ def find_gpus(
         given = ",".join(map(str, wanted))
         raise UserError(
             f"hydra.launcher.devices=[{given}]: a device is named twice. To run several jobs on each at a time use"
-            " hydra.launcher.jobs_per_device."
+            " hydra.launcher.per_gpu."
         )
     return gpus
 

@@ -28,6 +28,7 @@ class Job:
         varied: the options that differ between the jobs, for display.
         epochs: epochs to train; None if unknown.
         max_steps: steps after which it stops, in any epoch.
+        kind: jobs of one kind need the same memory.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Job:
     varied: str = ""
     epochs: int | None = None
     max_steps: int | None = None
+    kind: str = ""
 
     @property
     def log(self) -> Path:
@@ -69,6 +71,7 @@ class Outcome:
     reason: str = ""  # why it is not finished
     returned: Any = None  # return value of the job
     summary: Mapping[str, Any] | None = None
+    alone: bool = False  # whether no other job may run on its device, because memory ran out once
 
     @property
     def finished(self) -> bool:

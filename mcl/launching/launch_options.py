@@ -7,6 +7,8 @@ from typing import Any
 
 from mcl.errors import UserError, did_you_mean
 
+AUTO = "auto"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -14,8 +16,9 @@ class Options:
 
     Args:
         devices: ``"auto"``, ``"cpu"``, or a list of GPUs by number, UUID or MIG name.
-        jobs_per_device: jobs that run on a device at the same time; None for 1 on a GPU and, on the CPU, one for each
-            core, at most 4.
+        per_gpu: jobs that run on a GPU (or on the CPU) at the same time; None for 1 on a GPU and, on the CPU, one for
+            each core, at most 4; ``"auto"`` for as many as fit into the memory of a GPU, and on the CPU as None.
+        wait_for_free: wait for GPUs that other programs use.
         devices_per_job: GPUs of one job, each with its own process; on the CPU, processes.
         retries: number of times that a failed job is started again.
         timeout: minutes that each attempt may take; None for no limit.
@@ -27,7 +30,8 @@ class Options:
     """
 
     devices: str | int | Sequence[str | int] = "auto"
-    jobs_per_device: int | None = None
+    per_gpu: int | str | None = None
+    wait_for_free: bool = False
     devices_per_job: int = 1
     retries: int = 0
     timeout: float | None = None
@@ -46,9 +50,21 @@ class Options:
                 )
         return cls(**values)
 
+    @property
+    def fixed_per_gpu(self) -> int | None:
+        """The number of jobs at a time on each GPU, if it was given."""
+        return None if isinstance(self.per_gpu, str) else self.per_gpu
+
+    @property
+    def needs_monitor(self) -> bool:
+        """Whether the memory in use on the GPUs decides when a job may start."""
+        return self.per_gpu == AUTO or self.wait_for_free
+
     def __post_init__(self) -> None:
-        if self.jobs_per_device is not None:
-            _check_integer("jobs_per_device", self.jobs_per_device, least=1)
+        if self.per_gpu not in (None, AUTO) and not _is_integer(self.per_gpu, least=1):
+            raise invalid_value("per_gpu", self.per_gpu, "a whole number, 1 or more, or auto")
+        if not isinstance(self.wait_for_free, bool):
+            raise invalid_value("wait_for_free", self.wait_for_free, "true or false")
         _check_integer("devices_per_job", self.devices_per_job, least=1)
         _check_integer("retries", self.retries, least=0)
         if self.timeout is not None and not (_is_number(self.timeout) and self.timeout > 0):
@@ -65,8 +81,12 @@ def invalid_value(option: str, given: object, allowed: str) -> UserError:
 
 
 def _check_integer(option: str, given: object, least: int) -> None:
-    if type(given) is not int or given < least:
+    if not _is_integer(given, least):
         raise invalid_value(option, given, f"a whole number, {least} or more")
+
+
+def _is_integer(given: object, least: int) -> bool:
+    return type(given) is int and given >= least
 
 
 def _is_number(given: object) -> bool:

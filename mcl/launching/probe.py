@@ -18,11 +18,11 @@ from mcl.launching.gpus import VISIBLE, display_name, is_mig
 _PROGRAM = """
 import json, torch
 from mcl.devices import default_precision
-precisions = []
+found = []
 for number in range(torch.cuda.device_count()):
     with torch.cuda.device(number):
-        precisions.append(default_precision("cuda"))
-print(json.dumps(precisions))
+        found.append([default_precision("cuda"), str(getattr(torch.cuda.get_device_properties(number), "uuid", ""))])
+print(json.dumps(found))
 """
 
 
@@ -35,6 +35,24 @@ def default_precisions(gpus: Sequence[str]) -> dict[str, str]:
     Raises:
         UserError: PyTorch cannot find or use one of them.
     """
+    return {gpu: precision for gpu, (precision, _) in _probe_all(gpus).items()}
+
+
+def uuids(gpus: Sequence[str]) -> dict[str, str]:
+    """Return the UUID of each GPU, such as ``GPU-8932f937-d72c-4106-c12f-20bd9faed9f6``; a MIG device has its own.
+
+    Args:
+        gpus: entries of ``CUDA_VISIBLE_DEVICES``.
+
+    Raises:
+        UserError: PyTorch cannot find or use one of them.
+    """
+    return {
+        gpu: gpu if is_mig(gpu) else f"GPU-{uuid.removeprefix('GPU-')}" for gpu, (_, uuid) in _probe_all(gpus).items()
+    }
+
+
+def _probe_all(gpus: Sequence[str]) -> dict[str, tuple[str, str]]:
     numbers = [gpu for gpu in gpus if gpu.isdigit()]
     names = [gpu for gpu in gpus if not gpu.isdigit() and not is_mig(gpu)]  # CUDA does not mix them with numbers
     parts = [[gpu] for gpu in gpus if is_mig(gpu)]  # CUDA shows at most one part of a GPU
@@ -43,11 +61,11 @@ def default_precisions(gpus: Sequence[str]) -> dict[str, str]:
         return {}
     with ThreadPoolExecutor(len(groups)) as pool:
         found = list(pool.map(_probe, map(tuple, groups)))
-    for group, precisions in zip(groups, found, strict=True):
-        if len(precisions) < len(group):  # CUDA stops at the first unknown one
+    for group, answers in zip(groups, found, strict=True):
+        if len(answers) < len(group):  # CUDA stops at the first unknown one
             raise UserError(
-                f"hydra.launcher.devices: PyTorch does not find {display_name(group[len(precisions)])}, only"
-                f" {len(precisions)} of {', '.join(map(display_name, group))}. Give those that it finds, or"
+                f"hydra.launcher.devices: PyTorch does not find {display_name(group[len(answers)])}, only"
+                f" {len(answers)} of {', '.join(map(display_name, group))}. Give those that it finds, or"
                 " hydra.launcher.devices=cpu."
             )
     return dict(zip(itertools.chain(*groups), itertools.chain(*found), strict=True))
@@ -87,13 +105,14 @@ def environment_variable(name: str, value: str | None) -> Iterator[None]:
 
 
 @functools.cache
-def _probe(gpus: tuple[str, ...]) -> list[str]:
+def _probe(gpus: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return the default precision and the UUID of each GPU that PyTorch finds."""
     home = str(Path(mcl.__file__).parents[1])
     path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, VISIBLE: ",".join(gpus), "PYTHONPATH": path}
     process = subprocess.run([sys.executable, "-c", _PROGRAM], env=environment, capture_output=True, text=True)
     try:
-        return list(json.loads(process.stdout.splitlines()[-1]))
+        return [(precision, uuid) for precision, uuid in json.loads(process.stdout.splitlines()[-1])]
     except (ValueError, IndexError):
         last = (process.stderr.strip().splitlines() or [f"exit {process.returncode}"])[-1]
         raise UserError(

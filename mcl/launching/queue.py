@@ -5,9 +5,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mcl.errors import IN_USE, UserError
+from mcl.errors import IN_USE, OUT_OF_MEMORY, UserError
+from mcl.launching.admission import Admission
 from mcl.launching.attempt import Attempt
 from mcl.launching.board import Board
+from mcl.launching.gpu_monitor import GpuMonitor
 from mcl.launching.interrupts import Interrupts
 from mcl.launching.job import Job, Outcome, Status
 from mcl.launching.launch_options import Options
@@ -32,15 +34,24 @@ class JobQueue:
         slots: slots to use, at least one.
         options: options of the launcher.
         board: displays what happens.
+        monitor: reads the usage of the GPUs, if the options need it.
     """
 
-    def __init__(self, jobs: Sequence[Job], slots: Sequence[Slot], options: Options, board: Board):
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        slots: Sequence[Slot],
+        options: Options,
+        board: Board,
+        monitor: GpuMonitor | None = None,
+    ):
         unique = {job.folder.absolute(): job for job in reversed(jobs)}
         self.outcomes = [Outcome(job) for job in reversed(unique.values())]
         self._by_folder = {outcome.job.folder.absolute(): outcome for outcome in self.outcomes}
         self._slots = list(slots)
         self._options = options
         self._board = board
+        self._admission = Admission(options, monitor)
         self._queue: list[Outcome] = []
         self._running: dict[Attempt, Outcome] = {}
         self._ask_at: dict[int, float] = {}  # id of an outcome whose folder is in use -> time of the next check
@@ -64,6 +75,8 @@ class JobQueue:
                 try:
                     while self._running or (self._queue and not self._stopping):
                         self._handle_interrupts()
+                        for note in self._admission.update(self._running):
+                            self._board.note(note)
                         self._fill_slots(Path(folder))
                         self._board.update(self._running)
                         time.sleep(TICK)
@@ -118,9 +131,9 @@ class JobQueue:
         for attempt in self._running:
             free.remove(attempt.slot)
         for slot in free:
-            outcome = None if self._stopping else self._next()
+            outcome = None if self._stopping else self._next(slot)
             if outcome is None:
-                return
+                continue
             outcome.attempts += 1
             returns = folder / f"{self.outcomes.index(outcome)}.json"
             try:
@@ -130,15 +143,24 @@ class JobQueue:
                 self._after_attempt(outcome)
                 continue
             outcome.status, outcome.device = "running", slot.device
+            for other in self._running:
+                if other.slot.visible == slot.visible:
+                    other.shared = attempt.shared = True
             self._running[attempt] = outcome
+            self._admission.started(attempt)
             self._board.started(outcome)
 
-    def _next(self) -> Outcome | None:
-        """Take the first job that can run now out of the queue."""
+    def _next(self, slot: Slot) -> Outcome | None:
+        """Take the first job that can run now out of the queue, if it may start in this slot.
+
+        No other may go before it: a job that needs a device for itself would wait for ever.
+        """
         now = time.monotonic()
         for outcome in list(self._queue):
             if self._ask_at.get(id(outcome), now) > now:
                 continue
+            if not self._admission.admits(outcome, slot, self._running):
+                return None
             user = holder(outcome.job.folder)  # before the summary is read: a process writes it before it lets go
             if self._check_finished(outcome, "done elsewhere"):
                 self._queue.remove(outcome)
@@ -172,6 +194,7 @@ class JobQueue:
                 del self._running[attempt]
                 attempt.close()
                 self._ended(attempt, outcome, status)
+                self._admission.ended(attempt, outcome)
                 attempt.remove_returns()
             elif self._options.timeout and attempt.seconds > self._options.timeout * 60 and not attempt.timed_out:
                 attempt.timed_out = True
@@ -191,6 +214,13 @@ class JobQueue:
             outcome.attempts -= 1
             outcome.seconds -= attempt.seconds
             self._queue.append(outcome)
+            return
+        elif attempt.own_status(status) == OUT_OF_MEMORY and attempt.shared and not outcome.alone:
+            outcome.attempts -= 1
+            outcome.alone, outcome.status = True, "waiting"
+            self._admission.ran_out_of_memory(outcome)
+            self._queue.append(outcome)
+            self._board.note(f"{outcome.job.name} ran out of memory beside other jobs; it runs again alone")
             return
         elif attempt.own_status(status) == EXIT_STATUS["SIGTERM"]:
             outcome.status = "stopped"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mcl.errors import UserError
 from mcl.launching.gpus import VISIBLE, display_name, is_mig
-from mcl.launching.launch_options import Options
+from mcl.launching.launch_options import AUTO, Options
 
 MOST_ON_CPU = 4  # default limit of jobs at a time: more would mostly wait for memory
 
@@ -20,6 +20,11 @@ class Slot:
     visible: str  # CUDA_VISIBLE_DEVICES; empty on the CPU
     cores: tuple[int, ...]  # cores that the job may use; empty if the system cannot pin a process
     threads: int  # per process
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """Its GPUs, as in ``CUDA_VISIBLE_DEVICES``; empty on the CPU."""
+        return tuple(filter(None, self.visible.split(",")))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -41,7 +46,7 @@ def make_slots(gpus: Sequence[str], options: Options, cores: Sequence[int] | Non
     cores = usable_cores() if cores is None else list(cores)
     size = options.devices_per_job
     if not gpus:
-        count = options.jobs_per_device or max(1, min(MOST_ON_CPU, len(cores) // size))
+        count = options.fixed_per_gpu or max(1, min(MOST_ON_CPU, len(cores) // size))
         return [_slot(_name_cores(group), "", group, size) for group in split_cores(cores, count)]
     if size > len(gpus):
         raise UserError(
@@ -55,9 +60,15 @@ def make_slots(gpus: Sequence[str], options: Options, cores: Sequence[int] | Non
         )
     groups = [gpus[start : start + size] for start in range(0, len(gpus) - size + 1, size)]
     # Each device gets a first job before any gets a second.
-    groups *= options.jobs_per_device or 1
+    if options.per_gpu == AUTO:  # how many fit is not known yet: the jobs of a device share its cores
+        shares = split_cores(cores, len(groups))
+        at_most = min(map(len, shares))
+        return [
+            _gpu_slot(group, share, at_most * size) for group, share in [*zip(groups, shares, strict=True)] * at_most
+        ]
+    groups *= options.fixed_per_gpu or 1
     return [
-        _slot(" + ".join(map(display_name, group)), ",".join(group), own_cores, size)
+        _gpu_slot(group, own_cores, size)
         for group, own_cores in zip(groups, split_cores(cores, len(groups)), strict=True)
     ]
 
@@ -86,6 +97,10 @@ def _position(core: int) -> tuple[int, ...]:
         return tuple(int((topology / name).read_text()) for name in ("physical_package_id", "core_id"))
     except (OSError, ValueError):
         return (0, core)
+
+
+def _gpu_slot(gpus: Sequence[str], cores: tuple[int, ...], processes: int) -> Slot:
+    return _slot(" + ".join(map(display_name, gpus)), ",".join(gpus), cores, processes)
 
 
 def _slot(device: str, visible: str, cores: tuple[int, ...], processes: int) -> Slot:

@@ -63,8 +63,7 @@ class BatchContrast(Contrast):
     ) -> MutualContrast:
         labels = batch.labels
         if self.gather:
-            projections, labels = gather_batch(projections, labels)
-            weights = distributed.gather(weights, -1)
+            projections, (labels, weights) = gather_batch(projections, [labels, weights])
         return mutual_contrast(projections, labels, weights, tau=tau, temperature=temperature)
 
 
@@ -160,8 +159,13 @@ def rare_positives(positives: float | None) -> list[str]:
     ]
 
 
-def gather_batch(projections: Sequence[Tensor], labels: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Gather embeddings, one (S_i, B, D) per network, and labels (B,) of all processes, in order of rank."""
+def gather_batch(projections: Sequence[Tensor], others: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Gather embeddings and other tensors of all processes, in order of rank, in one collective.
+
+    Args:
+        projections: one (S_i, B, D) per network.
+        others: with B as the last dimension, such as labels (B,).
+    """
     sizes = [len(network) for network in projections]
-    nodes = distributed.gather(torch.cat(list(projections)), 1)  # one collective for all networks
-    return list(nodes.split(sizes)), distributed.gather(labels)
+    nodes, *others = distributed.gather_coalesced([torch.cat(list(projections)), *others], [1] + [-1] * len(others))
+    return list(nodes.split(sizes)), others

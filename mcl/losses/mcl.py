@@ -53,7 +53,7 @@ class MCL(MutualLoss):
         embeddings = [heads(network.features[-1:]) for heads, network in zip(self.heads, outputs, strict=True)]
         labels = batch.labels
         if self.gather:
-            embeddings, labels = gather_batch(embeddings, labels)
+            embeddings, (labels,) = gather_batch(embeddings, [labels])
         last = [network[0] for network in embeddings]
         contrast = last_stage_contrast(last, labels, tau=self.tau, temperature=self.temperature)
         terms = {"classification": classification(logits, batch.labels), **contrast._asdict()}

@@ -129,8 +129,8 @@ class MemoryBank(nn.Module):
             final_projections: list over the N networks of (B, D).
             index: (B,) int64, the samples' rows.
         """
-        new = distributed.gather(torch.stack([full_precision(final) for final in final_projections]), 1)  # (N, B, D)
-        index = distributed.gather(index)
+        new = torch.stack([full_precision(final) for final in final_projections])  # (N, B, D)
+        new, index = distributed.gather_coalesced([new, index], [1, 0])
         # The order of two writes to one row depends on the device, so both must write the same value.
         order = torch.arange(len(index), device=index.device)
         last = torch.where(index[:, None] == index, order, 0).amax(1)

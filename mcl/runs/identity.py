@@ -44,6 +44,7 @@ LEFT_OUT = (
 
 # Settings added since VERSION, with the value they stand for in older runs; * is the key of a network.
 ADDED: dict[str, Any] = {
+    "dataset.decode": "cpu",
     "trainer.compile": False,
     "trainer.ema": None,
     "trainer.views": None,

@@ -47,6 +47,12 @@ def read_progress(folder: Path, epochs: int | None, max_steps: int | None, since
     return Progress(done, max(0.0, last.time / done * (1.0 - done) - (time.time() - written)) if done else None)
 
 
+def last_evaluated_step(folder: Path) -> int:
+    """Return the step of the last evaluation that a run has logged; 0 before the first."""
+    _, lines = _last_lines(folder / METRICS)
+    return max((line.step for line in lines if line.has("test/", "validation/")), default=0)
+
+
 def _last_lines(metrics: Path) -> tuple[float, list[MetricsLine]]:
     """Return when the file was written, in seconds since 1970, and its last intact lines."""
     try:

@@ -15,6 +15,7 @@ TARGETS = {
     "mcl.training.trainer.Trainer": "mcl.training.options.TrainerOptions",
 }
 OPTIONS = {
+    "hydra.launcher.jobs_per_device": "hydra.launcher.per_gpu",
     "loss.contrast.official_slip": "loss.contrast.reproduce_official_bug",
     "trainer.keep": "trainer.max_checkpoints",
 }

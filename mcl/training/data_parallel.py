@@ -20,6 +20,8 @@ def data_parallel(learner: Learner) -> DistributedDataParallel:
     meta = [parameter for parameter in learner.loss.meta_parameters().values() if parameter.requires_grad]
     for parameter in meta:
         parameter.requires_grad_(False)  # the meta round trains them: backward must not wait for their gradients
+    # Gradients are sent bucket by bucket while the backward pass still runs. static_graph would not be safe: a loss may
+    # pause networks or change with the epoch, and then other parameters get gradients.
     wrapper = DistributedDataParallel(learner, gradient_as_bucket_view=True, **_KEEP_BUFFERS)
     for parameter in meta:
         parameter.requires_grad_()

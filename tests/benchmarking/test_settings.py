@@ -9,12 +9,13 @@ from mcl.benchmarking.isolated import Measurement
 from mcl.benchmarking.settings import ALTERNATIVES, Tried, fastest, joined, judge, largest_deviation, search
 
 LOSSES = [10.0, 9.0, 8.0, 7.0, 6.0, 5.0]
-CONFIG: dict[str, Any] = {"trainer": {}, "loss": {"meta": {"memory": "keep"}}}
+CONFIG: dict[str, Any] = {"trainer": {}, "loss": {"meta": {"memory": "keep"}}, "dataset": {"decode": "cpu"}}
 
 
 def answer(step: float = 1.0, **changes: Any) -> dict[str, Any]:
     fields = {"step": step, "meta_round": None, "interval": None, "losses": LOSSES, "memory": 10, "usable_memory": 100}
     fields |= {"threads": 1, "most_threads": 2, "batch_size": 8, "precision": "float32", "channels_last": False}
+    fields |= {"pixel_difference": None}
     return {**fields, **changes}
 
 
@@ -51,12 +52,17 @@ def test_only_available_settings_are_tried() -> None:
         "trainer.threads=2",
         "loss.meta.memory=recompute",
     ]
-    compiling = {"trainer": {"compile": False}, "loss": {}}
+    compiling = {"trainer": {"compile": False}, "loss": {}, "dataset": {}}
     assert overrides_to_try(compiling, threads=None, most_threads=None, precision="bfloat16", channels_last=True) == [
         "trainer.precision=float32",
         "trainer.channels_last=false",
         "trainer.compile=true",
     ]
+    files = {"trainer": {}, "loss": {}, "dataset": {"decode": "cpu", "storage": "disk"}}
+    on_gpu = {"threads": None, "most_threads": None}
+    assert overrides_to_try(files, **on_gpu)[-1] == "dataset.decode=gpu"
+    files["dataset"]["storage"] = "memory"
+    assert "dataset.decode=gpu" not in overrides_to_try(files, **on_gpu)
 
 
 def test_search_builds_on_the_fastest_safe_setting() -> None:
@@ -91,7 +97,7 @@ def test_faster_compares_measurements_taken_in_turns(drift: float) -> None:
         return setting_with(taken[-1])
 
     cold = judge([], setting_with(9.0), LOSSES)
-    tried, best = search({"trainer": {}, "loss": {}}, cold, LOSSES, measure, lambda one: None)
+    tried, best = search({"trainer": {}, "loss": {}, "dataset": {}}, cold, LOSSES, measure, lambda one: None)
     assert best.overrides == ("trainer.channels_last=true",)
     assert tried[0].answer == answer(1.0)
     assert [one.faster for one in tried] == [pytest.approx(true, rel=0.1) for true in (1, 1, 2, 1 / 0.7)]

@@ -39,12 +39,14 @@ def torchrun(processes: int, *command: str, folder: Path, **environment: str) ->
 
 
 @pytest.fixture(scope="module", params=["batch", "memory"])
-def one_and_two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+def one_and_two(
+    request: pytest.FixtureRequest, device: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, Any]:
     """Train one process and two processes on the same batches, with contrast in the batch or with banks."""
     folder = tmp_path_factory.mktemp("shared")
     results = []
     for processes in (1, 2):
-        ended = torchrun(processes, str(SCRIPT), f"{processes}.pt", request.param, folder=folder)
+        ended = torchrun(processes, str(SCRIPT), f"{processes}.pt", request.param, device, folder=folder)
         assert ended.returncode == 0, ended.stderr
         results.append(torch.load(folder / f"{processes}.pt"))
     return results[0], results[1]
@@ -67,6 +69,16 @@ def test_all_processes_hold_the_same_bits_after_every_step(one_and_two: tuple[An
     assert len({hashes[0] for hashes in two["hashes"]}) == len(two["hashes"])  # and these move
 
 
+def test_a_step_needs_one_gather_one_gradient_of_it_and_one_average(one_and_two: tuple[Any, Any]) -> None:
+    _, two = one_and_two
+    counts = [step for step, outer in zip(two["collectives"], two["outer"], strict=True) if not outer]
+    for step in counts:  # without a meta round; the gradients of DistributedDataParallel are not counted
+        banks = "loss.contrast.bank.rows" in two["state"]
+        assert step["all_gather"] == 1  # of embeddings, labels and weights, or of the new rows of all banks
+        assert sum(step.values()) == (2 if banks else 3)  # the rest: gradients of the embeddings, averaged buffers
+    assert len(counts) == 2
+
+
 TRAIN = [str(ROOT / "train.py"), "dataset=synthetic", "dataset.image_size=8", "dataset.classes=4", "dataset.channels=1"]
 TRAIN += ["dataset.train_per_class=8", "dataset.test_per_class=3", "trainer.batch_size=8", "trainer.epochs=2"]
 TRAIN += ["trainer.device=cpu", "hydra.run.dir=run"]
@@ -77,8 +89,8 @@ def error_lines(ended: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
 
 
-def test_two_processes_write_one_run_folder_and_print_once(tmp_path: Path) -> None:
-    ended = torchrun(2, *TRAIN, folder=tmp_path)
+def test_two_processes_write_one_run_folder_and_print_once(device: str, tmp_path: Path) -> None:
+    ended = torchrun(2, *TRAIN, f"trainer.device={device}", folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("test accuracy, %") == 1
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -129,7 +141,7 @@ def test_process_with_other_data_is_reported_once(second: int | None, message: s
 
 
 @pytest.mark.slow
-def test_killed_process_ends_the_others(tmp_path: Path) -> None:
+def test_killed_process_ends_the_others(device: str, tmp_path: Path) -> None:
     """Process 1 kills itself in its third step."""
     script = tmp_path / "killed.py"
     script.write_text(
@@ -144,17 +156,18 @@ def test_killed_process_ends_the_others(tmp_path: Path) -> None:
         "import train\n"
         "train.train()\n"
     )
-    ended = torchrun(2, str(script), *TRAIN[1:], "trainer.checkpoint_every=1", folder=tmp_path)
+    options = [*TRAIN[1:], "trainer.checkpoint_every=1", f"trainer.device={device}"]
+    ended = torchrun(2, str(script), *options, folder=tmp_path)
     assert ended.returncode != 0
     assert "SIGKILL" in ended.stderr
     assert len(error_lines(ended)) <= 1  # torchrun may end the other before it has said anything
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["last.pt", "step-2.pt"]
     assert checkpoints.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 3
-    again = torchrun(2, *TRAIN, "trainer.checkpoint_every=1", folder=tmp_path)
+    again = torchrun(2, TRAIN[0], *options, folder=tmp_path)
     assert again.returncode == 0, again.stderr
 
 
-def test_signal_to_one_process_stops_all_and_saves(tmp_path: Path) -> None:
+def test_signal_to_one_process_stops_all_and_saves(device: str, tmp_path: Path) -> None:
     script = tmp_path / "signalled.py"
     script.write_text(
         "import os, signal, sys\n"
@@ -168,7 +181,7 @@ def test_signal_to_one_process_stops_all_and_saves(tmp_path: Path) -> None:
         "import train\n"
         "train.train()\n"
     )
-    ended = torchrun(2, str(script), *TRAIN[1:], folder=tmp_path)
+    ended = torchrun(2, str(script), *TRAIN[1:], f"trainer.device={device}", folder=tmp_path)
     assert "exitcode  : 75" in ended.stderr
     assert checkpoints.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 4
     again = torchrun(1, *TRAIN, folder=tmp_path)  # by another number of processes
@@ -177,7 +190,7 @@ def test_signal_to_one_process_stops_all_and_saves(tmp_path: Path) -> None:
 
 
 def test_run_of_one_process_is_resumed_by_two(
-    command: Callable[..., Any], during_step: Callable[..., None], tmp_path: Path
+    command: Callable[..., Any], during_step: Callable[..., None], device: str, tmp_path: Path
 ) -> None:
     options = [
         *TRAIN[1:],
@@ -187,7 +200,7 @@ def test_run_of_one_process_is_resumed_by_two(
     during_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert command(*options).status == 75
     saved = checkpoints.load(tmp_path / "run" / "checkpoints" / "last.pt")
-    ended = torchrun(2, TRAIN[0], *options, folder=tmp_path)
+    ended = torchrun(2, TRAIN[0], *options, f"trainer.device={device}", folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["steps"], summary["epochs"], summary["images"]) == (8, 2, 64)

@@ -69,6 +69,27 @@ def test_job_is_its_overrides_and_its_folder(launched: Callable[..., NotRun]) ->
         assert (job.varied, job.epochs, job.max_steps) == (f"loss={loss}", 20, None)
 
 
+def test_jobs_need_the_same_memory_unless_something_but_the_seed_or_a_factor_differs(
+    launched: Callable[..., NotRun],
+) -> None:
+    assert len({job.kind for job in launched("loss=independent", "seed=0,1", "optimizer.lr=0.05,0.1").jobs}) == 1
+    assert len({job.kind for job in launched("loss=independent", "trainer.batch_size=32,64").jobs}) == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "asked"),
+    [("per_gpu=auto", "per_gpu=auto"), ("wait_for_free=true", "wait_for_free=true"), ("per_gpu=2", "")],
+)
+def test_gpus_are_watched_only_if_it_is_asked_for(
+    launched: Callable[..., NotRun], monkeypatch: pytest.MonkeyPatch, option: str, asked: str
+) -> None:
+    watched: list[Any] = []
+    monkeypatch.setattr(_launch, "uuids", lambda gpus: {gpu: f"GPU-{gpu}" for gpu in gpus})
+    monkeypatch.setattr(_launch, "gpu_monitor", lambda *arguments: watched.append(arguments))
+    launched("loss=independent", f"hydra.launcher.{option}")
+    assert watched == ([({"0": "GPU-0", "1": "GPU-1"}, f"hydra.launcher.{asked}")] if asked else [])
+
+
 def test_single_command_of_a_job_uses_the_same_folder(
     launched: Callable[..., NotRun], composed: Callable[..., Any]
 ) -> None:

@@ -18,7 +18,7 @@ import train
 from mcl.config.launch import launch
 
 Command = Callable[..., Any]
-SWEEP = ["-m", "hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.launcher.jobs_per_device=2", *SMALL]
+SWEEP = ["-m", "hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.launcher.per_gpu=2", *SMALL]
 SWEEP += ["loss=independent", "trainer.device=cpu"]
 
 

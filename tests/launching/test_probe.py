@@ -19,9 +19,9 @@ def test_missing_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mig_devices_are_probed_one_by_one_and_uuids_apart_from_indices(monkeypatch: pytest.MonkeyPatch) -> None:
     probed: list[Sequence[str]] = []
 
-    def answer(gpus: Sequence[str]) -> list[str]:
+    def answer(gpus: Sequence[str]) -> list[tuple[str, str]]:
         probed.append(gpus)
-        return ["bfloat16"] * len(gpus)
+        return [("bfloat16", "8932f937")] * len(gpus)
 
     monkeypatch.setattr(probe, "_probe", answer)
     gpus = ["0", "MIG-1", "GPU-a", "2", "MIG-2"]
@@ -31,7 +31,7 @@ def test_mig_devices_are_probed_one_by_one_and_uuids_apart_from_indices(monkeypa
 
 
 def test_first_missing_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_probe", lambda gpus: ["float32"])
+    monkeypatch.setattr(probe, "_probe", lambda gpus: [("float32", "8932f937")])
     with pytest.raises(UserError, match="PyTorch does not find GPU 7"):
         default_precisions(["0", "7", "1"])
 

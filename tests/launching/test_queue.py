@@ -79,7 +79,7 @@ def test_jobs_are_pinned_to_disjoint_cores(run: Run, tmp_path: Path) -> None:
     jobs = [
         a_job(tmp_path / name, f"touch={tmp_path}/{name}1", f"wait={tmp_path}/{other}1") for name, other in ("ab", "ba")
     ]
-    assert run(jobs, devices="cpu", jobs_per_device=2).statuses == ["done", "done"]
+    assert run(jobs, devices="cpu", per_gpu=2).statuses == ["done", "done"]
     (one,), (other,) = (traced(job.folder, "started") for job in jobs)
     assert one["gpu"] == other["gpu"] == ""
     if cores := len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0:

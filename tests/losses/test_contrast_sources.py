@@ -52,7 +52,11 @@ def second_process(monkeypatch):
 
     def hold(*pairs: Tensor) -> None:
         second = {first.shape: other for first, other in zip(pairs[::2], pairs[1::2], strict=True)}
-        monkeypatch.setattr(distributed, "gather", lambda t, dim=0: torch.cat([t, second[t.shape]], dim))
+
+        def gather(tensors, dims):
+            return [torch.cat([tensor, second[tensor.shape]], dim) for tensor, dim in zip(tensors, dims, strict=True)]
+
+        monkeypatch.setattr(distributed, "gather_coalesced", gather)
 
     return hold
 

@@ -309,7 +309,11 @@ def test_banks_are_updated_with_embeddings_of_all_processes(monkeypatch):
     alone = Case(stages=[1, 1], seed=7).bank
     alone.update(list(z), index)
     shares = {3: z[:, 3:], 1: index[3:]}  # by number of dimensions: what the second of two processes holds
-    monkeypatch.setattr(distributed, "gather", lambda t, dim=0: torch.cat([t, shares[t.dim()]], dim))
+
+    def gather(tensors, dims):
+        return [torch.cat([tensor, shares[tensor.dim()]], dim) for tensor, dim in zip(tensors, dims, strict=True)]
+
+    monkeypatch.setattr(distributed, "gather_coalesced", gather)
     one_of_two = Case(stages=[1, 1], seed=7).bank
     one_of_two.update(list(z[:, :3]), index[:3])
     assert torch.equal(one_of_two.rows, alone.rows)

@@ -68,9 +68,23 @@ def test_new_settings_keep_the_hash_of_earlier_runs(composed: Callable[..., Dict
     for key in ADDED:
         if "*" in key:  # a configuration has it only if it was typed: see test_pair_options.py
             continue
+        if key == "dataset.decode":  # only data sets that are read from files have it
+            continue
         group, _, name = key.rpartition(".")
         del OmegaConf.select(earlier, group)[name]
     assert config_hash(earlier) == config_hash(now)
+
+
+@pytest.mark.parametrize("dataset", ["folder", "imagenet"])
+def test_only_decoding_on_the_gpu_is_part_of_the_identity(composed: Callable[..., DictConfig], dataset: str) -> None:
+    typed = [f"dataset={dataset}", "dataset.root=D", "trainer.device=cpu"]
+    now, on_gpu = composed(*typed), composed(*typed, "dataset.decode=gpu")
+    earlier = now.copy()
+    OmegaConf.set_struct(earlier, False)
+    del earlier.dataset["decode"]
+    assert config_hash(earlier) == config_hash(now) != config_hash(on_gpu)
+    assert "dataset.decode" not in identity(now)
+    assert identity(on_gpu)["dataset.decode"] == "gpu"
 
 
 def test_whole_floats_are_whole_numbers(composed: Callable[..., DictConfig]) -> None:

@@ -2,7 +2,8 @@
 
 It locks its folder, resumes what an earlier attempt has saved, saves and exits with status 75 at SIGTERM, and writes
 summary.json last. ``trace.jsonl`` has a line for every start, end and stop. With the behaviour ``by torchrun`` it exits
-with status 1 if the folder is in use.
+with status 1 if the folder is in use. On a fake GPU (``fake_pynvml.py``), ``memory=FOLDER:GIB`` uses memory until the
+job ends, and ``fits=FOLDER:GIB`` runs out of it if all jobs there use more.
 """
 
 import json
@@ -19,6 +20,7 @@ from mcl.runs.lock import FolderLock
 from mcl.runs.summary import intact_summary, with_checksum
 
 folder, behaviour = Path(sys.argv[1]), sys.argv[2:]
+held: list[Path] = []  # files that stand for memory
 
 
 def trace(what: str) -> None:
@@ -37,7 +39,14 @@ def trace(what: str) -> None:
 
 def stopped(*_: object) -> None:
     trace("stopped")
+    release_memory()
     os._exit(75)
+
+
+def release_memory() -> None:
+    for file in held:
+        file.unlink()
+    held.clear()
 
 
 def wait_for(*files: Path) -> None:
@@ -70,6 +79,20 @@ def act(what: str) -> None:
     if name == "once" and not (folder / "once").exists():  # act only at the first attempt
         (folder / "once").touch()
         act(value.replace(":", "="))
+    if name == "memory":
+        place, _, size = value.rpartition(":")
+        held[:] = [Path(place, folder.name)]
+        write_atomically(held[0], size)
+    if name == "fits":
+        place, _, size = value.rpartition(":")
+        used = sum(float(file.read_text()) for file in Path(place).iterdir() if file.suffix != ".tmp")
+        if used > float(size):
+            release_memory()
+            print("error: CUDA out of memory.", file=sys.stderr)
+            os._exit(71)
+    if name == "evaluate":
+        with open(folder / "metrics.jsonl", "a") as file:
+            file.write('{"step": 4, "epoch": 1, "time": 1.0, "test/ensemble/top1": 50.0}\n')
     if name == "daemon":  # a process in its own session that ignores SIGTERM too
         code = "import os, signal, time; signal.signal(15, signal.SIG_IGN); open({!r}, 'w').write(str(os.getpid()))"
         code = code.format(str(folder / "daemon")) + "; time.sleep(600)"
@@ -94,5 +117,6 @@ if summary is None or summary.get("config_hash") != folder.name or "whatever is 
         folder / "summary.json", json.dumps(with_checksum({"config_hash": folder.name, "networks": networks}))
     )
     trace("ended")
+release_memory()
 write_atomically(os.environ["MCL_RETURN_FILE"], json.dumps(91.5))
 lock.release()

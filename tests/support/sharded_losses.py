@@ -3,19 +3,23 @@
 Before the processes meet, each computes the loss of the whole batch and its gradients, in float64; then that of its
 shard. The mean over processes must be the same. Batch statistics are frozen: they are those of a shard.
 
-    python sharded_losses.py
+    python sharded_losses.py [DEVICE]
 """
+
+import sys
 
 import torch
 from torch import Tensor, nn
 
 from mcl import distributed
+from mcl.devices import find_device
 from mcl.distributed.process_group import ProcessGroup
 from mcl.distributed.sharding import Split
 from mcl.losses import BYOT, CLILR, DKS, DML, FFL, KD, KDCL, ONE, PCL, Loss, OKDDip, SwitOKD
 from mcl.types import Batch, NetworkShape, Outputs
 
 NETWORKS, CLASSES = 3, 4
+DEVICE = find_device(sys.argv[1] if len(sys.argv) > 1 else "cpu")
 SHAPES = [NetworkShape([8, 8, 8], [4, 6, 8], CLASSES, shared=2) for _ in range(NETWORKS)]
 TEACHER = [shape._replace(frozen=i == 1) for i, shape in enumerate(SHAPES)]
 METHODS = {
@@ -37,7 +41,7 @@ METHODS = {
 
 def make(name: str) -> Loss:
     torch.manual_seed(3)
-    loss = METHODS[name]().double()
+    loss = METHODS[name]().double().to(DEVICE)
     for module in loss.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.eval()
@@ -50,7 +54,7 @@ def compute(loss: Loss, images: range, whole: int | None) -> tuple[Tensor, list[
     generator = torch.Generator().manual_seed(5)
 
     def leaf(*shape: int) -> Tensor:
-        values = torch.randn(8, *shape, dtype=torch.float64, generator=generator)
+        values = torch.randn(8, *shape, dtype=torch.float64, generator=generator).to(DEVICE)
         leaves.append(values.requires_grad_())
         return values[images.start : images.stop]
 
@@ -59,8 +63,8 @@ def compute(loss: Loss, images: range, whole: int | None) -> tuple[Tensor, list[
         Outputs([leaf(8) for _ in range(3)], [leaf(CLASSES) for _ in range(3)], [leaf(c, 2, 2) for c in (4, 6, 8)])
         for _ in range(2 * NETWORKS)
     ]
-    labels = torch.arange(8)[images.start : images.stop] % CLASSES
-    batch = Batch(torch.empty(0), labels, labels, whole=whole)
+    labels = torch.arange(8, device=DEVICE)[images.start : images.stop] % CLASSES
+    batch = Batch(torch.empty(0, device=DEVICE), labels, labels, whole=whole)
     teachers = {"teachers": networks[NETWORKS:]} if loss.needs_ema else {}
     with distributed.sharing(whole):
         total = loss.total(loss(networks[:NETWORKS], batch, **teachers))

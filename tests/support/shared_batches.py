@@ -1,17 +1,20 @@
 """Train five steps of L-MCL with three meta rounds in float64 and frozen batch statistics, in every process of a test.
 
-    python shared_batches.py OUT [batch|memory|peers]
+    python shared_batches.py OUT batch|memory|peers [DEVICE]
 
 Each process takes its shard of the same batches: of 32 images, of 7 images, which two processes cannot share evenly,
 and of 3 images, which are too few for two processes. OUT gets the final state of the first process and, for every step,
-the hash of every process's state. ``peers`` trains three networks on a trunk instead, each with views of its own, with
-averaged teachers and a pause.
+the hash of every process's state and the number of calls of each collective. ``peers`` trains three networks on a trunk
+instead, each with views of its own, with averaged teachers and a pause.
 """
 
+import functools
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +22,7 @@ from torch import Tensor, nn
 from mcl import build_network, distributed
 from mcl.data.samplers import Shuffle
 from mcl.data.synthetic import Synthetic
+from mcl.devices import find_device
 from mcl.distributed import sharding
 from mcl.distributed.process_group import ProcessGroup
 from mcl.losses.base import Loss, MetaSchedule
@@ -36,7 +40,9 @@ from mcl.types import Batch, Outputs
 
 BATCH, CLASSES = 32, 8
 SIZES = [BATCH, BATCH, 7, BATCH, 3]
-PEERS = sys.argv[2:] == ["peers"]
+PEERS = sys.argv[2] == "peers"
+DEVICE = find_device(sys.argv[3] if len(sys.argv) > 3 else "cpu")
+COLLECTIVES = ("all_gather", "all_reduce", "broadcast", "reduce_scatter")
 LR = 1e-3  # nothing is normalised
 
 
@@ -73,12 +79,12 @@ def make_learner() -> Learner:
         loss = Peers()
     else:
         loss = LMCL(widths=cohort.widths, matching=LayerMatching, meta=MetaSchedule(interval=2), dim=16, **contrast())
-    loss.prepare(torch.arange(4 * CLASSES) % CLASSES)
+    loss.prepare((torch.arange(4 * CLASSES) % CLASSES).to(DEVICE))
     for module in cohort.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
             module.train = lambda mode=True, module=module: module  # type: ignore[method-assign, misc]
-    return Learner(cohort, loss).double()
+    return Learner(cohort, loss).double().to(DEVICE)
 
 
 def contrast() -> dict[str, object]:
@@ -98,15 +104,33 @@ def batches(processes: ProcessGroup) -> list[Batch]:
         views = torch.randn(3 if PEERS else 1, size, 3, 8, 8, generator=generator, dtype=torch.float64)
         images = views[:, share] if PEERS else views[0, share]
         indices = torch.randperm(4 * CLASSES, generator=generator)[:size]
-        result.append(Batch(images, (indices % CLASSES)[share], indices[share], step, size))
+        tensors = (images, (indices % CLASSES)[share], indices[share])
+        result.append(Batch(*(tensor.to(DEVICE) for tensor in tensors), step, size))
     return result
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:
     state = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        state.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+        state.update(name.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
     return state.hexdigest()
+
+
+def count_collectives() -> Counter[str]:
+    """Count the calls of collectives from now on, except those of DistributedDataParallel and those of objects."""
+    counts: Counter[str] = Counter()
+
+    def counted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(call)
+        def count(*arguments: Any, **options: Any) -> Any:
+            counts[name] += options.get("group") is None
+            return call(*arguments, **options)
+
+        return count
+
+    for name in COLLECTIVES:
+        setattr(torch.distributed, name, counted(name, getattr(torch.distributed, name)))
+    return counts
 
 
 def main() -> None:
@@ -115,7 +139,7 @@ def main() -> None:
     dataset = Synthetic(image_size=8, classes=CLASSES, train_per_class=4, test_per_class=2)
     learner = make_learner()
     trainer = build_trainer(
-        TrainerOptions(epochs=1, batch_size=BATCH, device="cpu"),
+        TrainerOptions(epochs=1, batch_size=BATCH, device=DEVICE.type),
         learner,
         dataset.load(),
         dataset,
@@ -128,9 +152,12 @@ def main() -> None:
         processes=processes,
     )
     learner.train()
-    hashes, losses, outer = [], [], []
+    hashes, losses, outer, collectives = [], [], [], []
+    counts = count_collectives()
     for batch in batches(processes):
+        counts.clear()
         values = trainer.train_on_batch(batch)
+        collectives.append(dict(+counts))
         trainer.progress.step += 1
         names = ("train/total", *(f"train/{term}" for term in learner.loss.terms))
         weight = distributed.weight(batch.whole)
@@ -140,7 +167,9 @@ def main() -> None:
         outer.append({} if outer_loss is None else {"meta/outer_loss": float(outer_loss)})
         hashes.append(processes.all_gather_object(fingerprint(learner.state_dict())))
     if processes.first:
-        torch.save({"hashes": hashes, "losses": losses, "outer": outer, "state": learner.state_dict()}, sys.argv[1])
+        state = {name: tensor.cpu() for name, tensor in learner.state_dict().items()}
+        saved = {"hashes": hashes, "losses": losses, "outer": outer, "collectives": collectives, "state": state}
+        torch.save(saved, sys.argv[1])
 
 
 if __name__ == "__main__":

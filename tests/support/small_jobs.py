@@ -5,13 +5,14 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from mcl.launching.board import Board
+from mcl.launching.gpu_monitor import gpu_monitor
 from mcl.launching.gpus import find_gpus
 from mcl.launching.job import Job, Outcome
 from mcl.launching.launch_options import Options
@@ -66,10 +67,14 @@ class QueueResult:
         return [outcome.status for outcome in self.sweep.outcomes]
 
 
-def sweep_of(jobs: list[Job], console: Console, **options: Any) -> JobQueue:
-    """Return a queue over the fake devices 0 and 1."""
+def sweep_of(jobs: list[Job], console: Console, uuids: dict[str, str] | None = None, **options: Any) -> JobQueue:
+    """Return a queue over the fake devices 0 and 1, or over those with these UUIDs in a fake NVML."""
     chosen = Options(**{"devices": [0, 1], "grace": 20} | options)
-    return JobQueue(jobs, make_slots(find_gpus(chosen.devices, os.environ), chosen), chosen, Board(console))
+    slots = make_slots(find_gpus(chosen.devices, os.environ), chosen, list(range(8)) if uuids else None)
+    if uuids:  # made-up cores, to which no process can be pinned
+        slots = [replace(slot, cores=()) for slot in slots]
+    monitor = gpu_monitor(uuids, "hydra.launcher.per_gpu=auto") if uuids else None
+    return JobQueue(jobs, slots, chosen, Board(console), monitor)
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def test_four_jobs_in_one_process_are_four_runs_of_one_group(command: Callable[.
 @pytest.mark.slow
 def test_four_jobs_at_a_time_are_four_runs_of_one_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    launcher = ["hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.launcher.jobs_per_device=4"]
+    launcher = ["hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.launcher.per_gpu=4"]
     subprocess.run([sys.executable, TRAIN, "-m", *TWO_STEPS, *launcher, "seed=0,1,2,3"], check=True, timeout=SECONDS)
     _four_of_one_group()
 

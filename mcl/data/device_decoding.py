@@ -1,0 +1,127 @@
+"""Decode JPEG files on the device (nvJPEG on a GPU), and crop, resize and flip a batch there.
+
+The crops are those of Pillow: bilinear with antialiasing, first along rows, then along columns, each rounded to eight
+bits. For a batch they are two batched matrix products with one matrix of filter weights for each image and direction; a
+flip reverses the order of the columns of one of them. So a crop that needs no resizing is exact. nvJPEG computes the
+inverse transform and the colours in another way than libjpeg, so its pixels differ by a few levels.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from mcl.data.encoded import EncodedBatch
+from mcl.data.placement import DeviceCrop
+
+LARGEST = 2**28  # bytes of float pixels at a time
+
+
+def decode_batch(batch: EncodedBatch, crop: DeviceCrop, device: torch.device) -> tuple[Tensor, list[int]]:
+    """Decode and crop a batch.
+
+    Args:
+        batch: B images, encoded or already decoded and cropped.
+        crop: size and channels of the crops.
+        device: where to decode.
+
+    Returns:
+        (B, channels, size, size) uint8 on the device, and the positions of images that cannot be decoded there.
+    """
+    lengths, size = batch.lengths.tolist(), crop.size
+    images = torch.empty((len(lengths), crop.channels, size, size), dtype=torch.uint8, device=device)
+    encoded = [i for i, length in enumerate(lengths) if length]
+    if len(encoded) < len(lengths):
+        ready = [i for i, length in enumerate(lengths) if not length]
+        images[ready] = batch.decoded.to(device, non_blocking=True)
+    contents = batch.content.split([lengths[i] for i in encoded])
+    pixels = dict(zip(encoded, decode_jpegs(contents, crop.channels, device), strict=True))
+    for chunk in _chunks({i: image for i, image in pixels.items() if image is not None}):
+        rows = list(chunk)
+        images[rows] = crop_and_resize(
+            list(chunk.values()), batch.boxes[rows], batch.bounds[rows], batch.flips[rows], size
+        )
+    return images, [i for i, image in pixels.items() if image is None]
+
+
+def decode_jpegs(contents: Sequence[Tensor], channels: int, device: torch.device) -> list[Tensor | None]:
+    """Decode JPEG files (bytes,) to (channels, height, width) uint8 on the device; None for those that fail."""
+    from torchvision.io import ImageReadMode, decode_jpeg  # slow to import
+
+    mode = ImageReadMode.RGB if channels == 3 else ImageReadMode.GRAY
+
+    def decode_one(content: Tensor) -> Tensor | None:
+        try:
+            image: Tensor = decode_jpeg(content, mode, device=device)
+        except RuntimeError:
+            return None
+        return image
+
+    try:
+        return list(decode_jpeg(list(contents), mode, device=device))
+    except RuntimeError:  # one of them is damaged, or of a kind that nvJPEG does not know
+        return [decode_one(content) for content in contents]
+
+
+def crop_and_resize(images: Sequence[Tensor], boxes: Tensor, bounds: Tensor, flips: Tensor, size: int) -> Tensor:
+    """Resize a part of each image to a square, and flip some of them left to right.
+
+    Args:
+        images: B images (channels, height, width) uint8 of any size, on one device.
+        boxes, bounds: (B, 4), left, top, right and bottom; see `mcl.data.placement.Placement`.
+        flips: (B,) bool.
+        size: side of the squares, in pixels.
+
+    Returns:
+        (B, channels, size, size) uint8.
+    """
+    device, channels = images[0].device, len(images[0])
+    height, width = (max(image.shape[side] for image in images) for side in (1, 2))
+    padded = torch.zeros(len(images), channels, height, width, dtype=torch.uint8, device=device)
+    for image, room in zip(images, padded, strict=True):
+        room[:, : image.shape[1], : image.shape[2]] = image
+    boxes, bounds, flips = (tensor.to(device, non_blocking=True) for tensor in (boxes, bounds, flips))
+    across = _weights(boxes[:, 0::2], bounds[:, 0::2], width, size)  # (B, size, width)
+    across = torch.where(flips[:, None, None], across.flip(1), across)
+    down = _weights(boxes[:, 1::2], bounds[:, 1::2], height, size)  # (B, size, height)
+    rows = _round(padded.float() @ across.mT[:, None])  # (B, channels, height, size)
+    return _round(down[:, None] @ rows).to(torch.uint8)
+
+
+def _weights(ends: Tensor, bounds: Tensor, length: int, size: int) -> Tensor:
+    """Return the weights (B, size, length) of the pixels of a line in each pixel of the resized line.
+
+    Args:
+        ends: (B, 2), first and last edge of the part that is resized.
+        bounds: (B, 2), edges of the pixels that may contribute.
+        length: pixels of a line.
+        size: pixels of the resized line.
+    """
+    start, end = ends.unbind(1)
+    scale = ((end - start) / size)[:, None, None]
+    reach = scale.clamp(min=1.0)  # of the triangular filter: antialiasing widens it when the image shrinks
+    step = torch.arange(size, device=ends.device, dtype=ends.dtype)[:, None] + 0.5
+    centers = start[:, None, None] + step * scale  # (B, size, 1)
+    first, last = bounds[:, None, None].unbind(-1)
+    pixels = torch.arange(length, device=ends.device, dtype=ends.dtype)  # (length,)
+    inside = (pixels >= first) & (pixels < last)
+    weights = (1.0 - (pixels + 0.5 - centers).abs() / reach).clamp(min=0.0) * inside
+    return (weights / weights.sum(-1, keepdim=True)).float()
+
+
+def _round(values: Tensor) -> Tensor:
+    return (values + 0.5).floor_().clamp_(0.0, 255.0)
+
+
+def _chunks(images: dict[int, Tensor]) -> Iterator[dict[int, Tensor]]:
+    """Split a batch so that its padded images fit into `LARGEST`, if each does."""
+    chunk: dict[int, Tensor] = {}
+    height = width = 0
+    for i, image in images.items():
+        channels, taller, wider = len(image), max(height, image.shape[1]), max(width, image.shape[2])
+        if chunk and 4 * (len(chunk) + 1) * channels * taller * wider > LARGEST:
+            yield chunk
+            chunk, taller, wider = {}, image.shape[1], image.shape[2]
+        chunk[i], height, width = image, taller, wider
+    if chunk:
+        yield chunk
