@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from mcl.config.catalog import choices, find_choices, find_options, options, sweep_options
 from mcl.config.hints import misplaced_choice, suggest, write
 from mcl.errors import UserError, did_you_mean
+from mcl.program import program
 
 _WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 _WITH_VALUE |= {"--experimental-rerun"}
@@ -21,7 +22,7 @@ _PERHAPS_WITH_VALUE = {"--info", "-i"}
 _ALONE = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"}
 _ALONE |= {"--shell-completion", "-sc"}
 _ONLY_SHOW = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
-_MULTIRUN = {"--multirun", "-m"}
+MULTIRUN = {"--multirun", "-m"}
 _LAUNCHER = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
 _LISTS = ("allow_modules", "seeds", "formats")
 _NAME = re.compile(r"[+~]{0,2}[\w./@$-]+")
@@ -36,13 +37,13 @@ def arrange(words: Sequence[str]) -> list[str]:
     Raises:
         UserError: there is a mistake.
     """
-    flags, overrides = _split(words)
+    flags, overrides = split(words)
     _check_flags(flags)
     names = {flag.partition("=")[0] for flag in flags}
     if names & _ONLY_SHOW:
         return [*flags, *overrides]
     parsed = parse(overrides)
-    multirun = bool(names & _MULTIRUN) or any(each.key_or_group == "hydra.mode" for each in parsed)
+    multirun = bool(names & MULTIRUN) or any(each.key_or_group == "hydra.mode" for each in parsed)
     own_files = any(name.startswith(("--config", "-c")) or name == "--experimental-rerun" for name in names)
     for text, override in zip(overrides, parsed, strict=True):
         key = override.key_or_group
@@ -82,7 +83,8 @@ def check_place(text: str, override: Override) -> None:
             raise error
 
 
-def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the flags of a command line, with their values, and its overrides."""
     flags: list[str] = []
     overrides: list[str] = []
     waiting = list(words)
@@ -188,10 +190,10 @@ def _explain_bare(words: Sequence[str], i: int, own: Collection[str]) -> str:
         return f"{word} has no value. Write {write(word)}."
     if found := find_choices(word):
         return f"{word}: not an override of the form option=value. Write {' or '.join(found[:3])}."
-    from mcl.config.conf_folder import conf_folder  # studies lie beside it
+    from mcl.config.conf_folder import data_folder  # studies lie beside it
 
-    if (conf_folder().parent / "experiments" / word / "study.yaml").is_file():
-        command = "" if "study" in own else "python sweep.py "
+    if (data_folder() / "experiments" / word / "study.yaml").is_file():
+        command = "" if "study" in own else f"{program('sweep')} "
         return f"{word}: a study is run with {command}study={word}."
     if "=" in before and ("/" in before or "/" in word or before.startswith("dataset.root")):
         joined = f"{before} {word}"

@@ -1,6 +1,8 @@
 """Explain errors in one sentence: those of the user, and those that Hydra and OmegaConf raise for wrong settings."""
 
+import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +16,8 @@ from mcl.config.catalog import choices
 from mcl.config.conf_folder import conf_folder
 from mcl.config.hints import misplaced_choice, not_in_defaults, unknown_choice, unknown_option, write
 from mcl.config.official_names import in_our_words
-from mcl.errors import UserError, causes, did_you_mean
+from mcl.errors import UserError, causes, did_you_mean, locate, raised_below
+from mcl.program import ROOT
 
 REPORTED_BY_A_JOB = re.compile(  # only the text of an error comes back from jobs of Slurm and Ray
     "UserError raised while resolving interpolation: (.*)"
@@ -68,7 +71,15 @@ def explain(error: BaseException, typed: Sequence[str] = ()) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. (HYDRA_FULL_ERROR=1 shows where this was raised.)"
+    if isinstance(error, Exception) and _is_in_own_module(error):
+        return f"{locate(error)}. (HYDRA_FULL_ERROR=1 shows the traceback.)"
     return None
+
+
+def _is_in_own_module(error: BaseException) -> bool:
+    """Return whether a module of the user's in the working folder raised an error, not a library or this project."""
+    ours = [str(ROOT / name) for name in ("mcl", "hydra_plugins", "tests")]
+    return raised_below(error, os.getcwd()) and not any(raised_below(error, folder) for folder in (*ours, sys.prefix))
 
 
 def _explain_choice(missing: str, names: Sequence[str]) -> str:
