@@ -8,7 +8,7 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import run_job
+from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
@@ -58,6 +58,8 @@ def train(config: DictConfig) -> dict[str, Any]:
             folder = os.path.abspath(str(config.hydra.run.dir))  # resolving it checks the settings
             new_folders.make(folder)
             done = run_job(_fit, config, "hydra.run.dir", None, context, configure_logging=False)
+            if done.status is JobStatus.FAILED:
+                raise done._return_value  # done.return_value would print the overrides first
             return {**done.return_value, "folder": folder}
     finally:
         signals.clean_up()
