@@ -4,6 +4,7 @@ import argparse
 import re
 import shlex
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -14,7 +15,7 @@ from hydra.errors import HydraException
 from mcl.config.catalog import choices, find_choices, find_options, options, sweep_options
 from mcl.config.hints import misplaced_choice, suggest, write
 from mcl.errors import UserError, did_you_mean
-from mcl.program import program
+from mcl.program import ROOT, program
 
 _WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 _WITH_VALUE |= {"--experimental-rerun"}
@@ -22,6 +23,7 @@ _PERHAPS_WITH_VALUE = {"--info", "-i"}
 _ALONE = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"}
 _ALONE |= {"--shell-completion", "-sc"}
 _ONLY_SHOW = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+CONFIG_PATH = ("--config-path", "-cp")
 MULTIRUN = {"--multirun", "-m"}
 _LAUNCHER = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
 _LISTS = ("allow_modules", "seeds", "formats")
@@ -39,6 +41,7 @@ def arrange(words: Sequence[str]) -> list[str]:
     """
     flags, overrides = split(words)
     _check_flags(flags)
+    flags = _with_config_path(flags)
     names = {flag.partition("=")[0] for flag in flags}
     if names & _ONLY_SHOW:
         return [*flags, *overrides]
@@ -103,6 +106,19 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
         following = waiting[0] if waiting and not waiting[0].startswith("-") and "=" not in waiting[0] else None
         raise UserError(_explain_flag(word, value if equals else following, typed_apart=not equals and bool(following)))
     return flags, overrides
+
+
+def _with_config_path(flags: Sequence[str]) -> list[str]:
+    """Return flags with an absolute ``--config-path``: Hydra would look for a relative one in the Python package."""
+    absolute = []
+    for i, flag in enumerate(flags):
+        name, equals, value = flag.partition("=")
+        value = value if equals else flag if i and flags[i - 1] in CONFIG_PATH else ""
+        folder = next((place for root in (Path.cwd(), ROOT) if (place := root / value).is_dir()), None)
+        if value and folder is not None and (name in CONFIG_PATH or not equals):
+            flag = f"{name}={folder}" if equals else str(folder)
+        absolute.append(flag)
+    return absolute
 
 
 def _check_flags(flags: Sequence[str]) -> None:

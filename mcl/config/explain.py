@@ -42,9 +42,7 @@ def explain(error: BaseException, typed: Sequence[str] = ()) -> str | None:
         if isinstance(cause, UserError):
             return str(cause)
         if str(cause).startswith("operator torchvision::"):
-            return (
-                f"{cause}: torchvision does not fit torch. Install both from one index: pip install torch torchvision."
-            )
+            return f"{cause}: torchvision does not fit torch. Install both again, from one index."
         if reported := REPORTED_BY_A_JOB.search(str(cause)):
             return reported[1]
     for cause in chain:
