@@ -2,6 +2,7 @@
 
 import copy
 import os
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
@@ -17,6 +18,7 @@ from mcl.config.absolute_paths import with_absolute_paths
 from mcl.config.compose import explained
 from mcl.config.entry import main
 from mcl.errors import UserError
+from mcl.runs.summary import intact_summary
 from mcl.signals import program_signals
 
 
@@ -60,7 +62,7 @@ def train(config: DictConfig) -> dict[str, Any]:
             done = run_job(_fit, config, "hydra.run.dir", None, context, configure_logging=False)
             if done.status is JobStatus.FAILED:
                 raise done._return_value  # done.return_value would print the overrides first
-            return {**done.return_value, "folder": folder}
+            return {**(intact_summary(Path(folder)) or done.return_value), "folder": folder}
     finally:
         signals.clean_up()
 

@@ -20,7 +20,7 @@ from mcl.config import new_folders
 from mcl.config.check_jobs import check_jobs
 from mcl.config.command_line import arrange
 from mcl.config.conf_folder import conf_folder, own_conf_flags
-from mcl.config.explain import explain
+from mcl.config.explain import explain, one_line_for_own_modules
 from mcl.config.grouping import environment, grouped, multirun_name, swept_options
 from mcl.config.schema import register
 from mcl.config.shown_jobs import shown_jobs
@@ -45,7 +45,8 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
         @functools.wraps(task)
         def job(config: DictConfig) -> Any:
             try:
-                returned = task(config)
+                with one_line_for_own_modules(unless=ASKED_FOR_TRACEBACKS):
+                    returned = task(config)
             except UserError as error:
                 if ASKED_FOR_TRACEBACKS or HydraConfig.get().mode is RunMode.MULTIRUN:
                     raise  # the other jobs of a multirun continue

@@ -3,7 +3,8 @@
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -73,15 +74,29 @@ def explain(error: BaseException, typed: Sequence[str] = ()) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. (HYDRA_FULL_ERROR=1 shows where this was raised.)"
-    if isinstance(error, Exception) and _is_in_own_module(error):
-        return f"{locate(error)}. (HYDRA_FULL_ERROR=1 shows the traceback.)"
     return None
 
 
-def _is_in_own_module(error: BaseException) -> bool:
-    """Return whether a module of the user's in the working folder raised an error, not a library or this project."""
-    ours = [str(ROOT / name) for name in ("mcl", "hydra_plugins", "tests")]
-    return raised_below(error, os.getcwd()) and not any(raised_below(error, folder) for folder in (*ours, sys.prefix))
+@contextmanager
+def one_line_for_own_modules(*, unless: bool = False) -> Iterator[None]:
+    """Turn an error that a line of the user's own module raised into UserError, which names file and line.
+
+    Args:
+        unless: leave the traceback.
+    """
+    folder = os.getcwd()
+    try:
+        yield
+    except Exception as error:
+        if unless or isinstance(error, UserError) or not _is_in_own_module(error, folder):
+            raise
+        raise UserError(f"{locate(error)}. (HYDRA_FULL_ERROR=1 shows the traceback.)") from error
+
+
+def _is_in_own_module(error: BaseException, folder: str) -> bool:
+    """Return whether a module below the working folder raised an error, not a library or this project."""
+    others = [*(str(ROOT / name) for name in ("mcl", "hydra_plugins", "tests")), sys.prefix, sys.base_prefix]
+    return raised_below(error, folder) and not any(raised_below(error, other) for other in others)
 
 
 def _explain_choice(missing: str, names: Sequence[str]) -> str:

@@ -32,12 +32,12 @@ def mine(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterat
     sys.modules.pop("my_parts", None)
 
 
-def test_files_train_as_they_are(mine: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_train_as_they_are(mine: Callable[..., Any], capfd: pytest.CaptureFixture[str]) -> None:
     done = mine()
     assert done.status == 0, done.err
     assert done.out.splitlines()[-1].startswith("runs/my_dataset/my_network/my_loss/")
     assert main(["init"]) == 1
-    assert "my_parts.py: exists already, and is not replaced" in capsys.readouterr().err
+    assert "my_parts.py: exists already, and is not replaced" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -51,15 +51,15 @@ def test_files_train_as_they_are(mine: Callable[..., Any], capsys: pytest.Captur
             "conf/experiment/mine.yaml",
             "my_loss\n",
             "my_los\n",
-            "loss=my_los: there is no such choice. Did you mean 'my",
+            "loss=my_los: there is no such choice. Did you mean",
         ),
         (PARTS, "import torch\n", "import torhc\n", "importing my_parts failed: No module named 'torhc'."),
-        (PARTS, "nn.ReLU())", "nn.ReLU()", "importing my_parts failed: my_parts.py, line 20: '(' was never closed."),
+        (PARTS, "nn.ReLU())", "nn.ReLU()", "importing my_parts failed: my_parts.py, line 18: '(' was never closed."),
         (
             PARTS,
             "class MyLoss(Loss)",
             "class MyLoss(Los)",
-            "my_parts.py, line 40: NameError: name 'Los' is not defined",
+            "my_parts.py, line 35: NameError: name 'Los' is not",
         ),
         (PARTS, "mse_loss(each", "mse_lss(each", "MyLoss fails on 2 images: NameError: name 'mse_lss' is not defined"),
         (PARTS, "self._draw(gen", "self._drw(gen", "AttributeError: 'MyDataset' object has no attribute '_drw'"),

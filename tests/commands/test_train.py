@@ -27,7 +27,7 @@ def test_called_twice_trains_once_and_another_seed_is_another_run(capsys: pytest
     config = mcl.compose("train", [*QUICK, "seed=1"])
     first = mcl.train(config)
     stored = json.loads(Path(first["folder"], "summary.json").read_text())
-    assert {key: value for key, value in first.items() if key != "folder"} == stored
+    assert first == stored | {"folder": first["folder"]}
     assert "epoch 1/1" in capsys.readouterr().out
     assert mcl.train(config) == first
     assert "epoch 1/1" not in capsys.readouterr().out

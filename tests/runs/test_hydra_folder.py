@@ -33,8 +33,7 @@ def test_folder_holds_the_command_and_only_its_own_run_changes_it(
     assert command(*typed, "seed=5").status == 1  # refused
     assert {file.name: file.read_text() for file in Path("run/.hydra").iterdir()} == files
     assert main(["bundle", "run"]) == 0
-    (bundle,) = Path().glob("*.mcl") or Path().glob("*.zip")
-    assert not [name for name in zipfile.ZipFile(bundle).namelist() if "hydra" in name]
+    assert not [name for name in zipfile.ZipFile("run.zip").namelist() if "hydra" in name]
 
 
 def test_folder_that_is_no_run_stays_as_it_was(command: Callable[..., Any]) -> None:
