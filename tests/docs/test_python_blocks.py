@@ -10,9 +10,8 @@ from support.doc_pages import PAGES, blocks
 
 MODULES = "extend.md"
 NOTEBOOK = "first_steps.md"  # one program: test_notebook.py
-BLOCKS = [
-    (page.name, text) for page in PAGES if page.name not in (MODULES, NOTEBOOK) for text in blocks(page, "python")
-]
+INDEPENDENT = [page for page in PAGES if page.name not in (MODULES, NOTEBOOK)]
+BLOCKS = [(page.name, text) for page in INDEPENDENT for text in blocks(page, "python")]
 
 
 def test_there_are_blocks() -> None:
