@@ -14,8 +14,15 @@ PAGE = (ROOT / "docs" / "hydra.md").read_text()
 ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in PAGE.splitlines() if line.startswith("| `")]
 TYPED = [(row[0].strip("`"), row[2].strip(" |`")) for row in ROWS if not row[0].startswith("`hydra/")]
 PLUGINS = [(row[0].strip("`"), row[2].strip(" |`")) for row in ROWS if row[0].startswith("`hydra/")]
+QUICKEST = ("seed=1 -m", "hydra.run.dir", "hydra.job.chdir")  # rows that train and are not slow
 SHOW = ("--cfg", "--info", "--help", "--hydra-help", "--version", "-sc")
 QUICK = ["trainer.max_steps=1", "trainer.batch_size=20", "dataset.limit=4", "tracking=none"]
+
+
+def marked(typed: str, expected: str) -> Any:
+    """Return a row as parameters; most of those that train are slow."""
+    slow = not any(word in typed for word in SHOW) and not typed.startswith(QUICKEST)
+    return pytest.param(typed, expected, id=typed, marks=[pytest.mark.slow] if slow else [])
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("at_home")
-@pytest.mark.parametrize(("typed", "expected"), TYPED, ids=[row[0] for row in TYPED])
+@pytest.mark.parametrize(("typed", "expected"), [marked(*row) for row in TYPED])
 def test_row_does_what_it_says(typed: str, expected: str, command: Callable[..., Any]) -> None:
     words = shlex.split(typed)
     shows = any(word in SHOW for word in words)
