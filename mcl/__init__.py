@@ -5,9 +5,19 @@ from typing import TYPE_CHECKING
 from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from mcl.commands.train import train
     from mcl.config.build_network import build_network
+    from mcl.config.compose import compose
     from mcl.deploy.load import load
 
-__all__ = ["build_network", "load"]
+__all__ = ["build_network", "compose", "load", "train"]
 __version__ = "0.1.0"
-__getattr__ = lazy_exports(__name__, {"config.build_network": ["build_network"], "deploy.load": ["load"]})
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "commands.train": ["train"],
+        "config.build_network": ["build_network"],
+        "config.compose": ["compose"],
+        "deploy.load": ["load"],
+    },
+)

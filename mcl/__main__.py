@@ -1,7 +1,8 @@
-"""``python -m mcl COMMAND``: everything except training. Each command is one module of ``mcl.commands``.
+"""``mcl COMMAND`` or ``python -m mcl COMMAND``. Each command is one module of ``mcl.commands``.
 
-Such a module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(arguments) -> int``, the exit status. It
-imports torch and other large packages inside ``run``, so that ``--help`` is fast.
+``train`` and ``sweep`` read their arguments with Hydra. Each other module has ``HELP`` (one line),
+``add_arguments(parser)`` and ``run(arguments) -> int``, the exit status. It imports torch and other large packages
+inside ``run``, so that ``--help`` is fast.
 """
 
 import os
@@ -17,14 +18,22 @@ if __name__ == "__main__":
 
 import argparse
 import importlib
+import inspect
 from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
+from mcl import __version__
 from mcl.errors import UserError, did_you_mean, unknown
+from mcl.program import program
 from mcl.untrusted.text import on_terminal
 
+PROGRAMS = {  # command line of Hydra -> its line in the overview
+    "train": "Train networks that teach each other, or one alone. The same as train.py of a checkout.",
+    "sweep": "Run a study: plan it, launch its runs, report. The same as sweep.py of a checkout.",
+}
 COMMANDS = {  # command -> its module, imported only when needed
+    "init": "init",
     "networks": "networks",
     "import": "import_official",
     "evaluate": "evaluate",
@@ -37,6 +46,8 @@ COMMANDS = {  # command -> its module, imported only when needed
     "dashboard": "dashboard",
     "benchmark": "benchmark",
 }
+DISTRIBUTION = "mcl-torch"  # the name that pip knows
+COMPLETION = ("-sc", "--shell-completion")
 USAGE_ERROR, INTERRUPTED = 1, 130
 
 
@@ -56,6 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not typed or typed[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
+    if typed[0] in ("-V", "--version"):
+        print(f"{DISTRIBUTION} {__version__}")
+        return 0
+    if typed[0] in PROGRAMS or typed[0] in COMPLETION:
+        return _start(typed)
     try:
         return _run(typed[0], typed[1:])
     except Stopped as stop:
@@ -72,6 +88,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.status if isinstance(error, UserError) else USAGE_ERROR
 
 
+def _start(typed: list[str]) -> int:
+    """Run what reads its own arguments; it reports its own errors."""
+    name, *arguments = typed
+    if name in COMPLETION:
+        from mcl.commands.completion import complete
+
+        return complete(typed, [*PROGRAMS, *COMMANDS])
+    from mcl.commands.train import run
+
+    if name == "sweep":
+        from mcl.commands.sweep import main as sweep
+
+        return sweep(inspect.unwrap(run), arguments)
+    sys.argv[1:] = arguments
+    run()
+    return 0
+
+
 class _Parser(argparse.ArgumentParser):
     """Mistakes become one line, as everywhere, with the nearest option of the command."""
 
@@ -86,7 +120,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
-        raise unknown("command", name, COMMANDS)
+        raise unknown("command", name, [*PROGRAMS, *COMMANDS])
     module = _module(name)
     parser = _Parser(
         prog=f"python -m mcl {name}",
@@ -109,9 +143,10 @@ def _module(name: str) -> ModuleType:
 
 
 def _overview() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {_module(name).HELP}" for name in COMMANDS]
-    more = "python -m mcl COMMAND --help explains one. To train: python train.py --help"
+    helps = PROGRAMS | {name: _module(name).HELP for name in COMMANDS}
+    width = max(map(len, helps))
+    lines = [f"  {name:{width}}  {text}" for name, text in helps.items()]
+    more = f"python -m mcl COMMAND --help explains one. To train: {program('train')} --help"
     return "\n".join(["usage: python -m mcl COMMAND [options]", "", *lines, "", more])
 
 

@@ -1,7 +1,9 @@
 """Errors for the user."""
 
 import difflib
+import os
 import re
+import traceback
 from collections.abc import Iterable
 
 IN_USE = 69  # exit status (EX_UNAVAILABLE of sysexits.h): another process works in the run folder
@@ -71,3 +73,18 @@ def is_out_of_memory(error: BaseException) -> bool:
         isinstance(cause, MemoryError) or (isinstance(cause, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(cause))))
         for cause in causes(error)
     )
+
+def locate(error: BaseException) -> str:
+    """Return where an error arose and its message on one line: ``my_parts.py, line 12: NameError: ...``."""
+    message = " ".join(str(error).split())
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{os.path.basename(error.filename)}, line {error.lineno}: {error.msg}"
+    frames = list(traceback.walk_tb(error.__traceback__))
+    place = f"{os.path.basename(frames[-1][0].f_code.co_filename)}, line {frames[-1][1]}: " if frames else ""
+    return f"{place}{type(error).__name__}: {message}"
+
+
+def raised_below(error: BaseException, folder: str) -> bool:
+    """Return whether the line that raised an error is in a file below a folder."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and os.path.abspath(frames[-1][0].f_code.co_filename).startswith(os.path.join(folder, ""))

@@ -15,6 +15,7 @@ EXTRAS = {  # extra of pyproject.toml -> module: requirement
 }
 _SLURM = ("hydra-submitit-launcher>=1.2,<2",)
 PLUGINS = {  # Hydra plugin: choice -> requirements
+    "hydra/launcher/joblib": ("hydra-joblib-launcher>=1.2,<2",),
     "hydra/launcher/submitit_slurm": _SLURM,
     "hydra/launcher/submitit_local": _SLURM,
     "hydra/launcher/ray": ("hydra-ray-launcher>=1.2.2,<2", "ray[default]>=2.9,<3"),

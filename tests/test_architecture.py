@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 # From the lowest. A package imports from lower layers, and from packages of its own layer without an import cycle.
 LAYERS = [
-    {"accelerators", "errors", "types", "extras", "lazy", "version", "allocator", "signals"}
+    {"accelerators", "errors", "types", "extras", "lazy", "version", "allocator", "signals", "program"}
     | {"double_backward", "gradient_rescaling"},
     {"files", "console", "devices", "distributed", "meta", "palette", "untrusted"},
     {"runs", "networks", "losses", "data"},

@@ -13,8 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from mcl.config.conf_folder import conf_folder
 from mcl.console import display_path
 from mcl.errors import UserError
+from mcl.program import start
 
 CONFIG_NAME = "train"
+TRAIN = "mcl.commands.train"  # the module of the task that train.py starts
 MULTIRUN_KEYS = (
     *("hydra.mode", "hydra.run.dir", "hydra.sweep"),
     *("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper"),
@@ -23,19 +25,23 @@ _JOB_NUMBER = re.compile(r"hydra[.:]job\.(num|id)\b")
 _PLAIN = re.compile(r"[\w.+-]*/[\w./+-]*", re.ASCII)  # needs no quotes; without a slash, it could be a number
 
 
-def script_of(task: TaskFunction) -> Path:
-    """Return the script that a user runs for this task.
+def program_of(task: TaskFunction) -> list[str]:
+    """Return the words after ``python`` that a user types to start this task: ``["train.py"]``.
 
     Raises:
         UserError: the task is not defined in a script.
     """
+    original = inspect.unwrap(task)
+    if original.__module__ == TRAIN:
+        script, *others = start("train")
+        return [script, *others] if others else [display_path(script)]
     try:
-        file = inspect.getsourcefile(inspect.unwrap(task))
+        file = inspect.getsourcefile(original)
     except TypeError:
         file = None
     if file is None or not Path(file).is_file():
         raise UserError("hydra/launcher=gpus starts a script for every job, and this task is not defined in one.")
-    return Path(file).absolute()
+    return [display_path(file)]
 
 
 def kept_overrides(config: DictConfig) -> list[str]:
@@ -63,12 +69,14 @@ def job_overrides(typed: Sequence[str], kept: Sequence[str], number: int, *, ask
     return [*overrides, "hydra.mode=RUN"] if asks_for_multirun else overrides
 
 
-def job_command(config: DictConfig, script: Path, overrides: Sequence[str], folder: Path, processes: int) -> list[str]:
+def job_command(
+    config: DictConfig, program: Sequence[str], overrides: Sequence[str], folder: Path, processes: int
+) -> list[str]:
     """Return ``python train.py OVERRIDES hydra.run.dir=FOLDER``, run by torchrun if there are several processes.
 
     Args:
         config: configuration of the multirun.
-        script: script to run.
+        program: see `program_of`.
         overrides: see `job_overrides`.
         folder: run folder of the job.
         processes: number of processes of the job.
@@ -76,7 +84,7 @@ def job_command(config: DictConfig, script: Path, overrides: Sequence[str], fold
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command += [display_path(script), *_config_folders(config)]
+    command += [*program, *_config_folders(config)]
     if (name := config.hydra.job.config_name) != CONFIG_NAME:
         command.append(f"--config-name={name}")
     return [*command, *overrides, f"hydra.run.dir={quoted(display_path(folder))}"]

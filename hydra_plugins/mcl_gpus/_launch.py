@@ -16,7 +16,7 @@ from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.mcl_gpus._checks import Fingerprints, check_distinct_folders
-from hydra_plugins.mcl_gpus._command import job_command, job_overrides, kept_overrides, script_of, varied
+from hydra_plugins.mcl_gpus._command import job_command, job_overrides, kept_overrides, program_of, varied
 from mcl.config.checks import check_config
 from mcl.config.entry import ASKED_FOR_TRACEBACKS, FULL_ERROR
 from mcl.config.loader import Progress, ReusingLoader
@@ -73,7 +73,7 @@ def launch(
         options: Of the launcher.
         loader: Composes the jobs.
         config: Of the multirun.
-        task: The function that Hydra would call for each job; its file is the script that jobs run.
+        task: The function that Hydra would call for each job; jobs run the script that starts it.
         typed: overrides of each job.
         first: Number of the first job.
     """
@@ -99,7 +99,7 @@ def launch(
         returns = _compose_all(loader, config, typed, first)
     if any(job.precision_of_device for job in returns):
         require_same_precision(precisions)
-    script = script_of(task)
+    program = program_of(task)
     kept = kept_overrides(config)
     configs = [job.cfg for job in returns]
     folders = [Path(job.hydra_cfg.hydra.runtime.output_dir) for job in returns]
@@ -109,7 +109,7 @@ def launch(
     jobs = []
     for i, (returned, folder, label) in enumerate(zip(returns, folders, labels, strict=True)):
         overrides = job_overrides(typed[i], kept, first + i, asks_for_multirun=returned.asks_for_multirun)
-        command = job_command(config, script, overrides, folder, options.devices_per_job)
+        command = job_command(config, program, overrides, folder, options.devices_per_job)
         jobs.append(_job(returned.cfg, folder, command, label, fingerprints))
     queue = JobQueue(jobs, slots, options, Board(), monitor)
     # Here Hydra is asked to hand every exception over; jobs print tracebacks only if the user asked for them.

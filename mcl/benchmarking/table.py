@@ -11,6 +11,7 @@ from rich.text import Text
 from mcl.benchmarking.derived import format_rate
 from mcl.benchmarking.settings import joined
 from mcl.console import format_duration, make_console, plain_table
+from mcl.program import program
 from mcl.tracking.summary_table import print_plan
 
 PHASES = {  # name in the file -> name in the table
@@ -121,7 +122,7 @@ def _print_best(console: Console, results: Mapping[str, Any]) -> None:
         console.print("No safe setting was faster than the given ones.", style="bold")
         return
     console.print(f"Fastest safe setting, {best['faster']:.2f}x:", style="bold")
-    console.print(f"python train.py {shlex.join(joined(results['overrides'], best['overrides']))}", soft_wrap=True)
+    console.print(f"{program('train')} {shlex.join(joined(results['overrides'], best['overrides']))}", soft_wrap=True)
 
 
 def _columns(first: str, *others: str) -> Table:

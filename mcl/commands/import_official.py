@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcl.errors import UserError, did_you_mean
+from mcl.program import program
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"  {name} according to the checkpoint: {value}")
     print(f"  evaluate:        python -m mcl evaluate {out}")
     overrides = [choice for choice in choices if choice != _BRANCHES_ALONE] + [f"init_from={out}"]
-    print(f"  train further:   python train.py {shlex.join(overrides)}")
+    print(f"  train further:   {program('train')} {shlex.join(overrides)}")
     return 0
 
 

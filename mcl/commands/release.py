@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcl.commands.arguments import add_place, check_out, study_at
+from mcl.program import program
 
 if TYPE_CHECKING:
     from mcl.studies.study import Study
@@ -93,4 +94,4 @@ def _command(study: "Study", folder: Path) -> str:
 
     (planned,) = (run for run in study.runs if run.folder == folder)
     overrides = [override for override in planned.overrides if not override.startswith("runs=")]
-    return str(without_local_paths(f"python train.py {shlex.join(overrides)}"))
+    return str(without_local_paths(f"{program('train')} {shlex.join(overrides)}"))

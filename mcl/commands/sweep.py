@@ -10,25 +10,25 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.commands.arguments import check_out
 from mcl.config import launch
 from mcl.config.catalog import choices, options
 from mcl.config.command_line import check_place, parse
-from mcl.config.conf_folder import conf_folder
+from mcl.config.compose import compose
 from mcl.config.entry import FULL_ERROR, INTERRUPTED
 from mcl.config.explain import explain
 from mcl.config.grouping import grouped
 from mcl.config.hints import unknown_option
-from mcl.config.schema import SweepConfig, register
+from mcl.config.schema import SweepConfig
 from mcl.console import announced, display_path, format_duration, make_console, plain_table, pluralize, print_table
 from mcl.errors import UserError
 from mcl.launching.gpus import find_gpus
 from mcl.launching.launch_options import Options
 from mcl.launching.probe import visible_devices
 from mcl.launching.slots import Slot, make_slots
+from mcl.program import is_installed, program
 from mcl.reports.figures import FORMATS
 from mcl.reports.search_report import find_trials
 from mcl.signals import EXIT_STATUS, Stopped, program_signals, report_stop
@@ -38,19 +38,19 @@ from mcl.studies.study import PlannedRun, Search, Study, find_study, load_study,
 HELP = """\
 Run a study: plan it, launch the runs that are unfinished, write its report.
 
-usage: python sweep.py study=NAME [option=value ...]
+usage: {sweep} study=NAME [option=value ...]
 
   study=NAME            one of: {studies}; or any folder that has a study.yaml
   plan_only=true        print the runs and how long they may take; start none
   'only={{loss: lmcl}}'   run only these rows; the report covers all
   seeds=[0,1,2,3,4]     replace the study's seeds
   runs=FOLDER           folder of the run folders; default: runs
-  out=FOLDER            folder of the report; default: beside study.yaml
+  out=FOLDER            folder of the report; default: beside study.yaml, or, in an installed package, RUNS/reports
   formats=[png,svg]     of the report's plots: png, svg, pdf
   hydra/launcher=NAME   gpus (the default), basic (one run after another, in this process), slurm, ray_gpus
   hydra.launcher.X=...  options of the launcher, such as hydra.launcher.devices=[0,1]
 
-Everything else is an override of every run, as for `python train.py`: dataset.root=/data trainer.epochs=10.
+Everything else is an override of every run, as for `{train}`: dataset.root=/data trainer.epochs=10.
 Run the same command again to run only what is unfinished."""
 USAGE_ERROR = 1
 
@@ -86,7 +86,7 @@ def main(task: launch.Task, arguments: Sequence[str]) -> int:
         The exit status: 1 if an argument is wrong or a run failed.
     """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP.format(studies=", ".join(study_names())))
+        print(HELP.format(studies=", ".join(study_names()), sweep=program("sweep"), train=program("train")))
         return 0
     try:
         asked = understand(arguments)
@@ -133,9 +133,7 @@ def understand(arguments: Sequence[str]) -> Asked:
             for_runs.append(text)
     if not any(text.startswith("study=") for text in for_sweep):
         raise UserError(f"study is not set: give study=NAME, one of {', '.join(study_names())}.")
-    register()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("sweep", overrides=[*for_sweep, *for_hydra], return_hydra_config=True)
+    config = compose("sweep", [*for_sweep, *for_hydra])
     launcher = config.hydra.runtime.choices["hydra/launcher"]
     others = [text for text in for_hydra if not text.startswith("hydra/launcher=")]
     settings = SweepConfig(**{name: _plain(config[name]) for name in own})
@@ -184,15 +182,15 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
 
     from mcl.reports.report import check_not_replaced, write_report
 
-    out = Path(settings.out or place)
+    aside = Path(settings.runs) / "reports" / study.name  # used if the report beside the study covers other runs
+    out = Path(settings.out) if settings.out else aside if is_installed(place) else place
     check_not_replaced(out)  # before hours of training, not after
     hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
     with grouped(study.group, study.varied):
         failures = _run(task, study, runs, hydra)
     for message in failures:
         print(f"error: {message}", file=sys.stderr)
-    command = f"python sweep.py {shlex.join(asked.typed)}" if asked.runs or settings.seeds or settings.out else None
-    aside = Path(settings.runs) / "reports" / study.name  # used if the report beside the study covers other runs
+    command = f"{program('sweep')} {shlex.join(asked.typed)}" if asked.runs or settings.seeds or settings.out else None
     with asked.devices():
         written = write_report(study, None, out, settings.formats, command=command, instead=aside)
     print(f"\nreport: {display_path(written)}")

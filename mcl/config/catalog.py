@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from mcl.config.conf_folder import conf_folder
+from mcl.config.conf_folder import conf_folder, conf_folders
 from mcl.config.schema import SweepConfig, TrainConfig
 from mcl.errors import nearest
 from mcl.runs.pair import FROZEN, PAIR_OPTIONS
@@ -46,30 +46,35 @@ _SYNONYMS = {  # what other programs call it -> an option or a group
 _SYNONYM_OF = {name.lower(): target for target, names in _SYNONYMS.items() for name in names}
 
 
-@functools.cache
 def choices() -> dict[str, list[str]]:
     """Return the choices of every group: ``{"loss/weights": ["cifar", ...], ...}``."""
+    return _choices(tuple(conf_folders()))
+
+
+@functools.cache
+def _choices(folders: tuple[Path, ...]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
-    for file, group in _files():
-        name = file.relative_to(conf_folder() / group).with_suffix("").as_posix()
+    for _, group, name in _files(folders):
         groups.setdefault(group, []).append(name)
     return groups
 
 
 @functools.cache
 def options() -> dict[str, list[str]]:
-    """Return all options by their full names, with the choices that have them: ``{"loss.tau": ["loss=mcl", ...]}``."""
+    """Return all options by their full names, with the choices that have them: ``{"loss.tau": ["loss=mcl", ...]}``.
+
+    The user's own files are left out: what they name may be the mistake.
+    """
     found: dict[str, list[str]] = {f.name: [] for f in fields(TrainConfig) if not str(f.type).startswith("dict")}
     found |= {f"pair.{name}": [] for name in (*PAIR_OPTIONS, f"first.{FROZEN}", f"second.{FROZEN}")}
-    for file, group in _files():
+    for file, group, name in _files([conf_folder()]):
         text = file.read_text(encoding="utf-8")
         package = group.replace("/", ".")
         if text.startswith(_PACKAGE):
             package = text.partition("\n")[0].removeprefix(_PACKAGE).strip()
         if package == "_global_":  # sets options of other groups
             continue
-        name = file.relative_to(conf_folder() / group).with_suffix("").as_posix()
-        for path in _paths(yaml.safe_load(text) or {}):
+        for path in _paths(_content(text)):
             prefix = "pair.first" if group == "network" else package
             found.setdefault(f"{prefix}.{path}", []).append(f"{group}={name}")
     return found
@@ -119,8 +124,8 @@ def takers(subgroup: str) -> list[str]:
     group, _, name = subgroup.rpartition("/")
     found = []
     for each in choices().get(group, []):
-        content = yaml.safe_load((conf_folder() / group / f"{each}.yaml").read_text(encoding="utf-8")) or {}
-        defaults = content.get("defaults", [])
+        file = next(file for folder in conf_folders() if (file := folder / group / f"{each}.yaml").is_file())
+        defaults = _content(file.read_text(encoding="utf-8")).get("defaults", [])
         keys = [key for entry in defaults if isinstance(entry, dict) for key in entry]
         bases = [entry for entry in defaults if isinstance(entry, str) and entry != "_self_"]
         if name in keys or any(f"{group}={base}" in found for base in bases):
@@ -128,17 +133,28 @@ def takers(subgroup: str) -> list[str]:
     return found
 
 
+def _content(text: str) -> dict[str, Any]:
+    """Return the content of a YAML file; empty if it is damaged, which Hydra reports when the file is chosen."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def _last(key: str) -> str:
     return key.rpartition(".")[2].rpartition("/")[2]
 
 
-def _files() -> Iterable[tuple[Path, str]]:
-    """Yield each YAML file of a group with the group."""
-    for file in sorted(conf_folder().rglob("*.yaml")):
-        group = file.relative_to(conf_folder()).parent.as_posix()
-        top = group.partition("/")[0]
-        if group not in (".", "hydra"):
-            yield file, top if top in _FOLDERS_IN_NAMES else group
+def _files(folders: Iterable[Path]) -> Iterable[tuple[Path, str, str]]:
+    """Yield each YAML file of a group, the group, and the name of the choice."""
+    for folder in folders:
+        for file in sorted(folder.rglob("*.yaml")):
+            group = file.relative_to(folder).parent.as_posix()
+            top = group.partition("/")[0]
+            if group not in (".", "hydra"):
+                group = top if top in _FOLDERS_IN_NAMES else group
+                yield file, group, file.relative_to(folder / group).with_suffix("").as_posix()
 
 
 def _paths(node: dict[str, Any]) -> Iterable[str]:

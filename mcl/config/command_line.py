@@ -4,6 +4,7 @@ import argparse
 import re
 import shlex
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -14,6 +15,7 @@ from hydra.errors import HydraException
 from mcl.config.catalog import choices, find_choices, find_options, options, sweep_options
 from mcl.config.hints import misplaced_choice, suggest, write
 from mcl.errors import UserError, did_you_mean
+from mcl.program import ROOT, program
 
 _WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 _WITH_VALUE |= {"--experimental-rerun"}
@@ -21,7 +23,8 @@ _PERHAPS_WITH_VALUE = {"--info", "-i"}
 _ALONE = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"}
 _ALONE |= {"--shell-completion", "-sc"}
 _ONLY_SHOW = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
-_MULTIRUN = {"--multirun", "-m"}
+CONFIG_PATH = ("--config-path", "-cp")
+MULTIRUN = {"--multirun", "-m"}
 _LAUNCHER = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
 _LISTS = ("allow_modules", "seeds", "formats")
 _NAME = re.compile(r"[+~]{0,2}[\w./@$-]+")
@@ -36,13 +39,14 @@ def arrange(words: Sequence[str]) -> list[str]:
     Raises:
         UserError: there is a mistake.
     """
-    flags, overrides = _split(words)
+    flags, overrides = split(words)
     _check_flags(flags)
+    flags = _with_config_path(flags)
     names = {flag.partition("=")[0] for flag in flags}
     if names & _ONLY_SHOW:
         return [*flags, *overrides]
     parsed = parse(overrides)
-    multirun = bool(names & _MULTIRUN) or any(each.key_or_group == "hydra.mode" for each in parsed)
+    multirun = bool(names & MULTIRUN) or any(each.key_or_group == "hydra.mode" for each in parsed)
     own_files = any(name.startswith(("--config", "-c")) or name == "--experimental-rerun" for name in names)
     for text, override in zip(overrides, parsed, strict=True):
         key = override.key_or_group
@@ -82,7 +86,8 @@ def check_place(text: str, override: Override) -> None:
             raise error
 
 
-def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the flags of a command line, with their values, and its overrides."""
     flags: list[str] = []
     overrides: list[str] = []
     waiting = list(words)
@@ -101,6 +106,19 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
         following = waiting[0] if waiting and not waiting[0].startswith("-") and "=" not in waiting[0] else None
         raise UserError(_explain_flag(word, value if equals else following, typed_apart=not equals and bool(following)))
     return flags, overrides
+
+
+def _with_config_path(flags: Sequence[str]) -> list[str]:
+    """Return flags with an absolute ``--config-path``: Hydra would look for a relative one in the Python package."""
+    absolute = []
+    for i, flag in enumerate(flags):
+        name, equals, value = flag.partition("=")
+        value = value if equals else flag if i and flags[i - 1] in CONFIG_PATH else ""
+        folder = next((place for root in (Path.cwd(), ROOT) if (place := root / value).is_dir()), None)
+        if value and folder is not None and (name in CONFIG_PATH or not equals):
+            flag = f"{name}={folder}" if equals else str(folder)
+        absolute.append(flag)
+    return absolute
 
 
 def _check_flags(flags: Sequence[str]) -> None:
@@ -188,10 +206,10 @@ def _explain_bare(words: Sequence[str], i: int, own: Collection[str]) -> str:
         return f"{word} has no value. Write {write(word)}."
     if found := find_choices(word):
         return f"{word}: not an override of the form option=value. Write {' or '.join(found[:3])}."
-    from mcl.config.conf_folder import conf_folder  # studies lie beside it
+    from mcl.config.conf_folder import data_folder  # studies lie beside it
 
-    if (conf_folder().parent / "experiments" / word / "study.yaml").is_file():
-        command = "" if "study" in own else "python sweep.py "
+    if (data_folder() / "experiments" / word / "study.yaml").is_file():
+        command = "" if "study" in own else f"{program('sweep')} "
         return f"{word}: a study is run with {command}study={word}."
     if "=" in before and ("/" in before or "/" in word or before.startswith("dataset.root")):
         joined = f"{before} {word}"

@@ -5,18 +5,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra import compose, initialize_config_dir
+import hydra
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.config.checks import check_config
-from mcl.config.conf_folder import conf_folder
+from mcl.config.conf_folder import add_own_conf, conf_folder
 from mcl.config.explain import explain
 from mcl.config.loader import ReusingLoader
 from mcl.config.schema import register
 from mcl.config.trial_build import try_building
-from mcl.errors import UserError
+from mcl.errors import UserError, unknown
 from mcl.runs.renames import current_overrides
+
+NAMES = ("train", "sweep")
 
 
 class Composed(NamedTuple):
@@ -37,9 +40,9 @@ def composing() -> Iterator[Callable[[Sequence[str]], Composed]]:
     """
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        hydra.config_loader = ReusingLoader(hydra.config_loader.get_search_path())
+        program = GlobalHydra.instance().hydra
+        assert program is not None
+        program.config_loader = ReusingLoader(add_own_conf(program.config_loader.get_search_path()))
         yield _compose
 
 
@@ -53,15 +56,62 @@ def compose_train(overrides: Sequence[str]) -> DictConfig:
         return compose_one(overrides).config
 
 
-def _compose(overrides: Sequence[str]) -> Composed:
+def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose and check what ``python train.py OVERRIDES`` or ``python sweep.py OVERRIDES`` would run.
+
+    >>> import mcl
+    >>> config = mcl.compose("train", ["loss=mcl", "seed=1"])
+    >>> config.seed
+    1
+
+    Args:
+        config_name: ``"train"`` or ``"sweep"``.
+        overrides: as typed on the command line; choices in ``conf`` of the working folder are found, too.
+
+    Returns:
+        The configuration with Hydra's own part, ``config.hydra``, which names the run folder. Options may be changed
+        before `mcl.train` gets it, and interpolations follow.
+
+    Raises:
+        UserError: an override is wrong.
+    """
+    if config_name not in NAMES:
+        raise unknown("configuration", config_name, NAMES)
+    with composing():
+        if config_name == "train":
+            return _full(overrides)
+        with explained(overrides):
+            return hydra.compose(config_name, overrides=list(overrides), return_hydra_config=True)
+
+
+@contextmanager
+def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Turn errors of Hydra and OmegaConf about wrong settings into UserError; bugs stay as they are."""
     try:
-        full = compose("train", overrides=current_overrides(overrides), return_hydra_config=True)
-        config = OmegaConf.masked_copy(full, [str(key) for key in full if key != "hydra"])
-        check_config(config)
-        try_building(config)
-        return Composed(config, Path(full.hydra.run.dir))
+        yield
     except Exception as error:
         message = explain(error, overrides)
         if message is None:
             raise
         raise UserError(message) from error
+
+
+def _compose(overrides: Sequence[str]) -> Composed:
+    with explained(overrides):
+        full = _full(overrides)
+        return Composed(task_part(full), Path(full.hydra.run.dir))
+
+
+def _full(overrides: Sequence[str]) -> DictConfig:
+    """Compose and check a run."""
+    with explained(overrides):
+        full = hydra.compose("train", overrides=current_overrides(overrides), return_hydra_config=True)
+        config = task_part(full)
+        check_config(config)
+        try_building(config)
+        return full
+
+
+def task_part(full: DictConfig) -> DictConfig:
+    """Return a configuration without Hydra's own part."""
+    return OmegaConf.masked_copy(full, [str(key) for key in full if key != "hydra"])

@@ -19,10 +19,11 @@ from omegaconf import DictConfig
 from mcl.config import new_folders
 from mcl.config.check_jobs import check_jobs
 from mcl.config.command_line import arrange
-from mcl.config.conf_folder import conf_folder
-from mcl.config.explain import explain
+from mcl.config.conf_folder import conf_folder, own_conf_flags
+from mcl.config.explain import explain, one_line_for_own_modules
 from mcl.config.grouping import environment, grouped, multirun_name, swept_options
 from mcl.config.schema import register
+from mcl.config.shown_jobs import shown_jobs
 from mcl.errors import OUT_OF_MEMORY, UserError, causes, is_out_of_memory
 from mcl.files import WriteError, write_atomically
 from mcl.runs.renames import current_overrides
@@ -44,7 +45,8 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
         @functools.wraps(task)
         def job(config: DictConfig) -> Any:
             try:
-                returned = task(config)
+                with one_line_for_own_modules(unless=ASKED_FOR_TRACEBACKS):
+                    returned = task(config)
             except UserError as error:
                 if ASKED_FOR_TRACEBACKS or HydraConfig.get().mode is RunMode.MULTIRUN:
                     raise  # the other jobs of a multirun continue
@@ -65,13 +67,16 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             register()
             run = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)
             try:
-                sys.argv[1:] = current_overrides(arrange(sys.argv[1:]), announce=_first_process())
+                words = current_overrides(arrange(sys.argv[1:]), announce=_first_process())
                 # With FULL_ERROR set, Hydra raises exceptions; otherwise it prints tracebacks and exits.
-                group = multirun_name(sys.argv[1:])
-                with environment(FULL_ERROR, "1"), grouped(group, swept_options(sys.argv[1:]) if group else ()):
+                group = multirun_name(words)
+                with environment(FULL_ERROR, "1"), grouped(group, swept_options(words) if group else ()):
                     if config_name == "train":
-                        check_jobs(sys.argv[1:])
-                    run()
+                        check_jobs(words)
+                    for title, arguments in shown_jobs(words):
+                        print(f"# {title}\n" if title else "", end="")
+                        sys.argv[1:] = [*own_conf_flags(words), *arguments]
+                        run()
             except Stopped as stop:
                 if _first_process():
                     report_stop(stop)

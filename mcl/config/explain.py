@@ -1,7 +1,10 @@
 """Explain errors in one sentence: those of the user, and those that Hydra and OmegaConf raise for wrong settings."""
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -14,7 +17,8 @@ from mcl.config.catalog import choices
 from mcl.config.conf_folder import conf_folder
 from mcl.config.hints import misplaced_choice, not_in_defaults, unknown_choice, unknown_option, write
 from mcl.config.official_names import in_our_words
-from mcl.errors import UserError, causes, did_you_mean, is_out_of_memory
+from mcl.errors import UserError, causes, did_you_mean, is_out_of_memory, locate, raised_below
+from mcl.program import ROOT
 
 REPORTED_BY_A_JOB = re.compile(  # only the text of an error comes back from jobs of Slurm and Ray
     "UserError raised while resolving interpolation: (.*)"
@@ -38,6 +42,8 @@ def explain(error: BaseException, typed: Sequence[str] = ()) -> str | None:
     for cause in chain:
         if isinstance(cause, UserError):
             return str(cause)
+        if str(cause).startswith("operator torchvision::"):
+            return f"{cause}: torchvision does not fit torch. Install both again, from one index."
         if reported := REPORTED_BY_A_JOB.search(str(cause)):
             return reported[1]
     for cause in chain:
@@ -74,6 +80,28 @@ def explain(error: BaseException, typed: Sequence[str] = ()) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. (HYDRA_FULL_ERROR=1 shows where this was raised.)"
     return None
+
+
+@contextmanager
+def one_line_for_own_modules(*, unless: bool = False) -> Iterator[None]:
+    """Turn an error that a line of the user's own module raised into UserError, which names file and line.
+
+    Args:
+        unless: leave the traceback.
+    """
+    folder = os.getcwd()
+    try:
+        yield
+    except Exception as error:
+        if unless or isinstance(error, UserError) or not _is_in_own_module(error, folder):
+            raise
+        raise UserError(f"{locate(error)}. (HYDRA_FULL_ERROR=1 shows the traceback.)") from error
+
+
+def _is_in_own_module(error: BaseException, folder: str) -> bool:
+    """Return whether a module below the working folder raised an error, not a library or this project."""
+    others = [*(str(ROOT / name) for name in ("mcl", "hydra_plugins", "tests")), sys.prefix, sys.base_prefix]
+    return raised_below(error, folder) and not any(raised_below(error, other) for other in others)
 
 
 def _explain_choice(missing: str, names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from mcl.config.catalog import choices, find_choices, find_options, options, swe
 from mcl.config.signatures import read_signature
 from mcl.config.targets import PACKAGES, inside
 from mcl.errors import UserError, nearest, unknown
+from mcl.program import program
 from mcl.runs.pair import PAIR_OPTIONS
 
 NETWORKS = ("first", "second")
@@ -93,7 +94,7 @@ def unknown_option(
     if last == "seeds" and not own:
         return UserError(f"{problem} Write seed=0 for one run, or -m seed=0,1,2 for several.")
     if key in sweep_options() and not own:
-        return UserError(f"{problem} It belongs to sweep.py: python sweep.py study=NAME {write(key, value)}.")
+        return UserError(f"{problem} It belongs to sweep.py: {program('sweep')} study=NAME {write(key, value)}.")
     for similar in (False, True):
         if (similar or key.startswith("hydra.")) and nearest(last, known):
             break

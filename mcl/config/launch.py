@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn, JobRuntime, setup_globals
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
-from mcl.config.conf_folder import conf_folder
+from mcl.config.conf_folder import add_own_conf, conf_folder
 from mcl.config.schema import register
 
 Task = Callable[[DictConfig], Any]
@@ -49,7 +49,7 @@ def _prepare(settings: Sequence[str]) -> tuple[HydraContext, DictConfig]:
     register()
     setup_globals()
     JobRuntime.instance().set("name", "train")
-    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_folder())))
+    loader = ConfigLoaderImpl(config_search_path=add_own_conf(create_config_search_path(str(conf_folder()))))
     config = loader.load_configuration("train", overrides=list(settings), run_mode=RunMode.MULTIRUN)
     with open_dict(config.hydra):
         config.hydra.mode = RunMode.MULTIRUN

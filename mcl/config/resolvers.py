@@ -12,6 +12,7 @@ from mcl.config.checks import check_targets, check_without_imports
 from mcl.config.instantiate import build
 from mcl.config.trial_build import try_building
 from mcl.errors import UserError
+from mcl.program import program
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.identity import config_hash, run_folder
 from mcl.runs.summary import intact_summary
@@ -21,7 +22,7 @@ NO_SEARCH = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # runs ev
 
 def register() -> None:
     """Register the interpolations; calling it again is harmless."""
-    for resolver in (_run_folder, _basename, _checksum_of, _precision_of, _channels_last_of):
+    for resolver in (_run_folder, _program, _basename, _checksum_of, _precision_of, _channels_last_of):
         OmegaConf.register_new_resolver(resolver.__name__.removeprefix("_"), resolver, replace=True)
 
 
@@ -92,6 +93,10 @@ def check_search(config: DictConfig, sweeper: Mapping[str, Any]) -> None:
             f"objective={config.objective}: the dataset has no validation split to search by. Hold one out of the"
             " training images: dataset.validation=0.1."
         )
+
+
+def _program(name: str) -> str:
+    return program(name)
 
 
 def _basename(path: Any) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from types import ModuleType
 from typing import Any, cast
 
-from mcl.errors import UserError, did_you_mean
+from mcl.errors import UserError, did_you_mean, locate
 
 PACKAGES = (
     *("mcl.networks", "mcl.losses", "mcl.data", "mcl.training", "mcl.tracking"),
@@ -73,6 +73,10 @@ def _import_longest(name: str, where: str) -> tuple[Any, str]:
         if error.name is not None and not inside(module, [error.name]):
             raise UserError(f"{where}: importing {module} failed: {error}.") from error
         return _import_longest(module, where)
+    except Exception as error:
+        if inside(module, _roots(PACKAGES)):
+            raise
+        raise UserError(f"{where}: importing {module} failed: {locate(error)}.") from error
 
 
 def _roots(packages: Collection[str]) -> set[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mcl.config.conf_folder import conf_folder
+from mcl.config.conf_folder import data_folder
 from mcl.deploy.metadata import NetworkMetadata
 from mcl.errors import UserError
 from mcl.runs.layout import CONFIG, SUMMARY
@@ -110,7 +110,7 @@ def release_folders() -> dict[str, Path]:
     They are searched in ``experiments/STUDY/weights`` below the working folder and in this project.
     """
     found: dict[str, Path] = {}
-    for root in (Path("experiments"), conf_folder().parent / "experiments"):
+    for root in (Path("experiments"), data_folder() / "experiments"):
         for card in sorted(root.glob(f"*/{WEIGHTS}/*/{CARD}")):
             if is_release(card.parent):
                 found.setdefault(f"{card.parents[2].name}/{card.parent.name}", card.parent)

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mcl.errors import UserError, causes
+from mcl.program import in_checkout
 
 T = TypeVar("T")
 
@@ -140,11 +141,12 @@ def _is_connection_error(error: BaseException) -> bool:
 def _join() -> None:
     global _store, _group
     address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    program = "train.py" if in_checkout() else "-m mcl train"
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
         raise UserError(
             f"WORLD_SIZE={os.environ['WORLD_SIZE']} asks for several processes, but {', '.join(missing)} is"
-            " not set. Start them with torchrun --nproc_per_node=N train.py ..."
+            f" not set. Start them with torchrun --nproc_per_node=N {program} ..."
         )
     # Objects and decisions go over gloo and the CPU, so that agreeing never waits for a GPU.
     gpus = torch.cuda.is_available()

@@ -10,6 +10,7 @@ from typing import Any
 
 from mcl.console import display_path
 from mcl.errors import UserError, did_you_mean
+from mcl.program import program
 from mcl.reports.image_sets import IMAGES, UNKNOWN, data_settings, differ, fingerprint, set_aside_other_images
 from mcl.reports.local_paths import name_folders
 from mcl.reports.row_labels import add_settings, place_labels, sort_labels
@@ -189,7 +190,7 @@ def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archi
     for planned in study.runs:
         run = by_hash.get(planned.folder.name) or read_run(planned.folder)
         run.seed = planned.seed
-        run.command = f"python train.py {shlex.join(planned.overrides)}"
+        run.command = f"{program('train')} {shlex.join(planned.overrides)}"
         _set_aside_other_settings(run)
         labels = tuple(planned.labels.get(factor, "") for factor in study.factors)
         rows.setdefault(labels, Row(dict(planned.labels), [])).runs.append(run)

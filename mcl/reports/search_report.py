@@ -11,6 +11,7 @@ from mcl.config.objective import value
 from mcl.console import display_path, pluralize
 from mcl.errors import UserError
 from mcl.palette import COLOURS, LIGHT, MARKERS, assign_styles
+from mcl.program import program
 from mcl.reports.figures import files, new_figure, style
 from mcl.reports.image_sets import set_aside_other_images
 from mcl.reports.markdown import listed, percent, table
@@ -87,7 +88,7 @@ def search_page(
             " and evaluate on the test part only then.",
             "",
             "```bash",
-            "python train.py -m " + shlex.join([*kept, "seed=0,1,2", *_overrides(done[0][1])]),
+            f"{program('train')} -m " + shlex.join([*kept, "seed=0,1,2", *_overrides(done[0][1])]),
             "```",
             "",
         ]

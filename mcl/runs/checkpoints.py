@@ -17,6 +17,7 @@ import torch
 
 from mcl.errors import UserError
 from mcl.files import atomic_file, write_error
+from mcl.program import program
 from mcl.runs.checkpoint_files import SEAL_SIZE, TITLE
 from mcl.runs.layout import EARLIER, LAST, earlier_checkpoint, step_of_checkpoint
 from mcl.runs.presence import Presence
@@ -162,7 +163,7 @@ class Checkpoints:
             if self._has_all_lines(state):
                 break
         if not intact and damaged:
-            advice = "Put an intact copy back, or train anew: python train.py ... resume=never."
+            advice = f"Put an intact copy back, or train anew: {program('train')} ... resume=never."
             raise UserError("\n  ".join(["No checkpoint can be used:", *damaged, advice]))
         if not intact:
             return None

@@ -23,12 +23,13 @@ SCORES = "scores.json"
 PER_CLASS = "per_class.csv"
 CONFUSION = "confusion-"  # prefix of the confusion matrices
 
+HYDRA = ".hydra"  # unless hydra.output_subdir names another
 WANDB = "wandb"
 
 SIGNS_OF_A_RUN = (CONFIG, METRICS, SUMMARY, FAILURE)  # a folder with one of these is a run folder
 # Everything in a run folder that this project reads or writes; the rest of wandb/ is W&B's own.
 OURS_IN_WANDB = (f"{WANDB}/run_id", f"{WANDB}/data")
-WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, UNREADABLE, CHECKPOINTS, EVALUATION, EXPORT, *OURS_IN_WANDB)
+WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, UNREADABLE, CHECKPOINTS, EVALUATION, EXPORT, HYDRA, *OURS_IN_WANDB)
 
 
 def earlier_checkpoint(step: int) -> str:

@@ -14,13 +14,14 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mcl.config.compose import Composed, composing
-from mcl.config.conf_folder import conf_folder
+from mcl.config.conf_folder import data_folder
 from mcl.config.explain import explain
 from mcl.config.grouping import option
 from mcl.config.loader import Progress
 from mcl.config.resolvers import leaves_precision_open
 from mcl.console import display_path
 from mcl.errors import UserError, did_you_mean
+from mcl.program import program
 from mcl.runs.reading import number
 from mcl.runs.renames import current_overrides
 from mcl.studies.claim import Claim, check_claim
@@ -124,7 +125,7 @@ class _Page:
 
 def studies_folder() -> Path:
     """Return the folder ``experiments`` of the repository."""
-    return conf_folder().parent / "experiments"
+    return data_folder() / "experiments"
 
 
 def study_names() -> list[str]:
@@ -206,10 +207,10 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
             progress.advance()
     name = folder.resolve().name
     where = name if (studies_folder() / name).resolve() == folder.resolve() else display_path(folder)
-    typed = [f"study={where}", *extra, *([] if seeds is None else [f"seeds=[{','.join(map(str, seeds))}]"])]
+    words = [f"study={where}", *extra, *([] if seeds is None else [f"seeds=[{','.join(map(str, seeds))}]"])]
     return Study(
         name=name,
-        command=f"python sweep.py {shlex.join(typed)}",
+        command=f"{program('sweep')} {shlex.join(words)}",
         title=page.title,
         text=page.text.strip(),
         factors=labels,

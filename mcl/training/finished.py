@@ -1,4 +1,4 @@
-"""Print the result of a run that has finished, without importing torch, which takes seconds."""
+"""Find the result of a run that has finished, without importing torch, which takes seconds."""
 
 import os
 from pathlib import Path
@@ -7,12 +7,10 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mcl.config import objective
 from mcl.data.fingerprint import same_images
 from mcl.data.known_fingerprints import known_fingerprint
 from mcl.runs.identity import config_hash
 from mcl.runs.summary import intact_summary
-from mcl.tracking.summary_table import print_summary
 
 
 def finished_summary(config: DictConfig) -> dict[str, Any] | None:
@@ -32,13 +30,3 @@ def finished_summary(config: DictConfig) -> dict[str, Any] | None:
     if fingerprint is None or not same_images(summary.get("data", fingerprint), fingerprint):
         return None
     return summary
-
-
-def report(summary: dict[str, Any], config: DictConfig) -> float | None:
-    """Print a summary.
-
-    Returns:
-        The ``objective`` in percent; None without a validation part.
-    """
-    print_summary(summary, HydraConfig.get().runtime.output_dir)
-    return objective.value(summary, config.objective)

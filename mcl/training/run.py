@@ -19,6 +19,7 @@ from mcl.data.dataset import Splits
 from mcl.data.preprocessing import Preprocessing
 from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
+from mcl.runs.hydra_folder import write_hydra_folder
 from mcl.runs.identity import config_hash
 from mcl.runs.metrics_file import count_kept_lines
 from mcl.runs.run_folder import RunFolder
@@ -134,6 +135,7 @@ class Run:
             self.folder.saved = None
             check_disk(trainer, self.path, parts.options)
             self.folder.open()
+            write_hydra_folder(self.path, self.config, HydraConfig.get())
             add_unreadable(self.path, parts.dataset.unreadable)
             checkpoints = self.folder.checkpoints
             checkpoints.about |= {
@@ -174,16 +176,12 @@ class Run:
             trackers.keep(exported)
         trackers.finish("finished", self.summary)
 
-    def report(self) -> float | None:
-        """Print the summary if the run had already finished before this command; otherwise it has been printed.
-
-        Returns:
-            The ``objective`` in percent, for a search to maximize; None without a validation split.
-        """
+    def report(self) -> dict[str, Any]:
+        """Return the summary, and print it if the run had already finished before this command."""
         assert self.summary is not None, "there is nothing to report before fit"
         if self.finished and self.processes.first:
             print_summary(self.summary, self.path)
-        return objective.value(self.summary, self.config.objective)
+        return self.summary
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

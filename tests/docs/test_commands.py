@@ -29,7 +29,11 @@ DEFAULT_RUN = "runs/digits/resnet8/lmcl/73f50a34ac"
 NOT_RUN = {  # pattern of a whole command -> why no test runs it
     r"pip install .*": "changes the environment and needs a network; that its extras exist is checked below",
     r"pytest": "runs this test",
-    r"python (-P )?-m mcl( sync)?": "names a program, and is no whole command",
+    r"python docs/notebook.py": "writes into docs/; tests/docs/test_notebook.py compares what it writes",
+    r"python -m build": "builds the wheel, as tests/test_distribution.py does",
+    r"docker .*": "needs Docker; tests/test_distribution.py checks the Dockerfile",
+    r"mcl (init|--version|-sc).*": "tests/commands/test_init.py, test_train.py and test_completion.py",
+    r"python (-P )?-m mcl( sync| NAME)?|mcl NAME": "names a program, and is no whole command",
     r"wandb (login|sweep|agent|sync).*": "needs an account of Weights & Biases",
     r"(srun|scontrol|sbatch) .*|first=\$\(scontrol .*": "needs Slurm; tests/launching/test_slurm.py has a stand-in",
     r"python .* hydra/launcher=slurm.*": "needs Slurm; that it composes is checked below",
@@ -37,6 +41,7 @@ NOT_RUN = {  # pattern of a whole command -> why no test runs it
     r"torchrun --nnodes.*": "needs several machines; tests/distributed starts several processes on one",
     r"python benchmarks/run\.py.*": "takes an hour; tests/benchmarks runs every part of it at tiny sizes",
 }
+WITHOUT_EXTRAS = ("mcl_torch-*.whl", "build")
 QUICK = ["trainer.max_steps=1", "trainer.batch_size=20", "trainer.device=cpu", "++dataset.limit=8"]
 SMALL = ["dataset=synthetic", "dataset.train_per_class=2", "dataset.test_per_class=1", "dataset.image_size=8"]
 SMALL += ["trainer.max_steps=1", "trainer.batch_size=4", "trainer.device=cpu", "optimizer.lr=0.001"]
@@ -52,7 +57,9 @@ def of(*program: str) -> list[Command]:
     return [each for each in OTHERS if each.arguments(*program) is not None]
 
 
-TRAIN, STUDIES, MCL = of("python", "train.py"), of("python", "sweep.py"), of("python", "-m", "mcl")
+TRAIN = [*of("python", "train.py"), *of("mcl", "train")]
+STUDIES = [*of("python", "sweep.py"), *of("mcl", "sweep")]
+MCL = of("python", "-m", "mcl")
 MULTIRUNS = [each for each in TRAIN if "-m" in each.words]
 SINGLE = [each for each in TRAIN if each not in MULTIRUNS]
 TORCHRUN, TAR = of("torchrun"), of("tar")
@@ -86,6 +93,8 @@ def test_what_pip_installs_is_this_project_with_extras_that_exist() -> None:
     assert len(installs) >= 4
     for arguments in installs:
         assert arguments is not None
+        if arguments[-1] in WITHOUT_EXTRAS or "--index-url" in arguments:
+            continue
         flag, place = arguments
         match = re.fullmatch(r"\.(?:\[([\w,]+)\])?", place)
         assert flag == "-e", arguments

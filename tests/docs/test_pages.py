@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig
 from support.doc_pages import PAGES, ROOT
 
-from mcl.__main__ import COMMANDS
+from mcl.__main__ import COMMANDS, PROGRAMS
 from mcl.config.checks import check_config
 
 PATH = re.compile(r"`((?:mcl|conf|docs|tests|experiments|benchmarks|hydra_plugins)/[\w./-]*)`")
@@ -49,9 +49,9 @@ def test_paths_in_the_readme_tree_exist() -> None:
 
 def test_commands_of_mcl_exist() -> None:
     text = "\n".join(page.read_text() for page in PAGES)
-    named = set(re.findall(r"python -m mcl ([a-z_]+)", text))
+    named = set(re.findall(r"(?m)(?:python -m mcl|`mcl|^mcl) ([a-z_]+)", text))
     assert len(named) >= 8
-    assert named <= set(COMMANDS)
+    assert named <= {*COMMANDS, *PROGRAMS}
 
 
 def test_studies_in_commands_exist() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PROGRAMS = ("python", "torchrun", "pip", "pytest", "wandb", "tar", "srun", "sbatch", "scontrol")
+PROGRAMS = ("python", "torchrun", "pip", "pytest", "wandb", "tar", "srun", "sbatch", "scontrol", "mcl", "docker")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`]+)`")
 _ASSIGNMENT = re.compile(r"[A-Z_]+=\S*")

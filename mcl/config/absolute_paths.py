@@ -1,0 +1,27 @@
+"""Make the paths in a configuration absolute, for a job that changes its working folder (``hydra.job.chdir``)."""
+
+import copy
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+PATHS = ("dataset.root", "dataset.cache_dir", "init_from")  # what a run reads; all left out of its identity
+
+
+def with_absolute_paths(config: DictConfig, folder: str) -> DictConfig:
+    """Return a copy whose relative paths start at ``folder``."""
+    config = copy.deepcopy(config)
+    for key in PATHS:
+        value = OmegaConf.select(config, key)
+        if value is not None:
+            OmegaConf.update(config, key, _absolute(value, folder), merge=False)
+    return config
+
+
+def _absolute(value: Any, folder: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _absolute(each, folder) for key, each in value.items()}
+    return None if value is None else os.path.join(folder, Path(str(value)).expanduser())
