@@ -26,10 +26,10 @@ CONFUSION = "confusion-"  # prefix of the confusion matrices
 WANDB, TENSORBOARD, MLFLOW = "wandb", "tensorboard", "mlflow"
 
 SIGNS_OF_A_RUN = (CONFIG, METRICS, SUMMARY, FAILURE)  # a folder with one of these is a run folder
-# Everything in a run folder that this project reads or writes; the rest of wandb/ is W&B's own.
 RUN_ID = "run_id"  # in the folder of W&B or MLflow: what the service calls the run
-OURS_IN_WANDB = (f"{WANDB}/{RUN_ID}", f"{WANDB}/data")
-WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, UNREADABLE, CHECKPOINTS, EVALUATION, EXPORT, *OURS_IN_WANDB, TENSORBOARD, MLFLOW)
+# Everything in a run folder that this project reads or writes; the rest of wandb/ is W&B's own.
+OF_TRACKERS = (f"{WANDB}/{RUN_ID}", f"{WANDB}/data", TENSORBOARD, MLFLOW)
+WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, UNREADABLE, CHECKPOINTS, EVALUATION, EXPORT, *OF_TRACKERS)
 
 
 def earlier_checkpoint(step: int) -> str:

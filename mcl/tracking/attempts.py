@@ -6,6 +6,7 @@ from typing import Any
 
 from mcl.errors import UserError
 from mcl.files import write_atomically
+from mcl.runs.identity import flatten
 from mcl.runs.layout import RUN_ID
 from mcl.tracking.tracker import RunInfo
 from mcl.untrusted.limits import KIB
@@ -41,6 +42,12 @@ def failure_reason(error: BaseException | None) -> str:
         return "unknown"
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return text[:LONGEST_ERROR]
+
+
+def flat_config(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
+    """Return a configuration under dotted names; text for everything but numbers."""
+    scalars = (bool, int, float, str)
+    return {name: value if isinstance(value, scalars) else str(value) for name, value in flatten(config).items()}
 
 
 def flat_summary(summary: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:

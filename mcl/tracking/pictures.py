@@ -1,13 +1,16 @@
 """The sets of pictures that a tracker shows of a run: when one is made, and what is in it."""
 
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Literal
 
+import numpy as np
+
 from mcl.errors import UserError
 from mcl.tracking.media import confusion_picture, matching_pictures, samples_picture
-from mcl.tracking.tracker import RunInfo, Snapshot
+from mcl.tracking.tracker import RunInfo, Snapshot, Tracker
 
 Pictures = int | Literal["auto"]
 
@@ -77,3 +80,38 @@ class SnapshotPictures:
             yield f"confusion/{name}", content, f"{name}: confusion on the test split, epoch {epoch}"
         content = samples_picture(snapshot, f"test images, {about}; red: the last prediction is wrong")
         yield "samples", content, f"test images; red: the last of the predictions is wrong, epoch {epoch}"
+
+
+class PictureLog(Tracker):
+    """A tracker that shows pictures as arrays, beside the row of their evaluation.
+
+    Args:
+        every, option: as for `PictureSchedule`.
+    """
+
+    def __init__(self, every: Pictures, option: str):
+        self.pictures = PictureSchedule(every, option)
+
+    def begin(self, run: RunInfo) -> None:
+        """Begin a run, or the next attempt at one."""
+        self.info = run
+        self.keys = [key for key, _ in run.networks]
+        self._matching: dict[str, float] = {}  # the latest weights
+        self._next: SnapshotPictures | None = None  # for the next row
+
+    def wants_snapshot(self, run: RunInfo, epoch: int) -> bool:
+        return self.pictures.due(run, epoch)
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        self._next = SnapshotPictures(snapshot, self._matching, self.info)
+
+    def taken(self, metrics: Mapping[str, float], epoch: int) -> Iterator[tuple[str, np.ndarray, str]]:
+        """Yield name, image (height, width, channels) uint8 and caption of each picture that is due with a row."""
+        self._matching |= {name: value for name, value in metrics.items() if name.startswith("matching/")}
+        pictures, self._next = self._next, None
+        if pictures is None:
+            return
+        from PIL import Image
+
+        for name, content, caption in pictures.drawn(epoch):
+            yield name, np.asarray(Image.open(io.BytesIO(content)).convert("RGB")), caption

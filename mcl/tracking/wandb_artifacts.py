@@ -2,8 +2,10 @@
 
 import importlib
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import mcl
@@ -43,22 +45,26 @@ def log_networks(run: "wandb.Run", info: RunInfo, files: Sequence[Path], best: M
 
 def log_code(run: "wandb.Run", info: RunInfo) -> None:
     """Log the source files of this package and of the modules that ``allow_modules`` names."""
-    import wandb
-
-    run.log_code(str(Path(mcl.__file__).parent), name=_name("source", mcl.__name__), include_fn=_is_python)
-    for module in info.config.get("allow_modules") or ():
-        file = importlib.import_module(str(module)).__file__
-        if file is None:
-            continue
-        artifact = wandb.Artifact(_name("source", str(module)), type="code")
-        is_package = Path(file).name == "__init__.py"
-        for source in sorted(Path(file).parent.rglob("*.py")) if is_package else [Path(file)]:
-            artifact.add_file(str(source), name=str(source.relative_to(Path(file).parent)))
-        run.log_artifact(artifact)
+    with TemporaryDirectory() as folder:
+        for name in (mcl.__name__, *map(str, info.config.get("allow_modules") or ())):
+            _copy_sources(name, Path(folder))
+        run.log_code(folder, name=_name("source", run.project or mcl.__name__))
 
 
-def _is_python(path: str) -> bool:
-    return path.endswith(".py")
+def _copy_sources(name: str, folder: Path) -> None:
+    """Copy the Python files of a module or a package to the place in a folder from which it could be imported."""
+    file = importlib.import_module(name).__file__
+    if file is None:  # a package without a file of its own, or built in
+        return
+    path, target = Path(file), folder.joinpath(*name.split("."))
+    if path.name != "__init__.py":
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target.with_suffix(path.suffix))
+        return
+    for source in path.parent.rglob("*.py"):
+        copy = target / source.relative_to(path.parent)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
 
 
 def _name(kind: str, name: str) -> str:
