@@ -46,8 +46,8 @@ def failure_reason(error: BaseException | None) -> str:
 
 def flat_config(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
     """Return a configuration under dotted names; text for everything but numbers."""
-    scalars = (bool, int, float, str)
-    return {name: value if isinstance(value, scalars) else str(value) for name, value in flatten(config).items()}
+    scalars, flat = (bool, int, float, str), flatten(config)
+    return {name: value if isinstance(value, scalars) else str(value) for name, value in flat.items() if name}
 
 
 def flat_summary(summary: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class PictureSchedule:
 
     every: Pictures
     option: str
-    _previous: float = field(default_factory=monotonic, init=False, repr=False, compare=False)
+    _previous: float = field(default_factory=lambda: monotonic(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.every, int) and self.every < 0:

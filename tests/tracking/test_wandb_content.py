@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 import wandb
 from support.fake_wandb import FakeWandb
+from support.snapshots import make_snapshot
 from support.wandb_files import Records, final_summary, history, logs, read_all
 
 from mcl.errors import UserError
-from mcl.tracking import LocalFiles, RunInfo, Snapshot, Trackers, WandbTracker
+from mcl.tracking import LocalFiles, RunInfo, Trackers, WandbTracker
 from mcl.tracking.tracker import Histogram
 
 MakeRun = Callable[..., RunInfo]
@@ -26,20 +26,6 @@ def _alone(alone: None) -> None:
 def records_of(run: RunInfo) -> Records:
     (records,) = read_all(run.run_dir)
     return records
-
-
-def make_snapshot(classes: int) -> Snapshot:
-    labels = torch.arange(6) % classes
-    predicted = {"first": (labels + (torch.arange(6) == 5)) % classes, "ensemble": labels}
-    return Snapshot(
-        classes=[f"class {i}" for i in range(classes)],
-        labels=labels,
-        predicted=predicted,
-        images=torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
-        image_labels=labels[:2],
-        image_predicted={name: values[:2] for name, values in predicted.items()},
-        image_confidence={name: torch.tensor([0.5, 0.75]) for name in predicted},
-    )
 
 
 def test_best_values_are_in_the_summary_from_the_first_evaluation_on_and_over_resumes(make_run: MakeRun) -> None:
