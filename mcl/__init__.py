@@ -6,8 +6,12 @@ from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.config.build_network import build_network
+    from mcl.deploy.hub import from_pretrained
     from mcl.deploy.load import load
 
-__all__ = ["build_network", "load"]
+__all__ = ["build_network", "from_pretrained", "load"]
 __version__ = "0.1.0"
-__getattr__ = lazy_exports(__name__, {"config.build_network": ["build_network"], "deploy.load": ["load"]})
+__getattr__ = lazy_exports(
+    __name__,
+    {"config.build_network": ["build_network"], "deploy.hub": ["from_pretrained"], "deploy.load": ["load"]},
+)
