@@ -112,6 +112,9 @@ def shortened(arguments: list[str], home: Path) -> list[str]:
 def test_training_runs(command: Command, typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in command.environment.items():
         monkeypatch.setenv(name, value)
+    for extra in ("tensorboard", "mlflow"):
+        if f"tracking={extra}" in command.words:
+            pytest.importorskip(extra)
     arguments = shortened(command.words[2:], Path.cwd())
     assert typed(train.train, argv=["train.py", *arguments])
 
@@ -198,6 +201,7 @@ def test_command_of_mcl_runs(
         "import": ["--dataset", "cifar10"],
         "sync": ["--dry-run"],
         "release": ["--choose", "first", "--out", str(tmp_path / "weights")],  # these runs have no validation part
+        "push": ["--dry-run"] if "my-user/resnet8" in arguments else [],
         "dashboard": ["--offline", "--out", str(tmp_path / "dashboard.json")],
     }
     more = [word for word in offline.get(name, []) if word not in arguments]
