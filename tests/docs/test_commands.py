@@ -31,6 +31,7 @@ NOT_RUN = {  # pattern of a whole command -> why no test runs it
     r"pytest": "runs this test",
     r"python (-P )?-m mcl( sync)?": "names a program, and is no whole command",
     r"wandb (login|sweep|agent|sync).*": "needs an account of Weights & Biases",
+    r"(tensorboard|mlflow) .*": "serves pages until it is stopped",
     r"(srun|scontrol|sbatch) .*|first=\$\(scontrol .*": "needs Slurm; tests/launching/test_slurm.py has a stand-in",
     r"python .* hydra/launcher=slurm.*": "needs Slurm; that it composes is checked below",
     r"python .* hydra/launcher=ray_gpus.*": "needs Ray, which the extra test leaves out: tests/launching/test_ray.py",
