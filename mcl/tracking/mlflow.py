@@ -1,15 +1,14 @@
 """Log to MLflow: a local database, or a server."""
 
-import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from mcl.extras import require
-from mcl.runs.layout import MLFLOW, SUMMARY
-from mcl.tracking.attempts import failure_reason, flat_config, flat_summary, keep_id, kept_id
+from mcl.runs.layout import SUMMARY
+from mcl.tracking.attempts import failure_reason, flat_summary
+from mcl.tracking.mlflow_session import LONGEST_VALUE, open_run
 from mcl.tracking.pictures import PictureLog, Pictures
 from mcl.tracking.tracker import RunInfo, Status
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 ROW, STEP = "mcl.row", "mcl.step"  # tags: the last row that MLflow has, counted from 1, and its step
-LONGEST, LARGEST_BATCH = 500, 100  # letters of a value, entries of one request
+METRICS = 900  # of one request
 STATUS: dict[Status, str] = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -48,59 +47,28 @@ class MlflowTracker(PictureLog):
         self._client: MlflowClient | None = None
 
     def start(self, run: RunInfo) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # otherwise MLflow reports its use to its makers
-        from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
-
-        for chatty in ("mlflow", "alembic"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
         self.begin(run)
-        client = MlflowClient(tracking_uri=self.uri)
-        try:
-            tags = client.get_run(kept_id(run, MLFLOW) or "").data.tags
-            self._id = kept_id(run, MLFLOW) or ""
-        except MlflowException:  # a new run, or one that was deleted there
-            self._id, tags = self._create(client, run), {}
-        self._row, self._step = run.resumed_lines, run.resumed_step
+        self._client, self._id, tags = open_run(self.uri, self.experiment, run)
         self._sent = int(tags.get(ROW, 0)), int(tags.get(STEP, 0))
-        client.update_run(self._id, status="RUNNING")
-        self._client = client
-
-    def _create(self, client: "MlflowClient", run: RunInfo) -> str:
-        from mlflow.entities import Param
-
-        known = client.get_experiment_by_name(self.experiment)
-        experiment = client.create_experiment(self.experiment) if known is None else known.experiment_id
-        about = {"group": run.group, "job_type": run.job_type, "settings": run.run_id, "data": run.facts.get("data")}
-        about |= {"tags": ", ".join(run.tags), "overrides": " ".join(run.overrides)}
-        about |= {"mlflow.source.git.commit": run.code.get("commit"), "mlflow.source.name": "train.py"}
-        tags = {name: str(value)[:LONGEST] for name, value in about.items() if value}
-        created = str(client.create_run(experiment, tags=tags, run_name=run.name).info.run_id)
-        params = [Param(name, str(value)[:LONGEST]) for name, value in flat_config(run.config).items()]
-        for start in range(0, len(params), LARGEST_BATCH):
-            client.log_batch(created, params=params[start : start + LARGEST_BATCH])
-        keep_id(run, MLFLOW, created)
-        return created
+        self._row, self._step = run.resumed_lines, run.resumed_step
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
         assert self._client is not None, "log comes after start"
-        from mlflow.entities import RunTag
-
         self._row += 1
         if self._row > self._sent[0] or step > self._sent[1]:
-            self._send({**metrics, "epoch": epoch}, step, [RunTag(ROW, str(self._row)), RunTag(STEP, str(step))])
+            self._send(self._client, {**metrics, "epoch": epoch}, step, {ROW: self._row, STEP: step})
         for name, image, _ in self.taken(metrics, epoch):
             self._client.log_image(self._id, image, artifact_file=f"pictures/{name}/epoch-{epoch}.png")
         self.reached(step)
 
-    def _send(self, values: Mapping[str, float], step: int, tags: Sequence[Any] = ()) -> None:
-        from mlflow.entities import Metric
+    def _send(self, client: "MlflowClient", values: Mapping[str, Any], step: int, tags: Mapping[str, Any]) -> None:
+        from mlflow.entities import Metric, RunTag
 
-        assert self._client is not None
-        entries = [Metric(name, float(value), int(1000 * time()), step) for name, value in values.items()]
-        for start in range(0, len(entries), LARGEST_BATCH):
-            self._client.log_batch(self._id, metrics=entries[start : start + LARGEST_BATCH])
-        self._client.log_batch(self._id, tags=tags)
+        numbers = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
+        metrics = [Metric(name, value, int(1000 * time()), step) for name, value in numbers.items()]
+        for start in range(METRICS, len(metrics), METRICS):
+            client.log_batch(self._id, metrics=metrics[start : start + METRICS])
+        client.log_batch(self._id, metrics[:METRICS], tags=[RunTag(name, str(value)) for name, value in tags.items()])
 
     def keep(self, files: Sequence[Path]) -> None:
         if self._client is not None and self.models:
@@ -115,10 +83,9 @@ class MlflowTracker(PictureLog):
     ) -> None:
         if self._client is None:
             return
-        flat = flat_summary(summary or {}, self.keys)
-        self._send({name: value for name, value in flat.items() if isinstance(value, (int, float))}, self._step)
-        if summary:
-            self._client.log_dict(self._id, dict(summary), SUMMARY)
-        self._client.set_tag(self._id, "error", "" if error is None else failure_reason(error)[:LONGEST])
         client, self._client = self._client, None
+        reason = "" if error is None else failure_reason(error)[:LONGEST_VALUE]
+        self._send(client, flat_summary(summary or {}, self.keys), self._step, {"error": reason})
+        if summary:
+            client.log_dict(self._id, dict(summary), SUMMARY)
         client.set_terminated(self._id, STATUS[status])

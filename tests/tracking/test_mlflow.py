@@ -1,6 +1,9 @@
 """Runs of MLflow, read back from a local store."""
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Use files: MLflow takes seconds to create a database."""
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MCL_CACHE", str(tmp_path / "cache"))
     levels = {name: logging.getLogger(name).level for name in ("mlflow", "alembic")}
     yield (tmp_path / "store").as_uri()
     for name, level in levels.items():
@@ -103,6 +107,25 @@ def test_pictures_and_networks_are_files_of_the_run(make_run: MakeRun, uri: str,
     assert picture.path == "pictures/confusion/first/epoch-2.png"
     (network,) = files.list_artifacts(found.info.run_id, "networks")
     assert network.path == "networks/first.safetensors"
+
+
+@pytest.mark.slow
+def test_jobs_that_begin_together_share_a_new_database(tmp_path: Path) -> None:
+    """MLflow by itself fails: both jobs would make its tables."""
+    code = (
+        "import sys; from pathlib import Path; from mcl.tracking import MlflowTracker, RunInfo\n"
+        "tracker = MlflowTracker('sqlite:///runs.db')\n"
+        "tracker.start(RunInfo(Path(sys.argv[1]), 'a run', 'x', 4, 4, []))\n"
+        "tracker.log({'train/total': 1.0}, step=1, epoch=1); tracker.finish('finished', {})"
+    )
+    environment = {**os.environ, "MCL_CACHE": str(tmp_path / "cache")}
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / name)], cwd=tmp_path, env=environment)
+        for name in ("one", "two")
+    ]
+    assert [job.wait() for job in jobs] == [0, 0]
+    store = client(f"sqlite:///{tmp_path}/runs.db")
+    assert len(store.search_runs([store.get_experiment_by_name("mcl").experiment_id])) == 2
 
 
 @pytest.mark.slow
