@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from mcl.commands.train import train
     from mcl.config.build_network import build_network
     from mcl.config.compose import compose
+    from mcl.deploy.hub import from_pretrained
     from mcl.deploy.load import load
 
-__all__ = ["build_network", "compose", "load", "train"]
+__all__ = ["build_network", "compose", "from_pretrained", "load", "train"]
 __version__ = "0.1.0"
 __getattr__ = lazy_exports(
     __name__,
@@ -18,6 +19,7 @@ __getattr__ = lazy_exports(
         "commands.train": ["train"],
         "config.build_network": ["build_network"],
         "config.compose": ["compose"],
+        "deploy.hub": ["from_pretrained"],
         "deploy.load": ["load"],
     },
 )

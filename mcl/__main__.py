@@ -41,6 +41,7 @@ COMMANDS = {  # command -> its module, imported only when needed
     "predict": "predict",
     "bundle": "bundle",
     "release": "release",
+    "push": "push",
     "report": "report",
     "sync": "sync",
     "dashboard": "dashboard",

@@ -12,6 +12,9 @@ EXTRAS = {  # extra of pyproject.toml -> module: requirement
     "html": {"plotly": "plotly>=6", "markdown_it": "markdown-it-py>=3"},
     "dashboard": {"wandb_workspaces": "wandb-workspaces>=0.4.13"},
     "pandas": {"pandas": "pandas>=2"},
+    "tensorboard": {"tensorboard": "tensorboard>=2.14"},
+    "mlflow": {"mlflow": "mlflow>=3.1"},
+    "hub": {"huggingface_hub": "huggingface-hub>=0.30"},
 }
 _SLURM = ("hydra-submitit-launcher>=1.2,<2",)
 PLUGINS = {  # Hydra plugin: choice -> requirements

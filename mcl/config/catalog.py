@@ -39,7 +39,7 @@ _SYNONYMS = {  # what other programs call it -> an option or a group
     "optimizer": ("opt", "optim"),
     "loss": ("method", "criterion", "losses"),
     "experiment": ("recipe", "preset"),
-    "tracking": ("logger", "wandb", "tracker"),
+    "tracking": ("logger", "wandb", "tracker", "tensorboard", "mlflow"),
     "network@pair.first": ("first", "network.first", "network", "network@first", "teacher"),
     "network@pair.second": ("second", "network.second", "network@second", "student"),
 }

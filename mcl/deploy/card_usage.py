@@ -13,17 +13,19 @@ With mcl, from Python or from the command line:
 ```python
 import mcl
 
-network = mcl.load("{name}")  # {choices}
+network = mcl.{function}("{name}")  # {choices}
 pixels = network.preprocessing("image.png")  # B x {channels} x {size} x {size}
 print(network.classes[network(pixels).argmax(1)[0]])
 ```
 
 ```sh
-python -m mcl predict {name} image.png
-python -m mcl evaluate {name}  # measures the accuracy again; dataset.root=FOLDER says where the images are
+{download}python -m mcl predict {place} image.png
+python -m mcl evaluate {place}  # measures the accuracy again; dataset.root=FOLDER says where the images are
 ```
 
-In place of the name, the path of this folder or of a file can be given."""
+{note}"""
+_PATH = "In place of the name, the path of this folder or of a file can be given."
+_FOLDER = "`model.safetensors` and `config.json` suffice for that network; the whole folder is checked by its hashes."
 _PLAIN = """\
 With plain safetensors and `build_network`, for the images of the check below:
 
@@ -50,24 +52,31 @@ import numpy
 {logits}"""
 
 
-def usage(run: SavedRun, name: str, files: Mapping[str, str]) -> list[str]:
+def usage(run: SavedRun, name: str, files: Mapping[str, str], *, hub: bool = False) -> list[str]:
     """Return how the networks of a release are loaded: with mcl, by name, and with plain safetensors.
 
     Args:
         run: The run.
         name: The name of the release.
         files: The file of each network, by its key.
+        hub: Whether the name is a repository of Hugging Face's Hub, or a folder in its layout.
     """
     spec = run.preprocessing
-    others = [f'network="{key}"' for key in run.keys[1:]]
+    first = next(iter(files))
+    others = [f'network="{key}"' for key in files if key != first]
     choices = f"the first network; {' or '.join(others)} for another" if others else "the network"
-    texts = [_LOADED.format(name=name, choices=choices, channels=spec.channels, size=spec.image_size)]
+    place = name.rpartition("/")[2] if hub else name
+    values = {"name": name, "place": place, "function": "from_pretrained" if hub else "load", "choices": choices}
+    values |= {"note": _FOLDER if hub else _PATH, "download": ""}
+    if place != name and hub:
+        values["download"] = f"hf download {name} --local-dir {place}\n"
+    texts = [_LOADED.format(**values, channels=spec.channels, size=spec.image_size)]
     key, file = next(iter(files.items()))
     architecture = network_of(plain(run.config)["pair"][key])
     if architecture is not None:
-        values = {"architecture": architecture, "classes": len(run.classes), "channels": spec.channels, "file": file}
-        values |= {"drawing": drawing(spec), "mean": list(spec.mean), "std": list(spec.std)}
-        texts.append(_PLAIN.format(**values))
+        own = {"architecture": architecture, "classes": len(run.classes), "channels": spec.channels, "file": file}
+        own |= {"drawing": drawing(spec), "mean": list(spec.mean), "std": list(spec.std)}
+        texts.append(_PLAIN.format(**own))
     return texts
 
 

@@ -40,7 +40,7 @@ def read_torch(path: Path, allow: Sequence[str] = ()) -> Backbone:
     if _NETWORK not in content:
         raise UserError(f"{path} is a checkpoint of a run: name its run folder instead.")
     metadata = NetworkMetadata.from_dict(content.get("about"), str(path))
-    return _rebuild(content[_NETWORK], metadata, path, allow)
+    return rebuild(content[_NETWORK], metadata, path, allow)
 
 
 def encode_safetensors(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
@@ -63,7 +63,7 @@ def _with_sorted_header(content: bytes) -> bytes:
 def read_safetensors(path: Path, allow: Sequence[str] = ()) -> Backbone:
     """Read what `encode_safetensors` gave."""
     metadata, state = load_safetensors(path)
-    return _rebuild(state, NetworkMetadata.from_text(metadata, str(path)), path, allow)
+    return rebuild(state, NetworkMetadata.from_text(metadata, str(path)), path, allow)
 
 
 FORMATS = {
@@ -73,7 +73,8 @@ FORMATS = {
 }
 
 
-def _rebuild(state: Mapping[str, Tensor], metadata: NetworkMetadata, path: Path, allow: Sequence[str]) -> Backbone:
+def rebuild(state: Mapping[str, Tensor], metadata: NetworkMetadata, path: Path, allow: Sequence[str]) -> Backbone:
+    """Return the network that metadata describes, with the weights of a file; in evaluation mode, on the CPU."""
     build = partial(
         build_kind,
         Backbone,

@@ -57,7 +57,7 @@ CLASSES: dict[str, set[str]] = {  # place -> classes; "*" is one key of a mappin
     "optimizer": _members("torch.optim", "Adadelta Adagrad Adam AdamW Adamax ASGD NAdam RAdam RMSprop Rprop SGD"),
     "schedule": _members("mcl.training.schedules", "Constant Cosine MultiStep"),
     "trainer": {"mcl.training.options.TrainerOptions"},
-    "tracking.*": {"mcl.tracking.WandbTracker"},
+    "tracking.*": _members("mcl.tracking", "MlflowTracker TensorBoardTracker WandbTracker"),
 }
 _SIZED = ("pair.", "architecture")  # places whose numbers are sizes of a network
 

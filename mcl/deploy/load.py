@@ -7,6 +7,8 @@ from pathlib import Path
 from torch import nn
 
 from mcl.deploy.formats import FORMATS
+from mcl.deploy.pretrained import is_pretrained, read_pretrained
+from mcl.deploy.release_folder import is_release
 from mcl.deploy.saved_run import SavedRun, Weights, check_weights
 from mcl.untrusted.damage import refuse_damaged
 
@@ -29,8 +31,9 @@ def load(
         ['3', '7']
 
     Args:
-        place: A run folder, a bundle, an exported file, or a release by its folder or its name: ``STUDY/ROW``, which is
-            found in ``experiments/STUDY/weights`` of this project and of the working folder.
+        place: A run folder, a bundle, an exported file, a folder in the layout of Hugging Face's Hub, or a release by
+            its folder or its name: ``STUDY/ROW``, which is found in ``experiments/STUDY/weights`` of this project and
+            of the working folder.
         network: The network of a run or a release, by number (from 0), key (``"second"``) or name (``"resnet20"``); by
             default the first one, or the leader of a cohort.
         weights: The weights of a run: ``"last"``, after training, or ``"best"``, at the network's best epoch.
@@ -51,6 +54,8 @@ def load(
         for format in FORMATS.values():
             if path.suffix == format.suffix and path.is_file():
                 return format.read(path, allow)
+        if is_pretrained(path) and not is_release(path):
+            return read_pretrained(path, network, allow)
         run = SavedRun(path, allow=allow, allow_older=allow_older)
         backbone, metadata = run.deployable(run.deployed[0] if network is None else run.key(network), weights)
         metadata.attach_to(backbone)

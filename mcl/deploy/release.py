@@ -7,6 +7,7 @@ from pathlib import Path
 from mcl.deploy.bundle import without_local_paths
 from mcl.deploy.card_logits import check_logits
 from mcl.deploy.formats import encode_safetensors
+from mcl.deploy.pretrained import MODEL, MODEL_CONFIG, encode_model_config
 from mcl.deploy.release_card import ReleaseFacts, release_card
 from mcl.deploy.release_folder import CARD, RUN, SUFFIX, ReleaseFolder, is_release
 from mcl.deploy.saved_run import SavedRun
@@ -32,13 +33,16 @@ def write_release(run: SavedRun, folder: Path, facts: ReleaseFacts) -> list[Path
     """
     if not run.summary or not run.finished:
         raise UserError(f"{run.source.path} is not a finished run: let its training end before you release it.")
-    if folder.is_dir() and any(folder.iterdir()) and not is_release(folder):
+    if folder.is_dir() and not is_release(folder) and any(not file.name.startswith(".") for file in folder.iterdir()):
         raise UserError(f"{folder} holds other files. Choose another folder with --out.")
     contents: dict[str, bytes] = {}
     files: dict[str, str] = {}
-    for key in run.keys:
+    main = run.deployed[0] if facts.hub else None
+    for key in sorted(run.keys, key=lambda key: key != main):
         backbone, metadata = run.deployable(key, "last")
-        files[key] = f"{metadata.file_stem}{SUFFIX}"
+        files[key] = MODEL if key == main else f"{metadata.file_stem}{SUFFIX}"
+        if key == main:
+            contents[MODEL_CONFIG] = encode_model_config(metadata)
         contents[files[key]] = encode_safetensors(backbone, metadata)
     record = {"config": without_local_paths(run.stored), "summary": run.summary}
     contents[RUN] = (json.dumps(record, indent=1) + "\n").encode()

@@ -44,6 +44,8 @@ class ReleaseFacts:
         accuracy: Accuracy over them, by the name of the network; ``ensemble`` is that of the ensemble.
         command: The command that trains the run; empty if it is unknown.
         license: SPDX identifier of the licence.
+        hub: Whether it is in the layout of Hugging Face's Hub: the first network is ``model.safetensors``, beside it is
+            ``config.json``, and ``name`` is that of a repository or a folder.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ReleaseFacts:
     accuracy: Mapping[str, SeedStatistics]
     command: str = ""
     license: str = "MIT"
+    hub: bool = False
 
 
 def check_license(name: str) -> str:
@@ -70,10 +73,11 @@ def release_card(run: SavedRun, facts: ReleaseFacts, files: Mapping[str, str], h
         files: The file of each network, by its key.
         hashes: The SHA-256 of each of these files and of ``run.json``.
     """
-    study, _, title = facts.name.rpartition("/")
+    place, _, title = facts.name.rpartition("/")
+    study = "" if facts.hub else f" Study {card_parts.escape(place)}."
     parts = [
         f"# {card_parts.escape(title)}",
-        f"Image classifiers of {len(run.classes)} classes, {card_parts.origin(run)} Study {card_parts.escape(study)}."
+        f"Image classifiers of {len(run.classes)} classes, {card_parts.origin(run)}{study}"
         " Auxiliary branches and everything else that only training needs are left out.",
         "## Networks",
         card_parts.network_table(run, "last", files),
@@ -87,7 +91,7 @@ def release_card(run: SavedRun, facts: ReleaseFacts, files: Mapping[str, str], h
         *card_parts.recipe(run),
         *_command(run, facts),
         "## How to use them",
-        *usage(run, facts.name, files),
+        *usage(run, facts.name, files, hub=facts.hub),
         "## Check",
         check(run),
         "## Licence",
@@ -140,14 +144,19 @@ def _header(run: SavedRun, facts: ReleaseFacts, hashes: Mapping[str, str]) -> st
 
 def _over_seeds(run: SavedRun, facts: ReleaseFacts) -> list[str]:
     seed = f"These networks are of seed {card_parts.escape(run.summary['seed'])}"
+    if facts.seeds == 1 and facts.hub:
+        return [f"{seed}, of one run, so nothing is known of the spread over seeds."]
     if facts.seeds == 1:
         return [f"{seed}, the only one, so nothing is known of the spread over seeds."]
+    choice = f"{seed}, one of {facts.seeds}. {_CHOSEN[facts.chosen]}"
+    if not facts.accuracy:
+        return [choice]
     rows = [
         (name, str(each.count), _percent(each.mean), _percent(each.deviation), _interval(each.interval))
         for name, each in facts.accuracy.items()
     ]
     return [
-        f"{seed}, one of {facts.seeds}. {_CHOSEN[facts.chosen]}",
+        choice,
         "Top-1 over all of these seeds; networks of one architecture are averaged in each run:",
         card_parts.table(("network", "seeds", "mean", "deviation", "95 % interval of the mean"), rows),
     ]

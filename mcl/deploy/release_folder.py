@@ -21,6 +21,7 @@ from mcl.untrusted.text import decode_json, decode_yaml, printable, shorten
 CARD, RUN = "README.md", "run.json"
 SUFFIX = ".safetensors"
 WEIGHTS = "weights"  # the folder of a study's releases
+CHOICES = ("validation", "test", "first")  # of a run among its seeds
 OURS = "mcl"  # key of our part of the header; model hubs read the rest
 
 
@@ -43,6 +44,7 @@ class ReleaseFolder:
         self.card = self._content(CARD, MAX_JSON).decode(errors="replace")
         header = _header(self.card, f"{path}/{CARD}")
         files = header.get("files")
+        self._header = header
         self._run, self._step, self._data = (header.get(name) for name in ("run", "step", "data"))
         if not isinstance(files, dict) or RUN not in files or type(self._step) is not int:
             raise UserError(f"{path}/{CARD} is not the card of a release: it lists no files.")
@@ -51,6 +53,13 @@ class ReleaseFolder:
             raise UserError(f"{path}/{CARD} lists {shorten(wrong[0])}, which is not the name of a file.")
         refuse_outside_links(path, self._hashes)
         self._settings, self._results = self._read_run()
+
+    @property
+    def choice(self) -> tuple[str, int]:
+        """What chose the run among the seeds of its row, and the number of these seeds, as the card states them."""
+        chosen, seeds = self._header.get("chosen"), self._header.get("seeds")
+        known = chosen in CHOICES and type(seeds) is int and seeds > 0
+        return (str(chosen), int(seeds or 1)) if known else ("first", 1)
 
     def read(self, name: str) -> bytes | None:  # like `Folder.read`
         if name == CONFIG:
@@ -62,8 +71,8 @@ class ReleaseFolder:
         learner: dict[str, Any] = {}
         metadata = None
         for name in self._hashes:
+            self._content(name, MAX_NETWORK)
             if name.endswith(SUFFIX):
-                self._content(name, MAX_NETWORK)
                 texts, state = load_safetensors(self.path / name)
                 metadata = NetworkMetadata.from_text(texts, f"{self.path}/{name}")
                 learner |= {f"cohort.networks.{metadata.key}.backbone.{key}": value for key, value in state.items()}
@@ -78,6 +87,7 @@ class ReleaseFolder:
             "preprocessing": metadata.preprocessing.as_dict(),
             "results": {"last": _accuracies(self._results), "best": {}},
             "learner": learner,
+            "deployed": self._results.get("deployed"),
         }
 
     def _content(self, name: str, limit: int) -> bytes:

@@ -24,12 +24,13 @@ PER_CLASS = "per_class.csv"
 CONFUSION = "confusion-"  # prefix of the confusion matrices
 
 HYDRA = ".hydra"  # unless hydra.output_subdir names another
-WANDB = "wandb"
+WANDB, TENSORBOARD, MLFLOW = "wandb", "tensorboard", "mlflow"
 
 SIGNS_OF_A_RUN = (CONFIG, METRICS, SUMMARY, FAILURE)  # a folder with one of these is a run folder
+RUN_ID = "run_id"  # in the folder of W&B or MLflow: what the service calls the run
 # Everything in a run folder that this project reads or writes; the rest of wandb/ is W&B's own.
-OURS_IN_WANDB = (f"{WANDB}/run_id", f"{WANDB}/data")
-WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, UNREADABLE, CHECKPOINTS, EVALUATION, EXPORT, HYDRA, *OURS_IN_WANDB)
+OF_TRACKERS = (f"{WANDB}/{RUN_ID}", f"{WANDB}/data", TENSORBOARD, MLFLOW)
+WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, UNREADABLE, CHECKPOINTS, EVALUATION, EXPORT, HYDRA, *OF_TRACKERS)
 
 
 def earlier_checkpoint(step: int) -> str:

@@ -1,8 +1,10 @@
-"""Trackers: files in the run folder first, then the terminal, then Weights & Biases."""
+"""Trackers: files in the run folder first, then the terminal, then Weights & Biases, TensorBoard and MLflow."""
 
 from mcl.tracking.background import Background
 from mcl.tracking.local import LocalFiles
+from mcl.tracking.mlflow import MlflowTracker
 from mcl.tracking.summary_table import print_plan, print_summary
+from mcl.tracking.tensorboard import TensorBoardTracker
 from mcl.tracking.terminal import Terminal
 from mcl.tracking.tracker import RunInfo, Snapshot, Status, Tracker, Trackers
 from mcl.tracking.wandb import WandbTracker
@@ -10,9 +12,11 @@ from mcl.tracking.wandb import WandbTracker
 __all__ = [
     "Background",
     "LocalFiles",
+    "MlflowTracker",
     "RunInfo",
     "Snapshot",
     "Status",
+    "TensorBoardTracker",
     "Terminal",
     "Tracker",
     "Trackers",

@@ -6,15 +6,17 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from mcl.config.grouping import environment
 from mcl.console import display_path
 from mcl.errors import UserError
 from mcl.runs.layout import METRICS
 from mcl.runs.metrics_file import read_metrics
+from mcl.tracking.attempts import failure_reason, flat_summary
+from mcl.tracking.pictures import Pictures, PictureSchedule
 from mcl.tracking.tracker import Histogram, RunInfo, Snapshot, Status, Tracker
+from mcl.tracking.wandb_artifacts import log_code, log_networks, use_dataset
 from mcl.tracking.wandb_session import Mode, Session, disabled, sweep_run_id
 
 if TYPE_CHECKING:
@@ -23,10 +25,7 @@ if TYPE_CHECKING:
     from mcl.tracking.wandb_logs import LogsTab
     from mcl.tracking.wandb_media import SnapshotMedia
 
-Pictures = int | Literal["auto"]
-
-AUTO_PICTURES, AUTO_SECONDS = 10, 60.0  # sets of pictures that a run makes by itself, and time between two
-LONGEST_ALERT_TITLE, LONGEST_ERROR = 64, 2000  # letters
+LONGEST_ALERT_TITLE = 64  # letters
 AXES = {
     "step": ("train", "meta", "matching"),
     "epoch": ("test", "validation", "gradients", "pictures", "charts", "tables"),
@@ -56,7 +55,9 @@ class WandbTracker(Tracker):
             sample predictions; the latter two as charts and tables, too. 0 for none; ``"auto"`` for up to ten
             sets a run, a minute apart, the last epoch's among them, and none in a study or sweep.
         gradients: epochs from one set of histograms of the gradients to the next, by network and stage; 0 for none.
-        artifacts: upload the networks that ``trainer.export`` writes.
+        artifacts: link the run to artifacts: its dataset (the fingerprint of the images) as input, and the networks
+            that ``trainer.export`` writes, with the aliases ``best`` and ``latest``, as output.
+        code: log the source files of this package and of the modules that ``allow_modules`` names.
 
     Raises:
         UserError: ``mode``, ``pictures`` or ``gradients`` is none of these.
@@ -72,20 +73,19 @@ class WandbTracker(Tracker):
         pictures: Pictures = "auto",
         gradients: int = 0,
         artifacts: bool = False,
+        code: bool = False,
     ) -> None:
         if mode not in get_args(Mode):
             raise UserError(f"tracking.wandb.mode={mode}: it must be {', '.join(get_args(Mode))}.")
-        if isinstance(pictures, int) and pictures < 0:
-            raise UserError(f"tracking.wandb.pictures={pictures}: epochs between two sets, 0 for none, or auto.")
         if gradients < 0:
             raise UserError(f"tracking.wandb.gradients={gradients}: epochs between two sets, or 0 for none.")
         self.project = project
         self.entity = entity
         self.mode: Mode = mode
-        self.pictures = pictures
+        self.pictures = PictureSchedule(pictures, "tracking.wandb.pictures")
         self.epochs_between_gradients = gradients
         self.artifacts = artifacts
-        self._looked = monotonic()
+        self.code = code
         self._run: wandb.Run | None = None
         self._logs: LogsTab | None = None
 
@@ -113,7 +113,12 @@ class WandbTracker(Tracker):
         if run.resumed_step:
             self._run.summary["error"] = None
             del self._run.summary["error"]  # why the previous attempt failed; it may be on the server only
-        self._run.summary.update(_flat(run.facts, self._keys))
+        self._run.summary.update(flat_summary(run.facts, self._keys))
+        with self._files_in_run_folder():
+            if self.artifacts:
+                use_dataset(self._run, run)
+            if self.code:
+                log_code(self._run, run)
         self._logs = LogsTab(self._run, run)
         if self._run.offline:
             place = shlex.quote(display_path(run.run_dir))
@@ -174,18 +179,9 @@ class WandbTracker(Tracker):
             self._run.summary.update(values)
 
     def wants_snapshot(self, run: RunInfo, epoch: int) -> bool:
-        if disabled():
+        if disabled() or (self.pictures.every == "auto" and sweep_run_id()):
             return False
-        last = epoch >= run.total_epochs
-        if self.pictures != "auto":
-            return self.pictures > 0 and (epoch % self.pictures == 0 or last)
-        if run.group is not None or sweep_run_id():
-            return False
-        soon = monotonic() - self._looked < AUTO_SECONDS  # a set takes a second, which others may need
-        if not last and (soon or epoch % max(1, run.total_epochs // AUTO_PICTURES)):
-            return False
-        self._looked = monotonic()
-        return True
+        return self.pictures.due(run, epoch)
 
     def snapshot(self, snapshot: Snapshot) -> None:
         if self._run is None:
@@ -205,12 +201,7 @@ class WandbTracker(Tracker):
     def keep(self, files: Sequence[Path]) -> None:
         if self._run is None or not self.artifacts:
             return
-        import wandb
-
-        artifact = wandb.Artifact(f"networks-{self._info.run_id}", type="model")
-        for file in files:
-            artifact.add_file(str(file), policy="immutable")  # else a copy waits in the home folder of this machine
-        self._run.log_artifact(artifact)
+        log_networks(self._run, self._info, files, self._best)
 
     def reached(self, step: int) -> None:
         if self._logs is not None:
@@ -232,9 +223,9 @@ class WandbTracker(Tracker):
         run, self._run = self._run, None
         assert self._logs is not None, "it is opened with the run"
         self._logs.finish(status, summary, error)
-        run.summary.update(_flat(summary or {}, self._keys))
+        run.summary.update(flat_summary(summary or {}, self._keys))
         if status == "failed":
-            reason = _reason(error)
+            reason = failure_reason(error)
             run.summary["error"] = reason
             if not run.offline:
                 run.alert(f"failed: {self._info.name}"[: LONGEST_ALERT_TITLE - 1], reason, level="ERROR")
@@ -276,21 +267,3 @@ def _best_values(run: RunInfo) -> dict[str, float]:
             if (kind := _best_of(name)) and value is not None:
                 best[name] = {"max": max, "min": min}[kind](value, best.get(name, value))
     return best
-
-
-def _reason(error: BaseException | None) -> str:
-    """Return the reason of a failure in one text."""
-    if error is None:
-        return "unknown"
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    return text[:LONGEST_ERROR]
-
-
-def _flat(summary: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
-    """Return a summary under flat names: ``first/top1_best``, ``ensemble/top1_last``, ``seconds``."""
-    flat = {name: value for name, value in summary.items() if isinstance(value, (int, float, str))}
-    parts = dict(zip(keys, summary.get("networks", []), strict=False))
-    parts |= {name: summary.get(name) or {} for name in ("ensemble", "multiply_adds")}
-    for part, values in parts.items():
-        flat |= {f"{part}/{name}": value for name, value in values.items() if value is not None}
-    return flat

@@ -1,13 +1,13 @@
 """Images, charts and tables of a snapshot in the types of Weights & Biases."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mcl.tracking.media import confusion_picture, matching_pictures, samples_picture
-from mcl.tracking.tracker import Histogram, RunInfo, Snapshot
+from mcl.tracking.pictures import SnapshotPictures
+from mcl.tracking.tracker import Histogram
 
 if TYPE_CHECKING:
     import wandb
@@ -18,34 +18,8 @@ CHART_CLASSES = 100  # largest number of classes whose pairs fit into a chart: W
 MISTAKES = 1000  # rows of the table of mistakes, in place of the chart
 
 
-class SnapshotMedia:
-    """Everything that is shown of a snapshot, drawn when it is logged, since titles have the epoch.
-
-    Args:
-        snapshot: of the test split.
-        matching: the latest matching weights, ``{"matching/first.stage1/second.backbone": 0.5}``.
-        run: whose networks, method and data the titles name.
-    """
-
-    def __init__(self, snapshot: Snapshot, matching: Mapping[str, float], run: RunInfo):
-        self._snapshot = snapshot
-        self._matching = dict(matching)
-        self._names = {key: f"{key} {name}" for key, name in run.networks}
-        data, *method = run.tags[:2] or (run.name,)
-        self._about = " on ".join([*method, data])
-
-    def _pictures(self, epoch: int) -> Iterator[tuple[str, bytes, str]]:
-        """Yield name, PNG and caption of each picture."""
-        snapshot, about = self._snapshot, f"{self._about}, epoch {epoch}"
-        for pair, content in matching_pictures(self._matching, self._names, about).items():
-            first, _, second = pair.partition("-")
-            yield f"matching/{pair}", content, f"matching weights of {first} and {second}"
-        for name in snapshot.predicted:
-            title = f"{self._names.get(name, name)}, {about}\ntest split"
-            content = confusion_picture(snapshot.confusion(name), snapshot.classes, title)
-            yield f"confusion/{name}", content, f"{name}: confusion on the test split"
-        content = samples_picture(snapshot, f"test images, {about}; red: the last prediction is wrong")
-        yield "samples", content, "test images; red: the last of the predictions is wrong"
+class SnapshotMedia(SnapshotPictures):
+    """The pictures of a snapshot, and its charts and tables."""
 
     def logged(self, epoch: int) -> "dict[str, wandb.Image | wandb.Table | CustomChart]":
         """Return the entries of a row: ``pictures/...``, ``charts/confusion/...``, ``tables/...``."""
@@ -53,10 +27,10 @@ class SnapshotMedia:
         from PIL import Image
 
         row: dict[str, wandb.Image | wandb.Table | CustomChart] = {}
-        for name, content, caption in self._pictures(epoch):
-            row[f"pictures/{name}"] = wandb.Image(Image.open(io.BytesIO(content)), caption=f"{caption}, epoch {epoch}")
-        for name in self._snapshot.predicted:
-            if len(self._snapshot.classes) <= CHART_CLASSES:
+        for name, content, caption in self.drawn(epoch):
+            row[f"pictures/{name}"] = wandb.Image(Image.open(io.BytesIO(content)), caption=caption)
+        for name in self.snapshot.predicted:
+            if len(self.snapshot.classes) <= CHART_CLASSES:
                 row[f"charts/confusion/{name}"] = self._confusion_chart(name, epoch)
             else:
                 row[f"tables/mistakes/{name}"] = self._mistakes(name)
@@ -67,9 +41,9 @@ class SnapshotMedia:
         import wandb
 
         return wandb.plot.confusion_matrix(
-            y_true=self._snapshot.labels.tolist(),
-            preds=self._snapshot.predicted[name].tolist(),
-            class_names=list(self._snapshot.classes),
+            y_true=self.snapshot.labels.tolist(),
+            preds=self.snapshot.predicted[name].tolist(),
+            class_names=list(self.snapshot.classes),
             title=f"{name}: confusion on the test split, epoch {epoch}",
         )
 
@@ -79,8 +53,8 @@ class SnapshotMedia:
         return wandb.Table(columns=["true", "predicted", "images"], data=list(self._most_frequent_mistakes(name)))
 
     def _most_frequent_mistakes(self, name: str) -> Iterator[tuple[str, str, int]]:
-        confusion = self._snapshot.confusion(name).fill_diagonal_(0)
-        classes = self._snapshot.classes
+        confusion = self.snapshot.confusion(name).fill_diagonal_(0)
+        classes = self.snapshot.classes
         counts, cells = confusion.flatten().sort(descending=True, stable=True)
         for count, cell in zip(counts[:MISTAKES].tolist(), cells[:MISTAKES].tolist(), strict=True):
             if count:
@@ -89,7 +63,7 @@ class SnapshotMedia:
     def _samples(self, epoch: int) -> "wandb.Table":
         import wandb
 
-        snapshot = self._snapshot
+        snapshot = self.snapshot
         networks = list(snapshot.image_predicted)
         columns: list[str | int] = [
             "image",

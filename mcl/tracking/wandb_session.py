@@ -2,16 +2,13 @@
 
 import logging
 import os
-import re
 import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mcl.console import shortened
-from mcl.files import write_atomically
+from mcl.runs.layout import WANDB
+from mcl.tracking.attempts import keep_id, kept_id
 from mcl.tracking.tracker import RunInfo
-from mcl.untrusted.limits import KIB
-from mcl.untrusted.regular_files import read_bytes
 
 if TYPE_CHECKING:
     import wandb
@@ -46,7 +43,7 @@ class Session:
 
         settings = wandb.setup(wandb.Settings(silent=True, x_service_wait=DISK_SECONDS)).settings
         mode = self._choose_mode(settings)
-        wandb_id = _kept_id(run) or _new_id(run)
+        wandb_id = (None if sweep_run_id() else kept_id(run, WANDB)) or _new_id(run)
         try:
             return self._init(run, mode, wandb_id)
         except wandb.errors.CommError as error:
@@ -115,15 +112,6 @@ def disabled() -> bool:
     return os.environ.get("WANDB_MODE") == "disabled"
 
 
-def _kept_id(run: RunInfo) -> str | None:
-    """Return the W&B id of the run to resume; None for a new run."""
-    path = _id_file(run)
-    if not run.resumed_step or not path.exists() or sweep_run_id():
-        return None
-    stored = read_bytes(path, KIB).decode(errors="replace").strip()
-    return stored if re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", stored) else None
-
-
 def _new_id(run: RunInfo) -> str:
     """Return an id for a new run, and store it in the run folder.
 
@@ -131,13 +119,8 @@ def _new_id(run: RunInfo) -> str:
     accept the id of a deleted run again.
     """
     fresh = sweep_run_id() or f"{run.run_id}-{secrets.token_hex(4)}"
-    _id_file(run).parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(_id_file(run), fresh + "\n")
+    keep_id(run, WANDB, fresh)
     return fresh
-
-
-def _id_file(run: RunInfo) -> Path:
-    return run.run_dir / "wandb" / "run_id"
 
 
 def _reachable(url: str) -> bool:

@@ -144,7 +144,7 @@ class Run:
                 **deployed,
             }
             self.trackers.extend([LocalFiles(), Terminal(), *map(Background, parts.trackers.values())])
-            self.trackers.start(self._info(self.folder, parts, trainer))
+            self.trackers.start(self._info(self.folder, parts, trainer, fingerprint))
         code = code_version()  # before training, as the files may change meanwhile
         try:
             trainer.fit(checkpoints, self.trackers, self.signals)
@@ -223,7 +223,7 @@ class Run:
             if lost is not None:
                 raise lost from error
 
-    def _info(self, folder: RunFolder, parts: Parts, trainer: Trainer) -> RunInfo:
+    def _info(self, folder: RunFolder, parts: Parts, trainer: Trainer, fingerprint: str) -> RunInfo:
         return RunInfo(
             run_dir=self.path,
             name=run_name(self.config, self.choices, self.overrides, self.varied),
@@ -237,6 +237,7 @@ class Run:
             facts={
                 "device": device_name(parts.options.device),
                 "processes": self.processes.world_size,
+                "data": fingerprint,
                 "networks": list(trainer.cost.deployed.values()),
                 "multiply_adds": {"step": trainer.cost.step, "meta_round": trainer.cost.meta_round},
             },

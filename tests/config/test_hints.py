@@ -118,7 +118,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "debug=true": "give debug=NAME, one of dry, overfit.",
     "tracking=none tracking.wandb.mode=online": "It belongs to tracking=wandb, which is not chosen here.",
     "loss.contrast.neg_k=10": "It belongs to loss/contrast=memory",
-    "tracking=[wandb,mine]": "tracking=mine: there is no such choice. Known: none, wandb.",
+    "tracking=[wandb,mine]": "tracking=mine: there is no such choice. Known: mlflow, none, tensorboard, wandb.",
     "lmcl": "Write loss=lmcl.",
     "resnet20": "Write pair=resnet20",
     "quickstart": "a study is run with python sweep.py study=quickstart.",

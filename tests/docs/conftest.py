@@ -56,6 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             train.train()
         facts = ReleaseFacts(RELEASE, "first", 1, {})
         write_release(SavedRun(DEFAULT_RUN), home / "experiments/quickstart/weights/lmcl-resnet8", facts)
+        write_release(SavedRun("RUN"), home / "resnet8", ReleaseFacts("resnet8", "first", 1, {}, hub=True))
     return home
 
 
@@ -65,6 +66,8 @@ def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(home)
     monkeypatch.setenv("MCL_CACHE", str(home / "cache"))
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (home / "mlflow").as_uri())  # files: a database takes seconds
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield home
     for name, module in sys.modules.copy().items():

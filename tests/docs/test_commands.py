@@ -35,6 +35,7 @@ NOT_RUN = {  # pattern of a whole command -> why no test runs it
     r"mcl (init|--version|-sc).*": "tests/commands/test_init.py, test_train.py and test_completion.py",
     r"python (-P )?-m mcl( sync| NAME)?|mcl NAME": "names a program, and is no whole command",
     r"wandb (login|sweep|agent|sync).*": "needs an account of Weights & Biases",
+    r"(tensorboard|mlflow) .*": "serves pages until it is stopped",
     r"(srun|scontrol|sbatch) .*|first=\$\(scontrol .*": "needs Slurm; tests/launching/test_slurm.py has a stand-in",
     r"python .* hydra/launcher=slurm.*": "needs Slurm; that it composes is checked below",
     r"python .* hydra/launcher=ray_gpus.*": "needs Ray, which the extra test leaves out: tests/launching/test_ray.py",
@@ -121,6 +122,9 @@ def shortened(arguments: list[str], home: Path) -> list[str]:
 def test_training_runs(command: Command, typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in command.environment.items():
         monkeypatch.setenv(name, value)
+    for extra in ("tensorboard", "mlflow"):
+        if f"tracking={extra}" in command.words:
+            pytest.importorskip(extra)
     arguments = shortened(command.words[2:], Path.cwd())
     assert typed(train.train, argv=["train.py", *arguments])
 
@@ -207,6 +211,7 @@ def test_command_of_mcl_runs(
         "import": ["--dataset", "cifar10"],
         "sync": ["--dry-run"],
         "release": ["--choose", "first", "--out", str(tmp_path / "weights")],  # these runs have no validation part
+        "push": ["--dry-run"] if "my-user/resnet8" in arguments else [],
         "dashboard": ["--offline", "--out", str(tmp_path / "dashboard.json")],
     }
     more = [word for word in offline.get(name, []) if word not in arguments]

@@ -22,6 +22,7 @@ CONTEXTS = [  # one of these has any option
     ["schedule=multistep", "optimizer=adamw"],
     ["network@pair.first=imagenet/resnet50"],
     ["network@pair.second=imagenet/resnet50", *current_overrides(["pair.second.frozen=true"])],
+    ["tracking=[tensorboard,mlflow]"],
     ["hydra/launcher=gpus"],
     ["hydra/launcher=slurm"],
     ["hydra/sweeper=optuna"],

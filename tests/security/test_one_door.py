@@ -54,6 +54,7 @@ OPENED = {  # open() or os.open(): the reason
     "mcl/runs/lock.py": "the lock, by O_NOFOLLOW",
     "mcl/runs/progress_estimate.py": "the last bytes of metrics.jsonl, each line parsed by the door",
     "mcl/signals.py": "/dev/null",
+    "mcl/tracking/pictures.py": "a picture that this process made",
     "mcl/tracking/wandb.py": "a run of W&B, which is no file",
     "mcl/tracking/wandb_media.py": "a picture that this process made",
     "mcl/runs/unreadable.py": "appends to unreadable.txt, by O_NOFOLLOW",

@@ -1,5 +1,6 @@
 """Complete runs, read back from the files of W&B."""
 
+import json
 import os
 import signal
 import subprocess
@@ -111,6 +112,30 @@ def test_stopped_run_resumes_under_the_same_id(
     assert rows[0][-1][0] + 1 == rows[1][0][0]
     lines = Path("run/metrics.jsonl").read_text().splitlines()
     assert [row for row, _ in [*rows[0], *rows[1]]] == list(range(len(lines)))
+
+
+def test_a_stopped_and_resumed_run_has_each_row_once_in_every_tracker(
+    small: Callable[..., Any],  # noqa: F811
+    during_step: Callable[..., None],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    mlflow = pytest.importorskip("mlflow.tracking")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    client = mlflow.MlflowClient(uri := (tmp_path / "store").as_uri())
+    options = ["tracking=[tensorboard,mlflow]", f"tracking.mlflow.uri={uri}", "loss=independent"]
+    during_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert small("run", *options).status == 75
+    assert small("run", *options).status == 0
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    events = accumulator.EventAccumulator("run/tensorboard").Reload()
+    run_id = Path("run/mlflow/run_id").read_text().strip()
+    for name in ("train/total", "test/ensemble/top1"):
+        expected = [(line["step"], pytest.approx(line[name])) for line in lines if name in line]
+        assert [(point.step, point.value) for point in events.Scalars(name)] == expected
+        assert [(point.step, point.value) for point in client.get_metric_history(run_id, name)] == expected
+    assert client.get_run(run_id).info.status == "FINISHED"
 
 
 def test_failed_run_is_marked_failed(

@@ -361,7 +361,7 @@ def test_images_are_logged_at_intervals_and_in_multiruns_only_on_request(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, pictures: Any, group: str | None, epochs: list[int]
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("mcl.tracking.wandb.monotonic", lambda: clock[0])
+    monkeypatch.setattr("mcl.tracking.pictures.monotonic", lambda: clock[0])
     run, tracker = make_run(total_epochs=20, group=group), WandbTracker(pictures=pictures)
     logged = []
     for epoch in range(1, 21):

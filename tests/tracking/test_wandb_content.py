@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 import wandb
 from support.fake_wandb import FakeWandb
+from support.snapshots import make_snapshot
 from support.wandb_files import Records, final_summary, history, logs, read_all
 
 from mcl.errors import UserError
-from mcl.tracking import LocalFiles, RunInfo, Snapshot, Trackers, WandbTracker
+from mcl.tracking import LocalFiles, RunInfo, Trackers, WandbTracker
 from mcl.tracking.tracker import Histogram
 
 MakeRun = Callable[..., RunInfo]
@@ -26,20 +26,6 @@ def _alone(alone: None) -> None:
 def records_of(run: RunInfo) -> Records:
     (records,) = read_all(run.run_dir)
     return records
-
-
-def make_snapshot(classes: int) -> Snapshot:
-    labels = torch.arange(6) % classes
-    predicted = {"first": (labels + (torch.arange(6) == 5)) % classes, "ensemble": labels}
-    return Snapshot(
-        classes=[f"class {i}" for i in range(classes)],
-        labels=labels,
-        predicted=predicted,
-        images=torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
-        image_labels=labels[:2],
-        image_predicted={name: values[:2] for name, values in predicted.items()},
-        image_confidence={name: torch.tensor([0.5, 0.75]) for name in predicted},
-    )
 
 
 def test_best_values_are_in_the_summary_from_the_first_evaluation_on_and_over_resumes(make_run: MakeRun) -> None:
@@ -169,3 +155,66 @@ def test_gradients_are_off_unless_asked_for(make_run: MakeRun) -> None:
     assert not any(WandbTracker().wants_gradients(make_run(), epoch) for epoch in range(1, 5))
     with pytest.raises(UserError, match=r"tracking\.wandb\.gradients=-1: epochs between two sets, or 0 for none"):
         WandbTracker(gradients=-1)
+
+
+def test_a_dataset_leads_to_the_run_and_the_run_to_its_networks(make_run: MakeRun, tmp_path: Path) -> None:
+    (tmp_path / "first.safetensors").write_bytes(b"weights")
+    facts = {"data": "1f5a09c2"}
+    digests = []
+    for root in ("/here", "/elsewhere"):
+        run = make_run(
+            run_dir=tmp_path / root.strip("/"),
+            tags=("my photos", "mcl"),
+            facts=facts,
+            config={"dataset": {"root": root}},
+        )
+        tracker = WandbTracker(mode="offline", artifacts=True)
+        tracker.start(run)
+        tracker.log({"test/first/backbone/top1": 90.0}, step=5, epoch=3)
+        tracker.keep([tmp_path / "first.safetensors"])
+        tracker.finish("finished", {})
+        dataset, model = (record["artifact"] for record in records_of(run) if record["type"] == "artifact")
+        assert (dataset["name"], dataset["type"], dataset["use_after_commit"]) == ("data-my_photos", "dataset", True)
+        assert json.loads(dataset["metadata"]) == {"fingerprint": "1f5a09c2", "root": root}
+        digests.append(dataset["digest"])
+        assert (model["name"], model["type"], sorted(model["aliases"])) == (
+            "networks-0a1b2c3d",
+            "model",
+            ["best", "latest"],
+        )
+        assert "use_after_commit" not in model
+        assert json.loads(model["metadata"])["best"] == {"test/first/backbone/top1": 90}
+    assert digests[0] == digests[1]  # equal images are one version
+
+
+def test_source_files_are_logged_when_asked_for(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_DATA_DIR")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_module.py").write_text("x = 1\n")
+    tracker = WandbTracker(mode="offline", code=True)
+    tracker.start(run := make_run(config={"allow_modules": ["own_module", "json"]}))
+    tracker.finish("finished", {})
+    (code,) = (record["artifact"] for record in records_of(run) if record["type"] == "artifact")
+    assert (code["name"], code["type"]) == ("source-mcl", "code")
+    paths = {content["path"] for content in code["manifest"]["contents"]}
+    assert {"mcl/tracking/wandb.py", "mcl/__init__.py", "own_module.py", "json/decoder.py"} <= paths
+    assert all(path.endswith(".py") for path in paths)
+    assert all(copy.is_relative_to(run.run_dir / "wandb" / "data") for copy in artifact_files(records_of(run)).values())
+
+
+def test_a_resumed_run_prints_the_link_of_its_first_attempt(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    with FakeWandb() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        for run in (make_run(), make_run(resumed_step=2, resumed_lines=1)):
+            tracker = WandbTracker()
+            tracker.start(run)
+            tracker.finish("interrupted")
+            wandb.teardown()
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert first.startswith(f"W&B: {server.url}/me/mcl/runs/0a1b2c3d-")
