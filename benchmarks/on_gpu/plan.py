@@ -1,0 +1,90 @@
+"""What is measured, most important first, and how long each item takes on a fast card."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from on_gpu.setup import Setup
+
+MAIN, OTHERS = "resnet32", ("wrn_16_2", "imagenet/resnet18")
+STEP = ["textbook", "eager", "captured"]
+COMPILED = ["textbook", "compiled", "compiled and captured"]
+TINY = 8.0  # seconds of an item in a rehearsal
+
+
+@dataclass(frozen=True)
+class Item:
+    """One measurement.
+
+    Args:
+        name: unique, in commands and results.
+        module: of this folder: its ``measure(setup, **arguments)`` makes the measurement.
+        seconds: estimate of its duration on a fast card. These are guesses until a card has been measured.
+        arguments: see ``module``.
+        grows: whether it uses all the time that is left.
+    """
+
+    name: str
+    module: str
+    seconds: float
+    arguments: dict[str, Any] = field(default_factory=dict)
+    grows: bool = False
+
+
+def items(setup: Setup) -> list[Item]:
+    """Return all items in the order in which they are measured."""
+    plan = [
+        Item("limits", "limits", 20),
+        Item("tests/fast", "gpu_tests", 45, {"fast": True, "seconds": 90}),
+        *(_step(MAIN, precision, STEP, 45) for precision in ("bfloat16", "float32")),
+        *(_loop(precision) for precision in ("bfloat16", "float32")),
+        Item("meta round/resnet32", "meta_rounds", 60, {"problem": MAIN, "budget": 30}),
+        *(_runs(runs, 25 + 2 * runs) for runs in setup.size((1, 4, 16), (1, 2))),
+        Item("contrast", "contrasts", 15, {"budget": 10}),
+        _step(MAIN, "bfloat16", COMPILED, 120),
+        *(_kernels(precision, form) for precision, form in (("bfloat16", "eager"), ("bfloat16", "captured"))),
+        *(_step(MAIN, precision, STEP, 45) for precision in ("tf32", "float16")),
+        *(_step(pair, precision, STEP, 50) for precision in ("bfloat16", "float32") for pair in reversed(OTHERS)),
+        Item("loading", "image_loading", 50, {"budget": 30}),
+        *(_scaling(processes) for processes in setup.size((1, 2, 4, 8), (1, 2))),
+        *(_step(pair, precision, STEP, 50) for precision in ("tf32", "float16") for pair in reversed(OTHERS)),
+        _step(MAIN, "float32", COMPILED, 120),
+        Item("meta round/imagenet/resnet18", "meta_rounds", 60, {"problem": "imagenet/resnet18", "budget": 30}),
+        *(_step(pair, "bfloat16", COMPILED, 150) for pair in OTHERS),
+        Item("tests/all", "gpu_tests", 120, {"fast": False, "seconds": 600}),
+        Item("training", "real_training", 150, {"pair": MAIN, "precision": "bfloat16"}, grows=True),
+    ]
+    if setup.tiny:
+        return [Item(each.name, each.module, TINY, _tiny(each.arguments), each.grows) for each in plan]
+    return plan
+
+
+def _tiny(arguments: dict[str, Any]) -> dict[str, Any]:
+    seconds = {"seconds": 60.0 if "fast" in arguments or "side" in arguments else 0.2} if "seconds" in arguments else {}
+    return {**arguments, **seconds, **({"budget": 0.1} if "budget" in arguments else {})}
+
+
+def _step(pair: str, precision: str, forms: list[str], seconds: float) -> Item:
+    suffix = "/compiled" if forms is COMPILED else ""
+    arguments = {"problem": pair, "precision": precision, "forms": forms, "budget": 25}
+    return Item(f"step/{pair}/{precision}{suffix}", "steps", seconds, arguments)
+
+
+def _loop(precision: str) -> Item:
+    arguments = {"problem": MAIN, "precision": precision, "forms": ["eager", "captured"]}
+    return Item(f"loop/{MAIN}/{precision}", "loop_share", 25, arguments)
+
+
+def _kernels(precision: str, form: str) -> Item:
+    return Item(
+        f"kernels/{MAIN}/{precision}/{form}", "kernels", 20, {"problem": MAIN, "precision": precision, "form": form}
+    )
+
+
+def _runs(runs: int, seconds: float) -> Item:
+    arguments = {"runs": runs, "pair": "resnet20", "precision": "bfloat16", "seconds": 10.0}
+    return Item(f"runs/{runs}", "runs_per_card", seconds, arguments)
+
+
+def _scaling(processes: int) -> Item:
+    arguments = {"processes": processes, "pair": MAIN, "batch": 128, "side": 32, "seconds": 90.0}
+    return Item(f"scaling/{processes}", "scaling", 45, arguments)
