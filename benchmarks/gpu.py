@@ -118,7 +118,7 @@ class Session:
             return self._record(item, SKIPPED, reason=reason)
         start = time.monotonic()
         arguments = {**item.arguments, "seconds": left} if item.grows else item.arguments
-        limit = left if item.grows else min(left, max(LIMIT[0], LIMIT[1] * estimate))
+        limit = left if item.grows or self.setup.tiny else min(left, max(LIMIT[0], LIMIT[1] * estimate))
         answer = self.worker.measure(item.module, arguments, limit + 30 * item.grows)
         seconds = time.monotonic() - start
         if answer.status == MEASURED and not item.grows:

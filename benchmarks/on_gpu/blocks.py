@@ -1,6 +1,5 @@
 """Blocks of calls timed in turns: clocks are read around a block, once the device is done, never around one step."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ def time_blocks(
     """Time calls that were warmed up, block by block in turns.
 
     Args:
-        setup: one block of one call, twice, in a rehearsal.
+        setup: blocks of one call, two of them, in a rehearsal.
         calls: what to time, by name.
         synchronize: waits for the device.
         budget: seconds for all of them together; the fewest turns may take longer.
@@ -27,22 +26,19 @@ def time_blocks(
     Returns:
         ``{"calls": {name: calls of a block}, "seconds": {name: seconds of a call, block by block}}``.
     """
-    counts = {}
+    if setup.tiny:
+        return {"calls": dict.fromkeys(calls, 1), "seconds": time_in_turns(calls, 2, warm_up=0)}
+    counts, pilots = {}, {}
     for name, call in calls.items():
-        synchronize()
-        start = time.perf_counter()
-        for _ in range(1 if setup.tiny else PILOT):
-            call()
-        synchronize()
-        seconds = (time.perf_counter() - start) / (1 if setup.tiny else PILOT)
-        counts[name] = (1, seconds) if setup.tiny else (min(LONGEST, max(1, round(BLOCK / seconds))), seconds)
-    turn = sum(count * seconds for count, seconds in counts.values())
-    rounds = 2 if setup.tiny else int(min(ROUNDS[1], max(ROUNDS[0], budget / turn - 1)))
-    blocks = {name: _block(call, counts[name][0]) for name, call in calls.items()}
-    seconds_of = time_in_turns(blocks, rounds, warm_up=0 if setup.tiny else 1, synchronize=synchronize)
+        pilots[name] = time_in_turns({name: call}, PILOT, warm_up=0, synchronize=synchronize)[name]
+        counts[name] = min(LONGEST, max(1, round(BLOCK / min(pilots[name]))))
+    turn = sum(counts[name] * min(pilots[name]) for name in calls)
+    rounds = int(min(ROUNDS[1], max(ROUNDS[0], budget / turn - 1)))
+    blocks = {name: _block(call, counts[name]) for name, call in calls.items()}
+    seconds = time_in_turns(blocks, rounds, synchronize=synchronize)
     return {
-        "calls": {name: count for name, (count, _) in counts.items()},
-        "seconds": {name: [value / counts[name][0] for value in values] for name, values in seconds_of.items()},
+        "calls": counts,
+        "seconds": {name: [value / counts[name] for value in values] for name, values in seconds.items()},
     }
 
 

@@ -27,13 +27,14 @@ HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Problem(NamedTuple):
-    """What is trained: a pair on generated images of a side, in batches."""
+    """What is trained: a pair on generated images of a side, in batches; further options of `train.py`."""
 
     pair: str
     batch: int
     side: int
     classes: int = 100
     per_class: int = 20
+    more: tuple[str, ...] = ()
 
     def overrides(self, setup: Setup) -> list[str]:
         """Return the options of `train.py`."""
@@ -42,7 +43,7 @@ class Problem(NamedTuple):
             *(f"dataset.train_per_class={self.per_class}", "dataset.test_per_class=1"),
             *("dataset.augmentation.padding=4", "dataset.augmentation.flip=true"),
             *(f"pair={self.pair}", f"trainer.batch_size={self.batch}", f"trainer.device={setup.device}"),
-            *(f"trainer.threads={torch.get_num_threads()}",),
+            *(f"trainer.threads={torch.get_num_threads()}", *self.more),
         ]
 
 
@@ -51,10 +52,11 @@ PROBLEMS = {
     "wrn_16_2": Problem("wrn_16_2", 128, 32),
     "imagenet/resnet18": Problem("imagenet/resnet18", 64, 224),
 }
+SMALL = ("pair.first.depths=[1,1]", "pair.second.depths=[1,1]")
 TINY = {
-    "resnet32": Problem("resnet8", 8, 8, classes=4, per_class=8),
-    "wrn_16_2": Problem("wrn_16_2", 4, 8, classes=2, per_class=8),
-    "imagenet/resnet18": Problem("resnet8", 4, 16, classes=2, per_class=8),
+    "resnet32": Problem("resnet8", 8, 8, classes=4, per_class=8, more=SMALL),
+    "wrn_16_2": Problem("wrn_16_2", 4, 8, classes=2, per_class=8, more=SMALL),
+    "imagenet/resnet18": Problem("resnet8", 4, 16, classes=2, per_class=8, more=SMALL),
 }
 
 
@@ -106,6 +108,8 @@ def build(setup: Setup, problem: Problem, name: str, precision: str, *more: str)
     overrides = [*problem.overrides(setup), *more]
     if name == TEXTBOOK:
         return _textbook(overrides, precision)
+    if "compiled" in name and setup.tiny and setup.device == "cpu":
+        raise NotAvailable("a rehearsal on a CPU does not compile")
     known = inspect.signature(TrainerOptions).parameters
     chosen = [option for option in FORMS[name] if option.split("=")[0].partition(".")[2] in known or name != "eager"]
     parts = build_parts([*overrides, f"trainer.precision={precision}", *chosen])

@@ -15,7 +15,7 @@ KINDS = {  # the first kind whose words a name contains, in lower case; operator
     "optimizer": ("multi_tensor_apply", "_fused_sgd", "_foreach", "fused_adam"),
     "matrix products": ("gemm", "aten::mm", "aten::bmm", "aten::addmm", "cublas", "cutlass"),
     "ReLU": ("relu", "threshold", "clamp_min"),
-    "softmax and losses": ("softmax", "nll_loss", "logsumexp", "kl_div", "cross_entropy"),
+    "softmax and losses": ("softmax", "nll_loss", "logsumexp", "kl_div", "cross_entropy", "nllloss"),
     "pooling": ("pool", "aten::mean"),
     "copies and casts": ("copy", "memcpy", "memset", "aten::to", "fill", "zero_", "cat", "contiguous"),
     "sums and other arithmetic": ("add", "mul", "sum", "div", "reduce", "elementwise", "exp", "norm", "sqrt"),
@@ -51,6 +51,8 @@ def measure(setup: Setup, *, problem: str, precision: str, form: str) -> dict[st
     seconds: dict[str, float] = defaultdict(float)
     launches: dict[str, int] = defaultdict(int)
     for event in profiler.key_averages():
+        if getattr(event, "is_user_annotation", False) or "Optimizer." in event.key:  # a span around kernels
+            continue
         device = event.device_type == torch.autograd.DeviceType.CUDA
         spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         if device == on_gpu and spent:

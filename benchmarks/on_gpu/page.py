@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from mcl.files import write_atomically
-from mcl.reports.markdown import listed
+from mcl.reports.markdown import listed, warning
 from on_gpu.journal import PAGE, RESULTS, Journal, Row
 from on_gpu.plan import Item
 
@@ -20,7 +20,9 @@ HEAD = """# {title}
 training as plain loops) in turns on the same card; `results.json` has every measurement. How to read it:
 `docs/gpu.md`.
 """
-REHEARSAL = "> [!WARNING]\n> A rehearsal: sizes are tiny and pairs smaller than named, so every figure is meaningless.\n"
+REHEARSAL = (
+    "> [!WARNING]\n> A rehearsal: sizes are tiny and pairs smaller than named, so every figure is meaningless.\n"
+)
 
 
 def write(journal: Journal, plan: list[Item], pictures: dict[str, str]) -> None:
@@ -50,7 +52,7 @@ def _page(journal: Journal, plan: list[Item], pictures: dict[str, str]) -> list[
     card = measured[0]["where"]["card"] if measured else "nothing measured yet"
     lines = [HEAD.format(title=f"Speed on {card}")]
     if any(row["where"]["tiny"] for row in measured):
-        lines.append(REHEARSAL)
+        lines += warning(REHEARSAL)
     for name, text in pictures.items():
         lines += [f"![{text}]({name}.png)", ""]
     limits = limits_of(journal)

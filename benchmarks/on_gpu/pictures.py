@@ -9,10 +9,12 @@ from measuring import ratio
 from mcl.files import write_atomically
 from mcl.palette import COLOURS, LIGHT, MARKERS
 from mcl.reports.figures import files, new_figure, style
+from mcl.reports.markdown import count
 from on_gpu.journal import Journal
 from on_gpu.kernels import shares
+from on_gpu.limits import PRECISIONS
 from on_gpu.page import limits_of
-from on_gpu.plan import Item
+from on_gpu.plan import MAIN, OTHERS, Item
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +24,8 @@ TEXTBOOK = "textbook"
 FORMS = (TEXTBOOK, "eager", "captured", "compiled", "compiled and captured")  # each has its own colour and marker
 COLOUR = dict(zip(FORMS, (COLOURS[LIGHT][i] for i in (6, 1, 2, 3, 4)), strict=True))
 MARKER = dict(zip(FORMS, MARKERS, strict=False))
-INK, GRID = COLOURS[LIGHT][0], "#e4e4e4"
+INK = COLOURS[LIGHT][0]
+PAIRS = (MAIN, *OTHERS)
 FILLS = ("#7fb6dc", "#e8a878", "#8accb6", "#d6a3c0", "#d3bf84", "#b9c0c6", "#4f8fbf", "#c27f4b", "#5aa891", "#dddddd")
 WIDTH, LINE, MARGINS = 7.5, 0.34, 1.3  # inches
 Rows = Sequence[dict[str, Any]]
@@ -35,6 +38,7 @@ def draw(journal: Journal, plan: Sequence[Item]) -> dict[str, str]:
     for item in plan:
         if journal.measured(item.name):
             measured.setdefault(item.module, []).append(journal.rows[item.name])
+    measured |= {module: sorted(measured[module], key=_order) for module in ("steps", "kernels") if module in measured}
     pictures: list[tuple[str, str, str, Callable[[Rows], Figure | None]]] = [
         ("times", "steps", "Speed of training steps relative to the textbook", _times),
         (
@@ -97,6 +101,8 @@ def _rates(rows: Rows, limits: dict[str, float]) -> "Figure | None":
             mark = _mark(form) if form in COLOUR else {"color": INK, "marker": "|", "markersize": 12, "linestyle": ""}
             axes.errorbar(rate, place, label=form, **mark)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda rate, _: count(rate))  # numbers, not formulas
+    axes.xaxis.set_minor_formatter(lambda rate, _: "")
     _legend(axes)
     return figure
 
@@ -129,12 +135,13 @@ def _meta_rounds(rows: Rows) -> "Figure":
     figure = new_figure(WIDTH, MARGINS + LINE * len(seconds))
     grid = figure.subplots(1, 2 if memory else 1, sharey=True, squeeze=False)[0]
     places = range(len(seconds))
-    grid[0].barh(places, [1e3 * value for value in seconds.values()], height=0.6, color=COLOURS[LIGHT][1])
+    colours = [COLOUR[TEXTBOOK] if TEXTBOOK in name else COLOUR["eager"] for name in seconds]
+    grid[0].barh(places, [1e3 * value for value in seconds.values()], height=0.6, color=colours)
     grid[0].set_xlabel("ms of a meta round")
     grid[0].set_yticks(places, list(seconds))
     grid[0].invert_yaxis()
     if memory:
-        grid[1].barh(places, [memory.get(name, 0) / 1e9 for name in seconds], height=0.6, color=COLOURS[LIGHT][3])
+        grid[1].barh(places, [memory.get(name, 0) / 1e9 for name in seconds], height=0.6, color=colours)
         grid[1].set_xlabel("peak of tensors, GB")
     for axes in grid:
         axes.grid(axis="y", visible=False)
@@ -144,15 +151,15 @@ def _meta_rounds(rows: Rows) -> "Figure":
 def _runs(rows: Rows) -> "Figure":
     """Draw the steps per second of all runs by their number, and those of runs one after the other."""
     points = sorted((row["arguments"]["runs"], sum(row["found"]["steps_per_second"])) for row in rows)
-    counts, rates = zip(*points, strict=True)
+    numbers, rates = zip(*points, strict=True)
     figure = new_figure(5, 3)
     axes = figure.subplots()
-    axes.plot(counts, rates, color=COLOURS[LIGHT][1], marker=MARKERS[0], label="at the same time")
-    if counts[0] == 1:
+    axes.plot(numbers, rates, color=COLOURS[LIGHT][1], marker=MARKERS[0], label="at the same time")
+    if numbers[0] == 1:
         axes.axhline(rates[0], color=COLOURS[LIGHT][6], linestyle="--", label="one after the other")
     axes.set(xlabel="runs on one card", ylabel="steps per second of all", ylim=(0, 1.1 * max(rates)))
     axes.set_xscale("log", base=2)
-    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.set_xticks(numbers, list(map(str, numbers)))
     axes.minorticks_off()
     axes.legend()
     return figure
@@ -169,8 +176,9 @@ def _training(rows: Rows) -> "Figure | None":
         colour, marker = COLOURS[LIGHT][number + 1], MARKERS[number]
         epochs = [each["epoch"] for each in curve]
         accuracies = [each["top1"][name] for each in curve]
-        axes.plot(epochs, accuracies, color=colour, marker=marker, markersize=3, markevery=0.1, label=name)
-    axes.set(xlabel="epoch", ylabel="top-1 on the test images, %")
+        every = max(1, len(curve) // 10)
+        axes.plot(epochs, accuracies, color=colour, marker=marker, markersize=4, markevery=every, label=name)
+    axes.set(xlabel="epoch", ylabel="top-1 on the test images, %", xlim=(0, 1.02 * curve[-1]["epoch"]))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
     return figure
@@ -203,6 +211,11 @@ def _mark(form: str) -> dict[str, Any]:
 
 def _pair(row: dict[str, Any]) -> str:
     return str(row["arguments"]["problem"])
+
+
+def _order(row: dict[str, Any]) -> tuple[int, int]:
+    """Return where a row stands in a picture: by pair, then by precision."""
+    return PAIRS.index(_pair(row)), list(PRECISIONS).index(row["arguments"]["precision"])
 
 
 def _label(row: dict[str, Any]) -> str:

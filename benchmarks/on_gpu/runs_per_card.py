@@ -93,12 +93,12 @@ def _runs(row: dict[str, Any]) -> int:
 def _train(setup: Setup, pair: str, precision: str, seconds: float, barrier: Any, answers: Any) -> None:
     import torch
 
-    from on_gpu.forms import Problem, available, build, waiting
+    from on_gpu.forms import TINY, Problem, available, build, waiting
     from on_gpu.setup import one_line
 
     torch.set_num_threads(1)
     try:
-        problem = setup.size(Problem(pair, 128, 32), Problem("resnet8", 8, 8, classes=4, per_class=8))
+        problem = setup.size(Problem(pair, 128, 32), TINY["resnet32"])
         ready, reasons = available(["captured", "eager"], lambda name: build(setup, problem, name, precision), setup)
         if not ready:
             raise NotAvailable(reasons["eager"])
