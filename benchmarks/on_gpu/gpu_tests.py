@@ -4,13 +4,14 @@ import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from mcl.reports.markdown import table
 from on_gpu.setup import NotAvailable, Setup
 
 TITLE = "Tests on this machine"
-MARK = "mark.gpu"
+MARKS = ("mark.gpu", "needs_gpu")
 SHOWN = 8  # failures that are shown
 
 
@@ -20,10 +21,8 @@ def measure(setup: Setup, *, fast: bool, seconds: float) -> dict[str, Any]:
 
     if find_spec("pytest") is None:
         raise NotAvailable("pytest is not installed")
-    files = sorted(
-        file.relative_to(ROOT).as_posix() for file in (ROOT / "tests").rglob("test_*.py") if MARK in file.read_text()
-    )
-    if not files:
+    places = _places(ROOT)
+    if not places:
         raise NotAvailable("this version of the code has no tests marked gpu")
     log = setup.out / "tests.xml"
     log.unlink(missing_ok=True)
@@ -40,12 +39,24 @@ def measure(setup: Setup, *, fast: bool, seconds: float) -> dict[str, Any]:
     ]
     chosen = "gpu and not slow" if fast else "gpu"
     hidden = {} if setup.device == "cuda" else {"CUDA_VISIBLE_DEVICES": ""}
-    done = run(setup, ["-m", "pytest", *options, "-m", chosen, *files], seconds, **hidden)
+    done = run(setup, ["-m", "pytest", *options, "-m", chosen, *places], seconds, **hidden)
     if done.status is None:
         raise TimeoutError(f"stopped after {seconds:.0f} s: {done.last_line}")
     if not log.exists():
         raise NotAvailable(done.last_line)
-    return {**_read(log), "files": files}
+    return {**_read(log), "places": places}
+
+
+def _places(root: Path) -> list[str]:
+    """Return the files with tests marked ``gpu``, and the folders whose fixtures are: others may need more packages."""
+    tests = root / "tests"
+    marked = [
+        file
+        for file in tests.rglob("*.py")
+        if file.relative_to(tests).parts[0] != "support" and any(mark in file.read_text() for mark in MARKS)
+    ]
+    places = [file.parent if file.name == "conftest.py" else file for file in marked]
+    return sorted({place.relative_to(root).as_posix() for place in places})
 
 
 def _read(log: "os.PathLike[str]") -> dict[str, Any]:

@@ -57,8 +57,12 @@ class Worker:
         """Return the answer of ``on_gpu.MODULE.measure``; the process is ended after ``limit`` seconds."""
         if reason := self.start():
             return Answer(FAILED, reason=reason)
-        self.pipe.send((module, dict(arguments)))
-        answer = self._receive(limit)
+        try:
+            self.pipe.send((module, dict(arguments)))
+        except OSError:  # the process has ended since the last item
+            answer = Answer(FAILED, reason="the process that measures had ended")
+        else:
+            answer = self._receive(limit)
         if answer.status == FAILED:  # an error on a GPU can leave it unusable for this process
             self.stop()
         return answer
