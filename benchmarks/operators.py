@@ -105,14 +105,14 @@ def report(result: dict[str, Any], folder: Path) -> list[str]:
     best = steps["ours"] - convolution + found["multiply_adds"] / found["wide"]
     return [
         f"A step of the {options['pair']} pair, batch {options['batch']}, on one thread: processor time of each"
-        " operator in milliseconds, medians. The textbook is float32 and contiguous, ours bfloat16 and channels_last. Only the"
-        " thread's own time counts, so other work on the machine changes these figures little.",
+        " operator in milliseconds, medians. The textbook is float32 and contiguous, ours bfloat16 and channels_last."
+        " Only the thread's own time counts, so other work on the machine changes these figures little.",
         "",
         *table(["operators", "textbook, ms", "share", "ours, ms", "share"], rows, 1),
         f"A whole step takes {steps['textbook']:.2f} s and {steps['ours']:.2f} s, a ratio of"
         f" {steps['textbook'] / steps['ours']:.2f}. Our convolutions run at {rate / 1e9:.0f} G multiply-adds per"
-        f" second; a wide one, {WIDE[1]} channels at {WIDE[2]} x {WIDE[2]}, at {found['wide'] / 1e9:.0f} G. If all ran at that"
-        f" rate, a step would take {best:.2f} s, a ratio of {steps['textbook'] / best:.2f}.",
+        f" second; a wide one, {WIDE[1]} channels at {WIDE[2]} x {WIDE[2]}, at {found['wide'] / 1e9:.0f} G. If all ran"
+        f" at that rate, a step would take {best:.2f} s, a ratio of {steps['textbook'] / best:.2f}.",
         "",
     ]
 
