@@ -87,15 +87,28 @@ def use_deterministic(deterministic: bool) -> None:
 
 
 def use_tf32(precision: str) -> None:
-    """Allow TF32 in convolutions on a GPU unless the precision is ``float32``.
+    """Allow TF32 on a GPU: in convolutions unless the precision is ``float32``, in matrix products if it is ``tf32``.
 
-    PyTorch allows it by default, so what float32 means would depend on the device.
+    PyTorch allows it in convolutions by default, so what float32 means would depend on the device.
     """
     torch.backends.cudnn.allow_tf32 = precision != "float32"
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+
+
+def has_tf32(device: torch.device) -> bool:
+    """Return whether a device can multiply in TF32: NVIDIA GPUs since Ampere."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def compute_dtype(precision: str) -> torch.dtype:
+    """Return the dtype of the networks' convolutions in this precision; TF32 is a way to multiply float32."""
+    dtype: torch.dtype = getattr(torch, "float32" if precision == "tf32" else precision)
+    return dtype
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """Return the context of a forward pass in this precision."""
-    if precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    dtype = compute_dtype(precision)
+    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype=dtype)

@@ -12,7 +12,7 @@ class Batch(NamedTuple):
     images: Tensor  # (B, channels, height, width), normalised; (N, B, ...) with a view for each of N networks
     labels: Tensor  # (B,) int64
     indices: Tensor  # (B,) int64, positions in the training set
-    step: int = 0  # training steps before this batch; seeds its random draws
+    step: int | Tensor = 0  # training steps before this batch, or () int64; seeds its random draws
     whole: int | None = None  # images of the batch over all processes; None: B in each
 
 

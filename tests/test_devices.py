@@ -1,12 +1,16 @@
 """Devices and precision: the given device is used, and float32 stays float32 on any hardware."""
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 import torch
+from support.gpu import needs_gpu
 
-from mcl.devices import default_precision, find_device, use_tf32
+from mcl.config.compose import compose_train
+from mcl.devices import autocast, default_precision, find_device, has_tf32, use_tf32
 from mcl.errors import UserError
+from mcl.training.setup import assemble
 
 
 @pytest.fixture
@@ -54,8 +58,60 @@ def test_default_precision_is_that_of_the_given_device(four_gpus: list[int], mon
     assert precisions == ["float32", "float32", "bfloat16", "bfloat16", "float32", "float32"]
 
 
-@pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("bfloat16", True)])
-def test_float32_means_float32_on_every_device(precision: str, allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not allowed)
+@pytest.fixture
+def tf32_restored() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize(
+    ("precision", "in_convolutions", "in_products"),
+    [("float32", False, False), ("tf32", True, True), ("bfloat16", True, False), ("float16", True, False)],
+)
+def test_float32_means_float32_on_every_device(
+    precision: str, in_convolutions: bool, in_products: bool, tf32_restored: None
+) -> None:
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = not in_convolutions, not in_products
     use_tf32(precision)
-    assert torch.backends.cudnn.allow_tf32 == allowed
+    assert torch.backends.cudnn.allow_tf32 == in_convolutions
+    assert torch.backends.cuda.matmul.allow_tf32 == in_products
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ("float32", torch.float32),
+        ("tf32", torch.float32),
+        ("bfloat16", torch.bfloat16),
+        ("float16", torch.float16),
+    ],
+)
+def test_networks_compute_in_the_given_precision(precision: str, dtype: torch.dtype) -> None:
+    with autocast(torch.device("cpu"), precision):
+        assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype is dtype
+
+
+def test_only_recent_gpus_multiply_in_tf32(four_gpus: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: [(7, 5), (8, 0)][device.index])
+    found = [has_tf32(torch.device(name)) for name in ("cpu", "mps", "cuda:0", "cuda:1")]
+    assert found == [False, False, False, True]
+
+
+def test_float32_in_place_of_tf32_is_reported(tf32_restored: None) -> None:
+    options = ["trainer.device=cpu", "dataset=synthetic", "loss=independent", "tracking=none"]
+    notes = [note for note in assemble(compose_train([*options, "trainer.precision=tf32"])).notes if "TF32" in note]
+    assert notes == ["trainer.precision=tf32: cpu does not support TF32, so this run is in float32."]
+
+
+@needs_gpu
+def test_tf32_rounds_products_on_a_gpu(tf32_restored: None) -> None:
+    a = torch.rand(256, 256, generator=torch.Generator().manual_seed(0))
+    exact = a.double() @ a.double()
+    errors = {}
+    for precision in ("float32", "tf32"):
+        use_tf32(precision)
+        errors[precision] = float(((a.cuda() @ a.cuda()).cpu() - exact).abs().max() / exact.abs().max())
+    assert errors["float32"] < 1e-6
+    assert 1e-6 < errors["tf32"] < 1e-2

@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from mcl.benchmarking.stopwatch import synchronizer, time_in_turns
+from mcl.devices import compute_dtype
 from mcl.networks.counting import FORWARD_AND_BACKWARD
 
 SHAPES = ((64, 3, 32), (128, 3, 16), (256, 3, 16), (512, 1, 14))  # channels in and out, kernel, side of the image
@@ -20,9 +21,9 @@ def convolution_peak(device: torch.device, precision: str) -> float:
 
     Args:
         device: device to measure.
-        precision: ``float32`` or ``bfloat16``, of inputs, weights and results.
+        precision: as in ``trainer.precision``, of inputs, weights and results.
     """
-    dtype = getattr(torch, precision)
+    dtype = compute_dtype(precision)
     formats = (torch.contiguous_format, torch.channels_last)
     return max(_saturated_rate(shape, device, dtype, layout) for shape in SHAPES for layout in formats)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mcl.benchmarking.stopwatch import Stopwatch
+from mcl.training.capturing import CapturedStep
 from mcl.training.meta_round import MetaRound
 from mcl.training.trainer import Trainer
 
@@ -39,6 +40,8 @@ def timed_phases(trainer: Trainer, watch: Stopwatch) -> Iterator[None]:
         (MetaRound, "__call__", META_ROUND),
     ]
     with ExitStack() as stack:
+        if isinstance(trainer.train_step, CapturedStep):  # a replay has no parts
+            stack.enter_context(patch.object(trainer.train_step, "enabled", False))
         for owner, name, phase in calls:
             stack.enter_context(patch.object(owner, name, _timed(getattr(owner, name), phase, watch)))
         stack.enter_context(patch.object(trainer.loader, "epoch", _timed_batches(trainer.loader.epoch, watch)))

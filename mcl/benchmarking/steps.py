@@ -63,15 +63,15 @@ def run_steps(
     trainer.progress.total_steps = max(trainer.progress.total_steps, warm_up + count + 1)
     steps, totals = Steps(), list[Tensor]()
     timer = _StepTimer(trainer, steps, count, warm_up, least, budget, after_step)
-    train_step = trainer.train_step
+    train_on_batch = trainer.train_on_batch
 
-    def recorded_step(batch: Batch) -> dict[str, Tensor]:
-        values = train_step(batch)
+    def recorded_step(batch: Batch, next_batch: Batch | None = None) -> dict[str, Tensor]:
+        values = train_on_batch(batch, next_batch)
         totals.append(values["train/total"].detach())  # on the device: reading it would wait
         return values
 
     with ExitStack() as stack:
-        stack.enter_context(patch.object(trainer, "train_step", recorded_step))
+        stack.enter_context(patch.object(trainer, "train_on_batch", recorded_step))
         if trainer.meta_round is not None:
             stack.enter_context(patch.object(MetaRound, "__call__", timer.timed_meta_round(MetaRound.__call__)))
         _train(trainer, timer)

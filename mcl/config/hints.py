@@ -51,9 +51,9 @@ def _value_for(key: str, value: str | None) -> str | None:
     if key == "trainer.device" and value is not None and value.isdigit():
         return f"cuda:{value}"
     if key == "trainer.precision" and value is not None:
-        return {"true": "bfloat16", "false": "float32", "fp32": "float32", "32": "float32"}.get(
-            value.lower(), "bfloat16"
-        )
+        words = {"false": "float32", "fp32": "float32", "32": "float32", "fp16": "float16", "half": "float16"}
+        words |= {name: name for name in ("float32", "float16", "tf32")}
+        return words.get(value.lower(), "bfloat16")
     return value
 
 

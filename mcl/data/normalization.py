@@ -27,8 +27,8 @@ class Normalization:
     ):
         means, deviations = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (mean, std))
         self.arithmetic = torch.promote_types(dtype, torch.float32)
-        self.scale = (1 / (255 * deviations)).to(self.arithmetic).to(device)  # (C, 1, 1)
-        self.shift = (-means / deviations).to(self.arithmetic).to(device)
+        self.scale = (1 / (255 * deviations)).to(self.arithmetic).to(device, non_blocking=True)  # (C, 1, 1)
+        self.shift = (-means / deviations).to(self.arithmetic).to(device, non_blocking=True)
         self.memory_format = memory_format
         self.dtype = dtype
 

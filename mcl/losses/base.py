@@ -66,6 +66,9 @@ class Loss(nn.Module):
     separate_views: bool = False  # an augmented view of its own for each network, unless ``trainer.views`` differs
     rescale_gradients: ClassVar[bool] = False  # divide the gradient at each fork of shared stages by its children
     minimum_networks: ClassVar[int] = 1
+    # Whether a step may be recorded and replayed (``trainer.capture``): ``forward`` reads, apart from its arguments,
+    # only parameters, buffers, ``weights``, and numbers and flags that are attributes of the loss.
+    capturable: ClassVar[bool] = False
     needs_held_out: bool = False  # the logits of held-out images before each epoch but the first: `measure_held_out`
     training_state: ClassVar[tuple[str, ...]] = ()  # prefixes of state-dict keys that only training needs
     meta: MetaSchedule | None = None

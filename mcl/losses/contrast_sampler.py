@@ -48,7 +48,7 @@ class ContrastSampler(nn.Module):
         self.negatives = negatives
         self.seed = seed
 
-    def forward(self, index: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def forward(self, index: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
         """Draw for the samples ``index`` (B,) int64: (B, P) samples of their classes and (B, K) of other classes."""
         numbers = self._numbers(index, step)  # (B, P + K)
         classes = self.labels[index]
@@ -60,7 +60,7 @@ class ContrastSampler(nn.Module):
         negatives = drawn + torch.where(drawn >= first, size, 0)
         return self.order[positives], self.order[negatives]
 
-    def _numbers(self, index: Tensor, step: int) -> Tensor:
+    def _numbers(self, index: Tensor, step: int | Tensor) -> Tensor:
         """Return (B, P + K) uniform 63-bit integers, wide enough that the remainder of a division is uniform too."""
         key = mix(torch.full_like(index, self.seed) + _GAMMA) + step
         key = mix(key + _GAMMA) + index

@@ -18,6 +18,7 @@ class DeepSupervision(Loss):
     """
 
     needs_branches = True
+    capturable = True
 
     def __init__(self, *, widths: list[list[int]], weights: Weights | None = None):
         super().__init__(weights)

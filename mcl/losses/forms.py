@@ -47,6 +47,7 @@ class FormLoss(Loss):
 
     terms: ClassVar[tuple[str, ...]] = ("classification", "distillation")
     forms: ClassVar[Mapping[str, Form]] = {}
+    capturable = True
 
     def __init__(
         self,

@@ -17,6 +17,8 @@ class Independent(Loss):
         weights: factor of each term in the sum.
     """
 
+    capturable = True
+
     def __init__(self, *, widths: list[list[int]], weights: Weights | None = None):
         super().__init__(weights)
 

@@ -34,6 +34,7 @@ LEFT_OUT = (
     "trainer.device",
     "trainer.log_every",
     "trainer.threads",
+    "trainer.capture",
     "trainer.checkpoint_every",
     "trainer.checkpoint_minutes",
     "trainer.max_checkpoints",

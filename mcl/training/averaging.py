@@ -41,9 +41,9 @@ def update_average(average: Cohort, cohort: Cohort, decay: float, *, buffers: bo
     pairs = list(zip(_trained(average, buffers), _trained(cohort, buffers), strict=True))
     averaged = [(old, new) for old, new in pairs if old.is_floating_point()]
     torch._foreach_lerp_([old for old, _ in averaged], [new for _, new in averaged], 1 - decay)
-    for old, new in pairs:
-        if not old.is_floating_point():
-            old.copy_(new)
+    counters = [(old, new) for old, new in pairs if not old.is_floating_point()]
+    if counters:
+        torch._foreach_copy_([old for old, _ in counters], [new for _, new in counters])
 
 
 def _trained(cohort: Cohort, buffers: bool) -> list[Tensor]:

@@ -1,5 +1,6 @@
 """Build a trainer from its parts, in the order in which they depend on each other."""
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -11,11 +12,13 @@ from mcl.data.samplers import Sampler
 from mcl.distributed.process_group import ProcessGroup
 from mcl.distributed.sharding import Shard
 from mcl.errors import UserError
+from mcl.training.capturing import CapturedStep, graph_recorder
 from mcl.training.compiling import compiled
 from mcl.training.cost import Cost
 from mcl.training.data_parallel import data_parallel, float_buffers
 from mcl.training.evaluator import Evaluator
 from mcl.training.learner import Learner
+from mcl.training.loss_scaling import LossScaling
 from mcl.training.meta_round import MetaRound
 from mcl.training.optimizers import parameter_groups
 from mcl.training.options import TrainerOptions
@@ -96,18 +99,23 @@ def build_trainer(
             )
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(learner)
     if options.compile:
-        learner.networks = compiled(learner.cohort)
-    train_step = TrainStep(
+        learner.networks = compiled(learner.cohort, options.compile)
+    scaling = LossScaling(optimizers[0], options.device) if options.precision == "float16" else None
+    recorder = graph_recorder(options, learner, processes.world_size)
+    make_step = TrainStep if recorder is None else functools.partial(CapturedStep, recorder)
+    train_step = make_step(
         learner,
         data_parallel(learner) if several else learner,
         optimizers[0],
         clip_norm=options.clip_norm,
         averaged_buffers=float_buffers(learner) if several else (),
+        scaling=scaling,
     )
     state = TrainingState(
         options=options,
         learner=learner,
         optimizers=optimizers,
+        scaling=scaling,
         progress=Progress(options, len(loader)),
         results=results,
         processes=processes,

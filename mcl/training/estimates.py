@@ -11,6 +11,7 @@ from mcl.data.available_memory import available_memory
 from mcl.data.dataset import Dataset, InMemoryDataset, Splits
 from mcl.data.disk_loader import PREFETCH
 from mcl.data.image_files import ImageFiles
+from mcl.devices import compute_dtype
 from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.losses.contrast_sources import BankContrast
@@ -38,7 +39,7 @@ def check_batch_memory(dataset: Dataset, cohort: Cohort, options: TrainerOptions
             "memory are free. Use a smaller dataset.image_size, or dataset.limit for fewer images of each class.",
         )
     batch = -(-options.batch_size // processes)
-    stored = 2 if options.precision == "bfloat16" else 4  # bytes of a number in a feature map
+    stored = compute_dtype(options.precision).itemsize  # bytes of a number in a feature map
     maps = sum(_stem_outputs(backbone.stem, spec.channels, spec.image_size) for backbone in cohort.backbones)
     _require(
         batch * (pixels * (1 + 4) + maps * stored),

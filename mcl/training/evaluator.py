@@ -144,5 +144,5 @@ def _check_finite(metrics: Mapping[str, float], step: int) -> None:
     if bad:
         raise NonFiniteLoss(
             f"the networks diverged by step {step}: {', '.join(bad[:3])} is not finite."
-            " Try a smaller optimizer.lr or trainer.clip_norm=5, and float32 if trainer.precision is bfloat16."
+            " Try a smaller optimizer.lr or trainer.clip_norm=5, and float32 if trainer.precision is another."
         )

@@ -67,9 +67,16 @@ class Learner(nn.Module):
 
     def update_average(self, step: int) -> None:
         """Update the average after a step, counted from 0."""
-        if self.average is None:
-            return
-        decay = self.loss.decay(step) if self.ema is None else running_decay(step, self.ema)
+        if self.average is not None:
+            self.move_average(self.decay(step))
+
+    def decay(self, step: int) -> float:
+        """Return the decay of the average after a step, counted from 0."""
+        return self.loss.decay(step) if self.ema is None else running_decay(step, self.ema)
+
+    def move_average(self, decay: float) -> None:
+        """Move the average towards the networks."""
+        assert self.average is not None, "start_average comes first"
         # The teachers of a loss run in training, and collect batch statistics of their own.
         update_average(self.average, self.cohort, decay, buffers=self.ema is not None)
 

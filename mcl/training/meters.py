@@ -106,7 +106,7 @@ def _raise_for_first_bad_step(names: Sequence[str], steps: Tensor, values: Tenso
     finite = _summarize({name: value for name, value in scalars.items() if math.isfinite(value)})
     raise NonFiniteLoss(
         f"the loss is not finite at step {int(steps.min())}: {bad}; finite: {finite}. Nothing was saved after it."
-        " Try a smaller optimizer.lr or trainer.clip_norm=5, and float32 if trainer.precision is bfloat16."
+        " Try a smaller optimizer.lr or trainer.clip_norm=5, and float32 if trainer.precision is another."
     )
 
 

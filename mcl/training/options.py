@@ -20,7 +20,8 @@ class TrainerOptions:
         clip_norm: largest norm of the gradient of all trained parameters together.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: precision of the networks' forward and backward pass; weights, losses and meta rounds stay in
-            float32, whose convolutions on a GPU are TF32 with ``bfloat16`` and true float32 with ``float32``.
+            float32, whose convolutions on a GPU are true float32 with ``float32`` and TF32 with all others. ``tf32``
+            is float32 with TF32 in all convolutions and matrix products; ``float16`` scales the loss dynamically.
         channels_last: use the channels_last memory format for images and convolutions.
         log_every: steps between log points, the only times the host waits for the device.
         threads: CPU threads per operation; None: as many as the size of a batch justifies.
@@ -31,6 +32,8 @@ class TrainerOptions:
         deterministic: use deterministic kernels only on a GPU; slower. On a CPU, all are deterministic.
         export: format in which to export the best backbone of each network when training ends.
         compile: run the networks of training steps through torch.compile; the first step takes minutes.
+            ``max-autotune`` tries more kernels, and ``reduce-overhead`` replays CUDA graphs of torch.compile.
+        capture: replay training steps as CUDA graphs where possible (``auto``), or never (``off``); same results.
         sync_batch_norm: compute batch statistics over all processes, on GPUs (torch.nn.SyncBatchNorm).
         ema: decay of a moving average of the networks, which is evaluated, saved as best and exported instead of them;
             None for no average. Until it is reached, the average is the mean over all steps.
@@ -47,7 +50,7 @@ class TrainerOptions:
         evaluate_every: int = 1,
         clip_norm: float | None = None,
         device: str = "auto",
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32",
         channels_last: bool = False,
         log_every: int = 20,
         threads: int | None = None,
@@ -58,7 +61,8 @@ class TrainerOptions:
         deterministic: bool = False,
         export: Literal["torch", "safetensors", "onnx"] | None = None,
         sync_batch_norm: bool = False,
-        compile: bool = False,
+        compile: bool | Literal["max-autotune", "reduce-overhead"] = False,
+        capture: Literal["auto", "off"] = "auto",
         ema: float | None = None,
         views: Literal["shared", "separate"] | None = None,
     ):
@@ -89,6 +93,7 @@ class TrainerOptions:
         self.export = export
         self.sync_batch_norm = sync_batch_norm
         self.compile = compile
+        self.capture = capture
         self.ema = ema
         self.views = views
         if sync_batch_norm and self.device.type != "cuda":

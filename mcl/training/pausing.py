@@ -28,9 +28,10 @@ def keep_paused(cohort: Cohort, optimizer: Optimizer, paused: Tensor | None) -> 
     parameters = _with_networks(cohort)
     before = [(parameter, parameter.detach().clone(), _copy_state(optimizer, parameter)) for parameter, _ in parameters]
     yield
+    masks = {users: torch.stack([paused[i] for i in users]).all() for users in {users for _, users in parameters}}
     with torch.no_grad():
         for (parameter, old, state), (_, users) in zip(before, parameters, strict=True):
-            mask = paused[users].all()
+            mask = masks[users]
             parameter.copy_(torch.where(mask, old, parameter))
             for name, value in optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
@@ -38,14 +39,14 @@ def keep_paused(cohort: Cohort, optimizer: Optimizer, paused: Tensor | None) -> 
                     value.copy_(torch.where(mask.to(value.device), earlier, value))
 
 
-def _with_networks(cohort: Cohort) -> list[tuple[nn.Parameter, list[int]]]:
+def _with_networks(cohort: Cohort) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
     """Return each trained parameter once, with the positions of the networks that use it."""
     users: dict[nn.Parameter, list[int]] = {}
     for i, network in enumerate(cohort):
         for parameter in network.parameters():
             if parameter.requires_grad:
                 users.setdefault(parameter, []).append(i)
-    return list(users.items())
+    return [(parameter, tuple(networks)) for parameter, networks in users.items()]
 
 
 def _copy_state(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:

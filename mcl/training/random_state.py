@@ -6,7 +6,7 @@ process draws the same numbers as a single process.
 
 import copy
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,13 @@ def random_state(device: torch.device) -> dict[str, Any]:
     if device.type != "cpu":
         state["device"] = torch.get_device_module(device).get_rng_state(device)
     return state
+
+
+def host_state(*, torch_too: bool = True) -> Hashable:
+    """Return values that differ after a global generator of the host was drawn from, Python's, NumPy's or torch's."""
+    _, key, position, *gauss = np.random.get_state(legacy=True)  # noqa: NPY002
+    states = (random.getstate(), np.asarray(key).tobytes(), position, *gauss)
+    return (*states, torch.get_rng_state().numpy().tobytes()) if torch_too else states
 
 
 def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:

@@ -18,7 +18,7 @@ from mcl.config.targets import resolve
 from mcl.config.trial_build import check_network_count
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.samplers import Sampler
-from mcl.devices import use_deterministic, use_tf32, use_threads
+from mcl.devices import has_tf32, use_deterministic, use_tf32, use_threads
 from mcl.distributed.process_group import ProcessGroup
 from mcl.distributed.sharding import Shard
 from mcl.errors import UserError
@@ -123,6 +123,8 @@ def assemble(config: DictConfig) -> Parts:
     make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # invalid settings fail before any image is read
     use_deterministic(options.deterministic)
     use_tf32(options.precision)
+    if options.precision == "tf32" and not has_tf32(options.device):
+        notes = [*notes, f"trainer.precision=tf32: {options.device} does not support TF32, so this run is in float32."]
     use_threads(options.device, options.threads, pixels=options.batch_size * spec.image_size**2)
     keep_freed_memory(options.device)
     if uses_own_modules(networks_of(config.pair), config.loss):

@@ -39,8 +39,8 @@ class SnapshotRecorder:
         for batch in batches:
             first = -self._seen % self._every
             chosen = list(range(first, len(batch.labels), self._every))[: SAMPLES - len(self._chosen)]
-            if chosen:
-                self._images.append(batch.images[chosen])
+            if chosen:  # a slice: the device would wait for a list of indices
+                self._images.append(batch.images[first :: self._every][: len(chosen)].clone())
                 self._chosen += [self._seen + i for i in chosen]
             self._seen += len(batch.labels)
             yield batch

@@ -12,6 +12,7 @@ from mcl.data.samplers import Sampler
 from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
 from mcl.training.learner import Learner
+from mcl.training.loss_scaling import LossScaling
 from mcl.training.meters import Meters
 from mcl.training.optimizers import match_state_strides
 from mcl.training.options import TrainerOptions
@@ -41,6 +42,7 @@ class TrainingState:
         throughput: images and seconds so far.
         best: state dict of each backbone at its best epoch, by network key; on the CPU, in the first process only.
         outer_loss: loss of the last meta round; None once it is logged.
+        scaling: scale of the loss in float16; None otherwise.
     """
 
     options: TrainerOptions
@@ -57,6 +59,7 @@ class TrainingState:
     throughput: Throughput = field(default_factory=Throughput)
     best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     outer_loss: Tensor | None = None
+    scaling: LossScaling | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the content of a checkpoint. Every process must call this; synchronizes with the device.
@@ -72,6 +75,7 @@ class TrainingState:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "meters": self.meters.state_dict(),
             "outer_loss": self.outer_loss,
+            **({} if self.scaling is None else {"loss_scaling": self.scaling.state_dict()}),
             "results": self.results.state_dict(),
             "best": self.best,
             **self.throughput.state_dict(),
@@ -100,6 +104,8 @@ class TrainingState:
         if "meters" in state:  # absent if changed settings would mix two losses in one average
             self.meters.load_state_dict(state["meters"], self.options.device)
         self.outer_loss = state["outer_loss"]
+        if self.scaling is not None and "loss_scaling" in state:
+            self.scaling.load_state_dict(state["loss_scaling"])
         self.results.load_state_dict(state["results"])
         self.best = dict(state["best"])
         note = self.progress.load_state_dict(upgrade_checkpoint(state, self.options, self.sampler, self.labels))

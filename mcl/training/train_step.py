@@ -1,6 +1,7 @@
 """One optimization step: forward, backward, clipping, update."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,8 +9,17 @@ from torch.optim import Optimizer
 
 from mcl import distributed
 from mcl.training.learner import Learner
+from mcl.training.loss_scaling import LossScaling
 from mcl.training.pausing import keep_paused
 from mcl.types import Batch, Outputs
+
+
+class Gradients(NamedTuple):
+    """What the backward pass leaves for the update, apart from the gradients themselves."""
+
+    values: dict[str, Tensor]  # scalars of the step by name
+    paused: Tensor | None  # (N,) bool: networks that stay as they are
+    overflow: Tensor | None = None  # () float: 1 if the update is skipped (`LossScaling`)
 
 
 class TrainStep:
@@ -21,6 +31,7 @@ class TrainStep:
         optimizer: optimizer of the learner's trainable parameters.
         clip_norm: largest norm of the gradient of all trained parameters together; None for no clipping.
         averaged_buffers: buffers that are averaged over processes after each step.
+        scaling: scales the loss for a backward pass in float16; None otherwise.
     """
 
     def __init__(
@@ -31,28 +42,54 @@ class TrainStep:
         *,
         clip_norm: float | None = None,
         averaged_buffers: Sequence[Tensor] = (),
+        scaling: LossScaling | None = None,
     ):
         self.learner = learner
         self.model = model
         self.optimizer = optimizer
         self.clip_norm = clip_norm
         self.averaged_buffers = list(averaged_buffers)
+        self.scaling = scaling
         self.parameters = learner.trained_parameters()
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Update the parameters. Return the scalars of the step by name, on the device (`Learner.measure`)."""
-        weight = distributed.weight(batch.whole)
-        total, terms, outputs = self.model(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward(torch.full_like(total, weight))
-        values = self.learner.measure(total, terms, outputs, batch)
-        values["train/grad_norm"] = self._clip_gradients()
-        with keep_paused(self.learner.cohort, self.optimizer, self.learner.loss.paused()):
-            self.optimizer.step()
+        values, paused, overflow = self.compute_gradients(batch)
+        self.update(paused, overflow)
         if self.averaged_buffers:
-            averages = distributed.all_reduce_mean(self.averaged_buffers, weight)
+            averages = distributed.all_reduce_mean(self.averaged_buffers, distributed.weight(batch.whole))
             torch._foreach_copy_(self.averaged_buffers, averages)
         return values
+
+    def compute_gradients(self, batch: Batch) -> Gradients:
+        """Run forward and backward pass, and clip the gradients."""
+        total, terms, outputs = self.model(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        seed = torch.full_like(total, distributed.weight(batch.whole))
+        overflow = None
+        if self.scaling is None:
+            total.backward(seed)
+        else:
+            self.scaling.scale(total).backward(seed)
+            overflow = self.scaling.unscale()
+        values = self.learner.measure(total, terms, outputs, batch)
+        norm = self._clip_gradients()
+        values["train/grad_norm"] = norm
+        if self.scaling is not None:
+            values |= self.scaling.measure(norm)
+        return Gradients(values, self.learner.loss.paused(), overflow)
+
+    def update(self, paused: Tensor | None, overflow: Tensor | None) -> None:
+        """Let the optimizer take its step; arguments as in `Gradients`."""
+        with keep_paused(self.learner.cohort, self.optimizer, paused):
+            if self.scaling is None or overflow is None:
+                self.optimizer.step()
+            else:
+                self.scaling.step(overflow)
+
+    def update_average(self, step: int) -> None:
+        """Update the moving average of the networks, if there is one, after a step, counted from 0."""
+        self.learner.update_average(step)
 
     def _clip_gradients(self) -> Tensor:
         """Clip the gradients in place if ``clip_norm`` is set. Return their norm before clipping."""

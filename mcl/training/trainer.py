@@ -125,7 +125,7 @@ class Trainer:
             The scalars of the step by name, on the device.
         """
         values = self.train_step(batch)
-        self.learner.update_average(self.progress.step)
+        self.train_step.update_average(self.progress.step)
         if self.meta_round is not None and self.progress.step % self.meta_round.schedule.interval == 0:
             outer_batch = batch
             if self.meta_round.schedule.outer_batch == "next" and next_batch is not None:

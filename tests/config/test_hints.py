@@ -63,6 +63,8 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "-seed=1": "Write seed=1.",
     "--gpu 0": "Write trainer.device=cuda:0.",
     "--amp": "Write trainer.precision=bfloat16.",
+    "--dtype fp16": "Write trainer.precision=float16.",
+    "dtype=tf32": "Write trainer.precision=tf32.",
     "--wandb": "Write tracking=wandb.",
     "--wandb=false": "Write tracking=none.",
     "--model resnet20": "Write pair=resnet20.",

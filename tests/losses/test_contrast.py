@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from mcl.errors import UserError
@@ -270,6 +271,30 @@ def test_no_operation_synchronizes_with_the_device():
     assert "bmm" in names.seen
     # What depends on values reads them back; what is made from Python lists is copied over.
     assert not names.seen & {"_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "repeat_interleave"}
+
+
+@pytest.mark.parametrize("stages", [[4, 4], [2, 2, 2, 2], [1] * 8], ids=str)
+@pytest.mark.parametrize(("batch", "twice"), [(256, False), (32, True)])
+def test_no_tensor_compares_all_nodes_with_all_nodes(stages, batch, twice):
+    class Sizes(TorchDispatchMode):
+        largest = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            outputs = function(*args, **(kwargs or {}))
+            self.largest = max(
+                [self.largest, *(each.numel() for each in tree_leaves(outputs) if torch.is_tensor(each))]
+            )
+            return outputs
+
+    nodes = sum(stages)
+    case = Case(stages=stages, labels=[i % 10 for i in range(batch)], seed=1)
+    with Sizes() as sizes:
+        gradients = torch.autograd.grad(case.fast(case.raw, case.weights).sum(), case.inputs, create_graph=twice)
+        if twice:
+            torch.autograd.grad(sum(g.sum() for g in gradients), case.inputs)
+    first, later = stages[0], nodes - stages[0]
+    assert sizes.largest == max(first * later, nodes) * batch**2  # a network with all later ones; each with itself
+    assert sizes.largest <= (nodes * batch) ** 2 / 4
 
 
 def test_single_network_is_refused():

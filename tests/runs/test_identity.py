@@ -18,6 +18,7 @@ SAME = [
     "runs=elsewhere",
     "hydra.run.dir=x",
     "loss.meta.memory=recompute",
+    "trainer.capture=off",
     "optimizer.lr=0.10",
 ]
 OTHER = [
@@ -33,7 +34,10 @@ OTHER = [
     "trainer.epochs=31",
     "trainer.max_steps=3",
     "trainer.precision=bfloat16",
+    "trainer.precision=float16",
+    "trainer.precision=tf32",
     "trainer.compile=true",
+    "trainer.compile=max-autotune",
 ]
 
 

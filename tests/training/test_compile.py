@@ -41,7 +41,7 @@ def losses(trainer: Trainer, steps: int) -> list[float]:
 
 
 def equals_plain_training(*overrides: str) -> None:
-    plain, compiled = trainer_of(*overrides), trainer_of("trainer.compile=true", *overrides)
+    plain, compiled = trainer_of(*overrides, "trainer.compile=false"), trainer_of("trainer.compile=true", *overrides)
     assert losses(compiled, 2) == pytest.approx(losses(plain, 2), rel=1e-4)
     assert compiled.learner.state_dict().keys() == plain.learner.state_dict().keys()
     for (name, one), other in zip(
@@ -94,6 +94,28 @@ def test_meta_round_uses_uncompiled_networks(without_compiler: None, monkeypatch
     monkeypatch.setattr(MetaRound, "__call__", round_alone)
     losses(trainer, 1)
     assert called == ["compiled", "meta"]
+
+
+@pytest.mark.parametrize(
+    ("given", "mode"),
+    [("true", "default"), ("max-autotune", "max-autotune-no-cudagraphs"), ("reduce-overhead", "reduce-overhead")],
+)
+def test_modes_are_those_of_torch_compile(given: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[str] = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: modes.append(options["mode"]) or function)
+    trainer_of(f"trainer.compile={given}", *NO_SHARDING)
+    assert modes == [mode]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["max-autotune", "reduce-overhead"])
+def test_step_in_another_mode_equals_plain_step(mode: str) -> None:
+    equals_plain_training(*NO_SHARDING, f"trainer.compile={mode}")
+
+
+def test_unknown_modes_are_refused() -> None:
+    with pytest.raises(UserError, match="true or false or one of max-autotune, reduce-overhead"):
+        trainer_of("trainer.compile=max", *NO_SHARDING)
 
 
 def test_missing_compiler_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Between two log points the host never synchronizes with the device.
+"""Between two log points, and within an evaluation, the host never synchronizes with the device.
 
 Training runs through the real loop on torch's ``meta`` device: a device of its own, like a GPU, on which nothing has a
 value. Whatever would have the host wait for a GPU there fails or is caught here: ``.item()``, ``.tolist()``,
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from support.gpu import needs_gpu
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,7 +26,10 @@ from torch.utils._pytree import tree_leaves
 from mcl.config.compose import compose_train
 from mcl.signals import StopSignals
 from mcl.tracking.tracker import Trackers
+from mcl.training import evaluation
+from mcl.training.calibration import Calibration
 from mcl.training.setup import assemble
+from mcl.training.snapshot import SnapshotRecorder
 from mcl.training.trainer import Trainer
 
 DEVICE = torch.device("meta")
@@ -123,12 +127,71 @@ def test_steps_do_not_synchronize_with_the_device(overrides: list[str]) -> None:
     train(trainer_on_the_device(*SYNTHETIC, *overrides))
 
 
+EVALUATED = [f"loss={name}" for name in ("independent", "lmcl", "one", "ffl", "pcl")]  # heads, aggregators, ensembles
+
+
+@pytest.mark.parametrize("loss", [*EVALUATED, "loss=independent trainer.ema=0.9"])
+def test_evaluations_do_not_synchronize_with_the_device(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = trainer_on_the_device(*SYNTHETIC, *loss.split(), "dataset.test_per_class=5", "trainer.batch_size=8")
+
+    def read(totals: Tensor) -> Tensor:
+        raise LogPointError
+
+    monkeypatch.setattr(evaluation.distributed, "all_reduce_sum", read)  # the scores of all batches are summed
+    recorder = SnapshotRecorder(trainer.evaluator.dataset, 20, trainer.state.processes)
+    calibration = Calibration(["ensemble"])
+    with _Functions(), _Operators(), pytest.raises(LogPointError):
+        trainer.evaluator._evaluate("test", trainer.learner, StopSignals(), recorder, calibration)
+    assert calibration._images == len(recorder._chosen) == 20  # in 3 batches
+
+
 def test_loading_from_disk_does_not_synchronize(tmp_path: Path) -> None:
     for i in range(40):
         (folder := tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
         Image.new("L", (8, 8), i).save(folder / f"{i}.png")
     options = ("dataset=folder", "dataset.storage=disk", "dataset.workers=0", "dataset.image_size=8")
     train(trainer_on_the_device(*options, f"dataset.root={tmp_path}", "trainer.batch_size=16", "loss=independent"))
+
+
+@needs_gpu
+@pytest.mark.parametrize("capture", ["auto", "off"])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        *([f"loss={name}"] for name in ("independent", "mcl", "dml", "one", "pcl", "switokd", "ffl")),
+        ["loss=lmcl", "loss.meta.interval=1", "loss.meta.steps=1", "trainer.precision=bfloat16"],
+        ["loss=lmcl_imagenet", "loss.meta.interval=1", "loss.meta.steps=1", "loss.contrast.neg_k=16"],
+        ["loss=independent", "trainer.precision=float16", "trainer.clip_norm=1", "trainer.ema=0.9"],
+        ["loss=independent", "optimizer=adamw", "trainer.precision=tf32"],
+    ],
+    ids=lambda overrides: " ".join(overrides),
+)
+def test_nothing_waits_for_a_gpu(overrides: list[str], capture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = (*SYNTHETIC, "dataset.train_per_class=12", "trainer.log_every=1000", "tracking=none", *overrides)
+    config = compose_train([*options, "trainer.batch_size=8", "trainer.device=cuda", f"trainer.capture={capture}"])
+    parts = assemble(config)
+    trainer = parts.build_trainer(parts.dataset.load(), seed=0)
+    trainer.learner.train()
+
+    def epoch(number: int) -> None:
+        for batch in trainer.loader.epoch(number):
+            trainer.meters.update(trainer.train_on_batch(batch, batch), trainer.progress.step)
+            trainer.progress.step += 1
+
+    def read(totals: Tensor) -> Tensor:
+        raise LogPointError
+
+    epoch(0)  # caches are filled, kernels chosen, graphs recorded
+    trainer.evaluator._evaluate("test", trainer.learner, StopSignals())
+    monkeypatch.setattr(evaluation.distributed, "all_reduce_sum", read)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        epoch(1)
+        with pytest.raises(LogPointError):
+            trainer.evaluator._evaluate("test", trainer.learner, StopSignals())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert trainer.meters.read()
 
 
 def _copy(value: Tensor) -> None:

@@ -1,0 +1,12 @@
+"""Tests that need a CUDA device."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+
+def needs_gpu(test: Callable[..., Any]) -> Any:
+    """Mark a test as ``gpu``, and skip it on machines without a CUDA device."""
+    return pytest.mark.gpu(pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")(test))
