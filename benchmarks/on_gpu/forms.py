@@ -21,6 +21,8 @@ FORMS = {  # overrides of ours; options that this version of the code lacks are 
     "captured": ("trainer.capture=auto", "trainer.compile=false"),
     "compiled": ("trainer.capture=off", "trainer.compile=true"),
     "compiled and captured": ("trainer.capture=auto", "trainer.compile=true"),
+    "reduce-overhead": ("trainer.capture=off", "trainer.compile=reduce-overhead"),
+    "max-autotune and captured": ("trainer.capture=auto", "trainer.compile=max-autotune"),
 }
 WARM_UP = 10  # steps
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -108,7 +110,7 @@ def build(setup: Setup, problem: Problem, name: str, precision: str, *more: str)
     overrides = [*problem.overrides(setup), *more]
     if name == TEXTBOOK:
         return _textbook(overrides, precision)
-    if "compiled" in name and setup.tiny and setup.device == "cpu":
+    if FORMS[name][1] != "trainer.compile=false" and setup.tiny and setup.device == "cpu":
         raise NotAvailable("a rehearsal on a CPU does not compile")
     known = inspect.signature(TrainerOptions).parameters
     chosen = [option for option in FORMS[name] if option.split("=")[0].partition(".")[2] in known or name != "eager"]

@@ -11,8 +11,8 @@ from on_gpu.journal import PAGE, RESULTS, Journal, Row
 from on_gpu.plan import Item
 
 MODULES = (
-    *("limits", "gpu_tests", "steps", "loop_share", "meta_rounds", "runs_per_card", "contrasts", "kernels"),
-    *("image_loading", "scaling", "real_training"),
+    *("limits", "gpu_tests", "steps", "loop_share", "meta_rounds", "runs_per_card", "launcher", "contrasts"),
+    *("kernels", "image_loading", "scaling", "real_training"),
 )
 HEAD = """# {title}
 

@@ -21,8 +21,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEXTBOOK = "textbook"
-FORMS = (TEXTBOOK, "eager", "captured", "compiled", "compiled and captured")  # each has its own colour and marker
-COLOUR = dict(zip(FORMS, (COLOURS[LIGHT][i] for i in (6, 1, 2, 3, 4)), strict=True))
+FORMS = {  # colour of each form; its marker follows from its place
+    TEXTBOOK: 6,
+    "eager": 1,
+    "captured": 2,
+    "compiled": 3,
+    "compiled and captured": 4,
+    "reduce-overhead": 5,
+    "max-autotune and captured": 0,
+}
+COLOUR = {form: COLOURS[LIGHT][place] for form, place in FORMS.items()}
 MARKER = dict(zip(FORMS, MARKERS, strict=False))
 INK = COLOURS[LIGHT][0]
 PAIRS = (MAIN, *OTHERS)

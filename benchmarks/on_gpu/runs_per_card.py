@@ -99,10 +99,13 @@ def _train(setup: Setup, pair: str, precision: str, seconds: float, barrier: Any
     torch.set_num_threads(1)
     try:
         problem = setup.size(Problem(pair, 128, 32), TINY["resnet32"])
-        ready, reasons = available(["captured", "eager"], lambda name: build(setup, problem, name, precision), setup)
-        if not ready:
-            raise NotAvailable(reasons["eager"])
-        name, form = next(iter(ready.items()))  # the captured form if there is one
+        for name in ("captured", "eager"):
+            ready, reasons = available([name], lambda name: build(setup, problem, name, precision), setup)
+            if ready:
+                break
+        else:
+            raise NotAvailable(reasons[name])
+        form = ready[name]
         synchronize = waiting(setup)
         synchronize()
         barrier.wait(START)
