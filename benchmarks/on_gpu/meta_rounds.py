@@ -15,8 +15,8 @@ TEXTBOOK, ONE_GRAPH = "textbook", "textbook, one graph"
 KEEP, RECOMPUTE = "keep", "recompute"
 
 
-def measure(setup: Setup, *, problem: str, budget: float) -> dict[str, Any]:
-    """Return the seconds and the peak memory of a meta round of each form, in float32."""
+def measure(setup: Setup, *, problem: str, precision: str, budget: float) -> dict[str, Any]:
+    """Return the seconds and the peak memory of a meta round of each form, as in a training of that precision."""
     from mcl.reference.unrolled_gradient import meta_gradient
     from on_gpu.blocks import time_blocks
     from on_gpu.forms import available, build, multiply_adds, problem_of, waiting
@@ -25,9 +25,9 @@ def measure(setup: Setup, *, problem: str, budget: float) -> dict[str, Any]:
 
     def make(name: str) -> Any:
         if name in (KEEP, RECOMPUTE):
-            form = build(setup, chosen, "eager", "float32", f"loss.meta.memory={name}")
+            form = build(setup, chosen, "eager", precision, f"loss.meta.memory={name}")
         else:
-            form = build(setup, chosen, "textbook", "float32")
+            form = build(setup, chosen, "textbook", precision)
             if name == ONE_GRAPH:
                 form.training.training.meta_gradient = meta_gradient
         form.batch = next(form.training.batches)
@@ -66,21 +66,25 @@ def report(rows: Sequence[dict[str, Any]], limits: dict[str, float]) -> list[str
             textbook = found["seconds"].get(TEXTBOOK)
             times = ratio(textbook, values) if textbook and name != TEXTBOOK else None
             memory = found["memory"].get(name)
-            share = found["multiply_adds"] / median(values) / limits["float32"] if "float32" in limits else None
+            limit = limits.get("float32" if row["arguments"]["precision"] == "float32" else "tf32")
+            share = found["multiply_adds"] / median(values) / limit if limit else None
             cells.append(
                 [
-                    *(f"{row['arguments']['problem']}, {found['batch']}", name, f"{1e3 * median(values):.4g}"),
+                    f"{row['arguments']['problem']}, {found['batch']}",
+                    *(row["arguments"]["precision"], name, f"{1e3 * median(values):.4g}"),
                     f"{times.value:.2f} ({times.low:.2f} to {times.high:.2f})" if times else NONE,
                     NONE if share is None or name == RECOMPUTE else f"{100 * share:.1f} %",
                     f"{memory['peak'] / 1e6:,.0f}" if memory else NONE,
                 ]
             )
+    headers = ["pair, batch", "training in", "form"]
     return [
-        "Two inner steps, one outer step and the backward pass through all of them, in float32. *keep* and *recompute*"
-        " are `loss.meta.memory=`. The textbook repeats every step from a copy of the state in the backward pass; with"
-        " *one graph* it keeps the whole unrolled loop. *Share* is that of the multiply-adds per second of a large"
-        " matrix product in float32; with *recompute* it would count work done twice, so it is left out.",
+        "Two inner steps, one outer step and the backward pass through all of them, in float32; if training is not, the"
+        " convolutions are in TF32. *keep* and *recompute* are `loss.meta.memory=`. The textbook repeats every step"
+        " from a copy of the state in the backward pass; with *one graph* it keeps the whole unrolled loop. *Share* is"
+        " that of the multiply-adds per second of a large matrix product, in float32 or TF32; with *recompute* it would"
+        " count work done twice, so it is left out.",
         "",
-        *table(["pair, batch", "form", "a round, ms", "× (middle half)", "share", "peak, MB"], cells, 2),
+        *table([*headers, "a round, ms", "× (middle half)", "share", "peak, MB"], cells, 3),
         *unavailable(rows),
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from mcl.files import write_atomically
 from mcl.reports.markdown import listed, warning
+from on_gpu import in_short
 from on_gpu.journal import PAGE, RESULTS, Journal, Row
 from on_gpu.plan import Item
 
@@ -53,9 +54,11 @@ def _page(journal: Journal, plan: list[Item], pictures: dict[str, str]) -> list[
     lines = [HEAD.format(title=f"Speed on {card}")]
     if any(row["where"]["tiny"] for row in measured):
         lines += warning(REHEARSAL)
+    limits = limits_of(journal)
+    steps, rounds = ([row for row in measured if row["module"] == module] for module in ("steps", "meta_rounds"))
+    lines += in_short.report(steps, rounds)
     for name, text in pictures.items():
         lines += [f"![{text}]({name}.png)", ""]
-    limits = limits_of(journal)
     for module in MODULES:
         chosen = [row for row in measured if row["module"] == module]
         if not chosen:

@@ -46,7 +46,11 @@ def draw(journal: Journal, plan: Sequence[Item]) -> dict[str, str]:
     for item in plan:
         if journal.measured(item.name):
             measured.setdefault(item.module, []).append(journal.rows[item.name])
-    measured |= {module: sorted(measured[module], key=_order) for module in ("steps", "kernels") if module in measured}
+    measured |= {
+        module: sorted(measured[module], key=_order)
+        for module in ("steps", "kernels", "meta_rounds")
+        if module in measured
+    }
     pictures: list[tuple[str, str, str, Callable[[Rows], Figure | None]]] = [
         ("times", "steps", "Speed of training steps relative to the textbook", _times),
         (
@@ -138,8 +142,8 @@ def _where(rows: Rows) -> "Figure":
 
 def _meta_rounds(rows: Rows) -> "Figure":
     """Draw the time of each form, and its memory where that was measured."""
-    seconds = {f"{_pair(row)}: {form}": median(s) for row in rows for form, s in row["found"]["seconds"].items()}
-    memory = {f"{_pair(row)}: {form}": m["peak"] for row in rows for form, m in row["found"]["memory"].items()}
+    seconds = {f"{_label(row)}: {form}": median(s) for row in rows for form, s in row["found"]["seconds"].items()}
+    memory = {f"{_label(row)}: {form}": m["peak"] for row in rows for form, m in row["found"]["memory"].items()}
     figure = new_figure(WIDTH, MARGINS + LINE * len(seconds))
     grid = figure.subplots(1, 2 if memory else 1, sharey=True, squeeze=False)[0]
     places = range(len(seconds))

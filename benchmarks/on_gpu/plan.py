@@ -39,11 +39,12 @@ def items(setup: Setup) -> list[Item]:
         Item("tests/fast", "gpu_tests", 45, {"fast": True, "seconds": 90}),
         *(_step(MAIN, precision, STEP, 45) for precision in ("bfloat16", "float32")),
         *(_loop(precision) for precision in ("bfloat16", "float32")),
-        Item("meta round/resnet32", "meta_rounds", 60, {"problem": MAIN, "budget": 30}),
+        _meta_round(MAIN, "bfloat16"),
         *(_runs(runs, 25 + 2 * runs) for runs in setup.size((1, 4, 16), (1, 2))),
         Item("contrast", "contrasts", 15, {"budget": 10}),
         _step(MAIN, "bfloat16", COMPILED, 150),
         *(_kernels(precision, form) for precision, form in (("bfloat16", "eager"), ("bfloat16", "captured"))),
+        _meta_round(MAIN, "float32"),
         *(_step(MAIN, precision, STEP, 45) for precision in ("tf32", "float16")),
         *(_step(pair, precision, STEP, 50) for precision in ("bfloat16", "float32") for pair in reversed(OTHERS)),
         Item("loading", "image_loading", 50, {"budget": 30}),
@@ -51,7 +52,7 @@ def items(setup: Setup) -> list[Item]:
         *(_scaling(processes) for processes in setup.size((1, 2, 4, 8), (1, 2))),
         *(_step(pair, precision, STEP, 50) for precision in ("tf32", "float16") for pair in reversed(OTHERS)),
         _step(MAIN, "float32", COMPILED, 150),
-        Item("meta round/imagenet/resnet18", "meta_rounds", 60, {"problem": "imagenet/resnet18", "budget": 30}),
+        _meta_round("imagenet/resnet18", "bfloat16"),
         *(_step(pair, "bfloat16", COMPILED, 150) for pair in OTHERS),
         _step(MAIN, "bfloat16", AUTOTUNED, 300),
         Item("tests/all", "gpu_tests", 120, {"fast": False, "seconds": 600}),
@@ -77,6 +78,11 @@ def _step(pair: str, precision: str, forms: list[str], seconds: float) -> Item:
 def _loop(precision: str) -> Item:
     arguments = {"problem": MAIN, "precision": precision, "forms": ["eager", "captured"]}
     return Item(f"loop/{MAIN}/{precision}", "loop_share", 25, arguments)
+
+
+def _meta_round(pair: str, precision: str) -> Item:
+    arguments = {"problem": pair, "precision": precision, "budget": 30}
+    return Item(f"meta round/{pair}/{precision}", "meta_rounds", 60, arguments)
 
 
 def _kernels(precision: str, form: str) -> Item:

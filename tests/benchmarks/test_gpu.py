@@ -12,7 +12,7 @@ from typing import Any
 
 import gpu
 import pytest
-from on_gpu import contrasts, requirements
+from on_gpu import contrasts, in_short, requirements
 from on_gpu.forms import PROBLEMS, TINY
 from on_gpu.journal import Journal
 from on_gpu.kernels import kind_of, shares
@@ -168,6 +168,24 @@ worker.stop()
 """
 
 
+def test_the_short_answer_is_a_step_and_its_share_of_a_meta_round() -> None:
+    def row(precision: str, **found: Any) -> dict[str, Any]:
+        return {"arguments": {"problem": "resnet32", "precision": precision}, "found": {"interval": 50, **found}}
+
+    steps = [
+        row("float32", seconds={"textbook": [0.8], "captured": [0.2]}),
+        row("bfloat16", seconds={"textbook": [0.5], "captured": [0.1]}),
+    ]
+    rounds = [
+        row("float32", seconds={"textbook": [10.0], "keep": [5.0]}),
+        row("bfloat16", seconds={"textbook": [5.0], "keep": [2.5]}),
+    ]
+    page = "\n".join(in_short.report(steps, rounds))
+    assert "| resnet32 | float32 | captured | 300 | 3.33 | 3.33 | 4 |" in page  # 1.0 s and 0.3 s
+    assert "| resnet32 | bfloat16 | captured | 150 | 4.00 | 6.67 | 8 |" in page  # 0.6 s, 1.0 s and 0.15 s
+    assert in_short.report(steps, []) == []
+
+
 @pytest.mark.slow
 def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parent)])}
@@ -193,5 +211,5 @@ def test_the_whole_command_is_killed_and_typed_again(tmp_path: Path) -> None:
     statuses = {name: row["status"] for name, row in rows(tmp_path).items()}
     assert set(statuses) == {item.name for item in items(Setup("cpu", True, tmp_path))}
     assert set(statuses.values()) <= {"measured", "not available"}
-    for module in ("meta round/resnet32", "runs/2", "scaling/2", "loading", "training"):
+    for module in ("meta round/resnet32/float32", "runs/2", "scaling/2", "loading", "training"):
         assert statuses[module] == "measured"
