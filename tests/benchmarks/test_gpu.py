@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -129,6 +130,13 @@ def test_the_main_question_comes_first_and_within_five_minutes(tmp_path: Path) -
     last = max(map(names.index, main))
     assert sum(item.seconds for item in plan[: last + 1]) < 5 * 60
     assert [item.grows for item in plan] == [False] * (len(plan) - 1) + [True]
+
+
+def test_the_items_named_in_the_docs_exist(tmp_path: Path) -> None:
+    page = (BENCHMARKS.parent / "docs" / "gpu.md").read_text()
+    named = set(re.findall(r"`([a-z ]+/[a-z0-9/]+)`", page.partition("## Measure it")[0]))
+    assert len(named) >= 8
+    assert named <= {item.name for item in items(Setup("cuda", False, tmp_path))}
 
 
 @pytest.mark.parametrize("problem", [*PROBLEMS.values(), *TINY.values()], ids=lambda each: f"{each.pair}-{each.batch}")
