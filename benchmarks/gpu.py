@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -128,6 +129,8 @@ class Session:
     def _record(self, item: Any, status: str, reason: str = "", found: Any = None, seconds: float = 0.0) -> str:
         from importlib import import_module
 
+        from on_gpu.journal import UNREADABLE
+
         row = {
             "item": item.name,
             "module": item.module,
@@ -141,7 +144,10 @@ class Session:
             "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         }
         self.journal.add(row)
-        words = f"{status}: {reason}" if found is None else import_module(f"on_gpu.{item.module}").line(found)
+        words = f"{status}: {reason}"
+        if found is not None:
+            with suppress(*UNREADABLE):
+                words = import_module(f"on_gpu.{item.module}").line(found)
         minutes, second = divmod(int(time.monotonic() - self.start), 60)
         print(f"[{minutes:2}:{second:02}] {item.name}, {seconds:.0f} s: {words}", flush=True)
         return status

@@ -27,16 +27,8 @@ def measure(setup: Setup, *, fast: bool, seconds: float) -> dict[str, Any]:
     log = setup.out / "tests.xml"
     log.unlink(missing_ok=True)
     # Without the project's own options: they ask for plugins, which a bare machine may lack.
-    options = [
-        "-o",
-        "addopts=",
-        "--import-mode=importlib",
-        "-p",
-        "no:cacheprovider",
-        "-q",
-        "--tb=line",
-        f"--junit-xml={log}",
-    ]
+    options = ["-o", "addopts=", "--import-mode=importlib", "-p", "no:cacheprovider", "-q", "--tb=line"]
+    options += ["--continue-on-collection-errors", f"--junit-xml={log}"]
     chosen = "gpu and not slow" if fast else "gpu"
     hidden = {} if setup.device == "cuda" else {"CUDA_VISIBLE_DEVICES": ""}
     done = run(setup, ["-m", "pytest", *options, "-m", chosen, *places], seconds, **hidden)

@@ -9,6 +9,7 @@ from measuring import read_records
 
 LINES, RESULTS, PAGE = "results.jsonl", "results.json", "RESULTS.md"
 MEASURED, NOT_AVAILABLE, FAILED, SKIPPED = "measured", "not available", "failed", "skipped"
+UNREADABLE = (ArithmeticError, LookupError, TypeError, ValueError)  # raised by rows of another version of a part
 Row = dict[str, Any]  # item, status, reason, found, seconds, where, code, date
 
 

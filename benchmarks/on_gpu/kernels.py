@@ -69,6 +69,8 @@ def measure(setup: Setup, *, problem: str, precision: str, form: str) -> dict[st
         if device == on_gpu and spent:
             seconds[event.key] += spent / 1e6 / steps
             launches[event.key] += event.count
+    if not seconds:
+        raise NotAvailable("torch.profiler recorded no kernels")
     return {
         "seconds": dict(sorted(seconds.items(), key=lambda item: -item[1])[:200]),
         "busy": sum(seconds.values()),

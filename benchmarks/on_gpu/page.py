@@ -8,7 +8,7 @@ from typing import Any
 from mcl.files import write_atomically
 from mcl.reports.markdown import listed, warning
 from on_gpu import in_short
-from on_gpu.journal import PAGE, RESULTS, Journal, Row
+from on_gpu.journal import PAGE, RESULTS, UNREADABLE, Journal, Row
 from on_gpu.plan import Item
 
 MODULES = (
@@ -67,7 +67,7 @@ def _page(journal: Journal, plan: list[Item], pictures: dict[str, str]) -> list[
         lines += [f"## {part.TITLE}", ""]
         try:
             lines += [*part.report(chosen, limits), f"<sub>{_provenance(chosen)}</sub>", ""]
-        except (KeyError, TypeError, ValueError):  # measured by an earlier version of this part
+        except UNREADABLE:
             lines += ["Measured by another version of this program; see `results.json`.", ""]
     return [*lines, *_left_out(journal, plan)]
 

@@ -1,6 +1,7 @@
 """Pictures of the results, as PNG and SVG, in the colours of all pictures of this project."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from mcl.files import write_atomically
 from mcl.palette import COLOURS, LIGHT, MARKERS
 from mcl.reports.figures import files, new_figure, style
 from mcl.reports.markdown import count
-from on_gpu.journal import Journal
+from on_gpu.journal import UNREADABLE, Journal
 from on_gpu.kernels import shares
 from on_gpu.limits import PRECISIONS
 from on_gpu.page import limits_of
@@ -66,16 +67,21 @@ def draw(journal: Journal, plan: Sequence[Item]) -> dict[str, str]:
     ]
     drawn = {}
     for name, module, text, drawing in pictures:
-        if module not in measured:
-            continue
         with style():
-            figure = drawing(measured[module])
+            figure = _figure(drawing, measured.get(module))
             if figure is None:
                 continue
             for ending, content in files(figure, ["png", "svg"]).items():
                 write_atomically(journal.folder / f"{name}.{ending}", content)
         drawn[name] = text
     return drawn
+
+
+def _figure(drawing: "Callable[[Rows], Figure | None]", rows: Rows | None) -> "Figure | None":
+    """Return a drawing of the rows, if there are some and this version can read them."""
+    with suppress(*UNREADABLE):
+        return drawing(rows) if rows else None
+    return None
 
 
 def _times(rows: Rows) -> "Figure | None":

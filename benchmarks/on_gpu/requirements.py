@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import invalidate_caches
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,6 +51,7 @@ def install(wheels: Path) -> str | None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--find-links"]
     done = subprocess.run([*command, str(wheels), *wanted], capture_output=True, text=True)
     if done.returncode == 0:
+        invalidate_caches()  # what has just been installed is to be found
         return None
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
     return f"pip could not install {', '.join(wanted)} from {wheels}: {' '.join(errors) or done.stderr.strip()}"

@@ -25,10 +25,15 @@ def measure(setup: Setup, *, processes: int, pair: str, batch: int, side: int, s
     batch, side = setup.size(batch, 8), setup.size(side, 8)
     options = [
         *("dataset=synthetic", f"dataset.image_size={side}", "dataset.classes=100"),
-        *(f"dataset.train_per_class={setup.size(2000, 4)}", "dataset.test_per_class=1"),
+        *(f"dataset.train_per_class={setup.size(500, 4)}", "dataset.test_per_class=1"),
         *(f"pair={setup.size(pair, 'resnet8')}", f"trainer.batch_size={batch * processes}", "tracking=none"),
         *(f"trainer.device={setup.device}", f"trainer.max_steps={setup.size(400, 8)}"),
-        *(f"trainer.log_every={setup.size(20, 2)}", "trainer.epochs=1000", f"hydra.run.dir={folder}"),
+        *(
+            f"trainer.log_every={setup.size(20, 2)}",
+            "trainer.epochs=1000",
+            "trainer.evaluate_every=1000",
+            f"hydra.run.dir={folder}",
+        ),
     ]
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     done = run(setup, [*(torchrun if processes > 1 else []), "train.py", *options], seconds, OMP_NUM_THREADS="1")

@@ -72,7 +72,7 @@ class Worker:
         if self.process is None:
             return
         self.pipe.close()
-        self.process.join(0.5)
+        self.process.join(2)
         if self.process.is_alive():
             _kill_group(self.process.pid)
         self.process.join()
