@@ -22,7 +22,8 @@ from mcl.tracking.tracker import RunInfo, Status, Tracker
 REFRESH_SECONDS = 0.5  # between two refreshes, which take some milliseconds each
 NARROW = 60  # columns, below which the display has no bar and no table
 SILENCE_SECONDS = 60.0  # at most, between two plain lines
-NOT_LOSSES = ("total", "lr", "images_per_second", "grad_norm")  # names train/<name> that are not losses
+# Names train/<name> that are not losses.
+NOT_LOSSES = ("total", "lr", "images_per_second", "grad_norm", "loss_scale", "skipped")
 
 
 class Terminal(Tracker):

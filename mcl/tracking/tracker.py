@@ -81,7 +81,8 @@ class Tracker(ABC):
     """A place where metrics go, from `start` to `finish` of a run. It may track several runs, one after another.
 
     Metrics share one vocabulary: ``train/<term>`` (raw, averaged since the last line), ``train/weighted/<term>``,
-    ``train/total``, ``train/lr``, ``train/images_per_second``, ``train/grad_norm``, ``train/top1/<network>``,
+    ``train/total``, ``train/lr``, ``train/images_per_second``, ``train/grad_norm``, ``train/top1/<network>``, in
+    float16 ``train/loss_scale`` and ``train/skipped``, the share of steps whose gradients overflowed;
     ``meta/outer_loss``; ``matching/<network>.<head>/<network>.<head>``, the mean matching weight of two nodes,
     averaged alike; ``<split>/<network>/<head>/<quantity>`` and ``<split>/ensemble/<quantity>``, with the split
     ``test`` or ``validation``, the network ``first``, ``second``, ..., the head ``stage1``, ..., ``backbone`` or

@@ -60,8 +60,9 @@ class CudaGraphs:
         state = torch.cuda.get_rng_state(self.device)
         # Other threads, such as those that pin memory for the loader, may call CUDA meanwhile.
         recording = torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local")
+        current = torch.cuda.current_stream(self.device)
         try:
-            with recording:
+            with torch.cuda.stream(current), recording:  # a failed recording leaves its own stream behind
                 result = function()
         except BaseException:
             torch.cuda.set_rng_state(state, self.device)

@@ -10,7 +10,13 @@ from mcl.runs.metrics_file import read_metrics
 from mcl.runs.reading import Run, number
 
 ACCURACY, TERMS, PACE = "accuracy", "terms", "pace"  # the charts of series
-PACES = {"lr": "learning rate", "images_per_second": "training images per second", "grad_norm": "gradient norm"}
+PACES = {
+    "lr": "learning rate",
+    "images_per_second": "training images per second",
+    "grad_norm": "gradient norm",
+    "loss_scale": "loss scale",
+    "skipped": "skipped steps",
+}
 PARTS = {"test": "", "validation": ", validation split"}
 BACKBONE = "backbone"
 
