@@ -82,7 +82,7 @@ def _loop(precision: str) -> Item:
 
 def _meta_round(pair: str, precision: str) -> Item:
     arguments = {"problem": pair, "precision": precision, "budget": 30}
-    return Item(f"meta round/{pair}/{precision}", "meta_rounds", 60, arguments)
+    return Item(f"meta/{pair}/{precision}", "meta_rounds", 60, arguments)
 
 
 def _kernels(precision: str, form: str) -> Item:
