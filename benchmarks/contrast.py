@@ -29,7 +29,7 @@ def measure(options: Options) -> list[dict[str, Any]]:
 
 
 def implementations(
-    networks: int, stages: int, batch: int, classes: int, dim: int = 128
+    networks: int, stages: int, batch: int, classes: int, dim: int = 128, device: str = "cpu"
 ) -> "dict[str, Callable[[], Tensor]]":
     """Return a call without arguments for each implementation, on the same float32 embeddings."""
     import torch
@@ -39,10 +39,10 @@ def implementations(
     from mcl.reference import formulas
 
     generator = torch.Generator().manual_seed(0)
-    raw = torch.randn(networks, stages, batch, dim, generator=generator)
+    raw = torch.randn(networks, stages, batch, dim, generator=generator).to(device)
     embeddings = F.normalize(raw, dim=-1)
-    labels = torch.arange(batch) % classes
-    weights = torch.rand(networks * stages, networks * stages, batch, generator=generator)
+    labels = torch.arange(batch, device=device) % classes
+    weights = torch.rand(networks * stages, networks * stages, batch, generator=generator).to(device)
     stacked = [network.clone().requires_grad_() for network in embeddings]
     separate = [[stage.clone().requires_grad_() for stage in network] for network in embeddings]
     leaves = [stage for network in separate for stage in network]

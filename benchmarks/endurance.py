@@ -31,6 +31,7 @@ def main() -> None:
     arguments = _parse_arguments()
     import typed
     from endurance_table import describe, faults_of, write_table
+    from measuring import read_records
 
     typed.prepare()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -87,17 +88,6 @@ class Part:
             return None
         code = f"{self.code['version']} {self.code['commit'][:10]}{'+' if self.code['dirty'] else ''}"
         return {"part": self.name, "code": code, "at": time.strftime("%Y-%m-%d %H:%M:%S"), **trial}
-
-
-def read_records(file: Path) -> list[dict[str, Any]]:
-    """Return the trials made so far; a torn last line is left out, and removed from the file."""
-    if not file.exists():
-        return []
-    lines = file.read_bytes().splitlines(keepends=True)
-    if lines and not lines[-1].endswith(b"\n"):
-        lines.pop()
-        file.write_bytes(b"".join(lines))
-    return [json.loads(line) for line in lines]
 
 
 def _parse_arguments() -> argparse.Namespace:

@@ -1,17 +1,18 @@
 """Shared parts of the benchmarks: options, separate processes, a description of the machine."""
 
+import json
 import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 Seconds = dict[str, list[float]]  # implementation -> seconds of each call
 
@@ -39,6 +40,21 @@ class Options:
 
 def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     return {name: median(values) for name, values in seconds.items()}
+
+
+class Ratio(NamedTuple):
+    """A ratio of medians, with the middle half of the ratios of calls made one after the other."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Ratio:
+    """Return the ratio of two series that were measured in turns."""
+    pairs = sorted(a / b for a, b in zip(numerators, denominators, strict=True))
+    quarter = len(pairs) // 4
+    return Ratio(median(numerators) / median(denominators), pairs[quarter], pairs[-1 - quarter])
 
 
 def new_process() -> ProcessPoolExecutor:
@@ -82,6 +98,17 @@ def measure_part(part: str, options: Options, code: dict[str, Any]) -> dict[str,
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "seconds": time.perf_counter() - start,
     }
+
+
+def read_records(file: Path) -> list[dict[str, Any]]:
+    """Return the lines of a file of results so far; a torn last one is left out, and removed from the file."""
+    if not file.exists():
+        return []
+    lines = file.read_bytes().splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+        file.write_bytes(b"".join(lines))
+    return [json.loads(line) for line in lines]
 
 
 def provenance(result: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from mcl.version import code_version
 
 HERE = Path(__file__).parent
 # Modules of this folder.
-PARTS = ("whole", "contrast", "meta_round", "memory_bank", "loop", "growth", "startup", "first_run")
+PARTS = ("whole", "operators", "contrast", "meta_round", "memory_bank", "loop", "growth", "startup", "first_run")
 HEAD = """# Speed: ours compared with the textbook
 
 The textbook (`mcl/reference/`) is the same training as one would first write it: loops over ordered pairs of networks

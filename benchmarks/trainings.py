@@ -1,6 +1,7 @@
 """Two trainings with one interface: the one that `train.py` runs, and the reference."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -48,14 +49,40 @@ def ours(parts: Parts, splits: Splits) -> StepwiseTraining:
 
 
 class Textbook:
-    """The reference training; ``meta_gradient`` is one of the two in `mcl.reference.unrolled_gradient`."""
+    """The reference training, on the device of its parts.
 
-    def __init__(self, parts: Parts, splits: Splits, meta_gradient: Callable[..., Any] = meta_gradient_by_copies):
+    Args:
+        parts, splits: see `mcl.reference.training.TextbookTraining`.
+        meta_gradient: one of the two in `mcl.reference.unrolled_gradient`.
+        autocast: context of the forward pass of a step. The reference itself is float32; loss scaling it has none.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        splits: Splits,
+        meta_gradient: Callable[..., Any] = meta_gradient_by_copies,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ):
+        parts.learner.to(parts.options.device)
         self.training = TextbookTraining(parts, splits, seed=0, meta_gradient=meta_gradient)
-        self.batches = self.training.all_batches()
+        self.device = parts.options.device
+        self.batches = map(self._to_device, self.training.all_batches())
+        method: Any = self.training.method
+        forward = method.terms
+
+        def terms(batch: Batch) -> Any:
+            with autocast():
+                return forward(batch)
+
+        method.terms = terms
 
     def step(self, batch: Batch) -> None:
         self.training.descend(batch)
 
     def meta_round(self, batch: Batch) -> None:
         self.training.meta_round(batch)
+
+    def _to_device(self, batch: Batch) -> Batch:
+        images, labels, indices = (tensor.to(self.device) for tensor in batch[:3])
+        return batch._replace(images=images, labels=labels, indices=indices)

@@ -69,7 +69,9 @@ def _has_files(dataset: Published, place: Path) -> bool:
 
 
 def make_files(folder: Path) -> None:
-    """Write JPEG files that are as large and as slow to decode as those of ImageNet."""
+    """Write JPEG files that are as large and as slow to decode as those of ImageNet, unless the folder has files."""
+    if any(folder.iterdir()):
+        return
     rng = np.random.default_rng(0)
     for number in range(FILES):
         coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize(PIXELS)

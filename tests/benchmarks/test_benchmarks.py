@@ -30,7 +30,7 @@ def test_remeasuring_one_part_keeps_the_others(tmp_path):
 
     first = run()
     page = (tmp_path / "RESULTS.md").read_text()
-    assert page.count("\n## ") == len(first) == 8
+    assert page.count("\n## ") == len(first) == 9
     assert "Not measured" not in page
     assert (tmp_path / "growth.png").stat().st_size > 10_000
     second = run("loop")

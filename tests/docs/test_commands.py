@@ -41,6 +41,7 @@ NOT_RUN = {  # pattern of a whole command -> why no test runs it
     r"python .* hydra/launcher=ray_gpus.*": "needs Ray, which the extra test leaves out: tests/launching/test_ray.py",
     r"torchrun --nnodes.*": "needs several machines; tests/distributed starts several processes on one",
     r"python benchmarks/run\.py.*": "takes an hour; tests/benchmarks runs every part of it at tiny sizes",
+    r"python benchmarks/gpu\.py.*": "needs a GPU; tests/benchmarks rehearses all of it on the CPU",
 }
 WITHOUT_EXTRAS = ("mcl_torch-*.whl", "build")
 QUICK = ["trainer.max_steps=1", "trainer.batch_size=20", "trainer.device=cpu", "++dataset.limit=8"]
