@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from support.warm_python import warm_python
 
 from mcl import console
 from mcl.config import loader
@@ -34,6 +35,19 @@ class CommandResult(NamedTuple):
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def warm_executable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A stand-in for ``sys.executable`` that need not import torch: see `support.warm_python`."""
+    with warm_python(tmp_path_factory.mktemp("python")) as executable:
+        yield executable
+
+
+@pytest.fixture
+def warm(warm_executable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a test starts as ``sys.executable`` start with torch imported."""
+    monkeypatch.setattr(sys, "executable", warm_executable)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def dataset_of(*overrides: str) -> dict[str, Any]:
     return OmegaConf.to_container(compose_train(overrides), resolve=True)["dataset"]
 
 
-def test_file_and_table_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_and_table_agree(warm: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "speed.json"
     assert entry.main(["benchmark", *SMALL, *META, "--quick", "--steps", "3", "--json", str(file)]) == 0
     out, results = capsys.readouterr().out, json.loads(file.read_text())
@@ -52,7 +52,7 @@ def test_file_and_table_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_rule_omits_a_reference_that_did_not_run(
-    reference: Measurement, outcome: str, rule: str, monkeypatch: pytest.MonkeyPatch
+    reference: Measurement, outcome: str, rule: str, warm: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measured(request: Request, timeout: float | None = None) -> Measurement:
         return reference if request.config["trainer"]["precision"] == "float32" else real(request, timeout)

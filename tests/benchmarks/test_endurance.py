@@ -30,7 +30,7 @@ print(endurance.json.dumps(records))
 """
 
 
-def test_a_run_is_killed_and_a_file_torn(tmp_path: Path) -> None:
+def test_a_run_is_killed_and_a_file_torn(tmp_path: Path, warm: None) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SMALL, str(tmp_path)], cwd=BENCHMARKS, capture_output=True, text=True, check=True
     )
