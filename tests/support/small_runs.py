@@ -1,5 +1,6 @@
 """Small runs, and how to compare a stopped and resumed run with one that was never stopped."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,12 @@ def small(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """Train a run that nothing stops."""
+    """Train a run that nothing stops; all folders of tests share one, which they do not change."""
+    return _undisturbed(tmp_path_factory)
+
+
+@functools.cache
+def _undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     import sys
 
     import train
