@@ -10,7 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
-from support.shared_compositions import _shared_compositions  # noqa: F401 - a fixture
+from support.shared_compositions import _own_compositions, _shared_compositions  # noqa: F401 - fixtures
 from support.warm_python import warm_python
 
 from mcl import console

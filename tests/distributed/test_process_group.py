@@ -39,12 +39,16 @@ def torchrun(processes: int, *command: str, folder: Path, **environment: str) ->
 
 
 @pytest.fixture(scope="module", params=["batch", "memory"])
-def one_and_two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+def one_and_two(
+    request: pytest.FixtureRequest, warm_executable: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, Any]:
     """Train one process and two processes on the same batches, with contrast in the batch or with banks."""
     folder = tmp_path_factory.mktemp("shared")
     results = []
     for processes in (1, 2):
-        ended = torchrun(processes, str(SCRIPT), f"{processes}.pt", request.param, folder=folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "executable", warm_executable)
+            ended = torchrun(processes, str(SCRIPT), f"{processes}.pt", request.param, folder=folder)
         assert ended.returncode == 0, ended.stderr
         results.append(torch.load(folder / f"{processes}.pt"))
     return results[0], results[1]
@@ -97,7 +101,7 @@ def test_two_processes_write_one_run_folder_and_print_once(tmp_path: Path) -> No
         pytest.param("loss.tau=0", "loss.tau=0", marks=pytest.mark.slow),
     ],
 )
-def test_errors_are_reported_once(override: str, message: str, tmp_path: Path) -> None:
+def test_errors_are_reported_once(override: str, message: str, warm: None, tmp_path: Path) -> None:
     ended = torchrun(2, *TRAIN, override, folder=tmp_path)
     assert ended.returncode != 0
     (line,) = error_lines(ended)
@@ -110,7 +114,7 @@ def test_errors_are_reported_once(override: str, message: str, tmp_path: Path) -
     [pytest.param(None, "1: there is no such folder", marks=pytest.mark.slow), (5, "train images: 10, not 8")],
     ids=["none", "other"],
 )
-def test_process_with_other_data_is_reported_once(second: int | None, message: str, tmp_path: Path) -> None:
+def test_process_with_other_data_is_reported_once(second: int | None, message: str, warm: None, tmp_path: Path) -> None:
     # As on a machine where the folder is missing, or another: each process looks where its number leads it.
     for number, images in (("0", 4), ("1", second)):
         for part, name in itertools.product(("train", "test"), ("cat", "dog")) if images else ():
@@ -154,7 +158,7 @@ def test_killed_process_ends_the_others(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
 
 
-def test_signal_to_one_process_stops_all_and_saves(tmp_path: Path) -> None:
+def test_signal_to_one_process_stops_all_and_saves(warm: None, tmp_path: Path) -> None:
     script = tmp_path / "signalled.py"
     script.write_text(
         "import os, signal, sys\n"
@@ -177,7 +181,7 @@ def test_signal_to_one_process_stops_all_and_saves(tmp_path: Path) -> None:
 
 
 def test_run_of_one_process_is_resumed_by_two(
-    command: Callable[..., Any], during_step: Callable[..., None], tmp_path: Path
+    command: Callable[..., Any], during_step: Callable[..., None], warm: None, tmp_path: Path
 ) -> None:
     options = [
         *TRAIN[1:],

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,9 @@ Records = list[dict[str, Any]]
 
 def read(folder: Path) -> Records:
     """Return the records of a W&B run file."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+    from wandb.util import get_core_path
+
+    command = [get_core_path(), "leet", "inspect", "--json", str(folder)]  # what ``wandb leet`` starts
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     return [json.loads(line) for line in lines]
 

@@ -157,7 +157,7 @@ def _become(words: list[str], environment: dict[str, str], folder: str, descript
         os.environ.update(environment)
         unbuffered = words[0] == "-u"
         words = words[unbuffered:]
-        sys.stdin = open(0, closefd=False)
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
         for name, descriptor in (("stdout", 1), ("stderr", 2)):
             raw = io.FileIO(descriptor, "w", closefd=False)
             buffered = not unbuffered and name == "stdout" and not raw.isatty()
