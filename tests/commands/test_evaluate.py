@@ -212,7 +212,7 @@ def test_imported_networks_have_imagenet_class_names(tmp_path: Path, monkeypatch
         (["dataset=digits"], ["10 classes", "4"]),
         (["dataset.mean=[0.1]"], ["dataset.mean=[0.5]"]),
         (["pair=resnet14"], ["do not fit"]),
-        (["dataset.image_size=2"], ["2"]),
+        (["dataset.image_size=1"], ["1"]),
         (["--split", "validation"], ["validation", "dataset.validation"]),
         (["seed="], ["seed"]),
         (["~seed"], ["option=value"]),
