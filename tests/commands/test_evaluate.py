@@ -56,6 +56,7 @@ def test_calibration_in_the_summary_equals_that_of_the_command(undisturbed: Outc
         assert error == pytest.approx(scores[name].result()["ece"], rel=1e-5), name
 
 
+@pytest.mark.drawn
 def test_command_prints_and_writes_results(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run), "trainer.device=cpu"]) == 0
     output = capsys.readouterr().out

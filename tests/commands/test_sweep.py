@@ -70,6 +70,7 @@ def summaries() -> list[Path]:
     return sorted(Path("runs").rglob("summary.json"))
 
 
+@pytest.mark.drawn
 def test_study_runs_once_and_is_reported(sweep: Sweep) -> None:
     status, out, err = sweep()
     assert status == 0, err

@@ -81,7 +81,7 @@ def error_lines(ended: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
 
 
-def test_two_processes_write_one_run_folder_and_print_once(tmp_path: Path) -> None:
+def test_two_processes_write_one_run_folder_and_print_once(warm: None, tmp_path: Path) -> None:
     ended = torchrun(2, *TRAIN, folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("test accuracy, %") == 1
@@ -101,7 +101,8 @@ def test_two_processes_write_one_run_folder_and_print_once(tmp_path: Path) -> No
         pytest.param("loss.tau=0", "loss.tau=0", marks=pytest.mark.slow),
     ],
 )
-def test_errors_are_reported_once(override: str, message: str, warm: None, tmp_path: Path) -> None:
+def test_errors_are_reported_once(override: str, message: str, tmp_path: Path) -> None:
+    """In interpreters that import everything themselves."""
     ended = torchrun(2, *TRAIN, override, folder=tmp_path)
     assert ended.returncode != 0
     (line,) = error_lines(ended)
