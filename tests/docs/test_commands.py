@@ -238,7 +238,6 @@ def test_run_folder_on_a_page_is_that_of_its_command(
     assert config.hydra.run.dir == folder
 
 
-@pytest.mark.drawn
 def test_same_report_of_the_same_runs_has_the_same_bytes(typed: Callable[..., str], at_home: Path) -> None:
     written = []
     for _ in range(2):
