@@ -60,8 +60,9 @@ os._exit(status)
 
 @contextlib.contextmanager
 def warm_python(folder: Path) -> Iterator[str]:
-    """Start the server; yield the path of the stand-in, or that of the interpreter where there is no ``pidfd_open``."""
-    if not hasattr(os, "pidfd_open"):  # not on Linux
+    """Start the server; yield the path of the stand-in, or that of the interpreter where there can be none."""
+    long_or_blank = len(str(folder)) > 90 or len(sys.executable) > 100 or " " in sys.executable  # of a socket, after #!
+    if long_or_blank or not hasattr(os, "pidfd_open"):  # only Linux has this
         yield sys.executable
         return
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
