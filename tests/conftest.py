@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for all subprocesses
+
 import pytest
 import torch
 from hydra import compose, initialize_config_dir

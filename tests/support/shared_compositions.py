@@ -2,14 +2,15 @@
 
 A composition takes a tenth of a second, mostly to find, read and merge YAML files, and the tests compose thousands of
 times. The files of ``conf/`` do not change while the tests run. So each file is read once, each choice of files is
-composed once, and values (``seed=1``) are applied to a copy, as `ReusingLoader` does. Compositions with other folders,
-with parts of Hydra itself or of sweeps are left to Hydra, and so are those of a test marked ``composed_by_hydra``.
+composed once, and values (``seed=1``) are applied to a copy, as `ReusingLoader` does. Compositions with other folders
+or with parts of Hydra itself are left to Hydra, and so are those of a test marked ``composed_by_hydra``.
 """
 
 import os
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -26,7 +27,8 @@ from mcl.config.conf_folder import conf_folder
 from mcl.config.loader import _parse, _record_overrides, _sets_a_value
 
 MARK = "composed_by_hydra"
-OF_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode")  # values that no other part of a composition reads
+VALUES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode", "hydra.launcher.")  # of Hydra, not read by a composition
+LAUNCHERS = ("hydra/launcher=basic", "hydra/launcher=gpus")  # others are plugins that a test may take away
 
 _compose: Callable[..., DictConfig] = ConfigLoaderImpl._load_configuration_impl
 _compositions: dict[tuple[str | None, ...], bytes] = {}
@@ -57,17 +59,16 @@ def _compose_once(
     *options: bool,
     **named: bool,
 ) -> DictConfig:
-    if run_mode is RunMode.MULTIRUN and named.get("validate_sweep_overrides") is False:
-        run_mode = RunMode.RUN  # Hydra asks whether this is a multirun: composed alike if there is nothing to sweep
-    values = _values(loader, overrides) if run_mode is RunMode.RUN else None
-    if values is None:
+    parts = _parts(loader, overrides)
+    if parts is None or (parts.sweeps and run_mode is RunMode.RUN):
         return _compose(loader, config_name, overrides, run_mode, *options, **named)
-    shared = [text for text in overrides if _parse(text) not in values]
-    key = (config_name, JobRuntime.instance().get("name"), *shared)
+    if named.get("validate_sweep_overrides") is False and not parts.sweeps:
+        run_mode = RunMode.RUN  # Hydra asks whether this is a multirun: composed alike if there is nothing to sweep
+    key = (config_name, run_mode.name, JobRuntime.instance().get("name"), *parts.choices)
     if key not in _compositions:
-        _compositions[key] = pickle.dumps(_compose(loader, config_name, shared, run_mode, *options, **named))
+        _compositions[key] = pickle.dumps(_compose(loader, config_name, parts.choices, run_mode, *options, **named))
     config: DictConfig = pickle.loads(_compositions[key])
-    loader._apply_overrides_to_config(values, config)
+    loader._apply_overrides_to_config(parts.values, config)
     _record_overrides(config, [_parse(text) for text in overrides])
     config.hydra.runtime.cwd = os.getcwd()
     return config
@@ -88,8 +89,16 @@ def _is_constant(source: ConfigSource) -> bool:
     return source.scheme() != "file" or Path(source.path) == conf_folder()
 
 
-def _values(loader: ConfigLoaderImpl, overrides: list[str]) -> list[Override] | None:
-    """Return the overrides that only set values; None if there are others than these and choices of files."""
+class _Parts(NamedTuple):
+    """Overrides that choose files, that set values, and that have several values."""
+
+    choices: list[str]
+    values: list[Override]
+    sweeps: list[Override]
+
+
+def _parts(loader: ConfigLoaderImpl, overrides: list[str]) -> _Parts | None:
+    """Return the parts of a command line; None if it is left to Hydra."""
     if not all(_is_constant(source) for source in loader.get_sources()):
         return None
     try:
@@ -97,10 +106,13 @@ def _values(loader: ConfigLoaderImpl, overrides: list[str]) -> list[Override] | 
     except HydraException:
         return None
     repository = CachingConfigRepository(loader.repository)
-    values = []
-    for override in parsed:
-        if override.key_or_group in OF_HYDRA or _sets_a_value(override, repository):
-            values.append(override)
-        elif override.is_hydra_override() or override.is_sweep_override():
-            return None
-    return None if any(override.is_sweep_override() for override in values) else values
+    parts = _Parts([], [], [])
+    for text, override in zip(overrides, parsed, strict=True):
+        if override.is_sweep_override():
+            parts.sweeps.append(override)
+        elif override.key_or_group.startswith(VALUES) or _sets_a_value(override, repository):
+            parts.values.append(override)
+        else:
+            parts.choices.append(text)
+    hydras = [override for override in parsed if override.is_hydra_override() and override not in parts.values]
+    return None if any(override.input_line not in LAUNCHERS for override in hydras) else parts
