@@ -2,14 +2,18 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for all subprocesses
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from support.shared_compositions import _own_compositions, _shared_compositions  # noqa: F401 - fixtures
+from support.warm_python import warm_python
 
 from mcl import console
 from mcl.config import loader
@@ -34,6 +38,19 @@ class CommandResult(NamedTuple):
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def warm_executable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A stand-in for ``sys.executable`` that need not import torch: see `support.warm_python`."""
+    with warm_python(tmp_path_factory.mktemp("python")) as executable:
+        yield executable
+
+
+@pytest.fixture
+def warm(warm_executable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a test starts as ``sys.executable`` start with torch imported."""
+    monkeypatch.setattr(sys, "executable", warm_executable)
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def test_time_between_the_parts_of_a_step_is_other() -> None:
     assert watch.take() == {"other": 3.0, "forward": 2.0, "loss": 1.0, "backward": 1.0}
 
 
-def test_killed_process_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_process_is_reported(warm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dying.py").write_text(DIES)
     monkeypatch.chdir(tmp_path)
     measure_request = request("dataset._target_=dying.Dies", "allow_modules=[dying]", details=False)
@@ -131,7 +131,7 @@ def test_invalid_settings_are_refused_with_the_message_of_training(tmp_path: Pat
     assert "loss.meta.steps=0: must be at least 1" in json.loads((tmp_path / measuring.ANSWER).read_text())["refused"]
 
 
-def test_measurement_ends_with_its_parent(tmp_path: Path) -> None:
+def test_measurement_ends_with_its_parent(warm: None, tmp_path: Path) -> None:
     (tmp_path / measuring.REQUEST).write_text(json.dumps(vars(request())))
     command = [sys.executable, "-m", "mcl.benchmarking.measure", str(tmp_path)]
     assert subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 1

@@ -1,3 +1,4 @@
+from support.drawings import _undrawn
 from support.small_runs import small, undisturbed
 
-__all__ = ["small", "undisturbed"]  # fixtures
+__all__ = ["_undrawn", "small", "undisturbed"]  # fixtures

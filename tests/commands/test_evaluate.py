@@ -56,6 +56,7 @@ def test_calibration_in_the_summary_equals_that_of_the_command(undisturbed: Outc
         assert error == pytest.approx(scores[name].result()["ece"], rel=1e-5), name
 
 
+@pytest.mark.drawn
 def test_command_prints_and_writes_results(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run), "trainer.device=cpu"]) == 0
     output = capsys.readouterr().out
@@ -212,7 +213,7 @@ def test_imported_networks_have_imagenet_class_names(tmp_path: Path, monkeypatch
         (["dataset=digits"], ["10 classes", "4"]),
         (["dataset.mean=[0.1]"], ["dataset.mean=[0.5]"]),
         (["pair=resnet14"], ["do not fit"]),
-        (["dataset.image_size=2"], ["2"]),
+        (["dataset.image_size=1"], ["1"]),
         (["--split", "validation"], ["validation", "dataset.validation"]),
         (["seed="], ["seed"]),
         (["~seed"], ["option=value"]),

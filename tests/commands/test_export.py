@@ -95,7 +95,7 @@ def test_exported_file_equals_the_network(
     assert again.classes == network.classes
     assert again.preprocessing == network.preprocessing
     card = (run / "export" / "README.md").read_text()
-    for part in ("# resnet8", "| parameters | multiply-adds |", "763,136", "Synthetic", "SGD: lr 0.1", file.name):
+    for part in ("# resnet8", "| parameters | multiply-adds |", "533,632", "Synthetic", "SGD: lr 0.1", file.name):
         assert part in card
     assert main(["predict", str(file), str(image), "--top", "2"]) == 0
     from_file = capsys.readouterr().out

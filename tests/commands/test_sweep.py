@@ -70,6 +70,7 @@ def summaries() -> list[Path]:
     return sorted(Path("runs").rglob("summary.json"))
 
 
+@pytest.mark.drawn
 def test_study_runs_once_and_is_reported(sweep: Sweep) -> None:
     status, out, err = sweep()
     assert status == 0, err
@@ -260,7 +261,7 @@ def test_finished_trials_of_a_search_are_reused(sweep: Sweep) -> None:
     assert Path("search/RESULTS.md").read_text() == page
 
 
-def test_study_runs_with_the_launcher(sweep: Sweep) -> None:
+def test_study_runs_with_the_launcher(sweep: Sweep, warm: None) -> None:
     done = subprocess.run(
         [sys.executable, str(conf_folder().parent / "sweep.py"), "study=tiny", "seeds=[0]"],
         capture_output=True,

@@ -16,6 +16,8 @@ from mcl.config.conf_folder import conf_folder
 from mcl.config.loader import Progress, ReusingLoader
 from mcl.config.schema import register
 
+pytestmark = pytest.mark.composed_by_hydra
+
 JOBS = [
     ["seed=1", "loss=mcl"],
     ["seed=2", "loss=mcl", "optimizer.lr=0.5"],

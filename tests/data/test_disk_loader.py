@@ -75,7 +75,7 @@ list(DiskLoader(files, torch.device("cpu")).in_order(range(1), 1))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere torch looks now and then")
-def test_readers_die_with_the_process_that_trains(tmp_path: Path) -> None:
+def test_readers_die_with_the_process_that_trains(warm: None, tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", READ_FOR_EVER, str(tmp_path / "pid")], env={**os.environ, "PYTHONPATH": str(ROOT)}
     )

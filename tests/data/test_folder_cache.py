@@ -107,7 +107,7 @@ print(hashlib.sha256(images.numpy().tobytes()).hexdigest())
 """
 
 
-def test_one_of_two_processes_decodes_and_the_other_waits(make_tree):
+def test_one_of_two_processes_decodes_and_the_other_waits(warm, make_tree):
     root = str(make_tree())
     children = [
         subprocess.Popen(

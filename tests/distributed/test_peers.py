@@ -7,7 +7,7 @@ import torch
 from distributed.test_process_group import SCRIPT, torchrun
 
 
-def test_two_processes_train_peers_as_one_does(device: str, tmp_path: Path) -> None:
+def test_two_processes_train_peers_as_one_does(device: str, warm: None, tmp_path: Path) -> None:
     for processes in (1, 2):
         ended = torchrun(processes, str(SCRIPT), f"{processes}.pt", "peers", device, folder=tmp_path)
         assert ended.returncode == 0, ended.stderr

@@ -40,13 +40,15 @@ def torchrun(processes: int, *command: str, folder: Path, **environment: str) ->
 
 @pytest.fixture(scope="module", params=["batch", "memory"])
 def one_and_two(
-    request: pytest.FixtureRequest, device: str, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, device: str, warm_executable: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Any, Any]:
     """Train one process and two processes on the same batches, with contrast in the batch or with banks."""
     folder = tmp_path_factory.mktemp("shared")
     results = []
     for processes in (1, 2):
-        ended = torchrun(processes, str(SCRIPT), f"{processes}.pt", request.param, device, folder=folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "executable", warm_executable)
+            ended = torchrun(processes, str(SCRIPT), f"{processes}.pt", request.param, device, folder=folder)
         assert ended.returncode == 0, ended.stderr
         results.append(torch.load(folder / f"{processes}.pt"))
     return results[0], results[1]
@@ -89,7 +91,7 @@ def error_lines(ended: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
 
 
-def test_two_processes_write_one_run_folder_and_print_once(device: str, tmp_path: Path) -> None:
+def test_two_processes_write_one_run_folder_and_print_once(device: str, warm: None, tmp_path: Path) -> None:
     ended = torchrun(2, *TRAIN, f"trainer.device={device}", folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("test accuracy, %") == 1
@@ -110,6 +112,7 @@ def test_two_processes_write_one_run_folder_and_print_once(device: str, tmp_path
     ],
 )
 def test_errors_are_reported_once(override: str, message: str, tmp_path: Path) -> None:
+    """In interpreters that import everything themselves."""
     ended = torchrun(2, *TRAIN, override, folder=tmp_path)
     assert ended.returncode != 0
     (line,) = error_lines(ended)
@@ -122,7 +125,7 @@ def test_errors_are_reported_once(override: str, message: str, tmp_path: Path) -
     [pytest.param(None, "1: there is no such folder", marks=pytest.mark.slow), (5, "train images: 10, not 8")],
     ids=["none", "other"],
 )
-def test_process_with_other_data_is_reported_once(second: int | None, message: str, tmp_path: Path) -> None:
+def test_process_with_other_data_is_reported_once(second: int | None, message: str, warm: None, tmp_path: Path) -> None:
     # As on a machine where the folder is missing, or another: each process looks where its number leads it.
     for number, images in (("0", 4), ("1", second)):
         for part, name in itertools.product(("train", "test"), ("cat", "dog")) if images else ():
@@ -167,7 +170,7 @@ def test_killed_process_ends_the_others(device: str, tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
 
 
-def test_signal_to_one_process_stops_all_and_saves(device: str, tmp_path: Path) -> None:
+def test_signal_to_one_process_stops_all_and_saves(device: str, warm: None, tmp_path: Path) -> None:
     script = tmp_path / "signalled.py"
     script.write_text(
         "import os, signal, sys\n"
@@ -190,7 +193,7 @@ def test_signal_to_one_process_stops_all_and_saves(device: str, tmp_path: Path) 
 
 
 def test_run_of_one_process_is_resumed_by_two(
-    command: Callable[..., Any], during_step: Callable[..., None], device: str, tmp_path: Path
+    command: Callable[..., Any], during_step: Callable[..., None], device: str, warm: None, tmp_path: Path
 ) -> None:
     options = [
         *TRAIN[1:],

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from support.doc_pages import ROOT, blocks
+from support.drawings import _undrawn  # noqa: F401 - a fixture
 from support.golden_rule import filled
 
 import train

@@ -115,6 +115,8 @@ def shortened(arguments: list[str], home: Path) -> list[str]:
         return [*kept, f"dataset.root={home}/my/images", *QUICK, "trainer.batch_size=4"]
     if kept == arguments and not any(word.startswith("experiment=") for word in arguments):
         return [*kept, *QUICK]
+    if "pair=resnet32-resnet110" in arguments:
+        kept = [*kept, "pair.second.depths=[1,1,1]"]
     banks = SMALL_BANKS if "experiment=imagenet_lmcl" in arguments else []
     return [*kept, *SMALL, *banks]
 

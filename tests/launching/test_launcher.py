@@ -22,7 +22,7 @@ SWEEP = ["-m", "hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.launc
 SWEEP += ["loss=independent", "trainer.device=cpu"]
 
 
-def test_multirun_runs_unfinished_jobs_and_names_failed_ones(command: Command) -> None:
+def test_multirun_runs_unfinished_jobs_and_names_failed_ones(warm: None, command: Command) -> None:
     sweep = [*SWEEP, "trainer.max_steps=2", "trainer.batch_size=7,1000", "resume=auto"]
     done = command(*sweep)
     assert done.status == 1
@@ -45,7 +45,7 @@ def test_multirun_runs_unfinished_jobs_and_names_failed_ones(command: Command) -
     assert "step 2/2" not in alone.out, "typed alone it finds its result, too"
 
 
-def test_return_values_of_runs_are_returned(command: Command) -> None:
+def test_return_values_of_runs_are_returned(warm: None, command: Command) -> None:
     job = [*SMALL, "loss=independent", "trainer.max_steps=1", "dataset.validation=0.25", "trainer.device=cpu"]
     how = ["hydra/launcher=gpus", "hydra.launcher.devices=cpu"]
     (first,) = launch(inspect.unwrap(train.train), [job], how)

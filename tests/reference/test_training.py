@@ -85,7 +85,7 @@ def close(actual: Tensor, expected: Tensor) -> bool:
 @pytest.mark.parametrize(
     ("overrides", "differentiate"),
     [
-        pytest.param(["loss.meta.memory=keep"], meta_gradient_by_copies, id="a pair"),
+        pytest.param(["loss.meta.memory=keep", "pair.first.depths=[1,1]"], meta_gradient_by_copies, id="a pair"),
         pytest.param(
             ["loss.meta.memory=recompute", "+network@pair.third=wrn_10_1"],
             meta_gradient,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.drawings import _undrawn  # noqa: F401 - a fixture
 from support.report_pages import study_of, three_seeds
 
 from mcl.__main__ import main

@@ -41,7 +41,7 @@ def test_a_folder_that_vanishes_stops_the_run(
     vanish: Callable[[], None], options: list[str], small: Callable[..., Any], during_step: Callable[..., None]
 ) -> None:
     during_step(6, vanish)
-    done = small("run", *options)
+    done = small("run", "loss=independent", *options)
     assert done.status == 1
     assert "removed, moved or replaced while the run worked in it" in done.err
     assert not (RUN / "summary.json").exists()
@@ -86,7 +86,7 @@ def test_the_output_of_the_command_may_lie_there_before(small: Callable[..., Any
     RUN.mkdir()
     for name in ("job.log", "slurm-1.out", ".gitkeep"):
         (RUN / name).touch()
-    assert small("run", "trainer.max_steps=1").status == 0
+    assert small("run", "loss=independent", "trainer.max_steps=1").status == 0
 
 
 def test_a_file_in_place_of_the_checkpoints_is_refused_before_training(small: Callable[..., Any]) -> None:
@@ -112,6 +112,6 @@ def test_a_failure_names_the_step_that_was_reached(small: Callable[..., Any], du
         raise OSError(28, "No space left on device", "disk")
 
     during_step(4, fail)
-    done = small("run", "trainer.log_every=100")
+    done = small("run", "loss=independent", "trainer.log_every=100")
     assert (done.status, "failed at step 4 of 10" in done.out) == (1, True)
     assert json.loads((RUN / "failure.json").read_text())["step"] == 4

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,14 @@ SCALARS = st.one_of(
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
 )
-FUZZ = settings(
-    max_examples=40,
+FUZZ = settings(  # some examples; `test_many_mutations` takes many
+    max_examples=12,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
-FEW = settings(FUZZ, max_examples=15)
+FEW = settings(FUZZ, max_examples=8)
 
 
 def assert_harmless(*arguments: str) -> None:
@@ -179,3 +180,22 @@ def test_damaged_bytes_of_a_card(data: st.DataObject, sent: Path, place: Path) -
     content = (sent / "release" / "README.md").read_bytes()
     (place / "release" / "README.md").write_bytes(flip(content, data))
     assert_harmless("predict", "release", "image.png")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "test",
+    [
+        test_mutated_metadata_of_safetensors,
+        test_mutated_content_of_a_torch_file,
+        test_mutated_configuration_of_a_bundle,
+        test_mutated_checkpoint_of_a_bundle,
+        test_mutated_files_of_a_bundle,
+        test_mutated_header_of_a_release,
+        test_mutated_run_of_a_release,
+        test_damaged_bytes_of_a_card,
+        *(partial(test_damaged_bytes, name) for name in ("bundle.zip", "network.pt", "network.safetensors")),
+    ],
+)
+def test_many_mutations(test: Any, sent: Path, place: Path) -> None:
+    settings(FUZZ, max_examples=40)(test)(sent=sent, place=place)

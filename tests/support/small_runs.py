@@ -1,5 +1,6 @@
 """Small runs, and how to compare a stopped and resumed run with one that was never stopped."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,8 @@ SMALL = [  # 2 epochs of 5 steps, with meta rounds at steps 0, 4 and 8
     *("dataset.classes=4", "dataset.channels=1", "sampler=shuffle"),
     *("trainer.batch_size=7", "trainer.epochs=2", "trainer.log_every=3"),
 ]
-META = ["loss.meta.interval=4", "loss.meta.steps=1", "loss.dim=16"]
+ROUNDS = ["loss.meta.interval=4", "loss.meta.steps=1", "loss.dim=16"]
+META = [*ROUNDS, "pair.first.depths=[1,1]", "pair.second.depths=[1,1]"]  # more stages would take most of the time
 UNSTEADY = ("time", "train/images_per_second")
 
 
@@ -76,12 +78,16 @@ def small(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """Train a run that nothing stops."""
+    """Train a run that nothing stops; all folders of tests share one, which they do not change."""
+    return _undisturbed(tmp_path_factory.getbasetemp() / "undisturbed" / "run")
+
+
+@functools.cache
+def _undisturbed(folder: Path) -> Outcome:
     import sys
 
     import train
 
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["train.py", *SMALL, *META, f"hydra.run.dir={folder}"])
         train.train()

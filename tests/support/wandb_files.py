@@ -2,16 +2,19 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 Records = list[dict[str, Any]]
 
 
-def read(folder: Path) -> Records:
-    """Return the records of a W&B run file."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+def read(place: Path) -> Records:
+    """Return the records of a W&B run file, or of the one in a folder, as ``wandb leet inspect`` prints them."""
+    from wandb.util import get_core_path
+
+    (file,) = [place] if place.is_file() else place.glob("*.wandb")
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json"]
+    command += ["--run-file", str(file), str(file.parent)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     return [json.loads(line) for line in lines]
 

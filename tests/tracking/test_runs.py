@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.drawings import _undrawn  # noqa: F401 - a fixture
 from support.small_runs import META, SMALL, during_step, small  # noqa: F401 - fixtures
 from support.wandb_files import final_summary, history, logs, read_all, run_ids
 
@@ -75,6 +76,7 @@ def test_default_run_logs_everything_offline(command: Callable[..., Any]) -> Non
     assert 100 * right / sum(map(sum, counts)) == pytest.approx(summary["first/top1_last"])
 
 
+@pytest.mark.drawn
 def test_pictures_come_with_the_evaluation_and_exported_networks_as_an_artifact(command: Callable[..., Any]) -> None:
     tracking = [f"tracking.wandb.{option}" for option in ("pictures=1", "gradients=1", "artifacts=true")]
     options = [*tracking, "trainer.export=safetensors"]

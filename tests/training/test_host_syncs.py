@@ -41,7 +41,9 @@ SYNTHETIC = [
     *("dataset=synthetic", "dataset.image_size=8", "dataset.train_per_class=4", "dataset.test_per_class=1"),
     *("dataset.classes=4", "dataset.augmentation.padding=1", "dataset.augmentation.flip=true"),
 ]
-META = ["loss.meta.steps=1", "loss.meta.outer_batch=next"]  # one round, after the first step
+META = [  # one round, after the first step, which is slow on this device
+    *("loss.meta.steps=1", "loss.meta.outer_batch=next", "pair.first.depths=[1,1]", "pair.second.depths=[1]"),
+]
 
 
 @pytest.fixture(autouse=True)

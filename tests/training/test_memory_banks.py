@@ -25,6 +25,7 @@ TRAIN = ["loss/contrast=memory", "loss/weights=imagenet", "loss.contrast.neg_k=4
 TRAIN += ["dataset=synthetic", "dataset.image_size=8", "dataset.classes=4", "dataset.train_per_class=6"]
 TRAIN += ["dataset.test_per_class=2", "sampler=shuffle", "trainer.batch_size=8", "trainer.epochs=2"]
 TRAIN += ["trainer.device=cpu", "trainer.checkpoint_every=1", "trainer.max_checkpoints=9", "hydra.run.dir=run"]
+TRAIN += ["pair.first.depths=[1,1]", "pair.second.depths=[1,1]"]
 ROWS = "loss.contrast.bank.rows"
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from support.small_runs import META, SMALL
+from support.small_runs import META, ROUNDS, SMALL
 from torch import Tensor, nn
 
 from mcl.config.compose import compose_train
@@ -111,7 +111,7 @@ QUIET = [*SMALL, "trainer.device=cpu", "tracking=none"]
 
 def test_mobilenetv3_trains_with_a_meta_round() -> None:
     networks = ["network@pair.first=resnet8", "network@pair.second=imagenet/mobilenetv3_small"]
-    parts = assemble(compose_train([*QUIET, *META, *networks, "dataset.image_size=32", "trainer.batch_size=8"]))
+    parts = assemble(compose_train([*QUIET, *ROUNDS, *networks, "dataset.image_size=32", "trainer.batch_size=8"]))
     trainer = parts.build_trainer(parts.dataset.load(), seed=0)
     trainer.learner.train()
     before = {name: value.detach().clone() for name, value in trainer.learner.named_parameters()}
