@@ -74,6 +74,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         for cause in causes(error)
     )
 
+
 def locate(error: BaseException) -> str:
     """Return where an error arose and its message on one line: ``my_parts.py, line 12: NameError: ...``."""
     message = " ".join(str(error).split())
