@@ -57,6 +57,6 @@ class MCL(MutualLoss):
         last = [network[0] for network in embeddings]
         contrast = last_stage_contrast(last, labels, tau=self.tau, temperature=self.temperature)
         terms = {"classification": classification(logits, batch.labels), **contrast._asdict()}
-        if self.weights["distillation"]:
+        if self.weights["distillation"] or "distillation" in self.ramps:  # the terms are the same in every epoch
             terms["distillation"] = mean_logit_distillation(logits, temperature=self.temperature)
         return terms

@@ -1,9 +1,12 @@
 """Ramps of loss weights."""
 
 import pytest
+import torch
 
 from mcl.errors import UserError
+from mcl.losses.mcl import MCL
 from mcl.losses.ramps import Constant, Linear, Sigmoid, Step, sigmoid_ramp
+from mcl.types import Batch, Outputs
 
 
 def test_sigmoid_ramp_of_the_published_methods():
@@ -24,3 +27,16 @@ def test_ramps_end_at_their_weight():
 def test_impossible_ramps_are_refused(options):
     with pytest.raises(UserError, match=r"Linear\.(weight|length)="):
         Linear(**options)
+
+
+def test_a_term_whose_ramp_starts_at_0_is_there_in_every_epoch():
+    loss = MCL(widths=[[4], [4]], weights={"distillation": Linear(length=2)}, dim=3)
+    outputs = [Outputs([torch.randn(6, 4)], [torch.randn(6, 3)]) for _ in range(2)]
+    batch = Batch(torch.empty(0), torch.tensor([0, 1, 2] * 2), torch.arange(6))
+    names = []
+    for epoch in range(2):
+        loss.set_epoch(epoch)
+        names.append(list(loss(outputs, batch)))
+    assert loss.weights["distillation"] == 0.5
+    assert "distillation" in names[0]
+    assert names[0] == names[1]
