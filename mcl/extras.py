@@ -14,7 +14,7 @@ EXTRAS = {  # extra of pyproject.toml -> module: requirement
     "pandas": {"pandas": "pandas>=2"},
     "tensorboard": {"tensorboard": "tensorboard>=2.14"},
     "mlflow": {"mlflow": "mlflow>=3.1"},
-    "hub": {"huggingface_hub": "huggingface-hub>=0.30"},
+    "hub": {"huggingface_hub": "huggingface-hub>=0.34"},
 }
 _SLURM = ("hydra-submitit-launcher>=1.2,<2",)
 PLUGINS = {  # Hydra plugin: choice -> requirements

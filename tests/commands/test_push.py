@@ -1,5 +1,6 @@
 """``python -m mcl push`` and ``mcl.from_pretrained``: Hugging Face's layout, in a folder and on a fake Hub."""
 
+import inspect
 import json
 import os
 import re
@@ -167,19 +168,26 @@ def test_without_a_login_nothing_is_uploaded(
     )
 
 
+REAL = {name: inspect.signature(getattr(hub.HfApi, name)) for name in ("create_repo", "upload_folder")}
+REAL["snapshot_download"] = inspect.signature(hub.snapshot_download)
+
+
 class FakeApi:
-    """A stand-in of the Hub."""
+    """A stand-in of the Hub, which takes what the real one takes."""
 
     repositories: dict[str, dict[str, bytes]]
 
     def create_repo(self, repo_id: str, **options: Any) -> str:
+        REAL["create_repo"].bind(self, repo_id, **options)
         assert options == {"private": True, "exist_ok": True}
         self.repositories.setdefault(repo_id, {})
         return f"https://hub.example/{repo_id}"
 
-    def upload_folder(self, *, repo_id: str, folder_path: Path, delete_patterns: list[str], **_: Any) -> None:
-        assert delete_patterns == ["*.safetensors"]
-        self.repositories[repo_id] = {file.name: file.read_bytes() for file in folder_path.iterdir()}
+    def upload_folder(self, **options: Any) -> None:
+        REAL["upload_folder"].bind(self, **options)
+        assert options["delete_patterns"] == ["*.safetensors"]
+        files = options["folder_path"].iterdir()
+        self.repositories[options["repo_id"]] = {file.name: file.read_bytes() for file in files}
 
 
 def test_to_the_hub_and_back(
@@ -196,11 +204,12 @@ def test_to_the_hub_and_back(
     assert 'mcl.from_pretrained("me/new")' in card
     assert "hf download me/new --local-dir new\npython -m mcl predict new image.png" in card
 
-    def snapshot_download(repo_id: str, *, revision: str | None, local_dir: Path, allow_patterns: list[str]) -> None:
-        assert revision == "v1"
-        local_dir.mkdir(parents=True)
+    def snapshot_download(repo_id: str, **options: Any) -> None:
+        REAL["snapshot_download"].bind(repo_id, **options)
+        assert options["revision"] == "v1"
+        options["local_dir"].mkdir(parents=True)
         for name, content in repositories[repo_id].items():
-            (local_dir / name).write_bytes(content)
+            (options["local_dir"] / name).write_bytes(content)
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
     loaded, expected = mcl.from_pretrained("me/new", revision="v1").state_dict(), mcl.load(trained).state_dict()

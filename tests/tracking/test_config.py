@@ -5,7 +5,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from mcl.tracking import Tracker, WandbTracker
+from mcl.runs.identity import config_hash
+from mcl.tracking import MlflowTracker, TensorBoardTracker, Tracker, WandbTracker
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -39,6 +40,20 @@ def test_several_trackers_can_be_combined(other_conf: Path) -> None:
     assert trackers["wandb"].project == "digits"
 
 
-def test_config_lists_every_default_of_the_constructor(other_conf: Path) -> None:
-    tracker = instantiate(composed(other_conf, "tracking=wandb").tracking.wandb)
-    assert vars(tracker) == vars(WandbTracker())
+@pytest.mark.parametrize(
+    ("name", "kind"), [("wandb", WandbTracker), ("tensorboard", TensorBoardTracker), ("mlflow", MlflowTracker)]
+)
+def test_config_lists_every_default_of_the_constructor(other_conf: Path, name: str, kind: type[Tracker]) -> None:
+    if name != "wandb":
+        pytest.importorskip(name)
+    tracker = instantiate(composed(other_conf, f"tracking={name}").tracking[name])
+    assert type(tracker) is kind
+    assert vars(tracker) == vars(kind())
+
+
+def test_all_trackers_at_once_do_not_change_the_hash(other_conf: Path) -> None:
+    settings = ["+trainer=default", "+seed=0"]
+    alone = composed(other_conf, *settings)
+    together = composed(other_conf, "tracking=[wandb,tensorboard,mlflow]", "tracking.mlflow.models=true", *settings)
+    assert list(together.tracking) == ["wandb", "tensorboard", "mlflow"]
+    assert config_hash(together) == config_hash(alone)
