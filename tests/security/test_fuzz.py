@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +182,12 @@ def test_damaged_bytes_of_a_card(data: st.DataObject, sent: Path, place: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["bundle.zip", "network.pt", "network.safetensors"])
+def test_many_damaged_bytes(name: str, sent: Path, place: Path) -> None:
+    many(test_damaged_bytes)(name=name, sent=sent, place=place)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "test",
     [
@@ -194,8 +199,17 @@ def test_damaged_bytes_of_a_card(data: st.DataObject, sent: Path, place: Path) -
         test_mutated_header_of_a_release,
         test_mutated_run_of_a_release,
         test_damaged_bytes_of_a_card,
-        *(partial(test_damaged_bytes, name) for name in ("bundle.zip", "network.pt", "network.safetensors")),
     ],
 )
 def test_many_mutations(test: Any, sent: Path, place: Path) -> None:
-    settings(FUZZ, max_examples=40)(test)(sent=sent, place=place)
+    many(test)(sent=sent, place=place)
+
+
+@pytest.mark.slow
+def test_many_mutated_logits(sent: Path) -> None:
+    many(test_mutated_logits_of_a_card)(sent=sent)
+
+
+def many(test: Any) -> Any:
+    """Return a test of this file with more examples."""
+    return settings(FUZZ, max_examples=40)(given(data=st.data())(test.hypothesis.inner_test))
