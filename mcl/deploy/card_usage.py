@@ -64,7 +64,8 @@ def usage(run: SavedRun, name: str, files: Mapping[str, str], *, hub: bool = Fal
     spec = run.preprocessing
     first = next(iter(files))
     others = [f'network="{key}"' for key in files if key != first]
-    choices = f"the first network; {' or '.join(others)} for another" if others else "the network"
+    main = "the first network" if first == run.keys[0] else f"the network {first}"
+    choices = f"{main}; {' or '.join(others)} for another" if others else "the network"
     place = name.rpartition("/")[2] if hub else name
     values = {"name": name, "place": place, "function": "from_pretrained" if hub else "load", "choices": choices}
     values |= {"note": _FOLDER if hub else _PATH, "download": ""}

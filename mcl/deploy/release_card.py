@@ -103,9 +103,10 @@ def release_card(run: SavedRun, facts: ReleaseFacts, files: Mapping[str, str], h
 def _header(run: SavedRun, facts: ReleaseFacts, hashes: Mapping[str, str]) -> str:
     spec = run.dataset.spec
     title = facts.name.rpartition("/")[2]
+    main = run.deployed[0] if facts.hub else None
     metrics = [
         {"type": "accuracy", "name": f"top-1 of {network['key']}", "value": round(network["top1_last"], 2)}
-        for network in run.summary["networks"]
+        for network in sorted(run.summary["networks"], key=lambda network: network["key"] != main)
         if network["top1_last"] is not None
     ]
     dataset = file_name(spec.name)

@@ -4,13 +4,14 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from mcl.errors import UserError
 from mcl.tracking.media import confusion_picture, matching_pictures, samples_picture
 from mcl.tracking.tracker import RunInfo, Snapshot, Tracker
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Pictures = int | Literal["auto"]
 
@@ -105,12 +106,13 @@ class PictureLog(Tracker):
     def snapshot(self, snapshot: Snapshot) -> None:
         self._next = SnapshotPictures(snapshot, self._matching, self.info)
 
-    def taken(self, metrics: Mapping[str, float], epoch: int) -> Iterator[tuple[str, np.ndarray, str]]:
+    def taken(self, metrics: Mapping[str, float], epoch: int) -> "Iterator[tuple[str, np.ndarray, str]]":
         """Yield name, image (height, width, channels) uint8 and caption of each picture that is due with a row."""
         self._matching |= {name: value for name, value in metrics.items() if name.startswith("matching/")}
         pictures, self._next = self._next, None
         if pictures is None:
             return
+        import numpy as np
         from PIL import Image
 
         for name, content, caption in pictures.drawn(epoch):

@@ -19,7 +19,9 @@ from mcl.__main__ import main
 from mcl.deploy import check_release
 from mcl.deploy.hub import repository
 from mcl.errors import UserError
+from mcl.runs import checkpoints
 from mcl.runs.reading import find_runs
+from mcl.runs.summary import with_checksum
 
 __all__ = ["small_study"]
 FILES = ["README.md", "config.json", "model.safetensors", "run.json", "second-resnet8.safetensors"]
@@ -65,6 +67,22 @@ def test_a_pushed_network_loads_back_with_equal_logits(network: Any, pushed: Pat
     assert torch.equal(logits("net", network), expected)
     assert torch.equal(logits("net", network, mcl.load), expected)
     assert check_release(pushed) < 1e-3
+
+
+def test_the_leader_is_the_main_network(pushed: Path, trained: Path) -> None:
+    led = Path(shutil.copytree(trained, "led"))
+    checkpoint, summary = led / "checkpoints" / "last.pt", json.loads((led / "summary.json").read_text())
+    checkpoints.save(checkpoint, {**checkpoints.load(checkpoint), "deployed": ["second"]})
+    (led / "summary.json").write_text(json.dumps(with_checksum({**summary, "deployed": ["second"]})))
+    assert main(["push", "led", "--to", "leader"]) == 0
+    assert json.loads(Path("leader/config.json").read_text())["key"] == "second"
+    for network in (None, "second"):
+        assert torch.equal(logits("leader", network), logits(trained, "second", mcl.load))
+    assert torch.equal(logits("leader", "first"), logits(trained, "first", mcl.load))
+    card = Path("leader/README.md").read_text()
+    assert 'mcl.from_pretrained("leader")  # the network second; network="first" for another' in card
+    metrics = header_of(card)["model-index"][0]["results"][0]["metrics"]
+    assert [metric["name"] for metric in metrics] == ["top-1 of second", "top-1 of first"]
 
 
 def test_two_files_suffice_for_the_main_network(pushed: Path, trained: Path) -> None:
