@@ -25,6 +25,7 @@ from mcl.errors import UserError, did_you_mean, unknown
 from mcl.untrusted.text import on_terminal
 
 COMMANDS = {  # command -> its module, imported only when needed
+    "inspect": "inspect",
     "networks": "networks",
     "import": "import_official",
     "evaluate": "evaluate",

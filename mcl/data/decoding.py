@@ -1,26 +1,17 @@
 """Decode image files into one uint8 array."""
 
 import io
-import logging
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from os import cpu_count
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mcl.data.in_threads import in_threads
 from mcl.errors import UserError
-
-log = logging.getLogger(__name__)
-_CHUNK = 128  # images a thread decodes at a time
-_QUIET_SECONDS = 10.0  # between two lines of progress without a terminal
 
 
 class FileSystemError(Exception):
@@ -159,21 +150,13 @@ def _unreadable(
             return str(error) or type(error).__name__
         return ""
 
-    def work(start: int) -> tuple[int, dict[int, str]]:
-        chunk = range(start, min(start + _CHUNK, len(paths)))
-        return len(chunk), {position: text for position in chunk if (text := reason(position))}
-
     unreadable: dict[int, str] = {}
-    pool = ThreadPoolExecutor(min(32, cpu_count() or 1))
-    try:
-        tasks = [pool.submit(work, start) for start in range(0, len(paths), _CHUNK)]
-        done = (task.result() for task in as_completed(tasks))
-        for damaged in _with_progress(done, len(paths), title):
+    with closing(in_threads(reason, len(paths), title)) as chunks:
+        for reasons in chunks:
+            damaged = {position: text for position, text in reasons.items() if text}
             unreadable |= damaged
             if damaged and not keep_going:
                 break
-    finally:  # also stops at once when interrupted
-        pool.shutdown(cancel_futures=True)
     return dict(sorted(unreadable.items()))
 
 
@@ -186,19 +169,3 @@ def _eight_bit(image: Image.Image, mode: str) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image if image.mode == mode else image.convert(mode)
-
-
-def _with_progress(chunks: Iterable[tuple[int, dict[int, str]]], total: int, title: str) -> Iterator[dict[int, str]]:
-    """Yield the second items and show the sum of the first, as a bar or, without a terminal, occasional lines."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        done, printed = 0, time.monotonic()
-        for count, result in chunks:
-            done += count
-            bar.update(task, completed=done)
-            if not console.is_terminal and time.monotonic() - printed > _QUIET_SECONDS:
-                print(f"{title}: {done:,} of {total:,}", file=sys.stderr, flush=True)
-                printed = time.monotonic()
-            yield result

@@ -274,13 +274,13 @@ class Folder(Dataset):
             if width != height:
                 raise UserError(
                     f"{path} is {width} x {height} pixels, not square: set dataset.image_size, such as"
-                    f" dataset.image_size={_usual_size(min(width, height))}; images are scaled and cropped to it."
+                    f" dataset.image_size={usual_size(min(width, height))}; images are scaled and cropped to it."
                 )
             return width
         raise UserError(f"{reason}, nor any other training image of {self.root}: set dataset.image_size.")
 
 
-def _usual_size(side: int) -> int:
+def usual_size(side: int) -> int:
     """Return the largest usual side of training images that is not above a side."""
     return max((size for size in (32, 64, 128, 224) if size <= side), default=side)
 

@@ -13,6 +13,9 @@ from mcl.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 _TRAIN, _VALIDATION, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
+SPLITS = {  # name of a folder, in small letters -> its split
+    name: split for split, names in (("train", _TRAIN), ("validation", _VALIDATION), ("test", _TEST)) for name in names
+}
 
 
 class Files(NamedTuple):

@@ -131,7 +131,7 @@ def test_many_images_are_decoded_in_order_and_unreadable_ones_named(tmp_path):
 
 
 def test_progress_goes_to_stderr_as_plain_lines_without_a_terminal(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("mcl.data.decoding._QUIET_SECONDS", -1)
+    monkeypatch.setattr("mcl.data.in_threads._QUIET_SECONDS", -1)
     decode_all([saved(tmp_path / "a.png", Image.fromarray(RGB))] * 300, 8, 3, name="pets", keep_going=False)
     output = capsys.readouterr()
     assert output.out == ""
