@@ -12,6 +12,8 @@ EXTRAS = {  # extra of pyproject.toml -> module: requirement
     "html": {"plotly": "plotly>=6", "markdown_it": "markdown-it-py>=3"},
     "dashboard": {"wandb_workspaces": "wandb-workspaces>=0.4.13"},
     "pandas": {"pandas": "pandas>=2"},
+    "hf": {"datasets": "datasets>=3"},
+    "heic": {"pillow_heif": "pillow-heif>=0.18"},
 }
 _SLURM = ("hydra-submitit-launcher>=1.2,<2",)
 PLUGINS = {  # Hydra plugin: choice -> requirements

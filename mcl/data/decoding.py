@@ -1,8 +1,10 @@
 """Decode image files into one uint8 array."""
 
+import functools
 import io
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +20,13 @@ class FileSystemError(Exception):
     """The file system failed to give a file. The image in it may be intact and readable a moment later."""
 
 
+_HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")  # bytes 4 to 12 of a file
+_MISSING = {
+    **dict.fromkeys(_HEIC, "HEIC, or a relative of it; pip install pillow-heif reads HEIC"),
+    **dict.fromkeys((b"ftypavif", b"ftypavis"), "AVIF, which Pillow reads from 11.3; pip install -U pillow"),
+}
+
+
 def read_file(path: Path) -> io.BytesIO:
     """Return the content of a file.
 
@@ -30,6 +39,7 @@ def read_file(path: Path) -> io.BytesIO:
         raise FileSystemError(error.strerror or str(error)) from error
 
 
+Read = Callable[[Path], io.BytesIO]  # as `read_file`
 MAY_PASS = (FileSystemError, MemoryError)  # temporary failures: they do not mean that the file is damaged
 
 
@@ -40,6 +50,29 @@ def read_error(path: Path, error: Exception) -> UserError:
         f"Cannot read {path} ({reason}). The image in it may be intact, so dataset.corrupt=skip does not skip it: type"
         " the same command again, or remove the file if it can never be read."
     )
+
+
+def open_header(file: IO[bytes] | Path) -> Image.Image:
+    """Open an image without decoding it; raises as `open_image` does."""
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:  # its message contains the buffer's address
+        content = read_file(file) if isinstance(file, Path) else file
+        content.seek(0)
+        brand = content.read(12)[4:]
+        content.seek(0)
+        if brand in _HEIC and find_spec("pillow_heif"):
+            _register_heic()
+            with suppress(UnidentifiedImageError):
+                return Image.open(content)
+        raise UnidentifiedImageError(_MISSING.get(brand, "no image, or one of an unknown format")) from None
+
+
+@functools.cache
+def _register_heic() -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 
 
 def open_image(file: IO[bytes] | Path, channels: int, draft: int | None = None) -> Image.Image:
@@ -55,17 +88,15 @@ def open_image(file: IO[bytes] | Path, channels: int, draft: int | None = None) 
     Raises:
         Exception: The file cannot be read as an image; the exception can be of any type.
     """
-    try:
-        opened = Image.open(file)
-    except UnidentifiedImageError:  # its message contains the buffer's address
-        raise UnidentifiedImageError("no image, or one of an unknown format") from None
-    with opened:
+    with open_header(file) as opened:
         if draft is not None and min(opened.size) > draft:
             opened.draft(None, (draft, draft))
         return _eight_bit(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
 
 
-def decode(path: Path, size: int, channels: int, resize: int | None = None) -> NDArray[np.uint8]:
+def decode(
+    path: Path, size: int, channels: int, resize: int | None = None, read: Read = read_file
+) -> NDArray[np.uint8]:
     """Decode one image, opened by `open_image`, to (channels, size, size).
 
     The largest centred square is resampled bilinearly with antialiasing, which equals resizing the shorter side and
@@ -76,7 +107,7 @@ def decode(path: Path, size: int, channels: int, resize: int | None = None) -> N
         FileSystemError: The file system fails to give the file.
         Exception: The file cannot be read as an image; the exception can be of any type.
     """
-    content = read_file(path)
+    content = read(path)
     if resize is not None:
         from torchvision.transforms import functional  # slow to import
 
@@ -99,7 +130,7 @@ def to_channels_first(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def decode_all(
-    paths: Sequence[Path], size: int, channels: int, *, name: str, keep_going: bool
+    paths: Sequence[Path], size: int, channels: int, *, name: str, keep_going: bool, read: Read = read_file
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
     """Decode many images in threads, with progress on stderr.
 
@@ -108,6 +139,7 @@ def decode_all(
         size, channels: as in :func:`decode`.
         name: name of the images in the progress.
         keep_going: continue after an unreadable file; otherwise stop soon after the first.
+        read: returns the content of a file.
 
     Returns:
         (N, channels, size, size), black for unreadable files, and the reasons why these are unreadable, by position.
@@ -118,12 +150,14 @@ def decode_all(
     images = np.zeros((len(paths), channels, size, size), np.uint8)
 
     def decode_into(position: int) -> None:
-        images[position] = decode(paths[position], size, channels)
+        images[position] = decode(paths[position], size, channels, read=read)
 
     return images, _unreadable(paths, decode_into, f"Decoding {name}", keep_going=keep_going)
 
 
-def find_unreadable(paths: Sequence[Path], size: int, channels: int, *, name: str) -> dict[int, str]:
+def find_unreadable(
+    paths: Sequence[Path], size: int, channels: int, *, name: str, read: Read = read_file
+) -> dict[int, str]:
     """Return the reasons why some files are unreadable, by position, as `decode_all` does. No image is kept.
 
     Raises:
@@ -131,7 +165,7 @@ def find_unreadable(paths: Sequence[Path], size: int, channels: int, *, name: st
     """
 
     def check(position: int) -> None:
-        decode(paths[position], size, channels)
+        decode(paths[position], size, channels, read=read)
 
     return _unreadable(paths, check, f"Checking {name}", keep_going=True)
 

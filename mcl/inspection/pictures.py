@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcl.data.decoding import open_image
+from mcl.data.decoding import open_header, open_image
 
 ORIENTATION = 0x0112  # tag of EXIF
 _SIDE, _FREQUENCIES = 32, 8  # pixels that the hash sees, and frequencies of each direction that it keeps
@@ -49,7 +49,7 @@ def picture_facts(content: bytes) -> PictureFacts:
         Exception: The content is no image that can be read; the exception can be of any type.
     """
     image = open_image(io.BytesIO(content), 3)  # first, for its messages
-    with Image.open(io.BytesIO(content)) as file:
+    with open_header(io.BytesIO(content)) as file:
         mode, form = file.mode, file.format or "unknown"
         rotated = file.getexif().get(ORIENTATION, 1) in range(2, 9)
     grey = image.convert("L")

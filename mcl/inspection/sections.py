@@ -6,7 +6,7 @@ from statistics import median
 from typing import NamedTuple
 
 from mcl.console import pluralize
-from mcl.data.folder import usual_size
+from mcl.data.listed_files import usual_size
 from mcl.inspection.findings import Finding
 from mcl.inspection.inspection import Inspection
 from mcl.untrusted.text import printable
