@@ -11,8 +11,9 @@ from torch import Tensor
 from mcl.data.dataset import require_two_images, split, summarize
 from mcl.errors import UserError
 
-EXTENSIONS = tuple(
-    ".jpg .jpeg .png .webp .avif .heic .heif .bmp .gif .tif .tiff .ppm .pgm .pbm".split()  # in small letters
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif"),
+    *(".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
 )
 _TRAIN, _VALIDATION, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
 SPLITS = {  # name of a folder, in small letters -> its split
