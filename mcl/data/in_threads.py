@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from os import cpu_count
@@ -18,7 +18,7 @@ _CHUNK = 128  # items a thread works on at a time
 _QUIET_SECONDS = 10.0  # between two lines of progress without a terminal
 
 
-def in_threads(work: Callable[[int], T], count: int, title: str) -> Iterator[dict[int, T]]:
+def in_threads(work: Callable[[int], T], count: int, title: str) -> Generator[dict[int, T], None, None]:
     """Call ``work`` with 0 to ``count`` - 1 in threads. Yield the results by position, a chunk at a time, in any order.
 
     Closing the generator, or an exception in ``work``, stops the work that has not begun.

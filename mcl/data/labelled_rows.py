@@ -51,7 +51,9 @@ def list_rows(
     if "" in files:
         everything = files[""]
         require_fraction(test_fraction)
-        require_two_images(names, everything.labels.bincount().tolist(), f"dataset.test_fraction={test_fraction}")
+        require_two_images(
+            names, everything.labels.bincount().tolist(), f"{source}: dataset.test_fraction={test_fraction}"
+        )
         rest, held_out = split(everything.labels, test_fraction, stream="test", seed=seed)
         return Listing(names, everything.take(rest), everything.take(held_out), None)
     if "train" not in files or len(files) < 2:

@@ -23,9 +23,8 @@ def random_hashes(count: int, flips: int) -> NDArray[np.uint64]:
     """Return hashes in clusters whose members differ from the first in at most ``flips`` bits."""
     rng = np.random.default_rng(0)
     bases = rng.integers(0, 2**63, count // 4, dtype=np.uint64)
-    masks = [
-        sum(1 << int(bit) for bit in rng.choice(64, rng.integers(0, flips + 1), replace=False)) for _ in range(count)
-    ]
+    sizes = [int(rng.integers(0, flips + 1)) if i % 3 else 0 for i in range(count)]  # some are equal
+    masks = [sum(1 << int(bit) for bit in rng.choice(64, size, replace=False)) for size in sizes]
     return bases[np.arange(count) % len(bases)] ^ np.array(masks, np.uint64)
 
 
