@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from mcl.data.augmentation import Augmentation
 from mcl.data.contents import Contents, contents
-from mcl.data.decoding import read_file
 from mcl.data.fingerprint import digest
 from mcl.data.labelled_rows import Row, list_rows, sort_classes, split_name
 from mcl.data.listed_files import ListedFiles
@@ -120,12 +119,11 @@ class RowReader:
 
     def __call__(self, path: Path) -> io.BytesIO:
         value = _undecoded(self.folder, self.column, path.parts[-2])[int(path.parts[-1])][self.column]
-        content, file = value.get("bytes"), value.get("path")
-        if content is not None:
-            return io.BytesIO(content)
-        if not file:
-            raise ValueError("the row has no image")
-        return read_file(Path(self.folder, file))
+        content = value and value["bytes"]
+        if content is None:
+            # A dataset from others could name any file here.
+            raise ValueError("the row has no image, or names a file, which save_to_disk would have taken in")
+        return io.BytesIO(content)
 
 
 @functools.cache

@@ -161,9 +161,9 @@ def require_fraction(test_fraction: float) -> None:
 def _members(root: Path, split: Path, last: bool) -> dict[str, list[str]]:
     """Return the files of each class of a split, sorted by class and path."""
     if not last:
-        return {folder.name: _images_below(folder, root) for folder in _folders(split)}
+        return {folder.name: images_below(folder, root) for folder in _folders(split)}
     members: dict[str, list[str]] = {}
-    for path in [path for folder in _folders(split) for path in _images_below(folder, root)]:
+    for path in [path for folder in _folders(split) for path in images_below(folder, root)]:
         members.setdefault(os.path.basename(os.path.dirname(path)), []).append(path)
     return {name: sorted(members[name]) for name in sorted(members)}
 
@@ -186,7 +186,7 @@ def _folders(path: Path) -> list[Path]:
     return sorted((entry for entry in path.iterdir() if entry.is_dir() and not _is_ignored(str(entry))), key=str)
 
 
-def _images_below(folder: Path, root: Path) -> list[str]:
+def images_below(folder: Path, root: Path) -> list[str]:
     """Return paths relative to ``root``, as strings because a million ``Path`` objects are slow."""
     images = []
     for parent, folders, names in os.walk(folder, followlinks=True):

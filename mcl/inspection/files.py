@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcl.data.listing import SPLITS, Files, is_image, list_folder
+from mcl.data.listing import SPLITS, Files, images_below, is_image, list_folder
 from mcl.errors import UserError
 
 TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"  # all: the splits could not be made out
@@ -45,7 +45,7 @@ def find_files(root: Path) -> InspectedFiles:
         raise UserError(
             f"{root}: there is no such folder. Give the folder of your images: python -m mcl inspect FOLDER."
         )
-    found, ignored = _walk(root)
+    found, ignored = images_below(root, root), _other_files(root)
     if not found:
         others = ", ".join(f"{count:,} {name}" for name, count in ignored.items()) or "no files"
         raise UserError(f"{root}: there is no image in this folder, but {others}.")
@@ -71,14 +71,13 @@ def find_files(root: Path) -> InspectedFiles:
     )
 
 
-def _walk(root: Path) -> tuple[list[str], dict[str, int]]:
-    """Return the images below a folder, relative to it, and the number of other files by extension."""
-    images, ignored = [], Counter[str]()
-    for parent, folders, names in os.walk(root):
+def _other_files(root: Path) -> dict[str, int]:
+    """Return the number of files that are no images, by extension, the most frequent first. No link is followed."""
+    ignored = Counter[str]()
+    for _, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        images += [os.path.relpath(os.path.join(parent, name), root) for name in names if is_image(name)]
         ignored.update(os.path.splitext(name)[1] or "without extension" for name in names if not is_image(name))
-    return sorted(images), dict(ignored.most_common())
+    return dict(ignored.most_common())
 
 
 def _by_folders(path: str) -> tuple[str, str]:

@@ -121,7 +121,7 @@ def test_images_are_decoded_once(save, decoded):
 def test_row_without_a_readable_image_is_skipped_by_choice(datasets, tmp_path):
     bad = {"bytes": b"no image", "path": None}
     good = {"bytes": pixel(tmp_path), "path": None}
-    rows = {"image": [good, bad, good, good], "label": [0, 0, 1, 0]}
+    rows = {"image": [good, bad, good, good, None], "label": [0, 0, 1, 0, 1]}
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
     made = datasets.Dataset.from_dict(rows, features=features)
     test = datasets.Dataset.from_dict({"image": [good, good], "label": [0, 1]}, features=features)
@@ -130,7 +130,8 @@ def test_row_without_a_readable_image_is_skipped_by_choice(datasets, tmp_path):
         HuggingFace(root=str(tmp_path / "beans")).load()
     dataset = HuggingFace(root=str(tmp_path / "beans"), corrupt="skip")
     assert dataset.load().train.labels.tolist() == [0, 1, 0]
-    assert list(dataset.unreadable) == [str(tmp_path / "beans" / "train" / "1")]
+    assert list(dataset.unreadable) == [str(tmp_path / "beans" / "train" / row) for row in "14"]
+    assert "the row has no image" in dataset.unreadable[str(tmp_path / "beans" / "train" / "4")]
 
 
 def pixel(folder: Path) -> bytes:

@@ -64,3 +64,9 @@ def test_nothing_to_inspect(tmp_path: Path, made: bool, message: str) -> None:
         (root / "a.txt").touch()
     with pytest.raises(UserError, match=message):
         find_files(root)
+
+
+def test_linked_class_folders_are_followed(tmp_path: Path) -> None:
+    photo_folder(tmp_path, {"elsewhere/a": 2, "pets/b": 2})
+    (tmp_path / "pets" / "a").symlink_to(tmp_path / "elsewhere" / "a")
+    assert len(find_files(tmp_path / "pets").paths) == 4
