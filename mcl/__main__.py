@@ -34,6 +34,7 @@ PROGRAMS = {  # command line of Hydra -> its line in the overview
 }
 COMMANDS = {  # command -> its module, imported only when needed
     "init": "init",
+    "inspect": "inspect",
     "networks": "networks",
     "import": "import_official",
     "evaluate": "evaluate",

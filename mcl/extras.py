@@ -15,6 +15,8 @@ EXTRAS = {  # extra of pyproject.toml -> module: requirement
     "tensorboard": {"tensorboard": "tensorboard>=2.14"},
     "mlflow": {"mlflow": "mlflow>=3.1"},
     "hub": {"huggingface_hub": "huggingface-hub>=0.34"},
+    "hf": {"datasets": "datasets>=3"},
+    "heic": {"pillow_heif": "pillow-heif>=0.18"},
 }
 _SLURM = ("hydra-submitit-launcher>=1.2,<2",)
 PLUGINS = {  # Hydra plugin: choice -> requirements

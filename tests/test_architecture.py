@@ -14,7 +14,7 @@ LAYERS = [
     {"tracking", "config"},
     {"training", "launching"},
     {"studies", "deploy", "benchmarking", "reference"},
-    {"reports"},
+    {"reports", "inspection"},
     {"commands", "__main__"},
 ]
 LAYER_OF = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}

@@ -24,7 +24,7 @@ _SYNONYMS = {  # what other programs call it -> an option or a group
     "trainer.clip_norm": ("clip", "grad_clip", "clip_grad", "gradient_clip_val", "max_norm"),
     "optimizer.lr": ("learning_rate", "base_lr", "eta"),
     "optimizer.weight_decay": ("wd", "decay", "l2"),
-    "dataset.root": ("data_dir", "data_path", "data_root", "dataroot", "datadir", "folder"),
+    "dataset.root": ("data_dir", "data_path", "data_root", "dataroot", "datadir", "folder", "path", "file"),
     "dataset.workers": ("num_workers", "n_workers", "j"),
     "dataset.image_size": ("size", "img_size", "imgsize", "resolution", "input_size"),
     "schedule.warmup_epochs": ("warmup",),

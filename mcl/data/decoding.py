@@ -1,30 +1,30 @@
 """Decode image files into one uint8 array."""
 
+import functools
 import io
-import logging
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from os import cpu_count
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mcl.data.in_threads import in_threads
 from mcl.errors import UserError
-
-log = logging.getLogger(__name__)
-_CHUNK = 128  # images a thread decodes at a time
-_QUIET_SECONDS = 10.0  # between two lines of progress without a terminal
 
 
 class FileSystemError(Exception):
     """The file system failed to give a file. The image in it may be intact and readable a moment later."""
+
+
+_HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")  # bytes 4 to 12 of a file
+_MISSING = {
+    **dict.fromkeys(_HEIC, "HEIC, or a relative of it; pip install pillow-heif reads HEIC"),
+    **dict.fromkeys((b"ftypavif", b"ftypavis"), "AVIF, which Pillow reads from 11.3; pip install -U pillow"),
+}
 
 
 def read_file(path: Path) -> io.BytesIO:
@@ -39,6 +39,7 @@ def read_file(path: Path) -> io.BytesIO:
         raise FileSystemError(error.strerror or str(error)) from error
 
 
+Read = Callable[[Path], io.BytesIO]  # as `read_file`
 MAY_PASS = (FileSystemError, MemoryError)  # temporary failures: they do not mean that the file is damaged
 
 
@@ -49,6 +50,29 @@ def read_error(path: Path, error: Exception) -> UserError:
         f"Cannot read {path} ({reason}). The image in it may be intact, so dataset.corrupt=skip does not skip it: type"
         " the same command again, or remove the file if it can never be read."
     )
+
+
+def open_header(file: IO[bytes] | Path) -> Image.Image:
+    """Open an image without decoding it; raises as `open_image` does."""
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:  # its message contains the buffer's address
+        content = read_file(file) if isinstance(file, Path) else file
+        content.seek(0)
+        brand = content.read(12)[4:]
+        content.seek(0)
+        if brand in _HEIC and find_spec("pillow_heif"):
+            _register_heic()
+            with suppress(UnidentifiedImageError):
+                return Image.open(content)
+        raise UnidentifiedImageError(_MISSING.get(brand, "no image, or one of an unknown format")) from None
+
+
+@functools.cache
+def _register_heic() -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 
 
 def open_image(file: IO[bytes] | Path, channels: int, draft: int | None = None) -> Image.Image:
@@ -64,17 +88,15 @@ def open_image(file: IO[bytes] | Path, channels: int, draft: int | None = None) 
     Raises:
         Exception: The file cannot be read as an image; the exception can be of any type.
     """
-    try:
-        opened = Image.open(file)
-    except UnidentifiedImageError:  # its message contains the buffer's address
-        raise UnidentifiedImageError("no image, or one of an unknown format") from None
-    with opened:
+    with open_header(file) as opened:
         if draft is not None and min(opened.size) > draft:
             opened.draft(None, (draft, draft))
         return _eight_bit(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
 
 
-def decode(path: Path, size: int, channels: int, resize: int | None = None) -> NDArray[np.uint8]:
+def decode(
+    path: Path, size: int, channels: int, resize: int | None = None, read: Read = read_file
+) -> NDArray[np.uint8]:
     """Decode one image, opened by `open_image`, to (channels, size, size).
 
     The largest centred square is resampled bilinearly with antialiasing, which equals resizing the shorter side and
@@ -85,7 +107,7 @@ def decode(path: Path, size: int, channels: int, resize: int | None = None) -> N
         FileSystemError: The file system fails to give the file.
         Exception: The file cannot be read as an image; the exception can be of any type.
     """
-    content = read_file(path)
+    content = read(path)
     if resize is not None:
         from torchvision.transforms import functional  # slow to import
 
@@ -108,7 +130,7 @@ def to_channels_first(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def decode_all(
-    paths: Sequence[Path], size: int, channels: int, *, name: str, keep_going: bool
+    paths: Sequence[Path], size: int, channels: int, *, name: str, keep_going: bool, read: Read = read_file
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
     """Decode many images in threads, with progress on stderr.
 
@@ -117,6 +139,7 @@ def decode_all(
         size, channels: as in :func:`decode`.
         name: name of the images in the progress.
         keep_going: continue after an unreadable file; otherwise stop soon after the first.
+        read: returns the content of a file.
 
     Returns:
         (N, channels, size, size), black for unreadable files, and the reasons why these are unreadable, by position.
@@ -127,12 +150,14 @@ def decode_all(
     images = np.zeros((len(paths), channels, size, size), np.uint8)
 
     def decode_into(position: int) -> None:
-        images[position] = decode(paths[position], size, channels)
+        images[position] = decode(paths[position], size, channels, read=read)
 
     return images, _unreadable(paths, decode_into, f"Decoding {name}", keep_going=keep_going)
 
 
-def find_unreadable(paths: Sequence[Path], size: int, channels: int, *, name: str) -> dict[int, str]:
+def find_unreadable(
+    paths: Sequence[Path], size: int, channels: int, *, name: str, read: Read = read_file
+) -> dict[int, str]:
     """Return the reasons why some files are unreadable, by position, as `decode_all` does. No image is kept.
 
     Raises:
@@ -140,7 +165,7 @@ def find_unreadable(paths: Sequence[Path], size: int, channels: int, *, name: st
     """
 
     def check(position: int) -> None:
-        decode(paths[position], size, channels)
+        decode(paths[position], size, channels, read=read)
 
     return _unreadable(paths, check, f"Checking {name}", keep_going=True)
 
@@ -159,21 +184,13 @@ def _unreadable(
             return str(error) or type(error).__name__
         return ""
 
-    def work(start: int) -> tuple[int, dict[int, str]]:
-        chunk = range(start, min(start + _CHUNK, len(paths)))
-        return len(chunk), {position: text for position in chunk if (text := reason(position))}
-
     unreadable: dict[int, str] = {}
-    pool = ThreadPoolExecutor(min(32, cpu_count() or 1))
-    try:
-        tasks = [pool.submit(work, start) for start in range(0, len(paths), _CHUNK)]
-        done = (task.result() for task in as_completed(tasks))
-        for damaged in _with_progress(done, len(paths), title):
+    with closing(in_threads(reason, len(paths), title)) as chunks:
+        for reasons in chunks:
+            damaged = {position: text for position, text in reasons.items() if text}
             unreadable |= damaged
             if damaged and not keep_going:
                 break
-    finally:  # also stops at once when interrupted
-        pool.shutdown(cancel_futures=True)
     return dict(sorted(unreadable.items()))
 
 
@@ -186,19 +203,3 @@ def _eight_bit(image: Image.Image, mode: str) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image if image.mode == mode else image.convert(mode)
-
-
-def _with_progress(chunks: Iterable[tuple[int, dict[int, str]]], total: int, title: str) -> Iterator[dict[int, str]]:
-    """Yield the second items and show the sum of the first, as a bar or, without a terminal, occasional lines."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        done, printed = 0, time.monotonic()
-        for count, result in chunks:
-            done += count
-            bar.update(task, completed=done)
-            if not console.is_terminal and time.monotonic() - printed > _QUIET_SECONDS:
-                print(f"{title}: {done:,} of {total:,}", file=sys.stderr, flush=True)
-                printed = time.monotonic()
-            yield result

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mcl.data.decoding import decode, open_image, read_file, to_channels_first
+from mcl.data.decoding import Read, decode, open_image, read_file, to_channels_first
 from mcl.data.placement import DeviceCrop
 from mcl.errors import UserError
 
@@ -63,9 +63,10 @@ class CenterSquare:
     size: int
     channels: int
     resize: int | None = None
+    read: Read = read_file
 
     def __call__(self, path: Path) -> NDArray[np.uint8]:
-        return decode(path, self.size, self.channels, self.resize)
+        return decode(path, self.size, self.channels, self.resize, self.read)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,14 @@ from torch import Tensor
 from mcl.data.dataset import require_two_images, split, summarize
 from mcl.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif"),
+    *(".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+)
 _TRAIN, _VALIDATION, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
+SPLITS = {  # name of a folder, in small letters -> its split
+    name: split for split, names in (("train", _TRAIN), ("validation", _VALIDATION), ("test", _TEST)) for name in names
+}
 
 
 class Files(NamedTuple):
@@ -35,14 +41,15 @@ class Listing(NamedTuple):
     validation: Files | None
 
 
-def list_folder(root: Path, *, test_fraction: float, seed: int) -> Listing:
+def list_folder(root: Path, *, test_fraction: float, seed: int, last: bool = False) -> Listing:
     """Find the splits and classes below ``root``.
 
     Two layouts are understood. In the first, ``root`` has a train/ folder and one or both of val|valid|validation/ and
     test/ (if both, the former is the validation split), each with class folders. In the second, ``root`` has the class
     folders, and ``test_fraction`` of each class becomes the test split. Images may be at any depth below their class
-    folder. Classes are sorted by name. Ignored are files without an image's extension, hidden files and folders, and
-    links to a folder that contains them.
+    folder. With ``last``, the class is instead the name of the folder that contains an image, at any depth. Classes are
+    sorted by name. Ignored are files without an image's extension, hidden files and folders, and links to a folder that
+    contains them.
 
     Raises:
         UserError: ``root`` has neither layout; the message describes the difference.
@@ -55,26 +62,27 @@ def list_folder(root: Path, *, test_fraction: float, seed: int) -> Listing:
     if train is None:
         if other := test or validation:
             raise UserError(f"dataset.root={root} has {other.name}/ but no train/ folder.")
-        return _single_tree(root, test_fraction, seed)
+        return _single_tree(root, _members(root, root, last), test_fraction, seed)
     if test is None and validation is None:
         raise UserError(
             f"dataset.root={root} has {train.name}/ but no test split: val/, valid/, validation/ or test/. "
             f"Add one, or use dataset.root={train} to split dataset.test_fraction from it."
         )
-    classes = [folder.name for folder in _folders(train)]
-    if test and validation and not {folder.name for folder in _folders(test)} & set(classes):
+    members = _members(root, train, last)
+    others = {split: _members(root, split, last) for split in (test, validation) if split}
+    if test and validation and not others[test].keys() & members.keys():
         test = None  # some benchmarks have a test split without labels: its folders are no classes
     if test is None:
         test, validation = validation, None
     assert test
 
     def other_split(split: Path) -> Files:
-        require_same_classes(root, train.name, classes, split.name, [folder.name for folder in _folders(split)])
-        return _files(root, split, classes)
+        require_same_classes(root, train.name, list(members), split.name, list(others[split]))
+        return _files(split, others[split])
 
     return Listing(
-        tuple(classes),
-        _files(root, train, classes),
+        tuple(members),
+        _files(train, members),
         other_split(test),
         other_split(validation) if validation else None,
     )
@@ -135,19 +143,33 @@ def require_images(split: Path, classes: Sequence[str], files: Sequence[Sequence
         )
 
 
-def _single_tree(root: Path, test_fraction: float, seed: int) -> Listing:
+def _single_tree(root: Path, members: dict[str, list[str]], test_fraction: float, seed: int) -> Listing:
     """List class folders without splits, and split each class."""
+    require_fraction(test_fraction)
+    files = _files(root, members)
+    require_two_images(list(members), files.labels.bincount().tolist(), f"dataset.test_fraction={test_fraction}")
+    rest, held_out = split(files.labels, test_fraction, stream="test", seed=seed)
+    return Listing(tuple(members), files.take(rest), files.take(held_out), None)
+
+
+def require_fraction(test_fraction: float) -> None:
+    """Raise UserError unless ``dataset.test_fraction`` leaves something on both sides."""
     if not 0 < test_fraction < 1:
         raise UserError(f"dataset.test_fraction={test_fraction}: must be a fraction above 0 and below 1.")
-    classes = [folder.name for folder in _folders(root)]
-    files = _files(root, root, classes)
-    require_two_images(classes, files.labels.bincount().tolist(), f"dataset.test_fraction={test_fraction}")
-    rest, held_out = split(files.labels, test_fraction, stream="test", seed=seed)
-    return Listing(tuple(classes), files.take(rest), files.take(held_out), None)
 
 
-def _files(root: Path, split: Path, classes: list[str]) -> Files:
-    paths = [_images_below(split / name, root) for name in classes]
+def _members(root: Path, split: Path, last: bool) -> dict[str, list[str]]:
+    """Return the files of each class of a split, sorted by class and path."""
+    if not last:
+        return {folder.name: images_below(folder, root) for folder in _folders(split)}
+    members: dict[str, list[str]] = {}
+    for path in [path for folder in _folders(split) for path in images_below(folder, root)]:
+        members.setdefault(os.path.basename(os.path.dirname(path)), []).append(path)
+    return {name: sorted(members[name]) for name in sorted(members)}
+
+
+def _files(split: Path, members: dict[str, list[str]]) -> Files:
+    classes, paths = list(members), list(members.values())
     if not any(paths):
         raise UserError(f"No images in {split}: looked for {', '.join(EXTENSIONS)} in its class folders.")
     require_images(split, classes, paths)
@@ -164,7 +186,7 @@ def _folders(path: Path) -> list[Path]:
     return sorted((entry for entry in path.iterdir() if entry.is_dir() and not _is_ignored(str(entry))), key=str)
 
 
-def _images_below(folder: Path, root: Path) -> list[str]:
+def images_below(folder: Path, root: Path) -> list[str]:
     """Return paths relative to ``root``, as strings because a million ``Path`` objects are slow."""
     images = []
     for parent, folders, names in os.walk(folder, followlinks=True):

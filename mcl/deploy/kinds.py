@@ -37,6 +37,7 @@ CLASSES: dict[str, set[str]] = {  # place -> classes; "*" is one key of a mappin
     "architecture": _NETWORKS,  # of an exported file
     "dataset": {
         *("mcl.data.cifar.Cifar10", "mcl.data.cifar.Cifar100", "mcl.data.digits.Digits", "mcl.data.folder.Folder"),
+        *("mcl.data.csv_labels.CsvLabels", "mcl.data.hugging_face.HuggingFace"),
         *("mcl.data.fashion_mnist.FashionMNIST", "mcl.data.imagenet.ImageNet", "mcl.data.synthetic.Synthetic"),
     },
     "dataset.augmentation": {"mcl.data.augmentation.Augmentation"},

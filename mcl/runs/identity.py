@@ -51,6 +51,7 @@ ADDED: dict[str, Any] = {
     "pair.shared_stages": 0,
     "pair.leader": None,
     "pair.*.frozen": False,
+    "dataset.class_folder": "first",
 }
 
 WEIGHTS = "init_weights"

@@ -6,7 +6,9 @@ MAX_CONFIG = MIB  # bytes of a config.yaml; usual ones have a few thousand
 MAX_JSON = 16 * MIB  # bytes of a summary, a failure or the metadata of a network
 MAX_LINE = MIB  # bytes of a line of metrics.jsonl
 MAX_METRICS = 2 * GIB  # bytes of a metrics.jsonl
+MAX_LABELS = GIB  # bytes of a CSV file of images and their classes
 MAX_CSV = 64 * MIB  # bytes of a confusion matrix or of a results.csv
+MAX_IMAGE = GIB  # bytes of an image that is inspected; Pillow limits its pixels
 MAX_NETWORK = 16 * GIB  # bytes of a checkpoint, an exported file or a bundle
 
 MAX_DEPTH = 32  # of nested lists and mappings

@@ -20,7 +20,14 @@ from mcl.runs.pair import networks_of
 from mcl.types import NetworkShape
 
 LOSSES_OF = {"mcl": "mcl", "cifar": "lmcl", "imagenet": "lmcl_imagenet"}  # weights -> a loss that takes them
-ON_DISK = ("dataset=folder", "dataset=imagenet", "experiment=imagenet_baseline", "experiment=imagenet_lmcl")
+ON_DISK = (
+    "dataset=folder",
+    "dataset=csv",
+    "dataset=hf",
+    "dataset=imagenet",
+    "experiment=imagenet_baseline",
+    "experiment=imagenet_lmcl",
+)
 NEEDED = {name: ["dataset.root=somewhere"] for name in ON_DISK}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mcl.data import contents, folder
+from mcl.data import contents, listed_files
 
 MakeTree = Callable[..., Path]
 
@@ -42,13 +42,13 @@ def make_tree(tmp_path: Path) -> MakeTree:
 def decoded(monkeypatch) -> list[int]:
     """Record the number of images of each decoding."""
     counts: list[int] = []
-    decode_all = folder.decode_all
+    decode_all = listed_files.decode_all
 
     def counted(paths, *args, **options):
         counts.append(len(paths))
         return decode_all(paths, *args, **options)
 
-    monkeypatch.setattr(folder, "decode_all", counted)
+    monkeypatch.setattr(listed_files, "decode_all", counted)
     return counts
 
 

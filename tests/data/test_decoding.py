@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError, features
 
 from mcl.data.decoding import decode, decode_all
 
@@ -131,9 +131,47 @@ def test_many_images_are_decoded_in_order_and_unreadable_ones_named(tmp_path):
 
 
 def test_progress_goes_to_stderr_as_plain_lines_without_a_terminal(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("mcl.data.decoding._QUIET_SECONDS", -1)
+    monkeypatch.setattr("mcl.data.in_threads._QUIET_SECONDS", -1)
     decode_all([saved(tmp_path / "a.png", Image.fromarray(RGB))] * 300, 8, 3, name="pets", keep_going=False)
     output = capsys.readouterr()
     assert output.out == ""
     assert "Decoding pets: 300 of 300\n" in output.err
     assert "\x1b" not in output.err
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow before 11.3, or without AVIF")
+def test_avif(tmp_path):
+    pixels = decode(saved(tmp_path / "a.avif", Image.new("RGB", (8, 8), (200, 30, 90)), quality=100), 8, 3)
+    assert np.abs(pixels - np.array([200, 30, 90])[:, None, None]).max() <= 4
+
+
+def test_heic_with_its_decoder(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    heif = pillow_heif.from_pillow(Image.new("RGB", (64, 64), (200, 30, 90)))
+    heif.save(tmp_path / "a.heic", quality=90)
+    pixels = decode(tmp_path / "a.heic", 8, 3)
+    assert np.abs(pixels - np.array([200, 30, 90])[:, None, None]).max() <= 8
+
+
+@pytest.mark.parametrize(("brand", "needed"), [("heic", "pip install pillow-heif"), ("avif", "pip install -U pillow")])
+def test_format_without_its_decoder_says_what_to_install(tmp_path, monkeypatch, brand, needed):
+    monkeypatch.setattr("mcl.data.decoding.find_spec", lambda module: None)
+    (tmp_path / "a.img").write_bytes(b"\0\0\0\x1cftyp" + brand.encode() + b"\0" * 20)
+    with pytest.raises(UnidentifiedImageError, match=needed):
+        decode(tmp_path / "a.img", 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        *(("a.tif", mode) for mode in ("CMYK", "LA", "RGBA", "P", "1", "YCbCr")),
+        *[("a.webp", "RGBA"), ("a.gif", "P"), ("a.bmp", "L"), ("a.pgm", "L"), ("a.jpg", "L"), ("a.jpg", "RGB")],
+    ],
+)
+def test_every_mode_of_a_format_gives_its_colours(tmp_path, name, mode):
+    image = Image.new("RGB", (8, 8), (204, 204, 204)).convert(mode)
+    options = {"lossless": True} if name.endswith("webp") else {}
+    pixels = decode(saved(tmp_path / name, image, **options), 8, 3)
+    expected = (0, 255) if mode == "1" else (202, 206)
+    assert pixels.shape == (3, 8, 8)
+    assert expected[0] <= pixels.min() <= pixels.max() <= expected[1]

@@ -16,8 +16,7 @@ from PIL import Image
 from support.small_jobs import ROOT, alive, wait_until
 from torchvision.transforms import v2
 
-from mcl.data import disk_loader
-from mcl.data import folder as folder_module
+from mcl.data import disk_loader, listed_files
 from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import Dataset, Images
 from mcl.data.folder import Folder
@@ -319,7 +318,7 @@ def test_skipping_gives_the_same_images_and_steps_from_disk_and_from_memory(
     damage(disk.load().test, 2)
     memory, disk = in_memory_and_on_disk(corrupt="skip", image_size=8)
     parts = [memory.load()]
-    monkeypatch.setattr(folder_module, "available_memory", lambda: 0)
+    monkeypatch.setattr(listed_files, "available_memory", lambda: 0)
     disk.storage = "auto"
     parts.append(disk.load())
     assert isinstance(parts[1].train, ImageFiles)
@@ -338,7 +337,7 @@ def test_skipping_gives_the_same_images_and_steps_from_disk_and_from_memory(
 def test_folder_too_large_for_memory_stays_on_disk(
     in_memory_and_on_disk: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(folder_module, "available_memory", lambda: 100)
+    monkeypatch.setattr(listed_files, "available_memory", lambda: 100)
     memory, _ = in_memory_and_on_disk()
     memory.storage = "auto"
     assert isinstance(memory.load().train, ImageFiles)

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 from support.image_folders import error_of
 
-from mcl.data import folder as folder_module
+from mcl.data import listed_files
 from mcl.data.folder import Folder
 
 
@@ -48,7 +48,7 @@ def test_options_out_of_range_are_named(make_tree, options, named):
 
 
 def test_error_for_images_too_large_for_memory_gives_their_size(make_tree, monkeypatch):
-    monkeypatch.setattr(folder_module, "available_memory", lambda: 3_000_000_000)
+    monkeypatch.setattr(listed_files, "available_memory", lambda: 3_000_000_000)
     message = error_of(root=str(make_tree()), image_size=10_000, storage="memory")
     assert "20 images of 3 x 10000 x 10000 take 6.0 GB" in message
     assert "dataset.limit" in message

@@ -12,7 +12,7 @@ from PIL import Image
 from support.image_folders import pixels
 
 from mcl.data import contents as contents_module
-from mcl.data import folder as folder_module
+from mcl.data import listed_files
 from mcl.data.folder import Folder
 
 
@@ -58,7 +58,7 @@ def test_damaged_cache_is_detected_and_rebuilt(make_tree, tmp_path, decoded, cap
 
 def test_decoding_that_fails_leaves_no_cache(make_tree, tmp_path, monkeypatch):
     root = str(make_tree())
-    monkeypatch.setattr(folder_module.json, "dumps", lambda about: 1 / 0)  # after the images are written
+    monkeypatch.setattr(listed_files.json, "dumps", lambda about: 1 / 0)  # after the images are written
     with pytest.raises(ZeroDivisionError):
         Folder(root=root).load()
     assert not list((tmp_path / "cache").rglob("*.npy"))
@@ -93,13 +93,13 @@ def test_copy_of_a_folder_finds_its_cache(make_tree, tmp_path, decoded):
 
 CHILD = """
 import hashlib, sys, time
-from mcl.data import folder
-decode_all = folder.decode_all
+from mcl.data import folder, listed_files
+decode_all = listed_files.decode_all
 def slowly(*args, **options):
     print("decoding", flush=True)
     time.sleep(0.5)
     return decode_all(*args, **options)
-folder.decode_all = slowly
+listed_files.decode_all = slowly
 print("ready", flush=True)
 sys.stdin.readline()
 images = folder.Folder(root=sys.argv[1]).load().train.images

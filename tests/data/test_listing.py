@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 from support.image_folders import error_of, pixels
 
 from mcl.data.folder import Folder
@@ -188,3 +189,26 @@ def test_plain_class_folders_have_no_note(make_tree, parts):
     next(root.rglob("cat")).joinpath("more").mkdir()
     next(root.rglob("cat/0.png")).rename(next(root.rglob("cat/more")) / "0.png")
     assert Folder(root=str(root)).notes == [], "one subfolder of a class is no doubt about the classes"
+
+
+def test_last_folder_names_the_class_by_choice(tmp_path):
+    for place in ("2023/cat", "2024/cat", "2024/trip/dog", "2023/dog"):
+        (tmp_path / "pets" / place).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (4, 4), (number,) * 3).save(tmp_path / "pets" / place / f"{number}.png")
+    first = Folder(root=str(tmp_path / "pets"))
+    assert first.spec.classes == ("2023", "2024")
+    last = Folder(root=str(tmp_path / "pets"), class_folder="last")
+    assert last.spec.classes == ("cat", "dog")
+    assert sum(last.spec.counts) + len(last.listing.test.paths) == 12
+    assert not last.notes
+    assert "dataset.class_folder=middle" in error_of(root=str(tmp_path / "pets"), class_folder="middle")
+
+
+def test_last_folder_names_the_class_below_splits(tmp_path):
+    for place in ("train/a/cat", "train/b/dog", "val/cat", "val/c/dog"):
+        (tmp_path / "pets" / place).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "pets" / place / "1.png")
+    listing = Folder(root=str(tmp_path / "pets"), class_folder="last").listing
+    assert listing.classes == ("cat", "dog")
+    assert listing.test.paths == ["val/cat/1.png", "val/c/dog/1.png"]

@@ -196,7 +196,7 @@ def test_command_of_mcl_runs(
     command: Command, typed: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, *arguments = command.words[3:]
-    places = {"RUN_OR_FILE": "RUN", "PLACE": "runs", "IMAGE...": "one.jpg", "NAME": "resnet32"}
+    places = {"RUN_OR_FILE": "RUN", "PLACE": "runs", "IMAGE...": "one.jpg", "NAME": "resnet32", "FOLDER": "my/images"}
     if name == "import":
         places["RUN"] = str(tmp_path / "imported")
     elif name == "release":  # other runs of this folder have classes of their own

@@ -18,6 +18,8 @@ CONTEXTS = [  # one of these has any option
     [],
     *([f"loss={file.stem}"] for file in sorted((conf_folder() / "loss").glob("*.yaml")) if file.stem != "custom"),
     ["dataset=folder", "dataset.root=D"],
+    ["dataset=csv", "dataset.root=labels.csv"],
+    ["dataset=hf", "dataset.root=FOLDER"],
     ["dataset=imagenet", "dataset.root=D"],
     ["schedule=multistep", "optimizer=adamw"],
     ["network@pair.first=imagenet/resnet50"],

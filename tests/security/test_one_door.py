@@ -29,7 +29,7 @@ APART = {
     "mcl/data/decoding.py": "images, which Pillow decodes and limits",
     "mcl/data/digits.py": "images of scikit-learn",
     "mcl/data/fashion_mnist.py": "images, as arrays of bytes",
-    "mcl/data/folder.py": "the user's cache",
+    "mcl/data/listed_files.py": "the user's cache",
     "mcl/data/imagenet.py": "the user's cache",
     "mcl/deploy/bundle.py": "only writes",
     "mcl/deploy/formats.py": "the header of bytes that this process has just encoded",
@@ -45,7 +45,6 @@ APART = {
 OPENED = {  # open() or os.open(): the reason
     "mcl/data/cache.py": "flushes the files of the cache",
     "mcl/data/decoding.py": "an image, by Pillow",
-    "mcl/data/folder.py": "an image, by Pillow",
     "mcl/files.py": "writes, by O_EXCL and O_NOFOLLOW",
     "mcl/launching/attempt.py": "the job's log, in a folder that RunFolder has checked or will check",
     "mcl/launching/guard.py": "/proc",
