@@ -115,5 +115,5 @@ def test_it_is_imported_only_when_asked_for(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    code = "import sys, mcl.tracking; print([m for m in ('tensorboard', 'mlflow', 'torch') if m in sys.modules])"
+    code = "import sys, mcl.tracking; print([m for m in ('tensorboard', 'mlflow', 'torch', 'numpy', 'PIL') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
