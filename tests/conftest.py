@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -38,6 +39,20 @@ class CommandResult(NamedTuple):
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    """Undo what Hydra, called in the process of a test, sets up for logging: its streams are closed after the test."""
+    loggers = [logging.root, *(logging.getLogger(name) for name in ("hydra", "mcl"))]
+    before = [(logger, logger.level, logger.propagate, logger.disabled, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, level, propagate, disabled, handlers in before:
+        logger.setLevel(level)
+        logger.propagate, logger.disabled = propagate, disabled
+        for handler in list(logger.handlers):
+            if handler not in handlers and not type(handler).__module__.startswith("_pytest."):
+                logger.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

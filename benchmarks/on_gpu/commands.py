@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mcl.runs.layout import METRICS
 from on_gpu.setup import Setup
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ def run(setup: Setup, command: Sequence[str], limit: float, **environment: str) 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the complete lines of a run's metrics."""
-    file = folder / "metrics.jsonl"
+    file = folder / METRICS
     if not file.exists():
         return []
     lines = file.read_bytes().splitlines(keepends=True)

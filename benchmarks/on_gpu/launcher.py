@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mcl.reports.markdown import table
+from mcl.runs.layout import SUMMARY
 from on_gpu.setup import NotAvailable, Setup
 
 TITLE = "A multirun on one card"
@@ -29,7 +30,7 @@ def measure(setup: Setup, *, jobs: int, per_gpu: int, pair: str, seconds: float)
     start = time.monotonic()
     done = run(setup, ["train.py", "-m", *options], seconds)
     spent = time.monotonic() - start
-    finished = len(list(folder.rglob("summary.json")))
+    finished = len(list(folder.rglob(SUMMARY)))
     shutil.rmtree(folder, ignore_errors=True)
     if finished < jobs:
         raise NotAvailable(f"{finished} of {jobs} jobs finished, {per_gpu} at a time: {done.last_line}")

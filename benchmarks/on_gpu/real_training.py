@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mcl.reports.markdown import table
+from mcl.runs.layout import SUMMARY
 from on_gpu.setup import NotAvailable, Setup, one_line
 
 TITLE = "A real training"
@@ -47,7 +48,7 @@ def measure(setup: Setup, *, pair: str, precision: str, seconds: float) -> dict[
     times = [row["time"] for row in rows if any(name.startswith("test/") for name in row)]
     if done.status != 0 or not times:
         raise NotAvailable(f"train.py: {done.last_line}")
-    summary = json.loads((pilot / "summary.json").read_text())
+    summary = json.loads((pilot / SUMMARY).read_text())
     epoch = (times[-1] - times[-2]) if len(times) > 1 else summary["seconds"]
     left = seconds - (time.monotonic() - start) - ENDING
     epochs = int(min(EPOCHS, SAFETY * (left - START) / epoch)) if not setup.tiny else 1
@@ -61,7 +62,7 @@ def measure(setup: Setup, *, pair: str, precision: str, seconds: float) -> dict[
         for row in metrics(folder)
         if _accuracies(row)
     ]
-    finished = (folder / "summary.json").exists()
+    finished = (folder / SUMMARY).exists()
     return {
         "epochs": curve[-1]["epoch"] if curve else 0,
         "planned": epochs,
@@ -69,7 +70,7 @@ def measure(setup: Setup, *, pair: str, precision: str, seconds: float) -> dict[
         "finished": finished,
         "curve": curve,
         "seconds_of_an_epoch": epoch,
-        "summary": json.loads((folder / "summary.json").read_text()) if finished else None,
+        "summary": json.loads((folder / SUMMARY).read_text()) if finished else None,
     }
 
 

@@ -154,9 +154,9 @@ def test_releases_of_this_project_are_found_from_every_folder(
     monkeypatch.chdir(tmp_path)
     assert NAME not in release_folders()
     shutil.copytree(released, tmp_path / "package" / "experiments" / NAME.replace("/", "/weights/"))
-    monkeypatch.setattr("mcl.deploy.release_folder.conf_folder", lambda: tmp_path / "package" / "conf")
+    monkeypatch.setattr("mcl.deploy.release_folder.data_folder", lambda: tmp_path / "package")
     assert NAME in release_folders()
-    assert 'experiments = "mcl/experiments"' in (conf_folder().parent / "pyproject.toml").read_text()
+    assert '"experiments" = "mcl/experiments"' in (conf_folder().parent / "pyproject.toml").read_text()
 
 
 def test_code_of_the_card_runs_and_gives_its_logits(

@@ -39,12 +39,14 @@ APART = {
     "mcl/launching/probe.py": "what a process of this launcher answers",
     "mcl/reports/archive.py": "only writes",
     "mcl/reports/page/build.py": "files of this package",
+    "mcl/runs/hydra_folder.py": "OmegaConf.create of mappings, to write them",
     "mcl/runs/stored_config.py": "OmegaConf.create of a mapping, to write it",
     "mcl/studies/study.py": "a study, which is a list of commands that the user starts",
 }
 OPENED = {  # open() or os.open(): the reason
     "mcl/data/cache.py": "flushes the files of the cache",
     "mcl/data/decoding.py": "an image, by Pillow",
+    "mcl/data/encoded.py": "the header of an image, by Pillow",
     "mcl/files.py": "writes, by O_EXCL and O_NOFOLLOW",
     "mcl/launching/attempt.py": "the job's log, in a folder that RunFolder has checked or will check",
     "mcl/launching/guard.py": "/proc",
