@@ -62,7 +62,8 @@ def find_files(place: Path) -> InspectedFiles:
     try:
         listing = read(test_fraction=TEST_FRACTION, seed=SEED)
     except UserError as error:
-        return InspectedFiles(root, *(list(column) for column in zip(*named, strict=True)), str(error), "", ignored)
+        paths, splits, classes = ([row[column] for row in named] for column in range(3))
+        return InspectedFiles(root, paths, splits, classes, str(error), "", ignored)
     parts: dict[str, Files] = {TRAIN: listing.train, TEST: listing.test}
     if listing.validation:
         parts = {TRAIN: listing.train, VALIDATION: listing.validation, TEST: listing.test}
