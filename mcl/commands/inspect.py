@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 HELP = "What is in a folder of images: classes, sizes, damaged files, copies, pictures in both train and test."
 EPILOG = """\
-Reads the folder as dataset=folder does. Pictures are compared by their pixels and by a hash of their coarse structure,
-so that a copy of another size or compression is found. A mirrored, turned or cropped copy is not.
-The status is 0 whatever is found, and 1 if no image can be read."""
+Reads a folder as dataset=folder does, and a CSV file as dataset=csv does. Pictures are compared by their pixels and by
+a hash of their coarse structure, so that a copy of another size or compression is found. A mirrored, turned or cropped
+copy is not. The status is 0 whatever is found, and 1 if no image can be read."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,12 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mcl.files import write_atomically
     from mcl.inspection.findings import findings
-    from mcl.inspection.inspection import inspect_folder
+    from mcl.inspection.inspection import inspect_images
     from mcl.inspection.records import as_csv, as_json
     from mcl.inspection.sections import CLASSES, sections
     from mcl.inspection.sheet import class_sheet
 
-    inspection = inspect_folder(arguments.folder, arguments.distance)
+    inspection = inspect_images(arguments.folder, arguments.distance)
     found = findings(inspection)
     _print(sections(inspection, found, CLASSES))
     if arguments.json:

@@ -15,7 +15,6 @@ BITS = 64
 DISTANCE = 4  # bits in which the hashes of nearly equal pictures may differ
 MAX_DISTANCE = 12
 CORRELATION = 0.95  # of their thumbnails, at least
-_BLOCK = 2**22  # pairs that are compared at a time
 _KEPT = 2**21  # pairs that are kept before they are reduced to groups
 
 Pairs = NDArray[np.int64]  # (P, 2)
@@ -57,28 +56,33 @@ def similar_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8], dis
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     equal = np.stack([np.arange(len(hashes)), first[inverse]], 1)
     kept = [_correlated(equal[equal[:, 0] != equal[:, 1]], thumbnails)]
-    for block in _candidates(hashes[first], distance):
-        kept.append(_correlated(first[block], thumbnails))
-        if sum(map(len, kept)) > _KEPT:
-            roots = _first_of_component(np.concatenate(kept), len(hashes))
-            kept = [np.stack([np.arange(len(hashes)), roots], 1)[roots != np.arange(len(hashes))]]
+    count = len(kept[0])
+    for candidates in _candidates(hashes[first], distance):
+        kept.append(_correlated(first[candidates], thumbnails))
+        count += len(kept[-1])
+        if count > _KEPT:  # at most one pair for each picture says the same
+            positions, roots = np.arange(len(hashes)), _first_of_component(np.concatenate(kept), len(hashes))
+            kept = [np.stack([positions, roots], 1)[roots != positions]]
+            count = 0
     return np.concatenate(kept)
 
 
 def _candidates(hashes: NDArray[np.uint64], distance: int) -> Iterator[Pairs]:
-    """Yield the pairs of different hashes (N,) that differ in at most ``distance`` bits, some of them repeatedly."""
+    """Yield pairs of N different hashes that differ in at most ``distance`` bits; a pair may come repeatedly."""
     edges = np.linspace(0, BITS, distance + 2).round().astype(int).tolist()
     for low, high in pairwise(edges):
         band = (hashes >> np.uint64(low)) & np.uint64(2 ** (high - low) - 1)
         order = np.argsort(band, kind="stable")
-        for bucket in _runs(band, order):
-            rows = max(1, _BLOCK // len(bucket))
-            for begin in range(0, len(bucket) - 1, rows):
-                others = bucket[begin + 1 :]
-                bits = _ones(hashes[bucket[begin : begin + rows], None] ^ hashes[others])
-                row, column = np.nonzero(bits <= distance)
-                later = column >= row  # others begins one after the row
-                yield np.stack([bucket[begin + row[later]], others[column[later]]], 1)
+        ends = np.searchsorted(band[order], band[order], side="right")  # of the run of equal bands
+        active = np.arange(len(order))
+        for step in range(1, len(order)):  # each hash with the one that follows it by so many, in the same run
+            active = active[active + step < ends[active]]
+            if not len(active):
+                break
+            one, other = order[active], order[active + step]
+            near = _ones(hashes[one] ^ hashes[other]) <= distance
+            if near.any():
+                yield np.stack([one[near], other[near]], 1)
 
 
 def _ones(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

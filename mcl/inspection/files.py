@@ -1,10 +1,13 @@
-"""The image files of a folder, in the splits and classes that ``dataset=folder`` gives them."""
+"""The image files of a folder or CSV file, in the splits and classes that training gives them."""
 
 import os
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from mcl.data.csv_labels import read_rows
+from mcl.data.labelled_rows import list_rows
 from mcl.data.listing import SPLITS, Files, images_below, is_image, list_folder
 from mcl.errors import UserError
 
@@ -17,10 +20,10 @@ class InspectedFiles:
     """Image files with their splits and classes, in the order of the splits.
 
     Attributes:
-        root: the folder.
+        root: the folder that the paths start from.
         paths: relative to ``root``.
         splits, classes: names, one for each path.
-        refused: why ``dataset=folder`` does not take the folder; empty if it does.
+        refused: why training does not take the images; empty if it does.
         note: what is special about the splits; empty if nothing is.
         ignored: number of other files by extension.
     """
@@ -34,39 +37,45 @@ class InspectedFiles:
     ignored: dict[str, int]
 
 
-def find_files(root: Path) -> InspectedFiles:
-    """Find the images below a folder. A folder that ``dataset=folder`` refuses is read by the names of its folders.
+def find_files(place: Path) -> InspectedFiles:
+    """Find the images of a folder, or those that a CSV file lists (`mcl.data.csv_labels`).
+
+    Images that training refuses are read by the names of their folders, or by the lines of the file.
 
     Raises:
-        UserError: There is no such folder, or no image in it.
+        UserError: There is no such folder or file, no image in it, or the CSV file is wrong.
     """
-    root = Path(os.path.abspath(root.expanduser()))
-    if not root.is_dir():
-        raise UserError(
-            f"{root}: there is no such folder. Give the folder of your images: python -m mcl inspect FOLDER."
-        )
-    found, ignored = images_below(root, root), _other_files(root)
-    if not found:
-        others = ", ".join(f"{count:,} {name}" for name, count in ignored.items()) or "no files"
-        raise UserError(f"{root}: there is no image in this folder, but {others}.")
+    place = Path(os.path.abspath(place.expanduser()))
+    if place.is_file():
+        rows = read_rows(place)
+        named = [(row.path, row.split or ALL, row.label) for row in rows]
+        root, ignored, read = place.parent, {}, partial(list_rows, str(place), rows)
+    elif place.is_dir():
+        paths, ignored = images_below(place, place), _other_files(place)
+        if not paths:
+            others = ", ".join(f"{count:,} {name}" for name, count in ignored.items()) or "no files"
+            raise UserError(f"{place}: there is no image in this folder, but {others}.")
+        named = [(path, *_by_folders(path)) for path in paths]
+        root, read = place, partial(list_folder, place)
+    else:
+        raise UserError(f"{place}: there is no such folder. Give that of your images: python -m mcl inspect FOLDER.")
     try:
-        listing = list_folder(root, test_fraction=TEST_FRACTION, seed=SEED)
+        listing = read(test_fraction=TEST_FRACTION, seed=SEED)
     except UserError as error:
-        names = [_by_folders(path) for path in found]
-        return InspectedFiles(
-            root, found, [split for split, _ in names], [name for _, name in names], str(error), "", ignored
-        )
+        paths, splits, classes = ([row[column] for row in named] for column in range(3))
+        return InspectedFiles(root, paths, splits, classes, str(error), "", ignored)
     parts: dict[str, Files] = {TRAIN: listing.train, TEST: listing.test}
     if listing.validation:
         parts = {TRAIN: listing.train, VALIDATION: listing.validation, TEST: listing.test}
     paths = [path for files in parts.values() for path in files.paths]
+    given = {path: split for path, split, _ in named}
     return InspectedFiles(
         root,
         paths,
         [split for split, files in parts.items() for _ in files.paths],
         [listing.classes[label] for files in parts.values() for label in files.labels.tolist()],
         "",
-        _note(listing.train, listing.test, len(found) - len(paths)),
+        _note(given[listing.train.paths[0]], given[listing.test.paths[0]], len(named) - len(paths)),
         ignored,
     )
 
@@ -89,13 +98,13 @@ def _by_folders(path: str) -> tuple[str, str]:
     return split, folders[0] if folders else "(none)"
 
 
-def _note(train: Files, test: Files, unused: int) -> str:
+def _note(train: str, test: str, unused: int) -> str:
+    """Return what is special, from the splits that folders or lines give to a training and a test image."""
     notes = []
-    folder = test.paths[0].split(os.sep)[0]
-    if folder == train.paths[0].split(os.sep)[0] or folder.lower() not in SPLITS:
+    if train == test:
         notes.append("test is a fifth of each class, drawn at random (dataset.test_fraction, dataset.seed)")
-    elif SPLITS[folder.lower()] != TEST:
-        notes.append(f"{folder}/ is the test split, since there is no other")
+    elif test == VALIDATION:
+        notes.append("val is the test split, since there is no other")
     if unused > 0:
         notes.append(f"{unused:,} images lie outside these splits and are not used")
     return "; ".join(notes)

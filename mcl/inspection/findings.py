@@ -41,7 +41,7 @@ def findings(inspection: Inspection) -> list[Finding]:
 
 def _refused(inspection: Inspection) -> Finding | None:
     reason = inspection.files.refused
-    return Finding("refused", f"dataset=folder does not take this folder. {printable(reason)}", []) if reason else None
+    return Finding("refused", f"Training does not take these images. {printable(reason)}", []) if reason else None
 
 
 def _unreadable(inspection: Inspection) -> Finding | None:

@@ -1,4 +1,4 @@
-"""Inspect a folder: what is in it, and the groups of pictures that are the same or nearly so."""
+"""Inspect images: what there is, and the groups of pictures that are the same or nearly so."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -105,18 +105,18 @@ class Inspection:
         return mean.tolist(), np.sqrt(np.maximum(squares - mean**2, 0)).tolist()
 
 
-def inspect_folder(root: Path, distance: int = DISTANCE) -> Inspection:
-    """Read every image below a folder and compare them.
+def inspect_images(place: Path, distance: int = DISTANCE) -> Inspection:
+    """Read every image below a folder, or in a CSV file, and compare them.
 
     Args:
-        root: the folder.
+        place: the folder, or the CSV file.
         distance: as in `mcl.inspection.duplicates.find_groups`.
 
     Raises:
         UserError: No image can be read.
     """
-    with announced(f"Listing the files of {printable(root)}"):
-        files = find_files(root)
+    with announced(f"Listing the files of {printable(place)}"):
+        files = find_files(place)
     read = scan(files)
     if not read.pictures:
         position, reason = next(iter(read.unreadable.items()))

@@ -37,7 +37,7 @@ def sheet(root: Path, rows: Mapping[str, Sequence[str]]) -> bytes:
     """
     height = LABEL + SIDE + GAP
     columns = max(len(paths) for paths in rows.values())
-    canvas = Image.new("RGB", (max(columns, 4) * (SIDE + GAP) + GAP, len(rows) * height + GAP), _BACKGROUND)
+    canvas = Image.new("RGB", (max(columns, PER_CLASS) * (SIDE + GAP) + GAP, len(rows) * height + GAP), _BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     for row, (label, paths) in enumerate(rows.items()):
         top = GAP + row * height
@@ -45,7 +45,8 @@ def sheet(root: Path, rows: Mapping[str, Sequence[str]]) -> bytes:
         draw.text((GAP, top), label[:_LETTERS].encode("ascii", "replace").decode(), fill=_INK)
         for column, path in enumerate(paths):
             image = open_image(io.BytesIO(read_bytes(root / path, MAX_IMAGE)), 3, draft=2 * SIDE)
-            image.thumbnail((SIDE, SIDE))
+            scale = SIDE / max(image.size)
+            image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
             left = GAP + column * (SIDE + GAP)
             canvas.paste(image, (left + (SIDE - image.width) // 2, top + LABEL + (SIDE - image.height) // 2))
     content = io.BytesIO()

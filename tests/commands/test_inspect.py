@@ -57,6 +57,7 @@ def test_hostile_names_and_files(root: Path, tmp_path: Path, capsys: pytest.Capt
     shutil.copy(root / "train/dog/1.png", root / "train/dog/\x1b[31mred\n.png")
     shutil.copy(root / "train/dog/2.png", os.fsencode(root / "train/dog") + b"/\xff.png")
     os.mkfifo(root / "train/dog/pipe.png")
+    Image.new("RGB", (1_000, 1)).save(root / "train/dog/thin.png")
     Image.new("1", (20_000, 20_000)).save(root / "train/dog/bomb.png")
     outputs = [
         "--json",

@@ -45,8 +45,7 @@ def test_bands_find_the_same_groups_as_all_pairs(distance: int, monkeypatch: pyt
     expected = components(np.argwhere(bits <= distance), 80)
     assert 20 <= len(expected) < 80
     assert components(similar_pairs(hashes, alike, distance), 80) == expected
-    monkeypatch.setattr(duplicates, "_BLOCK", 50)  # many blocks, and reduced after each
-    monkeypatch.setattr(duplicates, "_KEPT", 20)
+    monkeypatch.setattr(duplicates, "_KEPT", 20)  # reduced to groups several times
     assert components(similar_pairs(hashes, alike, distance), 80) == expected
 
 

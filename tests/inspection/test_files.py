@@ -24,7 +24,7 @@ def test_splits_and_classes_are_those_of_training(tmp_path: Path, splits: list[s
 
 def test_note_says_which_folder_is_the_test_split(tmp_path: Path) -> None:
     root = photo_folder(tmp_path / "pets", {f"{split}/{name}": 2 for split in ("train", "val") for name in "ab"})
-    assert find_files(root).note == "val/ is the test split, since there is no other"
+    assert find_files(root).note == "val is the test split, since there is no other"
 
 
 def test_note_says_that_the_test_split_is_drawn(tmp_path: Path) -> None:
@@ -70,3 +70,18 @@ def test_linked_class_folders_are_followed(tmp_path: Path) -> None:
     photo_folder(tmp_path, {"elsewhere/a": 2, "pets/b": 2})
     (tmp_path / "pets" / "a").symlink_to(tmp_path / "elsewhere" / "a")
     assert len(find_files(tmp_path / "pets").paths) == 4
+
+
+def test_csv_file_is_read_as_training_reads_it(tmp_path: Path) -> None:
+    photo_folder(tmp_path, {"a": 6})
+    lines = [
+        "file,label,split",
+        *(f"a/{i}.png,{'cat' if i % 2 else 'dog'},{'train' if i < 4 else 'val'}" for i in range(6)),
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    files = find_files(tmp_path / "labels.csv")
+    assert files.paths == [f"a/{i}.png" for i in (1, 3, 0, 2, 5, 4)]
+    assert files.classes == ["cat", "cat", "dog", "dog", "cat", "dog"]
+    assert files.splits == ["train"] * 4 + ["test"] * 2
+    (tmp_path / "labels.csv").write_text("\n".join(lines[:3]))
+    assert "needs train and test" in find_files(tmp_path / "labels.csv").refused

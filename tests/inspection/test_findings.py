@@ -9,7 +9,7 @@ from support.pictures import photo_folder, picture
 
 from mcl.errors import UserError
 from mcl.inspection.findings import Finding, findings
-from mcl.inspection.inspection import Inspection, inspect_folder
+from mcl.inspection.inspection import Inspection, inspect_images
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def found(root: Path) -> dict[str, Finding]:
-    return {finding.kind: finding for finding in findings(inspect_folder(root))}
+    return {finding.kind: finding for finding in findings(inspect_images(root))}
 
 
 def files(inspection: Inspection, finding: Finding) -> dict[str, str]:
@@ -34,7 +34,7 @@ def test_clean_folder_has_none(root: Path) -> None:
 def test_leaks_are_named_with_the_picture_they_equal(root: Path) -> None:
     shutil.copy(root / "train/cat/0.png", root / "val/cat/same.png")
     Image.open(root / "train/cat/1.png").resize((40, 30)).save(root / "val/cat/small.jpg")
-    inspection = inspect_folder(root)
+    inspection = inspect_images(root)
     (leak,) = findings(inspection)
     assert leak.kind == "leak from train to test"
     assert leak.text.startswith("2 pictures of test are in train too (1 with the same pixels, 1 nearly the same)")
@@ -58,7 +58,7 @@ def test_copies_within_a_split_are_counted_less_the_first(root: Path) -> None:
     for name in ("a.png", "b.png"):
         shutil.copy(root / "train/cat/0.png", root / "train/cat" / name)
     picture(0).resize((40, 30)).save(root / "train/cat/small.png")
-    inspection = inspect_folder(root)
+    inspection = inspect_images(root)
     (copies,) = findings(inspection)
     assert copies.text.startswith(
         "3 pictures of train are copies of others (2 with the same pixels, 1 nearly the same)"
@@ -70,7 +70,7 @@ def test_damaged_files_are_listed_once_with_the_reason(root: Path) -> None:
     (root / "train/cat/text.png").write_text("hello")
     cut = root / "train/dog/cut.png"
     cut.write_bytes((root / "train/dog/0.png").read_bytes()[:60])
-    inspection = inspect_folder(root)
+    inspection = inspect_images(root)
     (damaged,) = findings(inspection)
     assert files(inspection, damaged).keys() == {"train/cat/text.png", "train/dog/cut.png"}
     assert files(inspection, damaged)["train/cat/text.png"] == "no image, or one of an unknown format"
@@ -101,13 +101,13 @@ def test_folder_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "a.png").write_text("x")
     with pytest.raises(UserError, match=r"none of 1 images can be read. The first: cat/a.png \(no image"):
-        inspect_folder(tmp_path)
+        inspect_images(tmp_path)
 
 
 def test_mean_and_deviation_are_those_of_the_training_pixels(tmp_path: Path) -> None:
     root = photo_folder(tmp_path / "pets", {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1})
     Image.new("RGB", (8, 8), (0, 51, 255)).save(root / "train/a/0.png")
     Image.new("RGB", (4, 4), (255, 51, 255)).save(root / "train/b/0.png")
-    mean, deviation = inspect_folder(root).mean_and_deviation
+    mean, deviation = inspect_images(root).mean_and_deviation
     assert mean == pytest.approx([0.5, 0.2, 1.0])
     assert deviation == pytest.approx([0.5, 0.0, 0.0], abs=1e-6)
