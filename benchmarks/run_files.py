@@ -9,7 +9,7 @@ import torch
 
 from mcl.errors import UserError
 from mcl.runs import checkpoints
-from mcl.runs.layout import CHECKPOINTS, LOCK, METRICS, SUMMARY
+from mcl.runs.layout import CHECKPOINTS, HYDRA, LOCK, METRICS, SUMMARY
 from mcl.runs.lock import holder
 
 TIMES = {
@@ -21,13 +21,14 @@ TIMES = {
 def different_files(folder: Path, reference: Path, ignored: Collection[str] = ()) -> list[str]:
     """Return a line for each file of two run folders that differs in more than times, unless its name is ignored.
 
-    A lock that no process holds counts as none: a process killed just before its end leaves one behind.
+    A lock that no process holds counts as none: a process killed just before its end leaves one behind. The record of
+    Hydra is of the last command that was typed, not of what it computed.
     """
     lines = []
     if holder(folder) is None:
         ignored = {*ignored, LOCK}
     names = [
-        {file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file()} - set(ignored)
+        {name for name in _names(place) if not name.startswith(f"{HYDRA}/")} - set(ignored)
         for place in (folder, reference)
     ]
     lines += [f"{name} is too many" for name in sorted(names[0] - names[1])]
@@ -36,6 +37,10 @@ def different_files(folder: Path, reference: Path, ignored: Collection[str] = ()
         if difference := _difference(name, folder / name, reference / name):
             lines.append(f"{name} {difference}")
     return lines
+
+
+def _names(folder: Path) -> list[str]:
+    return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
 
 
 def steps(folder: Path) -> list[tuple[int, bool]]:

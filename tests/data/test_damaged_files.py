@@ -29,7 +29,7 @@ def test_unreadable_files_are_skipped_and_counted_on_request(make_tree, caplog, 
         splits = dataset.load()
         assert splits.train.labels.tolist() == [0] * 4 + [1] * 5
         assert torch.equal(splits.train.images[1], pixels(root / "train" / "cat" / "2.png"))
-        (*_, message) = [record.message for record in caplog.records if record.name == "mcl.data.folder"]
+        (*_, message) = [record.message for record in caplog.records if record.name == "mcl.data.listed_files"]
         assert message.endswith("skipped 1 unreadable of 20 files: train/cat/1.png")
         assert dataset.unreadable == {str(root / "train/cat/1.png"): "no image, or one of an unknown format"}
     assert decoded == [20]

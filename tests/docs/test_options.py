@@ -29,16 +29,8 @@ CONTEXTS = [  # one of these has any option
     ["hydra/launcher=slurm"],
     ["hydra/sweeper=optuna"],
 ]
-OF_HYDRA = {
-    "basic",
-    "joblib",
-    "ray",
-    "submitit_local",
-    "submitit_slurm",
-    "default",
-    "none",
-    "disabled",
-}  # choices that Hydra and its plugins bring
+# Choices that Hydra and its plugins bring.
+OF_HYDRA = {"default", "basic", "joblib", "ray", "submitit_local", "submitit_slurm"}
 GROUPS = {str(file.parent.relative_to(conf_folder())) for file in conf_folder().rglob("*/*.yaml")}
 OF_RAY = "hydra.launcher.ray."  # composes only if Ray's plugin is installed
 OF_STUDIES = {field.name for field in fields(SweepConfig)}
@@ -77,7 +69,7 @@ def test_option_exists(page: str, word: str, configs: list[dict[str, Any]]) -> N
     group = key.partition("@")[0]
     if any(word in context for context in CONTEXTS):
         return  # composed above
-    if group in GROUPS and not value.startswith("["):
+    if (group in GROUPS or group == "hydra/job_logging") and not value.startswith("["):
         of_hydra = group.startswith("hydra/") and value in OF_HYDRA
         assert value in ("", "NAME") or of_hydra or (conf_folder() / group / f"{value}.yaml").is_file()
     elif not (match["plus"] or key in OF_STUDIES or key.startswith(OF_RAY)):
