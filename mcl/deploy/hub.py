@@ -29,7 +29,8 @@ def from_pretrained(
 ) -> nn.Module:
     """Load a trained network from a folder in the layout of Hugging Face's Hub, or from the Hub.
 
-    >>> network = mcl.from_pretrained("my-user/lmcl-resnet20")  # doctest: +SKIP
+    Examples:
+        >>> network = mcl.from_pretrained("my-user/lmcl-resnet20")  # doctest: +SKIP
 
     Args:
         place: A folder with ``config.json`` and ``model.safetensors``, such as ``python -m mcl push`` writes, or a
