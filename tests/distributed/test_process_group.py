@@ -111,9 +111,9 @@ def test_two_processes_write_one_run_folder_and_print_once(device: str, warm: No
         pytest.param("loss.tau=0", "loss.tau=0", marks=pytest.mark.slow),
     ],
 )
-def test_errors_are_reported_once(override: str, message: str, tmp_path: Path) -> None:
+def test_errors_are_reported_once(override: str, message: str, device: str, tmp_path: Path) -> None:
     """In interpreters that import everything themselves."""
-    ended = torchrun(2, *TRAIN, override, folder=tmp_path)
+    ended = torchrun(2, *TRAIN, override, f"trainer.device={device}", folder=tmp_path)
     assert ended.returncode != 0
     (line,) = error_lines(ended)
     assert message in line
@@ -125,14 +125,16 @@ def test_errors_are_reported_once(override: str, message: str, tmp_path: Path) -
     [pytest.param(None, "1: there is no such folder", marks=pytest.mark.slow), (5, "train images: 10, not 8")],
     ids=["none", "other"],
 )
-def test_process_with_other_data_is_reported_once(second: int | None, message: str, warm: None, tmp_path: Path) -> None:
+def test_process_with_other_data_is_reported_once(
+    second: int | None, message: str, device: str, warm: None, tmp_path: Path
+) -> None:
     # As on a machine where the folder is missing, or another: each process looks where its number leads it.
     for number, images in (("0", 4), ("1", second)):
         for part, name in itertools.product(("train", "test"), ("cat", "dog")) if images else ():
             (tmp_path / number / part / name).mkdir(parents=True)
             for n in range(images or 0):
                 Image.new("RGB", (8, 8), (n, 0, 0)).save(tmp_path / number / part / name / f"{n}.png")
-    options = ["dataset=folder", "trainer.batch_size=4", "trainer.device=cpu", "hydra.run.dir=run"]
+    options = ["dataset=folder", "trainer.batch_size=4", f"trainer.device={device}", "hydra.run.dir=run"]
     ended = torchrun(
         2, str(ROOT / "train.py"), *options, "dataset.root=${oc.env:RANK}", "dataset.name=d", folder=tmp_path
     )
