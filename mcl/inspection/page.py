@@ -32,7 +32,7 @@ def inspection_page(inspection: Inspection, found: Sequence[Finding]) -> str:
             lines += [f"## Files: {cell(finding.kind)}", "", *table(["file", "detail"], rows, words=2)]
             if len(finding.files) > SHOWN:
                 lines += [f"The first {SHOWN} of {len(finding.files):,}; `--list FILE` writes all.", ""]
-    return page(lines, pictures)
+    return page(lines, pictures, command="inspect")
 
 
 def _pairs(inspection: Inspection) -> dict[str, list[str]]:

@@ -84,6 +84,8 @@ def page(
     pictures: Mapping[str, bytes],
     values: Mapping[str, Any] | None = None,
     downloads: Mapping[str, str] | None = None,
+    *,
+    command: str = "report",
 ) -> str:
     """Return Markdown as a page.
 
@@ -92,6 +94,7 @@ def page(
         pictures: the plots that it shows, by file name; the page contains them.
         values: the data of the charts it shows, as `mcl.reports.page.charts.charts` returns it.
         downloads: text files by name; links to them lead to their content in the page.
+        command: the command that writes the page.
     """
 
     def embed(name: str, alt: str) -> str | None:
@@ -114,6 +117,7 @@ def page(
 
         scripts = [str(get_plotlyjs()), _asset("charts.js"), *scripts]
     return Template(_asset("page.html")).substitute(
+        command=command,
         title=escape(title),
         hashes=" ".join(map(_hash, scripts)),
         style=_asset("page.css"),
