@@ -34,6 +34,7 @@ def measure(setup: Setup, *, pair: str, precision: str, seconds: float) -> dict[
         *("dataset=folder", f"dataset.root={root}", "dataset.name=cifar10_jpeg", f"pair={setup.size(pair, 'resnet8')}"),
         *("loss=lmcl", "tracking=none", f"trainer.device={setup.device}", f"trainer.precision={precision}"),
         *("optimizer.lr=0.1", "optimizer.weight_decay=5e-4", f"trainer.batch_size={setup.size(128, 8)}"),
+        *(["dataset.limit=8"] if setup.tiny else []),
     ]
 
     def train(name: str, epochs: int, limit: float) -> tuple[Path, Any]:
