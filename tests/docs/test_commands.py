@@ -119,7 +119,13 @@ def shortened(arguments: list[str], home: Path) -> list[str]:
     if "pair=resnet32-resnet110" in arguments:
         kept = [*kept, "pair.second.depths=[1,1,1]"]
     banks = SMALL_BANKS if "experiment=imagenet_lmcl" in arguments else []
-    return [*kept, *SMALL, *banks]
+    return [*kept, *small(arguments), *banks]
+
+
+def small(arguments: list[str]) -> list[str]:
+    """Return options that make a run short; networks for ImageNet need larger images."""
+    imagenet = any("imagenet" in word for word in arguments)
+    return [*SMALL, *(["dataset.image_size=32"] if imagenet else [])]
 
 
 @each_of(SINGLE)
@@ -188,7 +194,14 @@ def plan(arguments: list[str]) -> int:
 def test_study_runs(command: Command, at_home: Path) -> None:
     arguments = [word.replace("study=/my", "study=my") for word in command.words[2:]]
     one_seed = [] if any(word.startswith("seeds=") for word in arguments) else ["seeds=[0]"]
-    run_python("sweep.py", *arguments, *one_seed, *SMALL, f"out={at_home}/reports/{len(os.listdir(at_home))}")
+    run_python(
+        "sweep.py",
+        *arguments,
+        *one_seed,
+        *SMALL,
+        "dataset.train_per_class=4",
+        f"out={at_home}/reports/{len(os.listdir(at_home))}",
+    )
 
 
 @each_of([each for each in MCL if each not in BENCHMARKS])
@@ -226,7 +239,7 @@ def test_command_of_mcl_runs(
 @each_of(BENCHMARKS)
 def test_benchmark_runs(command: Command, at_home: Path) -> None:
     quick = [word for word in ("--quick", "--steps", "3") if word not in command.words]
-    run_python(*command.words[1:], *quick, *SMALL)
+    run_python(*command.words[1:], *quick, *small(command.words))
 
 
 @each_of(TAR)
