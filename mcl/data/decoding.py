@@ -2,6 +2,7 @@
 
 import functools
 import io
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from importlib.util import find_spec
@@ -31,9 +32,11 @@ def read_file(path: Path) -> io.BytesIO:
     """Return the content of a file.
 
     Raises:
-        FileSystemError: The file system fails to give it.
+        FileSystemError: The file system fails to give it, or it is a pipe or a device, which could block for ever.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise FileSystemError("it is not a regular file")
         return io.BytesIO(path.read_bytes())
     except OSError as error:
         raise FileSystemError(error.strerror or str(error)) from error

@@ -63,10 +63,10 @@ def _probe_all(gpus: Sequence[str]) -> dict[str, tuple[str, str]]:
         found = list(pool.map(_probe, map(tuple, groups)))
     for group, answers in zip(groups, found, strict=True):
         if len(answers) < len(group):  # CUDA stops at the first unknown one
+            only = f", only {len(answers)} of {', '.join(map(display_name, group))}" if answers else ""
             raise UserError(
-                f"hydra.launcher.devices: PyTorch does not find {display_name(group[len(answers)])}, only"
-                f" {len(answers)} of {', '.join(map(display_name, group))}. Give those that it finds, or"
-                " hydra.launcher.devices=cpu."
+                f"hydra.launcher.devices: PyTorch does not find {display_name(group[len(answers)])}{only}. Give those"
+                " that it finds, or hydra.launcher.devices=cpu."
             )
     return dict(zip(itertools.chain(*groups), itertools.chain(*found), strict=True))
 

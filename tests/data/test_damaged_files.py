@@ -74,3 +74,12 @@ def test_class_without_readable_images_is_named(make_tree):
         message = error_of(root=str(root), corrupt="skip", storage=storage)
         assert "test split" in message
         assert "dog" in message
+
+
+@pytest.mark.parametrize("corrupt", ["stop", "skip"])
+def test_a_pipe_named_like_an_image_does_not_block(make_tree, corrupt):
+    root = make_tree()
+    os.mkfifo(root / "train" / "cat" / "pipe.png")
+    message = error_of(root=str(root), corrupt=corrupt)
+    assert "pipe.png (it is not a regular file)" in message
+    assert "remove the file" in message
