@@ -35,9 +35,10 @@ def run(config: DictConfig) -> float | None:
 def train(config: DictConfig) -> dict[str, Any]:
     """Train a configuration inside a program, resume it, or return its result if it is finished.
 
-    >>> import mcl
-    >>> config = mcl.compose("train", ["dataset=digits", "trainer.max_steps=1", "tracking=none"])
-    >>> summary = mcl.train(config)  # doctest: +SKIP
+    Examples:
+        >>> import mcl
+        >>> config = mcl.compose("train", ["dataset=digits", "trainer.max_steps=1", "tracking=none"])
+        >>> summary = mcl.train(config)  # doctest: +SKIP
 
     Args:
         config: what `mcl.compose` returned; options may have been changed since. It stays as it is.

@@ -59,10 +59,11 @@ def compose_train(overrides: Sequence[str]) -> DictConfig:
 def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> DictConfig:
     """Compose and check what ``python train.py OVERRIDES`` or ``python sweep.py OVERRIDES`` would run.
 
-    >>> import mcl
-    >>> config = mcl.compose("train", ["loss=mcl", "seed=1"])
-    >>> config.seed
-    1
+    Examples:
+        >>> import mcl
+        >>> config = mcl.compose("train", ["loss=mcl", "seed=1"])
+        >>> config.seed
+        1
 
     Args:
         config_name: ``"train"`` or ``"sweep"``.
@@ -77,11 +78,10 @@ def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> DictCo
     """
     if config_name not in NAMES:
         raise unknown("configuration", config_name, NAMES)
-    with composing():
+    with composing(), explained(overrides):
         if config_name == "train":
             return _full(overrides)
-        with explained(overrides):
-            return hydra.compose(config_name, overrides=list(overrides), return_hydra_config=True)
+        return hydra.compose(config_name, overrides=list(overrides), return_hydra_config=True)
 
 
 @contextmanager
@@ -104,12 +104,11 @@ def _compose(overrides: Sequence[str]) -> Composed:
 
 def _full(overrides: Sequence[str]) -> DictConfig:
     """Compose and check a run."""
-    with explained(overrides):
-        full = hydra.compose("train", overrides=current_overrides(overrides), return_hydra_config=True)
-        config = task_part(full)
-        check_config(config)
-        try_building(config)
-        return full
+    full = hydra.compose("train", overrides=current_overrides(overrides), return_hydra_config=True)
+    config = task_part(full)
+    check_config(config)
+    try_building(config)
+    return full
 
 
 def task_part(full: DictConfig) -> DictConfig:
