@@ -79,7 +79,7 @@ def gather_coalesced(tensors: Sequence[Tensor], dims: Sequence[int]) -> list[Ten
         return list(tensors)
     moved = [tensor.movedim(dim, 0) for tensor, dim in zip(tensors, dims, strict=True)]
     split = _split
-    assert split is None or all(len(tensor) == len(split.part(rank())) for tensor in moved), "dims are not those of the images"
+    assert split is None or all(len(tensor) == len(split.part(rank())) for tensor in moved), "dims: not those of images"
     gathered = _Gather.apply(split, *moved) if any(map(torch.is_floating_point, moved)) else _gather(split, moved)
     return [tensor.movedim(0, dim) for tensor, dim in zip(gathered, dims, strict=True)]
 

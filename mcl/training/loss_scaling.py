@@ -27,8 +27,8 @@ class LossScaling:
     def __init__(self, optimizer: Optimizer, device: torch.device):
         if not optimizer.defaults.get("fused"):
             raise UserError(
-                f"trainer.precision=float16: {type(optimizer).__name__} is not fused on {device} with these options, so it"
-                " cannot skip a step whose gradients overflow. Use optimizer=sgd or optimizer=adamw on a CPU or CUDA"
+                f"trainer.precision=float16: {type(optimizer).__name__} is not fused on {device} with these options, so"
+                " it cannot skip a step whose gradients overflow. Use optimizer=sgd or optimizer=adamw on a CPU or CUDA"
                 " device, without foreach or fused=false, or trainer.precision=bfloat16."
             )
         self.optimizer = optimizer
