@@ -1,6 +1,5 @@
 """The forms of one training that are compared: the textbook, and ours step by step, captured or compiled."""
 
-import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -12,11 +11,10 @@ from trainings import Textbook, build_parts, ours
 
 from mcl.benchmarking.stopwatch import synchronizer
 from mcl.errors import UserError
-from mcl.training.options import TrainerOptions
 from on_gpu.setup import NotAvailable, Setup, one_line
 
 TEXTBOOK = "textbook"
-FORMS = {  # overrides of ours; options that this version of the code lacks are left out of "eager"
+FORMS = {  # overrides of ours
     "eager": ("trainer.capture=off", "trainer.compile=false"),
     "captured": ("trainer.capture=auto", "trainer.compile=false"),
     "compiled": ("trainer.capture=off", "trainer.compile=true"),
@@ -104,7 +102,7 @@ def build(setup: Setup, problem: Problem, name: str, precision: str, *more: str)
     """Build a form.
 
     Raises:
-        NotAvailable: this machine or this version of the code does not have it.
+        NotAvailable: this machine does not have it.
         UserError: an option is unknown or refused.
     """
     overrides = [*problem.overrides(setup), *more]
@@ -112,9 +110,7 @@ def build(setup: Setup, problem: Problem, name: str, precision: str, *more: str)
         return _textbook(overrides, precision)
     if FORMS[name][1] != "trainer.compile=false" and setup.tiny and setup.device == "cpu":
         raise NotAvailable("a rehearsal on a CPU does not compile")
-    known = inspect.signature(TrainerOptions).parameters
-    chosen = [option for option in FORMS[name] if option.split("=")[0].partition(".")[2] in known or name != "eager"]
-    parts = build_parts([*overrides, f"trainer.precision={precision}", *chosen])
+    parts = build_parts([*overrides, f"trainer.precision={precision}", *FORMS[name]])
     return Form(ours(parts, parts.dataset.load()), _get_flags(), parts)
 
 

@@ -23,7 +23,7 @@ def measure(setup: Setup, *, fast: bool, seconds: float) -> dict[str, Any]:
         raise NotAvailable("pytest is not installed")
     places = _places(ROOT)
     if not places:
-        raise NotAvailable("this version of the code has no tests marked gpu")
+        raise NotAvailable("there are no tests marked gpu here")
     log = setup.out / "tests.xml"
     log.unlink(missing_ok=True)
     # Without the project's own options: they ask for plugins, which a bare machine may lack.

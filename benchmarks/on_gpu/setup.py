@@ -29,7 +29,7 @@ class Setup:
 
 
 class NotAvailable(Exception):
-    """This machine, or this version of the code, does not have what an item measures."""
+    """This machine does not have what an item measures."""
 
 
 def one_line(error: BaseException) -> str:
