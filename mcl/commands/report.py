@@ -14,7 +14,7 @@ PLACE is a folder of runs (runs that differ only in the seed share a row) or a s
   python -m mcl report runs --baseline loss=mcl --metric ensemble --format svg --out /tmp/report
 
 Run folders are read, never changed. RESULTS.md, results.csv and the plots go to PLACE or the folder of --out.
-A study whose runs are not here is reported from PLACE/runs.tar.xz, which --archive writes."""
+Runs of a study that are not here are taken from PLACE/runs.tar.xz, which --archive writes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

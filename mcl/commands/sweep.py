@@ -29,8 +29,10 @@ from mcl.launching.launch_options import Options
 from mcl.launching.probe import visible_devices
 from mcl.launching.slots import Slot, make_slots
 from mcl.program import is_installed, program
+from mcl.reports.archive import ARCHIVE, archived_runs, needs_archive
 from mcl.reports.figures import FORMATS
 from mcl.reports.search_report import find_trials
+from mcl.runs.reading import Run
 from mcl.signals import EXIT_STATUS, Stopped, program_signals, report_stop
 from mcl.studies.plan import PlannedRow, plan_rows
 from mcl.studies.study import PlannedRun, Search, Study, find_study, load_study, only, study_names
@@ -45,6 +47,7 @@ usage: {sweep} study=NAME [option=value ...]
   'only={{loss: lmcl}}'   run only these rows; the report covers all
   seeds=[0,1,2,3,4]     replace the study's seeds
   runs=FOLDER           folder of the run folders; default: runs
+  archived=true         count the finished runs in runs.tar.xz beside study.yaml, and report them too
   out=FOLDER            folder of the report; default: beside study.yaml, or, in an installed package, RUNS/reports
   formats=[png,svg]     of the report's plots: png, svg, pdf
   hydra/launcher=NAME   gpus (the default), basic (one run after another, in this process), slurm, ray_gpus
@@ -170,10 +173,19 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
             " machine, so that runs would not be found. Give trainer.precision=bfloat16 or trainer.precision=float32."
         )
     runs = only(study, settings.only or {})
+    archive = place / ARCHIVE
+    archived = _finished_in(archive, study, asked=settings.archived)
     if study.search is None:
         with announced("looking for finished runs" + (" and timing a step of each kind" if settings.plan_only else "")):
-            rows = plan_rows(study, runs, estimate=settings.plan_only)
+            counted = archived if settings.archived else []
+            rows = plan_rows(study, runs, archived=counted, estimate=settings.plan_only)
         _print_plan(study, rows, asked.at_once)
+        names = {run.folder.name for run in archived}
+        only_there = [run for run in runs if run.folder.name in names and not run.folder.is_dir()]
+        if settings.archived:
+            runs = [run for run in runs if run not in only_there]
+        elif only_there:
+            print(f"{len(only_there)} of these are finished in {display_path(archive)}: archived=true counts them.\n")
     else:
         with asked.devices():
             _print_search(study, study.search)
@@ -192,11 +204,35 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
         print(f"error: {message}", file=sys.stderr)
     command = f"{program('sweep')} {shlex.join(asked.typed)}" if asked.runs or settings.seeds or settings.out else None
     with asked.devices():
-        written = write_report(study, None, out, settings.formats, command=command, instead=aside)
+        written = write_report(
+            study,
+            None,
+            out,
+            settings.formats,
+            command=command,
+            instead=aside,
+            archive=archive if settings.archived else None,
+        )
     print(f"\nreport: {display_path(written)}")
     if written.parent != out:
         print(f"{display_path(out / written.name)} covers finished runs that are not among these, and was not changed.")
     return USAGE_ERROR if failures else 0
+
+
+def _finished_in(archive: Path, study: Study, *, asked: bool) -> list[Run]:
+    """Return the finished runs of an archive, if planned runs have no folder.
+
+    Raises:
+        UserError: The archive was asked for, and there is none, or the study is a search.
+    """
+    if asked and study.search is not None:
+        raise UserError("archived=true: a search cannot continue from archived trials. Leave archived out.")
+    if asked and not archive.is_file():
+        raise UserError(f"archived=true: there is no {display_path(archive)}. Leave archived out.")
+    if study.search is not None or not archive.is_file() or not needs_archive(study):
+        return []
+    with archived_runs(archive) as runs:
+        return [run for run in runs if run.finished]
 
 
 def _run(task: launch.Task, study: Study, runs: Sequence[PlannedRun], hydra: Sequence[str]) -> list[str]:

@@ -46,6 +46,7 @@ class SweepConfig:
     only: Any = None  # factor -> label, or labels
     seeds: list[int] | None = None
     runs: str = "runs"
+    archived: bool = False
     out: str | None = None
     formats: list[str] = field(default_factory=lambda: ["png"])
 

@@ -72,11 +72,10 @@ def unpack_runs(archive: Path, folder: Path) -> list[Run]:
 
 
 def needs_archive(study: Study) -> bool:
-    """Return whether none of a study's runs has a folder, so that its archive stands for them."""
-    folders = [planned.folder for planned in study.runs]
+    """Return whether a planned run of a study, or every trial of its search, has no folder here."""
     if study.base is not None:  # a search
-        folders += study.base.folder.parent.glob("*/")
-    return not any(folder.is_dir() for folder in folders)
+        return not any(study.base.folder.parent.glob("*/"))
+    return not all(planned.folder.is_dir() for planned in study.runs)
 
 
 def _folder(run: Run) -> str:

@@ -27,7 +27,7 @@ def read_runs(place: str | os.PathLike[str], *, runs: str | os.PathLike[str] | N
 
     Args:
         place: folder of runs, folder of a study, or an archive of runs (``runs.tar.xz``). Of a study, all planned runs
-            are returned; if none of them has a folder, those of the archive beside ``study.yaml``.
+            are returned; those without a folder from the archive beside ``study.yaml``, if it has them.
         runs: folder of a study's runs, if not the one that the study names. The archive is not read then.
 
     Raises:

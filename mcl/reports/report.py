@@ -67,7 +67,7 @@ def write_report(
         html: write ``report.html``, too.
         latex: write ``tables.tex``, too: the tables for a paper.
         instead: the folder to take when a study's report in ``out`` has finished runs that are not finished here.
-        archive: an archive of the study's runs, which is read if none of them has a folder.
+        archive: an archive of the study's runs, for those that have no folder.
         pack: write such an archive to ``out``, and name the runs in the report as they are named in it.
 
     Returns:

@@ -18,6 +18,7 @@ from mcl.reports.statistics import Estimate, estimate, mean_of_known
 from mcl.runs.identity import identity
 from mcl.runs.reading import Run, mapping, number, read_run
 from mcl.studies.claim import Claim
+from mcl.studies.plan import read_planned
 from mcl.studies.study import Study
 
 METRICS = {  # value of --metric -> name in the tables
@@ -183,12 +184,10 @@ def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archi
     Args:
         study: the plan.
         baseline: labels of the rows that others are compared with; None for those of the study.
-        archived: runs that are taken in place of those in the planned folders.
+        archived: runs that stand for planned ones without a folder.
     """
-    by_hash = {run.folder.name: run for run in archived}
     rows: dict[tuple[str, ...], Row] = {}
-    for planned in study.runs:
-        run = by_hash.get(planned.folder.name) or read_run(planned.folder)
+    for planned, run in zip(study.runs, read_planned(study.runs, archived), strict=True):
         run.seed = planned.seed
         run.command = f"{program('train')} {shlex.join(planned.overrides)}"
         _set_aside_other_settings(run)

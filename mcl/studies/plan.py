@@ -46,12 +46,22 @@ class PlannedRow:
         return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
-def plan_rows(study: Study, runs: Sequence[PlannedRun] | None = None, *, estimate: bool) -> list[PlannedRow]:
+def read_planned(planned: Sequence[PlannedRun], archived: Sequence[Run] = ()) -> list[Run]:
+    """Read the runs in planned folders. For one that has no folder, its archived run is taken, if there is one."""
+    by_hash = {run.folder.name: run for run in archived}
+    stored = [None if each.folder.is_dir() else by_hash.get(each.folder.name) for each in planned]
+    return [run or read_run(each.folder) for each, run in zip(planned, stored, strict=True)]
+
+
+def plan_rows(
+    study: Study, runs: Sequence[PlannedRun] | None = None, *, archived: Sequence[Run] = (), estimate: bool
+) -> list[PlannedRow]:
     """Return the rows of a study in the order of its page.
 
     Args:
         study: study with its runs.
         runs: the runs to include; None for all.
+        archived: runs that stand for planned ones without a folder.
         estimate: estimate the duration of a run: the mean of the finished runs of the row, or else from multiply-adds
             at the speed of the other finished runs or, without any, of this machine. This builds networks.
     """
@@ -59,10 +69,10 @@ def plan_rows(study: Study, runs: Sequence[PlannedRun] | None = None, *, estimat
     for run in study.runs if runs is None else runs:
         planned.setdefault(tuple(run.labels.values()), []).append(run)
     rows = [
-        PlannedRow(row[0].labels, row, [read_run(run.folder) for run in row])
+        PlannedRow(row[0].labels, row, read_planned(row, archived))
         for row in sorted(planned.values(), key=lambda row: _position(study, row[0].labels))
     ]
-    return _with_seconds(rows, [read_run(run.folder) for run in study.runs]) if estimate else rows
+    return _with_seconds(rows, read_planned(study.runs, archived)) if estimate else rows
 
 
 def _position(study: Study, labels: dict[str, str]) -> list[int]:

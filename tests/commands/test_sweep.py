@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import train
+from mcl.__main__ import main as report
 from mcl.commands.sweep import main, understand
 from mcl.config.conf_folder import conf_folder
 from mcl.studies.plan import plan_rows
@@ -94,6 +95,31 @@ def test_more_seeds_start_only_new_runs(sweep: Sweep) -> None:
     assert "4 runs, 2 of them unfinished" in out
     assert len(summaries()) == 4
     assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+def test_archived_runs_count_where_asked_and_stay_in_the_next_archive(sweep: Sweep) -> None:
+    assert sweep("seeds=[0]")[0] == 0
+    assert report(["report", "tiny", "--archive"]) == 0
+    shutil.rmtree("runs")
+    assert "2 of these are finished in tiny/runs.tar.xz: archived=true counts them." in sweep("plan_only=true")[1]
+    status, out, err = sweep("archived=true")
+    assert status == 0, err
+    assert "4 runs, 2 of them unfinished" in out
+    assert len(summaries()) == 2
+    assert "4 finished runs in 2 rows." in Path("tiny/RESULTS.md").read_text()
+    assert report(["report", "tiny", "--archive"]) == 0
+    shutil.rmtree("runs")
+    assert "0 of them unfinished" in sweep("plan_only=true", "archived=true")[1]
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [("tiny", "there is no tiny/runs.tar.xz"), ("search", "a search cannot continue from archived trials")],
+)
+def test_archive_that_cannot_count_is_refused(sweep: Sweep, study: str, message: str) -> None:
+    status, _, err = sweep("archived=true", study=study)
+    assert status == 1
+    assert err.endswith(f"error: archived=true: {message}. Leave archived out.\n")
 
 
 def test_selected_rows_run_and_others_are_reported_missing(sweep: Sweep) -> None:
