@@ -144,6 +144,8 @@ def _where(setup: Setup) -> dict[str, Any]:
     from mcl.devices import find_device
     from mcl.training.overview import device_name
 
+    if setup.device == "cuda" and not torch.cuda.is_available():
+        raise NotAvailable("PyTorch finds no GPU on this machine")
     device = find_device(setup.device)
     keep_freed_memory(device)
     return {"card": device_name(device), "torch": torch.__version__, "tiny": setup.tiny}

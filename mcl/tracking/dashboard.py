@@ -68,7 +68,8 @@ def _terms(networks: Sequence[str]) -> "Section":
         "Loss terms",
         [
             LinePlot(title="total", x="step", y=["train/total"]),
-            LinePlot(title="all, weighted", x="step", y=[f"train/weighted/{term}" for term in TERMS]),
+            LinePlot(title="all terms of any method, weighted", x="step", metric_regex=r"^train/weighted/"),
+            LinePlot(title="weights that follow a ramp", x="step", metric_regex=r"^train/weight/"),
             *(LinePlot(title=f"{term}, raw", x="step", y=[f"train/{term}"]) for term in TERMS),
             LinePlot(title="outer loss of meta rounds", x="step", y=["meta/outer_loss"]),
         ],
