@@ -57,7 +57,18 @@ def test_table_has_all_flags_of_hydra() -> None:
     short = {"--shell-completion": "-sc", "--multirun": "--multirun"}
     typed = " ".join(row[0] for row in TYPED)
     missing = [each for each in flags if each not in typed and short.get(each, "?") not in typed]
-    assert missing == ["--run", "--experimental-rerun"]  # the default; what Hydra calls experimental
+    assert missing == ["--run", "--experimental-rerun"]  # the default; tested on its own
+
+
+@pytest.mark.usefixtures("at_home")
+def test_job_is_repeated_from_the_file_of_hydras_callback(command: Callable[..., Any]) -> None:
+    callback = "+hydra.callbacks.job_info._target_=hydra.experimental.callbacks.PickleJobInfoCallback"
+    first = command(callback, "hydra.run.dir=here", "loss=independent", *QUICK)
+    assert first.status == 0, first.err
+    Path("here/summary.json").unlink()  # as if it had been stopped after its last checkpoint
+    again = command("--experimental-rerun", "here/.hydra/config.pickle")
+    assert again.status == 0, again.err
+    assert Path("here/summary.json").is_file()
 
 
 @pytest.mark.parametrize(("typed", "needed"), PLUGINS, ids=[row[0] for row in PLUGINS])
