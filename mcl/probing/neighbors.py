@@ -51,8 +51,7 @@ def few_shot(
 ) -> Iterator[Tensor]:
     """Classify by the nearest class mean of a few images of each class, drawn several times.
 
-    Features less the mean of the drawn ones are scaled to unit length, before and after they are averaged (CL2N of
-    Wang et al., SimpleShot, 2019, which takes the mean of other images). The draws depend on the labels, the seed and
+    Features are scaled to unit length before and after they are averaged. The draws depend on the labels, the seed and
     ``shots`` alone, so that networks are compared on the same draws.
 
     Args:
@@ -67,17 +66,16 @@ def few_shot(
     Yields:
         The predicted labels (M,) of each draw.
     """
+    train, test = F.normalize(train, dim=1), F.normalize(test, dim=1)
     members = [(labels == label).nonzero().flatten() for label in range(classes)]
     for draw in range(draws):
         rng = generator("few-shot", seed, shots, draw)
         chosen = torch.stack([each[torch.randperm(len(each), generator=rng)[:shots]] for each in members])  # (C, shots)
-        drawn = train[chosen]  # (C, shots, d)
-        centre = drawn.mean((0, 1))
-        means = F.normalize(drawn - centre, dim=2).mean(1)
-        yield _first_largest(F.normalize(test - centre, dim=1) @ F.normalize(means, dim=1).T)
+        means = F.normalize(train[chosen].mean(1), dim=1)
+        yield _first_largest(test @ means.T)
 
 
 def _first_largest(scores: Tensor) -> Tensor:
     """Return the index (m,) of the largest of (m, C) scores; of equal ones, the lowest."""
     is_largest = scores == scores.amax(1, keepdim=True)
-    return is_largest.byte().argmax(1) if scores.shape[1] == 1 else (is_largest.cumsum(1) == 0).sum(1)
+    return (is_largest.cumsum(1) == 0).sum(1)
