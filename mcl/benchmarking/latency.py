@@ -1,19 +1,19 @@
 """How fast exported files are on this CPU, measured in turns."""
 
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mcl.benchmarking.stopwatch import time_in_turns
 from mcl.data.preprocessing import Preprocessing
 from mcl.deploy.formats import logits
 from mcl.deploy.load import load
 from mcl.deploy.onnx_file import OnnxNetwork
+from mcl.deploy.quantization import SUFFIX
 
 WARM_UP = 10  # turns that do not count
 BATCHES_PER_CALL = 10  # a batch is timed once where a single image is timed so often
@@ -30,7 +30,8 @@ class Latency:
     deviation: float
     images_per_second: float  # median, in batches
     images_per_second_deviation: float
-    speedup: float  # how often faster than the first file for one image: median of the ratios of all turns
+    reference: Path  # of an int8 file its float32 file, if that is timed too; otherwise the first file
+    speedup: float  # how many times as fast as the reference for one image: median of the ratios of all turns
     batch_speedup: float  # the same for a batch
 
 
@@ -42,7 +43,7 @@ def measure_latency(
     The files take turns, call by call, so that a machine that becomes slower does so for all of them.
 
     Args:
-        paths: exported files; speeds are also given relative to the first.
+        paths: exported files.
         batch_size: images in a batch.
         threads: threads of onnxruntime and of PyTorch.
         turns: timed calls of each file for one image; a tenth of it for batches.
@@ -57,6 +58,8 @@ def measure_latency(
     batched = _seconds(networks, batch_size, max(3, turns // BATCHES_PER_CALL))
     results = []
     for (name, network), path in zip(networks.items(), paths, strict=True):
+        reference = _reference(path, paths)
+        base = str(paths.index(reference))
         milliseconds = [1000 * seconds for seconds in single[name]]
         speeds = [batch_size / seconds for seconds in batched[name]]
         results.append(
@@ -68,8 +71,9 @@ def measure_latency(
                 deviation=_deviation(milliseconds),
                 images_per_second=statistics.median(speeds),
                 images_per_second_deviation=_deviation(speeds),
-                speedup=_ratio(single["0"], single[name]),
-                batch_speedup=_ratio(batched["0"], batched[name]),
+                reference=reference,
+                speedup=_ratio(single[base], single[name]),
+                batch_speedup=_ratio(batched[base], batched[name]),
             )
         )
     return results
@@ -80,13 +84,29 @@ def _open(path: Path, threads: int, allow: Sequence[str]) -> nn.Module:
     return OnnxNetwork(path, threads=threads) if is_onnx else load(path, allow=allow)
 
 
+def _reference(path: Path, paths: Sequence[Path]) -> Path:
+    float32 = path.with_name(f"{path.stem.removesuffix(SUFFIX)}.onnx")
+    return float32 if path.stem.endswith(SUFFIX) and float32 in paths else paths[0]
+
+
 def _seconds(networks: dict[str, nn.Module], batch_size: int, turns: int) -> dict[str, list[float]]:
-    calls = {}
-    for name, network in networks.items():
-        preprocessing: Preprocessing = network.__dict__["preprocessing"]
-        shape = (batch_size, preprocessing.channels, preprocessing.image_size, preprocessing.image_size)
-        calls[name] = partial(logits, network, torch.randn(shape, generator=torch.Generator().manual_seed(0)))
-    return time_in_turns(calls, turns, warm_up=min(WARM_UP, turns))
+    """Time every network in every turn; a call that does not count precedes each, so that its caches are its own."""
+    inputs = {name: _images(network, batch_size) for name, network in networks.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
+    for turn in range(-min(WARM_UP, turns), turns):
+        for name, network in networks.items():
+            logits(network, inputs[name])
+            start = time.perf_counter()
+            logits(network, inputs[name])
+            if turn >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def _images(network: nn.Module, batch_size: int) -> Tensor:
+    preprocessing: Preprocessing = network.__dict__["preprocessing"]
+    shape = (batch_size, preprocessing.channels, preprocessing.image_size, preprocessing.image_size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def _deviation(values: Sequence[float]) -> float:
@@ -94,5 +114,5 @@ def _deviation(values: Sequence[float]) -> float:
     return statistics.median(abs(value - middle) for value in values)
 
 
-def _ratio(first: Sequence[float], other: Sequence[float]) -> float:
-    return statistics.median(a / b for a, b in zip(first, other, strict=True))
+def _ratio(reference: Sequence[float], other: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(reference, other, strict=True))

@@ -13,15 +13,14 @@ examples:
   python -m mcl latency RUN/export/*.onnx --threads 2
 
 ONNX files run in onnxruntime, .pt and .safetensors files in PyTorch, both on the CPU. Files take turns, call by call,
-so ratios hold on a machine that other programs use, too; milliseconds do not. A deviation is the median absolute
-deviation from the median."""
+so ratios hold on a machine that other programs use, too; milliseconds do not. An int8 file is compared with its
+float32 file if that is named, too; any other file with the first. A deviation is the median absolute deviation from
+the median."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``latency``."""
-    parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="exported files; the first is the reference"
-    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="exported files")
     parser.add_argument("--threads", type=int, default=1, help="threads of each file; default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="images in a batch; default: 64")
     parser.add_argument("--turns", type=int, default=200, metavar="N", help="timed calls; default: %(default)s")
@@ -59,18 +58,20 @@ def run(arguments: argparse.Namespace) -> int:
             allow=arguments.allow,
         )
     console = make_console()
-    batch = f"images/s, batches of {arguments.batch_size}"
-    headers = ["in", "MB", "one image, ms", "times as fast", batch, "times as fast"]
+    batch = f"images/s, {arguments.batch_size} at once"
+    headers = ["in", "MB", "one image, ms", batch, "times as fast: one image", "batch", "as file"]
     table = plain_table(pluralize(arguments.threads, "thread"), numbers=headers)
-    for each in results:
+    for number, each in enumerate(results, 1):
         one = f"{each.milliseconds:.3f} ± {each.deviation:.3f}"
         many = f"{each.images_per_second:,.0f} ± {each.images_per_second_deviation:,.0f}"
         size, ratios = f"{each.bytes / 1e6:.2f}", (f"{each.speedup:.2f}", f"{each.batch_speedup:.2f}")
-        table.add_row(display_path(each.path), each.runtime, size, one, ratios[0], many, ratios[1])
+        reference = str(arguments.files.index(each.reference) + 1)
+        table.add_row(f"{number} {each.path.name}", each.runtime, size, one, many, *ratios, reference)
     print_table(console, table)
-    console.print("\nmedian ± median absolute deviation; ratios to the first file, turn by turn", style="dim")
+    console.print("\nmedian ± median absolute deviation; times as fast: median of the ratios of all turns", style="dim")
     if arguments.json is not None:
-        values = [asdict(each) | {"path": display_path(each.path)} for each in results]
+        shown = ("path", "reference")
+        values = [asdict(each) | {name: display_path(getattr(each, name)) for name in shown} for each in results]
         settings = {name: getattr(arguments, name) for name in ("threads", "batch_size", "turns")}
         write_atomically(arguments.json, json.dumps(settings | {"files": values}, indent=2) + "\n")
         console.print(display_path(arguments.json), style="dim", soft_wrap=True)
