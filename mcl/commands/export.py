@@ -28,6 +28,9 @@ run. It measures both files on the test images, and writes the accuracies to the
 such as dataset.root=FOLDER say where the images are. python -m mcl latency compares the speed of files."""
 
 
+CALIBRATION = 256  # training images
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``export``."""
     add_run(parser)
@@ -44,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_weights(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: RUN/export")
     parser.add_argument("--int8", action="store_true", help="also write int8 files and measure them (format onnx)")
-    parser.add_argument("--calibration", type=int, metavar="N", help="with --int8: training images; default: 256")
+    parser.add_argument(
+        "--calibration", type=int, metavar="N", help=f"with --int8: training images; default: {CALIBRATION}"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="with --int8: seed of their choice; default: 0")
 
 
@@ -58,14 +63,16 @@ def run(arguments: argparse.Namespace) -> int:
     check_out(arguments.out)
     _check_int8(arguments)
     saved = SavedRun(arguments.run, arguments.overrides, arguments.allow, allow_older=arguments.allow_older)
-    calibration = 256 if arguments.calibration is None else arguments.calibration
+    calibration = arguments.calibration
+    if arguments.int8 and calibration is None:
+        calibration = min(CALIBRATION, sum(saved.dataset.spec.counts))
     files = export_networks(
         saved,
         arguments.format,
         networks=arguments.network,
         weights=arguments.weights,
         folder=arguments.out,
-        calibration=calibration if arguments.int8 else None,
+        calibration=calibration,
         seed=arguments.seed or 0,
     )
     for file in files:
@@ -103,7 +110,7 @@ def _print_int8(result: "Quantized") -> None:
     difference, (low, high) = result.difference.difference, result.difference.interval
     share = result.path.stat().st_size / result.float32.stat().st_size
     print(
-        f"{display_path(result.path)}  {result.path.stat().st_size / 1e6:.2f} MB ({share:.0%} of float32)\n"
+        f"{display_path(result.path)}  {result.path.stat().st_size / 1e6:.2f} MB ({100 * share:.0f} % of float32)\n"
         f"  top-1 on {result.images:,} test images: {result.int8_top1:.2f}, float32 {result.float32_top1:.2f},"
         f" difference {difference:+.2f} ({low:+.2f} to {high:+.2f}), {result.same_labels:.1f} % same labels"
     )
