@@ -9,11 +9,11 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"accelerators", "errors", "types", "extras", "lazy", "version", "allocator", "signals", "program"}
     | {"double_backward", "gradient_rescaling"},
-    {"files", "console", "devices", "distributed", "meta", "palette", "untrusted"},
+    {"files", "console", "devices", "distributed", "intervals", "meta", "palette", "untrusted"},
     {"runs", "networks", "losses", "data"},
     {"tracking", "config"},
     {"training", "launching"},
-    {"studies", "deploy", "benchmarking", "reference"},
+    {"studies", "deploy", "probing", "benchmarking", "reference"},
     {"reports", "inspection"},
     {"commands", "__main__"},
 ]

@@ -151,9 +151,16 @@ def batches_in_order(
     """
     device = torch.device(device)
     normalize = Normalization(dataset.mean, dataset.std, device=device, memory_format=memory_format)
+    for images, labels, indices in pixels_in_order(split, batch_size=batch_size, device=device, shard=shard):
+        yield Batch(normalize(images), labels, indices)
+
+
+def pixels_in_order(
+    split: Images | ImageFiles, *, batch_size: int, device: torch.device, shard: Shard = NO_SHARDING
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield uint8 images, labels and indices as `batches_in_order` does, before normalisation."""
     loader: DeviceLoader | DiskLoader
     loader = (
         DiskLoader(split.for_evaluation(), device) if isinstance(split, ImageFiles) else DeviceLoader(split, device)
     )
-    for images, labels, indices in loader.in_order(shard.part(len(split.labels)), batch_size):
-        yield Batch(normalize(images), labels, indices)
+    yield from loader.in_order(shard.part(len(split.labels)), batch_size)

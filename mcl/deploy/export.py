@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from mcl.console import display_path
 from mcl.deploy.formats import FORMATS, logits
 from mcl.deploy.model_card import model_card
 from mcl.deploy.onnx_file import OnnxNetwork
+from mcl.deploy.quantization import Quantized, check_images, quantize
 from mcl.deploy.run_source import Folder
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.errors import UserError
@@ -35,6 +36,7 @@ class Exported:
     difference: float  # largest absolute difference between its logits and PyTorch's
     milliseconds: float | None = None  # time of onnxruntime for one image on the CPU; None for other formats
     torch_milliseconds: float | None = None  # time of PyTorch with the same number of threads
+    int8: Quantized | None = None  # the file beside it
 
 
 def export_networks(
@@ -44,6 +46,8 @@ def export_networks(
     networks: Sequence[int | str] = (),
     weights: Weights = "last",
     folder: Path | None = None,
+    calibration: int | None = None,
+    seed: int = 0,
 ) -> list[Exported]:
     """Write networks of a run, one file each, and a model card.
 
@@ -53,11 +57,18 @@ def export_networks(
         networks: Numbers, keys or names; empty for all that are deployed.
         weights: ``last`` or ``best``.
         folder: Where to write; None for ``export`` in the run folder.
+        calibration: Also write int8 files, calibrated on so many training images; for ``onnx`` alone.
+        seed: Seed of the choice of these images.
 
     Raises:
-        UserError: A file cannot be written, or does not compute what the network computes.
+        UserError: A file cannot be written, or does not compute what the network computes; or the data set of the run
+            cannot calibrate and measure int8 files.
     """
     require(format, asked=f"format {format}")
+    if calibration is not None:
+        if format != "onnx":
+            raise UserError(f"int8: format {format} has none. Use format onnx.")
+        check_images(run, calibration)
     if folder is None:
         if not isinstance(run.source, Folder):
             raise UserError(f"{run.source.path} is not a run folder: name a folder for the files with --out FOLDER.")
@@ -68,7 +79,13 @@ def export_networks(
         raise write_error(folder, error) from error
     keys = [run.key(network) for network in networks or run.deployed]
     exported = {key: _export_one(run, format, key, weights, folder) for key in keys}
-    write_atomically(folder / CARD, model_card(run, weights, {key: file.path.name for key, file in exported.items()}))
+    if calibration is not None:
+        files = {key: file.path for key, file in exported.items()}
+        for key, result in quantize(run, files, calibration=calibration, seed=seed).items():
+            exported[key] = replace(exported[key], int8=result)
+    names = {key: file.path.name for key, file in exported.items()}
+    int8 = [file.int8 for file in exported.values() if file.int8 is not None]
+    write_atomically(folder / CARD, model_card(run, weights, names, int8))
     return list(exported.values())
 
 

@@ -13,6 +13,7 @@ from mcl.deploy.kinds import build_kind
 from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.onnx_file import OnnxNetwork, encode_onnx
 from mcl.deploy.saved_run import build_with_weights
+from mcl.deploy.torch_program import encode_program, read_program
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
 from mcl.runs import checkpoints
@@ -22,11 +23,15 @@ _NETWORK = "network"
 
 
 class Format(NamedTuple):
-    """A file format: its suffix, ``encode(backbone, metadata)`` and ``read(path, allowed_modules)``."""
+    """A file format: its suffix, ``encode(backbone, metadata)`` and ``read(path, allowed_modules)``.
+
+    If reading can run code in the file, only a file that this process has just written may be read.
+    """
 
     suffix: str
     encode: Callable[[Backbone, NetworkMetadata], bytes]
     read: Callable[[Path, Sequence[str]], nn.Module]
+    runs_code: bool = False
 
 
 def encode_torch(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
@@ -70,6 +75,7 @@ FORMATS = {
     "torch": Format(".pt", encode_torch, read_torch),
     "safetensors": Format(".safetensors", encode_safetensors, read_safetensors),
     "onnx": Format(".onnx", encode_onnx, lambda path, allow: OnnxNetwork(path)),  # builds no class: nothing to allow
+    "torch-export": Format(".pt2", encode_program, read_program, runs_code=True),
 }
 
 

@@ -10,6 +10,7 @@ from mcl.deploy.formats import FORMATS
 from mcl.deploy.pretrained import is_pretrained, read_pretrained
 from mcl.deploy.release_folder import is_release
 from mcl.deploy.saved_run import SavedRun, Weights, check_weights
+from mcl.errors import UserError
 from mcl.untrusted.damage import refuse_damaged
 
 
@@ -53,6 +54,11 @@ def load(
     with refuse_damaged(path):
         for format in FORMATS.values():
             if path.suffix == format.suffix and path.is_file():
+                if format.runs_code:
+                    raise UserError(
+                        f"{path} can run code when it is read, so mcl does not read it. Load a file of your own with"
+                        " torch.export.load(FILE).module(), or export another format."
+                    )
                 return format.read(path, allow)
         if is_pretrained(path) and not is_release(path):
             return read_pretrained(path, network, allow)

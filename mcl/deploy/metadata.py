@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import nn
@@ -66,9 +66,12 @@ class NetworkMetadata:
 
     @classmethod
     def from_text(cls, values: Mapping[str, str] | None, source: str) -> "NetworkMetadata":
-        """Read the JSON values of `as_text`; raises as `from_dict` does."""
+        """Read the JSON values of `as_text`, and ignore those that other tools add; raises as `from_dict` does."""
+        own = {field.name: (values or {}).get(field.name) for field in fields(cls)}
         try:
-            decoded = {name: decode_json(value, f"{source}: {name}") for name, value in (values or {}).items()}
+            decoded = {
+                name: decode_json(value, f"{source}: {name}") for name, value in own.items() if value is not None
+            }
         except UserError as error:
             raise UserError(f"{source} is not a file that python -m mcl export wrote.") from error
         return cls.from_dict(decoded, source)

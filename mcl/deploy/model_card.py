@@ -1,8 +1,10 @@
 """The model card: networks, training data and recipe, accuracy, usage."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from mcl.deploy.card_int8 import int8_section
 from mcl.deploy.card_parts import accuracies, data, escape, network_table, origin, recipe
+from mcl.deploy.quantization import Quantized
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.untrusted.damage import refuse_damaged
 
@@ -37,17 +39,43 @@ python -m mcl predict {file} image.png
 """
 
 
-def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
-    """Return the card of a run's networks as Markdown; ``files`` has the name of each network's file, by its key."""
+_PROGRAM = """\
+With PyTorch alone (`images` uint8, of shape B x {channels} x {size} x {size}). Reading a program of torch.export can
+run code in it, so load it only if you trust where it comes from:
+
+```python
+import json, torch
+
+extra = {{"metadata.json": ""}}
+network = torch.export.load("{file}", extra_files=extra).module()
+about = json.loads(extra["metadata.json"])
+mean, std = (torch.tensor(about["preprocessing"][name])[:, None, None] for name in ("mean", "std"))
+with torch.no_grad():
+    logits = network((images / 255 - mean) / std)
+print([about["classes"][label] for label in logits.argmax(1)])
+```
+"""
+_USAGE = {".onnx": f"{_ONNX}\n{_MCL}", ".pt2": _PROGRAM}
+
+
+def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str], int8: Sequence[Quantized] = ()) -> str:
+    """Return the card of a run's networks as Markdown.
+
+    Args:
+        run: The run.
+        weights: ``last`` or ``best``.
+        files: The name of each network's file, by its key.
+        int8: The int8 files beside them.
+    """
     with refuse_damaged(run.source.path):
-        return _card(run, weights, files)
+        return _card(run, weights, files, int8)
 
 
-def _card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
+def _card(run: SavedRun, weights: Weights, files: Mapping[str, str], int8: Sequence[Quantized]) -> str:
     spec = run.preprocessing
     first = next(iter(files.values()))
     names = dict(zip(run.keys, run.names, strict=True))
-    usage = f"{_ONNX}\n{_MCL}" if first.endswith(".onnx") else _MCL
+    usage = next((text for suffix, text in _USAGE.items() if first.endswith(suffix)), _MCL)
     parts = [
         f"# {escape(', '.join(dict.fromkeys(names[key] for key in files)))}",
         f"Image classifiers of {len(run.classes)} classes, {origin(run)} Auxiliary branches and everything else that"
@@ -56,11 +84,13 @@ def _card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
         network_table(run, weights, files),
         "## Accuracy",
         accuracies(run, weights),
+        *int8_section(int8),
         "## Data",
         *data(run),
         "## Recipe",
         *recipe(run),
         "## How to use them",
+        "Normalisation is not part of the files: they take normalised images, as below.",
         usage.format(file=first, channels=spec.channels, size=spec.image_size).strip(),
     ]
     return "\n\n".join(parts) + "\n"

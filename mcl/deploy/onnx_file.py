@@ -27,7 +27,7 @@ def encode_onnx(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
 
     size = metadata.preprocessing.image_size
     example = torch.zeros(2, metadata.preprocessing.channels, size, size)
-    with _quiet_exporter():
+    with quiet():
         program = torch.onnx.export(
             backbone,
             (example,),
@@ -59,6 +59,7 @@ class OnnxNetwork(nn.Module):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 4
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads leave the cores to others
         metadata, self.session = load_onnx(path, options)
         NetworkMetadata.from_text(metadata, str(path)).attach_to(self)
 
@@ -69,8 +70,8 @@ class OnnxNetwork(nn.Module):
 
 
 @contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Silence the exporter's own log lines and warnings."""
+def quiet() -> Iterator[None]:
+    """Silence the log lines and warnings of libraries that write ONNX files."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

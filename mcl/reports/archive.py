@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mcl.errors import UserError
 from mcl.reports.row_labels import place_labels
-from mcl.runs.layout import SIGNS_OF_A_RUN
+from mcl.runs.layout import PROBE, SIGNS_OF_A_RUN
+from mcl.runs.probe_record import find_probes
 from mcl.runs.reading import Run, find_runs, read_run
 from mcl.runs.received import file_name
 from mcl.studies.study import Study
@@ -29,7 +30,7 @@ def pack_runs(runs: Iterable[Run]) -> bytes:
         f"{_folder(run)}/{name}": read_bytes(run.folder / name, MAX_METRICS)
         for run in runs
         if run.config
-        for name in SIGNS_OF_A_RUN
+        for name in (*SIGNS_OF_A_RUN, *(file.relative_to(run.folder).as_posix() for file in find_probes(run.folder)))
         if (run.folder / name).is_file()
     }
     content = io.BytesIO()
@@ -62,7 +63,7 @@ def archived_runs(archive: Path) -> Iterator[list[Run]]:
 def unpack_runs(archive: Path, folder: Path) -> list[Run]:
     """Unpack an archive into an empty folder and read its runs; raises as `archived_runs` does."""
     try:
-        unpack_tar(archive, folder, SIGNS_OF_A_RUN)
+        unpack_tar(archive, folder, (*SIGNS_OF_A_RUN, PROBE))
     except (DamagedArchive, OSError) as error:
         raise UserError(f"{archive} cannot be unpacked: {error}") from error
     runs = [read_run(each) for each in find_runs(folder)]

@@ -9,6 +9,7 @@ from typing import Any
 from mcl.config.objective import value
 from mcl.console import display_path
 from mcl.reports.equal_cost import at_cost, cheapest
+from mcl.reports.probe_table import probe_columns, probed_sets
 from mcl.reports.rows import Rows
 from mcl.runs.reading import Run, mapping
 from mcl.untrusted.limits import MAX_CSV
@@ -34,7 +35,7 @@ def as_csv(rows: Rows) -> str:
     Accuracies and calibration errors are in percent; ``training_multiply_adds_*`` are of a step per image, of a meta
     round per image, and in total; ``equal_cost`` is the cost at which the cheapest row compared with this one ended,
     ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` are of this run's last evaluation by then. ``data`` is the
-    fingerprint of the images.
+    fingerprint of the images. If runs were probed, ``probe_DATASET_MEASURE`` follow, in percent.
     """
     header = [
         *rows.factors,
@@ -44,6 +45,14 @@ def as_csv(rows: Rows) -> str:
         *("equal_cost", "top1_at_equal_cost", "epoch_at_equal_cost", "processes", "device", "precision", "data"),
         *(f"code_{name}" for name in CODE),
     ]
+    probed = probed_sets(rows)
+    probes = {
+        (id(run), str(key)): columns
+        for run in rows.runs
+        for key in (network.get("key") for network in run.summary.get("networks", ()) if run.finished)
+        if (columns := probe_columns(run, str(key), probed))
+    }
+    header += dict.fromkeys(name for columns in probes.values() for name in columns)
     content = io.StringIO()
     writer = csv.DictWriter(content, header, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -51,6 +60,7 @@ def as_csv(rows: Rows) -> str:
     for row in rows.rows:
         for run in row.runs:
             for line in run_lines(run, row.labels, budgets[id(row)]):
+                line |= probes.get((id(run), str(line.get("key"))), {})
                 writer.writerow(dict(zip(line, without_formulas(line.values()), strict=True)))
     return content.getvalue()
 

@@ -25,6 +25,7 @@ from mcl.reports.local_paths import portable_path
 from mcl.reports.markdown import cell, listed
 from mcl.reports.matching_table import matching_section, matching_table
 from mcl.reports.plots import pictures
+from mcl.reports.probe_table import probe_section, probe_table, probed_sets
 from mcl.reports.provenance import images, missing, not_finite, versions
 from mcl.reports.ranks import rank_section, rank_tables
 from mcl.reports.rows import Rows, parse_baseline, rows_of_folders, rows_of_study
@@ -156,7 +157,8 @@ def _rows_files(
     if latex:
         tables = [accuracy_table(rows, metric), baseline_table(rows, comparisons.baseline), ensemble_table(rows)]
         tables += rank_tables(rows, metric).values() if rows.ranked else ()
-        tables += [*ablation_tables(rows, comparisons).values(), matching_table(rows), cost_table(rows)]
+        tables += [*ablation_tables(rows, comparisons).values(), matching_table(rows)]
+        tables += [*(probe_table(rows, probed) for probed in probed_sets(rows)), cost_table(rows)]
         files[LATEX] = downloads[LATEX] = in_latex(claim_paragraphs(rows, comparisons, metric), tables, MARK)
     if html:
         from mcl.reports.page.build import page_of_rows
@@ -249,6 +251,7 @@ def _tables(study: Study | None, rows: Rows, comparisons: Comparisons, metric: s
         *published_table(rows, study.published if study else []),
         *ensemble_section(rows),
         *accuracies_table(rows),
+        *probe_section(rows),
         *cost_section(rows),
     ]
 

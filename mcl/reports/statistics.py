@@ -3,13 +3,13 @@
 A run is the unit: it contributes one number. Results are in the unit of the numbers given.
 """
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-LEVEL = 0.95  # confidence level of the intervals; p-values are compared with 1 - LEVEL
+from mcl.intervals import LEVEL, half_width  # p-values are compared with 1 - LEVEL
+
 ROUNDING = 1e-9  # a spread below this, relative to the numbers, is rounding and counts as zero
 
 
@@ -112,13 +112,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
     scaled = (min(1.0, (len(order) - rank) * p_values[i]) for rank, i in enumerate(order))
     adjusted = dict(zip(order, accumulate(scaled, max), strict=True))
     return [adjusted[i] for i in range(len(p_values))]
-
-
-def half_width(count: int, deviation: float, alpha: float) -> float:
-    """Return half the width of the interval of level ``1 - alpha`` around the mean of ``count`` >= 2 numbers.
-
-    It is also the smallest distance from zero at which their mean has p = ``alpha`` in a two-sided t-test.
-    """
-    from scipy.stats import t
-
-    return float(t.ppf(1 - alpha / 2, count - 1)) * deviation / math.sqrt(count)

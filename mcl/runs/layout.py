@@ -22,6 +22,8 @@ RECORD = "evaluation.json"
 SCORES = "scores.json"
 PER_CLASS = "per_class.csv"
 CONFUSION = "confusion-"  # prefix of the confusion matrices
+PROBE_PREFIX = "probe-"  # of the folder of a probe among the evaluations: probe-digits-1f5a09c2
+PROBE = "probe.json"
 
 HYDRA = ".hydra"  # unless hydra.output_subdir names another
 WANDB, TENSORBOARD, MLFLOW = "wandb", "tensorboard", "mlflow"

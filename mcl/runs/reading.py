@@ -14,6 +14,7 @@ from mcl.runs.layout import CONFIG, METRICS, SIGNS_OF_A_RUN, SUMMARY, WRITTEN
 from mcl.runs.lock import holder
 from mcl.runs.metrics_file import read_metrics
 from mcl.runs.pair import networks_of
+from mcl.runs.probe_record import ProbeRecord, find_probes, read_probe
 from mcl.runs.stored_config import decode_config
 from mcl.runs.summary import METRICS_KEY, metrics_checksum, read_failure, read_summary
 from mcl.untrusted.limits import MAX_CONFIG
@@ -62,6 +63,7 @@ class Run:
         evaluations: evaluations on the test split, in order.
         evaluated_step: step of the last evaluation in its metrics, even without accuracies; None if there is none.
         matching: matching weights, in order; empty if the loss has none.
+        probes: records of its probes, in order of their names.
         notes: problems with its files, one sentence each.
         command: command that starts or resumes it; empty if unknown.
         shown_folder: name of the folder in reports; another one if the files were unpacked from an archive.
@@ -76,6 +78,7 @@ class Run:
     evaluations: list[Evaluation] = field(default_factory=list)
     evaluated_step: int | None = None
     matching: list[Matching] = field(default_factory=list)
+    probes: list[ProbeRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     command: str = ""
     shown_folder: Path = field(init=False)
@@ -145,7 +148,16 @@ def read_run(folder: Path) -> Run:
         elif not run.has_curve:
             last = "none" if run.evaluated_step is None else f"that of step {run.evaluated_step}"
             run.notes.append(f"{METRICS} lacks evaluations, so it gives no curve: the last there is {last}")
+        for file in find_probes(folder):
+            _add_probe(run, file)
     return run
+
+
+def _add_probe(run: Run, file: Path) -> None:
+    try:
+        run.probes.append(read_probe(file))
+    except UserError:
+        run.notes.append(f"{file.relative_to(run.folder)} is damaged, so this probe is left out")
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

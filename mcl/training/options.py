@@ -59,7 +59,7 @@ class TrainerOptions:
         checkpoint_minutes: float | None = None,
         max_checkpoints: int = 2,
         deterministic: bool = False,
-        export: Literal["torch", "safetensors", "onnx"] | None = None,
+        export: Literal["torch", "safetensors", "onnx", "torch-export"] | None = None,
         sync_batch_norm: bool = False,
         compile: bool | Literal["max-autotune", "reduce-overhead"] = False,
         capture: Literal["auto", "off"] = "auto",

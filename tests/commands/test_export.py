@@ -77,7 +77,7 @@ def test_networks_are_chosen_by_number_key_or_name(undisturbed: Outcome) -> None
             run.key(wrong)
 
 
-@pytest.mark.parametrize("form", list(FORMATS))
+@pytest.mark.parametrize("form", list(SUFFIXES))
 def test_exported_file_equals_the_network(
     form: str, run: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -214,6 +214,8 @@ def test_command_of_mcl_runs(
         places["RUN"] = str(tmp_path / "imported")
     elif name == "release":  # other runs of this folder have classes of their own
         places["PLACE"] = DEFAULT_RUN
+    elif name == "latency":  # of files that are there
+        typed(mcl_main, ["export", "RUN", "--format", "onnx", "--int8", "--network", "first"])
     elif name == "sync":  # what W&B's own command would get
         monkeypatch.setattr("subprocess.run", lambda typed, **_: print(*typed) or subprocess.CompletedProcess(typed, 0))
     elif "--archive" in arguments:  # of a study whose runs are here

@@ -1,0 +1,153 @@
+"""``python -m mcl export --int8`` and ``--format torch-export``: files to deploy, measured and without mcl."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.small_runs import Outcome
+
+import mcl
+from mcl.__main__ import main
+from mcl.deploy import quantization
+from mcl.deploy.export import export_networks
+from mcl.deploy.saved_run import SavedRun
+from mcl.errors import UserError
+
+INT8 = ["--format", "onnx", "--int8", "--calibration", "16"]
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+
+@pytest.fixture
+def run(undisturbed: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(undisturbed.folder, tmp_path / "run"))
+
+
+def test_int8_file_is_smaller_and_both_are_measured_on_the_test_images(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run), *INT8, "--network", "first", "dataset.test_per_class=25"]) == 0
+    output = capsys.readouterr().out
+    assert "top-1 on 100 test images" in output
+    file, original = run / "export" / "first-resnet8-int8.onnx", run / "export" / "first-resnet8.onnx"
+    assert file.stat().st_size < original.stat().st_size / 2
+    result = json.loads(file.with_suffix(".json").read_text())
+    images, labels = SavedRun(run, ["dataset.test_per_class=25"]).dataset.load().test
+    pixels = SavedRun(run).preprocessing.normalize(images)
+    for path, name in ((original, "float32_top1"), (file, "int8_top1")):
+        right = int((mcl.load(path)(pixels).argmax(1) == labels).sum())
+        assert result[name] == pytest.approx(right)  # of 100 images
+    assert result["difference"]["difference"] == pytest.approx(result["int8_top1"] - result["float32_top1"])
+    assert (result["bytes"], result["calibration"]) == (file.stat().st_size, 16)
+    card = (run / "export" / "README.md").read_text()
+    assert f"| first-resnet8-int8.onnx | {original.stat().st_size:,} | {result['bytes']:,} |" in card
+    assert "Measured with other settings than the run's: other images, dataset.test" in card
+
+
+def test_weights_have_a_scale_for_each_channel_and_activations_are_unsigned(run: Path) -> None:
+    assert main(["export", str(run), *INT8, "--network", "first"]) == 0
+    graph = onnx.load(run / "export" / "first-resnet8-int8.onnx").graph
+    types = {tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in graph.initializer}
+    scales = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
+    by_output = {node.output[0]: node for node in graph.node}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 6
+    for node in convolutions:
+        activation, weight = (by_output[name] for name in node.input[:2])
+        assert (activation.op_type, weight.op_type) == ("DequantizeLinear", "DequantizeLinear")
+        assert types[weight.input[0]] == "INT8"
+        assert scales[weight.input[1]] in (16, 32, 64)
+        assert types[activation.input[2]] == "UINT8"
+    assert "BatchNormalization" not in {node.op_type for node in graph.node}
+
+
+def test_int8_file_takes_batches_of_any_size_and_loads_like_any_other(run: Path) -> None:
+    assert main(["export", str(run), *INT8, "--network", "first"]) == 0
+    network = mcl.load(run / "export" / "first-resnet8-int8.onnx")
+    assert network.classes == mcl.load(run).classes
+    rng = torch.Generator().manual_seed(0)
+    for batch in (1, 7):
+        assert network(torch.randn(batch, 1, 8, 8, generator=rng)).shape == (batch, 4)
+
+
+def test_a_small_data_set_calibrates_with_all_its_images_unless_a_number_is_asked_for(run: Path) -> None:
+    assert main(["export", str(run), *INT8[:3], "--network", "first"]) == 0
+    assert json.loads((run / "export" / "first-resnet8-int8.json").read_text())["calibration"] == 32
+
+
+def test_the_seed_chooses_the_calibration_images(run: Path) -> None:
+    def content(*options: str) -> bytes:
+        assert main(["export", str(run), *INT8, "--network", "first", "--out", "out", *options]) == 0
+        return Path("out/first-resnet8-int8.onnx").read_bytes()
+
+    first = content()
+    assert content() == first
+    assert content("--seed", "1") != first
+
+
+def test_a_large_loss_is_noted(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantization, "LARGE_LOSS", -101.0)  # any loss counts
+    assert main(["export", str(run), *INT8, "--network", "first"]) == 0
+    assert "note: first-resnet8-int8.onnx: int8 loses more than" in capsys.readouterr().out
+    assert "Try more calibration images (`--calibration`)" in (run / "export" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--format", "torch", "--int8"], ["--int8", "--format onnx"]),
+        (["--format", "onnx", "--calibration", "16"], ["--calibration", "Add --int8"]),
+        (["--format", "onnx", "dataset.root=x"], ["dataset.root=x", "Add --int8"]),
+        ([*INT8[:3], "--calibration", "0"], ["--calibration 0", "at least 1"]),
+        ([*INT8[:3], "--calibration", "33"], ["--calibration 33", "32 training images"]),
+        ([*INT8, "dataset.image_size=16"], ["1 x 16 x 16", "dataset.image_size=8"]),
+        ([*INT8, "dataset=digits"], ["10 classes"]),
+    ],
+)
+def test_errors_come_before_anything_is_written(
+    arguments: list[str], parts: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run), *arguments]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert len(message.splitlines()) == 1
+    for part in parts:
+        assert part in message
+    assert not (run / "export").exists()
+
+
+def test_a_program_of_torch_export_runs_as_its_card_says_without_mcl(run: Path) -> None:
+    (file,) = export_networks(SavedRun(run), "torch-export", networks=["first"])
+    (code,) = re.findall(r"```python\n(.*?)```", (run / "export" / "README.md").read_text(), re.DOTALL)
+    images = torch.randint(0, 256, (7, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.save(images, run / "export" / "images.pt")
+    script = "import sys\nsys.modules['mcl'] = None  # any import of it fails\nimport torch\n"
+    script += "for batch in (1, 7):\n    images = torch.load('images.pt')[:batch]\n"
+    script += "".join(f"    {line}\n" for line in code.splitlines())
+    script += "    torch.save(logits, f'{batch}.pt')\n"
+    done = subprocess.run([sys.executable, "-c", script], cwd=run / "export", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    network = mcl.load(run)
+    with torch.no_grad():
+        expected = network(network.preprocessing.normalize(images))
+    for batch in (1, 7):
+        torch.testing.assert_close(torch.load(run / "export" / f"{batch}.pt"), expected[:batch])
+    assert done.stdout.splitlines()[1] == str([network.classes[label] for label in expected.argmax(1)])
+    assert file.path.suffix == ".pt2"
+
+
+def test_a_program_is_not_read_because_it_could_run_code(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program = run / "first.pt2"
+    program.write_bytes(b"whatever")
+    with pytest.raises(UserError, match=r"can run code when it is read.*torch\.export\.load"):
+        mcl.load(program)
+    assert main(["latency", str(program)]) == 1
+    assert "can run code" in capsys.readouterr().err
