@@ -79,9 +79,8 @@ def crop_and_resize(images: Sequence[Tensor], boxes: Tensor, bounds: Tensor, fli
     padded = torch.zeros(len(images), channels, height, width, dtype=torch.uint8, device=device)
     for image, room in zip(images, padded, strict=True):
         room[:, : image.shape[1], : image.shape[2]] = image
-    return resize_parts(
-        padded, *(tensor.to(device, non_blocking=True) for tensor in (boxes, bounds, flips)), size, size
-    )
+    boxes, bounds, flips = (tensor.to(device, non_blocking=True) for tensor in (boxes, bounds, flips))
+    return resize_parts(padded, boxes, bounds, flips, size, size)
 
 
 def _chunks(images: dict[int, Tensor]) -> Iterator[dict[int, Tensor]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mcl.data.augmentation import Augmentation
 from mcl.data.mixing import NO_MIXING, Mixing
+from mcl.data.resampling import count_earlier
 from mcl.data.samplers import Sampler
 from mcl.data.seeding import generator
 from mcl.distributed.sharding import Shard, Split
@@ -56,7 +57,7 @@ def plan_epoch(
     order = torch.cat(batches)
     draws = augmentation.draw(len(order), generator("augmentation", seed, epoch))
     more = [augmentation.draw(len(order), generator("augmentation", seed, epoch, view)) for view in range(1, views)]
-    repeats = _earlier(order)
+    repeats = count_earlier(order)
     if shard.world_size == 1:
         return Epoch(epoch, [len(batch) for batch in batches], order, draws, repeats, batches, tuple(more), mixed)
     parts = [Split(len(batch), shard.world_size).part(shard.rank) for batch in batches]
@@ -66,13 +67,3 @@ def plan_epoch(
     mixed = None if mixed is None else mixed[own]
     lengths = [len(part) for part in parts]
     return Epoch(epoch, lengths, order[own], draws[own], repeats[own], batches, tuple(more), mixed)
-
-
-def _earlier(order: Tensor) -> Tensor:
-    """Return how often each number came before, (N,) to (N,)."""
-    by_number = order.argsort(stable=True)
-    counts = order.bincount()
-    firsts = counts.cumsum(0) - counts
-    earlier = torch.empty_like(order)
-    earlier[by_number] = torch.arange(len(order)) - firsts[order[by_number]]
-    return earlier
