@@ -125,7 +125,8 @@ class Augmentation:
         height, width = images.shape[2:]
         chosen, boxes = draws[:, -1 - random_boxes.COLUMNS], draws[:, -random_boxes.COLUMNS :]
         erased = random_boxes.inside(random_boxes.edges(boxes, height, width, least=0), height, width)
-        return images.masked_fill(erased & chosen.bool()[:, None, None, None], 0)
+        kept = ~(erased & chosen.bool()[:, None, None, None])
+        return images * kept  # a mask would lose the memory format
 
     def _padded_crop(self, images: Tensor, draws: Tensor) -> Tensor:
         """Crop from padded images (B, C, H, W) and flip; draws are (B, 3) int64."""

@@ -38,7 +38,8 @@ class Cost:
     ) -> "Cost":
         """Count from shapes alone, for images of (channels, height, width), as many views of each as training makes.
 
-        With ``twice``, every step runs the networks forward twice. What networks share counts once for each view. Frozen networks and averaged teachers have no backward pass.
+        What networks share counts once for each view. Frozen networks and averaged teachers have no backward pass. With
+        ``twice``, a step has a second forward pass of the networks.
         """
         forward = multiply_adds(cohort, image, views)
         frozen = sum(multiply_adds(network, image) for network in cohort if network.frozen)
