@@ -82,6 +82,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "weights=imagenet": "Write loss/weights=imagenet.",
     "scheduler=cosine": "Write schedule=cosine.",
     "model=resnet50": "Write pair=imagenet/resnet50.",
+    "recipe=modern dataset=imagenet dataset.root=D": "recipe=modern chooses dataset/augmentation. ",
     "recipe=imagenet": "Did you mean 'modern_imagenet'? Known: modern, modern_imagenet.",
     "teacher=resnet20": "Write network@pair.first=resnet20.",
     "output_dir=x": "Write runs=x.",
