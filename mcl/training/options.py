@@ -38,8 +38,8 @@ class TrainerOptions:
         sync_batch_norm: compute batch statistics over all processes, on GPUs (torch.nn.SyncBatchNorm).
         ema: decay of a moving average of the networks, which is evaluated, saved as best and exported instead of them;
             None for no average. Until it is reached, the average is the mean over all steps.
-        accumulate: chunks in which the networks see a batch, one after the other: less memory, a second forward pass. The
-            gradient is that of the whole batch; batch normalization uses the statistics of a chunk.
+        accumulate: chunks in which the networks see a batch, one after the other, for less memory. The gradient is that
+            of the whole batch; batch normalization uses the statistics of a chunk.
         label_smoothing: share of the classification target that is spread over all classes.
         class_weights: factor of each class on its images in the classification: a list in the order of the classes, or
             ``balanced``: the number of images that each class would have if all had the same, over its own number.
