@@ -6,6 +6,13 @@ from typing import NamedTuple
 from torch import Tensor
 
 
+class Mixed(NamedTuple):
+    """The other halves of images that are mixtures of two, see `mcl.data.mixing`."""
+
+    labels: Tensor  # (B,) int64, the class of the other image
+    share: Tensor  # (B,) float, of an image's own pixels, from 0.5 to 1
+
+
 class Batch(NamedTuple):
     """One batch, on the training device."""
 
@@ -14,6 +21,7 @@ class Batch(NamedTuple):
     indices: Tensor  # (B,) int64, positions in the training set
     step: int | Tensor = 0  # training steps before this batch, or () int64; seeds its random draws
     whole: int | None = None  # images of the batch over all processes; None: B in each
+    mixed: Mixed | None = None  # labels are then those of the larger shares
 
 
 class Outputs(NamedTuple):

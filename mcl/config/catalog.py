@@ -14,6 +14,7 @@ from mcl.errors import nearest
 from mcl.runs.pair import FROZEN, PAIR_OPTIONS
 
 _PACKAGE = "# @package "
+OF_ANY_NETWORK = tuple(f"{key}.{option}" for option in (FROZEN, "drop_path") for key in ("first", "second"))
 _FOLDERS_IN_NAMES = ("network", "pair")  # such as imagenet/resnet18
 _SYNONYMS = {  # what other programs call it -> an option or a group
     "trainer.batch_size": ("batch", "batchsize", "bs", "train_batch_size", "b"),
@@ -38,7 +39,7 @@ _SYNONYMS = {  # what other programs call it -> an option or a group
     "schedule": ("scheduler", "lr_schedule", "lr_scheduler", "sched"),
     "optimizer": ("opt", "optim"),
     "loss": ("method", "criterion", "losses"),
-    "experiment": ("recipe", "preset"),
+    "experiment": ("preset",),
     "tracking": ("logger", "wandb", "tracker", "tensorboard", "mlflow"),
     "network@pair.first": ("first", "network.first", "network", "network@first", "teacher"),
     "network@pair.second": ("second", "network.second", "network@second", "student"),
@@ -66,7 +67,7 @@ def options() -> dict[str, list[str]]:
     The user's own files are left out: what they name may be the mistake.
     """
     found: dict[str, list[str]] = {f.name: [] for f in fields(TrainConfig) if not str(f.type).startswith("dict")}
-    found |= {f"pair.{name}": [] for name in (*PAIR_OPTIONS, f"first.{FROZEN}", f"second.{FROZEN}")}
+    found |= {f"pair.{name}": [] for name in (*PAIR_OPTIONS, *OF_ANY_NETWORK)}
     for file, group, name in _files([conf_folder()]):
         text = file.read_text(encoding="utf-8")
         package = group.replace("/", ".")

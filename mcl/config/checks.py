@@ -74,7 +74,7 @@ def check_without_imports(config: DictConfig) -> None:
     check_pair(values["pair"], values.get("init_from"))
     # Interpolations of the trainer ask torch for the device.
     trainer = config.trainer
-    trainer = {key: trainer[key] for key in trainer if not OmegaConf.is_interpolation(trainer, key)}
+    trainer = OmegaConf.masked_copy(trainer, [key for key in trainer if not OmegaConf.is_interpolation(trainer, key)])
     _check_nodes({**_nodes(config), "trainer": trainer}, config.allow_modules, import_targets=False)
 
 

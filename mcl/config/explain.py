@@ -118,7 +118,9 @@ def _explain_choice(missing: str, names: Sequence[str]) -> str:
 
 def _explain_composition(text: str, typed: Sequence[str]) -> str | None:
     if found := _NOT_OVERRIDDEN.search(text):
-        return str(not_in_defaults(found[1], typed_value(found[1], typed) or "NAME"))
+        value, recipe = (typed_value(key, typed) for key in (found[1], "recipe"))
+        asked = f"recipe={recipe} chooses {found[1]}. " if recipe and not value else ""
+        return f"{asked}{not_in_defaults(found[1], value or 'NAME')}"
     if found := _NOT_LOADED.search(text):  # one name of a list, such as tracking=[wandb,mine]
         group, _, name = found[1].rpartition("/")
         return str(unknown_choice(group, name, choices().get(group, ())))

@@ -12,10 +12,11 @@ from types import ModuleType
 from typing import Any, cast
 
 from mcl.errors import UserError, did_you_mean, locate
+from mcl.extras import require
 
 PACKAGES = (
     *("mcl.networks", "mcl.losses", "mcl.data", "mcl.training", "mcl.tracking"),
-    *("torch.nn", "torch.optim", "torchvision.models", "torchvision.ops", "torchvision.transforms"),
+    *("timm.optim", "torch.nn", "torch.optim", "torchvision.models", "torchvision.ops", "torchvision.transforms"),
 )
 KEYWORDS = {"_target_", "_partial_", "_recursive_", "_convert_"}
 
@@ -37,6 +38,7 @@ def resolve(name: str, *, path: str = "", allow: Collection[str] = ()) -> Callab
         allowing = f" To trust it: 'allow_modules=[{root}]' (python -m mcl: --allow {root})."
         ours = root in _roots(PACKAGES)
         raise UserError(f"{where}: only members of {_list(packages)} can be built.{'' if ours else allowing}")
+    require(root, asked=where)
     if not inside(name, PACKAGES) and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that nothing there shadows an installed module
     target, parent = _import_longest(name, where)

@@ -1,16 +1,26 @@
-"""Random crops and flips of a whole batch at once, on the device that holds the images."""
+"""Random crops, flips and further changes of a whole batch at once, on the device that holds the images."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Optional
 
 import torch
 from torch import Tensor
 
+from mcl.data import random_boxes
+from mcl.data.resizing import resize_parts
 from mcl.errors import UserError
+
+if TYPE_CHECKING:
+    from mcl.data.random_operations import RandomOperations
+
+_CROP_RATIO = (3 / 4, 4 / 3)  # widths of resized crops, in heights
+_ERASED_AREA, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)
+_PLAIN = 3  # columns of the draws for the padded crop and the flip
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Zero-pad, crop at a random place, then flip half of the images left to right.
+    """Crop at a random place, flip half of the images left to right, apply random operations, erase a random part.
 
     Drawing is separate from applying. The draws come from a CPU generator, so they are the same on every device, and
     those of a whole epoch move to the device at once.
@@ -18,31 +28,108 @@ class Augmentation:
     Args:
         padding: black pixels added on each side before the crop to the original size; 0 for no crop.
         flip: whether to flip.
+        crop_scale: least share of the image that a crop keeps, which is then resized to the original size, as
+            torchvision's RandomResizedCrop does; None: the padded crop instead.
+        policy: random operations such as rotations and changes of brightness, see
+            `mcl.data.random_operations.RandomOperations`; None for none.
+        operations, strength: of the policy ``rand``.
+        erasing: probability of replacing a rectangle by the mean colour (torchvision's RandomErasing).
     """
 
     padding: int = 0
     flip: bool = False
+    crop_scale: float | None = None
+    policy: Literal["trivial", "rand"] | None = None
+    operations: int = 2
+    strength: int = 9
+    erasing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.padding < 0:
             raise UserError(f"dataset.augmentation.padding={self.padding}: must not be negative.")
+        if self.crop_scale is not None and not 0 < self.crop_scale <= 1:
+            raise UserError(
+                f"dataset.augmentation.crop_scale={self.crop_scale}: must be a share of the image, above 0 and at most"
+                " 1, or null for the padded crop."
+            )
+        if not 0 <= self.erasing <= 1:
+            raise UserError(f"dataset.augmentation.erasing={self.erasing}: must be a probability, from 0 to 1.")
+        if (policy := self._policy) is not None:
+            policy.check()
+
+    @property
+    def is_random(self) -> bool:
+        """Whether two views of an image differ."""
+        return self != Augmentation(operations=self.operations, strength=self.strength)
+
+    @property
+    def _policy(self) -> Optional["RandomOperations"]:
+        if self.policy is None:
+            return None
+        from mcl.data.random_operations import RandomOperations  # slow to import
+
+        return RandomOperations(self.policy, self.operations, self.strength)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw (count, 3) int64: top and left edge of the crop in the padded image, and whether to flip."""
+        """Draw (count, 3) int64: top and left edge of the crop in the padded image, and whether to flip.
+
+        With further options, they are float32, and columns follow: 4 of the resized crop, those of the policy, 5 of the
+        erased part.
+        """
         edges = torch.randint(2 * self.padding + 1, (count, 2), generator=generator)
         flips = torch.randint(2, (count, 1), generator=generator) * int(self.flip)
-        return torch.cat([edges, flips], dim=1)
+        parts = [edges, flips]
+        if self.crop_scale is not None:
+            parts.append(random_boxes.draw_boxes(count, (self.crop_scale, 1.0), _CROP_RATIO, generator).float())
+        if (policy := self._policy) is not None:
+            parts.append(policy.draw(count, generator))
+        if self.erasing:
+            chosen = torch.rand(count, 1, generator=generator) < self.erasing
+            parts += [chosen, random_boxes.draw_boxes(count, _ERASED_AREA, _ERASED_RATIO, generator).float()]
+        return torch.cat(parts, dim=1)
 
-    def apply(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Crop and flip a batch.
+    def apply(self, images: Tensor, draws: Tensor, host_draws: Tensor | None = None) -> Tensor:
+        """Augment a batch, except for erasing.
 
         Args:
             images: (B, C, H, W) uint8.
-            draws: (B, 3), from :meth:`draw`.
+            draws: (B, columns), from :meth:`draw`, on the device of the images.
+            host_draws: the same on the CPU, which saves a policy waiting for the device.
 
         Returns:
-            (B, C, H, W) uint8, black where the crop leaves the image.
+            (B, C, H, W) uint8, black where a crop or an operation leaves the image.
         """
+        column = _PLAIN
+        if self.crop_scale is None:
+            images = self._padded_crop(images, draws[:, :_PLAIN].long())
+        else:
+            height, width = images.shape[2:]
+            boxes = draws[:, column : column + random_boxes.COLUMNS]
+            part = random_boxes.edges(boxes, height, width, least=1).float()
+            images = resize_parts(images, part, part, draws[:, 2].bool(), height, width)
+            column += random_boxes.COLUMNS
+        if (policy := self._policy) is not None:
+            host_draws = draws.cpu() if host_draws is None else host_draws
+            images = policy.apply(images, host_draws[:, column : column + policy.columns])
+        return images
+
+    def erase(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Set a random part of some images to 0, which is the mean colour of normalised images.
+
+        Args:
+            images: (B, C, H, W) float.
+            draws: as for :meth:`apply`.
+        """
+        if not self.erasing:
+            return images
+        height, width = images.shape[2:]
+        chosen, boxes = draws[:, -1 - random_boxes.COLUMNS], draws[:, -random_boxes.COLUMNS :]
+        erased = random_boxes.inside(random_boxes.edges(boxes, height, width, least=0), height, width)
+        kept = ~(erased & chosen.bool()[:, None, None, None])
+        return images * kept  # a mask would lose the memory format
+
+    def _padded_crop(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Crop from padded images (B, C, H, W) and flip; draws are (B, 3) int64."""
         if self.padding == 0 and not self.flip:
             return images
         height, width = images.shape[2:]

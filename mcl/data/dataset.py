@@ -136,7 +136,7 @@ class Dataset(ABC):
     @property
     def is_random(self) -> bool:
         """Whether training images are augmented at random, so that two views of an image differ."""
-        return self.augmentation.padding > 0 or self.augmentation.flip
+        return self.augmentation.is_random
 
     @abstractmethod
     def load(self) -> Splits:

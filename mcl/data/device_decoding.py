@@ -1,9 +1,7 @@
 """Decode JPEG files on the device (nvJPEG on a GPU), and crop, resize and flip a batch there.
 
-The crops are those of Pillow: bilinear with antialiasing, first along rows, then along columns, each rounded to eight
-bits. For a batch they are two batched matrix products with one matrix of filter weights for each image and direction; a
-flip reverses the order of the columns of one of them. So a crop that needs no resizing is exact. nvJPEG computes the
-inverse transform and the colours in another way than libjpeg, so its pixels differ by a few levels.
+The crops are those of Pillow (`mcl.data.resizing`). nvJPEG computes the inverse transform and the colours in another
+way than libjpeg, so its pixels differ by a few levels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from mcl.data.encoded import EncodedBatch
 from mcl.data.placement import DeviceCrop
+from mcl.data.resizing import resize_parts
 
 LARGEST = 2**28  # bytes of float pixels at a time
 
@@ -81,36 +80,7 @@ def crop_and_resize(images: Sequence[Tensor], boxes: Tensor, bounds: Tensor, fli
     for image, room in zip(images, padded, strict=True):
         room[:, : image.shape[1], : image.shape[2]] = image
     boxes, bounds, flips = (tensor.to(device, non_blocking=True) for tensor in (boxes, bounds, flips))
-    across = _weights(boxes[:, 0::2], bounds[:, 0::2], width, size)  # (B, size, width)
-    across = torch.where(flips[:, None, None], across.flip(1), across)
-    down = _weights(boxes[:, 1::2], bounds[:, 1::2], height, size)  # (B, size, height)
-    rows = _round(padded.float() @ across.mT[:, None])  # (B, channels, height, size)
-    return _round(down[:, None] @ rows).to(torch.uint8)
-
-
-def _weights(ends: Tensor, bounds: Tensor, length: int, size: int) -> Tensor:
-    """Return the weights (B, size, length) of the pixels of a line in each pixel of the resized line.
-
-    Args:
-        ends: (B, 2), first and last edge of the part that is resized.
-        bounds: (B, 2), edges of the pixels that may contribute.
-        length: pixels of a line.
-        size: pixels of the resized line.
-    """
-    start, end = ends.unbind(1)
-    scale = ((end - start) / size)[:, None, None]
-    reach = scale.clamp(min=1.0)  # of the triangular filter: antialiasing widens it when the image shrinks
-    step = torch.arange(size, device=ends.device, dtype=ends.dtype)[:, None] + 0.5
-    centers = start[:, None, None] + step * scale  # (B, size, 1)
-    first, last = bounds[:, None, None].unbind(-1)
-    pixels = torch.arange(length, device=ends.device, dtype=ends.dtype)  # (length,)
-    inside = (pixels >= first) & (pixels < last)
-    weights = (1.0 - (pixels + 0.5 - centers).abs() / reach).clamp(min=0.0) * inside
-    return (weights / weights.sum(-1, keepdim=True)).float()
-
-
-def _round(values: Tensor) -> Tensor:
-    return (values + 0.5).floor_().clamp_(0.0, 255.0)
+    return resize_parts(padded, boxes, bounds, flips, size, size)
 
 
 def _chunks(images: dict[int, Tensor]) -> Iterator[dict[int, Tensor]]:

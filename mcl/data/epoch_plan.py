@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from mcl.data.augmentation import Augmentation
+from mcl.data.mixing import NO_MIXING, Mixing
+from mcl.data.resampling import count_earlier
 from mcl.data.samplers import Sampler
 from mcl.data.seeding import generator
 from mcl.distributed.sharding import Shard, Split
@@ -26,6 +28,7 @@ class Epoch(NamedTuple):
     repeats: Tensor  # (sum of lengths,) int64: how often each image came earlier in the epoch, over all processes
     batches: tuple[Tensor, ...]  # indices of each step, over all processes
     more_draws: tuple[Tensor, ...] = ()  # like draws, for each further view of the same images
+    mixing: Tensor | None = None  # like draws, for mixing images, if they are mixed
 
 
 def plan_epoch(
@@ -38,30 +41,29 @@ def plan_epoch(
     seed: int,
     epoch: int,
     views: int = 1,
+    mixing: Mixing = NO_MIXING,
 ) -> Epoch:
     """Return one process's share of every batch, see `Split`.
 
-    The first of several views is drawn as the only one is; each further one has a stream of its own.
+    The first of several views is drawn as the only one is; each further one has a stream of its own. Images that are
+    mixed are in random order.
     """
     batches = sampler.batches(labels, batch_size, seed=seed, epoch=epoch)
+    mixed: Tensor | None = None
+    if mixing:
+        stream = generator("mixing", seed, epoch)
+        batches = tuple(mixing.shuffle(batch, stream) for batch in batches)
+        mixed = mixing.draw(sum(map(len, batches)), stream)
     order = torch.cat(batches)
     draws = augmentation.draw(len(order), generator("augmentation", seed, epoch))
     more = [augmentation.draw(len(order), generator("augmentation", seed, epoch, view)) for view in range(1, views)]
-    repeats = _earlier(order)
+    repeats = count_earlier(order)
     if shard.world_size == 1:
-        return Epoch(epoch, [len(batch) for batch in batches], order, draws, repeats, batches, tuple(more))
+        return Epoch(epoch, [len(batch) for batch in batches], order, draws, repeats, batches, tuple(more), mixed)
     parts = [Split(len(batch), shard.world_size).part(shard.rank) for batch in batches]
     starts = itertools.accumulate((len(batch) for batch in batches), initial=0)
     own = torch.cat([start + torch.arange(part.start, part.stop) for start, part in zip(starts, parts, strict=False)])
     more = [drawn[own] for drawn in more]
-    return Epoch(epoch, [len(part) for part in parts], order[own], draws[own], repeats[own], batches, tuple(more))
-
-
-def _earlier(order: Tensor) -> Tensor:
-    """Return how often each number came before, (N,) to (N,)."""
-    by_number = order.argsort(stable=True)
-    counts = order.bincount()
-    firsts = counts.cumsum(0) - counts
-    earlier = torch.empty_like(order)
-    earlier[by_number] = torch.arange(len(order)) - firsts[order[by_number]]
-    return earlier
+    mixed = None if mixed is None else mixed[own]
+    lengths = [len(part) for part in parts]
+    return Epoch(epoch, lengths, order[own], draws[own], repeats[own], batches, tuple(more), mixed)

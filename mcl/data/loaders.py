@@ -17,6 +17,7 @@ from mcl.data.device_loader import DeviceLoader
 from mcl.data.disk_loader import DiskLoader
 from mcl.data.epoch_plan import plan_epoch
 from mcl.data.image_files import ImageFiles
+from mcl.data.mixing import NO_MIXING, Mixing
 from mcl.data.normalization import Normalization
 from mcl.data.samplers import Sampler
 from mcl.distributed.sharding import NO_SHARDING, Shard
@@ -40,6 +41,7 @@ class TrainingLoader:
         overfit: repeat the first batch of epoch 0 at every step, without augmentation (for debugging).
         shard: rank and number of the processes that share each batch.
         views: differently augmented views of each image; with several, the batches' images are (views, B, ...).
+        mixing: mixes the images of each full batch with one another.
 
     Raises:
         UserError: The images do not fit on the device, or cannot form batches of this size.
@@ -59,15 +61,27 @@ class TrainingLoader:
         overfit: bool = False,
         shard: Shard = NO_SHARDING,
         views: int = 1,
+        mixing: Mixing = NO_MIXING,
     ):
         counts = split.labels.bincount().tolist()
         sampler.check(counts, batch_size, [f"class {label}" for label in range(len(counts))])
         shard.check(batch_size)
+        mixing.check(batch_size, shard.world_size)
         self.steps = sampler.steps_per_epoch(counts, batch_size)
         self.sampler = sampler
         self.augmentation = Augmentation() if overfit else dataset.augmentation
+        self.mixing = NO_MIXING if overfit else mixing
+        self.batch_size = batch_size
         self.plan = partial(
-            plan_epoch, sampler, self.augmentation, split.labels.cpu(), batch_size, shard, seed=seed, views=views
+            plan_epoch,
+            sampler,
+            self.augmentation,
+            split.labels.cpu(),
+            batch_size,
+            shard,
+            seed=seed,
+            views=views,
+            mixing=self.mixing,
         )
         self.normalize = Normalization(
             dataset.mean, dataset.std, device=device, memory_format=memory_format, dtype=dtype
@@ -100,27 +114,43 @@ class TrainingLoader:
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         plan = self.plan(epoch=epoch)
         by_view = [
-            draws.to(self.device, non_blocking=True).split(plan.lengths)[start:]
+            list(zip(*(each.split(plan.lengths)[start:] for each in self._on_device(draws)), strict=True))
             for draws in (plan.draws, *plan.more_draws)
         ]
+        mixing = None if plan.mixing is None else self._on_device(plan.mixing)[0].split(plan.lengths)
         loaded = self.loader.follow(plan, start)
         for step, ((images, labels, indices), *drawn) in enumerate(zip(loaded, *by_view, strict=True), start):
             images = self._augment(images, drawn)
-            yield Batch(images, labels, indices, epoch * self.steps + step, len(plan.batches[step]))
+            whole = len(plan.batches[step])
+            batch = Batch(images, labels, indices, epoch * self.steps + step, whole)
+            if mixing is not None and whole == self.batch_size:  # a smaller last batch may not consist of pairs
+                images, mixed = self.mixing.apply(images, labels, mixing[step])
+                batch = batch._replace(images=images, mixed=mixed)
+            yield batch
 
-    def _augment(self, images: Tensor, drawn: Sequence[Tensor]) -> Tensor:
-        """Augment and normalise uint8 images (B, ...), or (views, B, ...) if random transforms made views of them."""
+    def _on_device(self, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Return draws on the device, and as they are."""
+        return draws.to(self.device, non_blocking=True), draws
+
+    def _augment(self, images: Tensor, drawn: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Augment and normalise uint8 images (B, ...), or (views, B, ...) if random transforms made views of them.
+
+        Args:
+            images: of one batch.
+            drawn: for each view, the draws on the device, and the same on the CPU.
+        """
         several = images.dim() == VIEWS
-        views = [
-            self.normalize(self.augmentation.apply(images[view] if several else images, draws))
-            for view, draws in enumerate(drawn)
-        ]
+        views = [self._view(images[i] if several else images, *draws) for i, draws in enumerate(drawn)]
         if len(views) == 1:
             return views[0]
         # Every view keeps the memory format of its images.
         last = [view.movedim(1, -1) for view in views] if self.normalize.memory_format is torch.channels_last else views
         stacked = torch.stack(last)
         return stacked.movedim(-1, 2) if last is not views else stacked
+
+    def _view(self, images: Tensor, draws: Tensor, host_draws: Tensor) -> Tensor:
+        images = self.normalize(self.augmentation.apply(images, draws, host_draws))
+        return self.augmentation.erase(images, draws)
 
 
 def _check_device_decoding(device: torch.device, views: int) -> None:

@@ -54,8 +54,9 @@ CLASSES: dict[str, set[str]] = {  # place -> classes; "*" is one key of a mappin
     "loss.contrast": _members("mcl.losses.contrast_sources", "BankContrast BatchContrast"),
     "loss.matching": _members("mcl.losses.matching", "FixedMatching LayerMatching"),
     "loss.meta": {"mcl.losses.base.MetaSchedule"},
-    "sampler": _members("mcl.data.samplers", "ClassBalanced Shuffle"),
-    "optimizer": _members("torch.optim", "Adadelta Adagrad Adam AdamW Adamax ASGD NAdam RAdam RMSprop Rprop SGD"),
+    "sampler": _members("mcl.data.samplers", "ClassBalanced Shuffle") | {"mcl.data.resampling.Resampled"},
+    "optimizer": _members("torch.optim", "Adadelta Adagrad Adam AdamW Adamax ASGD NAdam RAdam RMSprop Rprop SGD")
+    | {"timm.optim.Lamb"},
     "schedule": _members("mcl.training.schedules", "Constant Cosine MultiStep"),
     "trainer": {"mcl.training.options.TrainerOptions"},
     "tracking.*": _members("mcl.tracking", "MlflowTracker TensorBoardTracker WandbTracker"),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError, did_you_mean
+from mcl.losses.classification import classification
 from mcl.losses.ramps import Ramp
 from mcl.types import Batch, NetworkShape, Outputs
 
@@ -56,6 +57,8 @@ class Loss(nn.Module):
     Attributes:
         weights: the factors of the current epoch.
         ramps: the ramps of the terms that have one.
+        label_smoothing: of `classification`.
+        class_weights: (C,) of `classification`, or None.
     """
 
     terms: ClassVar[tuple[str, ...]] = ("classification",)
@@ -69,9 +72,14 @@ class Loss(nn.Module):
     # Whether a step may be recorded and replayed (``trainer.capture``): ``forward`` reads, apart from its arguments,
     # only parameters, buffers, ``weights``, and numbers and flags that are attributes of the loss.
     capturable: ClassVar[bool] = False
+    # Whether the labels are compared with logits in ``self.classification`` alone, which knows of smoothed labels,
+    # class weights and mixed images.
+    flexible_targets: ClassVar[bool] = False
+    needs_single_labels: bool = False  # the loss reads the labels elsewhere too, where an image must have one only
     needs_held_out: bool = False  # the logits of held-out images before each epoch but the first: `measure_held_out`
     training_state: ClassVar[tuple[str, ...]] = ()  # prefixes of state-dict keys that only training needs
     meta: MetaSchedule | None = None
+    class_weights: Tensor | None
 
     def __init__(self, weights: Weights | None = None):
         super().__init__()
@@ -87,7 +95,15 @@ class Loss(nn.Module):
         factors = dict.fromkeys(self.terms, 1.0) | dict(self.default_weights) | given
         self.ramps = {name: factor for name, factor in factors.items() if isinstance(factor, Ramp)}
         self.weights = {name: 0.0 if isinstance(factor, Ramp) else float(factor) for name, factor in factors.items()}
+        self.label_smoothing = 0.0
+        self.register_buffer("class_weights", None, persistent=False)
         self.set_epoch(0)
+
+    def classification(self, logits: Sequence[Tensor] | Tensor, batch: Batch) -> Tensor:
+        """Return the sum over classifiers of their mean cross-entropy; ``logits`` as in `mcl.losses.classification`."""
+        return classification(
+            logits, batch.labels, mixed=batch.mixed, smoothing=self.label_smoothing, weights=self.class_weights
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Set the factors of the terms that have a ramp. Called before every epoch, counted from 0."""

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from mcl import distributed
 from mcl.losses.base import Weights
-from mcl.losses.classification import classification
 from mcl.losses.forms import Form, FormLoss, last_logits
 from mcl.losses.numerics import full_precision
 from mcl.types import Batch, NetworkShape, Outputs
@@ -101,8 +100,8 @@ class BYOT(FormLoss):
             soft = [value / self.temperature**2 for value in soft]
             features = [self._norm(*pair) for pair in zip(self.adaptations, outputs, strict=True)]
         return {
-            "classification": classification(last_logits(outputs), batch.labels),
-            "branch_classification": classification(heads, batch.labels),
+            "classification": self.classification(last_logits(outputs), batch),
+            "branch_classification": self.classification(heads, batch),
             "distillation": torch.stack(soft).sum(),
             "feature": torch.stack(features).sum(),
         }

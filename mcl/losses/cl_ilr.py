@@ -6,7 +6,6 @@ from typing import ClassVar
 from torch import Tensor
 
 from mcl.gradient_rescaling import rescale_gradient
-from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence, mean_of_others
 from mcl.losses.forms import SMOOTHING, Form, FormLoss, last_logits
 from mcl.losses.ramps import Sigmoid
@@ -49,4 +48,4 @@ class CLILR(FormLoss):
         logits = last_logits(outputs)
         targets = mean_of_others(logits if self.reproduce_official_bug else logits.detach())
         term = kl_divergence(targets, logits, temperature=self.temperature, epsilon=self.epsilon)
-        return {"classification": classification(logits, batch.labels), "distillation": term}
+        return {"classification": self.classification(logits, batch), "distillation": term}

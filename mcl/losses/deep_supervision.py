@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mcl.losses.base import Loss, Weights, stage_logits
-from mcl.losses.classification import classification
 from mcl.types import Batch, Outputs
 
 
@@ -19,9 +18,10 @@ class DeepSupervision(Loss):
 
     needs_branches = True
     capturable = True
+    flexible_targets = True
 
     def __init__(self, *, widths: list[list[int]], weights: Weights | None = None):
         super().__init__(weights)
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
-        return {"classification": classification(stage_logits(outputs), batch.labels)}
+        return {"classification": self.classification(stage_logits(outputs), batch)}

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from mcl.losses.base import Weights, stage_logits
-from mcl.losses.classification import classification
 from mcl.losses.distillation import divergence_of_all_pairs, logit_distillation
 from mcl.losses.forms import Form, FormLoss
 from mcl.losses.numerics import full_precision
@@ -53,7 +52,7 @@ class DKS(FormLoss):
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         terms = torch.stack([self._synergy(network.logits) for network in outputs])
-        return {"classification": classification(stage_logits(outputs), batch.labels), "synergy": terms.sum()}
+        return {"classification": self.classification(stage_logits(outputs), batch), "synergy": terms.sum()}
 
     def _synergy(self, heads: Sequence[Tensor]) -> Tensor:
         if self.form == "paper":

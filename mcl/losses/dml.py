@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence, logit_distillation, mean_of_others
 from mcl.losses.forms import SMOOTHING, Form, FormLoss, last_logits
 from mcl.losses.numerics import full_precision
@@ -63,7 +62,7 @@ class DML(FormLoss):
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         logits = last_logits(outputs)
-        return {"classification": classification(logits, batch.labels), "distillation": self._divergence(logits)}
+        return {"classification": self.classification(logits, batch), "distillation": self._divergence(logits)}
 
     def _divergence(self, logits: Tensor) -> Tensor:
         if self.form == "authors":

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from mcl.errors import UserError
 from mcl.losses.base import Weights
-from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence
 from mcl.losses.forms import SMOOTHING, Form, FormLoss, last_logits
 from mcl.losses.ramps import Sigmoid
@@ -90,7 +89,7 @@ class FFL(FormLoss):
         logits, fused = last_logits(outputs), self.ensemble(outputs)
         options = {"temperature": self.temperature, "epsilon": self.epsilon}
         return {
-            "classification": classification([*logits, fused], batch.labels),
+            "classification": self.classification([*logits, fused], batch),
             "distillation": kl_divergence(fused.detach(), logits, **options),
             "fusion_distillation": kl_divergence(logits.mean(0).detach(), fused, **options),
         }

@@ -48,6 +48,7 @@ class FormLoss(Loss):
     terms: ClassVar[tuple[str, ...]] = ("classification", "distillation")
     forms: ClassVar[Mapping[str, Form]] = {}
     capturable = True
+    flexible_targets = True
 
     def __init__(
         self,

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mcl.losses.base import Loss, Weights
-from mcl.losses.classification import classification
 from mcl.types import Batch, Outputs
 
 
@@ -18,9 +17,10 @@ class Independent(Loss):
     """
 
     capturable = True
+    flexible_targets = True
 
     def __init__(self, *, widths: list[list[int]], weights: Weights | None = None):
         super().__init__(weights)
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
-        return {"classification": classification([network.logits[-1] for network in outputs], batch.labels)}
+        return {"classification": self.classification([network.logits[-1] for network in outputs], batch)}

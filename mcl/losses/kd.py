@@ -7,7 +7,6 @@ from torch import Tensor
 
 from mcl.errors import UserError
 from mcl.losses.base import Weights
-from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence
 from mcl.losses.forms import Form, FormLoss
 from mcl.types import Batch, NetworkShape, Outputs
@@ -64,4 +63,4 @@ class KD(FormLoss):
         logits = [network.logits[-1] for network in outputs]
         teacher = logits.pop(self.teacher)
         terms = [distillation(student, teacher, temperature=self.temperature) for student in logits]
-        return {"classification": classification(logits, batch.labels), "distillation": sum(terms[1:], terms[0])}
+        return {"classification": self.classification(logits, batch), "distillation": sum(terms[1:], terms[0])}

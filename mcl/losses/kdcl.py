@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mcl.losses.base import Weights
-from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence
 from mcl.losses.forms import Form, FormLoss, last_logits
 from mcl.losses.numerics import full_precision
@@ -135,6 +134,7 @@ class KDCL(FormLoss):
     ):
         super().__init__(shapes=shapes, weights=weights, form=form, temperature=temperature)
         self.needs_held_out = form == "general"
+        self.needs_single_labels = form in ("naive", "linear", "min_logit")
         self.register_buffer("mixing", torch.full((len(shapes),), 1 / len(shapes)), persistent=self.needs_held_out)
 
     def measure_held_out(self, logits: Tensor, labels: Tensor) -> None:
@@ -145,4 +145,4 @@ class KDCL(FormLoss):
         form = cast("Target", "general" if self.form == "mean" else self.form)
         aim = target(logits, batch.labels, form, weights=self.mixing)
         term = kl_divergence(aim, logits, temperature=self.temperature)
-        return {"classification": classification(logits, batch.labels), "distillation": term}
+        return {"classification": self.classification(logits, batch), "distillation": term}

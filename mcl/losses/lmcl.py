@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from mcl.errors import UserError
 from mcl.losses.aggregation import Aggregator
 from mcl.losses.base import MetaSchedule, Weights, stage_logits
-from mcl.losses.classification import classification
 from mcl.losses.contrast_sources import BatchContrast, Contrast
 from mcl.losses.distillation import logit_distillation
 from mcl.losses.mutual_loss import MutualLoss
@@ -82,7 +81,7 @@ class LMCL(MutualLoss):
         backbones = [network.logits[-1] for network in outputs]
         embeddings = self._embed(outputs)
         terms = {
-            "classification": classification([*stage_logits(outputs), *aggregated], batch.labels),
+            "classification": self.classification([*stage_logits(outputs), *aggregated], batch),
             "distillation": logit_distillation(backbones, aggregated, temperature=self.temperature),
             **self._contrast(embeddings, batch, weights),
         }
@@ -116,7 +115,7 @@ class LMCL(MutualLoss):
         return self.total(self._contrast(self._embed(outputs), batch, self.matching(features)))
 
     def outer_objective(self, outputs: Sequence[Outputs], batch: Batch) -> Tensor:
-        return classification(stage_logits(outputs), batch.labels)
+        return self.classification(stage_logits(outputs), batch)
 
     def _embed(self, outputs: Sequence[Outputs]) -> list[Tensor]:
         """Return the embeddings of each network, (S_i, B, dim)."""

@@ -9,7 +9,6 @@ from typing import ClassVar
 from torch import Tensor
 
 from mcl.losses.base import Weights
-from mcl.losses.classification import classification
 from mcl.losses.contrast import check_temperatures, last_stage_contrast
 from mcl.losses.contrast_sources import gather_batch, rare_positives
 from mcl.losses.distillation import mean_logit_distillation
@@ -56,7 +55,7 @@ class MCL(MutualLoss):
             embeddings, (labels,) = gather_batch(embeddings, [labels])
         last = [network[0] for network in embeddings]
         contrast = last_stage_contrast(last, labels, tau=self.tau, temperature=self.temperature)
-        terms = {"classification": classification(logits, batch.labels), **contrast._asdict()}
+        terms = {"classification": self.classification(logits, batch), **contrast._asdict()}
         if self.weights["distillation"] or "distillation" in self.ramps:  # the terms are the same in every epoch
             terms["distillation"] = mean_logit_distillation(logits, temperature=self.temperature)
         return terms

@@ -25,6 +25,7 @@ class MutualLoss(Loss):
     terms = ("classification", "distillation", "vcl", "soft_vcl", "icl", "soft_icl")
     minimum_networks = 2
     capturable = True
+    flexible_targets = True
     default_weights: ClassVar[Mapping[str, float | Ramp]] = {"vcl": 0.1, "soft_vcl": 1.0, "icl": 0.1, "soft_icl": 1.0}
 
     def __init__(self, widths: list[list[int]], weights: Weights | None, tau: float, temperature: float, dim: int):

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from mcl.errors import UserError
 from mcl.losses.base import Weights
-from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence
 from mcl.losses.forms import SMOOTHING, Form, FormLoss
 from mcl.losses.ramps import Sigmoid
@@ -119,4 +118,4 @@ class OKDDip(FormLoss):
         options = {"temperature": self.temperature, "epsilon": self.epsilon}
         peers, leader = divergences(logits, attention, **options, detach_leader_target=self.detach_leader_target)
         terms = {"distillation": peers, "leader_distillation": leader}
-        return {"classification": classification(logits, batch.labels), **terms}
+        return {"classification": self.classification(logits, batch), **terms}

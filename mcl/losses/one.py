@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from mcl.errors import UserError
 from mcl.losses.base import Weights
-from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence
 from mcl.losses.forms import SMOOTHING, Form, FormLoss, last_logits
 from mcl.losses.ramps import Sigmoid
@@ -105,6 +104,6 @@ class ONE(FormLoss):
         logits, ensemble = last_logits(outputs), self.ensemble(outputs)
         options = {"temperature": self.temperature, "epsilon": self.epsilon}
         return {
-            "classification": classification([*logits, ensemble], batch.labels),
+            "classification": self.classification([*logits, ensemble], batch),
             "distillation": divergence(logits, ensemble, **options, detach=not self.reproduce_official_bug),
         }

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from mcl.errors import UserError
 from mcl.losses.base import Weights, running_decay
-from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence, mean_divergence_from_others
 from mcl.losses.forms import Form, FormLoss, last_logits
 from mcl.losses.ramps import Ramp, Sigmoid
@@ -74,7 +73,7 @@ class PCL(FormLoss):
             raise UserError("loss=pcl needs the outputs of averaged networks as teachers.")
         logits, ensemble, averaged = last_logits(outputs), self.joint_logits(outputs), last_logits(teachers)
         return {
-            "classification": classification([*logits, ensemble], batch.labels),
+            "classification": self.classification([*logits, ensemble], batch),
             "ensemble_distillation": kl_divergence(ensemble.detach(), logits, temperature=self.temperature),
             "teacher_distillation": mean_divergence_from_others(averaged, logits, temperature=self.temperature),
         }

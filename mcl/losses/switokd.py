@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mcl import distributed
@@ -78,6 +77,7 @@ class SwitOKD(FormLoss):
     """
 
     minimum_networks = 2
+    needs_single_labels = True  # of the distances that the switch compares
     forms: ClassVar[Mapping[str, Form]] = {"paper": Form(1.0, has_slip=True)}
 
     def __init__(
@@ -119,7 +119,7 @@ class SwitOKD(FormLoss):
         learns[:teachers, :teachers] *= active[:teachers, None]
         never_stops = self.reproduce_official_bug and teachers == 1
         self._paused = torch.zeros_like(active).bool() if never_stops else active == 0
-        classification = torch.stack([F.cross_entropy(each, batch.labels) for each in logits])
+        classification = torch.stack([self.classification([each], batch) for each in logits])
         divergences = [
             learns[i, j] * kl_divergence(logits[j].detach(), logits[i], temperature=self.temperature)
             for i in range(networks)

@@ -7,7 +7,9 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from mcl.networks.backbone import Backbone, Branch, Head, conv_bn_relu, kaiming_fan_out, make_stages
+from mcl.networks.drop_path import DroppedBasicBlock, DroppedBottleneck, add_drop_path
 
+_DROPPED: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": DroppedBasicBlock, "bottleneck": DroppedBottleneck}
 _BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 _STEM_WIDTH = 16
 
@@ -19,6 +21,7 @@ class ResNet(Backbone):
         name, num_classes, in_channels: as in `Backbone` and `Head`.
         depths: blocks in each stage.
         block: two 3x3 convolutions (``basic``), or 1x1-3x3-1x1 with four times wider outputs (``bottleneck``).
+        drop_path: probability in training that an image skips the last block; earlier blocks have smaller ones.
     """
 
     def __init__(
@@ -29,13 +32,17 @@ class ResNet(Backbone):
         depths: list[int],
         block: Literal["basic", "bottleneck"] = "basic",
         in_channels: int = 3,
+        drop_path: float = 0.0,
     ):
-        kind = _BLOCKS[block]
+        kind = (_DROPPED if drop_path else _BLOCKS)[block]
         widths = [_STEM_WIDTH, *(_STEM_WIDTH * 2**k * kind.expansion for k in range(len(depths)))]
+        stages = make_stages(partial(_block, kind), widths, depths, first_stride=1)
+        if drop_path:
+            add_drop_path(stages, drop_path)
         super().__init__(
             name=name,
             stem=conv_bn_relu(in_channels, _STEM_WIDTH, 3),
-            stages=make_stages(partial(_block, kind), widths, depths, first_stride=1),
+            stages=stages,
             head=Head(widths[-1], num_classes),
             in_channels=in_channels,
             stride=2 ** (len(depths) - 1),

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from mcl.networks.backbone import Backbone, Head, bn_relu, kaiming_fan_out, make_stages
+from mcl.networks.drop_path import add_drop_path
 
 _STEM_WIDTH = 16
 
@@ -17,13 +18,14 @@ class PreActivationBlock(nn.Module):
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.drop_path: nn.Module = nn.Identity()  # see `add_drop_path`
         self.shortcut = None if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map feature maps (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
         active = relu(self.bn1(x), inplace=True)
         residual = self.conv2(relu(self.bn2(self.conv1(active)), inplace=True))
-        return residual + (x if self.shortcut is None else self.shortcut(active))
+        return self.drop_path(residual) + (x if self.shortcut is None else self.shortcut(active))
 
 
 class WideResNet(Backbone):
@@ -35,14 +37,26 @@ class WideResNet(Backbone):
         name, num_classes, in_channels: as in `Backbone` and `Head`.
         depths: blocks in each stage.
         widen_factor: the first stage has 16 times as many channels; each later one doubles them.
+        drop_path: probability in training that an image skips the last block; earlier blocks have smaller ones.
     """
 
-    def __init__(self, *, name: str, num_classes: int, depths: list[int], widen_factor: int, in_channels: int = 3):
+    def __init__(
+        self,
+        *,
+        name: str,
+        num_classes: int,
+        depths: list[int],
+        widen_factor: int,
+        in_channels: int = 3,
+        drop_path: float = 0.0,
+    ):
         widths = [_STEM_WIDTH, *(_STEM_WIDTH * widen_factor * 2**k for k in range(len(depths)))]
+        stages = make_stages(PreActivationBlock, widths, depths, first_stride=1)
+        add_drop_path(stages, drop_path)
         super().__init__(
             name=name,
             stem=nn.Conv2d(in_channels, _STEM_WIDTH, 3, padding=1, bias=False),
-            stages=make_stages(PreActivationBlock, widths, depths, first_stride=1),
+            stages=stages,
             head=Head(widths[-1], num_classes, neck=bn_relu(widths[-1])),
             in_channels=in_channels,
             stride=2 ** (len(depths) - 1),

@@ -52,6 +52,18 @@ ADDED: dict[str, Any] = {
     "pair.leader": None,
     "pair.*.frozen": False,
     "dataset.class_folder": "first",
+    "dataset.augmentation.crop_scale": None,
+    "dataset.augmentation.policy": None,
+    "dataset.augmentation.operations": 2,
+    "dataset.augmentation.strength": 9,
+    "dataset.augmentation.erasing": 0,
+    "trainer.accumulate": 1,
+    "trainer.label_smoothing": 0,
+    "trainer.class_weights": None,
+    "trainer.mixup": 0,
+    "trainer.cutmix": 0,
+    "trainer.decay_norm_and_bias": True,
+    "pair.*.drop_path": 0,
 }
 
 WEIGHTS = "init_weights"

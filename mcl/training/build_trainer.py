@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
@@ -12,10 +13,11 @@ from mcl.data.samplers import Sampler
 from mcl.distributed.process_group import ProcessGroup
 from mcl.distributed.sharding import Shard
 from mcl.errors import UserError
+from mcl.training.accumulation import AccumulatedStep
 from mcl.training.capturing import CapturedStep, graph_recorder
 from mcl.training.compiling import compiled
 from mcl.training.cost import Cost
-from mcl.training.data_parallel import data_parallel, float_buffers
+from mcl.training.data_parallel import copy_first, data_parallel, float_buffers
 from mcl.training.evaluator import Evaluator
 from mcl.training.learner import Learner
 from mcl.training.loss_scaling import LossScaling
@@ -67,7 +69,8 @@ def build_trainer(
     several = processes.world_size > 1
     size = dataset.spec.image_size
     views = count_views(options, learner.loss, dataset, len(learner.cohort.keys))
-    cost = Cost.of(learner.cohort, learner.loss, (dataset.spec.channels, size, size), views=views)
+    image = (dataset.spec.channels, size, size)
+    cost = Cost.of(learner.cohort, learner.loss, image, views=views, twice=options.accumulate > 1)
     learner.precision = options.precision
     learner.start_average(options.ema)
     learner.loss.prepare(splits.train.labels)
@@ -84,8 +87,10 @@ def build_trainer(
         overfit=options.overfit,
         shard=Shard(processes.rank, processes.world_size),
         views=views,
+        mixing=options.mixing,
     )
-    optimizers = [make_optimizer(params=parameter_groups(learner))]
+    groups = parameter_groups(learner, decay_norm_and_bias=options.decay_norm_and_bias)
+    optimizers = [make_optimizer(params=groups)]
     meta_round: MetaRound | None = None
     if learner.loss.meta is not None:
         optimizers.append(make_optimizer(params=list(learner.loss.meta_parameters().values())))
@@ -102,10 +107,17 @@ def build_trainer(
         learner.networks = compiled(learner.cohort, options.compile)
     scaling = LossScaling(optimizers[0], options.device) if options.precision == "float16" else None
     recorder = graph_recorder(options, learner, processes.world_size)
-    make_step = TrainStep if recorder is None else functools.partial(CapturedStep, recorder)
+    make_step: Callable[..., TrainStep] = TrainStep
+    model: Callable[..., Any] = learner
+    if options.accumulate > 1:
+        make_step = functools.partial(AccumulatedStep, options.accumulate)
+        copy_first(learner)
+    else:
+        model = data_parallel(learner) if several else learner
+        make_step = TrainStep if recorder is None else functools.partial(CapturedStep, recorder)
     train_step = make_step(
         learner,
-        data_parallel(learner) if several else learner,
+        model,
         optimizers[0],
         clip_norm=options.clip_norm,
         averaged_buffers=float_buffers(learner) if several else (),

@@ -15,7 +15,7 @@ from mcl.training.learner import Learner
 from mcl.training.options import TrainerOptions
 from mcl.training.recording import CudaGraphs, Recorded, Recorder
 from mcl.training.train_step import TrainStep
-from mcl.types import Batch
+from mcl.types import Batch, Mixed
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ def obstacle(options: TrainerOptions, learner: Learner, world_size: int) -> str 
         return f"{world_size} processes train together"
     if not learner.loss.capturable:
         return f"the loss {name} does not declare that its steps can be replayed: see `capturable` in docs/extend.md"
+    if options.accumulate > 1:
+        return f"trainer.accumulate={options.accumulate} repeats the random numbers of each chunk"
     if options.compile == "reduce-overhead":
         return "trainer.compile=reduce-overhead records the networks by itself"
     if any(generator.device.type != options.device.type for generator in _generators(learner)):
@@ -122,7 +124,7 @@ class CapturedStep(TrainStep):
 
     def _load(self, batch: Batch) -> bool:
         """Copy a batch into the static buffers. Return whether it has their size."""
-        size = (batch.images.shape, batch.images.dtype, len(batch.labels), batch.whole)
+        size = (batch.images.shape, batch.images.dtype, len(batch.labels), batch.whole, batch.mixed is None)
         if self._size is None:
             self._sizes[size] += 1
             if self._sizes[size] <= WARM_UP:
@@ -130,12 +132,14 @@ class CapturedStep(TrainStep):
             self._size = size
             step = torch.zeros((), dtype=torch.int64, device=batch.labels.device)
             images, labels, indices = (torch.empty_like(tensor) for tensor in batch[:3])
-            self._batch = Batch(images, labels, indices, step, batch.whole)
+            mixed = None if batch.mixed is None else Mixed(*map(torch.empty_like, batch.mixed))
+            self._batch = Batch(images, labels, indices, step, batch.whole, mixed)
         if size != self._size:
             return False
         assert self._batch is not None
         assert isinstance(self._batch.step, Tensor)
-        for static, tensor in zip(self._batch[:3], batch[:3], strict=True):
+        statics = (*self._batch[:3], *(self._batch.mixed or ()))
+        for static, tensor in zip(statics, (*batch[:3], *(batch.mixed or ())), strict=True):
             static.copy_(tensor, non_blocking=True)
         self._batch.step.fill_(batch.step)
         return True

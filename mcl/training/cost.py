@@ -33,14 +33,17 @@ class Cost:
     training_parameters: int
 
     @classmethod
-    def of(cls, cohort: Cohort, loss: Loss, image: tuple[int, int, int], *, views: int = 1) -> "Cost":
+    def of(
+        cls, cohort: Cohort, loss: Loss, image: tuple[int, int, int], *, views: int = 1, twice: bool = False
+    ) -> "Cost":
         """Count from shapes alone, for images of (channels, height, width), as many views of each as training makes.
 
-        What networks share counts once for each view. Frozen networks and averaged teachers have no backward pass.
+        What networks share counts once for each view. Frozen networks and averaged teachers have no backward pass. With
+        ``twice``, a step has a second forward pass of the networks.
         """
         forward = multiply_adds(cohort, image, views)
         frozen = sum(multiply_adds(network, image) for network in cohort if network.frozen)
-        step = FORWARD_AND_BACKWARD * (forward - frozen) + frozen + (forward if loss.needs_ema else 0)
+        step = FORWARD_AND_BACKWARD * (forward - frozen) + frozen + forward * (loss.needs_ema + twice)
         passes, interval = 0, 1
         if loss.meta is not None:
             # Forward: the inner steps, the outer step and the outer objective. Backward: through all steps.

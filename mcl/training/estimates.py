@@ -42,7 +42,7 @@ def check_batch_memory(dataset: Dataset, cohort: Cohort, options: TrainerOptions
     stored = compute_dtype(options.precision).itemsize  # bytes of a number in a feature map
     maps = sum(_stem_outputs(backbone.stem, spec.channels, spec.image_size) for backbone in cohort.backbones)
     _require(
-        batch * (pixels * (1 + 4) + maps * stored),
+        batch * pixels * (1 + 4) + -(-batch // options.accumulate) * maps * stored,
         _free_on(options.device),
         f"a batch of {batch} images of {_shape(dataset)} and the first feature maps of the networks",
         f"memory are free on {options.device}. {SMALLER}.",

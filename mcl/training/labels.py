@@ -41,6 +41,6 @@ def run_tags(config: DictConfig, choices: Mapping[str, Any]) -> Iterator[str]:
     yield from dict.fromkeys(
         choice_name(choices.get(f"network@pair.{key}"), node) for key, node in networks_of(config.pair).items()
     )
-    for group in ("experiment", "speed", "debug"):
+    for group in ("experiment", "recipe", "speed", "debug"):
         if choices.get(group):
             yield str(choices[group])

@@ -38,21 +38,32 @@ class Learner(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], list[Outputs]]:
         """Return the weighted total, the raw terms, and the outputs of every network."""
-        with autocast(batch.images.device, self.precision):
-            outputs = (self.networks or self.cohort)(batch.images)
-        outputs = to_float32(outputs)
-        teachers = {"teachers": self._teach(batch)} if self.loss.needs_ema else {}
-        with distributed.sharing(batch.whole):
-            terms = self.loss(outputs, batch, **teachers)
-        return self.loss.total(terms), terms, outputs
+        outputs = self.run_networks(batch.images)
+        teachers = self.run_teachers(batch.images) if self.loss.needs_ema else None
+        return *self.judge(outputs, batch, teachers), outputs
+
+    def run_networks(self, images: Tensor) -> list[Outputs]:
+        """Return the outputs of every network."""
+        with autocast(images.device, self.precision):
+            outputs = (self.networks or self.cohort)(images)
+        return to_float32(outputs)
 
     @torch.no_grad()
-    def _teach(self, batch: Batch) -> list[Outputs]:
+    def run_teachers(self, images: Tensor) -> list[Outputs]:
         """Return the outputs of the averaged networks, which collect batch statistics of their own."""
         assert self.average is not None, "start_average comes first"
-        with autocast(batch.images.device, self.precision):
-            outputs = self.average(batch.images)
+        with autocast(images.device, self.precision):
+            outputs = self.average(images)
         return to_float32(outputs)
+
+    def judge(
+        self, outputs: list[Outputs], batch: Batch, teachers: list[Outputs] | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted total and the raw terms of a batch; ``teachers`` if the loss needs averaged networks."""
+        given = {} if teachers is None else {"teachers": teachers}
+        with distributed.sharing(batch.whole):
+            terms = self.loss(outputs, batch, **given)
+        return self.loss.total(terms), terms
 
     @property
     def deployed(self) -> Cohort:

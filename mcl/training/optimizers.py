@@ -21,11 +21,20 @@ def fused_option(optimizer: Callable[..., Any], options: Mapping[Any, Any], devi
     return {"fused": True} if optimizer in _FUSED and device.type in ("cpu", "cuda") and not chosen else {}
 
 
-def parameter_groups(learner: Learner) -> list[Any]:
-    """Return the trained parameters, apart from those for which the loss sets options of the optimizer."""
+def parameter_groups(learner: Learner, *, decay_norm_and_bias: bool = True) -> list[Any]:
+    """Return the trained parameters, apart from those for which the loss sets options of the optimizer.
+
+    Args:
+        learner: networks and loss.
+        decay_norm_and_bias: otherwise, parameters of one dimension are apart, too, without weight decay: biases, and
+            those of normalization layers.
+    """
     own = learner.loss.parameter_groups()
     grouped = {id(parameter) for group in own for parameter in group["params"]}
     parameters = [parameter for parameter in learner.trained_parameters() if id(parameter) not in grouped]
+    if not decay_norm_and_bias:
+        own = [{"params": [each for each in parameters if each.dim() <= 1], "weight_decay": 0.0}, *own]
+        parameters = [each for each in parameters if each.dim() > 1]
     return [{"params": parameters}, *own] if own else parameters
 
 

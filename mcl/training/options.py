@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 
+from mcl.data.mixing import Mixing
 from mcl.devices import find_device
 from mcl.errors import UserError
 from mcl.extras import require
@@ -37,6 +38,13 @@ class TrainerOptions:
         sync_batch_norm: compute batch statistics over all processes, on GPUs (torch.nn.SyncBatchNorm).
         ema: decay of a moving average of the networks, which is evaluated, saved as best and exported instead of them;
             None for no average. Until it is reached, the average is the mean over all steps.
+        accumulate: chunks in which the networks see a batch, one after the other, for less memory. The gradient is that
+            of the whole batch; batch normalization uses the statistics of a chunk.
+        label_smoothing: share of the classification target that is spread over all classes.
+        class_weights: factor of each class on its images in the classification: a list in the order of the classes, or
+            ``balanced``: the number of images that each class would have if all had the same, over its own number.
+        mixup, cutmix: alpha of the mixtures of two images, see `mcl.data.mixing.Mixing`; 0 for none.
+        decay_norm_and_bias: decay the biases, and the weights of normalization layers, as all other weights.
         views: whether all networks see one ``shared`` augmented view of each image, or ``separate`` ones; None: as the
             loss asks.
     """
@@ -65,9 +73,21 @@ class TrainerOptions:
         capture: Literal["auto", "off"] = "auto",
         ema: float | None = None,
         views: Literal["shared", "separate"] | None = None,
+        accumulate: int = 1,
+        label_smoothing: float = 0.0,
+        class_weights: Literal["balanced"] | list[float] | None = None,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        decay_norm_and_bias: bool = True,
     ):
         minimums = {"epochs": 1, "max_steps": 1, "evaluate_every": 1, "log_every": 1, "threads": 1}
-        minimums |= {"batch_size": 2, "checkpoint_every": 1, "checkpoint_minutes": 0, "max_checkpoints": 1}
+        minimums |= {
+            "accumulate": 1,
+            "batch_size": 2,
+            "checkpoint_every": 1,
+            "checkpoint_minutes": 0,
+            "max_checkpoints": 1,
+        }
         for name, minimum in minimums.items():
             if (value := locals()[name]) is not None and value < minimum:
                 raise UserError(f"trainer.{name}={value}: must be at least {minimum}.")
@@ -75,6 +95,8 @@ class TrainerOptions:
             raise UserError(f"trainer.clip_norm={clip_norm}: must be positive, or null for no clipping.")
         if ema is not None and not 0 < ema < 1:
             raise UserError(f"trainer.ema={ema}: must be above 0 and below 1, such as 0.999, or null for no average.")
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"trainer.label_smoothing={label_smoothing}: must be from 0 to below 1, such as 0.1.")
         self.epochs = epochs
         self.max_steps = max_steps
         self.batch_size = batch_size
@@ -96,6 +118,11 @@ class TrainerOptions:
         self.capture = capture
         self.ema = ema
         self.views = views
+        self.accumulate = accumulate
+        self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+        self.mixing = Mixing(mixup, cutmix)
+        self.decay_norm_and_bias = decay_norm_and_bias
         if sync_batch_norm and self.device.type != "cuda":
             raise UserError(f"trainer.sync_batch_norm=true works on GPUs only, not on {self.device}: use false.")
         if export is not None:

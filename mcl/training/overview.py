@@ -13,6 +13,19 @@ from mcl.networks.counting import parameters
 from mcl.runs.identity import choice_name
 from mcl.training.setup import Parts
 
+_RECIPE: dict[str, dict[str, Any]] = {  # options that are shown if they differ from these
+    "augmentation": {"crop_scale": None, "policy": None, "erasing": 0.0},
+    "trainer": {
+        "label_smoothing": 0.0,
+        "class_weights": None,
+        "mixup": 0.0,
+        "cutmix": 0.0,
+        "decay_norm_and_bias": True,
+        "clip_norm": None,
+        "accumulate": 1,
+    },
+}
+
 
 def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: Path) -> list[tuple[str, str]]:
     """Return rows ``(label, value)`` of the overview."""
@@ -34,12 +47,25 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
         ("sampler", f"{choices.get('sampler')}, batches of {options.batch_size}{f': {batch}' if batch else ''}"),
         ("optimizer", f"{choices.get('optimizer')} ({_options(config.optimizer)})"),
         ("schedule", f"{choices.get('schedule')} ({_options(config.schedule)})".removesuffix(" ()")),
+        *_recipe(config),
         ("precision", f"{options.precision}, {memory_format}"),
         ("device", device_name(options.device)),
         ("steps", f"{total:,} = {options.epochs} epoch{'s' * (options.epochs > 1)} of {steps}{cut}"),
         ("seed", str(config.seed)),
         ("run folder", str(folder)),
     ]
+
+
+def _recipe(config: DictConfig) -> list[tuple[str, str]]:
+    """Return a row with the changed options of images and targets, if there are any."""
+    nodes = {"augmentation": config.dataset.get("augmentation") or {}, "trainer": config.trainer}
+    changed = [
+        f"{name} {node[name]}"
+        for place, node in nodes.items()
+        for name, default in _RECIPE[place].items()
+        if node.get(name, default) != default
+    ]
+    return [("recipe", ", ".join(changed))] if changed else []
 
 
 def _networks(parts: Parts) -> str:

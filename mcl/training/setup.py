@@ -27,6 +27,7 @@ from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
 from mcl.runs.pair import LEADER, SHARED_STAGES, frozen_keys, network_node, networks_of
 from mcl.tracking.tracker import Tracker
+from mcl.training.accumulation import check_accumulation
 from mcl.training.averaging import check_average
 from mcl.training.build_trainer import build_trainer
 from mcl.training.deployment import deployed_keys
@@ -39,6 +40,7 @@ from mcl.training.random_state import seed_everything
 from mcl.training.results import Results
 from mcl.training.schedules import Constant
 from mcl.training.second_derivatives import check_twice_differentiable
+from mcl.training.targets import set_targets
 from mcl.training.trainer import Trainer
 from mcl.training.views import count_views
 
@@ -101,6 +103,8 @@ def assemble(config: DictConfig) -> Parts:
     spec = dataset.spec
     sampler = make(config.sampler, path="sampler")
     Shard(distributed.rank(), distributed.world_size()).check(options.batch_size)
+    check_accumulation(options.accumulate, options.batch_size, distributed.world_size())
+    options.mixing.check(options.batch_size, distributed.world_size())
     notes = [*dataset.notes, *sampler.check(spec.counts, options.batch_size, spec.classes)]
     cohort = build_cohort(config, spec.num_classes, spec.channels, **needs(loss_class))
     for backbone in cohort.backbones:
@@ -109,6 +113,7 @@ def assemble(config: DictConfig) -> Parts:
     seed_everything(config.seed)
     loss: Loss = make(config.loss, path="loss", **loss_arguments(loss_class, cohort.widths, cohort.shapes))
     check_contrast_memory(loss, cohort, options, processes=distributed.world_size())
+    set_targets(loss, options, spec)
     notes += loss.notes(spec.counts, sampler.positives(spec.counts, options.batch_size))
     notes += loss.unfinished_ramps(options.epochs)
     if loss.needs_held_out and not spec.has_validation:

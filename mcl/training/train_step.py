@@ -63,21 +63,30 @@ class TrainStep:
 
     def compute_gradients(self, batch: Batch) -> Gradients:
         """Run forward and backward pass, and clip the gradients."""
-        total, terms, outputs = self.model(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        seed = torch.full_like(total, distributed.weight(batch.whole))
-        overflow = None
-        if self.scaling is None:
-            total.backward(seed)
-        else:
-            self.scaling.scale(total).backward(seed)
-            overflow = self.scaling.unscale()
+        total, terms, outputs = self.backpropagate(batch)
+        overflow = None if self.scaling is None else self.scaling.unscale()
         values = self.learner.measure(total, terms, outputs, batch)
         norm = self._clip_gradients()
         values["train/grad_norm"] = norm
         if self.scaling is not None:
             values |= self.scaling.measure(norm)
         return Gradients(values, self.learner.loss.paused(), overflow)
+
+    def backpropagate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], list[Outputs]]:
+        """Leave the gradients of a batch in the parameters, scaled if there is ``scaling``.
+
+        Returns:
+            The weighted total, the raw terms, and the outputs of every network.
+        """
+        total, terms, outputs = self.model(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.start_backward(total, batch)
+        return total, terms, outputs
+
+    def start_backward(self, total: Tensor, batch: Batch) -> None:
+        """Run the backward pass from the total of this process's part of a batch."""
+        scaled = total if self.scaling is None else self.scaling.scale(total)
+        scaled.backward(torch.full_like(total, distributed.weight(batch.whole)))
 
     def update(self, paused: Tensor | None, overflow: Tensor | None) -> None:
         """Let the optimizer take its step; arguments as in `Gradients`."""

@@ -27,6 +27,7 @@ ON_DISK = (
     "dataset=imagenet",
     "experiment=imagenet_baseline",
     "experiment=imagenet_lmcl",
+    "recipe=modern_imagenet",
 )
 NEEDED = {name: ["dataset.root=somewhere"] for name in ON_DISK}
 

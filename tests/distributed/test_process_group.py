@@ -65,6 +65,23 @@ def test_two_processes_compute_the_same_as_one(one_and_two: tuple[Any, Any]) -> 
         torch.testing.assert_close(two["state"][name], tensor, rtol=1e-9, atol=1e-11, msg=name)
 
 
+def test_two_processes_accumulate_the_gradients_of_one(
+    device: str, warm_executable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", warm_executable)
+    results = []
+    for processes, chunks in ((1, "1"), (2, "4")):
+        command = (str(SCRIPT), f"{processes}.pt", "batch", device)
+        ended = torchrun(processes, *command, folder=tmp_path, ACCUMULATE=chunks)
+        assert ended.returncode == 0, ended.stderr
+        results.append(torch.load(tmp_path / f"{processes}.pt"))
+    one, two = results
+    assert one["losses"] == [pytest.approx(step, rel=1e-9) for step in two["losses"]]
+    for name, tensor in one["state"].items():
+        torch.testing.assert_close(two["state"][name], tensor, rtol=1e-9, atol=1e-11, msg=name)
+    assert all(len(set(hashes)) == 1 for hashes in two["hashes"])
+
+
 def test_all_processes_hold_the_same_bits_after_every_step(one_and_two: tuple[Any, Any]) -> None:
     _, two = one_and_two
     assert all(len(hashes) == 2 and len(set(hashes)) == 1 for hashes in two["hashes"])

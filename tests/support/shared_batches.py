@@ -5,11 +5,12 @@
 Each process takes its shard of the same batches: of 32 images, of 7 images, which two processes cannot share evenly,
 and of 3 images, which are too few for two processes. OUT gets the final state of the first process and, for every step,
 the hash of every process's state and the number of calls of each collective. ``peers`` trains three networks on a trunk
-instead, each with views of its own, with averaged teachers and a pause.
+instead, each with views of its own, with averaged teachers and a pause. ACCUMULATE chunks make a batch.
 """
 
 import functools
 import hashlib
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ BATCH, CLASSES = 32, 8
 SIZES = [BATCH, BATCH, 7, BATCH, 3]
 PEERS = sys.argv[2] == "peers"
 DEVICE = find_device(sys.argv[3] if len(sys.argv) > 3 else "cpu")
+ACCUMULATE = int(os.environ.get("ACCUMULATE", "1"))
 COLLECTIVES = ("all_gather", "all_reduce", "broadcast", "reduce_scatter")
 LR = 1e-3  # nothing is normalised
 
@@ -139,7 +141,7 @@ def main() -> None:
     dataset = Synthetic(image_size=8, classes=CLASSES, train_per_class=4, test_per_class=2)
     learner = make_learner()
     trainer = build_trainer(
-        TrainerOptions(epochs=1, batch_size=BATCH, device=DEVICE.type),
+        TrainerOptions(epochs=1, batch_size=BATCH, device=DEVICE.type, accumulate=ACCUMULATE),
         learner,
         dataset.load(),
         dataset,

@@ -30,6 +30,7 @@ RUNS = {  # 3 epochs of 4 batches of 7 images and one of 4; meta rounds at steps
     "mcl": [f"loss.weights.icl={RAMP}", "trainer.clip_norm=1", "trainer.ema=0.7", "schedule=constant"],
     "lmcl": [*META, "schedule=cosine", "loss.meta.outer_batch=next"],
     "lmcl_imagenet": [*META, "loss.contrast.neg_k=6", "schedule=cosine"],
+    "cl_ilr": ["recipe=modern", "trainer.batch_size=6", "trainer.class_weights=balanced", "schedule=constant"],
     "dml": [f"loss.weights.distillation={RAMP}", "trainer.precision=float16", "optimizer=adamw"],
     "pcl": ["pair.shared_stages=2", "dataset.augmentation.padding=1"],
     "one": ["pair.shared_stages=2"],
@@ -293,6 +294,9 @@ def test_obstacles_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     options, learner = trainer.options, trainer.learner
     assert obstacle(options, learner, 1) is None
     assert "2 processes" in str(obstacle(options, learner, 2))
+    options.accumulate = 2
+    assert "trainer.accumulate=2" in str(obstacle(options, learner, 1))
+    options.accumulate = 1
     options.compile = "reduce-overhead"
     assert "reduce-overhead" in str(obstacle(options, learner, 1))
     options.compile = "max-autotune"

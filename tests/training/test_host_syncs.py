@@ -120,6 +120,8 @@ def trainer_on_the_device(*overrides: str) -> Trainer:
         ["loss=lmcl", *META],
         ["loss=lmcl_imagenet", *META, "loss.contrast.neg_k=16", "loss.meta.memory=recompute"],
         ["loss=mcl", "optimizer=adamw", "trainer.clip_norm=1", "trainer.channels_last=true"],
+        ["loss=mcl", "recipe=modern", "dataset.augmentation.policy=rand", "trainer.class_weights=balanced"],
+        ["loss=mcl", "trainer.accumulate=2", "pair.first.drop_path=0.5"],
         *([f"loss={name}"] for name in ("dml", "cl_ilr", "one", "okddip", "pcl", "ffl", "switokd", "dks", "byot")),
         *(["loss=kdcl", f"loss.form={form}"] for form in ("naive", "linear", "min_logit")),
     ],

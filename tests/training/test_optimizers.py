@@ -58,3 +58,22 @@ def test_optimizer_state_has_the_strides_of_the_parameters() -> None:
         built_up: Tensor = after.optimizers[0].state[resumed_parameter]["momentum_buffer"]
         assert built_up.stride() == resumed_parameter.stride()
         assert torch.equal(built_up, before.optimizers[0].state[saved_parameter]["momentum_buffer"])
+
+
+def test_biases_and_normalization_can_be_left_without_weight_decay() -> None:
+    trainer = small("trainer.decay_norm_and_bias=false", "optimizer.weight_decay=0.1")
+    decayed, plain = trainer.optimizers[0].param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
+    assert {parameter.dim() for parameter in decayed["params"]} == {2, 4}
+    assert {parameter.dim() for parameter in plain["params"]} == {1}
+    assert len(decayed["params"]) + len(plain["params"]) == len(trainer.learner.trained_parameters())
+    step(trainer)
+
+
+def test_an_optimizer_of_timm_trains() -> None:
+    trainer = small("optimizer=lamb", "trainer.decay_norm_and_bias=false")
+    before = [parameter.clone() for parameter in trainer.train_step.parameters]
+    step(trainer)
+    assert type(trainer.optimizers[0]).__name__ == "Lamb"
+    moved = [bool((one != other).any()) for one, other in zip(before, trainer.train_step.parameters, strict=True)]
+    assert all(moved)

@@ -22,6 +22,10 @@ from mcl.training.deployment import deployed_keys
 Small = Callable[..., Any]
 PEERS = ["pair.shared_stages=2", "trainer.ema=0.9", "trainer.views=separate", "pair.leader=second"]
 RUNS = {"peers": [*PEERS, "loss=independent"], "lmcl": ["pair.shared_stages=1", "trainer.ema=0.5", *META]}
+RUNS["recipe"] = [
+    *("recipe=modern", "loss=mcl", "trainer.batch_size=8", "trainer.accumulate=2", "sampler=resampled"),
+    *("pair.first.drop_path=0.3", "trainer.class_weights=balanced"),
+]
 
 
 class PowerCut(BaseException):
