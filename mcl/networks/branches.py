@@ -27,6 +27,8 @@ class Network(nn.Module):
         self.backbone = backbone
         self.returns_maps = maps
         self.frozen = frozen
+        if branched:
+            backbone.check_branches()
         taps = range(1, len(backbone.stages)) if branched else ()
         self.branches = nn.ModuleList(backbone.branch(k) for k in taps)
         if frozen:
@@ -47,11 +49,11 @@ class Network(nn.Module):
         Raises:
             UserError: its stages do not fit one another.
         """
-        side = 4 * self.backbone.stride
+        side = self.backbone.test_side
         images = torch.empty(1, self.backbone.in_channels, side, side, device="meta")
         try:
             with torch.no_grad():
-                maps = outline(self.backbone).feature_maps(images)
+                maps = self._as_maps(outline(self.backbone).feature_maps(images))
         except Exception as error:
             name, reason = self.backbone.name, " ".join(str(error).split())[:200]
             raise UserError(f"network {name}: stem and stages do not fit one another ({reason}).") from error
@@ -65,4 +67,7 @@ class Network(nn.Module):
         """Map the feature maps of the backbone's stages to features and logits of each stage."""
         ends = [*self.branches, self.backbone.head]
         features, logits = zip(*(end(tap) for end, tap in zip(ends, maps[-len(ends) :], strict=True)), strict=True)
-        return Outputs(list(features), list(logits), maps if self.returns_maps else ())
+        return Outputs(list(features), list(logits), self._as_maps(maps) if self.returns_maps else ())
+
+    def _as_maps(self, outputs: list[Tensor]) -> list[Tensor]:
+        return [self.backbone.as_map(k, features) for k, features in enumerate(outputs)]
