@@ -38,7 +38,9 @@ class LibraryNetworks(ConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Return the options of a choice."""
-        return ConfigResult(self.provider, f"{SCHEME}://{config_path}", OmegaConf.create(self._node(config_path)), {"package": None})
+        return ConfigResult(
+            self.provider, f"{SCHEME}://{config_path}", OmegaConf.create(self._node(config_path)), {"package": None}
+        )
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """Return no choices: see `is_group`."""

@@ -71,6 +71,9 @@ class Backbone(nn.Module):
         stride: side of an image divided by the side of the last feature map.
     """
 
+    stage_names: Sequence[str] = ()  # what the stages end with, if they were found in a model
+    branch_kind = "copy"  # what a branch is: a copy of the later stages, or something lighter
+
     def __init__(
         self, *, name: str, stem: nn.Module, stages: Iterable[nn.Module], head: Head, in_channels: int, stride: int
     ):

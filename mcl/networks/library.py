@@ -10,8 +10,8 @@ from torch import Tensor, fx, nn
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone, Branch, Head
 from mcl.networks.counting import outline
-from mcl.networks.feature_layout import AsMap, Layout
-from mcl.networks.library_models import brief, create_model, pretrained_state, test_images
+from mcl.networks.feature_layout import AsMap
+from mcl.networks.library_models import brief, create_model, opaque_functions, pretrained_state, test_images
 from mcl.networks.model_graph import Graph, between, build_part, path_of, read_graph
 from mcl.networks.stage_search import Stages, choose_stages
 
@@ -53,7 +53,7 @@ class LibraryBackbone(Backbone):
     ):
         if branches not in ("copy", "light"):
             raise UserError(f"network {name}: branches={branches}: must be copy or light.")
-        self.library, self.model, self.branches, self.weights = library, model, branches, weights
+        self.library, self.model, self.branch_kind, self.weights = library, model, branches, weights
         self._options = dict(options or {})
         self._create = functools.partial(
             create_model, library, model, num_classes=num_classes, in_channels=in_channels, options=self._options
@@ -61,13 +61,15 @@ class LibraryBackbone(Backbone):
         source = self._create().eval()
         try:
             images = test_images(source, in_channels, self._options)
-            graph = read_graph(source, images, num_classes, follow=stages or ())
+            graph = read_graph(source, images, num_classes, follow=stages or (), opaque=opaque_functions(library))
             chosen = choose_stages(graph, stages, getattr(source, "num_prefix_tokens", None))
+            self._parts = _Parts(graph, chosen)
+            stem, stages_built, head = self._parts.build(source)
         except (UserError, RuntimeError, AttributeError) as error:
-            raise UserError(f"network {name}: {library}'s {model} cannot be cut into stages: {brief(error)}.") from error
+            raise UserError(
+                f"network {name}: {library}'s {model} cannot be cut into stages: {brief(error)}."
+            ) from error
         self.stage_names, self.layouts, self._side = chosen.names, chosen.layouts, images.shape[-1]
-        self._parts = _Parts(graph, chosen)
-        stem, stages_built, head = self._parts.build(source)
         super().__init__(
             name=name,
             stem=stem,
@@ -85,7 +87,7 @@ class LibraryBackbone(Backbone):
 
     def branch(self, k: int) -> Branch:
         """Return a branch after stage k (from 1): copies from a new model of the library, or a light one."""
-        if self.branches == "light":
+        if self.branch_kind == "light":
             layout = self.layouts[k - 1]
             hidden = nn.Sequential(nn.Linear(layout.channels, self.width), nn.LayerNorm(self.width), nn.GELU())
             return Branch([], Head(self.width, self.num_classes, neck=AsMap(layout), hidden=hidden))

@@ -1,6 +1,6 @@
 """Build models of timm and torchvision by name, and read weights for them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,15 @@ def create_model(
     elif in_channels != COLOURS:
         raise UserError(f"{name}: in_channels={in_channels}: must be 3 (colour) or 1 (grey).")
     return created
+
+
+def opaque_functions(library: str) -> list[Callable[..., Any]]:
+    """Return the functions that a library marks as not to be followed by `torch.fx`."""
+    if library != "timm":
+        return []
+    from timm.layers import get_notrace_functions
+
+    return list(get_notrace_functions())
 
 
 def test_images(model: nn.Module, in_channels: int, options: Mapping[str, Any]) -> Tensor:

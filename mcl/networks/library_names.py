@@ -51,7 +51,8 @@ def check_name(library: str, model: str) -> None:
     near = did_you_mean(model, names, count=3)
     listing = {"timm": "timm.list_models()", "torchvision": "torchvision.models.list_models()"}[library]
     raise UserError(
-        f"network {library}/{model}: {library} has no classifier of this name.{near} {listing} lists all {len(names):,}."
+        f"network {library}/{model}: {library} has no classifier of this name.{near} {listing} lists all of its"
+        f" {len(names):,}."
     )
 
 

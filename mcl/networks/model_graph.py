@@ -5,7 +5,7 @@ one unmodified module of the library. A cut is a value through which all informa
 follows can be run, or copied, without what comes before.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,14 +26,14 @@ class Graph(NamedTuple):
         shapes: of the nodes whose values are tensors.
         cuts: the nodes that can be cut after.
         classifier: the node of the last layer.
-        with_parameters: the nodes that call modules with parameters.
+        parameters: how many the module of a node has; nodes without any are left out.
     """
 
     nodes: list[fx.Node]
     shapes: Mapping[fx.Node, torch.Size]
     cuts: list[fx.Node]
     classifier: fx.Node
-    with_parameters: Collection[fx.Node]
+    parameters: Mapping[fx.Node, int]
 
     @property
     def output(self) -> fx.Node:
@@ -42,7 +42,14 @@ class Graph(NamedTuple):
         return logits
 
 
-def read_graph(model: nn.Module, images: Tensor, num_classes: int, *, follow: Sequence[str] = ()) -> Graph:
+def read_graph(
+    model: nn.Module,
+    images: Tensor,
+    num_classes: int,
+    *,
+    follow: Sequence[str] = (),
+    opaque: Sequence[Callable[..., Any]] = (),
+) -> Graph:
     """Follow the forward pass of a classifier in evaluation mode.
 
     Args:
@@ -50,25 +57,23 @@ def read_graph(model: nn.Module, images: Tensor, num_classes: int, *, follow: Se
         images: (1, channels, height, width), on the model's device.
         num_classes: C.
         follow: paths of modules that must be nodes of their own.
+        opaque: functions that are nodes as well, because what they do depends on sizes.
 
     Raises:
         UserError: its forward pass is not a fixed sequence of modules, or does not end in a layer of C outputs.
     """
     classifier = _classifier_path(model, num_classes)
     inner = {parent for path in (classifier, *follow) for parent in _parents(path)}
-    graph = _trace(model, inner)
+    graph = _trace(model, inner, opaque)
     shapes = _shapes(model, graph, images)
     nodes = list(graph.nodes)
     ends = [node for node in nodes if node.op == "call_module" and path_of(node) == classifier]
     if not ends or nodes[-1].args[0] not in shapes:
         raise UserError(f"its layer {classifier} is not called by its forward pass, or it does not return one tensor")
     modules = dict(model.named_modules())
-    trained = {
-        node
-        for node in nodes
-        if node.op == "call_module" and next(modules[path_of(node)].parameters(), None) is not None
-    }
-    return Graph(nodes, shapes, _cuts(nodes, shapes), ends[-1], trained)
+    counts = {node: _count(modules[path_of(node)]) for node in nodes if node.op == "call_module"}
+    counts = {node: count for node, count in counts.items() if count}
+    return Graph(nodes, shapes, _cuts(nodes, shapes), ends[-1], counts)
 
 
 def path_of(node: fx.Node) -> str:
@@ -141,8 +146,8 @@ class _Whole(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, followed: Collection[nn.Module]):
-        super().__init__()
+    def __init__(self, followed: Collection[nn.Module], opaque: Sequence[Callable[..., Any]]):
+        super().__init__(autowrap_functions=tuple(opaque))
         self.followed = followed
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -150,33 +155,28 @@ class _Tracer(fx.Tracer):
         return m not in self.followed
 
 
-def _trace(model: nn.Module, inner: Collection[str]) -> fx.Graph:
+def _trace(model: nn.Module, inner: Collection[str], opaque: Sequence[Callable[..., Any]]) -> fx.Graph:
     """Trace a model that computes the same in training as in evaluation, but for dropout."""
     followed = {model, *(model.get_submodule(path) for path in inner)}
     followed |= {module for module in model.modules() if type(module).forward is nn.Sequential.forward}
-    total = sum(parameter.numel() for parameter in model.parameters())
-    large = {
-        module
-        for module in model.modules()
-        if sum(parameter.numel() for parameter in module.parameters()) > _LARGE * total
-    }
+    large = {module for module in model.modules() if _count(module) > _LARGE * _count(model)}
     try:
         try:
-            return _trace_both(model, followed | large)
+            return _trace_both(model, followed | large, opaque)
         except (fx.proxy.TraceError, TypeError):  # a large module may not be traceable where the rest is
-            return _trace_both(model, followed)
+            return _trace_both(model, followed, opaque)
     except UserError:
         raise
     except Exception as error:  # models fail in many ways with values that are not tensors
         raise _not_a_sequence(error) from error
 
 
-def _trace_both(model: nn.Module, followed: Collection[nn.Module]) -> fx.Graph:
+def _trace_both(model: nn.Module, followed: Collection[nn.Module], opaque: Sequence[Callable[..., Any]]) -> fx.Graph:
     whole = _Whole(model)
     graphs = []
     for training in (True, False):
         whole.train(training)
-        graphs.append(_Tracer(followed).trace(whole))
+        graphs.append(_Tracer(followed, opaque).trace(whole))
     training_text, text = (_without_mode(graph) for graph in graphs)
     if training_text != text:
         raise UserError("its forward pass differs in training, such as by auxiliary outputs")
@@ -217,7 +217,9 @@ def _shapes(model: nn.Module, graph: fx.Graph, images: Tensor) -> dict[fx.Node, 
 
 def _not_a_sequence(error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:120]
-    return UserError(f"its forward pass depends on values of the images, or hands lists from module to module ({reason})")
+    return UserError(
+        f"its forward pass depends on values of the images, or hands lists from module to module ({reason})"
+    )
 
 
 def _cuts(nodes: Sequence[fx.Node], shapes: Mapping[fx.Node, torch.Size]) -> list[fx.Node]:
@@ -248,6 +250,10 @@ def _classifier_path(model: nn.Module, num_classes: int) -> str:
     if not paths:
         raise UserError(f"it has no linear layer or convolution of {num_classes} outputs, one for each class")
     return paths[-1]
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _parents(path: str) -> Iterator[str]:

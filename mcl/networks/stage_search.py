@@ -62,10 +62,10 @@ def _side(graph: Graph, node: fx.Node) -> int:
 def _runs(graph: Graph) -> list[list[fx.Node]]:
     """Return the cuts by resolution, each run with parameters and of a lower resolution than the one before."""
     runs: list[list[fx.Node]] = []
-    begin, trained = 0, False
+    begin = 0
     for cut in _before_classifier(graph):
         end = graph.nodes.index(cut)
-        trained = any(node in graph.with_parameters for node in graph.nodes[begin : end + 1])
+        trained = _count(graph, graph.nodes[begin : end + 1]) > 0
         begin = end + 1
         if runs and _side(graph, cut) >= _side(graph, runs[-1][-1]):
             runs[-1].append(cut)
@@ -74,11 +74,12 @@ def _runs(graph: Graph) -> list[list[fx.Node]]:
         elif runs and _side(graph, cut) < _side(graph, runs[-1][-1]):
             runs.append([])  # a pooling: the run begins with the first module that has parameters
             runs[-1].append(cut)
-    return [run for run in runs if _has_parameters(graph, run)]
+    return [run for run in runs if _count(graph, run)]
 
 
-def _has_parameters(graph: Graph, run: Sequence[fx.Node]) -> bool:
-    return any(node in graph.with_parameters for node in run)
+def _count(graph: Graph, nodes: Sequence[fx.Node]) -> int:
+    """Return the number of parameters of the modules of some nodes."""
+    return sum(graph.parameters.get(node, 0) for node in nodes)
 
 
 def _reductions(graph: Graph, runs: list[list[fx.Node]]) -> tuple[fx.Node | None, list[fx.Node]]:
@@ -86,7 +87,7 @@ def _reductions(graph: Graph, runs: list[list[fx.Node]]) -> tuple[fx.Node | None
     ends = [_end(graph, run, following) for run, following in zip(runs, [*runs[1:], None], strict=True)]
     if len(ends) > MOST_STAGES:
         return ends[-MOST_STAGES - 1], ends[-MOST_STAGES:]
-    first = next(node for node in runs[0] if node in graph.with_parameters)
+    first = next(node for node in runs[0] if node in graph.parameters)
     parent = path_of(first).rpartition(".")[0]
     beside = [node for node in runs[0] if parent and node.op == "call_module" and _is_inside(node, parent)]
     whole = beside and graph.nodes.index(beside[-1]) < graph.nodes.index(ends[0])
@@ -104,7 +105,7 @@ def _end(graph: Graph, run: list[fx.Node], following: list[fx.Node] | None) -> f
         later = [node for node in graph.nodes if node.op == "call_module" and _is_inside(node, parent)]
         step = all(node in run or node in following for node in later)
         before = run[: run.index(inside[0])] if inside and step else []
-        if _has_parameters(graph, before):
+        if _count(graph, before) > _count(graph, inside):
             return before[-1]
     return run[-1]
 
@@ -122,8 +123,11 @@ def _thirds(graph: Graph) -> tuple[fx.Node | None, list[fx.Node]]:
     ends = {path: [block[-1] for block in each.values() if block[-1] in cuts] for path, each in blocks.items()}
     path = max(ends, key=lambda each: len(ends[each]), default=None)
     if path is None or len(ends[path]) < 2:
-        last = cuts[-1] if cuts else graph.classifier.all_input_nodes[0]
-        return None, [last if last in graph.cuts or not cuts else cuts[-1]]
+        until = graph.nodes.index(graph.classifier)
+        cuts = cuts or [cut for cut in graph.cuts if graph.nodes.index(cut) < until]
+        if not cuts:
+            raise UserError("at no place before its last layer does one value hold all that it knows of the images")
+        return None, cuts[-1:]
     count, stages = len(ends[path]), min(THIRDS, len(ends[path]))
     first = graph.nodes.index(next(iter(blocks[path].values()))[0])
     return _last_cut_before(graph, first), [ends[path][round(count * k / stages) - 1] for k in range(1, stages + 1)]
