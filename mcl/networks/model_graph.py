@@ -216,9 +216,10 @@ def _shapes(model: nn.Module, graph: fx.Graph, images: Tensor) -> dict[fx.Node, 
 
 
 def _not_a_sequence(error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:120]
+    reason = " ".join(str(error).split()).partition(". ")[0][:100]
     return UserError(
-        f"its forward pass depends on values of the images, or hands lists from module to module ({reason})"
+        "what its forward pass does depends on the images, or its modules hand lists to one another, so choose another"
+        f" network ({reason})"
     )
 
 

@@ -45,8 +45,19 @@ def choose_stages(graph: Graph, named: Sequence[str] | None = None, prefix: int 
     else:
         runs = _runs(graph)
         stem, ends = _reductions(graph, runs) if len(runs) > 1 else _thirds(graph)
-    layouts = [layout_of(graph.shapes[end], prefix) for end in ends]
-    return Stages(stem, ends, [_name(graph, end, ends) for end in ends], layouts)
+    names = [_name(graph, end, ends) for end in ends] if named is None else list(named)
+    return Stages(stem, ends, names, [_layout(graph, end, prefix) for end in ends])
+
+
+def _layout(graph: Graph, node: fx.Node, prefix: int | None) -> Layout:
+    """Return the layout of a node; where as many channels as rows do not tell, that of the nearest maps."""
+    position = graph.nodes.index(node)
+    telling = [cut for cut in graph.cuts if len(graph.shapes[cut]) == 4 and len({*graph.shapes[cut][1:]}) == 2]
+    nearest = min(telling, key=lambda cut: abs(graph.nodes.index(cut) - position), default=node)
+    layout = layout_of(graph.shapes[node], prefix)
+    if layout.kind == "channels first" and layout.channels == layout.side:
+        return layout._replace(kind=layout_of(graph.shapes[nearest]).kind)
+    return layout
 
 
 def _before_classifier(graph: Graph) -> list[fx.Node]:
