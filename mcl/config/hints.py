@@ -111,7 +111,7 @@ def unknown_choice(group: str, name: str, known: Iterable[str]) -> UserError:
     names = [str(each) for each in known]
     plain_group = group.partition("@")[0]
     every = sorted({*names, *choices().get(plain_group, ())})
-    if plain_group in ("network", "pair") and (libraries := libraries_with(name)):
+    if plain_group in ("network", "pair") and not find_choices(name) and (libraries := libraries_with(name)):
         typed = " or ".join(f"network@pair.first={each}" for each in libraries)
         return UserError(f"{group}={name}: there is no such choice. Did you mean {typed}?")
     if plain_group == "network":
