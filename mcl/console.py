@@ -97,6 +97,11 @@ def pluralize(number: int, thing: str) -> str:
     return f"{number:,} {thing}" + "s" * (number != 1)
 
 
+def in_millions(count: int) -> str:
+    """Format as ``"69.13 M"``."""
+    return f"{count / 1e6:,.2f} M"
+
+
 def format_duration(seconds: float) -> str:
     """Format as ``"0:35"``, ``"12:04"``, ``"1:02:03"``, ``"2d 03:04:05"``."""
     minutes, second = divmod(round(seconds), 60)

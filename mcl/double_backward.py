@@ -29,7 +29,8 @@ call                            arguments                            guarantee r
 
 All other operations are public. Other devices (MPS, XPU, ...) and dtypes use PyTorch's own derivatives.
 
-Hardsigmoid has no second derivative in PyTorch. Here it is computed by ReLU6, which has one.
+Hardsigmoid and the fused kernels of attention have no second derivative in PyTorch. Here hardsigmoid is computed by
+ReLU6, and attention by its two matrix products and a softmax, which have one.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,6 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 _aten = torch.ops.aten
@@ -49,7 +51,7 @@ class DoubleBackward(TorchFunctionMode):
     """Within the block, use this file's 2-dimensional convolutions, batch normalizations in training, and ReLUs.
 
     They replace calls through `torch.nn.functional` on the CPU and on CUDA, and have no third derivatives. Hardsigmoid
-    is twice differentiable on every device.
+    and attention are twice differentiable on every device.
 
     Example:
         >>> convolution, images = torch.nn.Conv2d(1, 2, 3), torch.ones(1, 1, 4, 4)
@@ -109,11 +111,23 @@ def _hardsigmoid(input: Tensor, inplace: bool = False) -> Any:
     return input.copy_(F.relu6(input + 3) / 6) if inplace else F.relu6(input + 3) / 6
 
 
+def _unfused(attention: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of attention that runs without fused kernels."""
+
+    def attend(*args: Any, **kwargs: Any) -> Any:
+        with sdpa_kernel(SDPBackend.MATH):
+            return attention(*args, **kwargs)
+
+    return attend
+
+
 _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
     F.conv2d: _conv2d,
     F.batch_norm: _batch_norm,
     F.relu: _relu,
     F.hardsigmoid: _hardsigmoid,
+    F.scaled_dot_product_attention: _unfused(F.scaled_dot_product_attention),
+    F.multi_head_attention_forward: _unfused(F.multi_head_attention_forward),
 }
 
 _DEVICES = ("cpu", "cuda")

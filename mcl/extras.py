@@ -18,6 +18,7 @@ EXTRAS = {  # extra of pyproject.toml -> module: requirement
     "hf": {"datasets": "datasets>=3"},
     "timm": {"timm": "timm>=1"},
     "heic": {"pillow_heif": "pillow-heif>=0.18"},
+    "timm": {"timm": "timm>=1.0.12"},
 }
 _SLURM = ("hydra-submitit-launcher>=1.2,<2",)
 PLUGINS = {  # Hydra plugin: choice -> requirements

@@ -68,6 +68,28 @@ def test_relu_twice_differentiated(inplace: bool) -> None:
     assert torch.autograd.gradgradcheck(rectify, [x])
 
 
+def test_attention_twice_differentiated() -> None:
+    inputs = [drawn(2, 1, 3, 4, seed=i) for i in range(3)]
+
+    def attend(*tensors: Tensor) -> Tensor:
+        with DoubleBackward():
+            return F.scaled_dot_product_attention(*tensors)
+
+    torch.testing.assert_close(attend(*inputs), F.scaled_dot_product_attention(*inputs))
+    assert torch.autograd.gradgradcheck(attend, inputs)
+
+
+def test_layer_of_attention_twice_differentiated() -> None:
+    layer = nn.MultiheadAttention(4, 2, batch_first=True).double()
+    x = drawn(2, 3, 4)
+
+    def attend(x: Tensor) -> Tensor:
+        with DoubleBackward():
+            return layer(x, x, x, need_weights=False)[0]
+
+    assert torch.autograd.gradgradcheck(attend, [x])
+
+
 @pytest.mark.parametrize("inplace", [False, True])
 def test_hardsigmoid_twice_differentiated(inplace: bool) -> None:
     x = drawn(3, 4, 2, 2)

@@ -1,8 +1,12 @@
 """``python -m mcl networks``: list parameters and multiply-adds of every network, alone and as a pair."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from mcl.commands.arguments import require_at_least
+
+if TYPE_CHECKING:
+    from mcl.networks.branches import Network
 
 HELP = "Table of all networks: parameters, multiply-adds, stages, and what training a pair of them costs."
 EPILOG = """\
@@ -24,36 +28,42 @@ COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``networks``."""
-    parser.add_argument("--classes", type=int, help="number of classes; default: 100, or 1000 for imagenet/ networks")
-    parser.add_argument("--size", type=int, help="side of the images; default: 32, or 224 for imagenet/ networks")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these, such as resnet32 or timm/convnext_atto")
+    parser.add_argument(
+        "--classes", type=int, help="number of classes; default: 100, or 1000 for imagenet/, timm/, ..."
+    )
+    parser.add_argument("--size", type=int, help="side of the images; default: 32, or 224 for imagenet/, timm/, ...")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table."""
     from mcl.config.build_network import network_names
     from mcl.console import announced, make_console, plain_table, print_table
+    from mcl.networks.library_names import split_choice
 
     require_at_least(1, "--classes", arguments.classes)
     require_at_least(1, "--size", arguments.size)
     table = plain_table("network", numbers=COLUMNS)
+    names = arguments.names or network_names()
     with announced("building and measuring every network"):
-        for name in network_names():
+        for name in names:
             table.add_row(name, *_row(name, arguments.classes, arguments.size))
     console = make_console()
     print_table(console, table)
+    for name in names:
+        if split_choice(name) is not None:
+            console.print(f"\n{_found(name, arguments.classes, arguments.size)}", soft_wrap=True, highlight=False)
     console.print(f"\n{EPILOG}", style="dim", soft_wrap=True)
     return 0
 
 
 def _row(name: str, classes: int | None, size: int | None) -> list[str]:
-    from mcl.config.build_network import build_network
+    from mcl.console import in_millions
     from mcl.networks.counting import FORWARD_AND_BACKWARD, multiply_adds, parameters
 
-    default = (1000, 224) if name.startswith("imagenet/") else (100, 32)
-    classes, size = classes or default[0], size or default[1]
-    network = build_network(name, classes, branches=True)
+    classes, size = _sizes(name, classes, size)
+    network = _network(name, classes, size)
     backbone = network.backbone
-    backbone.check_input(backbone.in_channels, size)
     image = (backbone.in_channels, size, size)
     return [
         str(classes),
@@ -67,6 +77,37 @@ def _row(name: str, classes: int | None, size: int | None) -> list[str]:
     ]
 
 
-def in_millions(count: int) -> str:
-    """Format as ``"69.13 M"``."""
-    return f"{count / 1e6:,.2f} M"
+def _found(name: str, classes: int | None, size: int | None) -> str:
+    """Return which stages were found in a model of a library, and what each kind of branches costs."""
+    from mcl.console import in_millions
+    from mcl.networks.counting import multiply_adds, parameters
+
+    classes, size = _sizes(name, classes, size)
+    network = _network(name, classes, size)
+    sizes = [" x ".join(map(str, shape)) for shape in network.map_shapes(size)]
+    stages = zip(network.backbone.stage_names, sizes, strict=True)
+    lines = [f"{name}: stages end with {', '.join(f'{stage} ({shape})' for stage, shape in stages)}"]
+    for kind in ("copy", "light") if len(network.branches) else ():
+        network = _network(name, classes, size, kind)
+        branches = network.branches
+        cost = multiply_adds(network, (3, size, size)) - multiply_adds(network.backbone, (3, size, size))
+        lines.append(
+            f"  branches={kind}: {parameters(branches):,} parameters and {in_millions(cost)} multiply-adds more"
+        )
+    return "\n".join(lines)
+
+
+def _sizes(name: str, classes: int | None, size: int | None) -> tuple[int, int]:
+    default = (100, 32) if "/" not in name else (1000, 224)
+    return classes or default[0], size or default[1]
+
+
+def _network(name: str, classes: int, size: int, kind: str | None = None) -> "Network":
+    """Build a network with its branches, if it has two stages, for images of a size."""
+    from mcl.config.build_network import build_network
+    from mcl.networks.branches import Network
+
+    backbone = build_network(name, classes)
+    backbone.branch_kind = kind or backbone.branch_kind
+    backbone.check_input(backbone.in_channels, size)
+    return Network(backbone, branched=len(backbone.stages) > 1)

@@ -10,11 +10,12 @@ from mcl.config.instantiate import build
 from mcl.errors import unknown
 from mcl.networks.backbone import Backbone
 from mcl.networks.branches import Network
+from mcl.networks.library_names import node_of, split_choice
 from mcl.runs.identity import CUSTOM
 
 
 def network_names() -> list[str]:
-    """Return the names of all networks, e.g. ``resnet32`` and ``imagenet/resnet18``."""
+    """Return the names of all networks of this project, e.g. ``resnet32`` and ``imagenet/resnet18``."""
     folder = conf_folder() / "network"
     names = (file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
     return sorted(name for name in names if name != CUSTOM)
@@ -26,7 +27,8 @@ def network_of(node: Mapping[str, Any]) -> str | None:
     for name in network_names():
         if OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml")) == dict(node):
             return name
-    return None
+    name = str(node.get("name"))
+    return name if split_choice(name) and node_of(name) == dict(node) else None
 
 
 @overload
@@ -47,7 +49,8 @@ def build_network(name: str, num_classes: int, *, branches: bool = False, in_cha
         >>> backbone = build_network("resnet32", 100)  # images (B, 3, H, W) -> logits (B, 100)
 
     Args:
-        name: name of a file in ``conf/network``, e.g. ``"resnet32"`` or ``"imagenet/resnet18"``.
+        name: name of a file in ``conf/network``, e.g. ``"resnet32"`` or ``"imagenet/resnet18"``, or of a model of a
+            library, e.g. ``"timm/convnext_atto"`` or ``"torchvision/vgg11"``.
         num_classes: classes C.
         branches: add the auxiliary branches; the network then returns ``mcl.types.Outputs``.
         in_channels: channels of the images.
@@ -55,8 +58,10 @@ def build_network(name: str, num_classes: int, *, branches: bool = False, in_cha
     Raises:
         UserError: no network has this name.
     """
-    if name not in network_names():
+    node: Any = node_of(name)
+    if node is None and name not in network_names():
         raise unknown("network", f"network={name}", network_names())
-    node = OmegaConf.load(conf_folder() / "network" / f"{name}.yaml")
+    if node is None:
+        node = OmegaConf.load(conf_folder() / "network" / f"{name}.yaml")
     backbone = cast(Backbone, build(node, path="network", num_classes=num_classes, in_channels=in_channels))
     return Network(backbone, branched=True) if branches else backbone

@@ -8,6 +8,7 @@ from mcl.config.catalog import choices, find_choices, find_options, options, swe
 from mcl.config.signatures import read_signature
 from mcl.config.targets import PACKAGES, inside
 from mcl.errors import UserError, nearest, unknown
+from mcl.networks.library_names import LIBRARIES, libraries_with
 from mcl.program import program
 from mcl.runs.pair import PAIR_OPTIONS
 
@@ -110,6 +111,11 @@ def unknown_choice(group: str, name: str, known: Iterable[str]) -> UserError:
     names = [str(each) for each in known]
     plain_group = group.partition("@")[0]
     every = sorted({*names, *choices().get(plain_group, ())})
+    if plain_group in ("network", "pair") and not find_choices(name) and (libraries := libraries_with(name)):
+        typed = " or ".join(f"network@pair.first={each}" for each in libraries)
+        return UserError(f"{group}={name}: there is no such choice. Did you mean {typed}?")
+    if plain_group == "network":
+        every += [f"{library}/NAME" for library in LIBRARIES]
     near = nearest(name, every)
     if not near:
         wanted = ("pair", "network") if plain_group in ("pair", "network") else (plain_group,)

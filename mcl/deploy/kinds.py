@@ -31,6 +31,7 @@ _NEW_TRANSFORMS = (  # of version 2 alone
 _NETWORKS = {
     *("mcl.networks.hcgnet.HCGNet", "mcl.networks.resnet.ResNet", "mcl.networks.shufflenetv2.ShuffleNetV2"),
     *("mcl.networks.torchvision.TorchvisionBackbone", "mcl.networks.wide_resnet.WideResNet"),
+    "mcl.networks.library.LibraryBackbone",
 }
 CLASSES: dict[str, set[str]] = {  # place -> classes; "*" is one key of a mapping, "**" keys and numbers at any depth
     "pair.*": _NETWORKS,

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from mcl.networks.branches import Network
     from mcl.networks.cohort import Cohort
     from mcl.networks.counting import multiply_adds
+    from mcl.networks.library import LibraryBackbone
     from mcl.networks.torchvision import TorchvisionBackbone
 
-__all__ = ["Backbone", "Cohort", "Head", "Network", "TorchvisionBackbone", "multiply_adds"]
+__all__ = ["Backbone", "Cohort", "Head", "LibraryBackbone", "Network", "TorchvisionBackbone", "multiply_adds"]
 __getattr__ = lazy_exports(
     __name__,
     {
@@ -22,6 +23,7 @@ __getattr__ = lazy_exports(
         "branches": ["Network"],
         "cohort": ["Cohort"],
         "counting": ["multiply_adds"],
+        "library": ["LibraryBackbone"],
         "torchvision": ["TorchvisionBackbone"],
     },
 )

@@ -25,6 +25,16 @@ class Head(nn.Module):
         self.hidden = nn.Identity() if hidden is None else hidden
         self.classifier = nn.Linear(width, num_classes)
 
+    @property
+    def width(self) -> int:
+        """The width d of the features."""
+        return self.classifier.in_features
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes C."""
+        return self.classifier.out_features
+
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Map feature maps (B, channels, height, width) to pooled features (B, d) and logits (B, C)."""
         features = self.hidden(self.neck(maps).mean(dim=(2, 3)))
@@ -61,6 +71,9 @@ class Backbone(nn.Module):
         stride: side of an image divided by the side of the last feature map.
     """
 
+    stage_names: Sequence[str] = ()  # what the stages end with, if they were found in a model
+    branch_kind = "copy"  # what a branch is: a copy of the later stages, or something lighter
+
     def __init__(
         self, *, name: str, stem: nn.Module, stages: Iterable[nn.Module], head: Head, in_channels: int, stride: int
     ):
@@ -68,8 +81,8 @@ class Backbone(nn.Module):
         self.name = name
         self.in_channels = in_channels
         self.stride = stride
-        self.width = head.classifier.in_features
-        self.num_classes = head.classifier.out_features
+        self.width = head.width
+        self.num_classes = head.num_classes
         self.stem = stem
         self.stages = nn.ModuleList(stages)
         self.head = head
@@ -85,6 +98,18 @@ class Backbone(nn.Module):
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return maps[1:]
+
+    @property
+    def test_side(self) -> int:
+        """Side in pixels of images that the network surely takes, to find the shapes of its feature maps."""
+        return 4 * self.stride
+
+    def as_map(self, k: int, features: Tensor) -> Tensor:
+        """Return the output of stage k (from 0) as feature maps (B, channels, height, width), which it is already."""
+        return features
+
+    def check_branches(self) -> None:
+        """Raise ``UserError`` if the network cannot have auxiliary branches. Called if the loss needs them."""
 
     def check_input(self, channels: int, image_size: int) -> None:
         """Raise ``UserError`` if square images of this size and these channels cannot be classified."""

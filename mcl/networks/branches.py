@@ -27,6 +27,8 @@ class Network(nn.Module):
         self.backbone = backbone
         self.returns_maps = maps
         self.frozen = frozen
+        if branched:
+            backbone.check_branches()
         taps = range(1, len(backbone.stages)) if branched else ()
         self.branches = nn.ModuleList(backbone.branch(k) for k in taps)
         if frozen:
@@ -47,15 +49,23 @@ class Network(nn.Module):
         Raises:
             UserError: its stages do not fit one another.
         """
-        side = 4 * self.backbone.stride
-        images = torch.empty(1, self.backbone.in_channels, side, side, device="meta")
         try:
-            with torch.no_grad():
-                maps = outline(self.backbone).feature_maps(images)
+            maps = self.map_shapes(self.backbone.test_side)
         except Exception as error:
             name, reason = self.backbone.name, " ".join(str(error).split())[:200]
             raise UserError(f"network {name}: stem and stages do not fit one another ({reason}).") from error
-        return NetworkShape(self.widths, [stage.shape[1] for stage in maps], self.backbone.num_classes, self.frozen)
+        return NetworkShape(self.widths, [channels for channels, *_ in maps], self.backbone.num_classes, self.frozen)
+
+    def map_shapes(self, image_size: int) -> list[tuple[int, ...]]:
+        """Return (channels, height, width) of the feature map of each stage, found without computing any.
+
+        Args:
+            image_size: side of the images in pixels.
+        """
+        images = torch.empty(1, self.backbone.in_channels, image_size, image_size, device="meta")
+        with torch.no_grad():
+            maps = self._as_maps(outline(self.backbone).feature_maps(images))
+        return [tuple(stage.shape[1:]) for stage in maps]
 
     def forward(self, images: Tensor) -> Outputs:
         """Map images (B, channels, height, width) to features and logits of each stage, the backbone last."""
@@ -65,4 +75,7 @@ class Network(nn.Module):
         """Map the feature maps of the backbone's stages to features and logits of each stage."""
         ends = [*self.branches, self.backbone.head]
         features, logits = zip(*(end(tap) for end, tap in zip(ends, maps[-len(ends) :], strict=True)), strict=True)
-        return Outputs(list(features), list(logits), maps if self.returns_maps else ())
+        return Outputs(list(features), list(logits), self._as_maps(maps) if self.returns_maps else ())
+
+    def _as_maps(self, outputs: list[Tensor]) -> list[Tensor]:
+        return [self.backbone.as_map(k, features) for k, features in enumerate(outputs)]

@@ -22,7 +22,7 @@ OPTIONS = {
 CHOICES = {"recipe=fast": "speed=fast"}
 
 # Files of networks do not list these options, so that Hydra would ask for a plus.
-_OPTION_OF_ANY_NETWORK = re.compile(r"^pair\.[\w-]+\.(frozen|drop_path)(?==)")
+_OPTION_OF_ANY_NETWORK = re.compile(r"^pair\.[\w-]+\.(frozen|drop_path|options\.\w+)(?==)")
 _OVERRIDE = re.compile(r"(?P<sign>\+{1,2}|~)?(?P<key>[\w./@]+)(?P<value>=.*)?", re.DOTALL)
 
 

@@ -9,7 +9,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mcl.config.targets import KEYWORDS
-from mcl.networks.counting import parameters
+from mcl.console import in_millions
+from mcl.networks.branches import Network
+from mcl.networks.counting import multiply_adds, parameters
 from mcl.runs.identity import choice_name
 from mcl.training.setup import Parts
 
@@ -76,6 +78,8 @@ def _networks(parts: Parts) -> str:
         branches = f"; {trained:,} while training, with auxiliary classifiers" if trained > deployed else ""
         state = ", frozen" * network.frozen + ", not deployed" * (key not in parts.deployed)
         rows.append(f"{key} {name} ({deployed:,} parameters{branches}){state}")
+        if network.backbone.stage_names:
+            rows += _found_stages(network, parts.dataset.spec.image_size)
     if cohort.shared is not None:
         stages = ", ".join(map(str, cohort.shared.copies))
         rows.append(f"shared: {stages} copies of stage 1 to {len(cohort.shared.copies)}, the stem with the first")
@@ -86,6 +90,23 @@ def _networks(parts: Parts) -> str:
     if parts.options.ema is not None:
         rows.append(f"evaluated and saved: their moving average of decay {parts.options.ema:g}")
     return "\n".join(rows)
+
+
+def _found_stages(network: Network, image_size: int) -> list[str]:
+    """Return which modules end the stages of a network, and what its branches cost."""
+    backbone = network.backbone
+    image = (backbone.in_channels, image_size, image_size)
+    sizes = [" x ".join(map(str, shape)) for shape in network.map_shapes(image_size)]
+    stages = ", ".join(f"{name} ({size})" for name, size in zip(backbone.stage_names, sizes, strict=True))
+    rows = [f"  stages end with {stages}"]
+    if len(network.branches):
+        added = parameters(network) - parameters(backbone)
+        cost = multiply_adds(network, image) - multiply_adds(backbone, image)
+        rows.append(
+            f"  branches, {backbone.branch_kind}: {added:,} parameters and {in_millions(cost)} multiply-adds beside the"
+            f" {in_millions(multiply_adds(backbone, image))} of the network"
+        )
+    return rows
 
 
 def _weighted_terms(parts: Parts) -> str:

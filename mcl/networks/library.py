@@ -1,0 +1,236 @@
+"""Classifiers of timm and torchvision as backbones: the library's own model, cut into stem, stages and head."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, fx, nn
+
+from mcl.errors import UserError
+from mcl.networks.backbone import Backbone, Branch, Head
+from mcl.networks.counting import outline
+from mcl.networks.feature_layout import AsMap
+from mcl.networks.library_models import brief, create_model, opaque_functions, pretrained_state, test_images
+from mcl.networks.model_graph import Graph, between, build_part, path_of, read_graph
+from mcl.networks.stage_search import Stages, choose_stages
+
+
+class LibraryBackbone(Backbone):
+    """A classifier of timm or torchvision, whose stages are found or named.
+
+    The modules are those of the library's own model; `mcl.networks.model_graph` reads the order in which it runs them.
+    In evaluation mode the logits equal the library's to the last bit, which the constructor checks on one image. The
+    features are the inputs of the last layer. Weights start as the library initialises them, those of branches too.
+
+    Args:
+        name, num_classes: as in `Backbone` and `Head`.
+        library: ``timm`` or ``torchvision``.
+        model: the library's name of it, e.g. ``convnext_atto``.
+        stages: paths of the modules whose outputs end the stages, e.g. ``[layer2, layer3, layer4]``; None finds them:
+            each ends before the resolution falls, the last four of them; without reductions, at equal thirds of the
+            blocks.
+        branches: ``copy``: new copies of the later stages and the head; ``light``: average pooling, a hidden layer of
+            the head's width and a classifier.
+        weights: the library's name of pretrained weights (timm: a tag such as ``d2_in1k``), ``DEFAULT``, or a file of
+            them; None for new ones. If the number of classes differs, the classifier stays new.
+        options: further arguments of the library's function, e.g. ``{img_size: 64}``.
+        in_channels: channels of the images; torchvision's models take 3, or 1 as three equal ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        num_classes: int,
+        library: str,
+        model: str,
+        stages: list[str] | None = None,
+        branches: Literal["copy", "light"] = "copy",
+        weights: str | None = None,
+        options: dict[str, Any] | None = None,
+        in_channels: int = 3,
+    ):
+        if branches not in ("copy", "light"):
+            raise UserError(f"network {name}: branches={branches}: must be copy or light.")
+        self.library, self.model, self.branch_kind, self.weights = library, model, branches, weights
+        self._options = dict(options or {})
+        self._create = functools.partial(
+            create_model, library, model, num_classes=num_classes, in_channels=in_channels, options=self._options
+        )
+        source = self._create().eval()
+        try:
+            images = test_images(source, in_channels, self._options)
+            graph = read_graph(source, images, num_classes, follow=stages or (), opaque=opaque_functions(library))
+            chosen = choose_stages(graph, stages, getattr(source, "num_prefix_tokens", None))
+            self._parts = _Parts(graph, chosen)
+            stem, stages_built, head = self._parts.build(source)
+        except (UserError, RuntimeError, AttributeError) as error:
+            raise UserError(
+                f"network {name}: {library}'s {model} cannot be cut into stages: {brief(error)}."
+            ) from error
+        self.stage_names, self.layouts, self._side = chosen.names, chosen.layouts, images.shape[-1]
+        super().__init__(
+            name=name,
+            stem=stem,
+            stages=stages_built,
+            head=head,
+            in_channels=in_channels,
+            stride=max(1, round(self._side / chosen.layouts[-1].side)),
+        )
+        self._check_against(source, images)
+
+    @property
+    def test_side(self) -> int:
+        """Side in pixels of images that the network surely takes."""
+        return self._side
+
+    def branch(self, k: int) -> Branch:
+        """Return a branch after stage k (from 1): copies from a new model of the library, or a light one."""
+        if self.branch_kind == "light":
+            layout = self.layouts[k - 1]
+            hidden = nn.Sequential(nn.Linear(layout.channels, self.width), nn.LayerNorm(self.width), nn.GELU())
+            return Branch([], Head(self.width, self.num_classes, neck=AsMap(layout), hidden=hidden))
+        _, stages, head = self._parts.build(self._create())
+        return Branch(stages[k:], head)
+
+    def check_branches(self) -> None:
+        """Raise UserError if there is only one stage, so nothing to branch from."""
+        if len(self.stages) == 1:
+            raise UserError(
+                f"network {self.name}: its modules hand several values from one to the next, so only one stage was"
+                f" found ({self.stage_names[0]}), and no branch can leave it. Choose a loss without auxiliary branches,"
+                " such as loss=mcl, or another network."
+            )
+
+    def as_map(self, k: int, features: Tensor) -> Tensor:
+        """Return the output of stage k (from 0) as feature maps (B, channels, height, width)."""
+        return self.layouts[k].as_map(features)
+
+    def check_input(self, channels: int, image_size: int) -> None:
+        """Raise ``UserError`` if square images of this size and these channels cannot be classified."""
+        super().check_input(channels, image_size)
+        if image_size == self._side:
+            return
+        try:
+            with torch.no_grad():
+                outline(self)(torch.empty(1, channels, image_size, image_size, device="meta"))
+        except Exception as error:  # layers raise errors of many types for a size that does not fit
+            raise UserError(
+                f"network {self.name} does not take images of {image_size} x {image_size} pixels, but of {self._side} x"
+                f" {self._side} ({brief(error)}). Set dataset.image_size={self._side} or, if the model has this option,"
+                f" pair.first.options.img_size={image_size}."
+            ) from error
+
+    def library_names(self) -> dict[str, str]:
+        """Return the name of each parameter and buffer of the state dict in the library's own model."""
+        names = {}
+        for key in self.state_dict():
+            part, _, rest = key.partition(".")
+            names[key] = rest if part == "stem" else rest.partition(".")[2]  # behind the number of a stage, or "run"
+        return names
+
+    def load_pretrained(self) -> None:
+        """Load the weights that ``weights`` names, if any.
+
+        Raises:
+            UserError: The weights cannot be read, or are of another model.
+        """
+        if self.weights is None:
+            return
+        given = pretrained_state(
+            self.library, self.model, self.weights, in_channels=self.in_channels, options=self._options
+        )
+        state = self.state_dict()
+        names = self.library_names()
+        classifier = f"{self._parts.classifier}."
+        for key, name in names.items():
+            if name not in given or given[name].shape != state[key].shape:
+                if name in given and name.startswith(classifier) and len(given[name]) != self.num_classes:
+                    continue  # another number of classes: the classifier stays new
+                problem = f"has shape {tuple(given[name].shape)}" if name in given else "is missing"
+                raise UserError(
+                    f"network {self.name}: weights={self.weights} are not of {self.library}'s {self.model}: {name}"
+                    f" {problem}; expected {tuple(state[key].shape)}."
+                )
+            state[key] = given[name]
+        self.load_state_dict(state)
+
+    def _check_against(self, source: nn.Module, images: Tensor) -> None:
+        """Raise ``UserError`` unless this computes the same as the model it was made from."""
+        self.eval()
+        source.eval()
+        if not images.is_meta:
+            with torch.no_grad():
+                same = torch.equal(self(images), source(images))
+            if not same:
+                raise UserError(
+                    f"network {self.name}: cut into {', '.join(self.stage_names)}, it does not compute what"
+                    f" {self.library}'s {self.model} does. Please report this; name other modules with stages=[...]."
+                )
+        self.train()
+        source.train()
+
+
+class LibraryHead(Head):
+    """What a library's model does behind its last stage.
+
+    Args:
+        run: maps the output of the last stage to the inputs of the classifier and the logits (B, C).
+        width: width d of the features.
+        num_classes: C.
+        axes: the axes of the classifier's inputs that are positions, which are averaged.
+    """
+
+    def __init__(self, run: fx.GraphModule, width: int, num_classes: int, axes: Sequence[int]):
+        nn.Module.__init__(self)
+        self.run = run
+        self.axes = tuple(axes)
+        self._width, self._num_classes = width, num_classes
+
+    @property
+    def width(self) -> int:
+        """The width d of the features."""
+        return self._width
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes C."""
+        return self._num_classes
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Map the output of the last stage to features (B, d) and logits (B, C)."""
+        features, logits = self.run(maps)
+        return features.mean(dim=self.axes) if self.axes else features, logits
+
+
+class _Parts:
+    """The graphs of stem, stages and head, which any model of the same kind can be arranged by.
+
+    Args:
+        graph: the forward pass.
+        chosen: where it is cut.
+    """
+
+    def __init__(self, graph: Graph, chosen: Stages):
+        inputs = graph.classifier.all_input_nodes[0]
+        starts = [None, chosen.stem, *chosen.ends[:-1]]
+        ends = [chosen.stem or graph.nodes[0], *chosen.ends]
+        self._graphs = [between(graph, start, [end]) for start, end in zip(starts, ends, strict=True)]
+        self._head = between(graph, chosen.ends[-1], [inputs, graph.output])
+        self._dimensions = len(graph.shapes[inputs])
+        self.classifier = path_of(graph.classifier)
+
+    def __deepcopy__(self, memo: Any) -> "_Parts":
+        return self  # it does not change
+
+    def build(self, model: nn.Module) -> tuple[fx.GraphModule, list[fx.GraphModule], LibraryHead]:
+        """Return stem, stages and head made of a model's own modules."""
+        stem, *stages = (build_part(model, graph) for graph in self._graphs)
+        layer = model.get_submodule(self.classifier)
+        if isinstance(layer, nn.Conv2d):
+            width, classes, axes = layer.in_channels, layer.out_channels, [2, 3]
+        else:
+            assert isinstance(layer, nn.Linear)
+            width, classes, axes = layer.in_features, layer.out_features, list(range(1, self._dimensions - 1))
+        return stem, stages, LibraryHead(build_part(model, self._head), width, classes, axes)

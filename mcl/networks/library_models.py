@@ -1,0 +1,152 @@
+"""Build models of timm and torchvision by name, and read weights for them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mcl.errors import UserError
+from mcl.networks.library_names import check_name
+from mcl.networks.torchvision import _make_grey
+from mcl.untrusted.tensors import load_safetensors, load_state_file
+
+COLOURS = 3
+_SIDES = (64, 224, 256, 299)  # of images to look at a model with, the first that it takes
+_WRAPPERS = ("model", "state_dict")  # keys under which training scripts store a state dict
+# Options that the network sets itself, or that would read files or fetch something.
+_NOT_OPTIONS = (
+    *("num_classes", "in_chans", "features_only", "out_indices", "weights", "pretrained", "pretrained_cfg"),
+    *("pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "scriptable", "exportable", "no_jit", "model_name"),
+    *("name", "progress", "weights_backbone", "aux_logits"),
+)
+_WITH_AUXILIARY_OUTPUTS = ("googlenet", "inception_v3")  # of torchvision
+
+
+def create_model(
+    library: str, model: str, *, num_classes: int, in_channels: int, options: Mapping[str, Any]
+) -> nn.Module:
+    """Build a newly initialised classifier of a library.
+
+    Args:
+        library: ``timm`` or ``torchvision``.
+        model: its name there.
+        num_classes: classes C.
+        in_channels: channels of the images; torchvision's models take 3, or 1 as three equal ones.
+        options: further arguments of the library's own function.
+
+    Raises:
+        UserError: there is no such model, or it does not take these options.
+    """
+    check_name(library, model)
+    name = f"network {library}/{model}"
+    for option in options:
+        if option in _NOT_OPTIONS:
+            raise UserError(f"{name}: options.{option} cannot be set: the network sets it itself, or it reads files.")
+    try:
+        if library == "timm":
+            import timm
+
+            created: nn.Module = timm.create_model(model, num_classes=num_classes, in_chans=in_channels, **options)
+            return created
+        from torchvision.models import get_model
+
+        if model in _WITH_AUXILIARY_OUTPUTS:
+            options = {"aux_logits": False, "init_weights": True, **options}
+        created = get_model(model, weights=None, num_classes=num_classes, **options)
+    except Exception as error:  # constructors fail in many ways
+        given = f" with options={dict(options)}" if options else ""
+        raise UserError(f"{name}: {library} cannot build it{given}: {brief(error)}") from error
+    if in_channels == 1:
+        _make_grey(nn.Sequential(created))
+    elif in_channels != COLOURS:
+        raise UserError(f"{name}: in_channels={in_channels}: must be 3 (colour) or 1 (grey).")
+    return created
+
+
+def opaque_functions(library: str) -> list[Callable[..., Any]]:
+    """Return the functions that a library marks as not to be followed by `torch.fx`."""
+    if library != "timm":
+        return []
+    from timm.layers import get_notrace_functions
+
+    return list(get_notrace_functions())
+
+
+def test_images(model: nn.Module, in_channels: int, options: Mapping[str, Any]) -> Tensor:
+    """Return one random image (1, in_channels, side, side) of a size that a model takes, on its device.
+
+    Raises:
+        RuntimeError: it takes none of the usual sizes.
+    """
+    size = options.get("img_size", getattr(model, "pretrained_cfg", {}).get("input_size", [0])[-1])
+    size = size[-1] if isinstance(size, list | tuple) else size
+    device = next(model.parameters()).device
+    problem: Exception | None = None
+    for side in [size] if "img_size" in options else [_SIDES[0], *([size] if size else []), *_SIDES[1:]]:
+        drawn = torch.randn(1, in_channels, side, side, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+        images = drawn.to(device)
+        try:
+            with torch.no_grad():
+                model(images)
+        except Exception as error:  # layers raise errors of many types for a size that does not fit
+            problem = problem or error
+            continue
+        return images
+    raise RuntimeError(str(problem))
+
+
+def pretrained_state(library: str, model: str, weights: str, **arguments: Any) -> dict[str, Tensor]:
+    """Return pretrained weights under the library's own names.
+
+    Args:
+        library, model: as in `create_model`.
+        weights: a file of a state dict, or the library's name of weights, which it downloads once; ``DEFAULT`` for the
+            library's default.
+        arguments: of `create_model`.
+
+    Raises:
+        UserError: there are no such weights, or they cannot be fetched.
+    """
+    name = f"network {library}/{model}: weights={weights}"
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return _file_state(path, name)
+    try:
+        if library == "timm":
+            import timm
+
+            tagged = model if weights == "DEFAULT" else f"{model}.{weights}"
+            options = arguments["options"]
+            fetched = timm.create_model(tagged, pretrained=True, in_chans=arguments["in_channels"], **options)
+        else:
+            from torchvision.models import get_model
+
+            fetched = get_model(model, weights=weights)
+            if arguments["in_channels"] == 1:
+                _make_grey(nn.Sequential(fetched))
+    except Exception as error:  # no such weights, no connection, no space
+        raise UserError(
+            f"{name}: no such file, and {library} cannot give these weights: {brief(error)}. Name its weights (a tag of"
+            f" timm.list_pretrained('{model}'), or DEFAULT) or a file."
+        ) from error
+    return dict(fetched.state_dict())
+
+
+def _file_state(path: Path, name: str) -> dict[str, Tensor]:
+    try:
+        state: Any = load_safetensors(path)[1] if path.suffix == ".safetensors" else load_state_file(path)
+    except OSError as error:
+        raise UserError(f"{name}: {error}") from error
+    for key in _WRAPPERS:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{name}: does not hold a state dict.")
+    return dict(state)
+
+
+def brief(error: BaseException) -> str:
+    """Return the beginning of an error's message, on one line."""
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
