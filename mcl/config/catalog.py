@@ -11,7 +11,8 @@ import yaml
 from mcl.config.conf_folder import conf_folder, conf_folders
 from mcl.config.schema import SweepConfig, TrainConfig
 from mcl.errors import nearest
-from mcl.runs.pair import FROZEN, PAIR_OPTIONS
+from mcl.runs.fine_tuning import OPTIMIZER_OPTIONS
+from mcl.runs.pair import NETWORK_OPTIONS, PAIR_OPTIONS
 
 _PACKAGE = "# @package "
 _FOLDERS_IN_NAMES = ("network", "pair")  # such as imagenet/resnet18
@@ -66,7 +67,9 @@ def options() -> dict[str, list[str]]:
     The user's own files are left out: what they name may be the mistake.
     """
     found: dict[str, list[str]] = {f.name: [] for f in fields(TrainConfig) if not str(f.type).startswith("dict")}
-    found |= {f"pair.{name}": [] for name in (*PAIR_OPTIONS, f"first.{FROZEN}", f"second.{FROZEN}")}
+    found |= {f"pair.{name}": [] for name in PAIR_OPTIONS}
+    found |= {f"pair.{key}.{name}": [] for key in ("first", "second") for name in NETWORK_OPTIONS}
+    found |= {f"optimizer.{name}": [] for name in OPTIMIZER_OPTIONS}
     for file, group, name in _files([conf_folder()]):
         text = file.read_text(encoding="utf-8")
         package = group.replace("/", ".")

@@ -119,8 +119,19 @@ class Backbone(nn.Module):
                 " Backbone.__init__."
             )
 
-    def load_pretrained(self) -> None:
-        """Load the pretrained weights of this network, if it has any. Called once, before training begins."""
+    def load_pretrained(self) -> str | None:
+        """Load the pretrained weights of this network, if it has any, and return what was loaded, for the user.
+
+        Called once, before training begins, unless the weights come from a file or a run.
+        """
+        return None
+
+    def library_names(self) -> dict[str, str]:
+        """Return the names of this network's tensors in the library that it comes from, by those in its state dict.
+
+        Empty if it comes from none.
+        """
+        return {}
 
     @staticmethod
     def initialise(module: nn.Module) -> None:

@@ -19,6 +19,7 @@ from mcl.training.data_parallel import data_parallel, float_buffers
 from mcl.training.evaluator import Evaluator
 from mcl.training.learner import Learner
 from mcl.training.loss_scaling import LossScaling
+from mcl.training.lr_factors import EQUAL, LrFactors
 from mcl.training.meta_round import MetaRound
 from mcl.training.optimizers import parameter_groups
 from mcl.training.options import TrainerOptions
@@ -42,6 +43,7 @@ def build_trainer(
     schedule: Callable[[int, int], float],
     results: Results,
     seed: int,
+    lr_factors: LrFactors = EQUAL,
     data: str = "",
     processes: ProcessGroup | None = None,
 ) -> Trainer:
@@ -57,6 +59,7 @@ def build_trainer(
         schedule: factor on the learning rate from ``(epoch, epochs)``.
         results: takes in every evaluation.
         seed: seed of the batches and of their augmentation.
+        lr_factors: factors on the learning rate of parts of the networks.
         data: fingerprint of the images, kept in the checkpoints.
         processes: the processes that train together, each on its shard of every batch; by default this one alone.
 
@@ -85,7 +88,7 @@ def build_trainer(
         shard=Shard(processes.rank, processes.world_size),
         views=views,
     )
-    optimizers = [make_optimizer(params=parameter_groups(learner))]
+    optimizers = [make_optimizer(params=parameter_groups(learner, lr_factors))]
     meta_round: MetaRound | None = None
     if learner.loss.meta is not None:
         optimizers.append(make_optimizer(params=list(learner.loss.meta_parameters().values())))

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mcl.training.learner import Learner
+from mcl.training.lr_factors import EQUAL, LR_FACTOR, PART, LrFactors
 
 _FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
@@ -21,12 +22,27 @@ def fused_option(optimizer: Callable[..., Any], options: Mapping[Any, Any], devi
     return {"fused": True} if optimizer in _FUSED and device.type in ("cpu", "cuda") and not chosen else {}
 
 
-def parameter_groups(learner: Learner) -> list[Any]:
-    """Return the trained parameters, apart from those for which the loss sets options of the optimizer."""
-    own = learner.loss.parameter_groups()
+def parameter_groups(learner: Learner, lr_factors: LrFactors = EQUAL) -> list[Any]:
+    """Return the trained parameters; those with options of their own are in groups.
+
+    Options come from the loss, or are factors on the learning rate of parts of the networks (`LrFactors.groups`).
+    """
+    trained = learner.trained_parameters()
+    own = [*learner.loss.parameter_groups(), *lr_factors.groups(learner.cohort, trained)]
     grouped = {id(parameter) for group in own for parameter in group["params"]}
-    parameters = [parameter for parameter in learner.trained_parameters() if id(parameter) not in grouped]
+    parameters = [parameter for parameter in trained if id(parameter) not in grouped]
     return [{"params": parameters}, *own] if own else parameters
+
+
+def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
+    """Give each group the optimizer's learning rate, times a factor and that of its part of the networks."""
+    for group in optimizer.param_groups:
+        group["lr"] = optimizer.defaults["lr"] * factor * group.get(LR_FACTOR, 1.0)
+
+
+def learning_rates(optimizer: Optimizer) -> dict[str, float]:
+    """Return the learning rates of the parts that have a factor: ``{"first/stem": 0.01, ...}``."""
+    return {group[PART]: group["lr"] for group in optimizer.param_groups if PART in group}
 
 
 def match_state_strides(optimizer: Optimizer) -> None:
