@@ -1,10 +1,12 @@
 """Backbones with auxiliary branches (L-MCL, arXiv 2207.11518), which exist only during training."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError
-from mcl.networks.backbone import Backbone
+from mcl.networks.backbone import Backbone, Branch, classifier_of
 from mcl.networks.counting import outline
 from mcl.types import NetworkShape, Outputs
 
@@ -48,6 +50,11 @@ class Network(nn.Module):
             return [self]
         backbone = self.backbone
         return [backbone.stem, *backbone.stages[: self.frozen_stages]] if self.frozen_stages else []
+
+    def classifiers(self) -> list[nn.Module]:
+        """Return the layers that compute logits: those of the branches, then that of the backbone."""
+        heads = [cast(Branch, branch).head for branch in self.branches]
+        return [*(classifier_of(head, self.backbone.num_classes) for head in heads), self.backbone.classifier]
 
     def train(self, mode: bool = True) -> "Network":
         """Choose training or evaluation mode; frozen parts stay in evaluation mode."""

@@ -40,6 +40,8 @@ class TorchvisionBackbone(Backbone):
         in_channels: 3, or 1 for grey images, which are treated as colour images of three equal channels.
     """
 
+    library = "torchvision"
+
     def __init__(
         self,
         *,

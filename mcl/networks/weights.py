@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from mcl.errors import UserError
-from mcl.networks.backbone import Backbone
+from mcl.networks.backbone import Backbone, tensor_names
 from mcl.untrusted.tensors import load_safetensors, load_state_file
 from mcl.untrusted.text import shorten
 
-CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")
 _WRAPPERS = ("model", "state_dict", "network")  # keys under which training scripts, and our exports, store a state dict
 _PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 _COUNTER = "num_batches_tracked"  # of batch normalization; old files lack it
@@ -66,7 +65,8 @@ def load_weights(backbone: Backbone, state: Mapping[str, Tensor], *, source: str
     names = _names(backbone, expected, state)
     given = {own: _fit(backbone, own, state[name], expected[own]) for own, name in names.items() if name in state}
     wrong = [own for own, tensor in given.items() if tensor.shape != expected[own].shape]
-    other_classes = [own for own in wrong if own in CLASSIFIER and given[own].shape[1:] == expected[own].shape[1:]]
+    classifier = tensor_names(backbone, backbone.classifier)
+    other_classes = [own for own in wrong if own in classifier and given[own].shape[1:] == expected[own].shape[1:]]
     wrong = [own for own in wrong if own not in other_classes]
     if wrong:
         there, here = _shape(given[wrong[0]]), _shape(expected[wrong[0]])
@@ -98,7 +98,7 @@ def load_weights(backbone: Backbone, state: Mapping[str, Tensor], *, source: str
         parts.append(f"new, because they are not there: {_grouped(missing)}")
     if unused:
         parts.append(f"not used: {_grouped(unused)}")
-    return Loaded("; ".join(parts), bool(other_classes) or any(own in CLASSIFIER for own in missing))
+    return Loaded("; ".join(parts), bool(other_classes) or any(own in classifier for own in missing))
 
 
 def _names(backbone: Backbone, expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, str]:

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from mcl.errors import UserError
+from mcl.networks.backbone import tensor_names
 from mcl.networks.cohort import Cohort
-from mcl.networks.weights import CLASSIFIER
 from mcl.runs import checkpoints
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.layout import deployed_prefix
@@ -85,7 +85,8 @@ def start_from(place: Path, cohort: Cohort) -> list[str]:
     if missing:
         names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise UserError(f"{option}: its networks have no {names}. Choose the pair= and the loss= of that checkpoint.")
-    new = [key for key, tensor in weights.items() if _is_other_classifier(key, learner[prefix + key], tensor)]
+    classifiers = tensor_names(cohort, *(layer for network in cohort for layer in network.classifiers()))
+    new = [key for key in classifiers if _has_other_classes(learner[prefix + key], weights[key])]
     for key, tensor in weights.items():
         shape = learner[prefix + key].shape
         if shape != tensor.shape and key not in new:
@@ -94,7 +95,7 @@ def start_from(place: Path, cohort: Cohort) -> list[str]:
                 " Choose the dataset= (its classes) and the pair= that it was trained with."
             )
     if new and (frozen := [name for name, network in zip(cohort.keys, cohort, strict=True) if network.frozen]):
-        raise frozen_at_random(frozen[0], option, len(learner[prefix + new[0]]), len(weights[new[0]]))
+        raise frozen_at_random(frozen[0], option)
     cohort.load_state_dict({key: learner[prefix + key] for key in weights if key not in new}, strict=not new)
     return [_new_classifiers(option, len(learner[prefix + new[0]]), len(weights[new[0]]))] if new else []
 
@@ -119,7 +120,8 @@ def start_network_from(place: Path, cohort: Cohort, key: str) -> str | None:
     network = next(each for name, each in zip(cohort.keys, cohort, strict=True) if name == key)
     expected = network.state_dict()
     candidates = _read_networks(place, option)
-    fitting = {name: weights for name, weights in candidates.items() if _fits(expected, weights)}
+    classifiers = tensor_names(network, *network.classifiers())
+    fitting = {name: weights for name, weights in candidates.items() if _fits(expected, weights, classifiers)}
     name = key if key in fitting else next(iter(fitting), None)
     if name is None:
         raise UserError(
@@ -132,9 +134,9 @@ def start_network_from(place: Path, cohort: Cohort, key: str) -> str | None:
             f" {place} --format torch --network {name}) and name that file."
         )
     weights = fitting[name]
-    new = [each for each in expected if _is_other_classifier(each, weights[each], expected[each])]
+    new = [each for each in classifiers if _has_other_classes(weights[each], expected[each])]
     if new and network.frozen:
-        raise frozen_at_random(key, option, len(weights[new[0]]), len(expected[new[0]]))
+        raise frozen_at_random(key, option)
     network.load_state_dict({each: weights[each] for each in expected if each not in new}, strict=not new)
     return _new_classifiers(option, len(weights[new[0]]), len(expected[new[0]])) if new else None
 
@@ -183,16 +185,17 @@ def _existing(place: Path, option: str) -> Path:
     return path
 
 
-def _fits(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> bool:
+def _fits(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], classifiers: Collection[str]) -> bool:
     return all(
-        name in weights and (weights[name].shape == tensor.shape or _is_other_classifier(name, weights[name], tensor))
+        name in weights
+        and (weights[name].shape == tensor.shape or (name in classifiers and _has_other_classes(weights[name], tensor)))
         for name, tensor in expected.items()
     )
 
 
-def _is_other_classifier(name: str, there: Tensor, here: Tensor) -> bool:
-    """Return whether a tensor belongs to a classifier that has another number of classes."""
-    return name.endswith(CLASSIFIER) and len(there) != len(here) and there.shape[1:] == here.shape[1:]
+def _has_other_classes(there: Tensor, here: Tensor) -> bool:
+    """Return whether a tensor of a classifier has another number of classes, and nothing else is different."""
+    return len(there) != len(here) and there.shape[1:] == here.shape[1:]
 
 
 def _new_classifiers(option: str, there: int, here: int) -> str:

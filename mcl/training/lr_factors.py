@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
-from mcl.networks.backbone import Branch
 from mcl.networks.branches import Network
 from mcl.networks.cohort import Cohort
 from mcl.runs.fine_tuning import HEAD_LR_FACTOR, LAYER_DECAY
@@ -59,8 +58,7 @@ class LrFactors:
         depths = [("stem", backbone.stem), *((f"stage{k}", stage) for k, stage in enumerate(backbone.stages, 1))]
         for depth, (name, module) in enumerate(depths):
             yield name, [module], self.layer_decay ** (len(depths) - depth)
-        heads = [backbone.head, *(cast(Branch, branch).head for branch in network.branches)]
-        yield "head", [head.classifier for head in heads], self.head
+        yield "classifier", network.classifiers(), self.head
 
 
 EQUAL = LrFactors()

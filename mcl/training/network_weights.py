@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mcl.errors import UserError, unknown
-from mcl.networks.backbone import Backbone
+from mcl.networks.backbone import Backbone, tensor_names
 from mcl.networks.cohort import Cohort
-from mcl.networks.weights import CLASSIFIER, load_weights, read_weights
+from mcl.networks.weights import load_weights, read_weights
 from mcl.runs import checkpoints
 from mcl.runs.checkpoint_files import read_checksum
 from mcl.runs.layout import deployed_prefix
@@ -60,20 +60,17 @@ def load_network_weights(cohort: Cohort, key: str, weights: NetworkWeights) -> s
             " weights_checksums to start a run from the current ones."
         )
     state = _read(backbone, key, weights.place, option)
-    classes = state.get(CLASSIFIER[0])
-    if network.frozen and classes is not None and len(classes) != backbone.num_classes:
-        raise frozen_at_random(key, option, len(classes), backbone.num_classes)
     loaded = load_weights(backbone, state, source=option, strict=weights.strict)
     if network.frozen and loaded.new_classifier:
-        raise frozen_at_random(key, option, 0, backbone.num_classes)
+        raise frozen_at_random(key, option)
     new = "; its auxiliary branches start new" if len(network.branches) else ""
     return f"{loaded.text}{new}."
 
 
-def frozen_at_random(key: str, option: str, there: int, here: int) -> UserError:
+def frozen_at_random(key: str, option: str) -> UserError:
     """Make the error for a frozen network whose classifier does not come from its weights."""
     return UserError(
-        f"{option}: it has a classifier of {there} classes, and the dataset {here}: that of the frozen network would be"
+        f"{option}: it has no classifier of as many classes as the dataset, so that of the frozen network would be"
         f" random and never learn. Train it: pair.{key}.frozen=false, with pair.{key}.freeze=NUMBER to keep its stages."
     )
 
@@ -119,7 +116,8 @@ def _choose(
         if place.key not in networks:
             raise unknown("network", f"{option}: {place.key}", networks)
         return networks[place.key]
-    shapes = {name: tensor.shape for name, tensor in backbone.state_dict().items() if name not in CLASSIFIER}
+    new = tensor_names(backbone, backbone.classifier)
+    shapes = {name: tensor.shape for name, tensor in backbone.state_dict().items() if name not in new}
     fitting = [
         name
         for name, state in networks.items()
