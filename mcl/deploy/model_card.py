@@ -37,17 +37,26 @@ python -m mcl predict {file} image.png
 """
 
 
-def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
-    """Return the card of a run's networks as Markdown; ``files`` has the name of each network's file, by its key."""
+def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str], usage: str | None = None) -> str:
+    """Return the card of a run's networks as Markdown.
+
+    Args:
+        run: the run.
+        weights: ``last`` or ``best``.
+        files: the name of each network's file, by its key.
+        usage: how the first file is loaded; None for a file of this project.
+    """
     with refuse_damaged(run.source.path):
-        return _card(run, weights, files)
+        return _card(run, weights, files, usage)
 
 
-def _card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
+def _card(run: SavedRun, weights: Weights, files: Mapping[str, str], usage: str | None) -> str:
     spec = run.preprocessing
     first = next(iter(files.values()))
     names = dict(zip(run.keys, run.names, strict=True))
-    usage = f"{_ONNX}\n{_MCL}" if first.endswith(".onnx") else _MCL
+    if usage is None:
+        usage = f"{_ONNX}\n{_MCL}" if first.endswith(".onnx") else _MCL
+        usage = usage.format(file=first, channels=spec.channels, size=spec.image_size)
     parts = [
         f"# {escape(', '.join(dict.fromkeys(names[key] for key in files)))}",
         f"Image classifiers of {len(run.classes)} classes, {origin(run)} Auxiliary branches and everything else that"
@@ -61,6 +70,6 @@ def _card(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
         "## Recipe",
         *recipe(run),
         "## How to use them",
-        usage.format(file=first, channels=spec.channels, size=spec.image_size).strip(),
+        usage.strip(),
     ]
     return "\n\n".join(parts) + "\n"

@@ -128,6 +128,10 @@ class Backbone(nn.Module):
         """
         return None
 
+    def library_model(self) -> nn.Module | None:
+        """Return a new model of the library that this network comes from, of its kind; None if it comes from none."""
+        return None
+
     @property
     def classifier(self) -> nn.Module:
         """The layer that computes the logits."""

@@ -103,10 +103,14 @@ class TorchvisionBackbone(Backbone):
             return None
         return load_weights(self, _fetch_weights(self.model, self.weights), source=f"weights={self.weights}").text
 
+    def library_model(self) -> nn.Module:
+        """Return torchvision's own model, newly initialised."""
+        return get_model(self.model, weights=None, num_classes=self.num_classes)
+
     def library_names(self) -> dict[str, str]:
         """Return torchvision's names of this network's tensors, by those in its state dict."""
         with torch.device("meta"):
-            source = get_model(self.model, weights=None, num_classes=self.num_classes)
+            source = self.library_model()
             parts = self._split(source)
         theirs = {id(tensor): name for name, tensor in source.state_dict(keep_vars=True).items()}
         arranged = nn.ModuleDict({"stem": parts.stem, "stages": nn.ModuleList(parts.stages), "head": parts.head})
