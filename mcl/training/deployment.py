@@ -13,7 +13,7 @@ def deployed_keys(
 ) -> list[str]:
     """Return the keys of the networks that are deployed, first those that are reported first.
 
-    Without a choice of the user or of the loss, these are the networks that are trained: a frozen one only teaches.
+    A frozen network only teaches: it is deployed if the user names it, or if there is no other.
 
     Args:
         loss: may choose them.
@@ -42,11 +42,11 @@ def _chosen(loss: Loss, cohort: Cohort) -> list[str]:
     if type(loss).deployed is not Loss.deployed:
         chosen = loss.deployed(cohort.shapes())
     if chosen is None:
-        trained = [key for key, network in zip(keys, cohort, strict=True) if not network.frozen]
-        return trained or keys
+        chosen = list(range(len(keys)))
     if not chosen or not all(0 <= i < len(keys) for i in chosen):
         raise UserError(
             f"loss {type(loss).__name__} deploys the networks {list(chosen)}, counted from 0; the pair has {len(keys)}."
             f" Choose one with pair.leader={keys[-1]}."
         )
-    return [keys[i] for i in chosen]
+    frozen = {key for key, network in zip(keys, cohort, strict=True) if network.frozen}
+    return [keys[i] for i in chosen if keys[i] not in frozen] or [keys[i] for i in chosen]
