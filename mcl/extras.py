@@ -16,9 +16,8 @@ EXTRAS = {  # extra of pyproject.toml -> module: requirement
     "mlflow": {"mlflow": "mlflow>=3.1"},
     "hub": {"huggingface_hub": "huggingface-hub>=0.34"},
     "hf": {"datasets": "datasets>=3"},
-    "timm": {"timm": "timm>=1"},
     "heic": {"pillow_heif": "pillow-heif>=0.18"},
-    "timm": {"timm": "timm>=1.0.12"},
+    "timm": {"timm": "timm>=1.0.12,<2"},
 }
 _SLURM = ("hydra-submitit-launcher>=1.2,<2",)
 PLUGINS = {  # Hydra plugin: choice -> requirements

@@ -24,7 +24,9 @@ def draw(shape: str, rng: random.Random) -> Image.Image:
     radius = size * rng.uniform(0.16, 0.32)
     x, y = (rng.uniform(radius, size - radius) for _ in range(2))
     outline = _outline(shape, radius, rng.uniform(0, 2 * math.pi))
-    ink = max((_colour(rng) for _ in range(4)), key=lambda ink: sum(abs(a - b) for a, b in zip(ink, paper, strict=True)))
+    ink = max(
+        (_colour(rng) for _ in range(4)), key=lambda ink: sum(abs(a - b) for a, b in zip(ink, paper, strict=True))
+    )
     for shift, fill in ((radius / 8, tuple(value // 2 for value in paper)), (0, ink)):
         pen.polygon([(x + shift + dx, y + shift + dy) for dx, dy in outline], fill=fill)
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.2 * FINE)))

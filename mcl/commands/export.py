@@ -18,10 +18,14 @@ examples:
   python -m mcl export RUN --format onnx --int8
   python -m mcl export RUN --format safetensors --network second --weights best
   python -m mcl export RUN --format torch-export
+  python -m mcl export RUN --format torch --names torchvision
 
 Each file holds one network without auxiliary branches, its preprocessing and its class names. Each is read
 back and compared with the network. python -m mcl predict and mcl.load take the files, except those of torch-export
 (.pt2), which torch.export.load reads without mcl.
+
+With --names timm or torchvision, a file is a state dict for that library's own model and nothing else: load it
+with model.load_state_dict(torch.load(FILE)), or in a run with pair.first.weights=FILE.
 
 --int8 writes a second ONNX file of each network: 8-bit weights and activations, calibrated on training images of the
 run. It measures both files on the test images, and writes the accuracies to the card and to a JSON file. Options
@@ -43,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="number (from 0), key or name; repeat for more; default: all, or the leader",
+    )
+    parser.add_argument(
+        "--names",
+        choices=["native", "timm", "torchvision"],
+        help="names of the tensors: those of a library, whose model then loads the file strictly; native: this"
+        " project's, with a recipe of the layers beside the file; default: native without a recipe",
     )
     add_weights(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: RUN/export")
@@ -74,18 +84,20 @@ def run(arguments: argparse.Namespace) -> int:
         folder=arguments.out,
         calibration=calibration,
         seed=arguments.seed or 0,
+        names=arguments.names,
     )
     for file in files:
         size = file.path.stat().st_size / 1e6
-        print(
-            f"{display_path(file.path)}  {size:.2f} MB, logits within {file.difference:.1e} of PyTorch's, same labels"
-        )
+        checked = file.checked or f"logits within {file.difference:.1e} of PyTorch's, same labels"
+        print(f"{display_path(file.path)}  {size:.2f} MB, {checked}")
         if file.milliseconds is not None:
             print(
                 f"  one image: {file.milliseconds:.2f} ms in onnxruntime, {file.torch_milliseconds:.2f} ms in PyTorch"
             )
         if file.int8 is not None:
             _print_int8(file.int8)
+        if file.recipe is not None:
+            print(f"{display_path(file.recipe)}  its layers in order, and their tensors")
     print(display_path(files[0].path.parent / CARD))
     for note in large_losses([file.int8 for file in files if file.int8 is not None]):
         print(f"note: {note}")

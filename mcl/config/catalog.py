@@ -11,10 +11,10 @@ import yaml
 from mcl.config.conf_folder import conf_folder, conf_folders
 from mcl.config.schema import SweepConfig, TrainConfig
 from mcl.errors import nearest
-from mcl.runs.pair import FROZEN, PAIR_OPTIONS
+from mcl.runs.fine_tuning import OPTIMIZER_OPTIONS
+from mcl.runs.pair import DROP_PATH, NETWORK_OPTIONS, PAIR_OPTIONS
 
 _PACKAGE = "# @package "
-OF_ANY_NETWORK = tuple(f"{key}.{option}" for option in (FROZEN, "drop_path") for key in ("first", "second"))
 _FOLDERS_IN_NAMES = ("network", "pair")  # such as imagenet/resnet18
 _SYNONYMS = {  # what other programs call it -> an option or a group
     "trainer.batch_size": ("batch", "batchsize", "bs", "train_batch_size", "b"),
@@ -67,7 +67,9 @@ def options() -> dict[str, list[str]]:
     The user's own files are left out: what they name may be the mistake.
     """
     found: dict[str, list[str]] = {f.name: [] for f in fields(TrainConfig) if not str(f.type).startswith("dict")}
-    found |= {f"pair.{name}": [] for name in (*PAIR_OPTIONS, *OF_ANY_NETWORK)}
+    found |= {f"pair.{name}": [] for name in PAIR_OPTIONS}
+    found |= {f"pair.{key}.{name}": [] for key in ("first", "second") for name in (*NETWORK_OPTIONS, DROP_PATH)}
+    found |= {f"optimizer.{name}": [] for name in OPTIMIZER_OPTIONS}
     for file, group, name in _files([conf_folder()]):
         text = file.read_text(encoding="utf-8")
         package = group.replace("/", ".")

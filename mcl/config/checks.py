@@ -23,16 +23,19 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import objective
+from mcl.config.constructor_nodes import backbone_node
+from mcl.config.fine_tuning import check_fine_tuning
 from mcl.config.hints import unknown_option
 from mcl.config.loss_arguments import SHAPES, WIDTHS
-from mcl.config.pair_options import check_pair
+from mcl.config.pair_options import check_direction, check_pair
 from mcl.config.schema import TrainConfig
 from mcl.config.signatures import read_signature, signature_of
 from mcl.config.targets import KEYWORDS, PACKAGES, inside, resolve
 from mcl.config.type_hints import describe, fits
 from mcl.errors import UserError, unknown
+from mcl.runs.fine_tuning import optimizer_node
 from mcl.runs.identity import flatten
-from mcl.runs.pair import network_node, networks_of
+from mcl.runs.pair import networks_of
 from mcl.runs.received import interpolation_in
 
 # Arguments that the program supplies.
@@ -72,6 +75,8 @@ def check_without_imports(config: DictConfig) -> None:
     if not config.pair:
         raise UserError("pair: no network chosen; give pair=NAME or network@pair.first=NAME.")
     check_pair(values["pair"], values.get("init_from"))
+    check_direction(values["loss"], values["pair"])
+    check_fine_tuning(values["optimizer"])
     # Interpolations of the trainer ask torch for the device.
     trainer = config.trainer
     trainer = OmegaConf.masked_copy(trainer, [key for key in trainer if not OmegaConf.is_interpolation(trainer, key)])
@@ -86,8 +91,11 @@ def check_targets(config: DictConfig) -> None:
 def _nodes(config: DictConfig) -> dict[str, Any]:
     """Return the nodes that are built, by their paths."""
     nodes: dict[str, Any] = {group: config[group] for group in GROUPS if group not in ("pair", "tracking")}
+    nodes["optimizer"] = optimizer_node(config.optimizer)
     nodes |= {f"tracking.{key}": node for key, node in config.tracking.items()}
-    return nodes | {f"pair.{key}": network_node(node) for key, node in networks_of(config.pair).items()}
+    for key, node in networks_of(config.pair).items():
+        nodes[f"pair.{key}"] = backbone_node(node, path=f"pair.{key}", allow=config.allow_modules)
+    return nodes
 
 
 def _check_nodes(nodes: Mapping[str, Any], allow: Collection[str], *, import_targets: bool) -> None:

@@ -4,7 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcl.errors import UserError, unknown
-from mcl.runs.pair import FROZEN, LEADER, SHARED_STAGES, frozen_keys, networks_of
+from mcl.runs.pair import (
+    DEPLOYED,
+    FREEZE,
+    FROZEN,
+    LEADER,
+    SHARED_STAGES,
+    STRICT,
+    WEIGHTS,
+    deployed_options,
+    frozen_keys,
+    frozen_stages,
+    networks_of,
+)
+from mcl.runs.weights_places import places_of
 
 
 def check_pair(pair: Mapping[str, Any], init_from: Any) -> None:
@@ -24,10 +37,24 @@ def check_pair(pair: Mapping[str, Any], init_from: Any) -> None:
         raise unknown("network", f"pair.{LEADER}={leader}", list(nodes))
     _check_init_from(init_from, list(nodes))
     for key, node in nodes.items():
-        value = node.get(FROZEN, False) if isinstance(node, Mapping) else False
-        if not isinstance(value, bool):
-            raise UserError(f"pair.{key}.{FROZEN}={value}: expected true or false.")
+        if isinstance(node, Mapping):
+            _check_network(key, node)
+    _check_deployed(deployed_options(pair), leader, list(nodes))
+    starts = init_from if isinstance(init_from, Mapping) else dict.fromkeys(nodes, init_from)
+    for key in places_of(pair):
+        if starts.get(key) is not None:
+            raise UserError(
+                f"pair.{key}.{WEIGHTS}={nodes[key][WEIGHTS]}: init_from={starts[key]} also says where its weights come"
+                " from. Give one of the two."
+            )
     frozen = frozen_keys(pair)
+    for key, stages in frozen_stages(pair).items():
+        option = f"pair.{key}.{FREEZE}={stages}"
+        if key in frozen:
+            raise UserError(f"{option}: pair.{key}.{FROZEN}=true freezes all of the network already. Give one of both.")
+        if shares:
+            raise UserError(f"{option}: frozen stages cannot be shared with networks. Use pair.{SHARED_STAGES}=0.")
+        _check_trained(option, key, nodes[key], starts)
     if not frozen:
         return
     option = f"pair.{frozen[0]}.{FROZEN}=true"
@@ -36,12 +63,50 @@ def check_pair(pair: Mapping[str, Any], init_from: Any) -> None:
     if shares:
         raise UserError(f"{option}: a frozen network shares no stages with trained ones. Use pair.{SHARED_STAGES}=0.")
     for key in frozen:
-        starts = init_from if isinstance(init_from, Mapping) else {key: init_from}
-        if starts.get(key) is None and nodes[key].get("weights") is None:
-            raise UserError(
-                f"pair.{key}.{FROZEN}=true: it would stay at random weights. Name those of a trained network:"
-                f" 'init_from={{{key}: RUN_OR_FILE}}'."
-            )
+        _check_trained(f"pair.{key}.{FROZEN}=true", key, nodes[key], starts)
+
+
+def check_direction(loss: Any, pair: Mapping[str, Any]) -> None:
+    """Raise UserError if the only network that would learn from others is frozen."""
+    first = next(iter(networks_of(pair)))
+    if isinstance(loss, Mapping) and loss.get("direction") == "one_way" and first in frozen_keys(pair):
+        raise UserError(
+            f"loss.direction=one_way: the first network learns from the others, and pair.{first}.{FROZEN}=true."
+            " Freeze another network."
+        )
+
+
+def _check_network(key: str, node: Mapping[str, Any]) -> None:
+    """Check the types of one network's options."""
+    for name, default in ((FROZEN, False), (STRICT, True)):
+        if not isinstance(node.get(name, default), bool):
+            raise UserError(f"pair.{key}.{name}={node[name]}: expected true or false.")
+    if not isinstance(node.get(DEPLOYED), bool | None):
+        raise UserError(f"pair.{key}.{DEPLOYED}={node[DEPLOYED]}: expected true, false, or null for the loss's choice.")
+    if not isinstance(node.get(WEIGHTS), str | None):
+        raise UserError(f"pair.{key}.{WEIGHTS}={node[WEIGHTS]}: expected a file, a run, or a name of weights.")
+    freeze = node.get(FREEZE, 0)
+    if isinstance(freeze, bool) or not isinstance(freeze, int) or freeze < 0:
+        raise UserError(
+            f"pair.{key}.{FREEZE}={freeze}: expected a number of stages, from the first; 0 for none, or"
+            f" pair.{key}.{FROZEN}=true for the whole network."
+        )
+
+
+def _check_deployed(deployed: Mapping[str, bool], leader: str | None, keys: list[str]) -> None:
+    if leader is not None and deployed.get(leader) is False:
+        raise UserError(f"pair.{leader}.{DEPLOYED}=false: pair.{LEADER}={leader} deploys it. Leave out one of the two.")
+    if all(deployed.get(key) is False for key in keys):
+        raise UserError(f"pair.{keys[0]}.{DEPLOYED}=false: no network would be deployed. Leave one of them out.")
+
+
+def _check_trained(option: str, key: str, node: Mapping[str, Any], starts: Mapping[str, Any]) -> None:
+    """Raise UserError if what an option freezes would have random weights."""
+    if starts.get(key) is None and node.get(WEIGHTS) is None:
+        raise UserError(
+            f"{option}: it would stay at random weights. Name those of a trained network:"
+            f" pair.{key}.{WEIGHTS}=RUN_OR_FILE, or 'init_from={{{key}: RUN_OR_FILE}}'."
+        )
 
 
 def _check_shared_stages(value: Any, networks: int) -> bool:

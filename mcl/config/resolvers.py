@@ -16,13 +16,22 @@ from mcl.program import program
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.identity import config_hash, run_folder
 from mcl.runs.summary import intact_summary
+from mcl.runs.weights_places import checksum_of_place, places_of
 
 NO_SEARCH = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # runs every job of the command line
 
 
 def register() -> None:
     """Register the interpolations; calling it again is harmless."""
-    for resolver in (_run_folder, _program, _basename, _checksum_of, _precision_of, _channels_last_of):
+    for resolver in (
+        _run_folder,
+        _program,
+        _basename,
+        _checksum_of,
+        _checksums_of_weights,
+        _precision_of,
+        _channels_last_of,
+    ):
         OmegaConf.register_new_resolver(resolver.__name__.removeprefix("_"), resolver, replace=True)
 
 
@@ -47,6 +56,7 @@ def _run_folder(*, _root_: DictConfig) -> str:
         try_building(_root_)
     check_search(_root_, _root_.hydra.sweeper)
     _check_initial_weights(_root_.init_from, _root_.init_weights)
+    _check_weights(_root_.pair, _root_.weights_checksums)
     if ".." in Path(folder).parts or Path(folder).is_absolute():
         raise UserError(
             f"{_root_.runs}/{folder} would not lie in {_root_.runs}: give dataset.name, and whatever else names the"
@@ -65,6 +75,16 @@ def _check_initial_weights(places: Any, checksums: Any) -> None:
             raise UserError(
                 f"init_from={f'{{{key}: {place}}}' if several else place}: {checkpoint_of(Path(place))} does not exist"
                 " or is not a checkpoint; give a run folder or a checkpoint."
+            )
+
+
+def _check_weights(pair: DictConfig, checksums: Any) -> None:
+    """Raise UserError unless every file or run that ``pair.NETWORK.weights`` names has a checksum."""
+    for key, place in places_of(pair).items():
+        if (checksums or {}).get(key) is None:
+            raise UserError(
+                f"pair.{key}.weights={pair[key].weights}: there is no file {place.file}; give a file of weights, or a"
+                " run as RUN, RUN:first or RUN:first:best."
             )
 
 
@@ -108,6 +128,11 @@ def _checksum_of(place: Any) -> Any:
     if isinstance(place, Mapping):
         return {key: _checksum_of(each) for key, each in place.items()}
     return None if place is None else read_checksum(checkpoint_of(Path(place)))
+
+
+def _checksums_of_weights(*, _root_: DictConfig) -> dict[str, str | None] | None:
+    """Return the checksums of the places that ``pair.NETWORK.weights`` names, by network; None if none does."""
+    return {key: checksum_of_place(place) for key, place in places_of(_root_.pair).items()} or None
 
 
 # Defaults that depend on the device are resolved inside the configuration, so that config.yaml and the identity of a

@@ -31,6 +31,7 @@ class TrainConfig:
     seed: int = 0
     init_from: Any = None  # a place, or network key -> place
     init_weights: Any = None
+    weights_checksums: Any = None
     objective: str = "validation/top1_last"
     resume: Resume = Resume.auto
     allow_modules: list[str] = field(default_factory=list)

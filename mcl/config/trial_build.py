@@ -8,6 +8,7 @@ from mcl.config.instantiate import build
 from mcl.config.loss_arguments import loss_arguments
 from mcl.config.targets import PACKAGES, inside, resolve
 from mcl.errors import UserError
+from mcl.runs.fine_tuning import optimizer_node
 from mcl.runs.pair import SHARED_STAGES, frozen_keys, networks_of
 
 STAGES = 3  # of the networks that a loss is built for
@@ -43,7 +44,8 @@ def try_building(config: DictConfig) -> None:
     with torch.device("meta"):
         for group, arguments in supplied.items():
             if inside(str(config[group]._target_), PACKAGES):
-                build(config[group], path=group, allow=config.allow_modules, **arguments)
+                node = optimizer_node(config.optimizer) if group == "optimizer" else config[group]
+                build(node, path=group, allow=config.allow_modules, **arguments)
 
 
 def check_network_count(loss_class: Any, keys: list[str]) -> None:

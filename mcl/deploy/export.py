@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,15 +12,20 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from mcl.console import display_path
+from mcl.deploy import library_names
 from mcl.deploy.formats import FORMATS, logits
+from mcl.deploy.library_names import NATIVE
+from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.model_card import model_card
 from mcl.deploy.onnx_file import OnnxNetwork
 from mcl.deploy.quantization import Quantized, check_images, quantize
+from mcl.deploy.recipe import encode_recipe
 from mcl.deploy.run_source import Folder
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import write_atomically, write_error
+from mcl.networks.backbone import Backbone
 from mcl.runs.layout import EXPORT
 
 CARD = "README.md"
@@ -37,6 +43,9 @@ class Exported:
     milliseconds: float | None = None  # time of onnxruntime for one image on the CPU; None for other formats
     torch_milliseconds: float | None = None  # time of PyTorch with the same number of threads
     int8: Quantized | None = None  # the file beside it
+    checked: str = ""  # what was checked instead, of a file under the names of a library
+    usage: str | None = None  # how such a file is loaded
+    recipe: Path | None = None
 
 
 def export_networks(
@@ -46,6 +55,7 @@ def export_networks(
     networks: Sequence[int | str] = (),
     weights: Weights = "last",
     folder: Path | None = None,
+    names: str | None = None,
     calibration: int | None = None,
     seed: int = 0,
 ) -> list[Exported]:
@@ -57,6 +67,8 @@ def export_networks(
         networks: Numbers, keys or names; empty for all that are deployed.
         weights: ``last`` or ``best``.
         folder: Where to write; None for ``export`` in the run folder.
+        names: ``timm`` or ``torchvision``: write a state dict under that library's names, and nothing else.
+            ``native``: write a recipe of the layers, too. None: the network's own names.
         calibration: Also write int8 files, calibrated on so many training images; for ``onnx`` alone.
         seed: Seed of the choice of these images.
 
@@ -78,14 +90,18 @@ def export_networks(
     except OSError as error:
         raise write_error(folder, error) from error
     keys = [run.key(network) for network in networks or run.deployed]
-    exported = {key: _export_one(run, format, key, weights, folder) for key in keys}
+    export_one = _export_one if names in (None, NATIVE) else partial(_export_renamed, names)
+    exported = {key: export_one(run, format, key, weights, folder) for key in keys}
+    if names == NATIVE:
+        exported = {key: _add_recipe(file, *run.deployable(key, weights)) for key, file in exported.items()}
+    files = {key: file.path for key, file in exported.items()}
     if calibration is not None:
-        files = {key: file.path for key, file in exported.items()}
         for key, result in quantize(run, files, calibration=calibration, seed=seed).items():
             exported[key] = replace(exported[key], int8=result)
-    names = {key: file.path.name for key, file in exported.items()}
     int8 = [file.int8 for file in exported.values() if file.int8 is not None]
-    write_atomically(folder / CARD, model_card(run, weights, names, int8))
+    usage = next(iter(exported.values())).usage
+    card = model_card(run, weights, {key: file.name for key, file in files.items()}, int8, usage)
+    write_atomically(folder / CARD, card)
     return list(exported.values())
 
 
@@ -113,6 +129,23 @@ def _export_one(run: SavedRun, format: str, key: str, weights: Weights, folder: 
     same_threads = OnnxNetwork(path, threads=torch.get_num_threads())
     image = torch.zeros(1, *shape)
     return Exported(path, difference, latency(same_threads, image), latency(backbone, image))
+
+
+def _export_renamed(library: str, run: SavedRun, format: str, key: str, weights: Weights, folder: Path) -> Exported:
+    """Write the state dict of a network under a library's names, and check it in the library's own model."""
+    backbone, metadata = run.deployable(key, weights)
+    content = library_names.encode(library_names.library_state(backbone, library), format, library)
+    path = folder / f"{metadata.file_stem}-{library}{FORMATS[format].suffix}"
+    write_atomically(path, content)
+    size = metadata.preprocessing.image_size
+    checked = library_names.check(path, backbone, library, (metadata.preprocessing.channels, size, size))
+    return Exported(path, 0.0, checked=checked, usage=library_names.usage(backbone, library, path.name))
+
+
+def _add_recipe(exported: Exported, backbone: Backbone, metadata: NetworkMetadata) -> Exported:
+    path = exported.path.with_suffix(".recipe.json")
+    write_atomically(path, encode_recipe(backbone, metadata))
+    return replace(exported, recipe=path)
 
 
 def largest_difference(network: nn.Module, exported: nn.Module, shape: Sequence[int], path: Path) -> float:

@@ -58,7 +58,13 @@ print([about["classes"][label] for label in logits.argmax(1)])
 _USAGE = {".onnx": f"{_ONNX}\n{_MCL}", ".pt2": _PROGRAM}
 
 
-def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str], int8: Sequence[Quantized] = ()) -> str:
+def model_card(
+    run: SavedRun,
+    weights: Weights,
+    files: Mapping[str, str],
+    int8: Sequence[Quantized] = (),
+    usage: str | None = None,
+) -> str:
     """Return the card of a run's networks as Markdown.
 
     Args:
@@ -66,16 +72,21 @@ def model_card(run: SavedRun, weights: Weights, files: Mapping[str, str], int8: 
         weights: ``last`` or ``best``.
         files: The name of each network's file, by its key.
         int8: The int8 files beside them.
+        usage: How the first file is loaded; None for a file of this project.
     """
     with refuse_damaged(run.source.path):
-        return _card(run, weights, files, int8)
+        return _card(run, weights, files, int8, usage)
 
 
-def _card(run: SavedRun, weights: Weights, files: Mapping[str, str], int8: Sequence[Quantized]) -> str:
+def _card(
+    run: SavedRun, weights: Weights, files: Mapping[str, str], int8: Sequence[Quantized], usage: str | None
+) -> str:
     spec = run.preprocessing
     first = next(iter(files.values()))
     names = dict(zip(run.keys, run.names, strict=True))
-    usage = next((text for suffix, text in _USAGE.items() if first.endswith(suffix)), _MCL)
+    if usage is None:
+        usage = next((text for suffix, text in _USAGE.items() if first.endswith(suffix)), _MCL)
+        usage = usage.format(file=first, channels=spec.channels, size=spec.image_size)
     parts = [
         f"# {escape(', '.join(dict.fromkeys(names[key] for key in files)))}",
         f"Image classifiers of {len(run.classes)} classes, {origin(run)} Auxiliary branches and everything else that"
@@ -91,6 +102,6 @@ def _card(run: SavedRun, weights: Weights, files: Mapping[str, str], int8: Seque
         *recipe(run),
         "## How to use them",
         "Normalisation is not part of the files: they take normalised images, as below.",
-        usage.format(file=first, channels=spec.channels, size=spec.image_size).strip(),
+        usage.strip(),
     ]
     return "\n\n".join(parts) + "\n"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mcl.config.checks import GROUPS
+from mcl.config.constructor_nodes import backbone_node
 from mcl.config.loss_arguments import loss_arguments
 from mcl.config.replay import replay
 from mcl.config.targets import resolve
@@ -25,7 +26,7 @@ from mcl.networks.cohort import Cohort
 from mcl.runs.identity import differences, identity
 from mcl.runs.imported import decode_imported
 from mcl.runs.layout import CONFIG, IMPORTED, LAST_CHECKPOINT, SUMMARY, deployed_prefix
-from mcl.runs.pair import SHARED_STAGES, frozen_keys, network_node, networks_of
+from mcl.runs.pair import SHARED_STAGES, frozen_keys, networks_of, unbranched_keys
 from mcl.runs.received import class_names
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import decode_config, plain
@@ -187,7 +188,7 @@ class SavedRun:
             metadata = NetworkMetadata(
                 name=self.names[self.keys.index(key)],
                 key=key,
-                architecture=network_node(plain(self.config)["pair"][key]),
+                architecture=self._architecture(key),
                 classes=self.classes,
                 preprocessing=self.preprocessing,
                 weights=weights,
@@ -207,7 +208,14 @@ class SavedRun:
         branched = weights == "last" and any(".branches." in name for name in state)
         pair = self.config.pair
         shared = pair.get(SHARED_STAGES) or 0
-        cohort = Cohort(factories, branched=branched, seed=0, frozen=frozen_keys(pair), shared_stages=shared)
+        cohort = Cohort(
+            factories,
+            branched=branched,
+            seed=0,
+            frozen=frozen_keys(pair),
+            unbranched=unbranched_keys(pair),
+            shared_stages=shared,
+        )
         if weights == "best":
             for key, backbone in zip(self.keys, cohort.backbones, strict=True):
                 load_weights(backbone, self._backbone_state(key, weights), self.source.path)
@@ -230,11 +238,14 @@ class SavedRun:
         return partial(
             self._build,
             Backbone,
-            network_node(self.config.pair[key]),
+            self._architecture(key),
             path=f"pair.{key}",
             num_classes=len(self.classes),
             in_channels=self.preprocessing.channels,
         )
+
+    def _architecture(self, key: str) -> Any:
+        return backbone_node(plain(self.config)["pair"][key], path=f"pair.{key}", allow=self.allow)
 
     def _build(self, kind: type[T], node: Any, *, path: str, **supplied: Any) -> T:
         return build_kind(kind, node, path=path, allow=self.allow, **supplied)

@@ -72,6 +72,6 @@ def divergence_of_all_pairs(teachers: Tensor, students: Tensor) -> Tensor:
     return negentropy - (target.sum(0) * students.sum(0)).sum()
 
 
-def mean_logit_distillation(logits: Sequence[Tensor], *, temperature: float) -> Tensor:
-    """Distil the detached mean of all networks' logits, one (B, C) each, into each network (an option of MCL)."""
-    return logit_distillation(logits, [torch.stack(list(logits)).mean(0)], temperature=temperature)
+def mean_logit_distillation(logits: Sequence[Tensor], *, temperature: float, learners: slice = slice(None)) -> Tensor:
+    """Distil the detached mean of all networks' logits, one (B, C) each, into each that learns (an option of MCL)."""
+    return logit_distillation(logits[learners], [torch.stack(list(logits)).mean(0)], temperature=temperature)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mcl.losses.base import Weights
+from mcl.losses.direction import learners
 from mcl.losses.distillation import kl_divergence
 from mcl.losses.forms import Form, FormLoss, last_logits
 from mcl.losses.numerics import full_precision
@@ -114,6 +115,7 @@ class KDCL(FormLoss):
         weights: factor of each term; None: 1, and 0.5 each in the form ``mean``.
         form: how the target is made, as in `target`; or ``mean``: the mean logits, T = 4, as public code has it.
         temperature: T; None: that of the form.
+        direction: ``mutual``: all networks are drawn to the target; ``one_way``: the first one alone.
     """
 
     minimum_networks = 2
@@ -131,8 +133,10 @@ class KDCL(FormLoss):
         weights: Weights | None = None,
         form: str = "min_logit",
         temperature: float | None = None,
+        direction: str = "mutual",
     ):
         super().__init__(shapes=shapes, weights=weights, form=form, temperature=temperature)
+        self.learners = learners(direction)
         self.needs_held_out = form == "general"
         self.needs_single_labels = form in ("naive", "linear", "min_logit")
         self.register_buffer("mixing", torch.full((len(shapes),), 1 / len(shapes)), persistent=self.needs_held_out)
@@ -144,5 +148,5 @@ class KDCL(FormLoss):
         logits = last_logits(outputs)
         form = cast("Target", "general" if self.form == "mean" else self.form)
         aim = target(logits, batch.labels, form, weights=self.mixing)
-        term = kl_divergence(aim, logits, temperature=self.temperature)
+        term = kl_divergence(aim, logits[self.learners], temperature=self.temperature)
         return {"classification": self.classification(logits, batch), "distillation": term}

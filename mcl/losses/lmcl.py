@@ -19,6 +19,7 @@ from mcl.errors import UserError
 from mcl.losses.aggregation import Aggregator
 from mcl.losses.base import MetaSchedule, Weights, stage_logits
 from mcl.losses.contrast_sources import BatchContrast, Contrast
+from mcl.losses.direction import detach_teachers
 from mcl.losses.distillation import logit_distillation
 from mcl.losses.mutual_loss import MutualLoss
 from mcl.types import Batch, Outputs
@@ -34,7 +35,7 @@ class LMCL(MutualLoss):
         meta: when and how the matching is learned. None keeps a learned matching at its initial weights, and is
             required for a fixed one.
         weights: factor of each term in the sum; for those left out 0.1 for vcl and icl, else 1.
-        tau, temperature, dim: as in `MutualLoss`.
+        tau, temperature, dim, direction: as in `MutualLoss`.
     """
 
     needs_branches = True
@@ -51,8 +52,9 @@ class LMCL(MutualLoss):
         tau: float = 0.1,
         temperature: float = 3.0,
         dim: int = 128,
+        direction: str = "mutual",
     ):
-        super().__init__(widths, weights, tau, temperature, dim)
+        super().__init__(widths, weights, tau, temperature, dim, direction)
         assert all(len(set(stages)) == 1 for stages in widths), "all stages of a network end in one width"
         self.aggregators = nn.ModuleList(Aggregator(stages[-1], len(stages)) for stages in widths)
         self.matching = matching(widths)
@@ -78,7 +80,7 @@ class LMCL(MutualLoss):
         with torch.no_grad():
             weights = self.matching([network.features for network in outputs])
         self._latest_weights = weights
-        backbones = [network.logits[-1] for network in outputs]
+        backbones = [network.logits[-1] for network in outputs][self.learners]
         embeddings = self._embed(outputs)
         terms = {
             "classification": self.classification([*stage_logits(outputs), *aggregated], batch),
@@ -119,7 +121,8 @@ class LMCL(MutualLoss):
 
     def _embed(self, outputs: Sequence[Outputs]) -> list[Tensor]:
         """Return the embeddings of each network, (S_i, B, dim)."""
-        return [heads(network.features) for heads, network in zip(self.heads, outputs, strict=True)]
+        features = detach_teachers([network.features for network in outputs], self.learners)
+        return [heads(stages) for heads, stages in zip(self.heads, features, strict=True)]
 
     def _contrast(self, embeddings: Sequence[Tensor], batch: Batch, weights: Tensor) -> dict[str, Tensor]:
         return self.contrast(embeddings, batch, weights, tau=self.tau, temperature=self.temperature)._asdict()

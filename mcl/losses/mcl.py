@@ -11,6 +11,7 @@ from torch import Tensor
 from mcl.losses.base import Weights
 from mcl.losses.contrast import check_temperatures, last_stage_contrast
 from mcl.losses.contrast_sources import gather_batch, rare_positives
+from mcl.losses.direction import detach_teachers
 from mcl.losses.distillation import mean_logit_distillation
 from mcl.losses.mutual_loss import MutualLoss
 from mcl.losses.ramps import Ramp
@@ -24,7 +25,7 @@ class MCL(MutualLoss):
         widths: per network, per stage, the width of its features. Only the last stage is used.
         weights: factor of each term in the sum; for those left out 0.1 for vcl and icl, 0 for distillation, else 1.
             ``distillation`` draws each network to the mean logits of all; with factor 0 it is not computed.
-        tau, temperature, dim: as in `MutualLoss`.
+        tau, temperature, dim, direction: as in `MutualLoss`.
         gather: contrast the samples of all processes; otherwise each process contrasts its own.
     """
 
@@ -39,8 +40,9 @@ class MCL(MutualLoss):
         temperature: float = 3.0,
         dim: int = 128,
         gather: bool = True,
+        direction: str = "mutual",
     ):
-        super().__init__([stages[-1:] for stages in widths], weights, tau, temperature, dim)
+        super().__init__([stages[-1:] for stages in widths], weights, tau, temperature, dim, direction)
         check_temperatures(tau, temperature)
         self.gather = gather
 
@@ -49,7 +51,8 @@ class MCL(MutualLoss):
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         logits = [network.logits[-1] for network in outputs]
-        embeddings = [heads(network.features[-1:]) for heads, network in zip(self.heads, outputs, strict=True)]
+        features = detach_teachers([network.features[-1:] for network in outputs], self.learners)
+        embeddings = [heads(stages) for heads, stages in zip(self.heads, features, strict=True)]
         labels = batch.labels
         if self.gather:
             embeddings, (labels,) = gather_batch(embeddings, [labels])
@@ -57,5 +60,7 @@ class MCL(MutualLoss):
         contrast = last_stage_contrast(last, labels, tau=self.tau, temperature=self.temperature)
         terms = {"classification": self.classification(logits, batch), **contrast._asdict()}
         if self.weights["distillation"] or "distillation" in self.ramps:  # the terms are the same in every epoch
-            terms["distillation"] = mean_logit_distillation(logits, temperature=self.temperature)
+            terms["distillation"] = mean_logit_distillation(
+                logits, temperature=self.temperature, learners=self.learners
+            )
         return terms

@@ -7,6 +7,7 @@ from torch import nn
 
 from mcl.errors import UserError
 from mcl.losses.base import Loss, Weights
+from mcl.losses.direction import learners
 from mcl.losses.heads import PerStage, ProjectionHead
 from mcl.losses.ramps import Ramp
 
@@ -20,6 +21,8 @@ class MutualLoss(Loss):
         tau: temperature of the similarities.
         temperature: T, the softening of all distributions that networks exchange.
         dim: dimension of the embeddings.
+        direction: ``mutual``: all networks learn from each other; ``one_way``: the first one alone from the others,
+            which learn from the labels.
     """
 
     terms = ("classification", "distillation", "vcl", "soft_vcl", "icl", "soft_icl")
@@ -28,7 +31,15 @@ class MutualLoss(Loss):
     flexible_targets = True
     default_weights: ClassVar[Mapping[str, float | Ramp]] = {"vcl": 0.1, "soft_vcl": 1.0, "icl": 0.1, "soft_icl": 1.0}
 
-    def __init__(self, widths: list[list[int]], weights: Weights | None, tau: float, temperature: float, dim: int):
+    def __init__(
+        self,
+        widths: list[list[int]],
+        weights: Weights | None,
+        tau: float,
+        temperature: float,
+        dim: int,
+        direction: str = "mutual",
+    ):
         super().__init__(weights)
         if len(widths) < self.minimum_networks:
             raise UserError(
@@ -41,4 +52,5 @@ class MutualLoss(Loss):
                 raise UserError(f"loss.{name}={value}: must be greater than 0.")
         self.tau = tau
         self.temperature = temperature
+        self.learners = learners(direction)
         self.heads = nn.ModuleList(PerStage(ProjectionHead(width, dim) for width in stages) for stages in widths)

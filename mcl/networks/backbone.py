@@ -73,6 +73,7 @@ class Backbone(nn.Module):
 
     stage_names: Sequence[str] = ()  # what the stages end with, if they were found in a model
     branch_kind = "copy"  # what a branch is: a copy of the later stages, or something lighter
+    library: str = ""  # that the network comes from, as `library_names` says: torchvision, timm
 
     def __init__(
         self, *, name: str, stem: nn.Module, stages: Iterable[nn.Module], head: Head, in_channels: int, stride: int
@@ -144,8 +145,28 @@ class Backbone(nn.Module):
                 " Backbone.__init__."
             )
 
-    def load_pretrained(self) -> None:
-        """Load the pretrained weights of this network, if it has any. Called once, before training begins."""
+    def load_pretrained(self) -> str | None:
+        """Load the pretrained weights of this network, if it has any, and return what was loaded, for the user.
+
+        Called once, before training begins, unless the weights come from a file or a run.
+        """
+        return None
+
+    def library_model(self) -> nn.Module | None:
+        """Return a new model of the library that this network comes from, of its kind; None if it comes from none."""
+        return None
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The layer that computes the logits."""
+        return classifier_of(self.head, self.num_classes)
+
+    def library_names(self) -> dict[str, str]:
+        """Return the names of this network's tensors in the library that it comes from, by those in its state dict.
+
+        Empty if it comes from none.
+        """
+        return {}
 
     @staticmethod
     def initialise(module: nn.Module) -> None:
@@ -158,6 +179,21 @@ class Backbone(nn.Module):
     def branch(self, k: int) -> Branch:
         """Return newly initialised copies of the stages after stage k (from 1) and of the head."""
         return copy.deepcopy(Branch(self.stages_after(k), self.head)).apply(_reset).apply(self.initialise)
+
+
+def classifier_of(head: nn.Module, num_classes: int) -> nn.Module:
+    """Return the last layer of a head: its ``classifier``, or the last one with an output for each class."""
+    layer = getattr(head, "classifier", None)
+    if isinstance(layer, nn.Module):
+        return layer
+    layers = [each for each in head.modules() if isinstance(each, nn.Linear | nn.Conv2d)]
+    return [each for each in layers if each.weight.shape[0] == num_classes][-1]
+
+
+def tensor_names(module: nn.Module, *layers: nn.Module) -> list[str]:
+    """Return the names in the state dict of a module of the tensors of some of its layers."""
+    tensors = {id(tensor) for layer in layers for tensor in layer.state_dict(keep_vars=True).values()}
+    return [name for name, tensor in module.state_dict(keep_vars=True).items() if id(tensor) in tensors]
 
 
 def kaiming_fan_out(module: nn.Module) -> None:

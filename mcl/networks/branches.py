@@ -1,10 +1,12 @@
 """Backbones with auxiliary branches (L-MCL, arXiv 2207.11518), which exist only during training."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError
-from mcl.networks.backbone import Backbone
+from mcl.networks.backbone import Backbone, Branch, classifier_of
 from mcl.networks.counting import outline
 from mcl.types import NetworkShape, Outputs
 
@@ -20,23 +22,49 @@ class Network(nn.Module):
         branched: add the branches.
         maps: return the feature maps of the backbone's stages too.
         frozen: keep the network in evaluation mode, and its parameters as they are.
+        frozen_stages: do so with the stem and this many first stages of the backbone; 0 for none.
     """
 
-    def __init__(self, backbone: Backbone, *, branched: bool, maps: bool = False, frozen: bool = False):
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        branched: bool,
+        maps: bool = False,
+        frozen: bool = False,
+        frozen_stages: int = 0,
+    ):
         super().__init__()
         self.backbone = backbone
         self.returns_maps = maps
         self.frozen = frozen
+        self.frozen_stages = frozen_stages
         if branched:
             backbone.check_branches()
         taps = range(1, len(backbone.stages)) if branched else ()
         self.branches = nn.ModuleList(backbone.branch(k) for k in taps)
-        if frozen:
-            self.requires_grad_(False).eval()
+        for module in self.frozen_modules():
+            module.requires_grad_(False).eval()
+
+    def frozen_modules(self) -> list[nn.Module]:
+        """Return the parts that are never trained: all of a frozen network, or its stem and first stages, or none."""
+        if self.frozen:
+            return [self]
+        backbone = self.backbone
+        return [backbone.stem, *backbone.stages[: self.frozen_stages]] if self.frozen_stages else []
+
+    def classifiers(self) -> list[nn.Module]:
+        """Return the layers that compute logits: those of the branches, then that of the backbone."""
+        heads = [cast(Branch, branch).head for branch in self.branches]
+        return [*(classifier_of(head, self.backbone.num_classes) for head in heads), self.backbone.classifier]
 
     def train(self, mode: bool = True) -> "Network":
-        """Choose training or evaluation mode; a frozen network stays in evaluation mode."""
-        return super().train(mode and not self.frozen)
+        """Choose training or evaluation mode; frozen parts stay in evaluation mode."""
+        super().train(mode and not self.frozen)
+        if mode and not self.frozen:
+            for module in self.frozen_modules():
+                module.eval()
+        return self
 
     @property
     def widths(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from types import MappingProxyType
 from typing import cast
 
 import numpy as np
@@ -29,6 +30,8 @@ class Cohort(nn.Module):
         seed: non-negative.
         maps: return the feature maps of all stages too.
         frozen: keys of the networks that are never trained.
+        unbranched: keys of the networks that get no auxiliary branches.
+        frozen_stages: how many first stages of a network are not trained, by its key.
         shared_stages: stages that the networks share, 0 for none: see `mcl.networks.shared_stages.SharedStages`.
         rescale_gradients: divide the gradient at each fork of shared stages by its number of children.
     """
@@ -41,6 +44,8 @@ class Cohort(nn.Module):
         seed: int,
         maps: bool = False,
         frozen: Collection[str] = (),
+        unbranched: Collection[str] = (),
+        frozen_stages: Mapping[str, int] = MappingProxyType({}),
         shared_stages: int | Sequence[int] = 0,
         rescale_gradients: bool = False,
     ):
@@ -58,7 +63,13 @@ class Cohort(nn.Module):
             with _seeded(seed, i, 0):
                 backbone = make()
             with _seeded(seed, i, 1):
-                self.networks[key] = Network(backbone, branched=branched, maps=maps, frozen=key in frozen)
+                self.networks[key] = Network(
+                    backbone,
+                    branched=branched and key not in unbranched,
+                    maps=maps,
+                    frozen=key in frozen,
+                    frozen_stages=_check_stages(key, backbone, frozen_stages.get(key, 0)),
+                )
         self.shared: SharedStages | None = None
         if shared_stages:
             self.shared = SharedStages(self.backbones, shared_stages, rescale_gradients=rescale_gradients)
@@ -102,6 +113,16 @@ class Cohort(nn.Module):
             maps = self.shared.feature_maps(self.backbones, views)
             return [network.outputs(stages) for network, stages in zip(self, maps, strict=True)]
         return [_run(network, views[i % len(views)]) for i, network in enumerate(self)]
+
+
+def _check_stages(key: str, backbone: Backbone, frozen: int) -> int:
+    """Return the number of frozen stages; raise UserError if the network has fewer."""
+    if frozen > len(backbone.stages):
+        raise UserError(
+            f"pair.{key}.freeze={frozen}: {backbone.name} has {len(backbone.stages)} stages. Give 1 to"
+            f" {len(backbone.stages)}, or 0 for none."
+        )
+    return frozen
 
 
 def _run(network: Network, images: Tensor) -> Outputs:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
 
@@ -13,10 +12,9 @@ from torchvision.models import get_model, get_model_weights, list_models
 
 from mcl.errors import UserError, did_you_mean
 from mcl.networks.backbone import Backbone, Branch, Head
-from mcl.untrusted.tensors import load_state_file
+from mcl.networks.weights import load_weights
 
 _COLOURS = 3  # channels of the images that torchvision's models take
-_WRAPPERS = ("model", "state_dict")  # keys under which training scripts store a state dict
 
 
 class TorchvisionBackbone(Backbone):
@@ -37,10 +35,12 @@ class TorchvisionBackbone(Backbone):
         neck: the modules between the last stage and the pooling; branches have their own copy.
         head: the modules after the pooling, ending in a linear layer, whose inputs are the features.
         branch_depths: blocks kept of each stage in the branches after stages 1..S-1; None keeps all.
-        weights: ``DEFAULT`` or another name of torchvision's pretrained weights, downloaded once, or a file of them;
-            None for new ones. If the number of classes differs, the classifier stays new.
+        weights: ``DEFAULT`` or another name of torchvision's pretrained weights, downloaded once; None for new ones.
+            If the number of classes differs, the classifier stays new.
         in_channels: 3, or 1 for grey images, which are treated as colour images of three equal channels.
     """
+
+    library = "torchvision"
 
     def __init__(
         self,
@@ -93,31 +93,28 @@ class TorchvisionBackbone(Backbone):
             ) from error
         return branch
 
-    def load_pretrained(self) -> None:
-        """Load the weights that ``weights`` names, if any.
+    def load_pretrained(self) -> str | None:
+        """Load torchvision's weights of the name ``weights``, if any, and return what was loaded.
 
         Raises:
-            UserError: The weights cannot be read, or are of another model.
+            UserError: There are no such weights, or they cannot be fetched.
         """
         if self.weights is None:
-            return
-        state = _read_weights(self.model, self.weights)
-        linears = [key for key, module in get_model(self.model).named_modules() if isinstance(module, nn.Linear)]
-        try:
-            source = get_model(self.model, weights=None, num_classes=len(state[f"{linears[-1]}.weight"]))
-            source.load_state_dict(state)
-        except (KeyError, RuntimeError) as error:
-            raise UserError(
-                f"{self.name}: weights={self.weights} are not of torchvision's {self.model}: {_brief(error)}"
-            ) from error
-        parts = self._split(source)
-        if self.in_channels == 1:
-            _make_grey(parts.stem)
-        if parts.head.classifier.out_features != self.num_classes:
-            parts.head.classifier = self.head.classifier
-        self.stem.load_state_dict(parts.stem.state_dict())
-        self.stages.load_state_dict(nn.ModuleList(parts.stages).state_dict())
-        self.head.load_state_dict(parts.head.state_dict())
+            return None
+        return load_weights(self, _fetch_weights(self.model, self.weights), source=f"weights={self.weights}").text
+
+    def library_model(self) -> nn.Module:
+        """Return torchvision's own model, newly initialised."""
+        return get_model(self.model, weights=None, num_classes=self.num_classes)
+
+    def library_names(self) -> dict[str, str]:
+        """Return torchvision's names of this network's tensors, by those in its state dict."""
+        with torch.device("meta"):
+            source = self.library_model()
+            parts = self._split(source)
+        theirs = {id(tensor): name for name, tensor in source.state_dict(keep_vars=True).items()}
+        arranged = nn.ModuleDict({"stem": parts.stem, "stages": nn.ModuleList(parts.stages), "head": parts.head})
+        return {name: theirs[id(tensor)] for name, tensor in arranged.state_dict(keep_vars=True).items()}
 
     def _check_against(self, source: nn.Module) -> None:
         """Raise ``UserError`` unless this computes the same as the model it was made from."""
@@ -214,25 +211,13 @@ def _make_grey(stem: nn.Sequential) -> None:
     convolution.weight = nn.Parameter(convolution.weight.sum(1, keepdim=True))
 
 
-def _read_weights(model: str, weights: str) -> dict[str, Tensor]:
-    """Return a state dict of a model, by the name of torchvision's pretrained weights or from a file."""
+def _fetch_weights(model: str, weights: str) -> dict[str, Tensor]:
+    """Return a state dict of a model, by the name of torchvision's pretrained weights."""
     names = get_model_weights(model)
-    if weights == "DEFAULT" or weights in names.__members__:
-        try:
-            return dict(names[weights].get_state_dict(progress=True, check_hash=True))
-        except (URLError, OSError) as error:
-            url = names[weights].url
-            raise UserError(f"weights={weights}: cannot fetch {url} ({error}). Give its file: weights=FILE.") from error
-    path = Path(weights).expanduser()
-    if not path.is_file():
+    if weights != "DEFAULT" and weights not in names.__members__:
         raise UserError(f"weights={weights}: no such file, and no weights of {model}: {', '.join(names.__members__)}.")
     try:
-        state: Any = load_state_file(path)
-    except (UserError, OSError) as error:
-        raise UserError(f"weights={weights} is not a file of tensors only: {error}") from error
-    for key in _WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"weights={weights} does not hold a state dict.")
-    return state
+        return dict(names[weights].get_state_dict(progress=True, check_hash=True))
+    except (URLError, OSError) as error:
+        url = names[weights].url
+        raise UserError(f"weights={weights}: cannot fetch {url} ({error}). Give its file: weights=FILE.") from error

@@ -11,6 +11,7 @@ from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import write_atomically, write_error
 from mcl.reports.accuracy_tables import accuracies_table, accuracy_table, main_table, published_table
+from mcl.reports.alone_table import alone_section
 from mcl.reports.archive import ARCHIVE, archived_runs, needs_archive, pack_runs, show_as_packed
 from mcl.reports.calibration_table import ensemble_section, ensemble_table
 from mcl.reports.claim import claim_paragraphs, claim_section
@@ -245,6 +246,7 @@ def _tables(study: Study | None, rows: Rows, comparisons: Comparisons, metric: s
         *main_table(rows, metric),
         *not_finite(rows, metric),
         *difference_section(rows, comparisons),
+        *alone_section(rows, metric),
         *rank_section(rows, metric),
         *ablation_section(rows, comparisons),
         *matching_section(rows),

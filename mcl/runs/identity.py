@@ -40,6 +40,7 @@ LEFT_OUT = (
     "trainer.max_checkpoints",
     "trainer.deterministic",
     "trainer.export",
+    "pair.*.weights_strict",
 )
 
 # Settings added since VERSION, with the value they stand for in older runs; * is the key of a network.
@@ -51,6 +52,11 @@ ADDED: dict[str, Any] = {
     "pair.shared_stages": 0,
     "pair.leader": None,
     "pair.*.frozen": False,
+    "pair.*.freeze": 0,
+    "pair.*.deployed": None,
+    "optimizer.head_lr_factor": 1,
+    "optimizer.layer_decay": 1,
+    "loss.direction": "mutual",
     "dataset.class_folder": "first",
     "dataset.augmentation.crop_scale": None,
     "dataset.augmentation.policy": None,
@@ -67,20 +73,27 @@ ADDED: dict[str, Any] = {
 }
 
 WEIGHTS = "init_weights"
+NETWORK_WEIGHTS = "weights_checksums"  # of pair.KEY.weights
+_TORCHVISION = "mcl.networks.torchvision.TorchvisionBackbone"  # its hashes have weights: null
+_LMCL = "mcl.losses.lmcl.LMCL"
 
 
 def identity(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that determine the result, as ``{"dataset.limit": 10, ...}``.
 
-    ``init_from`` is the checksum of the initial weights. Older runs, which did not store it, keep the path as typed.
+    ``init_from`` and ``pair.KEY.weights`` are the checksums of the weights. Older runs, which did not store them, keep
+    the path as typed.
     """
     plain = _resolved(config) if isinstance(config, DictConfig) else current_names(config)
     settings = {
         key: value
         for key, value in flatten(plain).items()
-        if not any(key == left_out or key.startswith(f"{left_out}.") for left_out in LEFT_OUT)
+        if not any(_name(key) == left_out or key.startswith(f"{left_out}.") for left_out in LEFT_OUT)
         and not _is_neutral(key, value)
     }
+    for key in [key for key, value in settings.items() if _name(key) == "pair.*.weights" and value is None]:
+        if settings.get(key.replace(".weights", "._target_")) != _TORCHVISION:
+            del settings[key]
     return _with_checksums(settings)
 
 
@@ -101,6 +114,10 @@ def _with_checksums(settings: dict[str, Any]) -> dict[str, Any]:
         checksum = settings.pop(key)
         if checksum is not None:
             settings[key.replace(WEIGHTS, "init_from", 1)] = checksum
+    for key in [key for key in settings if key.partition(".")[0] == NETWORK_WEIGHTS]:
+        checksum = settings.pop(key)
+        if checksum is not None:
+            settings[f"pair.{key.partition('.')[2]}.weights"] = checksum
     return settings
 
 
@@ -126,8 +143,9 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
     If one of them lacks the checksum of its initial weights, their paths are compared instead.
     """
-    if None in (old.get(WEIGHTS), new.get(WEIGHTS)):
-        old, new = ({key: value for key, value in config.items() if key != WEIGHTS} for config in (old, new))
+    for name in (WEIGHTS, NETWORK_WEIGHTS):
+        if None in (old.get(name), new.get(name)):
+            old, new = ({key: value for key, value in config.items() if key != name} for config in (old, new))
     before, after = identity(old), identity(new)
     for key in before.keys() ^ after.keys():
         if (name := _name(key)) in ADDED:
@@ -140,11 +158,15 @@ def _revision(settings: Mapping[str, Any]) -> dict[str, int]:
     """Return an entry for the hash if a correction has changed the numbers of runs with these settings.
 
     Revision 2: ImageNet with a sampler that repeats images. Each draw of an image in an epoch has its own random
-    transforms; in revision 1, all draws in one epoch shared them.
+    transforms; in revision 1, all draws in one epoch shared them. And L-MCL with a frozen network that has pretrained
+    weights: the network teaches by its backbone; in revision 1, also by branches at random weights.
     """
     transformed = settings.get("dataset._target_") == "mcl.data.imagenet.ImageNet"
     repeated = settings.get("sampler._target_") == "mcl.data.samplers.ClassBalanced"
-    return {"revision": 2} if transformed and repeated else {}
+    names = [key.rpartition(".")[0] for key, value in settings.items() if _name(key) == "pair.*.frozen" and value]
+    teachers = any(settings.get(f"{name}.weights") is not None for name in names)
+    branched = settings.get("loss._target_") == _LMCL and teachers
+    return {"revision": 2} if (transformed and repeated) or branched else {}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

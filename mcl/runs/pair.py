@@ -7,7 +7,11 @@ from omegaconf import OmegaConf
 
 SHARED_STAGES, LEADER = "shared_stages", "leader"  # options of the whole pair
 PAIR_OPTIONS = (SHARED_STAGES, LEADER)
-FROZEN = "frozen"  # an option of each network
+FROZEN = "frozen"  # options of each network, beside those of its constructor
+FREEZE, DEPLOYED, WEIGHTS, STRICT = "freeze", "deployed", "weights", "weights_strict"
+NETWORK_OPTIONS = (FROZEN, FREEZE, DEPLOYED, WEIGHTS, STRICT)
+DROP_PATH = "drop_path"  # of the constructors of residual networks, whose files do not list it
+_NOT_BUILT = (FROZEN, FREEZE, DEPLOYED, STRICT)  # some constructors take weights
 
 
 def networks_of(pair: Mapping[Any, Any]) -> dict[str, Any]:
@@ -16,13 +20,37 @@ def networks_of(pair: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def network_node(node: Any) -> Any:
-    """Return the part of a network's node that builds it, as plain data."""
+    """Return the part of a network's node that its constructor may take, as plain data."""
     if OmegaConf.is_config(node):
         node = OmegaConf.to_container(node, resolve=True)
-    return {str(key): value for key, value in node.items() if key != FROZEN} if isinstance(node, Mapping) else node
+    if not isinstance(node, Mapping):
+        return node
+    return {str(key): value for key, value in node.items() if key not in _NOT_BUILT}
 
 
 def frozen_keys(pair: Mapping[Any, Any]) -> list[str]:
     """Return the keys of the networks that are never trained."""
     nodes = networks_of(pair)
     return [key for key, node in nodes.items() if isinstance(node, Mapping) and node.get(FROZEN)]
+
+
+def unbranched_keys(pair: Mapping[Any, Any]) -> list[str]:
+    """Return the keys of the networks that never get auxiliary branches.
+
+    These are frozen ones with ``weights=``, which has none: branches at random weights would teach noise.
+    """
+    nodes = networks_of(pair)
+    return [key for key in frozen_keys(pair) if nodes[key].get(WEIGHTS) is not None]
+
+
+def frozen_stages(pair: Mapping[Any, Any]) -> dict[str, int]:
+    """Return how many first stages of each network are not trained, by key, for those that have some."""
+    nodes = networks_of(pair)
+    return {key: node[FREEZE] for key, node in nodes.items() if isinstance(node, Mapping) and node.get(FREEZE)}
+
+
+def deployed_options(pair: Mapping[Any, Any]) -> dict[str, bool]:
+    """Return ``pair.KEY.deployed`` of the networks that have it, by key."""
+    nodes = networks_of(pair)
+    chosen = {key: node.get(DEPLOYED) for key, node in nodes.items() if isinstance(node, Mapping)}
+    return {key: value for key, value in chosen.items() if value is not None}

@@ -9,6 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mcl.runs.fine_tuning import OPTIMIZER_OPTIONS
+from mcl.runs.pair import DROP_PATH, NETWORK_OPTIONS
+
 TARGETS = {
     "mcl.losses.contrasts.BankContrast": "mcl.losses.contrast_sources.BankContrast",
     "mcl.losses.contrasts.BatchContrast": "mcl.losses.contrast_sources.BatchContrast",
@@ -21,8 +24,11 @@ OPTIONS = {
 }
 CHOICES = {"recipe=fast": "speed=fast"}
 
-# Files of networks do not list these options, so that Hydra would ask for a plus.
-_OPTION_OF_ANY_NETWORK = re.compile(r"^pair\.[\w-]+\.(frozen|drop_path|options\.\w+)(?==)")
+# Files of networks, optimizers and schedules do not list these options, so that Hydra would ask for a plus.
+_OPTION_WITHOUT_FILE = re.compile(
+    rf"^(?:pair\.[\w-]+\.(?:{'|'.join(NETWORK_OPTIONS)}|{DROP_PATH}|options\.\w+)|optimizer\.(?:{'|'.join(OPTIMIZER_OPTIONS)})"
+    r"|schedule\.warmup_epochs)(?==)"
+)
 _OVERRIDE = re.compile(r"(?P<sign>\+{1,2}|~)?(?P<key>[\w./@]+)(?P<value>=.*)?", re.DOTALL)
 
 
@@ -48,7 +54,7 @@ def current_overrides(overrides: Sequence[str], *, announce: bool = False) -> li
         current = current_override(override)
         if announce and current != override:
             print(f"note: {override} is now written {current}", file=sys.stderr)
-        renamed.append(_OPTION_OF_ANY_NETWORK.sub(r"++\g<0>", current))
+        renamed.append(_OPTION_WITHOUT_FILE.sub(r"++\g<0>", current))
     return renamed
 
 

@@ -1,7 +1,7 @@
 """The plan of a study: its runs, their status, an estimate of the remaining time."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
@@ -46,7 +46,7 @@ class PlannedRow:
         return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
-def read_planned(planned: Sequence[PlannedRun], archived: Sequence[Run] = ()) -> list[Run]:
+def read_planned(planned: Sequence[PlannedRun], archived: Iterable[Run] = ()) -> list[Run]:
     """Read the runs in planned folders. For one that has no folder, its archived run is taken, if there is one."""
     by_hash = {run.folder.name: run for run in archived}
     stored = [None if each.folder.is_dir() else by_hash.get(each.folder.name) for each in planned]
@@ -54,7 +54,7 @@ def read_planned(planned: Sequence[PlannedRun], archived: Sequence[Run] = ()) ->
 
 
 def plan_rows(
-    study: Study, runs: Sequence[PlannedRun] | None = None, *, archived: Sequence[Run] = (), estimate: bool
+    study: Study, runs: Sequence[PlannedRun] | None = None, *, archived: Iterable[Run] = (), estimate: bool
 ) -> list[PlannedRow]:
     """Return the rows of a study in the order of its page.
 

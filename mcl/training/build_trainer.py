@@ -21,6 +21,7 @@ from mcl.training.data_parallel import copy_first, data_parallel, float_buffers
 from mcl.training.evaluator import Evaluator
 from mcl.training.learner import Learner
 from mcl.training.loss_scaling import LossScaling
+from mcl.training.lr_factors import EQUAL, LrFactors
 from mcl.training.meta_round import MetaRound
 from mcl.training.optimizers import parameter_groups
 from mcl.training.options import TrainerOptions
@@ -44,6 +45,7 @@ def build_trainer(
     schedule: Callable[[int, int], float],
     results: Results,
     seed: int,
+    lr_factors: LrFactors = EQUAL,
     data: str = "",
     processes: ProcessGroup | None = None,
 ) -> Trainer:
@@ -59,6 +61,7 @@ def build_trainer(
         schedule: factor on the learning rate from ``(epoch, epochs)``.
         results: takes in every evaluation.
         seed: seed of the batches and of their augmentation.
+        lr_factors: factors on the learning rate of parts of the networks.
         data: fingerprint of the images, kept in the checkpoints.
         processes: the processes that train together, each on its shard of every batch; by default this one alone.
 
@@ -89,7 +92,7 @@ def build_trainer(
         views=views,
         mixing=options.mixing,
     )
-    groups = parameter_groups(learner, decay_norm_and_bias=options.decay_norm_and_bias)
+    groups = parameter_groups(learner, lr_factors, decay_norm_and_bias=options.decay_norm_and_bias)
     optimizers = [make_optimizer(params=groups)]
     meta_round: MetaRound | None = None
     if learner.loss.meta is not None:

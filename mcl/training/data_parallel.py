@@ -36,13 +36,17 @@ def data_parallel(learner: Learner) -> DistributedDataParallel:
 def float_buffers(learner: Learner) -> list[Tensor]:
     """Return the buffers to average over processes: batch statistics, as each process sees other images.
 
-    Static ones, those of frozen networks, and a moving average that collects none are the same everywhere.
+    Static ones, those of frozen networks and stages, and a moving average that collects none are the same everywhere.
     """
     static = {f"loss.{name}" for name in learner.loss.static_buffers()}
-    left_out = {id(buffer) for network in learner.cohort if network.frozen for buffer in network.buffers()}
+    frozen = [module for network in learner.cohort for module in network.frozen_modules()]
+    left_out = {id(buffer) for module in frozen for buffer in module.buffers()}
     if learner.average is not None:
         collecting = [network for network in learner.average if learner.loss.needs_ema and not network.frozen]
         collected = {id(buffer) for network in collecting for buffer in network.buffers()}
+        collected -= {
+            id(buffer) for network in collecting for module in network.frozen_modules() for buffer in module.buffers()
+        }
         left_out |= {id(buffer) for buffer in learner.average.buffers()} - collected
     return [
         buffer

@@ -2,57 +2,77 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
 
 from mcl.errors import UserError
+from mcl.networks.backbone import tensor_names
 from mcl.networks.cohort import Cohort
 from mcl.runs import checkpoints
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.layout import deployed_prefix
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import read_config
+from mcl.training.network_weights import NetworkWeights, frozen_at_random, load_network_weights
 from mcl.untrusted.tensors import load_safetensors
 
 _EXPORTED = "network"  # key of the weights in a file that python -m mcl export wrote
 Places = str | Mapping[str, str]
 
 
-def load_initial_weights(cohort: Cohort, init_from: Places | None, init_weights: Any = None) -> None:
+def load_initial_weights(
+    cohort: Cohort,
+    init_from: Places | None,
+    init_weights: Any = None,
+    weights: Mapping[str, NetworkWeights] = MappingProxyType({}),
+) -> list[str]:
     """Load the weights that new networks start from; without any, they keep their random ones.
+
+    Classifiers of another number of classes start new.
 
     Args:
         cohort: the networks, each of which may name pretrained weights of its own.
         init_from: a run folder or a checkpoint with weights for all of them; or a place for each network, which may
             be an exported file too. Networks without a place load their pretrained weights, if they name some.
         init_weights: checksum that this checkpoint must have, or one for each; None for any.
+        weights: files and runs that ``pair.KEY.weights`` names, by network.
+
+    Returns:
+        Lines for the user: what was loaded, and what starts new.
 
     Raises:
         UserError: the weights are missing, do not fit, or have another checksum.
     """
     if isinstance(init_from, str):
         _check_checksum(init_from, init_weights)
-        start_from(Path(init_from), cohort)
-        return
+        return start_from(Path(init_from), cohort)
     places = dict(init_from or {})
+    notes: list[str | None] = []
     for key, backbone in zip(cohort.keys, cohort.backbones, strict=True):
-        if key not in places:
-            backbone.load_pretrained()
+        if key in weights:
+            notes.append(load_network_weights(cohort, key, weights[key]))
+        elif key not in places and (text := backbone.load_pretrained()) is not None:
+            notes.append(f"{key}: {text}.")
     for key, place in places.items():
         _check_checksum(place, (init_weights or {}).get(key))
-        start_network_from(Path(place), cohort, key)
+        notes.append(start_network_from(Path(place), cohort, key))
+    return [note for note in notes if note is not None]
 
 
-def start_from(place: Path, cohort: Cohort) -> None:
+def start_from(place: Path, cohort: Cohort) -> list[str]:
     """Initialise networks from a checkpoint; its other weights are ignored.
 
     A branched checkpoint can initialise unbranched networks, but not vice versa. The heads of the loss, its matching
-    network and the optimizers start afresh.
+    network and the optimizers start afresh, and so do classifiers of another number of classes.
 
     Args:
         place: a checkpoint, or a run folder, which stands for its last checkpoint.
         cohort: the networks, identified by their keys in the pair.
+
+    Returns:
+        Lines for the user: the classifiers that start new.
 
     Raises:
         UserError: there is no checkpoint, or one of its tensors is missing or has another shape.
@@ -65,17 +85,22 @@ def start_from(place: Path, cohort: Cohort) -> None:
     if missing:
         names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise UserError(f"{option}: its networks have no {names}. Choose the pair= and the loss= of that checkpoint.")
+    classifiers = tensor_names(cohort, *(layer for network in cohort for layer in network.classifiers()))
+    new = [key for key in classifiers if _has_other_classes(learner[prefix + key], weights[key])]
     for key, tensor in weights.items():
         shape = learner[prefix + key].shape
-        if shape != tensor.shape:
+        if shape != tensor.shape and key not in new:
             raise UserError(
                 f"{option}: {key} has shape {tuple(shape)} there and {tuple(tensor.shape)} here."
                 " Choose the dataset= (its classes) and the pair= that it was trained with."
             )
-    cohort.load_state_dict({key: learner[prefix + key] for key in weights})
+    if new and (frozen := [name for name, network in zip(cohort.keys, cohort, strict=True) if network.frozen]):
+        raise frozen_at_random(frozen[0], option)
+    cohort.load_state_dict({key: learner[prefix + key] for key in weights if key not in new}, strict=not new)
+    return [_new_classifiers(option, len(learner[prefix + new[0]]), len(weights[new[0]]))] if new else []
 
 
-def start_network_from(place: Path, cohort: Cohort, key: str) -> None:
+def start_network_from(place: Path, cohort: Cohort, key: str) -> str | None:
     """Initialise one network from a run of any pair, or from an exported file.
 
     Of a run, the network whose weights fit is taken; if several fit, the one with the same key.
@@ -85,6 +110,9 @@ def start_network_from(place: Path, cohort: Cohort, key: str) -> None:
         cohort: the networks.
         key: the network to initialise. With auxiliary branches, the run must have them too.
 
+    Returns:
+        A line for the user if its classifiers start new.
+
     Raises:
         UserError: there are no such weights.
     """
@@ -92,19 +120,25 @@ def start_network_from(place: Path, cohort: Cohort, key: str) -> None:
     network = next(each for name, each in zip(cohort.keys, cohort, strict=True) if name == key)
     expected = network.state_dict()
     candidates = _read_networks(place, option)
-    fitting = {name: weights for name, weights in candidates.items() if _fits(expected, weights)}
+    classifiers = tensor_names(network, *network.classifiers())
+    fitting = {name: weights for name, weights in candidates.items() if _fits(expected, weights, classifiers)}
     name = key if key in fitting else next(iter(fitting), None)
     if name is None:
         raise UserError(
-            f"{option}: {_describe(candidates)} does not fit {network.backbone.name}: its layers or its number of"
-            f" classes differ{', or it has no auxiliary branches' if len(network.branches) else ''}."
+            f"{option}: {_describe(candidates)} does not fit {network.backbone.name}: its layers"
+            f" differ{', or it has no auxiliary branches' if len(network.branches) else ''}."
         )
     if len(fitting) > 1 and name != key:
         raise UserError(
             f"{option}: {_describe(fitting)} would all fit. Write the wanted one to a file (python -m mcl export"
             f" {place} --format torch --network {name}) and name that file."
         )
-    network.load_state_dict({each: fitting[name][each] for each in expected})
+    weights = fitting[name]
+    new = [each for each in classifiers if _has_other_classes(weights[each], expected[each])]
+    if new and network.frozen:
+        raise frozen_at_random(key, option)
+    network.load_state_dict({each: weights[each] for each in expected if each not in new}, strict=not new)
+    return _new_classifiers(option, len(weights[new[0]]), len(expected[new[0]])) if new else None
 
 
 def _check_checksum(place: str, expected: str | None) -> None:
@@ -151,8 +185,21 @@ def _existing(place: Path, option: str) -> Path:
     return path
 
 
-def _fits(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> bool:
-    return all(name in weights and weights[name].shape == tensor.shape for name, tensor in expected.items())
+def _fits(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], classifiers: Collection[str]) -> bool:
+    return all(
+        name in weights
+        and (weights[name].shape == tensor.shape or (name in classifiers and _has_other_classes(weights[name], tensor)))
+        for name, tensor in expected.items()
+    )
+
+
+def _has_other_classes(there: Tensor, here: Tensor) -> bool:
+    """Return whether a tensor of a classifier has another number of classes, and nothing else is different."""
+    return len(there) != len(here) and there.shape[1:] == here.shape[1:]
+
+
+def _new_classifiers(option: str, there: int, here: int) -> str:
+    return f"{option}: classifiers start new: {there} classes there, {here} here."
 
 
 def _describe(names: Collection[str]) -> str:

@@ -92,10 +92,11 @@ class Learner(nn.Module):
         update_average(self.average, self.cohort, decay, buffers=self.ema is not None)
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters of the optimizer: all but those of frozen or averaged networks and meta-parameters."""
+        """Return the parameters of the optimizer: all but frozen ones, those of averaged networks, meta-parameters."""
         others = list(self.loss.meta_parameters().values())
-        for network in [*(network for network in self.cohort if network.frozen), *(self.average or ())]:
-            others += network.parameters()
+        frozen = [module for network in self.cohort for module in network.frozen_modules()]
+        for module in [*frozen, *(self.average or ())]:
+            others += module.parameters()
         left_out = {id(parameter) for parameter in others}
         return [parameter for parameter in self.parameters() if id(parameter) not in left_out]
 

@@ -1,6 +1,6 @@
 """The parameters of an optimizer, and torch's fused optimizers, which update all of them with one kernel."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mcl.training.learner import Learner
+from mcl.training.lr_factors import EQUAL, LR_FACTOR, PART, LrFactors
 
 _FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
@@ -21,21 +22,48 @@ def fused_option(optimizer: Callable[..., Any], options: Mapping[Any, Any], devi
     return {"fused": True} if optimizer in _FUSED and device.type in ("cpu", "cuda") and not chosen else {}
 
 
-def parameter_groups(learner: Learner, *, decay_norm_and_bias: bool = True) -> list[Any]:
-    """Return the trained parameters, apart from those for which the loss sets options of the optimizer.
+def parameter_groups(learner: Learner, lr_factors: LrFactors = EQUAL, *, decay_norm_and_bias: bool = True) -> list[Any]:
+    """Return the trained parameters; those with options of their own are in groups.
+
+    Options come from the loss, or are factors on the learning rate of parts of the networks (`LrFactors.groups`).
 
     Args:
         learner: networks and loss.
+        lr_factors: factors on the learning rate.
         decay_norm_and_bias: otherwise, parameters of one dimension are apart, too, without weight decay: biases, and
             those of normalization layers.
     """
-    own = learner.loss.parameter_groups()
-    grouped = {id(parameter) for group in own for parameter in group["params"]}
-    parameters = [parameter for parameter in learner.trained_parameters() if id(parameter) not in grouped]
+    trained = learner.trained_parameters()
+    parts, own = lr_factors.groups(learner.cohort, trained), learner.loss.parameter_groups()
+    grouped = {id(parameter) for group in (*parts, *own) for parameter in group["params"]}
+    parameters = [parameter for parameter in trained if id(parameter) not in grouped]
+    rest: list[dict[str, Any]] = [{"params": parameters}]
     if not decay_norm_and_bias:
-        own = [{"params": [each for each in parameters if each.dim() <= 1], "weight_decay": 0.0}, *own]
-        parameters = [each for each in parameters if each.dim() > 1]
-    return [{"params": parameters}, *own] if own else parameters
+        rest, parts = _split_by_decay(rest), _split_by_decay(parts)
+    groups = [*rest, *own, *parts]
+    return groups if len(groups) > 1 else parameters
+
+
+def _split_by_decay(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Split groups of parameters: those of two and more dimensions, and the others, which get no weight decay."""
+    split: list[dict[str, Any]] = []
+    for group in groups:
+        vectors = [each for each in group["params"] if each.dim() <= 1]
+        others = [each for each in group["params"] if each.dim() > 1]
+        split += [{**group, "params": others}] if others else []
+        split += [{**group, "params": vectors, "weight_decay": 0.0}] if vectors else []
+    return split
+
+
+def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
+    """Give each group the optimizer's learning rate, times a factor and that of its part of the networks."""
+    for group in optimizer.param_groups:
+        group["lr"] = optimizer.defaults["lr"] * factor * group.get(LR_FACTOR, 1.0)
+
+
+def learning_rates(optimizer: Optimizer) -> dict[str, float]:
+    """Return the learning rates of the parts that have a factor: ``{"first/stem": 0.01, ...}``."""
+    return {group[PART]: group["lr"] for group in optimizer.param_groups if PART in group}
 
 
 def match_state_strides(optimizer: Optimizer) -> None:

@@ -30,6 +30,7 @@ from mcl.training.agreement import check_same_classes, check_same_images
 from mcl.training.estimates import check_disk, check_reader_memory
 from mcl.training.initial_weights import load_initial_weights
 from mcl.training.labels import run_name, run_tags
+from mcl.training.network_weights import weights_of
 from mcl.training.overview import device_name, plan
 from mcl.training.setup import Parts
 from mcl.training.trainer import Trainer
@@ -100,10 +101,16 @@ class Run:
 
     def announce(self, parts: Parts) -> None:
         """Load initial weights and print an overview, before any image is read."""
+        loaded: list[str] = []
         if self.saved is None and self.processes.first:  # data_parallel copies them to the others
-            load_initial_weights(parts.learner.cohort, self.config.init_from, self.config.init_weights)
+            loaded = load_initial_weights(
+                parts.learner.cohort,
+                self.config.init_from,
+                self.config.init_weights,
+                weights_of(self.config.pair, self.config.weights_checksums),
+            )
         if self.folder is not None:
-            notes = dict.fromkeys([*parts.notes, *self.folder.notes])
+            notes = dict.fromkeys([*loaded, *parts.notes, *self.folder.notes])
             before = (self.saved or {}).get("processes", self.processes.world_size)
             if before != self.processes.world_size:
                 notes[f"processes: {before} until the checkpoint, now {self.processes.world_size}."] = None

@@ -10,35 +10,48 @@ class Cosine:
     """Decay by ``(1 + cos(pi * e / E)) / 2`` for epoch e of E (the CIFAR schedule of L-MCL), after a linear warm-up."""
 
     def __init__(self, *, warmup_epochs: int = 0):
-        if warmup_epochs < 0:
-            raise UserError(f"schedule.warmup_epochs={warmup_epochs}: must not be negative.")
-        self.warmup_epochs = warmup_epochs
+        self.warmup_epochs = _checked(warmup_epochs)
 
     def __call__(self, epoch: int, epochs: int) -> float:
         """Return the factor on the initial learning rate during ``epoch`` (from 0) of ``epochs``."""
         if epoch < self.warmup_epochs:
-            return (epoch + 1) / (self.warmup_epochs + 1)
+            return _warm_up(epoch, self.warmup_epochs)
         length = max(epochs - self.warmup_epochs, 1)
         return (1 + math.cos(math.pi * (epoch - self.warmup_epochs) / length)) / 2
 
 
 class MultiStep:
-    """Multiply by ``gamma`` at every milestone."""
+    """Multiply by ``gamma`` at every milestone, after a linear warm-up."""
 
-    def __init__(self, *, milestones: list[int], gamma: float = 0.1):
+    def __init__(self, *, milestones: list[int], gamma: float = 0.1, warmup_epochs: int = 0):
         if any(milestone < 1 for milestone in milestones):
             raise UserError(f"schedule.milestones={milestones}: every epoch must be at least 1.")
         self.milestones = sorted(milestones)
         self.gamma = gamma
+        self.warmup_epochs = _checked(warmup_epochs)
 
     def __call__(self, epoch: int, epochs: int) -> float:
         """Return the factor on the initial learning rate during ``epoch`` (from 0) of ``epochs``."""
-        return float(self.gamma ** bisect_right(self.milestones, epoch))
+        return float(self.gamma ** bisect_right(self.milestones, epoch)) * _warm_up(epoch, self.warmup_epochs)
 
 
 class Constant:
-    """Keep the initial learning rate."""
+    """Keep the initial learning rate, after a linear warm-up."""
+
+    def __init__(self, *, warmup_epochs: int = 0):
+        self.warmup_epochs = _checked(warmup_epochs)
 
     def __call__(self, epoch: int, epochs: int) -> float:
-        """Return 1."""
-        return 1.0
+        """Return 1, and less during the warm-up."""
+        return _warm_up(epoch, self.warmup_epochs)
+
+
+def _warm_up(epoch: int, warmup_epochs: int) -> float:
+    """Return the factor of a linear warm-up during an epoch, from 0; 1 after it."""
+    return min(1.0, (epoch + 1) / (warmup_epochs + 1))
+
+
+def _checked(warmup_epochs: int) -> int:
+    if warmup_epochs < 0:
+        raise UserError(f"schedule.warmup_epochs={warmup_epochs}: must not be negative.")
+    return warmup_epochs

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from mcl import distributed
 from mcl.allocator import keep_freed_memory
+from mcl.config.constructor_nodes import backbone_node
 from mcl.config.instantiate import build
 from mcl.config.loss_arguments import loss_arguments
 from mcl.config.pair_options import check_pair
@@ -25,7 +26,16 @@ from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
-from mcl.runs.pair import LEADER, SHARED_STAGES, frozen_keys, network_node, networks_of
+from mcl.runs.fine_tuning import optimizer_node
+from mcl.runs.pair import (
+    LEADER,
+    SHARED_STAGES,
+    deployed_options,
+    frozen_keys,
+    frozen_stages,
+    networks_of,
+    unbranched_keys,
+)
 from mcl.tracking.tracker import Tracker
 from mcl.training.accumulation import check_accumulation
 from mcl.training.averaging import check_average
@@ -34,6 +44,7 @@ from mcl.training.deployment import deployed_keys
 from mcl.training.dry_pass import check_own_parts, uses_own_modules
 from mcl.training.estimates import check_batch_memory, check_contrast_memory
 from mcl.training.learner import Learner
+from mcl.training.lr_factors import LrFactors
 from mcl.training.optimizers import fused_option
 from mcl.training.options import TrainerOptions
 from mcl.training.random_state import seed_everything
@@ -54,6 +65,7 @@ class Parts:
     learner: Learner
     make_optimizer: Callable[..., Optimizer]
     schedule: Callable[[int, int], float]
+    lr_factors: LrFactors
     options: TrainerOptions
     trackers: dict[str, Tracker]
     deployed: list[str]  # keys of the networks that are deployed, first those that are reported first
@@ -81,6 +93,7 @@ class Parts:
             self.sampler,
             make_optimizer=self.make_optimizer,
             schedule=self.schedule,
+            lr_factors=self.lr_factors,
             results=Results(self.networks, chosen_on="test" if splits.validation is None else "validation"),
             seed=seed,
             data=data,
@@ -122,9 +135,8 @@ def assemble(config: DictConfig) -> Parts:
             " dataset.validation=0.1, or another loss.form."
         )
     optimizer_class = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
-    make_optimizer = functools.partial(
-        make, config.optimizer, path="optimizer", **fused_option(optimizer_class, config.optimizer, options.device)
-    )
+    fused = fused_option(optimizer_class, config.optimizer, options.device)
+    make_optimizer = functools.partial(make, optimizer_node(config.optimizer), path="optimizer", **fused)
     make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # invalid settings fail before any image is read
     use_deterministic(options.deterministic)
     use_tf32(options.precision)
@@ -152,9 +164,10 @@ def assemble(config: DictConfig) -> Parts:
         learner=Learner(cohort, loss),
         make_optimizer=make_optimizer,
         schedule=schedule,
+        lr_factors=LrFactors.of(config.optimizer),
         options=options,
         trackers={str(name): make(node, path=f"tracking.{name}") for name, node in config.tracking.items()},
-        deployed=deployed_keys(loss, cohort, config.pair.get(LEADER)),
+        deployed=deployed_keys(loss, cohort, config.pair.get(LEADER), deployed_options(config.pair)),
         notes=notes,
     )
 
@@ -187,7 +200,12 @@ def build_cohort(
     make = functools.partial(build, allow=config.allow_modules)
     factories = {
         key: functools.partial(
-            _backbone, make, network_node(node), path=f"pair.{key}", num_classes=num_classes, in_channels=channels
+            _backbone,
+            make,
+            backbone_node(node, path=f"pair.{key}", allow=config.allow_modules),
+            path=f"pair.{key}",
+            num_classes=num_classes,
+            in_channels=channels,
         )
         for key, node in networks_of(config.pair).items()
     }
@@ -197,6 +215,8 @@ def build_cohort(
         seed=config.seed,
         maps=maps,
         frozen=frozen_keys(config.pair),
+        unbranched=unbranched_keys(config.pair),
+        frozen_stages=frozen_stages(config.pair),
         shared_stages=config.pair.get(SHARED_STAGES) or 0,
         rescale_gradients=rescale_gradients,
     )

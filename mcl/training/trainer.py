@@ -17,6 +17,7 @@ from mcl.training.cost import Cost
 from mcl.training.evaluator import Evaluator
 from mcl.training.gradient_histograms import gradient_histograms
 from mcl.training.meta_round import MetaRound
+from mcl.training.optimizers import learning_rates, set_learning_rate
 from mcl.training.state import TrainingState
 from mcl.training.train_step import TrainStep
 from mcl.types import Batch
@@ -136,14 +137,12 @@ class Trainer:
     @property
     def learning_rate(self) -> float:
         """Learning rate of the networks at this moment."""
-        lr: float = self.optimizers[0].param_groups[0]["lr"]
+        lr: float = self.optimizers[0].param_groups[0]["lr"]  # of what has no factor
         return lr
 
     def _set_learning_rate(self, epoch: int) -> None:
-        factor = self.schedule(epoch, self.options.epochs)
         for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = optimizer.defaults["lr"] * factor
+            set_learning_rate(optimizer, self.schedule(epoch, self.options.epochs))
 
     def _log_averages(self) -> None:
         """Log the averages since the last log point. Synchronizes with the device."""
@@ -154,6 +153,7 @@ class Trainer:
             self.state.outer_loss = None
         loss = self.learner.loss
         metrics |= {f"train/weight/{name}": loss.weights[name] for name in loss.ramps}
+        metrics |= {f"train/lr/{part}": lr for part, lr in learning_rates(self.optimizers[0]).items()}
         self._log({**metrics, "train/lr": self.learning_rate, "train/images_per_second": images_per_second})
 
     def _log(self, metrics: dict[str, float]) -> None:

@@ -165,7 +165,27 @@ def test_mismatched_networks_are_refused_and_unchanged(names: tuple[str, ...], m
     assert all(torch.equal(tensor, before[key]) for key, tensor in target.state_dict().items())
 
 
-def test_error_for_other_number_of_classes_names_the_shapes(tmp_path: Path) -> None:
-    file = saved(cohort("resnet8"), tmp_path / "file.pt")
-    with pytest.raises(UserError, match=r"shape \(4, 64\) there and \(5, 64\) here.*dataset="):
-        start_from(file, cohort("resnet8", classes=5))
+def test_classifiers_of_another_number_of_classes_start_new(tmp_path: Path) -> None:
+    source, target = cohort("resnet8"), cohort("resnet8", classes=5)
+    before = {key: tensor.clone() for key, tensor in target.state_dict().items()}
+    (note,) = start_from(saved(source, tmp_path / "file.pt"), target)
+    assert note.endswith("classifiers start new: 4 classes there, 5 here.")
+    for key, tensor in target.state_dict().items():
+        expected = before[key] if ".head.classifier." in key else source.state_dict()[key]
+        assert torch.equal(tensor, expected), key
+
+
+def test_one_network_starts_from_a_run_with_other_classes(tmp_path: Path) -> None:
+    source, target = cohort("resnet8"), cohort("resnet8", classes=5)
+    place = str(saved(source, tmp_path / "file.pt"))
+    (note,) = load_initial_weights(target, {"first": place})
+    assert note == f"init_from={{first: {place}}}: classifiers start new: 4 classes there, 5 here."
+    assert torch.equal(target.backbones[0].stem[0].weight, source.backbones[0].stem[0].weight)
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_a_frozen_network_needs_its_own_classes(several: bool, tmp_path: Path) -> None:
+    place = str(saved(cohort("resnet8", branched=False), tmp_path / "file.pt"))
+    target = Cohort({"first": partial(build_network, "resnet8", 5)}, branched=False, seed=1, frozen=["first"])
+    with pytest.raises(UserError, match=r"no classifier of as many classes as the dataset.*pair\.first\.freeze=NUMBER"):
+        load_initial_weights(target, {"first": place} if several else place)

@@ -29,6 +29,12 @@ def test_constant_stays() -> None:
     assert {Constant()(epoch, 10) for epoch in range(10)} == {1.0}
 
 
+def test_every_schedule_can_warm_up() -> None:
+    constant, steps = Constant(warmup_epochs=1), MultiStep(milestones=[2], warmup_epochs=1)
+    assert [constant(epoch, 4) for epoch in range(4)] == [0.5, 1.0, 1.0, 1.0]
+    assert [steps(epoch, 4) for epoch in range(4)] == pytest.approx([0.5, 1.0, 0.1, 0.1])
+
+
 def test_impossible_schedules_are_refused() -> None:
     with pytest.raises(UserError, match="milestones"):
         MultiStep(milestones=[0])

@@ -1,0 +1,190 @@
+"""``python -m mcl export --names``: files for timm and torchvision, and recipes of our own networks."""
+
+import contextlib
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.models import ConvNeXt, VisionTransformer
+from torchvision.models.convnext import CNBlockConfig
+
+import mcl
+from mcl import build_network
+from mcl.__main__ import main
+from mcl.data.preprocessing import Preprocessing
+from mcl.deploy import library_names
+from mcl.deploy.metadata import NetworkMetadata
+from mcl.deploy.recipe import encode_recipe
+from mcl.errors import UserError
+from mcl.networks.backbone import Backbone, Head
+
+SYNTHETIC = [
+    *("dataset=synthetic", "dataset.classes=3", "dataset.train_per_class=2", "dataset.test_per_class=1"),
+    *("trainer.max_steps=1", "trainer.batch_size=6", "pair=single", "loss=independent", "tracking=none"),
+]
+OWN = ["resnet8", "resnet110_basic", "wrn_10_1", "shufflenetv2_05x", "hcgnet_a1"]
+
+
+def metadata(backbone: Backbone) -> NetworkMetadata:
+    preprocessing = Preprocessing(3, 32, (0.5,) * 3, (0.25,) * 3)
+    return NetworkMetadata(backbone.name, "first", {}, ("a", "b"), preprocessing, "last", 1)
+
+
+def test_a_file_for_torchvision_needs_torchvision_alone(command: Callable[..., Any], capfd: Any) -> None:
+    typed = ["dataset.image_size=64", "network@pair.first=imagenet/shufflenetv2_05x", "hydra.run.dir=run"]
+    assert command(*SYNTHETIC, *typed).status == 0
+    assert main(["export", "run", "--format", "torch", "--names", "torchvision"]) == 0
+    assert "loads strictly into torchvision's shufflenet_v2_x0_5, equal logits" in capfd.readouterr().out
+    file = "run/export/first-imagenet_shufflenetv2_05x-torchvision.pt"
+    model = torchvision.models.shufflenet_v2_x0_5(num_classes=3)
+    model.load_state_dict(torch.load(file, weights_only=True), strict=True)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(images), mcl.load("run")(images))
+    card = Path("run/export/README.md").read_text()
+    (code,) = [part.partition("```")[0] for part in card.split("```python\n")[1:]]
+    with contextlib.chdir("run/export"):
+        exec(code, {})
+    # The file also initialises a network, here with other classes.
+    other = [*SYNTHETIC, "dataset.classes=4", "trainer.batch_size=8", *typed[:2], "hydra.run.dir=other"]
+    started = command(*other, f"pair.first.weights={file}")
+    assert "the classifier starts new: 3 classes there, 4 here" in started.out
+
+
+def test_grey_networks_have_no_file_for_torchvision(command: Callable[..., Any], capfd: Any) -> None:
+    typed = ["dataset.image_size=64", "network@pair.first=imagenet/shufflenetv2_05x", "dataset.channels=1"]
+    assert command(*SYNTHETIC, *typed, "hydra.run.dir=run").status == 0
+    assert main(["export", "run", "--format", "torch", "--names", "torchvision"]) == 1
+    assert "It takes colour images; this network takes grey ones." in capfd.readouterr().err
+
+
+class Whole(Backbone):
+    """A whole model of a library, as a stand-in for an adapter that cuts it into stages."""
+
+    def __init__(self, make: Callable[[], nn.Module], classifier: str):
+        class WholeHead(Head):
+            def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+                logits = self.whole(maps)
+                return logits, logits
+
+        head = WholeHead(1, 2)
+        head.whole = make()
+        head.classifier = head.whole.get_submodule(classifier)
+        super().__init__(name="whole", stem=nn.Identity(), stages=[nn.Identity()], head=head, in_channels=3, stride=8)
+        self.make, self.library, self.model = make, "torchvision", "whole"
+
+    def library_model(self) -> nn.Module:
+        return self.make()
+
+    def library_names(self) -> dict[str, str]:
+        names = [name for name in self.state_dict() if name.startswith("head.whole.")]
+        return {name: name.removeprefix("head.whole.") for name in names}
+
+
+def convnext() -> nn.Module:
+    return ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], num_classes=2)
+
+
+def vit() -> nn.Module:
+    model = VisionTransformer(32, 8, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=2)
+    nn.init.normal_(model.heads.head.weight)  # torchvision starts with zeros, which would hide a wrong order
+    return model
+
+
+@pytest.mark.parametrize("format", ["torch", "safetensors"])
+@pytest.mark.parametrize(("make", "classifier"), [(convnext, "classifier.2"), (vit, "heads.head")])
+def test_round_trip_of_other_architectures(make: Any, classifier: str, format: str, tmp_path: Path) -> None:
+    backbone = Whole(make, classifier).eval()
+    path = tmp_path / ("file.pt" if format == "torch" else "file.safetensors")
+    path.write_bytes(library_names.encode(library_names.library_state(backbone, "torchvision"), format, "torchvision"))
+    assert library_names.check(path, backbone, "torchvision", (3, 32, 32)).endswith("equal logits")
+    with torch.no_grad():
+        backbone.classifier.bias += 1
+    with pytest.raises(UserError, match="computes other logits; they differ by 1"):
+        library_names.check(path, backbone, "torchvision", (3, 32, 32))
+
+
+def test_a_resnet_of_torchvision_is_one_of_timm(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    backbone = build_network("imagenet/resnet18", 2).eval()
+    state = library_names.library_state(backbone, "timm")
+    timm.create_model("resnet18", num_classes=2).load_state_dict(state, strict=True)
+    path = tmp_path / "file.pt"
+    path.write_bytes(library_names.encode(state, "torch", "timm"))
+    assert (
+        library_names.check(path, backbone, "timm", (3, 64, 64)) == "loads strictly into timm's resnet18, equal logits"
+    )
+    assert "import timm\nimport torch\n" in library_names.usage(backbone, "timm", "file.pt")
+
+
+def test_own_networks_have_no_names_elsewhere(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--names timm: resnet8 is not a network of timm\. Use --names native"):
+        library_names.library_state(build_network("resnet8", 2), "timm")
+    with pytest.raises(UserError, match="a file of --format onnx has no names"):
+        library_names.encode({}, "onnx", "timm")
+
+
+def compute(recipe: dict[str, Any], tensors: dict[str, Tensor], images: Tensor) -> Tensor:
+    """Compute the logits of a recipe with PyTorch alone."""
+    results: dict[str, Any] = {"images": images}
+
+    def value(argument: Any) -> Any:
+        if isinstance(argument, dict):
+            return results[argument["step"]] if "step" in argument else slice(*argument["slice"])
+        return [value(each) for each in argument] if isinstance(argument, list) else argument
+
+    for step in recipe["steps"]:
+        if "layer" in step:
+            layer = eval(f"torch.nn.{step['layer']}")
+            layer.load_state_dict({name: tensors[path] for name, path in step["tensors"].items()})
+            results[step["name"]] = layer.eval()(*map(value, step["inputs"]))
+            continue
+        place, _, name = step["operation"].rpartition(".")
+        function = getattr(Tensor if place == "Tensor" else importlib.import_module(place), name)
+        options = {key: value(each) for key, each in step["options"].items()}
+        results[step["name"]] = function(*map(value, step["arguments"]), **options)
+    logits: Tensor = results[recipe["logits"]]
+    return logits
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_recipe_computes_the_same_without_this_project(name: str) -> None:
+    backbone = build_network(name, 2).eval()
+    recipe = json.loads(encode_recipe(backbone, metadata(backbone)))
+    state = backbone.state_dict()
+    assert recipe["tensors"] == {key: list(tensor.shape) for key, tensor in state.items()}
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(compute(recipe, state, images), backbone(images))
+
+
+def test_native_names_come_with_a_recipe(command: Callable[..., Any], capfd: Any) -> None:
+    typed = ["dataset.image_size=8", "network@pair.first=resnet8", "hydra.run.dir=run"]
+    assert command(*SYNTHETIC, *typed).status == 0
+    assert main(["export", "run", "--format", "safetensors", "--names", "native"]) == 0
+    assert "first-resnet8.recipe.json  its layers in order" in capfd.readouterr().out
+    recipe = json.loads(Path("run/export/first-resnet8.recipe.json").read_text())
+    assert recipe["classes"] == ["class_0", "class_1", "class_2"]
+    images = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        expected = mcl.load("run")(images)
+        assert torch.equal(compute(recipe, load_file("run/export/first-resnet8.safetensors"), images), expected)
+
+
+def test_networks_whose_order_depends_on_the_images_have_no_recipe() -> None:
+    class Choosing(Head):
+        def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+            return super().forward(maps if maps.sum() > 0 else -maps)
+
+    backbone = Backbone(
+        name="own", stem=nn.Identity(), stages=[nn.Identity()], head=Choosing(3, 2), in_channels=3, stride=1
+    )
+    with pytest.raises(UserError, match="own has no fixed order of layers"):
+        encode_recipe(backbone, metadata(backbone))

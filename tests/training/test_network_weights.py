@@ -1,0 +1,168 @@
+"""``pair.first.weights=``: files and runs that one network starts from, and the identity of such a run."""
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from support.small_runs import Outcome
+
+from mcl import build_network
+from mcl.deploy import export_networks
+from mcl.deploy.saved_run import SavedRun
+from mcl.errors import UserError
+from mcl.networks.cohort import Cohort
+from mcl.runs import checkpoints
+from mcl.runs.identity import changes, config_hash
+from mcl.runs.weights_places import WeightsPlace, checksum_of_place, parse_place
+from mcl.training.network_weights import load_network_weights, weights_of
+
+Small = Callable[..., Any]
+Composed = Callable[..., DictConfig]
+
+
+def cohort(classes: int = 4, *, frozen: bool = False, branched: bool = False, **names: str) -> Cohort:
+    factories = {key: partial(build_network, name, classes) for key, name in names.items()}
+    return Cohort(factories, branched=branched, seed=1, frozen=["first"] if frozen else [])
+
+
+def run(folder: Path, networks: Cohort) -> Path:
+    """Save networks as the last checkpoint of a run; its best weights are those plus 1."""
+    best = {
+        key: {name: tensor + 1 for name, tensor in backbone.state_dict().items()}
+        for key, backbone in zip(networks.keys, networks.backbones, strict=True)
+    }
+    learner = {f"cohort.{key}": tensor for key, tensor in networks.state_dict().items()}
+    checkpoints.save(folder / "checkpoints" / "last.pt", {"step": 0, "learner": learner, "best": best})
+    return folder
+
+
+def load(networks: Cohort, place: object, key: str = "first", **options: Any) -> str:
+    pair = {key: {"weights": str(place), **options}}
+    return load_network_weights(networks, key, weights_of(pair)[key])
+
+
+def test_places_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    Path("a:b").write_text("")
+    assert parse_place(None) is parse_place("DEFAULT") is parse_place("a1_in1k") is None
+    assert parse_place("here") == WeightsPlace(Path("here"))
+    assert parse_place("w.pth") == WeightsPlace(Path("w.pth"))
+    assert parse_place("runs/x:first") == WeightsPlace(Path("runs/x"), "first")
+    assert parse_place("x:second:best") == WeightsPlace(Path("x"), "second", "best")
+    assert parse_place("x:best") == WeightsPlace(Path("x"), None, "best")
+    assert parse_place("a:b") == WeightsPlace(Path("a:b"))
+    with pytest.raises(UserError, match="weights=x:first:newest: expected a file, or a run as RUN, RUN:first or"):
+        parse_place("x:first:newest")
+
+
+def test_a_network_of_a_run_is_chosen_by_its_key_and_epoch(tmp_path: Path) -> None:
+    source = cohort(first="resnet8", second="resnet8")
+    place = run(tmp_path / "run", source)
+    networks = cohort(first="resnet8")
+    bias = [backbone.head.classifier.weight for backbone in source.backbones]
+    for typed, expected in {
+        place: bias[0],
+        f"{place}:second": bias[1],
+        f"{place}:first:best": bias[0] + 1,
+        f"{place}:best": bias[0] + 1,
+    }.items():
+        text = load(networks, typed)
+        assert torch.equal(networks.backbones[0].head.classifier.weight, expected), typed
+        assert text == f"56 of 56 tensors of resnet8 from pair.first.weights={typed}."
+    with pytest.raises(UserError, match=r"weights=\S+:third: third: there is no such network.*Known: first, second"):
+        load(networks, f"{place}:third")
+    with pytest.raises(UserError, match=r"first and second would all fit\. Name one of them: \S+run:first\."):
+        load(cohort(third="resnet8"), place, "third")
+    with pytest.raises(UserError, match=r"wrn_16_2: \S+ is .* there, .* here\."):
+        load(cohort(first="wrn_16_2"), f"{place}:second")
+    with pytest.raises(UserError, match="there is no file"):
+        load(networks, tmp_path / "nowhere")
+
+
+def test_other_classes_and_new_branches_are_said(tmp_path: Path) -> None:
+    place = run(tmp_path / "run", cohort(first="resnet8"))
+    text = load(cohort(7, branched=True, first="resnet8"), place)
+    assert text.startswith("54 of 56 tensors of resnet8")
+    assert text.endswith("the classifier starts new: 4 classes there, 7 here; its auxiliary branches start new.")
+    with pytest.raises(UserError, match=r"no classifier of as many classes as the dataset.*pair\.first\.freeze=NUMBER"):
+        load(cohort(7, frozen=True, first="resnet8"), place)
+
+
+def test_files_hold_one_network(tmp_path: Path) -> None:
+    torch.save(build_network("resnet8", 4).state_dict(), tmp_path / "w.pt")
+    load(cohort(first="resnet8"), tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"w\.pt holds one network, not a run\. Name the file alone"):
+        load(cohort(first="resnet8"), f"{tmp_path}/w.pt:first")
+
+
+@pytest.mark.parametrize("format", ["torch", "safetensors"])
+def test_our_exports_are_weights(format: str, small: Small) -> None:
+    assert small("source", "pair=single", "loss=independent", "trainer.max_steps=1").status == 0
+    (file,) = export_networks(SavedRun("source"), format)
+    weights = f"pair.first.weights={file.path}"
+    result = small("run", "pair=single", "loss=independent", "trainer.max_steps=1", "optimizer.lr=0", weights)
+    assert result.status == 0, result.err
+    assert f"note: 56 of 56 tensors of resnet8 from {weights}." in " ".join(result.out.split())
+    key = "cohort.networks.first.backbone.stages.0.0.conv1.weight"
+    before, after = (Outcome(name).state["learner"][key] for name in ("source", "run"))
+    assert torch.equal(before, after)
+
+
+def test_the_weights_are_part_of_the_identity_and_their_place_is_not(
+    composed: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = run(tmp_path / "one", cohort(first="resnet8"))
+    shutil.copytree(one, tmp_path / "moved")
+    run(tmp_path / "other", cohort(7, first="resnet8"))
+    torch.save({"a": torch.zeros(1)}, "w.pth")
+    typed = ["one", "moved", "other", "one:first", "one:first:best", "w.pth", "null", "DEFAULT"]
+    hashes = [config_hash(composed(f"++pair.first.weights={each}")) for each in typed]
+    assert hashes[0] == hashes[1]
+    assert hashes[6] == config_hash(composed())
+    assert len(set(hashes)) == len(hashes) - 1
+    lenient = composed("++pair.first.weights=one", "++pair.first.weights_strict=false")
+    assert config_hash(lenient) == hashes[0]
+    config = composed("++pair.first.weights=one")
+    assert changes(config, composed("++pair.first.weights=moved")) == []
+    (change,) = changes(config, composed("++pair.first.weights=other"))
+    assert change.startswith("pair.first.weights: ")
+    assert checksum_of_place(WeightsPlace(Path("w.pth"))) == checksum_of_place(WeightsPlace(tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["pair.first.weights=nowhere.pt"], "pair.first.weights=nowhere.pt: there is no file nowhere.pt"),
+        (["pair.first.weights=DEFAULT"], "resnet8 has no pretrained weights by name. Give pair.first.weights=FILE"),
+        (["pair.first.weights=w.pt", "init_from=w.pt"], "init_from=w.pt also says where its weights come from"),
+        (["pair.first.freeze=1"], "pair.first.freeze=1: it would stay at random weights"),
+        (["pair.first.freeze=-1"], "pair.first.freeze=-1: expected a number of stages"),
+        (["pair.first.freeze=9", "pair.first.weights=w.pt"], "pair.first.freeze=9: resnet8 has 3 stages"),
+        (["pair.first.freeze=1", "pair.first.weights=w.pt", "pair.shared_stages=1"], "cannot be shared"),
+        (["pair.first.deployed=maybe"], "pair.first.deployed=maybe: expected true, false"),
+        (["pair.first.deployed=false", "pair.second.deployed=false"], "no network would be deployed"),
+        (["pair.first.deployed=false", "pair.leader=first"], "pair.leader=first deploys it"),
+        (["optimizer.layer_decay=2"], "optimizer.layer_decay=2: expected a number above 0 and at most 1"),
+        (["optimizer.head_lr_factor=0"], "optimizer.head_lr_factor=0: expected a number above 0;"),
+        (["loss=mcl", "loss.direction=back"], "loss.direction=back: there is no such direction"),
+        (["loss=switokd", "loss.direction=one_way"], "loss.direction: there is no such option"),
+        (
+            ["loss=mcl", "loss.direction=one_way", "pair.first.frozen=true", "pair.first.weights=w.pt"],
+            "the first network learns from the others, and pair.first.frozen=true",
+        ),
+    ],
+)
+def test_mistakes_end_in_one_line_before_a_folder_is_made(options: list[str], message: str, command: Any) -> None:
+    torch.save(build_network("resnet8", 10, in_channels=1).state_dict(), "w.pt")
+    result = command(*options, "tracking=none")
+    assert result.status == 1
+    assert message in result.err
+    assert result.err.count("\n") == 1
+    assert not Path("runs").exists()
