@@ -25,6 +25,8 @@ CONTEXTS = [  # one of these has any option
     ["network@pair.first=imagenet/resnet50"],
     ["network@pair.first=timm/test_resnet"],
     ["network@pair.second=imagenet/resnet50", *current_overrides(["pair.second.frozen=true"])],
+    current_overrides(["pair.first.freeze=0", "pair.first.weights_strict=true", "pair.second.deployed=null"]),
+    current_overrides(["optimizer.head_lr_factor=1", "optimizer.layer_decay=1"]),
     ["tracking=[tensorboard,mlflow]"],
     ["hydra/launcher=gpus"],
     ["hydra/launcher=slurm"],

@@ -10,6 +10,7 @@ from support.doc_pages import PAGES, ROOT
 
 from mcl.__main__ import COMMANDS, PROGRAMS
 from mcl.config.checks import check_config
+from mcl.runs.renames import current_overrides
 
 PATH = re.compile(r"`((?:mcl|conf|docs|tests|experiments|benchmarks|hydra_plugins)/[\w./-]*)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -90,4 +91,4 @@ def test_table_of_options_names_every_group_and_choice() -> None:
 
 @pytest.mark.parametrize("example", [row[2].strip("`") for row in ROWS])
 def test_example_in_the_table_of_options_is_accepted(example: str, composed: Callable[..., DictConfig]) -> None:
-    check_config(composed(*example.split()))
+    check_config(composed(*current_overrides(example.split())))

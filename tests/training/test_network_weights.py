@@ -77,7 +77,7 @@ def test_a_network_of_a_run_is_chosen_by_its_key_and_epoch(tmp_path: Path) -> No
         assert text == f"56 of 56 tensors of resnet8 from pair.first.weights={typed}."
     with pytest.raises(UserError, match=r"weights=\S+:third: third: there is no such network.*Known: first, second"):
         load(networks, f"{place}:third")
-    with pytest.raises(UserError, match=r"first and second would all fit\. Name one of them: \S+run:first\."):
+    with pytest.raises(UserError, match=r"first and second would all fit\. Name one: \S+run:first\."):
         load(cohort(third="resnet8"), place, "third")
     with pytest.raises(UserError, match=r"wrn_16_2: \S+ is .* there, .* here\."):
         load(cohort(first="wrn_16_2"), f"{place}:second")
