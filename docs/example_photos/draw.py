@@ -1,4 +1,4 @@
-"""Draw the example photos: four kinds of shapes on paper of any colour. ``python draw.py`` draws the same ones again."""
+"""Draw the example photos: four kinds of shapes on paper of any colour. ``python draw.py`` makes them again."""
 
 import math
 import random

@@ -54,7 +54,7 @@ def read_planned(planned: Sequence[PlannedRun], archived: Iterable[Run] = ()) ->
 
 
 def plan_rows(
-    study: Study, runs: Sequence[PlannedRun] | None = None, *, archived: Iterable[Run] = (), estimate: bool
+    study: Study, runs: Sequence[PlannedRun] | None = None, *, archived: Sequence[Run] = (), estimate: bool
 ) -> list[PlannedRow]:
     """Return the rows of a study in the order of its page.
 
