@@ -13,6 +13,13 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, setup_globals
 from hydra.types import RunMode, TaskFunction
+from hydra_gpu_launcher.board import Board
+from hydra_gpu_launcher.gpu_monitor import gpu_monitor
+from hydra_gpu_launcher.gpus import find_gpus
+from hydra_gpu_launcher.job import Job, Outcome
+from hydra_gpu_launcher.launch_options import AUTO, Options
+from hydra_gpu_launcher.queue import JobQueue
+from hydra_gpu_launcher.slots import make_slots
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.mcl_gpus._checks import Fingerprints, check_distinct_folders
@@ -23,11 +30,6 @@ from mcl.config.loader import Progress, ReusingLoader
 from mcl.config.objective import value
 from mcl.config.resolvers import leaves_precision_open
 from mcl.errors import UserError
-from mcl.launching.board import Board
-from mcl.launching.gpu_monitor import gpu_monitor
-from mcl.launching.gpus import find_gpus
-from mcl.launching.job import Job, Outcome
-from mcl.launching.launch_options import AUTO, Options
 from mcl.launching.probe import (
     default_precisions,
     environment_variable,
@@ -35,8 +37,6 @@ from mcl.launching.probe import (
     uuids,
     visible_devices,
 )
-from mcl.launching.queue import JobQueue
-from mcl.launching.slots import make_slots
 from mcl.runs.identity import config_hash, identity
 
 

@@ -13,14 +13,14 @@ class GpusLauncher(Launcher):
     """Runs every job as ``python train.py OVERRIDES hydra.run.dir=FOLDER``, each on its own device.
 
     Args:
-        options: see `mcl.launching.launch_options.Options` and ``conf/hydra/launcher/gpus.yaml``.
+        options: see `hydra_gpu_launcher.launch_options.Options` and ``conf/hydra/launcher/gpus.yaml``.
 
     Raises:
         UserError: an option is unknown or invalid.
     """
 
     def __init__(self, **options: Any) -> None:
-        from mcl.launching.launch_options import Options
+        from hydra_gpu_launcher.launch_options import Options
 
         plain = {
             name: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value for name, value in options.items()

@@ -10,6 +10,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hydra_gpu_launcher.gpus import find_gpus
+from hydra_gpu_launcher.launch_options import Options
+from hydra_gpu_launcher.slots import Slot, make_slots
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.commands.arguments import check_out
@@ -24,10 +27,7 @@ from mcl.config.hints import unknown_option
 from mcl.config.schema import SweepConfig
 from mcl.console import announced, display_path, format_duration, make_console, plain_table, pluralize, print_table
 from mcl.errors import UserError
-from mcl.launching.gpus import find_gpus
-from mcl.launching.launch_options import Options
 from mcl.launching.probe import visible_devices
-from mcl.launching.slots import Slot, make_slots
 from mcl.program import is_installed, program
 from mcl.reports.archive import ARCHIVE, archived_runs, needs_archive
 from mcl.reports.figures import FORMATS

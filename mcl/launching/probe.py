@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from hydra_gpu_launcher.gpus import VISIBLE, display_name, is_mig
+
 import mcl
 from mcl.errors import UserError
-from mcl.launching.gpus import VISIBLE, display_name, is_mig
 
 _PROGRAM = """
 import json, torch

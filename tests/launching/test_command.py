@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra_gpu_launcher.job import Job
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -16,7 +17,6 @@ import train
 from hydra_plugins.mcl_gpus import _launch
 from hydra_plugins.mcl_gpus._command import quoted, varied
 from mcl.config.launch import launch
-from mcl.launching.job import Job
 
 ROOT = Path(__file__).parents[2]
 MULTIRUN = ["-m", "hydra/launcher=gpus", "hydra.launcher.devices=cpu"]
@@ -300,7 +300,7 @@ def test_job_labels_show_the_differing_options() -> None:
 
 
 def test_hydra_starts_without_the_launchers_imports() -> None:
-    heavy = "{'torch', 'rich', 'mcl.launching.queue', 'hydra_plugins.mcl_gpus._launch'}"
+    heavy = "{'torch', 'rich', 'hydra_gpu_launcher.queue', 'hydra_plugins.mcl_gpus._launch'}"
     code = f"Plugins.instance(); assert not {heavy} & set(sys.modules)"
     code = f"import sys; from hydra.core.plugins import Plugins; {code}"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

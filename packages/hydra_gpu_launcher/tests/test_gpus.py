@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra_gpu_launcher.gpus import display_name, find_gpus
+from hydra_gpu_launcher.launch_options import Options
+from hydra_gpu_launcher.slots import make_slots, split_cores, usable_cores
 
 from mcl.errors import UserError
-from mcl.launching.gpus import display_name, find_gpus
-from mcl.launching.launch_options import Options
-from mcl.launching.slots import make_slots, split_cores, usable_cores
 
 A, B = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-1b2c3d4e-0000-1111-2222-333344445555"
 M1, M2 = "MIG-3eb87630-93d5-b2b6-b8ff-9b359caf4ee2", "MIG-GPU-8932f937/1/0"

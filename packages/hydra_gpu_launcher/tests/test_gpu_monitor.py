@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.fake_pynvml import GIB, FakeGpu, install
+from fakes.fake_pynvml import GIB, FakeGpu, install
+from hydra_gpu_launcher.gpu_monitor import Usage, gpu_monitor
 
 from mcl.errors import UserError
 from mcl.launching import probe
-from mcl.launching.gpu_monitor import Usage, gpu_monitor
 
 A, B = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-1b2c3d4e-0000"
 OPTION = "hydra.launcher.per_gpu=auto"

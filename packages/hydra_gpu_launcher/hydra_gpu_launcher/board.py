@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hydra_gpu_launcher.attempt import Attempt
+from hydra_gpu_launcher.job import FINISHED, Outcome
 from mcl.console import accuracy, display_path, format_duration, make_console, plain_table, pluralize
-from mcl.launching.attempt import Attempt
-from mcl.launching.job import FINISHED, Outcome
 from mcl.runs.progress_estimate import Progress, read_progress
 
 REFRESH_SECONDS = 1.0

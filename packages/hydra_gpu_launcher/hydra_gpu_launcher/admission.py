@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterable, Mapping
 
-from mcl.launching.attempt import Attempt
-from mcl.launching.gpu_monitor import GpuMonitor, Usage
-from mcl.launching.gpus import display_name
-from mcl.launching.job import Outcome
-from mcl.launching.launch_options import AUTO, Options
-from mcl.launching.slots import Slot
+from hydra_gpu_launcher.attempt import Attempt
+from hydra_gpu_launcher.gpu_monitor import GpuMonitor, Usage
+from hydra_gpu_launcher.gpus import display_name
+from hydra_gpu_launcher.job import Outcome
+from hydra_gpu_launcher.launch_options import AUTO, Options
+from hydra_gpu_launcher.slots import Slot
 from mcl.runs.progress_estimate import last_evaluated_step
 
 INTERVAL = 1.0  # seconds between two readings

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.fake_pynvml import FakeGpu, install
-from support.small_jobs import QueueResult, a_job, traced
-
-from mcl.launching.job import Job
+from fakes.fake_pynvml import FakeGpu, install
+from fakes.small_jobs import QueueResult, a_job, traced
+from hydra_gpu_launcher.job import Job
 
 Run = Callable[..., QueueResult]
 A, B, PART = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-1b2c3d4e-0000", "MIG-3eb87630-93d5"
@@ -17,7 +16,7 @@ A, B, PART = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-1b2c3d4e-0000", "M
 
 @pytest.fixture(autouse=True)
 def _often_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcl.launching.admission.INTERVAL", 0.0)
+    monkeypatch.setattr("hydra_gpu_launcher.admission.INTERVAL", 0.0)
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fakes.small_jobs import ROOT, QueueResult, sweep_of
+from hydra_gpu_launcher.job import Job
 from rich.console import Console
-from support.small_jobs import ROOT, QueueResult, sweep_of
-
-from mcl.launching.job import Job
 
 
 @pytest.fixture
@@ -17,7 +16,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., QueueResult]:
     """``run(jobs, devices=[0, 1])``: run all jobs in this process."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("mcl.launching.queue.TICK", 0.02)
+    monkeypatch.setattr("hydra_gpu_launcher.queue.TICK", 0.02)
 
     def start(jobs: list[Job], **options: Any) -> QueueResult:
         file = io.StringIO()

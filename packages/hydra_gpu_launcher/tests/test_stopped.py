@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.small_jobs import HERE, ROOT, alive, traced, wait_until
+from fakes.small_jobs import HERE, ROOT, alive, traced, wait_until
 
 NAMES = [f"job{i}" for i in range(6)]
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra_gpu_launcher.gpus import VISIBLE, display_name, is_mig
+from hydra_gpu_launcher.launch_options import AUTO, Options
 from mcl.errors import UserError
-from mcl.launching.gpus import VISIBLE, display_name, is_mig
-from mcl.launching.launch_options import AUTO, Options
 
 MOST_ON_CPU = 4  # default limit of jobs at a time: more would mostly wait for memory
 

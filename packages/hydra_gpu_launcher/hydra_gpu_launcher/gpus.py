@@ -6,8 +6,8 @@ import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
+from hydra_gpu_launcher.launch_options import invalid_value
 from mcl.errors import UserError
-from mcl.launching.launch_options import invalid_value
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 CPU = "cpu"

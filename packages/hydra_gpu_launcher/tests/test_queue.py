@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.small_jobs import QueueResult, a_job, alive, traced, wait_until
+from fakes.small_jobs import QueueResult, a_job, alive, traced, wait_until
+from hydra_gpu_launcher.attempt import GUARD
+from hydra_gpu_launcher.job import Job
 
 from mcl.errors import IN_USE
-from mcl.launching.attempt import GUARD
-from mcl.launching.job import Job
 from mcl.runs.lock import FolderLock
 from mcl.runs.summary import with_checksum
 
@@ -210,7 +210,7 @@ def test_guard_kills_although_the_disk_is_full(tmp_path: Path) -> None:
 def test_folder_in_use_elsewhere_waits_until_the_others_are_done(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcl.launching.queue.ASK_AGAIN", 0.1)
+    monkeypatch.setattr("hydra_gpu_launcher.queue.ASK_AGAIN", 0.1)
     jobs = [a_job(tmp_path / "a"), a_job(tmp_path / "b"), a_job(tmp_path / "c", f"touch={tmp_path}/on")]
     lock = FolderLock(jobs[0].folder)
     when(tmp_path / "on", lock.release)
@@ -222,7 +222,7 @@ def test_folder_in_use_elsewhere_waits_until_the_others_are_done(
 
 
 def test_job_finished_by_another_launcher_is_done(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcl.launching.queue.ASK_AGAIN", 0.1)
+    monkeypatch.setattr("hydra_gpu_launcher.queue.ASK_AGAIN", 0.1)
     job, other = a_job(tmp_path / "a"), a_job(tmp_path / "b", f"touch={tmp_path}/on")
     lock = FolderLock(job.folder)
 
@@ -241,10 +241,12 @@ def test_job_finished_by_another_launcher_is_done(run: Run, tmp_path: Path, monk
 def test_job_that_loses_the_race_for_its_folder_has_not_failed(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("mcl.launching.queue.ASK_AGAIN", 0.1)
+    monkeypatch.setattr("hydra_gpu_launcher.queue.ASK_AGAIN", 0.1)
     job = a_job(tmp_path / "a", how)
     folders: list[Any] = []
-    monkeypatch.setattr("mcl.launching.queue.holder", lambda folder: folders.append(folder))  # sees nobody: the race
+    monkeypatch.setattr(
+        "hydra_gpu_launcher.queue.holder", lambda folder: folders.append(folder)
+    )  # sees nobody: the race
     lock = FolderLock(job.folder)
     threading.Timer(1.0, lock.release).start()
     result = run([job])
@@ -256,7 +258,7 @@ def test_job_that_loses_the_race_for_its_folder_has_not_failed(
 def test_retries_are_limited_if_a_folder_without_holder_is_reported_in_use(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcl.launching.queue.ASK_AGAIN", 0.0)
+    monkeypatch.setattr("hydra_gpu_launcher.queue.ASK_AGAIN", 0.0)
     job = a_job(tmp_path / "a", f"exit={IN_USE}")
     result = run([job])
     assert result.outcome(job).reason.startswith(f"exit {IN_USE}")

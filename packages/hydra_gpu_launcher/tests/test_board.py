@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fakes.small_jobs import QueueResult, a_job, sweep_of
 from rich.console import Console
-from support.small_jobs import QueueResult, a_job, sweep_of
 
 from mcl.console import make_console
 from mcl.runs.progress_estimate import read_progress
@@ -80,7 +80,7 @@ def test_without_a_terminal_every_event_is_a_line(run: Run, tmp_path: Path) -> N
 
 
 def test_terminal_shows_one_table_in_place(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcl.launching.board.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("hydra_gpu_launcher.board.REFRESH_SECONDS", 0.0)
     job = a_job(tmp_path / "a", "sleep=0.3", varied="seed=0", max_steps=4)
     job.folder.mkdir()
     metrics = write(job.folder, train(3, 1, 9.0)) / "metrics.jsonl"
@@ -112,6 +112,6 @@ def test_closed_terminal_stops_nothing(tmp_path: Path, monkeypatch: pytest.Monke
             raise OSError(5, "Input/output error")
 
     sweep = sweep_of([a_job(tmp_path / "a")], Console(file=Gone(), width=100))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     sweep.run()
     assert [outcome.status for outcome in sweep.outcomes] == ["done"]

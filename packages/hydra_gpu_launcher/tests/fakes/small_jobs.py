@@ -9,18 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra_gpu_launcher.board import Board
+from hydra_gpu_launcher.gpu_monitor import gpu_monitor
+from hydra_gpu_launcher.gpus import find_gpus
+from hydra_gpu_launcher.job import Job, Outcome
+from hydra_gpu_launcher.launch_options import Options
+from hydra_gpu_launcher.queue import JobQueue
+from hydra_gpu_launcher.slots import make_slots
 from rich.console import Console
 
-from mcl.launching.board import Board
-from mcl.launching.gpu_monitor import gpu_monitor
-from mcl.launching.gpus import find_gpus
-from mcl.launching.job import Job, Outcome
-from mcl.launching.launch_options import Options
-from mcl.launching.queue import JobQueue
-from mcl.launching.slots import make_slots
-
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[3]
 
 
 def a_job(folder: Path, *behaviour: str, **fields: Any) -> Job:

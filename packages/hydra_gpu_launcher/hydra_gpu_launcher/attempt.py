@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hydra_gpu_launcher import guard
+from hydra_gpu_launcher.job import Job
+from hydra_gpu_launcher.leftovers import kill_all, processes_with
+from hydra_gpu_launcher.slots import Slot
 from mcl.files import write_error
-from mcl.launching import guard
-from mcl.launching.job import Job
-from mcl.launching.leftovers import kill_all, processes_with
-from mcl.launching.slots import Slot
 
 RETURN_FILE = guard.RETURN_FILE
 GUARD = (sys.executable, "-I", "-S", guard.__file__)

@@ -5,15 +5,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra_gpu_launcher.admission import Admission
+from hydra_gpu_launcher.attempt import Attempt
+from hydra_gpu_launcher.board import Board
+from hydra_gpu_launcher.gpu_monitor import GpuMonitor
+from hydra_gpu_launcher.interrupts import Interrupts
+from hydra_gpu_launcher.job import Job, Outcome, Status
+from hydra_gpu_launcher.launch_options import Options
+from hydra_gpu_launcher.slots import Slot
 from mcl.errors import IN_USE, OUT_OF_MEMORY, UserError
-from mcl.launching.admission import Admission
-from mcl.launching.attempt import Attempt
-from mcl.launching.board import Board
-from mcl.launching.gpu_monitor import GpuMonitor
-from mcl.launching.interrupts import Interrupts
-from mcl.launching.job import Job, Outcome, Status
-from mcl.launching.launch_options import Options
-from mcl.launching.slots import Slot
 from mcl.runs.lock import holder
 from mcl.runs.summary import intact_summary
 from mcl.signals import EXIT_STATUS, Stopped

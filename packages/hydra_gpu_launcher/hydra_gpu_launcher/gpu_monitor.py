@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from hydra_gpu_launcher.gpus import is_mig
 from mcl.errors import UserError
-from mcl.launching.gpus import is_mig
 
 _QUERY = ("nvidia-smi", "--query-gpu=uuid,memory.used,memory.total,utilization.gpu", "--format=csv,noheader,nounits")
 _MIB = 2**20
