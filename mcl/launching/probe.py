@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from hydra_gpu_launcher.gpus import VISIBLE, display_name, is_mig
-
 import mcl
+from hydra_gpu_launcher.gpus import VISIBLE, display_name, is_mig
 from mcl.errors import UserError
 
 _PROGRAM = """

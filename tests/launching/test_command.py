@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra_gpu_launcher.job import Job
 from omegaconf import OmegaConf
 from PIL import Image
 
 import train
+from hydra_gpu_launcher.job import Job
 from hydra_plugins.mcl_gpus import _launch
 from hydra_plugins.mcl_gpus._command import quoted, varied
 from mcl.config.launch import launch

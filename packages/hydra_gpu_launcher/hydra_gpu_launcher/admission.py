@@ -9,7 +9,6 @@ from hydra_gpu_launcher.gpus import display_name
 from hydra_gpu_launcher.job import Outcome
 from hydra_gpu_launcher.launch_options import AUTO, Options
 from hydra_gpu_launcher.slots import Slot
-from mcl.runs.progress_estimate import last_evaluated_step
 
 INTERVAL = 1.0  # seconds between two readings
 MARGIN = 1.1  # jobs must fit with a tenth to spare: memory is fragmented, and other kernels take other workspaces
@@ -22,8 +21,8 @@ class Admission:
     """Decides whether a job may start in a free slot.
 
     The memory that a kind of job needs is measured on the first one, which runs alone on its GPU: what is in use there
-    beyond what was before, at most, until the end of its first epoch with an evaluation. Then all parts of a run have
-    run once. An evaluation is the last of them, so further jobs wait for it.
+    beyond what was before, at most, until `Job.milestone` grows: then every part of the job has run once. Further jobs
+    wait for that.
 
     Args:
         options: options of the launcher.
@@ -39,7 +38,7 @@ class Admission:
         self._idle_readings: dict[str, int] = {}  # in a row
         self._reported: set[str] = set()  # in use by others
         self._peaks: dict[Attempt, int] = {}  # bytes, of jobs that run alone
-        self._evaluated: dict[Attempt, int] = {}  # last evaluated step when the attempt began
+        self._milestones: dict[Attempt, int] = {}  # when the attempt began
         self._needs: dict[str, int] = {}  # bytes for each GPU of a job, by kind
 
     def update(self, running: Mapping[Attempt, Outcome]) -> list[str]:
@@ -48,7 +47,7 @@ class Admission:
             return []
         self._read_at = time.monotonic() + INTERVAL
         alone = [attempt for attempt in running if not attempt.shared]
-        complete = [attempt for attempt in alone if self._has_evaluated(attempt)]  # before the memory is read
+        complete = [attempt for attempt in alone if self._has_run_all_parts(attempt)]  # before the memory is read
         self._usage = self._monitor()
         occupied = {gpu for attempt in running for gpu in attempt.slot.gpus}
         for gpu, usage in self._usage.items():
@@ -65,7 +64,7 @@ class Admission:
     def started(self, attempt: Attempt) -> None:
         """Take note of a job that begins."""
         if self._monitor is not None:
-            self._evaluated[attempt] = last_evaluated_step(attempt.job.folder)
+            self._milestones[attempt] = attempt.job.milestone(0.0)
 
     def admits(self, outcome: Outcome, slot: Slot, running: Mapping[Attempt, Outcome]) -> bool:
         """Return whether this job may start in this slot now."""
@@ -85,15 +84,15 @@ class Admission:
         if outcome.finished and not attempt.shared:
             self._record(attempt)
         self._peaks.pop(attempt, None)
-        self._evaluated.pop(attempt, None)
+        self._milestones.pop(attempt, None)
 
     def ran_out_of_memory(self, outcome: Outcome) -> None:
         """Take note that jobs of this kind need more memory than was measured."""
         if outcome.job.kind in self._needs:
             self._needs[outcome.job.kind] = int(self._needs[outcome.job.kind] * 1.5)
 
-    def _has_evaluated(self, attempt: Attempt) -> bool:
-        return last_evaluated_step(attempt.job.folder) > self._evaluated[attempt]
+    def _has_run_all_parts(self, attempt: Attempt) -> bool:
+        return attempt.job.milestone(attempt.seconds) > self._milestones[attempt]
 
     def _measure(self, attempt: Attempt) -> None:
         grown = [self._usage[gpu].used - self._before.get(gpu, 0) for gpu in attempt.slot.gpus if gpu in self._usage]

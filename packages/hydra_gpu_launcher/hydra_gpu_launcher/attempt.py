@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra_gpu_launcher import guard
+from hydra_gpu_launcher.errors import LauncherError
 from hydra_gpu_launcher.job import Job
 from hydra_gpu_launcher.leftovers import kill_all, processes_with
 from hydra_gpu_launcher.slots import Slot
-from mcl.files import write_error
 
 RETURN_FILE = guard.RETURN_FILE
 GUARD = (sys.executable, "-I", "-S", guard.__file__)
@@ -33,13 +33,15 @@ class Attempt:
         number: attempt number, from 1.
         grace: seconds from SIGTERM to SIGKILL.
         returns: file for the return value of the job.
+        resumed: whether an earlier attempt has begun the job.
 
     Raises:
-        UserError: the folder of the job is not writable.
+        LauncherError: the folder of the job is not writable.
     """
 
-    def __init__(self, job: Job, slot: Slot, number: int, grace: float, returns: Path):
+    def __init__(self, job: Job, slot: Slot, number: int, grace: float, returns: Path, *, resumed: bool = False):
         self.job, self.slot, self.number = job, slot, number
+        self._command = (job.resume_command if resumed else ()) or job.command
         self.timed_out = False
         self.shared = False  # whether another job has run on its device
         self._grace = grace
@@ -56,7 +58,7 @@ class Attempt:
                 )  # the command line as given, with undecodable bytes
                 self._before = log.tell()
                 self._process = subprocess.Popen(
-                    [*GUARD, str(read_fd), str(grace), ",".join(map(str, slot.cores)), *job.command],
+                    [*GUARD, str(read_fd), str(grace), ",".join(map(str, slot.cores)), *self._command],
                     env={**os.environ, **slot.environment, RETURN_FILE: str(returns), "PYTHONUNBUFFERED": "1"},
                     pass_fds=[read_fd],
                     stdin=subprocess.DEVNULL,
@@ -66,7 +68,10 @@ class Attempt:
                 )
         except OSError as error:
             os.close(self._write_fd)
-            raise write_error(job.log, error) from error
+            raise LauncherError(
+                f"Cannot write {job.log}: {error.strerror or error}. See that its disk has space and that its folder"
+                " can be written to, then run the same command again."
+            ) from error
         finally:
             os.close(read_fd)
         self.began, self.began_at = time.monotonic(), time.time()
@@ -137,7 +142,7 @@ class Attempt:
             return ""
         lines = [line.strip() for line in lines if line.strip()]
         errors = [line for line in lines if _ERROR.match(line)]
-        messages = [line for line in errors if line.startswith("error: ")]  # printed by mcl itself
+        messages = [line for line in errors if line.startswith("error: ")]  # as programs print it for their users
         return (messages or errors or lines or [""])[-1].removeprefix("error: ")
 
     def _outlives_guard(self) -> bool:
@@ -154,7 +159,7 @@ class Attempt:
 
     def _header(self) -> str:
         environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.slot.environment.items())
-        command_line = shlex.join(self.job.command)
+        command_line = self.job.typed or shlex.join(self._command)
         attempt = f", attempt {self.number}" if self.number > 1 else ""
         return f"# {time.strftime('%Y-%m-%d %H:%M:%S')}, {self.slot.device}{attempt}: {environment} {command_line}\n"
 

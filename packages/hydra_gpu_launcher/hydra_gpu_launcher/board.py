@@ -3,8 +3,9 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import fmean
 
 from rich.console import Console, Group
@@ -14,9 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hydra_gpu_launcher.attempt import Attempt
+from hydra_gpu_launcher.console import display_path, format_duration, make_console, plain_table, pluralize
 from hydra_gpu_launcher.job import FINISHED, Outcome
-from mcl.console import accuracy, display_path, format_duration, make_console, plain_table, pluralize
-from mcl.runs.progress_estimate import Progress, read_progress
 
 REFRESH_SECONDS = 1.0
 STYLES = {"failed": "red", "stopped": "yellow", "not started": "yellow", "held": "yellow"}
@@ -24,21 +24,46 @@ PLAIN_WIDTH = 200  # columns without a terminal: paths are not wrapped
 BAR, OTHERS = 20, 65  # width of the progress bar, and of all columns but the name
 
 
+@dataclass(frozen=True)
+class Score:
+    """What a finished job has reached.
+
+    Args:
+        name: in a sentence.
+        header: of the column in the last table.
+        text: returns it for a job; empty if there is none.
+    """
+
+    name: str
+    header: str
+    text: Callable[[Outcome], str]
+
+
+def _returned(outcome: Outcome) -> str:
+    number = isinstance(outcome.returned, int | float) and not isinstance(outcome.returned, bool)
+    return f"{outcome.returned:.5g}" if number else ""
+
+
+VALUE = Score("value", "value", _returned)
+
+
 class Board:
     """Displays the events of a queue. Jobs continue if the terminal disappears.
 
     Args:
         console: console to print to; None for standard output.
+        score: what is displayed of a finished job.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, score: Score = VALUE) -> None:
         self._console = console or make_console()
+        self._score = score
         if not self._console.is_terminal and "COLUMNS" not in os.environ:
             self._console.width = PLAIN_WIDTH
         self._live: Live | None = None
         self._outcomes: Sequence[Outcome] = []
         self._slots = 1
-        self._progress: dict[Attempt, Progress | None] = {}
+        self._progress: dict[Attempt, tuple[float, float | None] | None] = {}
         self._began = self._drawn = time.monotonic()
 
     def begin(self, outcomes: Sequence[Outcome], slots: Sequence[str]) -> None:
@@ -64,8 +89,9 @@ class Board:
     def ended(self, outcome: Outcome, again: bool = False) -> None:
         """Report that a job has ended, and whether it will run again."""
         if outcome.finished:
-            duration = f"in {format_duration(outcome.seconds)}, " if outcome.attempts else ""
-            details = f"{duration}top-1 {_top1(outcome)}"
+            score = self._score.text(outcome)
+            parts = [f"in {format_duration(outcome.seconds)}"] if outcome.attempts else []
+            details = ", ".join([*parts, f"{self._score.name} {score}"] if score else parts)
         else:
             details = outcome.reason + ("; again later" if again else f"; see {display_path(outcome.job.log)}")
         if self._live is None or not outcome.finished:
@@ -81,10 +107,7 @@ class Board:
         if self._live is None or time.monotonic() - self._drawn < REFRESH_SECONDS:
             return
         self._drawn = time.monotonic()
-        self._progress = {
-            attempt: read_progress(attempt.job.folder, attempt.job.epochs, attempt.job.max_steps, attempt.began_at)
-            for attempt in running
-        }
+        self._progress = {attempt: attempt.job.progress(attempt.began_at) for attempt in running}
         with self._ignore_lost_terminal():
             self._live.update(Group(*self._display(running)), refresh=True)
 
@@ -95,7 +118,7 @@ class Board:
                 self._live.stop()
                 self._live = None
             self._console.print()
-            self._console.print(final_table(outcomes))
+            self._console.print(final_table(outcomes, self._score))
             self._console.print()
             self._console.print(f"{_counts(outcomes)} in {format_duration(time.monotonic() - self._began)}")
             self._console.file.flush()
@@ -140,9 +163,9 @@ class Board:
     def _seconds_left(self, running: Mapping[Attempt, Outcome]) -> float | None:
         """Estimate the time left, as if each waiting job took the mean time of the others."""
         left = {
-            attempt: progress.left
+            attempt: progress[1]
             for attempt, progress in self._progress.items()
-            if progress is not None and progress.left is not None
+            if progress is not None and progress[1] is not None
         }
         durations = [attempt.seconds + seconds for attempt, seconds in left.items()]
         durations += [outcome.seconds for outcome in self._outcomes if outcome.status == "done"]
@@ -161,12 +184,12 @@ class Board:
             self._live = None
 
 
-def final_table(outcomes: Sequence[Outcome]) -> Table:
-    """Return a table of all jobs with status, time, device, accuracy, log and the reason of failures."""
+def final_table(outcomes: Sequence[Outcome], score: Score = VALUE) -> Table:
+    """Return a table of all jobs with status, time, device, score, log and the reason of failures."""
     table = plain_table()
     table.add_column("job", overflow="fold")
     table.add_column("status", no_wrap=True)
-    for header in ("time", "on", "top-1, %"):
+    for header in ("time", "on", score.header):
         table.add_column(header, justify="left" if header == "on" else "right", no_wrap=True)
     table.add_column("log", overflow="fold")
     for outcome in outcomes:
@@ -181,7 +204,7 @@ def final_table(outcomes: Sequence[Outcome]) -> Table:
             Text(outcome.status + attempts, style=style),
             format_duration(outcome.seconds) if outcome.attempts else "",
             outcome.device,
-            _top1(outcome) if outcome.finished else "",
+            score.text(outcome) if outcome.finished else "",
             Text("\n").join(lines),
         )
     return table
@@ -193,10 +216,3 @@ def _counts(outcomes: Sequence[Outcome]) -> str:
     order = ("running", "waiting", "held", "done", "failed", "stopped", "not started")
     parts = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
     return f"{pluralize(len(outcomes), 'job')}: {parts}"
-
-
-def _top1(outcome: Outcome) -> str:
-    """Return the mean top-1 over the networks, in percent."""
-    networks = (outcome.summary or {}).get("networks") or []
-    values = [top1 for network in networks if (top1 := network.get("top1_last")) is not None]
-    return accuracy(sum(values) / len(values) if values else None, 2)

@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from hydra_gpu_launcher.errors import LauncherError
 from hydra_gpu_launcher.gpus import is_mig
-from mcl.errors import UserError
 
 _QUERY = ("nvidia-smi", "--query-gpu=uuid,memory.used,memory.total,utilization.gpu", "--format=csv,noheader,nounits")
 _MIB = 2**20
@@ -37,7 +37,7 @@ def gpu_monitor(uuids: Mapping[str, str], option: str) -> GpuMonitor:
         option: the option that needs it, for messages.
 
     Raises:
-        UserError: neither NVML nor nvidia-smi can read one of them.
+        LauncherError: neither NVML nor nvidia-smi can read one of them.
     """
     try:
         import pynvml
@@ -46,12 +46,12 @@ def gpu_monitor(uuids: Mapping[str, str], option: str) -> GpuMonitor:
     parts = [gpu for gpu in uuids if is_mig(gpu)]
     if pynvml is None and (parts or shutil.which("nvidia-smi") is None):
         what = f"parts of a GPU ({parts[0]})" if parts else "GPUs"
-        raise UserError(
+        raise LauncherError(
             f"{option} reads the memory of {what} through NVML: pip install nvidia-ml-py, or leave this option out."
         )
     monitor = _Smi(uuids) if pynvml is None else _Nvml(uuids, pynvml, option)
     if unread := [gpu for gpu in uuids if gpu not in monitor()]:
-        raise UserError(
+        raise LauncherError(
             f"{option}: the memory of {unread[0]} cannot be read. Leave out this option, or this device from"
             " hydra.launcher.devices."
         )
@@ -67,7 +67,7 @@ class _Nvml:
             pynvml.nvmlInit()
             self._handles = {gpu: pynvml.nvmlDeviceGetHandleByUUID(uuid) for gpu, uuid in uuids.items()}
         except pynvml.NVMLError as error:
-            raise UserError(f"{option}: NVML fails ({error}). Leave this option out.") from error
+            raise LauncherError(f"{option}: NVML fails ({error}). Leave this option out.") from error
 
     def __call__(self) -> dict[str, Usage]:
         usages = {gpu: self._usage(handle) for gpu, handle in self._handles.items()}

@@ -6,8 +6,8 @@ import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
+from hydra_gpu_launcher.errors import LauncherError
 from hydra_gpu_launcher.launch_options import invalid_value
-from mcl.errors import UserError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 CPU = "cpu"
@@ -34,7 +34,7 @@ def find_gpus(
         listing: returns the output of ``nvidia-smi -L``; empty if it is not installed.
 
     Raises:
-        UserError: a device is invalid, named twice, or not in ``CUDA_VISIBLE_DEVICES``; or ``nvidia-smi`` fails.
+        LauncherError: a device is invalid, named twice, or not in ``CUDA_VISIBLE_DEVICES``; or ``nvidia-smi`` fails.
     """
     outer = _outer(environment[VISIBLE]) if VISIBLE in environment else None
     if asked == "auto":
@@ -49,7 +49,7 @@ def find_gpus(
     gpus = [_resolve(device, outer) for device in wanted]
     if any(_is_same(one, other) for one, other in itertools.combinations(gpus, 2)):
         given = ",".join(map(str, wanted))
-        raise UserError(
+        raise LauncherError(
             f"hydra.launcher.devices=[{given}]: a device is named twice. To run several jobs on each at a time use"
             " hydra.launcher.per_gpu."
         )
@@ -77,7 +77,7 @@ def nvidia_smi() -> str:
     """Return the output of ``nvidia-smi -L``; empty if it is not installed.
 
     Raises:
-        UserError: it fails and lists no GPU, as after a driver update.
+        LauncherError: it fails and lists no GPU, as after a driver update.
     """
     try:
         done = subprocess.run(
@@ -97,8 +97,8 @@ def nvidia_smi() -> str:
     return done.stdout
 
 
-def _failure(reason: str) -> UserError:
-    return UserError(
+def _failure(reason: str) -> LauncherError:
+    return LauncherError(
         f"hydra.launcher.devices=auto: nvidia-smi -L fails ({reason}). Use hydra.launcher.devices=cpu, or name the"
         " GPUs, such as hydra.launcher.devices=[0,1]."
     )
@@ -113,7 +113,7 @@ def _resolve(device: object, outer: list[str] | None) -> str:
             return str(int(text))
         if int(text) < len(outer):
             return outer[int(text)]
-        raise UserError(
+        raise LauncherError(
             f"hydra.launcher.devices: {text} is not among the {len(outer)} of {VISIBLE}={','.join(outer)}, which are"
             " counted from 0."
         )
@@ -123,7 +123,7 @@ def _resolve(device: object, outer: list[str] | None) -> str:
         return text
     matching = [gpu for gpu in outer if gpu.startswith(text) or text.startswith(gpu)]
     if not matching:
-        raise UserError(f"hydra.launcher.devices: {text} is not among {VISIBLE}={','.join(outer)}.")
+        raise LauncherError(f"hydra.launcher.devices: {text} is not among {VISIBLE}={','.join(outer)}.")
     return matching[0]
 
 
@@ -134,7 +134,7 @@ def _outer(value: str) -> list[str]:
         if not (_NUMBER.fullmatch(entry) or _NAME.fullmatch(entry)):
             break
         if any(_is_same(entry, other) for other in gpus):
-            raise UserError(f"{VISIBLE}={value}: {entry} is there twice, so CUDA would show no device at all.")
+            raise LauncherError(f"{VISIBLE}={value}: {entry} is there twice, so CUDA would show no device at all.")
         gpus.append(entry)
     return gpus
 

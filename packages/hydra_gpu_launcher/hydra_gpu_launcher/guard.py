@@ -21,7 +21,7 @@ import sys
 import time
 
 STOP, KILL = b"s", b"k"
-RETURN_FILE = "MCL_RETURN_FILE"  # file to which a job writes its return value as JSON, in a folder of the launcher
+RETURN_FILE = "GPU_LAUNCHER_RETURN_FILE"  # to which a job writes its return value as JSON, in a folder of the launcher
 LINGER = 5.0  # seconds for processes left behind by a job that ended by itself
 PAUSE = 0.05
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36

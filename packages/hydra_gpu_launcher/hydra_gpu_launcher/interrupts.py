@@ -6,7 +6,8 @@ import time
 from types import FrameType
 from typing import Any
 
-from mcl.signals import ECHO, EXIT_STATUS
+SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGINT")
+ECHO = 0.5  # seconds within which signals count as one: a terminal or a scheduler may send several at once
 
 
 class Interrupts:
@@ -20,7 +21,7 @@ class Interrupts:
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():  # only it may set handlers
-            for name in EXIT_STATUS:
+            for name in SIGNALS:
                 number = getattr(signal, name)
                 if name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
                     self._before[number] = signal.signal(number, self._receive)

@@ -1,11 +1,9 @@
 """A job and its outcome."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from mcl.runs.summary import intact_summary
+from typing import Any, ClassVar, Literal
 
 LOG = "job.log"
 Status = Literal[
@@ -16,29 +14,28 @@ FINISHED: tuple[Status, ...] = ("done", "done before", "done elsewhere")
 
 @dataclass(frozen=True)
 class Job:
-    """One run as plain data.
+    """A command and its folder. The methods are hooks: a subclass knows what its jobs write, and resumes them.
+
+    As they are here, nothing is known of a job: it runs in any case, and its progress is not shown.
 
     Args:
         name: short, for display.
-        folder: run folder; jobs with the same folder are the same job.
-        command: the command line, as a user would type it.
-        config_hash: hash in the ``summary.json`` of the finished job; None to run the job in any case.
-        same_data: whether the ``data`` of such a summary (None if it has none) stands for the images of the job;
-            otherwise the job is started, and decides itself.
+        folder: folder of the job; jobs with the same folder are the same job.
+        command: the command line.
+        resume_command: the command line of a job that was started before; empty for the same.
+        typed: the command in the log; empty for the command line itself.
         varied: the options that differ between the jobs, for display.
-        epochs: epochs to train; None if unknown.
-        max_steps: steps after which it stops, in any epoch.
         kind: jobs of one kind need the same memory.
     """
+
+    locks_folder: ClassVar[bool] = False  # whether a job exits with the status `IN_USE` if `holder` is another process
 
     name: str
     folder: Path
     command: tuple[str, ...]
-    config_hash: str | None = None
-    same_data: Callable[[Any], bool] = lambda stored: True
+    resume_command: tuple[str, ...] = ()
+    typed: str = ""
     varied: str = ""
-    epochs: int | None = None
-    max_steps: int | None = None
     kind: str = ""
 
     @property
@@ -51,12 +48,33 @@ class Job:
         """The options that differ, or else the name."""
         return self.varied or self.name
 
-    def summary(self) -> dict[str, Any] | None:
-        """Return the summary of the finished run, or None."""
-        found = intact_summary(self.folder)
-        if found is None or self.config_hash is None or found.get("config_hash") != self.config_hash:
-            return None
-        return found if self.same_data(found.get("data")) else None
+    def summary(self) -> Mapping[str, Any] | None:
+        """Return what the finished job has left in its folder; None if it has to run."""
+        return None
+
+    def new_summary(self) -> Mapping[str, Any] | None:
+        """Return the same for a job that has just ended with status 0."""
+        return self.summary()
+
+    def holder(self) -> str | None:
+        """Describe the process that works in the folder now; None if there is none."""
+        return None
+
+    def progress(self, since: float) -> tuple[float, float | None] | None:
+        """Return the fraction that is done, and the seconds that the rest will take; None if unknown.
+
+        Args:
+            since: start of the attempt, in seconds since 1970.
+        """
+        return None
+
+    def milestone(self, seconds: float) -> int:
+        """Return a number that has grown once every part of the job has run, so that its memory is known.
+
+        Args:
+            seconds: seconds since the start of the attempt; 0 before it.
+        """
+        return 0
 
 
 @dataclass
@@ -66,6 +84,8 @@ class Outcome:
     job: Job
     status: Status = "waiting"
     attempts: int = 0
+    requeued: int = 0  # how often its exit status has put it back
+    begun: bool = False  # whether an attempt has ended
     seconds: float = 0.0  # sum over all attempts
     device: str = ""  # device of the last attempt
     reason: str = ""  # why it is not finished

@@ -1,11 +1,12 @@
 """Options of the launcher: ``hydra.launcher.*``, ``conf/hydra/launcher/gpus.yaml``."""
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcl.errors import UserError, did_you_mean
+from hydra_gpu_launcher.errors import LauncherError
 
 AUTO = "auto"
 
@@ -24,9 +25,11 @@ class Options:
         timeout: minutes that each attempt may take; None for no limit.
         fail_fast: stop all jobs once one has failed for good.
         grace: seconds from SIGTERM to SIGKILL.
+        requeue_statuses: exit statuses of jobs that put them back into the queue, such as 75; `retries` does not count
+            them.
 
     Raises:
-        UserError: a value is invalid.
+        LauncherError: a value is invalid.
     """
 
     devices: str | int | Sequence[str | int] = "auto"
@@ -37,16 +40,18 @@ class Options:
     timeout: float | None = None
     fail_fast: bool = False
     grace: float = 30.0
+    requeue_statuses: Sequence[int] = ()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Options":
-        """Return the options with these values. Raises UserError for an unknown name or an invalid value."""
+        """Return the options with these values. Raises LauncherError for an unknown name or an invalid value."""
         known = list(cls.__dataclass_fields__)
         for name in values:
             if name not in known:
-                raise UserError(
-                    f"hydra.launcher.{name}: there is no such option.{did_you_mean(name, known)}"
-                    f" Options: {', '.join(known)}."
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise LauncherError(
+                    f"hydra.launcher.{name}: there is no such option.{hint} Options: {', '.join(known)}."
                 )
         return cls(**values)
 
@@ -73,11 +78,14 @@ class Options:
             raise invalid_value("fail_fast", self.fail_fast, "true or false")
         if not (_is_number(self.grace) and self.grace >= 0):
             raise invalid_value("grace", self.grace, "seconds, 0 or more")
+        statuses = self.requeue_statuses
+        if not isinstance(statuses, list | tuple) or not all(_is_integer(each, 1) and each < 256 for each in statuses):
+            raise invalid_value("requeue_statuses", statuses, "a list of exit statuses from 1 to 255, such as [75]")
 
 
-def invalid_value(option: str, given: object, allowed: str) -> UserError:
+def invalid_value(option: str, given: object, allowed: str) -> LauncherError:
     """Return the error for an invalid value of an option of the launcher."""
-    return UserError(f"hydra.launcher.{option}={given}: expected {allowed}.")
+    return LauncherError(f"hydra.launcher.{option}={given}: expected {allowed}.")
 
 
 def _check_integer(option: str, given: object, least: int) -> None:

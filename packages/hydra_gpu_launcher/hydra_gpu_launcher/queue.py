@@ -8,19 +8,17 @@ from pathlib import Path
 from hydra_gpu_launcher.admission import Admission
 from hydra_gpu_launcher.attempt import Attempt
 from hydra_gpu_launcher.board import Board
+from hydra_gpu_launcher.errors import IN_USE, OUT_OF_MEMORY, STOPPED, LauncherError, Stopped
 from hydra_gpu_launcher.gpu_monitor import GpuMonitor
 from hydra_gpu_launcher.interrupts import Interrupts
 from hydra_gpu_launcher.job import Job, Outcome, Status
 from hydra_gpu_launcher.launch_options import Options
 from hydra_gpu_launcher.slots import Slot
-from mcl.errors import IN_USE, OUT_OF_MEMORY, UserError
-from mcl.runs.lock import holder
-from mcl.runs.summary import intact_summary
-from mcl.signals import EXIT_STATUS, Stopped
 
 TICK = 0.1  # seconds between two checks of the running jobs
 ASK_AGAIN = 3.0  # seconds between two checks of a folder that is in use elsewhere
 LOST_RACES = 5  # times in a row that a job may find its folder in use although no process holds it; then it has failed
+MAX_REQUEUED = 100  # times that the exit status of a job may put it back: it may always exit with that status
 LISTED = 8  # failed jobs listed in the error message
 
 
@@ -71,7 +69,7 @@ class JobQueue:
         self._queue = [outcome for outcome in self.outcomes if not outcome.finished]
         self._board.begin(self.outcomes, [slot.device for slot in self._slots])
         try:
-            with self._interrupts, tempfile.TemporaryDirectory(prefix="mcl-sweep-") as folder:
+            with self._interrupts, tempfile.TemporaryDirectory(prefix="gpu-launcher-") as folder:
                 try:
                     while self._running or (self._queue and not self._stopping):
                         self._handle_interrupts()
@@ -99,7 +97,7 @@ class JobQueue:
         """Return the state of a job."""
         return self._by_folder[job.folder.absolute()]
 
-    def failure(self) -> UserError | None:
+    def failure(self) -> LauncherError | None:
         """Return the error to report if a job has failed or was stopped."""
         failed = [outcome for outcome in self.outcomes if outcome.status in ("failed", "stopped")]
         if not failed:
@@ -109,7 +107,7 @@ class JobQueue:
             parts.append(f"and {len(failed) - LISTED} more")
         if skipped := sum(outcome.status == "not started" for outcome in self.outcomes):
             parts.append(f"{skipped} not started")
-        return UserError(f"{len(failed)} of {len(self.outcomes)} jobs failed: {'; '.join(parts)}")
+        return LauncherError(f"{len(failed)} of {len(self.outcomes)} jobs failed: {'; '.join(parts)}")
 
     def _handle_interrupts(self) -> None:
         if self._interrupts.count and not self._stopping:
@@ -137,8 +135,10 @@ class JobQueue:
             outcome.attempts += 1
             returns = folder / f"{self.outcomes.index(outcome)}.json"
             try:
-                attempt = Attempt(outcome.job, slot, outcome.attempts, self._options.grace, returns)
-            except UserError as error:
+                attempt = Attempt(
+                    outcome.job, slot, outcome.attempts, self._options.grace, returns, resumed=outcome.begun
+                )
+            except LauncherError as error:
                 outcome.status, outcome.reason = "failed", str(error)
                 self._after_attempt(outcome)
                 continue
@@ -161,7 +161,7 @@ class JobQueue:
                 continue
             if not self._admission.admits(outcome, slot, self._running):
                 return None
-            user = holder(outcome.job.folder)  # before the summary is read: a process writes it before it lets go
+            user = outcome.job.holder()  # before the summary is read: a process writes it before it lets go
             if self._check_finished(outcome, "done elsewhere"):
                 self._queue.remove(outcome)
                 self._board.ended(outcome)
@@ -203,26 +203,35 @@ class JobQueue:
     def _ended(self, attempt: Attempt, outcome: Outcome, status: int) -> None:
         outcome.seconds += attempt.seconds
         outcome.reason = ""
+        outcome.begun = True
+        own_status = attempt.own_status(status)
         if status == 0:
             outcome.status, outcome.returned = "done", attempt.returned()
-            outcome.summary = intact_summary(outcome.job.folder)
+            outcome.summary = outcome.job.new_summary()
         elif self._stopping:
             outcome.status = "stopped"
         elif attempt.timed_out:
             outcome.status, outcome.reason = "failed", f"timed out after {self._options.timeout:g} min"
-        elif attempt.own_status(status) == IN_USE and self._may_wait(outcome):
+        elif outcome.job.locks_folder and own_status == IN_USE and self._may_wait(outcome):
             outcome.attempts -= 1
             outcome.seconds -= attempt.seconds
             self._queue.append(outcome)
             return
-        elif attempt.own_status(status) == OUT_OF_MEMORY and attempt.shared and not outcome.alone:
+        elif own_status == OUT_OF_MEMORY and attempt.shared and not outcome.alone:
             outcome.attempts -= 1
             outcome.alone, outcome.status = True, "waiting"
             self._admission.ran_out_of_memory(outcome)
             self._queue.append(outcome)
             self._board.note(f"{outcome.job.name} ran out of memory beside other jobs; it runs again alone")
             return
-        elif attempt.own_status(status) == EXIT_STATUS["SIGTERM"]:
+        elif own_status in self._options.requeue_statuses and outcome.requeued < MAX_REQUEUED:
+            outcome.attempts -= 1
+            outcome.requeued += 1
+            outcome.status = "waiting"
+            self._queue.append(outcome)
+            self._board.note(f"{outcome.job.title} exited with status {own_status}; it runs again later")
+            return
+        elif own_status == STOPPED:
             outcome.status = "stopped"
             outcome.reason = "stopped by another program; run the same command again to resume"
         else:
@@ -231,7 +240,7 @@ class JobQueue:
 
     def _may_wait(self, outcome: Outcome) -> bool:
         """Return whether a job that found its folder in use may wait for it; it is held then."""
-        user = holder(outcome.job.folder)
+        user = outcome.job.holder()
         self._lost_races[id(outcome)] = 0 if user else self._lost_races.get(id(outcome), 0) + 1
         if self._lost_races[id(outcome)] > LOST_RACES:
             return False

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra_gpu_launcher.errors import LauncherError
 from hydra_gpu_launcher.gpus import VISIBLE, display_name, is_mig
 from hydra_gpu_launcher.launch_options import AUTO, Options
-from mcl.errors import UserError
 
 MOST_ON_CPU = 4  # default limit of jobs at a time: more would mostly wait for memory
 
@@ -41,7 +41,7 @@ def make_slots(gpus: Sequence[str], options: Options, cores: Sequence[int] | Non
         cores: available cores; None for those of this process.
 
     Raises:
-        UserError: a job needs more GPUs than there are, or several MIG devices.
+        LauncherError: a job needs more GPUs than there are, or several MIG devices.
     """
     cores = usable_cores() if cores is None else list(cores)
     size = options.devices_per_job
@@ -49,12 +49,12 @@ def make_slots(gpus: Sequence[str], options: Options, cores: Sequence[int] | Non
         count = options.fixed_per_gpu or max(1, min(MOST_ON_CPU, len(cores) // size))
         return [_slot(_name_cores(group), "", group, size) for group in split_cores(cores, count)]
     if size > len(gpus):
-        raise UserError(
+        raise LauncherError(
             f"hydra.launcher.devices_per_job={size}: there {'is' if len(gpus) == 1 else 'are'} {len(gpus)}"
             f" ({', '.join(map(display_name, gpus))}). Give more devices, or fewer to a job."
         )
     if size > 1 and any(map(is_mig, gpus)):
-        raise UserError(
+        raise LauncherError(
             f"hydra.launcher.devices_per_job={size}: CUDA shows a process one part of a GPU (MIG) at most. Use"
             " hydra.launcher.devices_per_job=1."
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fakes.fake_pynvml import FakeGpu, install
 from fakes.small_jobs import QueueResult, a_job, traced
+
 from hydra_gpu_launcher.job import Job
 
 Run = Callable[..., QueueResult]

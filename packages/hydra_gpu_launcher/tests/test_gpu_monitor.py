@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 from fakes.fake_pynvml import GIB, FakeGpu, install
-from hydra_gpu_launcher.gpu_monitor import Usage, gpu_monitor
 
-from mcl.errors import UserError
-from mcl.launching import probe
+from hydra_gpu_launcher.errors import LauncherError
+from hydra_gpu_launcher.gpu_monitor import Usage, gpu_monitor
 
 A, B = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-1b2c3d4e-0000"
 OPTION = "hydra.launcher.per_gpu=auto"
@@ -42,7 +41,7 @@ def test_device_that_nvml_cannot_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uuid: str, lost: bool, message: str
 ) -> None:
     install(monkeypatch, {A: FakeGpu(tmp_path, lost=lost)})
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(LauncherError, match=message):
         gpu_monitor({"0": uuid}, OPTION)
 
 
@@ -55,7 +54,7 @@ def test_nvidia_smi_is_read_without_pynvml(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", str(tmp_path))
     monitor = gpu_monitor({"1": A, "0": B}, OPTION)
     assert monitor() == {"1": Usage(3 * GIB // 2, 16 * GIB, 40), "0": Usage(0, 8 * GIB, None)}
-    with pytest.raises(UserError, match=r"parts of a GPU \(MIG-1\) through NVML: pip install nvidia-ml-py"):
+    with pytest.raises(LauncherError, match=r"parts of a GPU \(MIG-1\) through NVML: pip install nvidia-ml-py"):
         gpu_monitor({"MIG-1": "MIG-1"}, OPTION)
     program.unlink()
     assert monitor() == {}
@@ -66,10 +65,5 @@ def test_without_nvml_and_nvidia_smi_one_line_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"^hydra\.launcher\.per_gpu=auto reads .*pip install nvidia-ml-py"):
+    with pytest.raises(LauncherError, match=r"^hydra\.launcher\.per_gpu=auto reads .*pip install nvidia-ml-py"):
         gpu_monitor({"0": A}, OPTION)
-
-
-def test_uuids_come_from_cuda_and_parts_are_named_by_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_probe", lambda gpus: [("float32", f"{gpu}-8932f937") for gpu in gpus])
-    assert probe.uuids(["1", "MIG-7"]) == {"1": "GPU-1-8932f937", "MIG-7": "MIG-7"}

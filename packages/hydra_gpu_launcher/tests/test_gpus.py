@@ -1,16 +1,17 @@
 """Devices and cores: detection, assignment to slots, and errors."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from hydra_gpu_launcher.errors import LauncherError
 from hydra_gpu_launcher.gpus import display_name, find_gpus
 from hydra_gpu_launcher.launch_options import Options
 from hydra_gpu_launcher.slots import make_slots, split_cores, usable_cores
-
-from mcl.errors import UserError
 
 A, B = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-1b2c3d4e-0000-1111-2222-333344445555"
 M1, M2 = "MIG-3eb87630-93d5-b2b6-b8ff-9b359caf4ee2", "MIG-GPU-8932f937/1/0"
@@ -74,7 +75,7 @@ def test_devices(devices: Any, visible: str | None, expected: list[str]) -> None
 )
 def test_invalid_devices_are_refused(devices: Any, visible: str | None, message: str) -> None:
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(LauncherError, match=message):
         find_gpus(devices, environment, lambda: TWO)
 
 
@@ -97,7 +98,7 @@ def fake_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, prints: str, 
 
 def test_failing_nvidia_smi_is_an_error_and_not_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_nvidia_smi(tmp_path, monkeypatch, "Failed to initialize NVML: Driver/library version mismatch", 18)
-    with pytest.raises(UserError, match=r"devices=auto: nvidia-smi -L fails \(.*version mismatch\).*devices=cpu"):
+    with pytest.raises(LauncherError, match=r"devices=auto: nvidia-smi -L fails \(.*version mismatch\).*devices=cpu"):
         find_gpus("auto", {})
     assert find_gpus("cpu", {}) == []
     assert find_gpus([1], {}) == ["1"]
@@ -173,7 +174,7 @@ def test_slots(gpus: list[str], cores: int, options: dict[str, Any], expected: l
     ],
 )
 def test_job_cannot_have_more_devices_than_exist(gpus: list[str], size: int, message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(LauncherError, match=message):
         make_slots(gpus, Options(devices_per_job=size), [0, 1])
 
 
@@ -210,8 +211,11 @@ def test_only_cores_of_this_process_are_counted() -> None:
         ("fail_fast", 1),
         ("grace", -1),
         ("grace", None),
+        ("requeue_statuses", 75),
+        ("requeue_statuses", [0]),
+        ("requeue_statuses", [256]),
     ],
 )
 def test_invalid_option_is_named(option: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"^hydra\.launcher\.{option}={value}: expected "):
+    with pytest.raises(LauncherError, match=rf"^hydra\.launcher\.{option}={re.escape(str(value))}: expected "):
         Options(**{option: value})  # type: ignore[arg-type]

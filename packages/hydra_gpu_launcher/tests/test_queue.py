@@ -8,17 +8,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.folders import lock_folder
 from fakes.small_jobs import QueueResult, a_job, alive, traced, wait_until
-from hydra_gpu_launcher.attempt import GUARD
-from hydra_gpu_launcher.job import Job
 
-from mcl.errors import IN_USE
-from mcl.runs.lock import FolderLock
-from mcl.runs.summary import with_checksum
+from hydra_gpu_launcher import queue
+from hydra_gpu_launcher.attempt import GUARD
+from hydra_gpu_launcher.errors import IN_USE
+from hydra_gpu_launcher.job import Job
 
 Run = Callable[..., QueueResult]
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nothing finds these processes")
@@ -98,6 +99,26 @@ def test_failed_job_is_retried_after_the_others(run: Run, tmp_path: Path) -> Non
     assert ", attempt 2: " in jobs[0].log.read_text()
 
 
+def test_job_with_a_status_to_requeue_runs_again_with_its_resume_command(run: Run, tmp_path: Path) -> None:
+    job = a_job(tmp_path / "a", "once=exit:75", "exit=3")
+    resumed = a_job(tmp_path / "a")
+    job = replace(job, resume_command=resumed.command)
+    other = a_job(tmp_path / "b")
+    result = run([job, other], devices=[0], requeue_statuses=[75])
+    assert result.statuses == ["done", "done"]
+    assert result.outcome(job).attempts == 1, "no retry was used up"
+    assert traced(job.folder, "started")[1]["time"] > traced(other.folder, "ended")[0]["time"]
+    assert "a exited with status 75; it runs again later" in result.printed
+
+
+def test_job_that_always_asks_to_be_requeued_fails(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "MAX_REQUEUED", 2)
+    job = a_job(tmp_path / "a", "exit=9")
+    result = run([job], requeue_statuses=[9])
+    assert result.outcome(job).reason.startswith("exit 9")
+    assert len(traced(job.folder, "started")) == 3
+
+
 def test_externally_stopped_job_counts_as_failed(run: Run, tmp_path: Path) -> None:
     job = a_job(tmp_path / "a", "once=exit:75")
     result = run([job])
@@ -128,15 +149,13 @@ def test_jobs_with_the_same_folder_run_once(run: Run, tmp_path: Path) -> None:
 
 
 def test_job_without_finished_check_runs_again(run: Run, tmp_path: Path) -> None:
-    job = a_job(tmp_path / "a", "whatever is there", config_hash=None)
+    job = a_job(tmp_path / "a", "whatever is there", always_runs=True)
     run([job])
     assert run([job]).statuses == ["done"]
     assert len(traced(job.folder, "ended")) == 2
 
 
-@pytest.mark.parametrize(
-    "content", ["", '{"config_hash": "other"}', '{"config_hash": "a"}', '{"config_hash": "a", "sha256": "0"}', "[]"]
-)
+@pytest.mark.parametrize("content", ["", '{"name": "other"}', "[]"])
 def test_summary_of_another_job_does_not_count(run: Run, tmp_path: Path, content: str) -> None:
     job = a_job(tmp_path / "a")
     job.folder.mkdir()
@@ -212,8 +231,8 @@ def test_folder_in_use_elsewhere_waits_until_the_others_are_done(
 ) -> None:
     monkeypatch.setattr("hydra_gpu_launcher.queue.ASK_AGAIN", 0.1)
     jobs = [a_job(tmp_path / "a"), a_job(tmp_path / "b"), a_job(tmp_path / "c", f"touch={tmp_path}/on")]
-    lock = FolderLock(jobs[0].folder)
-    when(tmp_path / "on", lock.release)
+    lock = lock_folder(jobs[0].folder)
+    when(tmp_path / "on", lock.close)
     result = run(jobs, devices=[0])
     assert result.statuses == ["done", "done", "done"]
     assert traced(jobs[0].folder, "started")[0]["time"] > traced(jobs[2].folder, "started")[0]["time"]
@@ -224,11 +243,11 @@ def test_folder_in_use_elsewhere_waits_until_the_others_are_done(
 def test_job_finished_by_another_launcher_is_done(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hydra_gpu_launcher.queue.ASK_AGAIN", 0.1)
     job, other = a_job(tmp_path / "a"), a_job(tmp_path / "b", f"touch={tmp_path}/on")
-    lock = FolderLock(job.folder)
+    lock = lock_folder(job.folder)
 
     def finish() -> None:
-        (job.folder / "summary.json").write_text(json.dumps(with_checksum({"config_hash": "a", "networks": []})))
-        lock.release()
+        (job.folder / "summary.json").write_text(json.dumps({"name": "a"}))
+        lock.close()
 
     when(tmp_path / "on", finish)
     result = run([job, other])
@@ -244,11 +263,9 @@ def test_job_that_loses_the_race_for_its_folder_has_not_failed(
     monkeypatch.setattr("hydra_gpu_launcher.queue.ASK_AGAIN", 0.1)
     job = a_job(tmp_path / "a", how)
     folders: list[Any] = []
-    monkeypatch.setattr(
-        "hydra_gpu_launcher.queue.holder", lambda folder: folders.append(folder)
-    )  # sees nobody: the race
-    lock = FolderLock(job.folder)
-    threading.Timer(1.0, lock.release).start()
+    monkeypatch.setattr("fakes.folders.LockingJob.holder", lambda job: folders.append(job))  # sees nobody: the race
+    lock = lock_folder(job.folder)
+    threading.Timer(1.0, lock.close).start()
     result = run([job])
     assert result.statuses == ["done"]
     assert result.outcome(job).attempts == 1

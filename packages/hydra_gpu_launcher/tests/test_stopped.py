@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.small_jobs import HERE, ROOT, alive, traced, wait_until
+from fakes.small_jobs import HERE, PACKAGE, alive, traced, wait_until
 
 NAMES = [f"job{i}" for i in range(6)]
 
@@ -16,7 +16,7 @@ def launch(place: Path, *jobs: str) -> "subprocess.Popen[str]":
     environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
     return subprocess.Popen(
         [sys.executable, str(HERE / "small_jobs.py"), str(place), *jobs],
-        env={**environment, "PYTHONPATH": str(ROOT), "TMPDIR": str(place)},
+        env={**environment, "PYTHONPATH": os.pathsep.join([str(PACKAGE), str(HERE.parent)]), "TMPDIR": str(place)},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -53,7 +53,7 @@ def test_jobs_of_a_killed_launcher_save_and_exit(tmp_path: Path) -> None:
     launcher.wait()
     wait_until(lambda: not any(map(alive, started_pids(tmp_path))))
     assert [traced(tmp_path / name)[-1]["what"] for name in NAMES[:4]] == ["ended", "ended", "stopped", "stopped"]
-    wait_until(lambda: not list(tmp_path.glob("mcl-sweep-*")))  # the last guard removes the launcher's folder
+    wait_until(lambda: not list(tmp_path.glob("gpu-launcher-*")))  # the last guard removes the launcher's folder
     finish(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""A job for tests: ``a_job.py FOLDER BEHAVIOUR...``. It behaves like train.py, without torch.
+"""A job for tests: ``a_job.py FOLDER BEHAVIOUR...``. It behaves like a training program, without torch.
 
 It locks its folder, resumes what an earlier attempt has saved, saves and exits with status 75 at SIGTERM, and writes
 summary.json last. ``trace.jsonl`` has a line for every start, end and stop. With the behaviour ``by torchrun`` it exits
@@ -14,11 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from mcl.errors import UserError
-from mcl.files import write_atomically
-from mcl.runs.lock import FolderLock
-from mcl.runs.summary import intact_summary, with_checksum
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fakes.folders import lock_folder, read_summary, write_atomically
 
+IN_USE = 69
 folder, behaviour = Path(sys.argv[1]), sys.argv[2:]
 held: list[Path] = []  # files that stand for memory
 
@@ -91,8 +90,7 @@ def act(what: str) -> None:
             print("error: CUDA out of memory.", file=sys.stderr)
             os._exit(71)
     if name == "evaluate":
-        with open(folder / "metrics.jsonl", "a") as file:
-            file.write('{"step": 4, "epoch": 1, "time": 1.0, "test/ensemble/top1": 50.0}\n')
+        (folder / "evaluated").touch()
     if name == "daemon":  # a process in its own session that ignores SIGTERM too
         code = "import os, signal, time; signal.signal(15, signal.SIG_IGN); open({!r}, 'w').write(str(os.getpid()))"
         code = code.format(str(folder / "daemon")) + "; time.sleep(600)"
@@ -101,22 +99,18 @@ def act(what: str) -> None:
 
 
 try:
-    lock = FolderLock(folder)
-except UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    write_atomically(os.environ["MCL_RETURN_FILE"], json.dumps({"exit_status": error.status}))
-    sys.exit(1 if "by torchrun" in behaviour else error.status)
+    lock = lock_folder(folder)
+except BlockingIOError:
+    print(f"error: {folder} is in use by another process", file=sys.stderr)
+    write_atomically(os.environ["GPU_LAUNCHER_RETURN_FILE"], json.dumps({"exit_status": IN_USE}))
+    sys.exit(1 if "by torchrun" in behaviour else IN_USE)
 signal.signal(signal.SIGTERM, stopped)
-summary = intact_summary(folder)
-if summary is None or summary.get("config_hash") != folder.name or "whatever is there" in behaviour:
+if read_summary(folder) is None or "whatever is there" in behaviour:
     trace("started")
     for what in behaviour:
         act(what)
-    networks = [{"top1_last": 90.0}, {"top1_last": 93.0}]
-    write_atomically(
-        folder / "summary.json", json.dumps(with_checksum({"config_hash": folder.name, "networks": networks}))
-    )
+    write_atomically(folder / "summary.json", json.dumps({"name": folder.name}))
     trace("ended")
 release_memory()
-write_atomically(os.environ["MCL_RETURN_FILE"], json.dumps(91.5))
-lock.release()
+write_atomically(os.environ["GPU_LAUNCHER_RETURN_FILE"], json.dumps(91.5))
+lock.close()

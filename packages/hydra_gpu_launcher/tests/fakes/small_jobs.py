@@ -2,12 +2,16 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from fakes.folders import LockingJob
+from rich.console import Console
 
 from hydra_gpu_launcher.board import Board
 from hydra_gpu_launcher.gpu_monitor import gpu_monitor
@@ -16,16 +20,15 @@ from hydra_gpu_launcher.job import Job, Outcome
 from hydra_gpu_launcher.launch_options import Options
 from hydra_gpu_launcher.queue import JobQueue
 from hydra_gpu_launcher.slots import make_slots
-from rich.console import Console
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[3]
+PACKAGE = HERE.parents[1]  # as PYTHONPATH
 
 
 def a_job(folder: Path, *behaviour: str, **fields: Any) -> Job:
     """Return a job with this behaviour: see ``a_job.py``."""
     command = (sys.executable, str(HERE / "a_job.py"), str(folder), *behaviour)
-    return Job(**{"name": folder.name, "folder": folder, "command": command, "config_hash": folder.name} | fields)
+    return LockingJob(**{"name": folder.name, "folder": folder, "command": command} | fields)
 
 
 def traced(folder: Path, what: str = "") -> list[dict[str, Any]]:
@@ -49,6 +52,12 @@ def wait_until(holds: Callable[[], object], seconds: float = 30.0) -> None:
     while not holds():
         assert time.monotonic() < until, "the condition did not become true in time"
         time.sleep(0.02)
+
+
+def hear_signals() -> None:
+    """Reset ignored signals: subprocesses inherit them, and background shells ignore some."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass
