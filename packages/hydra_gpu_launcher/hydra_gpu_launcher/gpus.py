@@ -163,3 +163,25 @@ def _from_listing(text: str) -> list[str]:
     if problems or any(parts for _, parts in gpus):
         return names
     return [str(number) for number in expected]
+
+
+def listed_uuids(gpus: Sequence[str], listing: str) -> list[str]:
+    """Return the UUIDs of GPUs; a MIG device has its own.
+
+    Args:
+        gpus: entries of ``CUDA_VISIBLE_DEVICES``; numbers count as in nvidia-smi (``CUDA_DEVICE_ORDER=PCI_BUS_ID``).
+        listing: output of ``nvidia-smi -L``.
+
+    Raises:
+        LauncherError: one of them is not listed.
+    """
+    names = {gpu[1]: gpu[2] for gpu in map(_GPU.match, listing.splitlines()) if gpu}
+    return [gpu if is_mig(gpu) else _uuid(gpu, names) for gpu in gpus]
+
+
+def _uuid(gpu: str, names: Mapping[str, str]) -> str:
+    for number, name in names.items():
+        if gpu == number or (gpu.startswith("GPU-") and name.startswith(gpu)):
+            return name
+    listed = ", ".join(map(display_name, names)) or "none"
+    raise LauncherError(f"hydra.launcher.devices: {display_name(gpu)} is not in nvidia-smi -L. It lists: {listed}.")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hydra_gpu_launcher.errors import LauncherError
-from hydra_gpu_launcher.gpus import display_name, find_gpus
+from hydra_gpu_launcher.gpus import display_name, find_gpus, listed_uuids
 from hydra_gpu_launcher.launch_options import Options
 from hydra_gpu_launcher.slots import make_slots, split_cores, usable_cores
 
@@ -219,3 +219,9 @@ def test_only_cores_of_this_process_are_counted() -> None:
 def test_invalid_option_is_named(option: str, value: object) -> None:
     with pytest.raises(LauncherError, match=rf"^hydra\.launcher\.{option}={re.escape(str(value))}: expected "):
         Options(**{option: value})  # type: ignore[arg-type]
+
+
+def test_uuids_of_gpus_come_from_nvidia_smi() -> None:
+    assert listed_uuids(["1", A[:12], M1], TWO) == [B, A, M1]
+    with pytest.raises(LauncherError, match=r"GPU 7 is not in nvidia-smi -L\. It lists: GPU 0, GPU 1"):
+        listed_uuids(["7"], TWO)
