@@ -11,7 +11,7 @@ from support.doc_pages import PAGES, ROOT
 from mcl.__main__ import COMMANDS, PROGRAMS
 from mcl.config.checks import check_config
 
-PATH = re.compile(r"`((?:mcl|conf|docs|tests|experiments|benchmarks|hydra_plugins)/[\w./-]*)`")
+PATH = re.compile(r"`((?:mcl|conf|docs|tests|experiments|benchmarks|hydra_plugins|packages)/[\w./-]*)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 

@@ -304,3 +304,11 @@ def test_hydra_starts_without_the_launchers_imports() -> None:
     code = f"Plugins.instance(); assert not {heavy} & set(sys.modules)"
     code = f"import sys; from hydra.core.plugins import Plugins; {code}"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_launcher_of_this_project_goes_before_the_one_for_any_application(composed: Callable[..., Any]) -> None:
+    from hydra.core.plugins import Plugins
+
+    assert "hydra_plugins.hydra_gpu_launcher.launcher.GpuLauncher" in Plugins.instance().class_name_to_class
+    config = composed("hydra/launcher=gpus", hydra=True)
+    assert config.hydra.launcher._target_ == "hydra_plugins.mcl_gpus.launcher.GpusLauncher"

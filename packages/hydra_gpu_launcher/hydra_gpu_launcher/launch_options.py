@@ -4,11 +4,12 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra_gpu_launcher.errors import LauncherError
 
 AUTO = "auto"
+AnyOptions = TypeVar("AnyOptions", bound="Options")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Options:
     requeue_statuses: Sequence[int] = ()
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Options":
+    def from_dict(cls: "type[AnyOptions]", values: Mapping[str, Any]) -> "AnyOptions":
         """Return the options with these values. Raises LauncherError for an unknown name or an invalid value."""
         known = list(cls.__dataclass_fields__)
         for name in values:

@@ -165,10 +165,7 @@ def test_value_that_cannot_be_sent_back_is_none_with_a_line_in_the_log(tmp_path:
     status, out, err = run_app(tmp_path, "+x=1", "hydra.launcher.devices=cpu")
     assert status == 0, err
     assert returned(out) == [None]
-    assert (
-        "The return value, of type lock, cannot be pickled"
-        in (tmp_path / "runs" / "0" / "job.log").read_text()
-    )
+    assert "The return value, of type lock, cannot be pickled" in (tmp_path / "runs" / "0" / "job.log").read_text()
 
 
 def test_search_gets_the_values(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from hydra_gpu_launcher.errors import LauncherError
 from hydra_gpu_launcher.job import LOG, Job
@@ -45,6 +45,12 @@ def read_return(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def texts(overrides: Any) -> list[str]:
+    """Return the overrides in a list of OmegaConf; interpolations stay as they were typed."""
+    typed = OmegaConf.to_container(overrides, resolve=False)
+    return list(map(str, typed)) if isinstance(typed, list) else []
+
+
 def was_started(folder: Path, overrides: Path | None, allowed: list[list[str]], done: str | None) -> bool:
     """Return whether an earlier multirun has started this job.
 
@@ -61,7 +67,7 @@ def was_started(folder: Path, overrides: Path | None, allowed: list[list[str]], 
         return False
     if overrides is None or not overrides.is_file():
         return True
-    earlier = yaml.safe_load(overrides.read_text())
+    earlier = texts(OmegaConf.load(overrides))
     if earlier in allowed:
         return True
     if done is not None and (folder / done).exists():

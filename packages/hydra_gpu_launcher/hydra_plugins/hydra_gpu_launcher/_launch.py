@@ -28,7 +28,7 @@ from hydra_gpu_launcher.job import Outcome
 from hydra_gpu_launcher.launch_options import AUTO
 from hydra_gpu_launcher.queue import JobQueue
 from hydra_gpu_launcher.slots import Slot, make_slots
-from hydra_plugins.hydra_gpu_launcher._app_job import AppJob, read_return, was_started
+from hydra_plugins.hydra_gpu_launcher._app_job import AppJob, read_return, texts, was_started
 from hydra_plugins.hydra_gpu_launcher._options import AppOptions
 from hydra_plugins.hydra_gpu_launcher._run_pickled import BOOTSTRAP
 
@@ -159,7 +159,7 @@ def _job(composed: Composed, label: str, options: AppOptions, task_file: Path) -
 
     output = composed.hydra.hydra.output_subdir
     overrides_file = None if output is None else composed.folder / str(output) / "overrides.yaml"
-    allowed = [list(map(str, each.hydra.overrides.task)) for each in (composed.config, composed.resumed)]
+    allowed = [texts(each.hydra.overrides.task) for each in (composed.config, composed.resumed)]
     resume_command = command("-resumed", composed.resumed) if options.resume_overrides else ()
     started = was_started(composed.folder, overrides_file, allowed, options.done)
     return AppJob(
