@@ -21,7 +21,7 @@ class GpusLauncher(Launcher):
 
     def __init__(self, **options: Any) -> None:
         from hydra_gpu_launcher.launch_options import Options
-        from mcl.launching.run_job import own_errors
+        from mcl.launching.own_errors import own_errors
 
         plain = {
             name: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value for name, value in options.items()
@@ -53,7 +53,7 @@ class GpusLauncher(Launcher):
             UserError: an override is wrong; no job was started.
         """
         from hydra_plugins.mcl_gpus._launch import launch
-        from mcl.launching.run_job import own_errors
+        from mcl.launching.own_errors import own_errors
 
         with own_errors():
             return launch(self.options, self.loader, self.config, self.task_function, job_overrides, initial_job_idx)

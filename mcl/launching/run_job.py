@@ -1,20 +1,15 @@
 """A run of ``train.py`` as a job of the launcher: what its folder says about it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hydra_gpu_launcher.board import Score
-from hydra_gpu_launcher.errors import LauncherError
-from hydra_gpu_launcher.errors import Stopped as LauncherStopped
 from hydra_gpu_launcher.job import Job, Outcome
 from mcl.console import accuracy
-from mcl.errors import UserError
 from mcl.runs.lock import holder
 from mcl.runs.progress_estimate import Progress, last_evaluated_step, read_progress
 from mcl.runs.summary import intact_summary
-from mcl.signals import Stopped
 
 
 @dataclass(frozen=True)
@@ -68,14 +63,3 @@ def _mean_top1(outcome: Outcome) -> str:
 
 
 TOP1 = Score("top-1", "top-1, %", _mean_top1)
-
-
-@contextmanager
-def own_errors() -> Iterator[None]:
-    """Raise errors of the launcher as those that the entry points print in one line."""
-    try:
-        yield
-    except LauncherError as error:
-        raise UserError(str(error)) from error
-    except LauncherStopped as stop:
-        raise Stopped(stop.name) from None

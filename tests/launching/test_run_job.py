@@ -10,7 +10,8 @@ from hydra_gpu_launcher.errors import LauncherError
 from hydra_gpu_launcher.errors import Stopped as LauncherStopped
 from hydra_gpu_launcher.job import Outcome
 from mcl.errors import UserError
-from mcl.launching.run_job import TOP1, RunJob, own_errors
+from mcl.launching.own_errors import own_errors
+from mcl.launching.run_job import TOP1, RunJob
 from mcl.runs.lock import FolderLock
 from mcl.runs.summary import with_checksum
 from mcl.signals import Stopped

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from hydra_gpu_launcher.console import display_path
 from hydra_gpu_launcher.errors import LauncherError
 from hydra_gpu_launcher.job import LOG, Job
 from hydra_plugins.hydra_gpu_launcher._run_pickled import RETURN
@@ -72,7 +73,7 @@ def was_started(folder: Path, overrides: Path | None, allowed: list[list[str]], 
         return True
     if done is not None and (folder / done).exists():
         raise LauncherError(
-            f"{folder} has the finished job {' '.join(earlier) or 'without overrides'}, not"
+            f"{display_path(folder)} has the finished job {' '.join(earlier) or 'without overrides'}, not"
             f" {' '.join(allowed[0]) or 'one without overrides'}: give another hydra.sweep.dir, or"
             " hydra.launcher.done=null to run it all the same."
         )
