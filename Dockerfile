@@ -7,6 +7,7 @@ COPY conf conf
 COPY experiments experiments
 COPY hydra_plugins hydra_plugins
 COPY mcl mcl
+COPY packages packages
 RUN pip install --no-cache-dir build && python -m build --wheel --outdir /dist
 
 FROM python:3.12-slim AS cpu

@@ -1,8 +1,14 @@
 """Online knowledge distillation by mutual contrastive learning."""
 
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcl.lazy import lazy_exports
+
+if find_spec("hydra_gpu_launcher") is None:  # a checkout that is not installed
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "packages" / "hydra_gpu_launcher"))
 
 if TYPE_CHECKING:
     from mcl.commands.train import train

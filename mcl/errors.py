@@ -6,9 +6,8 @@ import re
 import traceback
 from collections.abc import Iterable
 
-IN_USE = 69  # exit status (EX_UNAVAILABLE of sysexits.h): another process works in the run folder
-OUT_OF_MEMORY = 71  # exit status (EX_OSERR): the device, or the machine, has no memory left
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED", re.IGNORECASE)
+# Of this module too: what the launcher of jobs, which does not know this project, has to understand.
+from hydra_gpu_launcher.errors import IN_USE, OUT_OF_MEMORY, causes, is_out_of_memory  # noqa: F401
 
 
 class UserError(ValueError):
@@ -55,24 +54,6 @@ def unknown(kind: str, given: str, allowed: Iterable[object]) -> UserError:
     names = [str(name) for name in allowed]
     near = did_you_mean(re.split("[.=]", given)[-1], names)
     return UserError(f"{given}: there is no such {kind}.{near} Known: {', '.join(names) or 'none'}.")
-
-
-def causes(error: BaseException) -> list[BaseException]:
-    """Return an error and its chain of causes and contexts, back to the first."""
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        current = current.__cause__ or current.__context__
-    return chain
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out, on a device (``torch.OutOfMemoryError``) or on the machine."""
-    return any(
-        isinstance(cause, MemoryError) or (isinstance(cause, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(cause))))
-        for cause in causes(error)
-    )
 
 
 def locate(error: BaseException) -> str:

@@ -46,13 +46,33 @@ def test_wheel_holds_the_project_and_nothing_beside_it(wheel: Path) -> None:
     assert studies <= names
     assert {f"mcl/commands/starter/{name}" for name in starter} <= names
     assert {"mcl/py.typed", "hydra_plugins/mcl_gpus/launcher.py"} <= names
-    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"mcl", "hydra_plugins", "mcl_torch"}
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {
+        "mcl",
+        "hydra_plugins",
+        "hydra_gpu_launcher",
+        "mcl_torch",
+    }
+    assert {name for name in names if name.startswith("hydra_plugins")} == {
+        name for name in names if "/mcl_gpus/" in name
+    }
+    assert "hydra_gpu_launcher/guard.py" in names
     assert not [
         name for name in names if ("/runs" in name and name.startswith("mcl/experiments")) or "__pycache__" in name
     ]
     (points,) = (name for name in names if name.endswith("entry_points.txt"))
     assert "mcl = mcl.__main__:main" in zipfile.ZipFile(wheel).read(points).decode()
     assert wheel.stat().st_size < 5e6
+
+
+def test_checkout_that_is_not_installed_finds_the_launcher() -> None:
+    code = (
+        "import sys; sys.path[:] = [sys.argv[1], *(path for path in sys.path if 'hydra_gpu_launcher' not in path)];"
+        "import mcl.errors, hydra_gpu_launcher; print(hydra_gpu_launcher.__file__)"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-c", code, str(ROOT)]
+    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).is_relative_to(ROOT / "packages")
 
 
 @pytest.mark.slow

@@ -15,6 +15,13 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, se
 from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from hydra_gpu_launcher.board import Board
+from hydra_gpu_launcher.gpu_monitor import gpu_monitor
+from hydra_gpu_launcher.gpus import find_gpus
+from hydra_gpu_launcher.job import Outcome
+from hydra_gpu_launcher.launch_options import AUTO, Options
+from hydra_gpu_launcher.queue import JobQueue
+from hydra_gpu_launcher.slots import make_slots
 from hydra_plugins.mcl_gpus._checks import Fingerprints, check_distinct_folders
 from hydra_plugins.mcl_gpus._command import job_command, job_overrides, kept_overrides, program_of, varied
 from mcl.config.checks import check_config
@@ -23,11 +30,6 @@ from mcl.config.loader import Progress, ReusingLoader
 from mcl.config.objective import value
 from mcl.config.resolvers import leaves_precision_open
 from mcl.errors import UserError
-from mcl.launching.board import Board
-from mcl.launching.gpu_monitor import gpu_monitor
-from mcl.launching.gpus import find_gpus
-from mcl.launching.job import Job, Outcome
-from mcl.launching.launch_options import AUTO, Options
 from mcl.launching.probe import (
     default_precisions,
     environment_variable,
@@ -35,8 +37,7 @@ from mcl.launching.probe import (
     uuids,
     visible_devices,
 )
-from mcl.launching.queue import JobQueue
-from mcl.launching.slots import make_slots
+from mcl.launching.run_job import TOP1, RunJob
 from mcl.runs.identity import config_hash, identity
 
 
@@ -111,7 +112,7 @@ def launch(
         overrides = job_overrides(typed[i], kept, first + i, asks_for_multirun=returned.asks_for_multirun)
         command = job_command(config, program, overrides, folder, options.devices_per_job)
         jobs.append(_job(returned.cfg, folder, command, label, fingerprints))
-    queue = JobQueue(jobs, slots, options, Board(), monitor)
+    queue = JobQueue(jobs, slots, options, Board(score=TOP1), monitor)
     # Here Hydra is asked to hand every exception over; jobs print tracebacks only if the user asked for them.
     with environment_variable(FULL_ERROR, "1" if ASKED_FOR_TRACEBACKS else None):
         queue.run()
@@ -165,9 +166,9 @@ def _compose(loader: ReusingLoader, multirun: DictConfig, overrides: Sequence[st
     return composed
 
 
-def _job(config: DictConfig, folder: Path, command: Sequence[str], label: str, fingerprints: Fingerprints) -> Job:
+def _job(config: DictConfig, folder: Path, command: Sequence[str], label: str, fingerprints: Fingerprints) -> RunJob:
     runs = Path(config.runs).absolute()
-    return Job(
+    return RunJob(
         name=str(folder.relative_to(runs)) if folder.is_relative_to(runs) else str(folder),
         folder=folder,
         command=tuple(command),
@@ -186,7 +187,7 @@ def _kind(config: DictConfig) -> str:
     return json.dumps({**settings, "seed": None}, sort_keys=True, default=str)
 
 
-def _fill(returned: Returned, outcome: Outcome, failure: UserError | None) -> None:
+def _fill(returned: Returned, outcome: Outcome, failure: Exception | None) -> None:
     if outcome.finished:
         returned.status = JobStatus.COMPLETED
         returned.return_value = outcome.returned
@@ -194,7 +195,7 @@ def _fill(returned: Returned, outcome: Outcome, failure: UserError | None) -> No
             returned.return_value = value(outcome.summary, returned.cfg.objective)
     else:
         returned.status = JobStatus.FAILED
-        returned.return_value = failure or UserError(f"{outcome.job.title}: {outcome.reason or outcome.status}")
+        returned.return_value = UserError(str(failure or f"{outcome.job.title}: {outcome.reason or outcome.status}"))
 
 
 def _resolve(config: DictConfig) -> None:

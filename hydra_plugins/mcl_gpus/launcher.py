@@ -13,19 +13,21 @@ class GpusLauncher(Launcher):
     """Runs every job as ``python train.py OVERRIDES hydra.run.dir=FOLDER``, each on its own device.
 
     Args:
-        options: see `mcl.launching.launch_options.Options` and ``conf/hydra/launcher/gpus.yaml``.
+        options: see `hydra_gpu_launcher.launch_options.Options` and ``conf/hydra/launcher/gpus.yaml``.
 
     Raises:
         UserError: an option is unknown or invalid.
     """
 
     def __init__(self, **options: Any) -> None:
-        from mcl.launching.launch_options import Options
+        from hydra_gpu_launcher.launch_options import Options
+        from mcl.launching.own_errors import own_errors
 
         plain = {
             name: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value for name, value in options.items()
         }
-        self.options = Options.from_dict(plain)
+        with own_errors():
+            self.options = Options.from_dict(plain)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Prepare for `launch`. Hydra also calls this before a sweeper composes every job to validate it."""
@@ -51,5 +53,7 @@ class GpusLauncher(Launcher):
             UserError: an override is wrong; no job was started.
         """
         from hydra_plugins.mcl_gpus._launch import launch
+        from mcl.launching.own_errors import own_errors
 
-        return launch(self.options, self.loader, self.config, self.task_function, job_overrides, initial_job_idx)
+        with own_errors():
+            return launch(self.options, self.loader, self.config, self.task_function, job_overrides, initial_job_idx)

@@ -12,6 +12,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_gpu_launcher.gpus import find_gpus
+from hydra_gpu_launcher.launch_options import Options
+from hydra_gpu_launcher.slots import Slot, make_slots
 from mcl.commands.arguments import check_out
 from mcl.config import launch
 from mcl.config.catalog import choices, options
@@ -24,10 +27,8 @@ from mcl.config.hints import unknown_option
 from mcl.config.schema import SweepConfig
 from mcl.console import announced, display_path, format_duration, make_console, plain_table, pluralize, print_table
 from mcl.errors import UserError
-from mcl.launching.gpus import find_gpus
-from mcl.launching.launch_options import Options
+from mcl.launching.own_errors import own_errors
 from mcl.launching.probe import visible_devices
-from mcl.launching.slots import Slot, make_slots
 from mcl.program import is_installed, program
 from mcl.reports.archive import ARCHIVE, archived_runs, needs_archive
 from mcl.reports.figures import FORMATS
@@ -152,8 +153,9 @@ def _slots(launcher: DictConfig) -> list[Slot] | None:
     name = str(launcher._target_).rpartition(".")[2]
     if name != "GpusLauncher":
         return [] if name == "BasicLauncher" else None
-    options = Options.from_dict({str(key): _plain(value) for key, value in launcher.items() if key != "_target_"})
-    return make_slots(find_gpus(options.devices, os.environ), options)
+    with own_errors():
+        options = Options.from_dict({str(key): _plain(value) for key, value in launcher.items() if key != "_target_"})
+        return make_slots(find_gpus(options.devices, os.environ), options)
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from hydra_gpu_launcher.guard import RETURN_FILE
 from mcl.config import new_folders
 from mcl.config.check_jobs import check_jobs
 from mcl.config.command_line import arrange
@@ -32,7 +33,6 @@ from mcl.signals import EXIT_STATUS, Stopped, program_signals, report_stop
 USAGE_ERROR, INTERRUPTED = 1, 130
 FULL_ERROR = "HYDRA_FULL_ERROR"
 ASKED_FOR_TRACEBACKS = os.environ.get(FULL_ERROR) == "1"  # set by the user, not by this module
-RETURN_FILE = "MCL_RETURN_FILE"  # names the file in which a launcher looks for what the task returned
 SECONDS_TO_REPORT = 5.0  # until torchrun notices that the reporting process has ended, and ends the others
 
 logger = logging.getLogger(__name__)

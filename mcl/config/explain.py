@@ -100,7 +100,8 @@ def one_line_for_own_modules(*, unless: bool = False) -> Iterator[None]:
 
 def _is_in_own_module(error: BaseException, folder: str) -> bool:
     """Return whether a module below the working folder raised an error, not a library or this project."""
-    others = [*(str(ROOT / name) for name in ("mcl", "hydra_plugins", "tests")), sys.prefix, sys.base_prefix]
+    own = ("mcl", "hydra_plugins", "packages", "tests")
+    others = [*(str(ROOT / name) for name in own), sys.prefix, sys.base_prefix]
     return raised_below(error, folder) and not any(raised_below(error, other) for other in others)
 
 

@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import mcl
+from hydra_gpu_launcher.gpus import VISIBLE, display_name, is_mig
 from mcl.errors import UserError
-from mcl.launching.gpus import VISIBLE, display_name, is_mig
 
 _PROGRAM = """
 import json, torch

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from fakes.small_jobs import alive, wait_until
 from PIL import Image
-from support.small_jobs import ROOT, alive, wait_until
 from torchvision.transforms import v2
 
 from mcl.data import disk_loader, listed_files
@@ -57,6 +57,7 @@ def same(one: Batch, other: Batch) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True)) and one.step == other.step
 
 
+ROOT = Path(__file__).parents[2]
 READ_FOR_EVER = """
 import sys, time
 import torch

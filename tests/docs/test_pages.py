@@ -12,7 +12,7 @@ from mcl.__main__ import COMMANDS, PROGRAMS
 from mcl.config.checks import check_config
 from mcl.runs.renames import current_overrides
 
-PATH = re.compile(r"`((?:mcl|conf|docs|tests|experiments|benchmarks|hydra_plugins)/[\w./-]*)`")
+PATH = re.compile(r"`((?:mcl|conf|docs|tests|experiments|benchmarks|hydra_plugins|packages)/[\w./-]*)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 

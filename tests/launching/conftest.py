@@ -1,35 +1,6 @@
-"""Job queues in this process."""
-
-import io
-import signal
-from collections.abc import Callable
-from typing import Any
+"""Signals for the tests of launchers."""
 
 import pytest
-from rich.console import Console
-from support.small_jobs import ROOT, QueueResult, sweep_of
+from fakes.small_jobs import hear_signals
 
-from mcl.launching.job import Job
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., QueueResult]:
-    """``run(jobs, devices=[0, 1])``: run all jobs in this process."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("mcl.launching.queue.TICK", 0.02)
-
-    def start(jobs: list[Job], **options: Any) -> QueueResult:
-        file = io.StringIO()
-        sweep = sweep_of(jobs, Console(file=file, width=200), **options)
-        sweep.run()
-        return QueueResult(sweep, file.getvalue())
-
-    return start
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _signals_are_heard() -> None:
-    """Reset ignored signals: subprocesses inherit them, and background shells ignore some."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+_signals_are_heard = pytest.fixture(scope="session", autouse=True)(hear_signals)

@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import train
+from hydra_gpu_launcher.job import Job
 from hydra_plugins.mcl_gpus import _launch
 from hydra_plugins.mcl_gpus._command import quoted, varied
 from mcl.config.launch import launch
-from mcl.launching.job import Job
 
 ROOT = Path(__file__).parents[2]
 MULTIRUN = ["-m", "hydra/launcher=gpus", "hydra.launcher.devices=cpu"]
@@ -300,7 +300,15 @@ def test_job_labels_show_the_differing_options() -> None:
 
 
 def test_hydra_starts_without_the_launchers_imports() -> None:
-    heavy = "{'torch', 'rich', 'mcl.launching.queue', 'hydra_plugins.mcl_gpus._launch'}"
+    heavy = "{'torch', 'rich', 'hydra_gpu_launcher.queue', 'hydra_plugins.mcl_gpus._launch'}"
     code = f"Plugins.instance(); assert not {heavy} & set(sys.modules)"
     code = f"import sys; from hydra.core.plugins import Plugins; {code}"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_launcher_of_this_project_goes_before_the_one_for_any_application(composed: Callable[..., Any]) -> None:
+    from hydra.core.plugins import Plugins
+
+    assert "hydra_plugins.hydra_gpu_launcher.launcher.GpuLauncher" in Plugins.instance().class_name_to_class
+    config = composed("hydra/launcher=gpus", hydra=True)
+    assert config.hydra.launcher._target_ == "hydra_plugins.mcl_gpus.launcher.GpusLauncher"

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.small_jobs import ROOT, wait_until
+from fakes.small_jobs import wait_until
 from support.small_runs import SMALL
 
 import train
 from mcl.config.launch import launch
 
+ROOT = Path(__file__).parents[2]
 Command = Callable[..., Any]
 SWEEP = ["-m", "hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.launcher.per_gpu=2", *SMALL]
 SWEEP += ["loss=independent", "trainer.device=cpu"]

@@ -47,3 +47,8 @@ def test_visible_devices_are_set_only_within_the_block(monkeypatch: pytest.Monke
     with visible_devices("3"):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_uuids_come_from_cuda_and_parts_are_named_by_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_probe", lambda gpus: [("float32", f"{gpu}-8932f937") for gpu in gpus])
+    assert probe.uuids(["1", "MIG-7"]) == {"1": "GPU-1-8932f937", "MIG-7": "MIG-7"}

@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOOR = "mcl/untrusted/"
+LAUNCHER = "packages/hydra_gpu_launcher/hydra_gpu_launcher"
 PARSERS = ("load", "loads", "safe_load", "load_all", "full_load", "unsafe_load", "create", "loadtxt", "genfromtxt")
 MODULES = ("torch", "json", "yaml", "pickle", "dill", "OmegaConf", "np", "numpy", "tomllib", "marshal", "onnx")
 READERS = (  # of whatever module or object
@@ -33,9 +34,9 @@ APART = {
     "mcl/data/imagenet.py": "the user's cache",
     "mcl/deploy/bundle.py": "only writes",
     "mcl/deploy/formats.py": "the header of bytes that this process has just encoded",
-    "mcl/launching/attempt.py": "what a job of this launcher returned",
-    "mcl/launching/leftovers.py": "/proc",
-    "mcl/launching/slots.py": "/sys",
+    f"{LAUNCHER}/attempt.py": "what a job of this launcher returned",
+    f"{LAUNCHER}/leftovers.py": "/proc",
+    f"{LAUNCHER}/slots.py": "/sys",
     "mcl/launching/probe.py": "what a process of this launcher answers",
     "mcl/reports/archive.py": "only writes",
     "mcl/reports/page/build.py": "files of this package",
@@ -48,8 +49,8 @@ OPENED = {  # open() or os.open(): the reason
     "mcl/data/decoding.py": "an image, by Pillow",
     "mcl/data/encoded.py": "the header of an image, by Pillow",
     "mcl/files.py": "writes, by O_EXCL and O_NOFOLLOW",
-    "mcl/launching/attempt.py": "the job's log, in a folder that RunFolder has checked or will check",
-    "mcl/launching/guard.py": "/proc",
+    f"{LAUNCHER}/attempt.py": "the job's log, in a folder that RunFolder has checked or will check",
+    f"{LAUNCHER}/guard.py": "/proc",
     "mcl/runs/checkpoint_files.py": "the last bytes of a checkpoint, compared as text",
     "mcl/runs/checkpoints.py": "the metrics of the run that is training, in a folder that RunFolder has checked",
     "mcl/runs/lock.py": "the lock, by O_NOFOLLOW",
@@ -90,7 +91,8 @@ def opens(source: str) -> Iterator[str]:
 
 
 def files() -> dict[str, str]:
-    paths = [*(ROOT / "mcl").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py"), *ROOT.glob("*.py")]
+    folders = ("mcl", "hydra_plugins", LAUNCHER)
+    paths = [*(file for folder in folders for file in (ROOT / folder).rglob("*.py")), *ROOT.glob("*.py")]
     texts = {path.relative_to(ROOT).as_posix(): path.read_text() for path in paths}
     return {name: text for name, text in texts.items() if not name.startswith(DOOR)}
 

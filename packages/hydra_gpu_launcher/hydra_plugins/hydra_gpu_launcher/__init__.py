@@ -1,0 +1,1 @@
+"""``hydra/launcher=gpus`` for any Hydra application."""

@@ -1,0 +1,100 @@
+"""Jobs without torch, and their traces. As a script it is a launcher: ``small_jobs.py FOLDER NAME:BEHAVIOUR...``."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fakes.folders import LockingJob
+from rich.console import Console
+
+from hydra_gpu_launcher.board import Board
+from hydra_gpu_launcher.gpu_monitor import gpu_monitor
+from hydra_gpu_launcher.gpus import find_gpus
+from hydra_gpu_launcher.job import Job, Outcome
+from hydra_gpu_launcher.launch_options import Options
+from hydra_gpu_launcher.queue import JobQueue
+from hydra_gpu_launcher.slots import make_slots
+
+HERE = Path(__file__).parent
+PACKAGE = HERE.parents[1]  # as PYTHONPATH
+
+
+def a_job(folder: Path, *behaviour: str, **fields: Any) -> Job:
+    """Return a job with this behaviour: see ``a_job.py``."""
+    command = (sys.executable, str(HERE / "a_job.py"), str(folder), *behaviour)
+    return LockingJob(**{"name": folder.name, "folder": folder, "command": command} | fields)
+
+
+def traced(folder: Path, what: str = "") -> list[dict[str, Any]]:
+    """Return the lines of a job's trace, all of them or those of one kind."""
+    file = folder / "trace.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [line for line in lines if not what or line["what"] == what]
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process is running."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait until a condition holds; fail after ``seconds``."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "the condition did not become true in time"
+        time.sleep(0.02)
+
+
+def hear_signals() -> None:
+    """Reset ignored signals: subprocesses inherit them, and background shells ignore some."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@dataclass
+class QueueResult:
+    """The outcome of a queue of jobs."""
+
+    sweep: JobQueue
+    printed: str
+
+    def outcome(self, job: Job) -> Outcome:
+        return self.sweep.outcome(job)
+
+    @property
+    def statuses(self) -> list[str]:
+        return [outcome.status for outcome in self.sweep.outcomes]
+
+
+def sweep_of(jobs: list[Job], console: Console, uuids: dict[str, str] | None = None, **options: Any) -> JobQueue:
+    """Return a queue over the fake devices 0 and 1, or over those with these UUIDs in a fake NVML."""
+    chosen = Options(**{"devices": [0, 1], "grace": 20} | options)
+    slots = make_slots(find_gpus(chosen.devices, os.environ), chosen, list(range(8)) if uuids else None)
+    if uuids:  # made-up cores, to which no process can be pinned
+        slots = [replace(slot, cores=()) for slot in slots]
+    monitor = gpu_monitor(uuids, "hydra.launcher.per_gpu=auto") if uuids else None
+    return JobQueue(jobs, slots, chosen, Board(console), monitor)
+
+
+if __name__ == "__main__":
+    job_specs = [argument.partition(":") for argument in sys.argv[2:]]
+    sweep = sweep_of(
+        [a_job(Path(sys.argv[1]) / name, *behaviour.split()) for name, _, behaviour in job_specs], Console(width=200)
+    )
+    try:
+        sweep.run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    failure = sweep.failure()
+    if failure:
+        print(f"error: {failure}")
+    sys.exit(1 if failure else 0)
