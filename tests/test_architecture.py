@@ -12,7 +12,7 @@ LAYERS = [
     {"files", "console", "devices", "distributed", "meta", "palette", "untrusted"},
     {"runs", "networks", "losses", "data"},
     {"tracking", "config"},
-    {"training", "launching"},
+    {"training", "launching", "search"},
     {"studies", "deploy", "benchmarking", "reference"},
     {"reports", "inspection"},
     {"commands", "__main__"},

@@ -37,6 +37,7 @@ class TrainerOptions:
         sync_batch_norm: compute batch statistics over all processes, on GPUs (torch.nn.SyncBatchNorm).
         ema: decay of a moving average of the networks, which is evaluated, saved as best and exported instead of them;
             None for no average. Until it is reached, the average is the mean over all steps.
+        test: evaluate on the test split; without it, on the validation split alone, and no test image is looked at.
         views: whether all networks see one ``shared`` augmented view of each image, or ``separate`` ones; None: as the
             loss asks.
     """
@@ -65,6 +66,7 @@ class TrainerOptions:
         capture: Literal["auto", "off"] = "auto",
         ema: float | None = None,
         views: Literal["shared", "separate"] | None = None,
+        test: bool = True,
     ):
         minimums = {"epochs": 1, "max_steps": 1, "evaluate_every": 1, "log_every": 1, "threads": 1}
         minimums |= {"batch_size": 2, "checkpoint_every": 1, "checkpoint_minutes": 0, "max_checkpoints": 1}
@@ -96,6 +98,7 @@ class TrainerOptions:
         self.capture = capture
         self.ema = ema
         self.views = views
+        self.test = test
         if sync_batch_norm and self.device.type != "cuda":
             raise UserError(f"trainer.sync_batch_norm=true works on GPUs only, not on {self.device}: use false.")
         if export is not None:
