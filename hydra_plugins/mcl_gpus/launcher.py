@@ -53,3 +53,16 @@ class GpusLauncher(Launcher):
         from hydra_plugins.mcl_gpus._launch import launch
 
         return launch(self.options, self.loader, self.config, self.task_function, job_overrides, initial_job_idx)
+
+    def launch_one_by_one(self, proposals: Any) -> None:
+        """Run jobs that are proposed one at a time, whenever a device is free, until no more come.
+
+        Args:
+            proposals: see `hydra_plugins.mcl_gpus._stream.Proposals`.
+
+        Raises:
+            UserError: an override is wrong.
+        """
+        from hydra_plugins.mcl_gpus._stream import stream
+
+        stream(self.options, self.loader, self.config, self.task_function, proposals)

@@ -86,8 +86,10 @@ class Options:
         if self.study_name and "/" in self.study_name:
             raise UserError(f"hydra.sweeper.study_name={self.study_name}: expected a name without /.")
         if not isinstance(self.params, Mapping):
-            raise UserError(f"hydra.sweeper.params={self.params}: expected ranges by option, such as {{optimizer.lr: "
-                            '"interval(0.01, 0.1)"}.')
+            raise UserError(
+                f"hydra.sweeper.params={self.params}: expected ranges by option, such as {{optimizer.lr: "
+                '"interval(0.01, 0.1)"}.'
+            )
         if self.prunes and len(self.directions) > 1:
             raise UserError(
                 "hydra/sweeper/pruner: Optuna prunes for one objective only. Give hydra/sweeper/pruner=none, or one"

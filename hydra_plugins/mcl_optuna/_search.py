@@ -19,7 +19,7 @@ from mcl.config.objective import names
 from mcl.console import display_path, make_console, pluralize
 from mcl.errors import UserError
 from mcl.runs.lock import FolderLock, InUse, holder
-from mcl.search.pruning import PRUNED_AFTER, PRUNER
+from mcl.search.pruning import PRUNER
 from mcl.search.space import Space, describe, parse_space
 from mcl.search.storage import (
     FOLDER,
@@ -77,10 +77,13 @@ def search(
             )
             before = len(trials.begun())
             so_far = f", {before} of them begun before" if before else ""
-            console.print(f"search {name}: {pluralize(n_trials, 'trial')}{so_far}; {display_path(place)}", soft_wrap=True)
-            _run(launcher, trials)
-            trials.check_end()
+            console.print(
+                f"search {name}: {pluralize(n_trials, 'trial')}{so_far}; {display_path(place)}", soft_wrap=True
+            )
+            if not trials.finished:
+                _run(launcher, trials)
             _report(study, Path(str(config.hydra.sweep.dir)), names(objective))
+            trials.check_end()
 
 
 def _run(launcher: Launcher, trials: Trials) -> None:
@@ -136,7 +139,7 @@ def _check(compose: Callable[[list[str]], DictConfig], space: Space) -> Any:
     """Compose one job, so that a wrong setting is found before anything is written. Return its objective."""
     from mcl.search.space import overrides
 
-    config = compose([*space.fixed, *overrides(space.first_values())])
+    config = compose([*space.fixed, *overrides(space.example())])
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = 0
     _ = config.hydra.sweep.subdir  # resolving it checks the settings
@@ -236,4 +239,6 @@ def _report(study: Any, folder: Path, objectives: Sequence[str]) -> None:
 
 
 def _text(values: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in values.items())
+    return " ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in values.items()
+    )

@@ -45,4 +45,7 @@ class OptunaSweeper(Sweeper):
         """
         from hydra_plugins.mcl_optuna._search import search
 
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.launcher is not None
         search(self.options, self.config, self.hydra_context.config_loader, self.launcher, arguments)

@@ -9,9 +9,9 @@ from mcl.runs.summary import intact_summary
 
 LOG = "job.log"
 Status = Literal[
-    "waiting", "running", "held", "done", "done before", "done elsewhere", "failed", "stopped", "not started"
-]  # held: another process runs it
-FINISHED: tuple[Status, ...] = ("done", "done before", "done elsewhere")
+    "waiting", "running", "held", "done", "done before", "done elsewhere", "pruned", "failed", "stopped", "not started"
+]  # held: another process runs it; pruned: a search ended it early
+FINISHED: tuple[Status, ...] = ("done", "done before", "done elsewhere", "pruned")
 
 
 @dataclass(frozen=True)

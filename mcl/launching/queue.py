@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from mcl.errors import IN_USE, OUT_OF_MEMORY, UserError
 from mcl.launching.admission import Admission
@@ -15,13 +16,23 @@ from mcl.launching.job import Job, Outcome, Status
 from mcl.launching.launch_options import Options
 from mcl.launching.slots import Slot
 from mcl.runs.lock import holder
-from mcl.runs.summary import intact_summary
+from mcl.runs.summary import intact_summary, was_pruned
 from mcl.signals import EXIT_STATUS, Stopped
 
 TICK = 0.1  # seconds between two checks of the running jobs
 ASK_AGAIN = 3.0  # seconds between two checks of a folder that is in use elsewhere
 LOST_RACES = 5  # times in a row that a job may find its folder in use although no process holds it; then it has failed
 LISTED = 8  # failed jobs listed in the error message
+
+
+class Source(Protocol):
+    """Where further jobs come from, one at a time, when a slot is free."""
+
+    def next(self) -> Job | None:
+        """Return the next job; None if there is none now. After the end of a job, there may be one again."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Take the outcome of one of its jobs. An exception stops the others."""
 
 
 class JobQueue:
@@ -35,6 +46,7 @@ class JobQueue:
         options: options of the launcher.
         board: displays what happens.
         monitor: reads the usage of the GPUs, if the options need it.
+        source: further jobs, which are asked for when slots are free.
     """
 
     def __init__(
@@ -44,6 +56,7 @@ class JobQueue:
         options: Options,
         board: Board,
         monitor: GpuMonitor | None = None,
+        source: Source | None = None,
     ):
         unique = {job.folder.absolute(): job for job in reversed(jobs)}
         self.outcomes = [Outcome(job) for job in reversed(unique.values())]
@@ -52,6 +65,7 @@ class JobQueue:
         self._options = options
         self._board = board
         self._admission = Admission(options, monitor)
+        self._source = source
         self._queue: list[Outcome] = []
         self._running: dict[Attempt, Outcome] = {}
         self._ask_at: dict[int, float] = {}  # id of an outcome whose folder is in use -> time of the next check
@@ -69,10 +83,11 @@ class JobQueue:
         for outcome in self.outcomes:
             self._check_finished(outcome, "done before")
         self._queue = [outcome for outcome in self.outcomes if not outcome.finished]
-        self._board.begin(self.outcomes, [slot.device for slot in self._slots])
+        self._board.begin(self.outcomes, [slot.device for slot in self._slots], more=self._source is not None)
         try:
             with self._interrupts, tempfile.TemporaryDirectory(prefix="mcl-sweep-") as folder:
                 try:
+                    self._refill()
                     while self._running or (self._queue and not self._stopping):
                         self._handle_interrupts()
                         for note in self._admission.update(self._running):
@@ -81,6 +96,7 @@ class JobQueue:
                         self._board.update(self._running)
                         time.sleep(TICK)
                         self._collect()
+                        self._refill()
                 finally:
                     self._stop_leftovers()
         finally:
@@ -150,6 +166,24 @@ class JobQueue:
             self._admission.started(attempt)
             self._board.started(outcome)
 
+    def _refill(self) -> None:
+        """Ask the source for a job for each slot that is free and that no job waits for."""
+        while (
+            self._source is not None
+            and not self._stopping
+            and not self._interrupts.count
+            and len(self._queue) + len(self._running) < len(self._slots)
+            and (job := self._source.next()) is not None
+        ):
+            outcome = Outcome(job)
+            self.outcomes.append(outcome)
+            self._by_folder[job.folder.absolute()] = outcome
+            if self._check_finished(outcome, "done before"):
+                self._board.ended(outcome)
+                self._source.ended(outcome)
+            else:
+                self._queue.append(outcome)
+
     def _next(self, slot: Slot) -> Outcome | None:
         """Take the first job that can run now out of the queue, if it may start in this slot.
 
@@ -165,6 +199,8 @@ class JobQueue:
             if self._check_finished(outcome, "done elsewhere"):
                 self._queue.remove(outcome)
                 self._board.ended(outcome)
+                if self._source is not None:
+                    self._source.ended(outcome)
             elif user is not None:
                 self._hold(outcome, user)
             else:
@@ -206,6 +242,8 @@ class JobQueue:
         if status == 0:
             outcome.status, outcome.returned = "done", attempt.returned()
             outcome.summary = intact_summary(outcome.job.folder)
+            if was_pruned(outcome.job.folder):
+                outcome.status = "pruned"
         elif self._stopping:
             outcome.status = "stopped"
         elif attempt.timed_out:
@@ -247,6 +285,8 @@ class JobQueue:
             self._queue.append(outcome)
         elif not outcome.finished and not self._stopping and self._options.fail_fast:
             self._stop("fail_fast: stopping the others")
+        if self._source is not None and not again:
+            self._source.ended(outcome)
 
     def _stop_leftovers(self) -> None:
         """Stop the jobs that still run, for example after an exception."""

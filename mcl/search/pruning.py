@@ -45,9 +45,7 @@ class TrialPruner:
             # A sampler without relations: the parameters are drawn already.
             sampler = optuna.samplers.RandomSampler()
             try:
-                study = optuna.load_study(
-                    study_name=str(trial["study"]), storage=open_storage(place), sampler=sampler
-                )
+                study = optuna.load_study(study_name=str(trial["study"]), storage=open_storage(place), sampler=sampler)
                 frozen = study.trials[int(trial["number"])]
             except (KeyError, IndexError) as error:
                 raise UserError(

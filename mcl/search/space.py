@@ -1,5 +1,6 @@
 """What a search varies: the ranges of a command line as Optuna's distributions, and trials as overrides."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,12 +34,9 @@ class Space:
         """
         return {option: _values(option, each) for option, each in self.distributions.items()}
 
-    def first_values(self) -> dict[str, Any]:
-        """Return one value of each option: the lowest, or the first choice."""
-        return {
-            option: each.choices[0] if hasattr(each, "choices") else each.low  # type: ignore[attr-defined]
-            for option, each in self.distributions.items()
-        }
+    def example(self) -> dict[str, Any]:
+        """Return one value of each option, to compose a job with: the middle of a range, or the first choice."""
+        return {option: _middle(each) for option, each in self.distributions.items()}
 
 
 def parse_space(arguments: Sequence[str], params: Mapping[str, Any]) -> Space:
@@ -99,6 +97,16 @@ def _choices(override: Override) -> list[Any]:
 
 def _whole(*numbers: Any) -> bool:
     return all(isinstance(number, int) for number in numbers)
+
+
+def _middle(distribution: Any) -> Any:
+    if hasattr(distribution, "choices"):
+        return distribution.choices[0]
+    low, high = distribution.low, distribution.high
+    middle = math.sqrt(low * high) if distribution.log else (low + high) / 2
+    if not isinstance(low, int):
+        return middle
+    return low + round((middle - low) / distribution.step) * distribution.step
 
 
 def _values(option: str, distribution: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mcl.console import pluralize
 from mcl.errors import UserError
 from mcl.search.pruning import PRUNED_AFTER
 from mcl.search.space import Space, overrides
@@ -66,7 +67,7 @@ class Trials:
         self._n_jobs, self._max_failure_rate = n_jobs, max_failure_rate
         self._for_job = for_job
         self._running: set[int] = set()
-        self._ended = self._failed = 0
+        self._ended = self._failed = self._stopped = 0
         self._error: BaseException | None = None
         self._interrupted = list(self._clean_up())
         self._left = n_trials - len(self.begun())
@@ -75,9 +76,12 @@ class Trials:
         """Return the trials that count: all but those of a warm start, and failed ones that run again."""
         trials = self.study.get_trials(deepcopy=False)
         repeated = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-        return [
-            trial for trial in trials if WARM_START not in trial.user_attrs and trial.number not in repeated
-        ]
+        return [trial for trial in trials if WARM_START not in trial.user_attrs and trial.number not in repeated]
+
+    @property
+    def finished(self) -> bool:
+        """Whether no trial is left to run."""
+        return not self._interrupted and self._left <= 0 and not self._waiting()
 
     def next(self) -> Proposal | None:
         """Return the next trial to run; None if none is left, or as many as allowed run already."""
@@ -117,10 +121,16 @@ class Trials:
     def left_running(self, number: int) -> None:
         """Take note of a job that something stopped: its trial continues when the search is started again."""
         self._running.discard(number)
+        self._stopped += 1
 
     def check_end(self) -> None:
-        """Raise UserError if too many trials failed, or all did."""
+        """Raise UserError if too many trials failed, or if one was stopped."""
         self._check_failures(at_end=True)
+        if self._stopped:
+            raise UserError(
+                f"{pluralize(self._stopped, 'trial')} stopped by another program: type the same command again to"
+                " continue."
+            )
 
     def _clean_up(self) -> "Iterator[FrozenTrial]":
         """Yield the trials that a killed process left running, and let failed ones run again."""

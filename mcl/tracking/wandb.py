@@ -31,7 +31,8 @@ AXES = {
     "epoch": ("test", "validation", "gradients", "pictures", "charts", "tables"),
 }
 BEST = {"top1": "max", "top5": "max", "loss": "min"}  # of the quantities of an evaluation
-EXIT_CODES: dict[Status, int] = {"finished": 0, "failed": 1, "interrupted": 255, "pruned": 0}  # 255 is W&B's own code for Ctrl-C
+# 255 is W&B's own code for Ctrl-C.
+EXIT_CODES: dict[Status, int] = {"finished": 0, "failed": 1, "interrupted": 255, "pruned": 0}
 
 logger = logging.getLogger(__name__)
 
