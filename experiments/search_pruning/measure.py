@@ -24,7 +24,7 @@ ROOT = HERE.parents[1]
 RUNS = Path("runs/search_pruning")
 SEEDS = (0, 1, 2)
 PRUNERS = ("none", "asha")
-TRIALS, EPOCHS = 30, 27
+TRIALS, EPOCHS = 24, 27
 SETTINGS = [
     *("dataset=digits", "dataset.limit=20", "dataset.validation=0.5", "pair=resnet8", "loss=dml"),
     *(f"trainer.epochs={EPOCHS}", "trainer.batch_size=50", "trainer.device=cpu", "tracking=none"),
@@ -78,7 +78,7 @@ def trials_of(pruner: str, seed: int) -> list[Trial]:
         Trial(
             pruner, seed, trial.number, trial.state.name.lower(), steps[trial.params["optimizer.lr"]], trial.value or 0
         )
-        for trial in study.trials
+        for trial in study.trials[:TRIALS]
     ]
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ def search(
             return loader.load_sweep_config(config, overrides)
 
         objective = _check(compose, space)
+        for missing in (place for place in options.places if not Path(place).is_dir()):
+            raise UserError(f"hydra.sweeper.warm_start={missing}: there is no such folder. Give a folder of runs.")
         name = options.study_name or _name(options, space)
         folder = Path(str(config.hydra.sweep.dir)) / FOLDER / name
         with _locked(folder):
@@ -173,6 +175,9 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        with suppress(OSError):  # it has trials
+            folder.rmdir()
+            folder.parent.rmdir()
 
 
 def _open(place: str, name: str, options: Options, space: Space, pruner: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a search varies: the ranges of a command line as Optuna's distributions, and trials as overrides."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def parse_space(arguments: Sequence[str], params: Mapping[str, Any]) -> Space:
 
 def overrides(values: Mapping[str, Any]) -> list[str]:
     """Return the values of a trial as overrides, with all their digits."""
-    return [f"{option}={value if isinstance(value, str) else repr(value)}" for option, value in values.items()]
+    return [f"{option}={value if isinstance(value, str) else json.dumps(value)}" for option, value in values.items()]
 
 
 def _distribution(text: str, override: Override) -> "BaseDistribution":

@@ -162,14 +162,14 @@ class Trials:
 
     def _sampler(self, number: int) -> Any:
         """Build the sampler for a trial, with a seed of its own: a sampler that is restarted would repeat itself."""
+        if is_grid(self._sampler_node):  # it numbers the combinations itself, in an order that the seed decides
+            return build({"seed": 0, **self._sampler_node}, "sampler", search_space=self.space.grid())
         supplied: dict[str, Any] = {}
         seed = self._sampler_node.get("seed") if isinstance(self._sampler_node, Mapping) else None
         if seed is not None:
             import numpy as np
 
             supplied["seed"] = int(np.random.SeedSequence([int(seed), number]).generate_state(1)[0])
-        if is_grid(self._sampler_node):
-            supplied["search_space"] = self.space.grid()
         return build(self._sampler_node, "sampler", **supplied)
 
     def _end(self, number: int) -> None:

@@ -47,7 +47,9 @@ def add_finished_runs(
     for folder in dict.fromkeys(folder for place in places for folder in find_runs(Path(place))):
         run = read_run(folder)
         reached = value(run.summary, names(objective)) if run.finished else None
-        values = matcher.values(run) if isinstance(reached, list) else None
+        if not isinstance(reached, list):
+            continue
+        values = matcher.values(run)
         if values is None or values in own:  # a run of this search is a trial already
             continue
         fitting += 1
