@@ -13,6 +13,7 @@ import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from mcl.config.catalog import choices
 from mcl.config.compose import Composed, composing
 from mcl.config.conf_folder import data_folder
 from mcl.config.explain import explain
@@ -20,7 +21,7 @@ from mcl.config.grouping import option
 from mcl.config.loader import Progress
 from mcl.config.resolvers import leaves_precision_open
 from mcl.console import display_path
-from mcl.errors import UserError, did_you_mean
+from mcl.errors import UserError, did_you_mean, unknown
 from mcl.program import program
 from mcl.runs.reading import number
 from mcl.runs.renames import current_overrides
@@ -314,6 +315,10 @@ def _check_search(file: Path, page: _Page) -> None:
         raise UserError(f"{file}: a search takes its settings from search.options: no vary, and one seed.")
     if not search.options or search.trials < 1 or search.at_once < 1:
         raise UserError(f"{file}: search needs options, and at least one of trials and at_once.")
+    for part, chosen in (("sampler", search.sampler), ("pruner", search.pruner)):
+        known = choices()[f"hydra/sweeper/{part}"]
+        if chosen not in known:
+            raise unknown(part, f"{file}: search.{part}={chosen}", known)
 
 
 def _published(file: Path, page: _Page, labels: Mapping[str, list[str]]) -> Iterator[Published]:
