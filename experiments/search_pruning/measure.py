@@ -120,23 +120,25 @@ def page(searches: dict[tuple[str, int], list[Trial]]) -> str:
         "steps to the best of none",
     ]
     reached_text = ", ".join("not reached" if each is None else f"{each:.0%}" for each in reached_shares)
+    share_text = ", ".join(f"{share:.0%}" for share in shares)
+    difference_text = ", ".join(f"{difference:+.2f}" for difference in differences)
     lines = [
         f"# {TITLE}",
         "",
-        f"Two ResNet-8 teach each other (`loss=dml`) on 20 images of each digit of the bundled scans; half of the training"
-        f" images are held out to compare {TRIALS} trials of {EPOCHS} epochs. The search varies the learning rate, the"
-        " weight decay and the momentum. Each search runs with `hydra/sweeper/pruner=none` and with `asha`, which decides"
-        " after 3 and 9 epochs which third goes on; the samplers have the same seeds.",
+        "Two ResNet-8 teach each other (`loss=dml`) on 20 images of each digit of the bundled scans; half of the"
+        f" training images are held out to compare {TRIALS} trials of {EPOCHS} epochs. The search varies the learning"
+        " rate, the weight decay and the momentum. Each search runs with `hydra/sweeper/pruner=none` and with `asha`,"
+        " which decides after 3 and 9 epochs which third goes on; the samplers have the same seeds.",
         "",
         *table(heads, rows, words=0),
         "",
-        "Best: the largest mean top-1 of the two networks on the validation split among trials that trained to their end,"
-        " %. Steps: of all trials together, pruned ones included. The last column has the steps after which the search"
-        " with `asha` had found a trial at least as good as the best of the whole search without pruning.",
+        "Best: the largest mean top-1 of the two networks on the validation split, in %, among the trials that trained to"
+        " their end. Steps: of all trials together, pruned ones included. The last column has the steps after which the"
+        " search with `asha` had found a trial at least as good as the best of the whole search without pruning.",
         "",
-        f"With `asha`, the searches took {fmean(shares):.0%} of the steps (each: {', '.join(f'{s:.0%}' for s in shares)}), and"
-        f" their best trials differ by {', '.join(f'{d:+.2f}' for d in differences)} points. They reached the best of the"
-        f" search without pruning after this share of its steps: {reached_text}.",
+        f"With `asha`, the searches took {fmean(shares):.0%} of the steps ({share_text}), and their best trials differ by"
+        f" {difference_text} points. They reached the best of the search without pruning after this share of its steps:"
+        f" {reached_text}.",
         "",
         "![Best validation top-1 so far against training steps, for each search.](pruning.png)",
         "",

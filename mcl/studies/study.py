@@ -13,7 +13,7 @@ import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from mcl.config.catalog import choices
+from mcl.config import catalog
 from mcl.config.compose import Composed, composing
 from mcl.config.conf_folder import data_folder
 from mcl.config.explain import explain
@@ -316,7 +316,7 @@ def _check_search(file: Path, page: _Page) -> None:
     if not search.options or search.trials < 1 or search.at_once < 1:
         raise UserError(f"{file}: search needs options, and at least one of trials and at_once.")
     for part, chosen in (("sampler", search.sampler), ("pruner", search.pruner)):
-        known = choices()[f"hydra/sweeper/{part}"]
+        known = catalog.choices()[f"hydra/sweeper/{part}"]
         if chosen not in known:
             raise unknown(part, f"{file}: search.{part}={chosen}", known)
 

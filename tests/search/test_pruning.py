@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
-
-optuna = pytest.importorskip("optuna")
 
 from mcl.errors import UserError
 from mcl.search.pruning import PRUNED_AFTER, PRUNER, TrialPruner
@@ -16,9 +15,7 @@ MEDIAN = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 1}
 
 @pytest.fixture
 def study(tmp_path: Path) -> Any:
-    study = optuna.create_study(
-        study_name="s", storage=open_storage(str(tmp_path / "a.journal")), direction="maximize"
-    )
+    study = optuna.create_study(study_name="s", storage=open_storage(str(tmp_path / "a.journal")), direction="maximize")
     study.set_user_attr(PRUNER, MEDIAN)
     return study
 

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import optuna
 import pytest
-
-optuna = pytest.importorskip("optuna")
 
 from mcl.errors import UserError
 from mcl.search.pruning import PRUNED_AFTER
