@@ -1,5 +1,8 @@
 """Pruning in the process of a run: it reports to the storage and learns whether to go on."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from mcl.errors import UserError
 from mcl.search.pruning import PRUNED_AFTER, PRUNER, TrialPruner
 from mcl.search.storage import build, drop_torn_line, open_storage
 
+ROOT = Path(__file__).parents[2]
 MEDIAN = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 1}
 
 
@@ -83,6 +87,20 @@ def test_trial_that_does_not_exist_is_one_sentence(study: Any, tmp_path: Path) -
         TrialPruner(
             {"storage": "a.journal", "study": "s", "number": 5}, "validation/top1_last", ["first"], str(tmp_path)
         )
+
+
+def test_lock_that_a_killed_process_left_does_not_block(study: Any, tmp_path: Path) -> None:
+    journal = tmp_path / "a.journal"
+    hold = "import sys, time\nfrom mcl.search.storage import _KernelLock\n"
+    hold += "_KernelLock(sys.argv[1]).acquire()\nprint('held', flush=True)\ntime.sleep(600)"
+    command = [sys.executable, "-c", hold, f"{journal}.lock"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        process.kill()
+    before = time.monotonic()
+    study.ask()
+    assert time.monotonic() - before < 10
 
 
 def test_torn_last_line_of_a_journal_is_dropped(study: Any, tmp_path: Path) -> None:

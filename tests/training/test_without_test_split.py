@@ -91,3 +91,11 @@ def test_without_any_split_to_evaluate_there_is_one_error(small: Small) -> None:
     assert done.status == 1
     assert done.err.count("error:") == 1
     assert "dataset.validation=0.1" in done.err
+
+
+def test_report_says_that_the_test_split_was_left_alone(small: Small) -> None:
+    from mcl.__main__ import main
+
+    assert small("runs/one", "dataset.validation=0.4", "trainer.test=false").status == 0
+    assert main(["report", "runs", "--out", "report"]) == 0
+    assert "seed 0 left the test split alone, so there is no `top1_last`" in Path("report/RESULTS.md").read_text()
