@@ -18,6 +18,7 @@ from mcl.config.grouping import option
 from mcl.config.objective import names
 from mcl.console import display_path, make_console, pluralize
 from mcl.errors import UserError
+from mcl.files import write_atomically
 from mcl.runs.lock import FolderLock, InUse, holder
 from mcl.search.pruning import PRUNER
 from mcl.search.space import Space, describe, parse_space
@@ -185,7 +186,7 @@ def _open(place: str, name: str, options: Options, space: Space, pruner: Any) ->
 
     if "://" not in place:
         drop_torn_line(Path(place))
-    settings = json.loads(json.dumps(_settings(options, space)))
+    settings = _settings(options, space)
     study = optuna.create_study(
         study_name=name,
         storage=open_storage(place),
@@ -239,7 +240,7 @@ def _report(study: Any, folder: Path, objectives: Sequence[str]) -> None:
             values = ", ".join(f"{value:.6g}" for value in trial.values)
             console.print(f"  {values} with {_text(trial.params)}", soft_wrap=True)
     file = folder / RESULTS
-    OmegaConf.save(OmegaConf.create(results), file)
+    write_atomically(file, OmegaConf.to_yaml(results))
     console.print(display_path(file), soft_wrap=True)
 
 

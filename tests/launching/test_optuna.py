@@ -101,9 +101,16 @@ def test_killed_search_continues(launcher: str, jobs: int, command: Command) -> 
 
 @pytest.mark.slow
 def test_search_over_processes_prunes_and_never_shows_a_network_the_test_images(command: Command) -> None:
-    overrides = ["hydra/launcher=gpus", "hydra/sweeper/pruner=asha", "trainer.max_steps=null", "trainer.epochs=9"]
-    search = [*SEARCH, *overrides, "hydra.sweeper.n_trials=8", "hydra.sweeper.sampler.n_startup_trials=8"]
-    done = command(*search, "hydra.launcher.per_gpu=2")
+    search = ["hydra/launcher=gpus", "hydra/sweeper/pruner=asha", "hydra/sweeper/sampler=random"]
+    job = [
+        "dataset=synthetic",
+        "dataset.image_size=8",
+        "dataset.validation=0.2",
+        "loss=independent",
+        "trainer.epochs=4",
+    ]
+    lr = "optimizer.lr=tag(log,interval(0.00001,0.1))"
+    done = command("-m", "hydra/sweeper=optuna", *search, "hydra.sweeper.n_trials=8", *job, "trainer.device=cpu", lr)
     assert done.status == 0, done.err
     failures = [yaml.safe_load(file.read_text()) for file in Path("runs").rglob("failure.json")]
     assert failures
