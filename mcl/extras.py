@@ -18,6 +18,7 @@ EXTRAS = {  # extra of pyproject.toml -> module: requirement
     "hf": {"datasets": "datasets>=3"},
     "heic": {"pillow_heif": "pillow-heif>=0.18"},
     "timm": {"timm": "timm>=1.0.12,<2"},
+    "search": {"optuna": "optuna>=4,<5"},
 }
 _SLURM = ("hydra-submitit-launcher>=1.2,<2",)
 PLUGINS = {  # Hydra plugin: choice -> requirements
@@ -25,7 +26,6 @@ PLUGINS = {  # Hydra plugin: choice -> requirements
     "hydra/launcher/submitit_slurm": _SLURM,
     "hydra/launcher/submitit_local": _SLURM,
     "hydra/launcher/ray": ("hydra-ray-launcher>=1.2.2,<2", "ray[default]>=2.9,<3"),
-    "hydra/sweeper/optuna": ("hydra-optuna-sweeper>=1.3,<2", "sqlalchemy>=1.4,<2"),
 }
 
 

@@ -12,7 +12,7 @@ LAYERS = [
     {"files", "console", "devices", "distributed", "intervals", "meta", "palette", "untrusted"},
     {"runs", "networks", "losses", "data"},
     {"tracking", "config"},
-    {"training", "launching"},
+    {"training", "launching", "search"},
     {"studies", "deploy", "probing", "benchmarking", "reference"},
     {"reports", "inspection"},
     {"commands", "__main__"},

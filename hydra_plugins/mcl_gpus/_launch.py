@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, setup_globals
@@ -16,12 +16,12 @@ from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_gpu_launcher.board import Board
-from hydra_gpu_launcher.gpu_monitor import gpu_monitor
+from hydra_gpu_launcher.gpu_monitor import GpuMonitor, gpu_monitor
 from hydra_gpu_launcher.gpus import find_gpus
-from hydra_gpu_launcher.job import Outcome
+from hydra_gpu_launcher.job import Job, Outcome
 from hydra_gpu_launcher.launch_options import AUTO, Options
 from hydra_gpu_launcher.queue import JobQueue
-from hydra_gpu_launcher.slots import make_slots
+from hydra_gpu_launcher.slots import Slot, make_slots
 from hydra_plugins.mcl_gpus._checks import Fingerprints, check_distinct_folders
 from hydra_plugins.mcl_gpus._command import job_command, job_overrides, kept_overrides, program_of, varied
 from mcl.config.checks import check_config
@@ -78,6 +78,47 @@ def launch(
         typed: overrides of each job.
         first: Number of the first job.
     """
+    if not typed:
+        return []
+    machine = find_machine(options, config)
+    with visible_devices(machine.slots[0].visible):
+        returns = _compose_all(loader, config, typed, first)
+    if any(job.precision_of_device for job in returns):
+        require_same_precision(machine.precisions)
+    configs = [job.cfg for job in returns]
+    folders = [Path(job.hydra_cfg.hydra.runtime.output_dir) for job in returns]
+    labels = varied(typed)
+    fingerprints = Fingerprints()
+    check_distinct_folders(configs, folders, labels, fingerprints)
+    make_job = JobMaker(options, config, task, fingerprints)
+    jobs = [
+        make_job(returned, overrides, first + i, label)
+        for i, (returned, overrides, label) in enumerate(zip(returns, typed, labels, strict=True))
+    ]
+    queue = JobQueue(jobs, machine.slots, options, Board(score=TOP1), machine.monitor)
+    # Here Hydra is asked to hand every exception over; jobs print tracebacks only if the user asked for them.
+    with environment_variable(FULL_ERROR, "1" if ASKED_FOR_TRACEBACKS else None):
+        queue.run()
+    failure = queue.failure()
+    for returned, job in zip(returns, jobs, strict=True):
+        fill(returned, queue.outcome(job), failure)
+    return returns
+
+
+class Machine(NamedTuple):
+    """Where jobs can run: the slots, the precisions that the devices ask for, and what watches their memory."""
+
+    slots: list[Slot]
+    precisions: dict[str, str]
+    monitor: GpuMonitor | None
+
+
+def find_machine(options: Options, config: DictConfig) -> Machine:
+    """Find the devices, and set up the logging of a multirun.
+
+    Raises:
+        UserError: this launcher cannot work here, or a device does not exist.
+    """
     if sys.platform == "win32":
         raise UserError("hydra/launcher=gpus needs Linux or macOS; without it, jobs run one after another.")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -85,8 +126,6 @@ def launch(
             "hydra/launcher=gpus starts processes itself: start it with python instead of torchrun, and give the"
             " processes of each job with hydra.launcher.devices_per_job."
         )
-    if not typed:
-        return []
     setup_globals()
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     gpus = find_gpus(options.devices, os.environ)
@@ -96,41 +135,48 @@ def launch(
     if gpus and options.needs_monitor:
         asked = "per_gpu=auto" if options.per_gpu == AUTO else "wait_for_free=true"
         monitor = gpu_monitor(uuids(gpus), f"hydra.launcher.{asked}")
-    with visible_devices(slots[0].visible):
-        returns = _compose_all(loader, config, typed, first)
-    if any(job.precision_of_device for job in returns):
-        require_same_precision(precisions)
-    program = program_of(task)
-    kept = kept_overrides(config)
-    configs = [job.cfg for job in returns]
-    folders = [Path(job.hydra_cfg.hydra.runtime.output_dir) for job in returns]
-    labels = varied(typed)
-    fingerprints = Fingerprints()
-    check_distinct_folders(configs, folders, labels, fingerprints)
-    jobs = []
-    for i, (returned, folder, label) in enumerate(zip(returns, folders, labels, strict=True)):
-        overrides = job_overrides(typed[i], kept, first + i, asks_for_multirun=returned.asks_for_multirun)
-        command = job_command(config, program, overrides, folder, options.devices_per_job)
-        jobs.append(_job(returned.cfg, folder, command, label, fingerprints))
-    queue = JobQueue(jobs, slots, options, Board(score=TOP1), monitor)
-    # Here Hydra is asked to hand every exception over; jobs print tracebacks only if the user asked for them.
-    with environment_variable(FULL_ERROR, "1" if ASKED_FOR_TRACEBACKS else None):
-        queue.run()
-    failure = queue.failure()
-    for returned, job in zip(returns, jobs, strict=True):
-        _fill(returned, queue.outcome(job), failure)
-    return returns
+    return Machine(slots, precisions, monitor)
+
+
+class JobMaker:
+    """Make the jobs of a multirun from what `compose_job` returns.
+
+    Args:
+        options: Of the launcher.
+        config: Of the multirun.
+        task: The function that Hydra would call for each job.
+        fingerprints: fingerprints of the images, shared by all jobs.
+    """
+
+    def __init__(self, options: Options, config: DictConfig, task: TaskFunction, fingerprints: Fingerprints):
+        self._options, self._config, self._fingerprints = options, config, fingerprints
+        self._program = program_of(task)
+        self._kept = kept_overrides(config)
+
+    def __call__(self, returned: Returned, typed: Sequence[str], number: int, label: str) -> Job:
+        """Return a job.
+
+        Args:
+            returned: the composed job.
+            typed: its overrides.
+            number: its number in the multirun.
+            label: the options that differ between the jobs.
+        """
+        folder = Path(returned.hydra_cfg.hydra.runtime.output_dir)
+        overrides = job_overrides(typed, self._kept, number, asks_for_multirun=returned.asks_for_multirun)
+        command = job_command(self._config, self._program, overrides, folder, self._options.devices_per_job)
+        return _job(returned.cfg, folder, command, label, self._fingerprints)
 
 
 def _compose_all(
     loader: ReusingLoader, config: DictConfig, typed: Sequence[Sequence[str]], first: int
 ) -> list[Returned]:
     loader.progress = Progress(len(typed))
-    config = _without_mode(config)
-    return [_compose(loader, config, overrides, first + i) for i, overrides in enumerate(typed)]
+    config = without_mode(config)
+    return [compose_job(loader, config, overrides, first + i) for i, overrides in enumerate(typed)]
 
 
-def _without_mode(config: DictConfig) -> DictConfig:
+def without_mode(config: DictConfig) -> DictConfig:
     """Remove ``hydra.mode`` of the command line, so that the mode of a job is the one its own files ask for."""
     config = copy.deepcopy(config)
     typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
@@ -140,7 +186,7 @@ def _without_mode(config: DictConfig) -> DictConfig:
     return config
 
 
-def _compose(loader: ReusingLoader, multirun: DictConfig, overrides: Sequence[str], number: int) -> Returned:
+def compose_job(loader: ReusingLoader, multirun: DictConfig, overrides: Sequence[str], number: int) -> Returned:
     """Compose, check and resolve the configuration of a job; determine its folder."""
     config = loader.load_sweep_config(multirun, list(overrides))
     asks_for_multirun = config.hydra.mode is RunMode.MULTIRUN
@@ -187,7 +233,7 @@ def _kind(config: DictConfig) -> str:
     return json.dumps({**settings, "seed": None}, sort_keys=True, default=str)
 
 
-def _fill(returned: Returned, outcome: Outcome, failure: Exception | None) -> None:
+def fill(returned: Returned, outcome: Outcome, failure: Exception | None) -> None:
     if outcome.finished:
         returned.status = JobStatus.COMPLETED
         returned.return_value = outcome.returned

@@ -57,3 +57,18 @@ class GpusLauncher(Launcher):
 
         with own_errors():
             return launch(self.options, self.loader, self.config, self.task_function, job_overrides, initial_job_idx)
+
+    def launch_one_by_one(self, proposals: Any) -> None:
+        """Run jobs that are proposed one at a time, whenever a device is free, until no more come.
+
+        Args:
+            proposals: see `hydra_plugins.mcl_gpus._stream.Proposals`.
+
+        Raises:
+            UserError: an override is wrong.
+        """
+        from hydra_plugins.mcl_gpus._stream import stream
+        from mcl.launching.own_errors import own_errors
+
+        with own_errors():
+            stream(self.options, self.loader, self.config, self.task_function, proposals)

@@ -16,7 +16,7 @@ from hydra_gpu_launcher.gpus import find_gpus
 from hydra_gpu_launcher.launch_options import Options
 from hydra_gpu_launcher.slots import Slot, make_slots
 from mcl.commands.arguments import check_out
-from mcl.config import launch
+from mcl.config import launch, objective
 from mcl.config.catalog import choices, options
 from mcl.config.command_line import check_place, parse
 from mcl.config.compose import compose
@@ -240,16 +240,13 @@ def _finished_in(archive: Path, study: Study, *, asked: bool) -> list[Run]:
 def _run(task: launch.Task, study: Study, runs: Sequence[PlannedRun], hydra: Sequence[str]) -> list[str]:
     """Run the unfinished runs, and return the error messages, each once."""
     if study.search is not None:
-        options = [f"{key}={where}" for key, where in study.search.options.items()]
-        settings = {
-            "direction": "maximize",
-            "n_trials": study.search.trials,
-            "n_jobs": study.search.at_once,
-            "sampler.seed": study.seeds[0],  # the same trials again, so that an interrupted search continues
-            "max_failure_rate": 0.5,
-        }
-        sweeper = ["hydra/sweeper=optuna", *(f"hydra.sweeper.{key}={value}" for key, value in settings.items())]
-        launch.search(task, [*study.common, f"seed={study.seeds[0]}", *options], [*sweeper, *hydra])
+        assert study.base is not None
+        ranges = [f"{key}={where}" for key, where in study.search.options.items()]
+        directions = objective.directions(study.base.config.objective)
+        direction = f"hydra.sweeper.direction=[{','.join(directions)}]"
+        seed = [f"hydra.sweeper.sampler.seed={study.seeds[0]}"]  # the same trials again
+        sweeper = [*study.search.settings, direction, *seed]
+        launch.search(task, [*study.common, f"seed={study.seeds[0]}", *ranges], [*sweeper, *hydra])
         return []
     returns = launch.launch(task, [run.overrides for run in runs], hydra)
     failed = [each._return_value for each in returns if each.status.name == "FAILED"]
@@ -301,6 +298,6 @@ def _print_search(study: Study, search: Search) -> None:
     for option, where in search.options.items():
         console.print(f"{option}  {where}", soft_wrap=True)
     console.print(
-        f"\n{pluralize(search.trials, 'trial')}, {search.at_once} at once, {trials} so far\n",
+        f"\n{pluralize(search.trials, 'trial')}, at most {search.at_once} at once, {trials} so far\n",
         soft_wrap=True,
     )

@@ -23,13 +23,14 @@ from mcl.signals import program_signals
 
 
 @main("train")
-def run(config: DictConfig) -> float | None:
+def run(config: DictConfig) -> float | list[float] | None:
     """Run a configuration, resume it, or report its result if it is finished.
 
     Returns:
-        The ``objective`` in percent, which a search maximises; None without a validation split.
+        The ``objective`` of a search, accuracies in percent; None without a validation split, or if it was pruned.
     """
-    return objective.value(_fit(config), config.objective)
+    summary = _fit(config)
+    return None if "pruned_after" in summary else objective.value(summary, config.objective)
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -44,7 +45,8 @@ def train(config: DictConfig) -> dict[str, Any]:
         config: what `mcl.compose` returned; options may have been changed since. It stays as it is.
 
     Returns:
-        The content of ``summary.json`` (accuracies in percent), and the run folder as ``"folder"``.
+        The content of ``summary.json`` (accuracies in percent), and the run folder as ``"folder"``. Of a run that a
+        search has pruned, ``"pruned_after"``, the last epoch, takes the place of the former.
 
     Raises:
         UserError: a setting is wrong, or the run folder holds another run or is in use.
@@ -82,13 +84,22 @@ def _fit(config: DictConfig) -> dict[str, Any]:
         return summary
 
     from mcl.deploy.export import export_best
+    from mcl.training.pruning import Pruned, Pruner
     from mcl.training.run import Run
     from mcl.training.setup import assemble
 
-    with Run(config) as run:
-        if not run.finished:
-            parts = assemble(config)
-            run.announce(parts)
-            run.fit(parts, parts.dataset.load())
-            run.finish(export_best(run.path, config) if run.processes.first else ())
-        return run.report()
+    try:
+        with Run(config) as run:
+            if not run.finished:
+                parts = assemble(config)
+                pruner: Pruner | None = None
+                if config.trial is not None and run.processes.first:
+                    from mcl.search.pruning import TrialPruner
+
+                    pruner = TrialPruner(config.trial, config.objective, parts.deployed, hydra.runtime.cwd)
+                run.announce(parts)
+                run.fit(parts, parts.dataset.load(), pruner)
+                run.finish(export_best(run.path, config) if run.processes.first else ())
+            return run.report()
+    except Pruned as pruned:
+        return {"pruned_after": pruned.epoch}

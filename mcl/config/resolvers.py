@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.accelerators import surely_cpu
-from mcl.config import new_folders
+from mcl.config import new_folders, objective
 from mcl.config.checks import check_targets, check_without_imports
 from mcl.config.instantiate import build
 from mcl.config.trial_build import try_building
@@ -95,16 +95,10 @@ def _has_finished(config: DictConfig, folder: Path) -> bool:
 
 
 def check_search(config: DictConfig, sweeper: Mapping[str, Any]) -> None:
-    """Raise UserError if a sweeper minimizes the objective, or has no validation split to compare jobs on."""
+    """Raise UserError if a sweeper goes the wrong way, or has no validation split to compare jobs on."""
     if sweeper.get("_target_") == NO_SEARCH:
         return
-    direction = sweeper.get("direction", "maximize")
-    direction = getattr(direction, "name", direction)
-    if direction != "maximize":
-        raise UserError(
-            f"hydra.sweeper.direction={direction}: {config.objective} is an accuracy, and the only objective. Give"
-            " hydra.sweeper.direction=maximize."
-        )
+    objective.check_directions(config.objective, sweeper.get("direction", objective.directions(config.objective)))
     if config.dataset.get("validation"):
         return
     # Some datasets come with a validation split; no image is read to find out.

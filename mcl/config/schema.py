@@ -32,7 +32,8 @@ class TrainConfig:
     init_from: Any = None  # a place, or network key -> place
     init_weights: Any = None
     weights_checksums: Any = None
-    objective: str = "validation/top1_last"
+    objective: Any = "validation/top1_last"  # or a list
+    trial: Any = None
     resume: Resume = Resume.auto
     allow_modules: list[str] = field(default_factory=list)
     runs: str = "runs"

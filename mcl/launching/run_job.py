@@ -9,7 +9,7 @@ from hydra_gpu_launcher.job import Job, Outcome
 from mcl.console import accuracy
 from mcl.runs.lock import holder
 from mcl.runs.progress_estimate import Progress, last_evaluated_step, read_progress
-from mcl.runs.summary import intact_summary
+from mcl.runs.summary import intact_summary, was_pruned
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class RunJob(Job):
         """Return the summary of the run that has just ended; None if it is damaged."""
         return intact_summary(self.folder)
 
+    def was_pruned(self) -> bool:
+        """Return whether a search has ended the run early."""
+        return was_pruned(self.folder)
+
     def holder(self) -> str | None:
         """Describe the process that works in the run folder; None if there is none."""
         return holder(self.folder)
@@ -56,9 +60,11 @@ class RunJob(Job):
 
 
 def _mean_top1(outcome: Outcome) -> str:
-    """Return the mean top-1 over the networks, in percent."""
+    """Return the mean top-1 over the networks, in percent: on the validation split if the test split was left alone."""
     networks = (outcome.summary or {}).get("networks") or []
-    values = [top1 for network in networks if (top1 := network.get("top1_last")) is not None]
+    values: list[float] = []
+    for split in ("", "validation_"):
+        values = values or [top1 for network in networks if (top1 := network.get(f"{split}top1_last")) is not None]
     return accuracy(sum(values) / len(values) if values else None, 2)
 
 

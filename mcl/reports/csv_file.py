@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mcl.config.objective import value
+from mcl.config.objective import score
 from mcl.console import display_path
 from mcl.reports.equal_cost import at_cost, cheapest
 from mcl.reports.probe_table import probe_columns, probed_sets
@@ -65,21 +65,25 @@ def as_csv(rows: Rows) -> str:
     return content.getvalue()
 
 
-def trials_as_csv(trials: Sequence[tuple[Run, Mapping[str, Any]]], options: Sequence[str], objective: str) -> str:
-    """Return one line per trial of a search: its values with all their digits, and its accuracy.
+def trials_as_csv(
+    trials: Sequence[tuple[Run, Mapping[str, Any]]], options: Sequence[str], objectives: Sequence[str]
+) -> str:
+    """Return one line per trial of a search: its values with all their digits, its steps, and what it reached.
 
     Args:
         trials: each with the value of every option.
         options: options that the search varies.
-        objective: the accuracy that trials are compared by, as `mcl.config.objective` names it.
+        objectives: what the search optimizes, as `mcl.config.objective` names it.
     """
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\n")
-    writer.writerow([*options, "seed", "status", "folder", "config_hash", objective.replace("/", "_")])
+    reached = [objective.replace("/", "_") for objective in objectives]
+    writer.writerow([*options, "seed", "status", "folder", "config_hash", "steps", *reached])
     for run, values in trials:
         line = [*map(values.get, options), run.seed, run.status, display_path(run.shown_folder)]
-        accuracy = value(run.summary, objective) if run.finished else None
-        writer.writerow(without_formulas([*line, run.summary.get("config_hash", ""), accuracy]))
+        scores = [score(run.summary, objective) if run.finished else None for objective in objectives]
+        steps = run.summary.get("steps", run.evaluated_step)
+        writer.writerow(without_formulas([*line, run.summary.get("config_hash", ""), steps, *scores]))
     return content.getvalue()
 
 

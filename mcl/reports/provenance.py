@@ -94,9 +94,13 @@ def not_finite(rows: Rows, metric: str) -> list[str]:
     for row in rows.rows:
         for network, values in row.values(metric).items():
             if lacking := [run.seed for run in row.finished if run.seed not in values]:
-                lines.append(
-                    f"- {cell(f'{rows.name(row)}, {network}')}: {seeds(lacking)} ended without a finite `{metric}`"
+                alone = all(mapping(run.config.get("trainer")).get("test") is False for run in row.finished)
+                why = (
+                    f"left the test split alone, so there is no `{metric}`"
+                    if alone
+                    else f"ended without a finite `{metric}`"
                 )
+                lines.append(f"- {cell(f'{rows.name(row)}, {network}')}: {seeds(lacking)} {why}")
     return ["Left out of the means:", "", *lines, ""] if lines else []
 
 

@@ -30,7 +30,7 @@ from mcl.reports.probe_table import probe_section, probe_table, probed_sets
 from mcl.reports.provenance import images, missing, not_finite, versions
 from mcl.reports.ranks import rank_section, rank_tables
 from mcl.reports.rows import Rows, parse_baseline, rows_of_folders, rows_of_study
-from mcl.reports.search_report import OBJECTIVE, Trial, find_trials, search_page
+from mcl.reports.search_report import Trial, find_trials, objectives_of, search_page
 from mcl.runs.reading import Run
 from mcl.studies.study import FILE, Study
 from mcl.untrusted.limits import MAX_CSV
@@ -173,7 +173,7 @@ def _search_files(
 ) -> dict[str, bytes | str]:
     assert study.search is not None
     lines, drawn = search_page(study, trials, command, formats)
-    table = trials_as_csv(trials, list(study.search.options), OBJECTIVE)
+    table = trials_as_csv(trials, list(study.search.options), objectives_of(study))
     files: dict[str, bytes | str] = {**drawn, CSV: table, RESULTS: _marked(lines)}
     if html:
         from mcl.reports.page.build import page

@@ -111,7 +111,7 @@ def _lines_before(content: bytes, step: int, evaluation_is_due: bool) -> tuple[l
         row = parse_line(line)
         if row is None:
             torn += 1
-        elif row.step < step or (row.step == step and not (evaluation_is_due and row.has("test/"))):
+        elif row.step < step or (row.step == step and not (evaluation_is_due and row.has("test/", "validation/"))):
             kept.append(line if line.endswith(b"\n") else line + b"\n")
             seconds = max(seconds, row.time)
     return kept, torn, seconds

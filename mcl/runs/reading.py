@@ -16,7 +16,7 @@ from mcl.runs.metrics_file import read_metrics
 from mcl.runs.pair import networks_of
 from mcl.runs.probe_record import ProbeRecord, find_probes, read_probe
 from mcl.runs.stored_config import decode_config
-from mcl.runs.summary import METRICS_KEY, metrics_checksum, read_failure, read_summary
+from mcl.runs.summary import METRICS_KEY, PRUNED, metrics_checksum, read_failure, read_summary
 from mcl.untrusted.limits import MAX_CONFIG
 from mcl.untrusted.regular_files import read_bytes, refuse_outside_links
 
@@ -25,6 +25,7 @@ Status = Literal[
     "running",
     "failed",
     "interrupted",
+    "pruned",  # ended early by a search; counts nowhere as finished
     "unfinished",
     "unreadable",
     "missing",
@@ -61,7 +62,7 @@ class Run:
         config: its settings; empty if there are none.
         summary: its results; empty unless it is finished.
         evaluations: evaluations on the test split, in order.
-        evaluated_step: step of the last evaluation in its metrics, even without accuracies; None if there is none.
+        evaluated_step, evaluated_epoch: the last evaluation in its metrics, even without accuracies; None without one.
         matching: matching weights, in order; empty if the loss has none.
         probes: records of its probes, in order of their names.
         notes: problems with its files, one sentence each.
@@ -77,6 +78,7 @@ class Run:
     summary: dict[str, Any] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
     evaluated_step: int | None = None
+    evaluated_epoch: int | None = None
     matching: list[Matching] = field(default_factory=list)
     probes: list[ProbeRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -207,7 +209,8 @@ def _metrics_altered(run: Run) -> bool:
 
 def _why_unfinished(run: Run) -> tuple[Status, str]:
     epochs = mapping(run.config.get("trainer")).get("epochs")
-    progress = f"{run.evaluations[-1].epoch} of {epochs} epochs evaluated" if run.evaluations else "no epoch evaluated"
+    done = run.evaluated_epoch
+    progress = "no epoch evaluated" if done is None else f"{done} of {epochs} epochs evaluated"
     if (process := holder(run.folder)) is not None:
         return "running", f"{process}; {progress}"
     try:
@@ -218,6 +221,8 @@ def _why_unfinished(run: Run) -> tuple[Status, str]:
         return "unfinished", f"it stopped without recording a reason; the process was probably killed; {progress}"
     kind, message = failure.get("error"), failure.get("message")
     cause = ": ".join(str(part) for part in (kind, message) if part) or "no reason was recorded"
+    if failure.get("status") == PRUNED:
+        return "pruned", progress
     status: Status = "interrupted" if failure.get("status") == "interrupted" else "failed"
     return status, f"{cause} (step {failure.get('step')}; {progress})"
 
@@ -228,14 +233,14 @@ def _read_metrics(run: Run) -> None:
         return
     keys = list(networks_of(mapping(run.config["pair"])))
     damaged = []
-    for place, line in read_metrics(run.folder, "test/", "matching/"):
+    for place, line in read_metrics(run.folder, "test/", "validation/", "matching/"):
         if line is None:
             damaged.append(place)
             continue
         values = line.values
         top1 = {key: value for key in keys if (value := number(values.get(f"test/{key}/backbone/top1"))) is not None}
-        if line.has("test/"):
-            run.evaluated_step = line.step
+        if line.has("test/", "validation/"):
+            run.evaluated_step, run.evaluated_epoch = line.step, line.epoch
         if top1:
             run.evaluations.append(Evaluation(line.step, line.epoch, top1))
         weights = {

@@ -13,6 +13,7 @@ from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.text import decode_json
 
 CHECKSUM = "sha256"
+PRUNED = "pruned"  # the status in failure.json of a run that a search ended early
 METRICS_KEY = "metrics"  # the SHA-256 of metrics.jsonl as it was when the run ended
 
 
@@ -33,6 +34,15 @@ def intact_summary(folder: Path) -> dict[str, Any] | None:
         return read_summary(folder)
     except (OSError, UserError):
         return None
+
+
+def was_pruned(folder: Path) -> bool:
+    """Return whether a search ended the run in a folder early, and nothing has finished it since."""
+    try:
+        failure = read_failure(folder)
+    except (OSError, UserError):
+        return False
+    return failure is not None and failure.get("status") == PRUNED and intact_summary(folder) is None
 
 
 def decode_summary(content: bytes, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from mcl.config import catalog
 from mcl.config.compose import Composed, composing
 from mcl.config.conf_folder import data_folder
 from mcl.config.explain import explain
@@ -20,7 +21,7 @@ from mcl.config.grouping import option
 from mcl.config.loader import Progress
 from mcl.config.resolvers import leaves_precision_open
 from mcl.console import display_path
-from mcl.errors import UserError, did_you_mean
+from mcl.errors import UserError, did_you_mean, unknown
 from mcl.program import program
 from mcl.runs.reading import number
 from mcl.runs.renames import current_overrides
@@ -28,6 +29,7 @@ from mcl.studies.claim import Claim, check_claim
 from mcl.studies.labels import check_labels
 
 FILE = "study.yaml"
+LEAVE_TEST_ALONE = ("trainer.test", "false")  # of every trial of a search, as the sweeper sets it
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,23 @@ class Search:
 
     options: dict[str, str] = field(default_factory=dict)  # option -> range, such as ``interval(0.1, 10)``
     trials: int = 40
-    at_once: int = 4  # trials proposed independently; affects the proposals, so it cannot depend on the machine
+    at_once: int = 4  # trials at the same time, at most; affects the proposals, so it cannot depend on the machine
+    sampler: str = "tpe"  # a file of conf/hydra/sweeper/sampler
+    pruner: str = "none"  # a file of conf/hydra/sweeper/pruner
+    warm_start: Any = None  # folder of finished runs that count as trials, or several
+
+    @property
+    def settings(self) -> list[str]:
+        """Return the overrides of Hydra's sweeper."""
+        places = [self.warm_start] if isinstance(self.warm_start, str) else self.warm_start or []
+        return [
+            "hydra/sweeper=optuna",
+            f"hydra/sweeper/sampler={self.sampler}",
+            f"hydra/sweeper/pruner={self.pruner}",
+            f"hydra.sweeper.n_trials={self.trials}",
+            f"hydra.sweeper.n_jobs={self.at_once}",
+            *([f"hydra.sweeper.warm_start=[{','.join(map(str, places))}]"] if places else []),
+        ]
 
 
 @dataclass(frozen=True)
@@ -184,6 +202,8 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
             raise UserError(f"{file}: {override}: seeds stand under seeds, such as seeds: [0, 1].")
     if page.search is not None:
         _check_search(file, page)
+        if not any(option(each) == LEAVE_TEST_ALONE[0] for each in (*page.hold, *extra)):
+            page.hold.append("=".join(LEAVE_TEST_ALONE))
     runs: list[PlannedRun] = []
     base = None
     precision_is_open = False
@@ -295,6 +315,10 @@ def _check_search(file: Path, page: _Page) -> None:
         raise UserError(f"{file}: a search takes its settings from search.options: no vary, and one seed.")
     if not search.options or search.trials < 1 or search.at_once < 1:
         raise UserError(f"{file}: search needs options, and at least one of trials and at_once.")
+    for part, chosen in (("sampler", search.sampler), ("pruner", search.pruner)):
+        known = catalog.choices()[f"hydra/sweeper/{part}"]
+        if chosen not in known:
+            raise unknown(part, f"{file}: search.{part}={chosen}", known)
 
 
 def _published(file: Path, page: _Page, labels: Mapping[str, list[str]]) -> Iterator[Published]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROW, STEP = "mcl.row", "mcl.step"  # tags: the last row that MLflow has, counted from 1, and its step
 METRICS = 900  # of one request
-STATUS: dict[Status, str] = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+STATUS: dict[Status, str] = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "pruned": "KILLED"}
 
 
 class MlflowTracker(PictureLog):

@@ -34,17 +34,22 @@ def print_plan(rows: Sequence[tuple[str, str]], notes: Sequence[str] = (), conso
 
 
 def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str], console: Console | None = None) -> None:
-    """Print the results of a finished run, in the form of its ``summary.json``; accuracies in percent."""
+    """Print the results of a finished run, in the form of its ``summary.json``; accuracies in percent.
+
+    They are of the validation split if the run left the test split alone.
+    """
     console = console or make_console()
-    table = plain_table("test accuracy, %", numbers=COLUMNS)
+    tested = any(network["top1_last"] is not None for network in summary["networks"])
+    split = "" if tested else "validation_"
+    table = plain_table("test accuracy, %" if tested else "validation accuracy, %", numbers=COLUMNS)
     deployed = summary.get("deployed") or [network.get("key") for network in summary["networks"]]
     for network in sorted(summary["networks"], key=lambda network: network.get("key") not in deployed):
         name = f"{network['key']} {network['name']}" if network.get("key") else network["name"]
         table.add_row(
             name if network.get("key") in deployed else f"{name} (not deployed)",
-            Text(accuracy(network["top1_last"], 2), style="bold"),
+            Text(accuracy(network.get(f"{split}top1_last"), 2), style="bold"),
             accuracy(network.get("top5_last"), 2),
-            accuracy(network.get("top1_best"), 2),
+            accuracy(network.get(f"{split}top1_best"), 2),
             str(network.get("best_epoch") or "-"),
             accuracy(network.get("top1_max_over_heads"), 2),
         )
@@ -55,9 +60,9 @@ def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str], c
     print_table(console, table)
     console.print()
     if (chooser := summary.get("best_epoch_chosen_on")) is not None:
-        console.print(
-            f"best epoch chosen on the {chooser} split; {_best_over_run(summary)}", style="dim", soft_wrap=True
-        )
+        best = f"best epoch chosen on the {chooser} split"
+        text = f"{best}; {_best_over_run(summary)}" if tested else f"{best}; the test split was left alone"
+        console.print(text, style="dim", soft_wrap=True)
         console.print(
             "a stage is a part of a network that has a classifier while training", style="dim", soft_wrap=True
         )

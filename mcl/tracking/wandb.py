@@ -31,7 +31,8 @@ AXES = {
     "epoch": ("test", "validation", "gradients", "pictures", "charts", "tables"),
 }
 BEST = {"top1": "max", "top5": "max", "loss": "min"}  # of the quantities of an evaluation
-EXIT_CODES: dict[Status, int] = {"finished": 0, "failed": 1, "interrupted": 255}  # 255 is W&B's own code for Ctrl-C
+# 255 is W&B's own code for Ctrl-C.
+EXIT_CODES: dict[Status, int] = {"finished": 0, "failed": 1, "interrupted": 255, "pruned": 0}
 
 logger = logging.getLogger(__name__)
 
@@ -224,6 +225,8 @@ class WandbTracker(Tracker):
         assert self._logs is not None, "it is opened with the run"
         self._logs.finish(status, summary, error)
         run.summary.update(flat_summary(summary or {}, self._keys))
+        if status == "pruned" or run.summary.get("pruned"):
+            run.summary["pruned"] = status == "pruned"
         if status == "failed":
             reason = failure_reason(error)
             run.summary["error"] = reason

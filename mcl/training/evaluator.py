@@ -24,7 +24,7 @@ from mcl.types import Batch
 
 
 class Evaluator:
-    """Evaluate the test split and, if there is one, the validation split.
+    """Evaluate the test split, unless ``trainer.test=false``, and the validation split, if there is one.
 
     Args:
         splits: the images; moved to the device.
@@ -37,8 +37,10 @@ class Evaluator:
     """
 
     def __init__(self, splits: Splits, dataset: Dataset, options: TrainerOptions, processes: ProcessGroup):
-        by_name = {"test": splits.test, "validation": splits.validation}
-        self.splits = {name: split.to(options.device) for name, split in by_name.items() if split is not None}
+        by_name = {"test": splits.test} if options.test else {}
+        if splits.validation is not None:
+            by_name["validation"] = splits.validation
+        self.splits = {name: split.to(options.device) for name, split in by_name.items()}
         self.dataset = dataset
         self.options = options
         self.processes = processes
@@ -64,11 +66,14 @@ class Evaluator:
         """
         progress = state.progress
         recorder: SnapshotRecorder | None = None
-        if self.processes.broadcast_object(trackers.wants_snapshot(progress.epoch)):
-            recorder = SnapshotRecorder(self.dataset, len(self.splits["test"].labels), self.processes)
-        heads = [*(f"{key}/{BACKBONE}" for key in state.learner.deployed.keys), ENSEMBLE]
-        calibration = Calibration(heads) if progress.step >= progress.total_steps else None
-        by_split = {"test": self._evaluate("test", state.learner, signals, recorder, calibration)}
+        calibration: Calibration | None = None
+        by_split: dict[str, dict[str, float]] = {}
+        if "test" in self.splits:
+            if self.processes.broadcast_object(trackers.wants_snapshot(progress.epoch)):
+                recorder = SnapshotRecorder(self.dataset, len(self.splits["test"].labels), self.processes)
+            heads = [*(f"{key}/{BACKBONE}" for key in state.learner.deployed.keys), ENSEMBLE]
+            calibration = Calibration(heads) if progress.step >= progress.total_steps else None
+            by_split["test"] = self._evaluate("test", state.learner, signals, recorder, calibration)
         if "validation" in self.splits:
             by_split["validation"] = self._evaluate("validation", state.learner, signals)
         metrics = {f"{split}/{name}": value for split, values in by_split.items() for name, value in values.items()}

@@ -45,6 +45,7 @@ class TrainerOptions:
             ``balanced``: the number of images that each class would have if all had the same, over its own number.
         mixup, cutmix: alpha of the mixtures of two images, see `mcl.data.mixing.Mixing`; 0 for none.
         decay_norm_and_bias: decay the biases, and the weights of normalization layers, as all other weights.
+        test: evaluate on the test split; without it, on the validation split alone, and no test image is looked at.
         views: whether all networks see one ``shared`` augmented view of each image, or ``separate`` ones; None: as the
             loss asks.
     """
@@ -79,6 +80,7 @@ class TrainerOptions:
         mixup: float = 0.0,
         cutmix: float = 0.0,
         decay_norm_and_bias: bool = True,
+        test: bool = True,
     ):
         minimums = {"epochs": 1, "max_steps": 1, "evaluate_every": 1, "log_every": 1, "threads": 1}
         minimums |= {
@@ -123,6 +125,7 @@ class TrainerOptions:
         self.class_weights = class_weights
         self.mixing = Mixing(mixup, cutmix)
         self.decay_norm_and_bias = decay_norm_and_bias
+        self.test = test
         if sync_batch_norm and self.device.type != "cuda":
             raise UserError(f"trainer.sync_batch_norm=true works on GPUs only, not on {self.device}: use false.")
         if export is not None:

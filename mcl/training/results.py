@@ -19,9 +19,9 @@ class Results:
 
     networks: list[tuple[str, str]]
     chosen_on: str
-    last: dict[str, float] = field(default_factory=dict)  # test metrics of the last evaluation
+    last: dict[str, float] = field(default_factory=dict)  # test metrics of the last evaluation; empty without it
     last_validation: dict[str, float] = field(default_factory=dict)  # empty without a validation split
-    best: dict[str, dict[str, float]] = field(default_factory=dict)  # key -> chosen, top1, epoch
+    best: dict[str, dict[str, Any]] = field(default_factory=dict)  # key -> chosen, top1 (None if not tested), epoch
     best_head: dict[str, float] = field(default_factory=dict)  # key -> top-1, maximum over stage heads and epochs
     calibration: dict[str, float] = field(default_factory=dict)  # head -> error on the test split at the end
 
@@ -43,13 +43,13 @@ class Results:
         """
         improved = []
         self.calibration = dict(calibration)
-        test, selection = by_split["test"], by_split[self.chosen_on]
+        test, selection = by_split.get("test", {}), by_split[self.chosen_on]
         self.last = dict(test)
         self.last_validation = dict(by_split.get("validation", {}))
         for key, _ in self.networks:
             chosen = selection[f"{key}/{BACKBONE}/top1"]
             if key not in self.best or chosen > self.best[key]["chosen"]:
-                top1 = test[f"{key}/{BACKBONE}/top1"]
+                top1 = test.get(f"{key}/{BACKBONE}/top1")
                 self.best[key] = {"chosen": chosen, "top1": top1, "epoch": epoch}
                 improved.append(key)
             stages = [
@@ -57,20 +57,24 @@ class Results:
                 for name, value in test.items()
                 if name.startswith(f"{key}/") and name.endswith("/top1") and f"/{AGGREGATED}/" not in name
             ]
-            self.best_head[key] = max(self.best_head.get(key, 0.0), *stages)
+            if stages:
+                self.best_head[key] = max(self.best_head.get(key, 0.0), *stages)
         return improved
 
     def summary(self) -> dict[str, Any]:
-        """Return the accuracies of summary.json in percent, on the test split unless named validation."""
+        """Return the accuracies of summary.json in percent, on the test split unless named validation.
+
+        Those of the test split are None if it was not evaluated.
+        """
         networks = [
             {
                 "key": key,
                 "name": name,
-                "top1_last": self.last[f"{key}/{BACKBONE}/top1"],
-                "top5_last": self.last[f"{key}/{BACKBONE}/top5"],
+                "top1_last": self.last.get(f"{key}/{BACKBONE}/top1"),
+                "top5_last": self.last.get(f"{key}/{BACKBONE}/top5"),
                 "top1_best": self.best[key]["top1"],
                 "best_epoch": int(self.best[key]["epoch"]),
-                "top1_max_over_heads": self.best_head[key],
+                "top1_max_over_heads": self.best_head.get(key),
                 "ece_last": self.calibration.get(f"{key}/{BACKBONE}"),
                 "aggregated_top1_last": self.last.get(f"{key}/{AGGREGATED}/top1"),
                 "validation_top1_last": self.last_validation.get(f"{key}/{BACKBONE}/top1"),
@@ -81,10 +85,10 @@ class Results:
         return {
             "networks": networks,
             "ensemble": {
-                "top1_last": self.last[f"{ENSEMBLE}/top1"],
+                "top1_last": self.last.get(f"{ENSEMBLE}/top1"),
                 "ece_last": self.calibration.get(ENSEMBLE),
             },
-            "top1_max_over_run": max(self.best_head.values()),
+            "top1_max_over_run": max(self.best_head.values(), default=None),
             "best_epoch_chosen_on": self.chosen_on,
         }
 

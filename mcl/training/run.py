@@ -32,6 +32,7 @@ from mcl.training.initial_weights import load_initial_weights
 from mcl.training.labels import run_name, run_tags
 from mcl.training.network_weights import weights_of
 from mcl.training.overview import device_name, plan
+from mcl.training.pruning import Pruned, Pruner
 from mcl.training.setup import Parts
 from mcl.training.trainer import Trainer
 from mcl.version import code_version, library_versions
@@ -117,8 +118,17 @@ class Run:
             self.overview, self.notes = plan(self.config, parts, self.choices, self.path), list(notes)
             print_plan(self.overview, self.notes)
 
-    def fit(self, parts: Parts, splits: Splits) -> None:
-        """Train from the start or from the last checkpoint, and write the summary."""
+    def fit(self, parts: Parts, splits: Splits, pruner: Pruner | None = None) -> None:
+        """Train from the start or from the last checkpoint, and write the summary.
+
+        Args:
+            parts: the parts of the run.
+            splits: its images.
+            pruner: decides after each evaluation whether to end the run early; None to train to the end.
+
+        Raises:
+            Pruned: the pruner ended the run; there is no summary.
+        """
         fingerprint = parts.dataset.fingerprint()
         check_same_images(self.processes, parts.dataset, splits, fingerprint)
         if self.folder is not None:
@@ -133,9 +143,9 @@ class Run:
             trainer.state.load_state_dict(self.saved)
             self.saved = None  # free it: its tensors are in use or copied
         with self.signals:
-            self._train(parts, trainer, fingerprint)
+            self._train(parts, trainer, fingerprint, pruner)
 
-    def _train(self, parts: Parts, trainer: Trainer, fingerprint: str) -> None:
+    def _train(self, parts: Parts, trainer: Trainer, fingerprint: str, pruner: Pruner | None) -> None:
         checkpoints = None
         deployed = {} if parts.deployed == parts.learner.cohort.keys else {"deployed": parts.deployed}
         if self.folder is not None:
@@ -154,7 +164,7 @@ class Run:
             self.trackers.start(self._info(self.folder, parts, trainer, fingerprint))
         code = code_version()  # before training, as the files may change meanwhile
         try:
-            trainer.fit(checkpoints, self.trackers, self.signals)
+            trainer.fit(checkpoints, self.trackers, self.signals, pruner if self.processes.first else None)
         except BaseException:
             self.trackers.reached(trainer.progress.step)  # which may be after the last one logged
             raise
@@ -207,6 +217,8 @@ class Run:
     def _finish_trackers(self, error: BaseException) -> None:
         """Report how the run ended; a run that was stopped after its summary was written has finished."""
         status: Status = "failed" if isinstance(error, Exception) else "interrupted"
+        if isinstance(error, Pruned):
+            status = "pruned"
         if status == "interrupted" and self.summary is not None:
             status = "finished"
         try:

@@ -118,6 +118,11 @@ def assemble(config: DictConfig) -> Parts:
     Shard(distributed.rank(), distributed.world_size()).check(options.batch_size)
     check_accumulation(options.accumulate, options.batch_size, distributed.world_size())
     options.mixing.check(options.batch_size, distributed.world_size())
+    if not options.test and not spec.has_validation:
+        raise UserError(
+            "trainer.test=false: there is no validation split, so nothing would be evaluated. Hold one out of the"
+            " training images, dataset.validation=0.1, or leave trainer.test out."
+        )
     notes = [*dataset.notes, *sampler.check(spec.counts, options.batch_size, spec.classes)]
     cohort = build_cohort(config, spec.num_classes, spec.channels, **needs(loss_class))
     for backbone in cohort.backbones:

@@ -18,6 +18,7 @@ from mcl.training.evaluator import Evaluator
 from mcl.training.gradient_histograms import gradient_histograms
 from mcl.training.meta_round import MetaRound
 from mcl.training.optimizers import learning_rates, set_learning_rate
+from mcl.training.pruning import Pruned, Pruner
 from mcl.training.state import TrainingState
 from mcl.training.train_step import TrainStep
 from mcl.types import Batch
@@ -59,16 +60,21 @@ class Trainer:
         self.evaluator = evaluator
         self.cost = cost
 
-    def fit(self, checkpoints: Checkpoints | None, trackers: Trackers, signals: StopSignals) -> None:
+    def fit(
+        self, checkpoints: Checkpoints | None, trackers: Trackers, signals: StopSignals, pruner: Pruner | None = None
+    ) -> None:
         """Train from the current progress to the end.
 
         Args:
             checkpoints: checkpoints of the run; None in processes that write nothing.
             trackers: trackers that receive the metrics.
             signals: stop signals, checked after every step.
+            pruner: is asked after every evaluation but the last whether to end the run; None never to end it. The
+                answer in the first process counts.
 
         Raises:
             Stopped: a signal arrived; a checkpoint was saved first.
+            Pruned: the pruner ended the run; a checkpoint was saved first.
             NonFiniteLoss: a loss, a gradient or a metric is not finite.
         """
         self.checkpoints, self.trackers, self.signals = checkpoints, trackers, signals
@@ -76,15 +82,21 @@ class Trainer:
         self.state.throughput.start()
         try:
             while not self.progress.finished:
+                pruned = False
                 if not self.progress.evaluation_is_due:  # it is due if the previous attempt stopped before it
                     self._train_epoch()
                 if self.progress.evaluation_is_due:
                     self._save()  # an evaluation can be long; a kill during it must not lose the epoch
                     if trackers.wants_gradients(self.progress.epoch):
                         trackers.gradients(gradient_histograms(self.learner))
-                    self._log(self.evaluator(self.state, trackers, signals))
+                    metrics = self.evaluator(self.state, trackers, signals)
+                    self._log(metrics)
+                    if pruner is not None and not self.progress.finished:
+                        pruned = pruner(self.progress.epoch, metrics)
                 self._save()
                 self.policy.agree()
+                if self.state.processes.broadcast_object(pruned):
+                    raise Pruned(self.progress.epoch, self.progress.total_epochs)
         except Stopped:
             self._save()
             raise

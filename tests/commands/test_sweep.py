@@ -261,7 +261,7 @@ def test_custom_configurations_are_found_by_planner_and_runs(sweep: Sweep) -> No
 
 
 def test_finished_trials_of_a_search_are_reused(sweep: Sweep) -> None:
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    pytest.importorskip("optuna")
     assert sweep(study="search")[0] == 0
     page = Path("search/RESULTS.md").read_text()
     assert "2 finished trials" in page

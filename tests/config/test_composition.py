@@ -71,8 +71,9 @@ def test_every_choice_composes_and_fits_its_constructors(choice: str, composed: 
 
 @pytest.mark.parametrize("choice", [choice for choice in choices() if choice.startswith("hydra/")])
 def test_every_launcher_and_sweeper_composes_and_can_be_built(choice: str, composed: Callable[..., DictConfig]) -> None:
+    part_of_a_sweeper = choice.startswith("hydra/sweeper/")
     try:
-        config = composed(choice, hydra=True)
+        config = composed(*(["hydra/sweeper=optuna"] if part_of_a_sweeper else []), choice, hydra=True)
     except MissingConfigException as missing:
         pytest.skip(extras.missing_plugin(str(missing.missing_cfg_file)) or pytest.fail(str(missing)))
     hydra.utils.instantiate(config.hydra[choice.split("/")[1].partition("=")[0]])

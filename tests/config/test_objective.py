@@ -21,6 +21,7 @@ SEARCH = (
     "trainer.max_steps=1",
 )
 MAXIMIZE = "hydra.sweeper.direction=maximize"
+TWO = "objective=[validation/top1_last,multiply_adds]"
 
 
 @pytest.mark.parametrize("name", ["test/top1_last", "test"])
@@ -32,6 +33,20 @@ def test_test_metric_is_refused(name: str) -> None:
 def test_mistyped_objective_is_told_the_right_one() -> None:
     with pytest.raises(UserError, match="Did you mean 'validation/top1_best'"):
         objective.check("validation/top1_bets")
+
+
+@pytest.mark.parametrize("given", [["multiply_adds"], "multiply_adds", ["validation/top1_last"] * 2, []])
+def test_objective_needs_one_accuracy(given: object) -> None:
+    with pytest.raises(UserError, match="expected one accuracy"):
+        objective.check(given)
+
+
+def test_values_of_several_objectives_come_in_their_order() -> None:
+    networks = [{"validation_top1_last": 90.0, "multiply_adds": 6}, {"validation_top1_last": 80.0, "multiply_adds": 2}]
+    names = ["multiply_adds", "validation/top1_last"]
+    objective.check(names)
+    assert objective.value({"networks": networks}, names) == [4.0, 85.0]
+    assert objective.directions(names) == ["minimize", "maximize"]
 
 
 @pytest.mark.parametrize("name", objective.NAMES)
@@ -50,13 +65,15 @@ def test_without_a_validation_part_there_is_no_value(networks: list[dict[str, No
     [
         ([MAXIMIZE], "dataset.validation=0.1"),
         ([MAXIMIZE, "dataset.validation=0.1", "objective=test/top1_last"], "chosen on the test split"),
-        (["dataset.validation=0.1"], MAXIMIZE),
+        (["dataset.validation=0.1", "hydra.sweeper.direction=minimize"], MAXIMIZE),
+        (["dataset.validation=0.1", "hydra.sweeper.direction=[maximize,minimize]"], "there is one objective"),
+        (["dataset.validation=0.1", TWO], "hydra.sweeper.direction=[maximize,minimize]"),
     ],
 )
 def test_search_that_cannot_work_is_refused_before_anything_is_trained(
     overrides: list[str], message: str, command: Callable[..., Any]
 ) -> None:
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    pytest.importorskip("optuna")
     done = command(*SEARCH, *overrides)
     assert done.status == 1
     assert done.err.count("error:") == 1

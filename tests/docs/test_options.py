@@ -30,7 +30,7 @@ CONTEXTS = [  # one of these has any option
     ["tracking=[tensorboard,mlflow]"],
     ["hydra/launcher=gpus"],
     ["hydra/launcher=slurm"],
-    ["hydra/sweeper=optuna"],
+    ["hydra/sweeper=optuna", "hydra/sweeper/pruner=asha"],
 ]
 # Choices that Hydra and its plugins bring.
 OF_HYDRA = {"default", "basic", "joblib", "ray", "submitit_local", "submitit_slurm"}

@@ -69,7 +69,9 @@ ELSEWHERE = {
     "hydra",
     "hydra/launcher",
     "hydra/sweeper",
-}  # in the row of pair; sweeps.md
+    "hydra/sweeper/sampler",
+    "hydra/sweeper/pruner",
+}  # in the row of pair; sweeps.md; search.md
 WITHOUT_LIST = {"trainer", "network", "pair"}  # described, or too many
 GROUPS = {
     str(folder.relative_to(ROOT / "conf")): {file.stem for file in folder.glob("*.yaml")}

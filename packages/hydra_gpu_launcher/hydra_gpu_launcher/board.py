@@ -66,8 +66,14 @@ class Board:
         self._progress: dict[Attempt, tuple[float, float | None] | None] = {}
         self._began = self._drawn = time.monotonic()
 
-    def begin(self, outcomes: Sequence[Outcome], slots: Sequence[str]) -> None:
-        """Print what is about to run."""
+    def begin(self, outcomes: Sequence[Outcome], slots: Sequence[str], *, more: bool = False) -> None:
+        """Print what is about to run.
+
+        Args:
+            outcomes: the jobs so far.
+            slots: the device of each slot.
+            more: whether further jobs follow.
+        """
         self._outcomes, self._slots = outcomes, len(slots)
         done = sum(outcome.finished for outcome in outcomes)
         already = f", {done} of them done before" if done else ""
@@ -75,8 +81,9 @@ class Board:
             f"{name} (at most {count} at a time)" if count > 1 else name for name, count in Counter(slots).items()
         )
         with self._ignore_lost_terminal():
-            self._console.print(f"{pluralize(len(outcomes), 'job')}{already}; on {devices}", soft_wrap=True)
-            if done < len(outcomes) and self._console.is_terminal and self._console.is_interactive:
+            jobs = "one job after another" if more else f"{pluralize(len(outcomes), 'job')}{already}"
+            self._console.print(f"{jobs}; on {devices}", soft_wrap=True)
+            if (more or done < len(outcomes)) and self._console.is_terminal and self._console.is_interactive:
                 self._live = Live(console=self._console, auto_refresh=False, transient=True)
                 self._live.start()
 
@@ -88,7 +95,9 @@ class Board:
 
     def ended(self, outcome: Outcome, again: bool = False) -> None:
         """Report that a job has ended, and whether it will run again."""
-        if outcome.finished:
+        if outcome.status == "pruned":
+            details = f"after {format_duration(outcome.seconds)}"
+        elif outcome.finished:
             score = self._score.text(outcome)
             parts = [f"in {format_duration(outcome.seconds)}"] if outcome.attempts else []
             details = ", ".join([*parts, f"{self._score.name} {score}"] if score else parts)
@@ -212,7 +221,8 @@ def final_table(outcomes: Sequence[Outcome], score: Score = VALUE) -> Table:
 
 def _counts(outcomes: Sequence[Outcome]) -> str:
     """Return the summary ``12 jobs: 2 running, 5 waiting, 4 done, 1 failed``."""
-    counts: Counter[str] = Counter("done" if outcome.status in FINISHED else outcome.status for outcome in outcomes)
-    order = ("running", "waiting", "held", "done", "failed", "stopped", "not started")
+    counts = Counter(str(outcome.status) for outcome in outcomes)
+    counts["done"] = sum(counts[status] for status in FINISHED if status != "pruned")
+    order = ("running", "waiting", "held", "done", "pruned", "failed", "stopped", "not started")
     parts = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
     return f"{pluralize(len(outcomes), 'job')}: {parts}"

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 
 LOG = "job.log"
 Status = Literal[
-    "waiting", "running", "held", "done", "done before", "done elsewhere", "failed", "stopped", "not started"
-]  # held: another process runs it
-FINISHED: tuple[Status, ...] = ("done", "done before", "done elsewhere")
+    "waiting", "running", "held", "done", "done before", "done elsewhere", "pruned", "failed", "stopped", "not started"
+]  # held: another process runs it; pruned: a search ended it early
+FINISHED: tuple[Status, ...] = ("done", "done before", "done elsewhere", "pruned")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,10 @@ class Job:
     def new_summary(self) -> Mapping[str, Any] | None:
         """Return the same for a job that has just ended with status 0."""
         return self.summary()
+
+    def was_pruned(self) -> bool:
+        """Return whether a search has ended the job early; asked when it has ended with status 0."""
+        return False
 
     def holder(self) -> str | None:
         """Describe the process that works in the folder now; None if there is none."""

@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from hydra_gpu_launcher.admission import Admission
 from hydra_gpu_launcher.attempt import Attempt
@@ -22,6 +23,16 @@ MAX_REQUEUED = 100  # times that the exit status of a job may put it back: it ma
 LISTED = 8  # failed jobs listed in the error message
 
 
+class Source(Protocol):
+    """Where further jobs come from, one at a time, when a slot is free."""
+
+    def next(self) -> Job | None:
+        """Return the next job; None if there is none now. After the end of a job, there may be one again."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Take the outcome of one of its jobs. An exception stops the others."""
+
+
 class JobQueue:
     """Run jobs in slots, one job per slot at a time, until all have ended.
 
@@ -33,6 +44,7 @@ class JobQueue:
         options: options of the launcher.
         board: displays what happens.
         monitor: reads the usage of the GPUs, if the options need it.
+        source: further jobs, which are asked for when slots are free.
     """
 
     def __init__(
@@ -42,6 +54,7 @@ class JobQueue:
         options: Options,
         board: Board,
         monitor: GpuMonitor | None = None,
+        source: Source | None = None,
     ):
         unique = {job.folder.absolute(): job for job in reversed(jobs)}
         self.outcomes = [Outcome(job) for job in reversed(unique.values())]
@@ -50,6 +63,7 @@ class JobQueue:
         self._options = options
         self._board = board
         self._admission = Admission(options, monitor)
+        self._source = source
         self._queue: list[Outcome] = []
         self._running: dict[Attempt, Outcome] = {}
         self._ask_at: dict[int, float] = {}  # id of an outcome whose folder is in use -> time of the next check
@@ -67,10 +81,11 @@ class JobQueue:
         for outcome in self.outcomes:
             self._check_finished(outcome, "done before")
         self._queue = [outcome for outcome in self.outcomes if not outcome.finished]
-        self._board.begin(self.outcomes, [slot.device for slot in self._slots])
+        self._board.begin(self.outcomes, [slot.device for slot in self._slots], more=self._source is not None)
         try:
             with self._interrupts, tempfile.TemporaryDirectory(prefix="gpu-launcher-") as folder:
                 try:
+                    self._refill()
                     while self._running or (self._queue and not self._stopping):
                         self._handle_interrupts()
                         for note in self._admission.update(self._running):
@@ -79,6 +94,7 @@ class JobQueue:
                         self._board.update(self._running)
                         time.sleep(TICK)
                         self._collect()
+                        self._refill()
                 finally:
                     self._stop_leftovers()
         finally:
@@ -150,6 +166,24 @@ class JobQueue:
             self._admission.started(attempt)
             self._board.started(outcome)
 
+    def _refill(self) -> None:
+        """Ask the source for a job for each slot that is free and that no job waits for."""
+        while (
+            self._source is not None
+            and not self._stopping
+            and not self._interrupts.count
+            and len(self._queue) + len(self._running) < len(self._slots)
+            and (job := self._source.next()) is not None
+        ):
+            outcome = Outcome(job)
+            self.outcomes.append(outcome)
+            self._by_folder[job.folder.absolute()] = outcome
+            if self._check_finished(outcome, "done before"):
+                self._board.ended(outcome)
+                self._source.ended(outcome)
+            else:
+                self._queue.append(outcome)
+
     def _next(self, slot: Slot) -> Outcome | None:
         """Take the first job that can run now out of the queue, if it may start in this slot.
 
@@ -165,6 +199,8 @@ class JobQueue:
             if self._check_finished(outcome, "done elsewhere"):
                 self._queue.remove(outcome)
                 self._board.ended(outcome)
+                if self._source is not None:
+                    self._source.ended(outcome)
             elif user is not None:
                 self._hold(outcome, user)
             else:
@@ -208,6 +244,8 @@ class JobQueue:
         if status == 0:
             outcome.status, outcome.returned = "done", attempt.returned()
             outcome.summary = outcome.job.new_summary()
+            if outcome.job.was_pruned():
+                outcome.status = "pruned"
         elif self._stopping:
             outcome.status = "stopped"
         elif attempt.timed_out:
@@ -256,6 +294,8 @@ class JobQueue:
             self._queue.append(outcome)
         elif not outcome.finished and not self._stopping and self._options.fail_fast:
             self._stop("fail_fast: stopping the others")
+        if self._source is not None and not again:
+            self._source.ended(outcome)
 
     def _stop_leftovers(self) -> None:
         """Stop the jobs that still run, for example after an exception."""

@@ -18,7 +18,7 @@ from hydra_gpu_launcher.gpu_monitor import gpu_monitor
 from hydra_gpu_launcher.gpus import find_gpus
 from hydra_gpu_launcher.job import Job, Outcome
 from hydra_gpu_launcher.launch_options import Options
-from hydra_gpu_launcher.queue import JobQueue
+from hydra_gpu_launcher.queue import JobQueue, Source
 from hydra_gpu_launcher.slots import make_slots
 
 HERE = Path(__file__).parent
@@ -75,14 +75,20 @@ class QueueResult:
         return [outcome.status for outcome in self.sweep.outcomes]
 
 
-def sweep_of(jobs: list[Job], console: Console, uuids: dict[str, str] | None = None, **options: Any) -> JobQueue:
+def sweep_of(
+    jobs: list[Job],
+    console: Console,
+    uuids: dict[str, str] | None = None,
+    source: Source | None = None,
+    **options: Any,
+) -> JobQueue:
     """Return a queue over the fake devices 0 and 1, or over those with these UUIDs in a fake NVML."""
     chosen = Options(**{"devices": [0, 1], "grace": 20} | options)
     slots = make_slots(find_gpus(chosen.devices, os.environ), chosen, list(range(8)) if uuids else None)
     if uuids:  # made-up cores, to which no process can be pinned
         slots = [replace(slot, cores=()) for slot in slots]
     monitor = gpu_monitor(uuids, "hydra.launcher.per_gpu=auto") if uuids else None
-    return JobQueue(jobs, slots, chosen, Board(console), monitor)
+    return JobQueue(jobs, slots, chosen, Board(console), monitor, source)
 
 
 if __name__ == "__main__":

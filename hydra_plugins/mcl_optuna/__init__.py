@@ -1,0 +1,1 @@
+"""``hydra/sweeper=optuna``: search for the best settings with Optuna."""

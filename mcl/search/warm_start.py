@@ -1,0 +1,88 @@
+"""Warm start: finished runs that a search could have proposed count as trials."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from mcl.config.objective import names, value
+from mcl.runs.metrics_file import read_metrics
+from mcl.runs.reading import Run, find_runs, number, read_run
+from mcl.search.matching import RunMatcher
+from mcl.search.space import Space
+from mcl.search.trials import WARM_START
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+IGNORED = ("trainer.test",)  # a run that has also looked at the test split trained alike
+
+
+def add_finished_runs(
+    study: "Study", space: Space, places: Sequence[str], compose: Callable[[list[str]], DictConfig], objective: Any
+) -> int:
+    """Add the finished runs in some folders that have the fixed settings of a search and values in its ranges.
+
+    Args:
+        study: study of the search; a run that it has already is not added again.
+        space: its ranges and fixed overrides.
+        places: folders with run folders.
+        compose: composes the configuration of a job from its overrides.
+        objective: what the search maximizes.
+
+    Returns:
+        How many fit; those of an earlier start included.
+
+    Raises:
+        UserError: a folder does not exist, or there are too many combinations of choices.
+    """
+    from optuna.trial import create_trial
+
+    trials = study.get_trials(deepcopy=False)
+    known = {trial.user_attrs.get(WARM_START) for trial in trials}
+    own = [trial.params for trial in trials if WARM_START not in trial.user_attrs]
+    matcher = RunMatcher(space, compose, IGNORED)
+    fitting = 0
+    for folder in dict.fromkeys(folder for place in places for folder in find_runs(Path(place))):
+        run = read_run(folder)
+        reached = value(run.summary, names(objective)) if run.finished else None
+        if not isinstance(reached, list):
+            continue
+        values = matcher.values(run)
+        if values is None or values in own:  # a run of this search is a trial already
+            continue
+        fitting += 1
+        mark = str(run.summary.get("config_hash", folder))
+        if mark not in known:
+            known.add(mark)
+            study.add_trial(
+                create_trial(
+                    params=values,
+                    distributions=space.distributions,
+                    values=reached,
+                    intermediate_values=_intermediate_values(run, objective),
+                    user_attrs={WARM_START: mark},
+                )
+            )
+    return fitting
+
+
+def _intermediate_values(run: Run, objective: Any) -> dict[int, float]:
+    """Return the validation accuracy after each evaluation, for pruners; none for several objectives."""
+    if len(names(objective)) > 1:
+        return {}
+    keys = run.summary.get("deployed") or [network.get("key") for network in run.summary["networks"]]
+    values: dict[int, float] = {}
+    best = 0.0
+    for _, line in read_metrics(run.folder, "validation/"):
+        if line is None:
+            continue
+        found = [number(line.values.get(f"validation/{key}/backbone/top1")) for key in keys]
+        accuracies = [each for each in found if each is not None]
+        if len(accuracies) < len(found):
+            continue
+        accuracy = sum(accuracies) / len(accuracies)
+        best = max(best, accuracy)
+        values[line.epoch] = best if names(objective) == ["validation/top1_best"] else accuracy
+    return values
