@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFilter
 
 SIDE, FINE = 64, 4  # pixels; drawn FINE times larger, then reduced
-COUNTS = {"train": 40, "test": 15}  # images of each shape
+COUNTS = {"train": 60, "test": 20}  # images of each shape
 CORNERS = {"square": 4, "star": 10, "triangle": 3}  # all others are circles
 SHAPES = ("circle", "square", "star", "triangle")
 
@@ -15,19 +15,16 @@ SHAPES = ("circle", "square", "star", "triangle")
 def draw(shape: str, rng: random.Random) -> Image.Image:
     """Return one photo: a shape of random place, size, turn and colour, a shadow, and scribbles that say nothing."""
     size = SIDE * FINE
-    paper = [rng.randrange(256) for _ in range(3)]
-    image = Image.new("RGB", (size, size), tuple(paper))
+    paper, ink = _colour(rng, 150, 256), _colour(rng, 0, 110)
+    image = Image.new("RGB", (size, size), paper)
     pen = ImageDraw.Draw(image)
-    for _ in range(rng.randrange(2, 6)):
+    for _ in range(rng.randrange(1, 4)):
         ends = [rng.randrange(size) for _ in range(4)]
-        pen.line(ends, fill=_colour(rng), width=rng.randrange(2, 4 * FINE))
+        pen.line(ends, fill=_colour(rng, 80, 200), width=rng.randrange(2, 3 * FINE))
     radius = size * rng.uniform(0.16, 0.32)
     x, y = (rng.uniform(radius, size - radius) for _ in range(2))
     outline = _outline(shape, radius, rng.uniform(0, 2 * math.pi))
-    ink = max(
-        (_colour(rng) for _ in range(4)), key=lambda ink: sum(abs(a - b) for a, b in zip(ink, paper, strict=True))
-    )
-    for shift, fill in ((radius / 8, tuple(value // 2 for value in paper)), (0, ink)):
+    for shift, fill in ((radius / 8, tuple(3 * value // 4 for value in paper)), (0, ink)):
         pen.polygon([(x + shift + dx, y + shift + dy) for dx, dy in outline], fill=fill)
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.2 * FINE)))
     return image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
@@ -40,8 +37,8 @@ def _outline(shape: str, radius: float, turn: float) -> list[tuple[float, float]
     return [(length * math.cos(angle), length * math.sin(angle)) for length, angle in zip(radii, angles, strict=True)]
 
 
-def _colour(rng: random.Random) -> tuple[int, ...]:
-    return tuple(rng.randrange(256) for _ in range(3))
+def _colour(rng: random.Random, least: int, end: int) -> tuple[int, ...]:
+    return tuple(rng.randrange(least, end) for _ in range(3))
 
 
 def main() -> None:
