@@ -89,7 +89,9 @@ def test_operation_without_second_derivative_is_named(layer: nn.Module, reason: 
     assert re.search(message, str(raised.value))
 
 
-@pytest.mark.parametrize("layer", [nn.ReLU(), nn.Hardswish(), nn.Hardsigmoid(inplace=True), nn.SiLU(), nn.GELU(), Attention()])
+@pytest.mark.parametrize(
+    "layer", [nn.ReLU(), nn.Hardswish(), nn.Hardsigmoid(inplace=True), nn.SiLU(), nn.GELU(), Attention()]
+)
 def test_check_has_no_side_effects(layer: nn.Module) -> None:
     networks = cohort(layer, nn.ReLU())
     before = {name: value.clone() for name, value in networks.state_dict().items()}
