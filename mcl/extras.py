@@ -17,7 +17,7 @@ EXTRAS = {  # extra of pyproject.toml -> module: requirement
     "hub": {"huggingface_hub": "huggingface-hub>=0.34"},
     "hf": {"datasets": "datasets>=3"},
     "heic": {"pillow_heif": "pillow-heif>=0.18"},
-    "timm": {"timm": "timm>=1.0.12,<2"},
+    "timm": {"timm": "timm>=1.0.20,<2"},
     "search": {"optuna": "optuna>=4,<5"},
 }
 _SLURM = ("hydra-submitit-launcher>=1.2,<2",)

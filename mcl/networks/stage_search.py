@@ -71,20 +71,19 @@ def _side(graph: Graph, node: fx.Node) -> int:
 
 
 def _runs(graph: Graph) -> list[list[fx.Node]]:
-    """Return the cuts by resolution, each run with parameters and of a lower resolution than the one before."""
+    """Return the cuts by resolution: runs with parameters, each of a lower resolution than the one before.
+
+    A pooling begins a run; what comes before the first module with parameters belongs to none.
+    """
     runs: list[list[fx.Node]] = []
     begin = 0
     for cut in _before_classifier(graph):
-        end = graph.nodes.index(cut)
-        trained = _count(graph, graph.nodes[begin : end + 1]) > 0
-        begin = end + 1
+        end = graph.nodes.index(cut) + 1
         if runs and _side(graph, cut) >= _side(graph, runs[-1][-1]):
             runs[-1].append(cut)
-        elif trained:
+        elif runs or _count(graph, graph.nodes[begin:end]):
             runs.append([cut])
-        elif runs and _side(graph, cut) < _side(graph, runs[-1][-1]):
-            runs.append([])  # a pooling: the run begins with the first module that has parameters
-            runs[-1].append(cut)
+        begin = end
     return [run for run in runs if _count(graph, run)]
 
 
@@ -107,16 +106,13 @@ def _reductions(graph: Graph, runs: list[list[fx.Node]]) -> tuple[fx.Node | None
 
 def _end(graph: Graph, run: list[fx.Node], following: list[fx.Node] | None) -> fx.Node:
     """Return the last cut of a run, before the modules that belong to a step down to the next resolution."""
-    if following is None:
-        return run[-1]
-    next_paths = [path_of(node).split(".") for node in following if node.op == "call_module"][:1]
-    for parts in next_paths:
-        parent = ".".join(parts[:-1])
-        inside = [node for node in run if parent and node.op == "call_module" and _is_inside(node, parent)]
-        later = [node for node in graph.nodes if node.op == "call_module" and _is_inside(node, parent)]
-        step = all(node in run or node in following for node in later)
-        before = run[: run.index(inside[0])] if inside and step else []
-        if _count(graph, before) > _count(graph, inside):
+    first = next((node for node in following or () if node.op == "call_module"), None)
+    parent = "" if first is None else path_of(first).rpartition(".")[0]
+    calls = [node for node in graph.nodes if parent and node.op == "call_module" and _is_inside(node, parent)]
+    inside = [node for node in calls if node in run]
+    if inside and all(node in run or node in (following or ()) for node in calls):
+        before = run[: run.index(inside[0])]
+        if _count(graph, before) > _count(graph, inside):  # a norm in front of a convolution with stride, for example
             return before[-1]
     return run[-1]
 

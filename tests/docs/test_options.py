@@ -74,9 +74,9 @@ def test_option_exists(page: str, word: str, configs: list[dict[str, Any]]) -> N
         return  # composed above
     if (group in GROUPS or group == "hydra/job_logging") and not value.startswith("["):
         of_hydra = group.startswith("hydra/") and value in OF_HYDRA
-        assert (
-            value.rpartition("/")[2] in ("", "NAME") or of_hydra or (conf_folder() / group / f"{value}.yaml").is_file()
-        )
+        of_a_library = group == "network" and value.endswith("/NAME")
+        own = (conf_folder() / group / f"{value}.yaml").is_file()
+        assert value in ("", "NAME") or of_hydra or of_a_library or own
     elif not (match["plus"] or key in OF_STUDIES or key.startswith(OF_RAY)):
         names = (key, f"tracking.wandb.{key}") if page == "tracking.md" else (key,)
         assert any(has(config, name) for config in configs for name in names)
