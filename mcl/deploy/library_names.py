@@ -83,12 +83,12 @@ def check(path: Path, backbone: Backbone, library: str, shape: tuple[int, int, i
 def usage(backbone: Backbone, library: str, file: str) -> str:
     """Return how a file is loaded with a library alone, as Markdown."""
     name, classes = getattr(backbone, "model", ""), backbone.num_classes
-    grey = f", in_chans={backbone.in_channels}" if backbone.in_channels != COLOURS else ""
-    create = (
-        f'timm.create_model("{name}", num_classes={classes}{grey})'
-        if library == "timm"
-        else f'torchvision.models.get_model("{name}", num_classes={classes})'
-    )
+    options = dict(getattr(backbone, "options", {}))
+    if library == "timm" and backbone.in_channels != COLOURS:
+        options["in_chans"] = backbone.in_channels
+    more = "".join(f", {option}={value!r}" for option, value in options.items())
+    function = "timm.create_model" if library == "timm" else "torchvision.models.get_model"
+    create = f'{function}("{name}", num_classes={classes}{more})'
     module, load = ("torch", f'torch.load("{file}", weights_only=True)')
     if file.endswith(".safetensors"):
         module, load = "safetensors.torch", f'safetensors.torch.load_file("{file}")'

@@ -14,6 +14,7 @@ from mcl.networks.feature_layout import AsMap
 from mcl.networks.library_models import brief, create_model, opaque_functions, pretrained_state, test_images
 from mcl.networks.model_graph import Graph, between, build_part, path_of, read_graph
 from mcl.networks.stage_search import Stages, choose_stages
+from mcl.networks.weights import load_weights
 
 
 class LibraryBackbone(Backbone):
@@ -32,8 +33,8 @@ class LibraryBackbone(Backbone):
             blocks.
         branches: ``copy``: new copies of the later stages and the head; ``light``: average pooling, a hidden layer of
             the head's width and a classifier.
-        weights: the library's name of pretrained weights (timm: a tag such as ``d2_in1k``), ``DEFAULT``, or a file of
-            them; None for new ones. If the number of classes differs, the classifier stays new.
+        weights: the library's name of pretrained weights (timm: a tag such as ``d2_in1k``) or ``DEFAULT``; None for new
+            ones. If the number of classes differs, the classifier stays new.
         options: further arguments of the library's function, e.g. ``{img_size: 64}``.
         in_channels: channels of the images; torchvision's models take 3, or 1 as three equal ones.
     """
@@ -54,13 +55,13 @@ class LibraryBackbone(Backbone):
         if branches not in ("copy", "light"):
             raise UserError(f"network {name}: branches={branches}: must be copy or light.")
         self.library, self.model, self.branch_kind, self.weights = library, model, branches, weights
-        self._options = dict(options or {})
+        self.options = dict(options or {})
         self._create = functools.partial(
-            create_model, library, model, num_classes=num_classes, in_channels=in_channels, options=self._options
+            create_model, library, model, num_classes=num_classes, in_channels=in_channels, options=self.options
         )
         source = self._create().eval()
         try:
-            images = test_images(source, in_channels, self._options)
+            images = test_images(source, in_channels, self.options)
             graph = read_graph(source, images, num_classes, follow=stages or (), opaque=opaque_functions(library))
             chosen = choose_stages(graph, stages, getattr(source, "num_prefix_tokens", None))
             self._parts = _Parts(graph, chosen)
@@ -130,31 +131,22 @@ class LibraryBackbone(Backbone):
             names[key] = rest if part == "stem" else rest.partition(".")[2]  # behind the number of a stage, or "run"
         return names
 
-    def load_pretrained(self) -> None:
-        """Load the weights that ``weights`` names, if any.
+    def library_model(self) -> nn.Module:
+        """Return the library's own model, newly initialised."""
+        return self._create()
+
+    def load_pretrained(self) -> str | None:
+        """Load the library's weights of the name ``weights``, if any, and return what was loaded.
 
         Raises:
-            UserError: The weights cannot be read, or are of another model.
+            UserError: There are no such weights, or they cannot be fetched.
         """
         if self.weights is None:
-            return
+            return None
         given = pretrained_state(
-            self.library, self.model, self.weights, in_channels=self.in_channels, options=self._options
+            self.library, self.model, self.weights, in_channels=self.in_channels, options=self.options
         )
-        state = self.state_dict()
-        names = self.library_names()
-        classifier = f"{self._parts.classifier}."
-        for key, name in names.items():
-            if name not in given or given[name].shape != state[key].shape:
-                if name in given and name.startswith(classifier) and len(given[name]) != self.num_classes:
-                    continue  # another number of classes: the classifier stays new
-                problem = f"has shape {tuple(given[name].shape)}" if name in given else "is missing"
-                raise UserError(
-                    f"network {self.name}: weights={self.weights} are not of {self.library}'s {self.model}: {name}"
-                    f" {problem}; expected {tuple(state[key].shape)}."
-                )
-            state[key] = given[name]
-        self.load_state_dict(state)
+        return load_weights(self, given, source=f"weights={self.weights}").text
 
     def _check_against(self, source: nn.Module, images: Tensor) -> None:
         """Raise ``UserError`` unless this computes the same as the model it was made from."""

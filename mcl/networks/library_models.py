@@ -1,7 +1,6 @@
-"""Build models of timm and torchvision by name, and read weights for them."""
+"""Build models of timm and torchvision by name, and fetch weights for them."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,11 +9,9 @@ from torch import Tensor, nn
 from mcl.errors import UserError
 from mcl.networks.library_names import check_name
 from mcl.networks.torchvision import _make_grey
-from mcl.untrusted.tensors import load_safetensors, load_state_file
 
 COLOURS = 3
 _SIDES = (64, 224, 256, 299)  # of images to look at a model with, the first that it takes
-_WRAPPERS = ("model", "state_dict")  # keys under which training scripts store a state dict
 # Options that the network sets itself, or that would read files or fetch something.
 _NOT_OPTIONS = (
     *("num_classes", "in_chans", "features_only", "out_indices", "weights", "pretrained", "pretrained_cfg"),
@@ -102,17 +99,13 @@ def pretrained_state(library: str, model: str, weights: str, **arguments: Any) -
 
     Args:
         library, model: as in `create_model`.
-        weights: a file of a state dict, or the library's name of weights, which it downloads once; ``DEFAULT`` for the
-            library's default.
+        weights: the library's name of weights, which it downloads once; ``DEFAULT`` for the library's default.
         arguments: of `create_model`.
 
     Raises:
         UserError: there are no such weights, or they cannot be fetched.
     """
     name = f"network {library}/{model}: weights={weights}"
-    path = Path(weights).expanduser()
-    if path.is_file():
-        return _file_state(path, name)
     try:
         if library == "timm":
             import timm
@@ -128,23 +121,10 @@ def pretrained_state(library: str, model: str, weights: str, **arguments: Any) -
                 _make_grey(nn.Sequential(fetched))
     except Exception as error:  # no such weights, no connection, no space
         raise UserError(
-            f"{name}: no such file, and {library} cannot give these weights: {brief(error)}. Name its weights (a tag of"
-            f" timm.list_pretrained('{model}'), or DEFAULT) or a file."
+            f"{name}: {library} cannot give these weights: {brief(error)}. Name its weights (a tag of"
+            f" timm.list_pretrained('{model}'), or DEFAULT), a file or a run."
         ) from error
     return dict(fetched.state_dict())
-
-
-def _file_state(path: Path, name: str) -> dict[str, Tensor]:
-    try:
-        state: Any = load_safetensors(path)[1] if path.suffix == ".safetensors" else load_state_file(path)
-    except OSError as error:
-        raise UserError(f"{name}: {error}") from error
-    for key in _WRAPPERS:
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{name}: does not hold a state dict.")
-    return dict(state)
 
 
 def brief(error: BaseException) -> str:

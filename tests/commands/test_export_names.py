@@ -5,15 +5,13 @@ import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import ConvNeXt, VisionTransformer
-from torchvision.models.convnext import CNBlockConfig
 
 import mcl
 from mcl import build_network
@@ -24,6 +22,8 @@ from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.recipe import encode_recipe
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone, Head
+from mcl.networks.library import LibraryBackbone
+from mcl.networks.weights import load_weights, read_weights
 
 SYNTHETIC = [
     *("dataset=synthetic", "dataset.classes=3", "dataset.train_per_class=2", "dataset.test_per_class=1"),
@@ -65,50 +65,39 @@ def test_grey_networks_have_no_file_for_torchvision(command: Callable[..., Any],
     assert "It takes colour images; this network takes grey ones." in capfd.readouterr().err
 
 
-class Whole(Backbone):
-    """A whole model of a library, as a stand-in for an adapter that cuts it into stages."""
-
-    def __init__(self, make: Callable[[], nn.Module], classifier: str):
-        class WholeHead(Head):
-            def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-                logits = self.whole(maps)
-                return logits, logits
-
-        head = WholeHead(1, 2)
-        head.whole = make()
-        head.classifier = head.whole.get_submodule(classifier)
-        super().__init__(name="whole", stem=nn.Identity(), stages=[nn.Identity()], head=head, in_channels=3, stride=8)
-        self.make, self.library, self.model = make, "torchvision", "whole"
-
-    def library_model(self) -> nn.Module:
-        return self.make()
-
-    def library_names(self) -> dict[str, str]:
-        names = [name for name in self.state_dict() if name.startswith("head.whole.")]
-        return {name: name.removeprefix("head.whole.") for name in names}
-
-
-def convnext() -> nn.Module:
-    return ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], num_classes=2)
-
-
-def vit() -> nn.Module:
-    model = VisionTransformer(32, 8, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=2)
-    nn.init.normal_(model.heads.head.weight)  # torchvision starts with zeros, which would hide a wrong order
-    return model
+SMALL = ["timm/test_resnet", "timm/test_convnext", "timm/test_vit", "torchvision/resnet18"]
+LARGE = ["torchvision/convnext_tiny", "torchvision/vit_b_32", "timm/convnext_atto", "timm/vit_tiny_patch16_224"]
 
 
 @pytest.mark.parametrize("format", ["torch", "safetensors"])
-@pytest.mark.parametrize(("make", "classifier"), [(convnext, "classifier.2"), (vit, "heads.head")])
-def test_round_trip_of_other_architectures(make: Any, classifier: str, format: str, tmp_path: Path) -> None:
-    backbone = Whole(make, classifier).eval()
+@pytest.mark.parametrize("name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
+def test_round_trip_of_a_network_of_a_library(name: str, format: str, tmp_path: Path) -> None:
+    library = name.partition("/")[0]
+    pytest.importorskip(library)
+    backbone = build_network(name, 2).eval()
+    assert isinstance(backbone, LibraryBackbone)
+    with torch.no_grad():  # torchvision's transformers start with zeros, which would hide a wrong order
+        for parameter in backbone.classifier.parameters():
+            parameter.normal_()
+    shape = (3, backbone.test_side, backbone.test_side)
     path = tmp_path / ("file.pt" if format == "torch" else "file.safetensors")
-    path.write_bytes(library_names.encode(library_names.library_state(backbone, "torchvision"), format, "torchvision"))
-    assert library_names.check(path, backbone, "torchvision", (3, 32, 32)).endswith("equal logits")
+    path.write_bytes(library_names.encode(library_names.library_state(backbone, library), format, library))
+    assert library_names.check(path, backbone, library, shape).endswith("equal logits")
+    again = build_network(name, 2).eval()
+    load_weights(again, read_weights(path, str(path)), source=str(path))
+    images = torch.randn(2, *shape)
     with torch.no_grad():
-        backbone.classifier.bias += 1
+        assert torch.equal(again(images), backbone(images))
+        cast(nn.Linear, backbone.classifier).bias += 1
     with pytest.raises(UserError, match="computes other logits; they differ by 1"):
-        library_names.check(path, backbone, "torchvision", (3, 32, 32))
+        library_names.check(path, backbone, library, shape)
+
+
+def test_card_creates_a_model_with_the_same_options() -> None:
+    pytest.importorskip("timm")
+    options = {"img_size": 32}
+    backbone = LibraryBackbone(name="vit", num_classes=2, library="timm", model="test_vit", options=options)
+    assert 'create_model("test_vit", num_classes=2, img_size=32)' in library_names.usage(backbone, "timm", "f.pt")
 
 
 def test_a_resnet_of_torchvision_is_one_of_timm(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from mcl.networks.cohort import Cohort
 from mcl.networks.counting import parameters
 from mcl.networks.library import LibraryBackbone
 from mcl.networks.library_models import create_model
+from mcl.networks.weights import load_weights, read_weights
 
 CLASSES = 5
 SHORT = [  # small ones of many kinds: maps with channels first and last, tokens, convolutions as classifiers
@@ -204,22 +205,22 @@ def test_seed_decides_the_weights() -> None:
 def test_weights_of_a_file_of_the_library(tmp_path: Path) -> None:
     source = create_model("timm", "test_resnet", num_classes=7, in_channels=3, options={})
     torch.save({"state_dict": source.state_dict()}, tmp_path / "weights.pt")
-    backbone = network("timm/test_resnet", weights=str(tmp_path / "weights.pt"))
+    backbone = network("timm/test_resnet")
     classifier = backbone.head.state_dict()["run.fc.weight"].clone()
-    backbone.load_pretrained()
+    loaded = load_weights(backbone, read_weights(tmp_path / "weights.pt", "weights"), source="weights")
+    assert "the classifier starts new: 7 classes there, 5 here" in loaded.text
     assert torch.equal(backbone.state_dict()["stem.conv1.0.weight"], source.state_dict()["conv1.0.weight"])
-    assert torch.equal(backbone.head.state_dict()["run.fc.weight"], classifier)  # 5 classes, not 7
+    assert torch.equal(backbone.head.state_dict()["run.fc.weight"], classifier)
 
 
-def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_model_are_refused() -> None:
     source = create_model("timm", "test_vit", num_classes=CLASSES, in_channels=3, options={})
-    torch.save(source.state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(UserError, match=r"are not of timm's test_resnet: \S+ is missing"):
-        network("timm/test_resnet", weights=str(tmp_path / "weights.pt")).load_pretrained()
+    with pytest.raises(UserError, match=r"weights does not hold the weights of timm/test_resnet"):
+        load_weights(network("timm/test_resnet"), source.state_dict(), source="weights")
 
 
 def test_weights_that_the_library_does_not_have_are_refused() -> None:
-    with pytest.raises(UserError, match="weights=nosuch: no such file, and timm cannot give these weights"):
+    with pytest.raises(UserError, match="weights=nosuch: timm cannot give these weights"):
         network("timm/test_resnet", weights="nosuch").load_pretrained()
 
 
