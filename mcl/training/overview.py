@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mcl.config.targets import KEYWORDS
+from mcl.console import pluralize
 from mcl.networks.counting import parameters
 from mcl.runs.identity import choice_name
 from mcl.training.setup import Parts
@@ -49,6 +50,8 @@ def _networks(parts: Parts) -> str:
         deployed, trained = parameters(network.backbone), parameters(network)
         branches = f"; {trained:,} while training, with auxiliary classifiers" if trained > deployed else ""
         state = ", frozen" * network.frozen + ", not deployed" * (key not in parts.deployed)
+        if network.frozen_stages:
+            state += f", stem and {pluralize(network.frozen_stages, 'stage')} frozen"
         rows.append(f"{key} {name} ({deployed:,} parameters{branches}){state}")
     if cohort.shared is not None:
         stages = ", ".join(map(str, cohort.shared.copies))
