@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mcl.config.targets import KEYWORDS
-from mcl.console import in_millions
+from mcl.console import in_millions, pluralize
 from mcl.networks.branches import Network
 from mcl.networks.counting import multiply_adds, parameters
 from mcl.runs.identity import choice_name
@@ -77,6 +77,8 @@ def _networks(parts: Parts) -> str:
         deployed, trained = parameters(network.backbone), parameters(network)
         branches = f"; {trained:,} while training, with auxiliary classifiers" if trained > deployed else ""
         state = ", frozen" * network.frozen + ", not deployed" * (key not in parts.deployed)
+        if network.frozen_stages:
+            state += f", stem and {pluralize(network.frozen_stages, 'stage')} frozen"
         rows.append(f"{key} {name} ({deployed:,} parameters{branches}){state}")
         if network.backbone.stage_names:
             rows += _found_stages(network, parts.dataset.spec.image_size)
