@@ -47,7 +47,7 @@ def alone_table(rows: Rows, metric: str) -> Table:
                         ]
                     )
     caption = (
-        "Networks whose partners are deployed nowhere, minus the same network with `loss=independent` and otherwise"
+        "Networks whose partners are deployed nowhere, minus the same network with loss=independent and otherwise"
         " equal settings, in percentage points, paired by seed."
     )
     return Table(

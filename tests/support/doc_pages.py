@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+IN_ORDER = ("photos.md",)  # each command needs those before it: tests/docs/test_photos_page.py runs them
 PROGRAMS = ("python", "torchrun", "pip", "pytest", "wandb", "tar", "srun", "sbatch", "scontrol", "mcl", "docker")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`]+)`")
@@ -52,11 +53,14 @@ def blocks(page: Path, *languages: str) -> list[str]:
 
 def commands() -> list[Command]:
     """Return every command of every page once: the lines of shell blocks, and code spans that begin with a program."""
-    found = [Command(page.name, text) for page in PAGES for text in (*_typed_lines(page), *_typed_spans(page))]
+    lines = [(page, text) for page in PAGES if page.name not in IN_ORDER for text in typed_lines(page)]
+    in_text = [(page, text) for page in PAGES for text in _typed_spans(page)]
+    found = [Command(page.name, text) for page, text in [*lines, *in_text]]
     return list({command.text: command for command in found}.values())
 
 
-def _typed_lines(page: Path) -> Iterator[str]:
+def typed_lines(page: Path) -> Iterator[str]:
+    """Return the commands in the shell blocks of a page, in order."""
     for block in blocks(page, "sh", "bash"):
         for line in block.replace("\\\n", " ").splitlines():
             line = re.split(r"(?:^|\s+)#", line)[0].strip()
