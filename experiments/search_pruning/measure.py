@@ -2,8 +2,8 @@
 
     python experiments/search_pruning/measure.py
 
-Three searches, whose samplers have different seeds, each with all trials trained to the end and with ``asha``. Started
-again, it continues where it was stopped. It writes RESULTS.md, trials.csv and pruning.png beside itself.
+Three searches of the same trials: all trained to the end, with ``asha`` where half goes on, and where a third goes on.
+Started again, it continues where it was stopped. It writes RESULTS.md, trials.csv and pruning.png beside itself.
 """
 
 import csv
@@ -22,8 +22,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RUNS = Path("runs/search_pruning")
 SEEDS = (0, 1, 2)
-PRUNERS = ("none", "asha")
-TRIALS = {"none": 24, "asha": 48}  # pruned trials are short, so the same steps hold more of them
+TRIALS = 24
+REDUCTION = {"none": None, "asha, a half": 2, "asha, a third": 3}  # one trial in so many goes on at each decision
+NAMES = {"none": "none", "asha, a half": "half", "asha, a third": "third"}
+MIN_EPOCHS = 3  # before the first decision
 EPOCHS = 27
 SETTINGS = [
     *("dataset=digits", "dataset.limit=20", "dataset.validation=0.5", "pair=resnet8", "loss=dml"),
@@ -34,6 +36,7 @@ RANGES = [
     "optimizer.weight_decay=tag(log,interval(0.00001,0.1))",
     "optimizer.momentum=interval(0.1,0.99)",
 ]
+LINES = {"none": ("#0072b2", "--"), "asha, a half": ("#bf5200", "-"), "asha, a third": ("#6f6f6f", ":")}
 TITLE = "What pruning saves in a search"
 
 
@@ -52,18 +55,20 @@ class Trial:
 def command(pruner: str, seed: int) -> list[str]:
     """Return the arguments of ``python train.py`` for one search."""
     search = [
-        f"hydra.sweeper.n_trials={TRIALS[pruner]}",
+        f"hydra.sweeper.n_trials={TRIALS}",
+        "hydra/sweeper/sampler=random",  # proposes the same trials, whatever becomes of them
         f"hydra.sweeper.sampler.seed={seed}",
         "hydra.sweeper.study_name=search",
     ]
-    if pruner != "none":
-        search += [f"hydra/sweeper/pruner={pruner}", "hydra.sweeper.pruner.min_resource=3"]
+    if (reduction := REDUCTION[pruner]) is not None:
+        search += ["hydra/sweeper/pruner=asha", f"hydra.sweeper.pruner.min_resource={MIN_EPOCHS}"]
+        search += [f"hydra.sweeper.pruner.reduction_factor={reduction}"]
     return ["-m", "hydra/sweeper=optuna", *search, *SETTINGS, f"runs={folder(pruner, seed)}", *RANGES]
 
 
 def folder(pruner: str, seed: int) -> Path:
     """Return the folder of the runs of one search: the searches share none."""
-    return RUNS / f"{pruner}-{seed}"
+    return RUNS / f"{NAMES[pruner]}-{seed}"
 
 
 def trials_of(pruner: str, seed: int) -> list[Trial]:
@@ -78,7 +83,7 @@ def trials_of(pruner: str, seed: int) -> list[Trial]:
         Trial(
             pruner, seed, trial.number, trial.state.name.lower(), steps[trial.params["optimizer.lr"]], trial.value or 0
         )
-        for trial in study.trials[: TRIALS[pruner]]
+        for trial in study.trials
     ]
 
 
@@ -92,55 +97,44 @@ def best_so_far(trials: list[Trial]) -> list[tuple[int, float]]:
     return points
 
 
-def best_within(trials: list[Trial], steps: float) -> tuple[int, float]:
-    """Return how many trials fit into a number of steps, and the best top-1 of a finished one among them."""
-    points = [best for taken, best in best_so_far(trials) if taken <= steps]
-    return len(points), points[-1]
+def total(trials: list[Trial]) -> tuple[int, float]:
+    """Return the steps of all trials, and the best top-1 of a finished one."""
+    return best_so_far(trials)[-1]
 
 
 def page(searches: dict[tuple[str, int], list[Trial]]) -> str:
     """Return RESULTS.md."""
-    rows, equal_trials, reached_shares = [], [], []
-    in_half = 0
-    for seed in SEEDS:
-        whole, pruned = searches["none", seed], searches["asha", seed]
-        steps, best = best_so_far(whole)[-1]
-        count, at_half = best_within(pruned, steps / 2)
-        few_steps, few_best = best_so_far(pruned)[len(whole) - 1]
-        reached = next((taken for taken, reached in best_so_far(pruned) if reached >= best), None)
-        in_half += reached is not None and reached <= steps / 2
-        equal_trials.append(f"{few_best - best:+.2f} points with {few_steps / steps:.0%} of the steps")
-        reached_shares.append("never" if reached is None else f"{reached / steps:.0%}")
-        half = f"{at_half:.2f} ({count} trials)"
-        rows.append([str(seed), f"{best:.2f}", f"{steps:,}", half, "-" if reached is None else f"{reached:,}"])
-    heads = [
-        "sampler's seed",
-        "best, none",
-        "its steps",
-        "best, asha, half the steps",
-        "steps of asha to the best of none",
-    ]
+    rows, sentences = [], []
+    for pruner in REDUCTION:
+        equal, shares = 0, []
+        for seed in SEEDS:
+            all_steps, best_of_all = total(searches["none", seed])
+            steps, best = total(searches[pruner, seed])
+            pruned = sum(trial.state == "pruned" for trial in searches[pruner, seed])
+            equal += best >= best_of_all
+            shares.append(steps / all_steps)
+            row = [pruner, str(seed), str(pruned), f"{steps:,}", f"{steps / all_steps:.0%}", f"{best:.2f}"]
+            rows.append([*row, f"{best - best_of_all:+.2f}"])
+        if pruner != "none":
+            sentences.append(
+                f"- `{pruner}`: the best trial is as good as without pruning in {equal} of {len(SEEDS)} searches, with"
+                f" {min(shares):.0%} to {max(shares):.0%} of the training steps."
+            )
+    heads = ["pruner", "sampler's seed", "pruned", "steps", "of those of none", "best, %", "difference"]
     lines = [
         f"# {TITLE}",
         "",
-        "Within half of the training steps, `asha` found a trial as good as the best without pruning in"
-        f" {in_half} of {len(SEEDS)} searches.",
+        *sentences,
         "",
         "Two ResNet-8 teach each other (`loss=dml`) on 20 images of each digit of the bundled scans; half of the"
-        f" training images are held out to compare the trials, which have {EPOCHS} epochs. The search varies the"
-        " learning rate, the weight decay and the momentum. With `hydra/sweeper/pruner=none` it has"
-        f" {TRIALS['none']} trials. With `asha`, which decides after 3 and 9 epochs which third goes on, it has"
-        f" {TRIALS['asha']}, because pruned ones are short. The samplers have the same seeds.",
+        f" training images are held out to compare the {TRIALS} trials of a search, which have {EPOCHS} epochs."
+        " A search varies the learning rate, the weight decay and the momentum at random, so that all pruners see the"
+        f" same trials. `asha` decides for the first time after {MIN_EPOCHS} epochs, which half or third goes on.",
         "",
-        *table(heads, rows, words=0),
+        *table(heads, rows, words=1),
         "",
-        "Best: the largest mean top-1 of the two networks on the validation split, in %, among trials that trained to"
-        " their end. Steps: of all trials together, pruned ones included. The last column has the steps after which the"
-        " search with `asha` had found a trial at least as good as the best of the whole search without pruning.",
-        "",
-        f"As a share of the steps of the search without pruning: {', '.join(reached_shares)}. With as many trials as"
-        f" that search, and no more, `asha` differs by {'; '.join(equal_trials)}: the same number of trials is worth"
-        " less if some are pruned, and costs less.",
+        "Best: the largest mean top-1 of the two networks on the validation split among trials that trained to their"
+        " end. Steps: of all trials together, pruned ones included.",
         "",
         "![Best validation top-1 so far against training steps, for each search.](pruning.png)",
         "",
@@ -153,10 +147,10 @@ def page(searches: dict[tuple[str, int], list[Trial]]) -> str:
         "OMP_NUM_THREADS=1 python experiments/search_pruning/measure.py",
         "```",
         "",
-        "[trials.csv](trials.csv) has every trial. One of the six searches:",
+        "[trials.csv](trials.csv) has every trial. One of the searches:",
         "",
         "```sh",
-        "python train.py " + " ".join(f"'{word}'" if "(" in word else word for word in command("asha", 0)),
+        "python train.py " + " ".join(f"'{word}'" if "(" in word else word for word in command("asha, a half", 0)),
         "```",
     ]
     return "\n".join(lines) + "\n"
@@ -170,7 +164,7 @@ def picture(searches: dict[tuple[str, int], list[Trial]]) -> bytes:
         for (pruner, seed), trials in searches.items():
             steps, best = zip(*best_so_far(trials), strict=True)
             label = f"pruner {pruner}" if seed == SEEDS[0] else None
-            colour, dash = ("#bf5200", "-") if pruner == "asha" else ("#0072b2", "--")
+            colour, dash = LINES[pruner]
             axes.step(steps, best, dash, where="post", color=colour, label=label)
         lowest = min(best_so_far(trials)[8][1] for trials in searches.values())
         axes.set_ylim(bottom=lowest - 2)
@@ -184,9 +178,9 @@ def main() -> None:
     """Run the searches that are left, and write the results."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for seed in SEEDS:
-        for pruner in PRUNERS:
+        for pruner in REDUCTION:
             print(f"search with pruner {pruner}, seed {seed}", flush=True)
-            log = RUNS / f"{pruner}-{seed}.log"
+            log = RUNS / f"{NAMES[pruner]}-{seed}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
             with open(log, "a") as file:
                 done = subprocess.run(
@@ -194,7 +188,7 @@ def main() -> None:
                 )
             if done.returncode:
                 sys.exit(f"the search failed; see {log}")
-    searches = {(pruner, seed): trials_of(pruner, seed) for seed in SEEDS for pruner in PRUNERS}
+    searches = {(pruner, seed): trials_of(pruner, seed) for seed in SEEDS for pruner in REDUCTION}
     with open(HERE / "trials.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Trial.__dataclass_fields__)

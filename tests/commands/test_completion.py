@@ -17,7 +17,7 @@ from mcl.__main__ import main
         ("mcl train loss=d", "bash", "loss=dml", "loss=mcl"),
         ("mcl train trainer.ep", "fish", "trainer.epochs=", "optimizer"),
         ("mcl sweep study=qui", "bash", "study=quickstart", "study=methods"),
-        ("mcl sweep datas", "bash", "dataset=", "study"),
+        ("mcl sweep optim", "bash", "optimizer=", "study"),
     ],
 )
 def test_shell_is_answered(

@@ -74,7 +74,7 @@ def test_option_exists(page: str, word: str, configs: list[dict[str, Any]]) -> N
         return  # composed above
     if (group in GROUPS or group == "hydra/job_logging") and not value.startswith("["):
         of_hydra = group.startswith("hydra/") and value in OF_HYDRA
-        of_a_library = group == "network" and value.endswith("/NAME")
+        of_a_library = group == "network" and value.startswith(("timm/", "torchvision/"))
         own = (conf_folder() / group / f"{value}.yaml").is_file()
         assert value in ("", "NAME") or of_hydra or of_a_library or own
     elif not (match["plus"] or key in OF_STUDIES or key.startswith(OF_RAY)):

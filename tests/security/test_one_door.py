@@ -38,6 +38,8 @@ APART = {
     f"{LAUNCHER}/leftovers.py": "/proc",
     f"{LAUNCHER}/slots.py": "/sys",
     "mcl/launching/probe.py": "what a process of this launcher answers",
+    "hydra_plugins/mcl_networks/source.py": "OmegaConf.create of a mapping that this project makes",
+    "mcl/networks/library_names.py": "source files of installed packages",
     "mcl/reports/archive.py": "only writes",
     "mcl/reports/page/build.py": "files of this package",
     "mcl/runs/hydra_folder.py": "OmegaConf.create of mappings, to write them",
