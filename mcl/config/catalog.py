@@ -28,6 +28,7 @@ _SYNONYMS = {  # what other programs call it -> an option or a group
     "dataset.root": ("data_dir", "data_path", "data_root", "dataroot", "datadir", "folder", "path", "file"),
     "dataset.workers": ("num_workers", "n_workers", "j"),
     "dataset.image_size": ("size", "img_size", "imgsize", "resolution", "input_size"),
+    "dataset.corrupt": ("bad_images", "corrupt_images", "on_error"),
     "schedule.warmup_epochs": ("warmup",),
     "loss.temperature": ("T", "kd_t", "temp"),
     "tracking.wandb.project": ("wandb_project", "project_name"),

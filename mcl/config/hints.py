@@ -100,7 +100,8 @@ def unknown_option(
         if (similar or key.startswith("hydra.")) and nearest(last, known):
             break
         found = suggest(key, value, own=own, similar=similar)
-        found = [each for each in found if not front or each.partition("=")[0].rpartition(".")[0] != front]
+        if similar and front:
+            found = [each for each in found if each.partition("=")[0].rpartition(".")[0] != front]
         if found:
             return UserError(f"{problem} Write {' or '.join(found)}.")
     return unknown(kind, key, known)

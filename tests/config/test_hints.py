@@ -73,6 +73,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "trainer.lr=0.1": "trainer.lr: there is no such option. Write optimizer.lr=0.1.",
     "momentum=0.9": "Write optimizer.momentum=0.9.",
     "learning_rate=1": "Write optimizer.lr=1.",
+    "dataset.bad_images=skip": "Write dataset.corrupt=skip.",
     "wd=1e-4": "Write optimizer.weight_decay=1e-4.",
     "workers=4": "Write dataset.workers=4.",
     "num_workers=4": "Write dataset.workers=4.",
