@@ -222,7 +222,7 @@ def test_help_lists_the_groups_with_their_choices(command: Command) -> None:
 
 WRONG = {  # what is typed: what the one line must name
     "pair=resnet33": ["pair=resnet33", "'resnet32'"],
-    "trainer.epoch=3": ["trainer.epoch", "'epochs'"],
+    "trainer.epoch=3": ["trainer.epoch", "Write trainer.epochs=3."],
     "loss.tua=0.2": ["loss.tua", "'tau'"],
     "+loss.tua=0.2": ["loss.tua", "'tau'"],
     "+sed=1": ["sed", "'seed'"],

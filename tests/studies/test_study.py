@@ -167,6 +167,7 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
     "imagenet_heterogeneous": 3 * 2,
     "methods": 14,
     "few_images_length": 4,
+    "timm_partners": 3,
     "loss_terms": 6,
     "matching": 3,
     "cohort_size": 4,
