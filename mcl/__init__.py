@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mcl.deploy.load import load
 
 __all__ = ["build_network", "compose", "from_pretrained", "load", "train"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __getattr__ = lazy_exports(
     __name__,
     {

@@ -2,7 +2,7 @@
 
     python experiments/search_pruning/measure.py
 
-Three searches of the same trials: all trained to the end, with ``asha`` where half goes on, and where a third goes on.
+Three searches of the same trials: all trained to the end, and with ``asha`` at three settings.
 Started again, it continues where it was stopped. It writes RESULTS.md, trials.csv and pruning.png beside itself.
 """
 
@@ -23,9 +23,13 @@ ROOT = HERE.parents[1]
 RUNS = Path("runs/search_pruning")
 SEEDS = (0, 1, 2)
 TRIALS = 24
-REDUCTION = {"none": None, "asha, a half": 2, "asha, a third": 3}  # one trial in so many goes on at each decision
-NAMES = {"none": "none", "asha, a half": "half", "asha, a third": "third"}
-MIN_EPOCHS = 3  # before the first decision
+PRUNERS = {  # epochs before the first decision, and one trial in so many goes on at each decision
+    "none": None,
+    "asha, a half from epoch 3": (3, 2),
+    "asha, a third from epoch 3": (3, 3),
+    "asha, a quarter at epoch 7": (7, 4),
+}
+NAMES = dict(zip(PRUNERS, ("none", "half", "third", "quarter"), strict=True))  # of their folders
 EPOCHS = 27
 SETTINGS = [
     *("dataset=digits", "dataset.limit=20", "dataset.validation=0.5", "pair=resnet8", "loss=dml"),
@@ -36,7 +40,7 @@ RANGES = [
     "optimizer.weight_decay=tag(log,interval(0.00001,0.1))",
     "optimizer.momentum=interval(0.1,0.99)",
 ]
-LINES = {"none": ("#0072b2", "--"), "asha, a half": ("#bf5200", "-"), "asha, a third": ("#6f6f6f", ":")}
+LINES = dict(zip(PRUNERS, (("#0072b2", "--"), ("#bf5200", "-"), ("#6f6f6f", ":"), ("#00785a", "-.")), strict=True))
 TITLE = "What pruning saves in a search"
 
 
@@ -60,8 +64,9 @@ def command(pruner: str, seed: int) -> list[str]:
         f"hydra.sweeper.sampler.seed={seed}",
         "hydra.sweeper.study_name=search",
     ]
-    if (reduction := REDUCTION[pruner]) is not None:
-        search += ["hydra/sweeper/pruner=asha", f"hydra.sweeper.pruner.min_resource={MIN_EPOCHS}"]
+    if (decisions := PRUNERS[pruner]) is not None:
+        first, reduction = decisions
+        search += ["hydra/sweeper/pruner=asha", f"hydra.sweeper.pruner.min_resource={first}"]
         search += [f"hydra.sweeper.pruner.reduction_factor={reduction}"]
     return ["-m", "hydra/sweeper=optuna", *search, *SETTINGS, f"runs={folder(pruner, seed)}", *RANGES]
 
@@ -105,7 +110,7 @@ def total(trials: list[Trial]) -> tuple[int, float]:
 def page(searches: dict[tuple[str, int], list[Trial]]) -> str:
     """Return RESULTS.md."""
     rows, sentences = [], []
-    for pruner in REDUCTION:
+    for pruner in PRUNERS:
         equal, shares = 0, []
         for seed in SEEDS:
             all_steps, best_of_all = total(searches["none", seed])
@@ -129,7 +134,9 @@ def page(searches: dict[tuple[str, int], list[Trial]]) -> str:
         "Two ResNet-8 teach each other (`loss=dml`) on 20 images of each digit of the bundled scans; half of the"
         f" training images are held out to compare the {TRIALS} trials of a search, which have {EPOCHS} epochs."
         " A search varies the learning rate, the weight decay and the momentum at random, so that all pruners see the"
-        f" same trials. `asha` decides for the first time after {MIN_EPOCHS} epochs, which half or third goes on.",
+        " same trials. `asha` decides at some epochs which part of the trials goes on: from epoch 3 on, at 3, 6, 12 and"
+        " 24 (a half) or at 3 and 9 (a third); or once, at epoch 7 (a quarter), which was added when the results of the"
+        " first two were known.",
         "",
         *table(heads, rows, words=1),
         "",
@@ -150,7 +157,7 @@ def page(searches: dict[tuple[str, int], list[Trial]]) -> str:
         "[trials.csv](trials.csv) has every trial. One of the searches:",
         "",
         "```sh",
-        "python train.py " + " ".join(f"'{word}'" if "(" in word else word for word in command("asha, a half", 0)),
+        "python train.py " + " ".join(f"'{word}'" if "(" in word else word for word in command([*PRUNERS][-1], 0)),
         "```",
     ]
     return "\n".join(lines) + "\n"
@@ -178,7 +185,7 @@ def main() -> None:
     """Run the searches that are left, and write the results."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for seed in SEEDS:
-        for pruner in REDUCTION:
+        for pruner in PRUNERS:
             print(f"search with pruner {pruner}, seed {seed}", flush=True)
             log = RUNS / f"{NAMES[pruner]}-{seed}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +195,7 @@ def main() -> None:
                 )
             if done.returncode:
                 sys.exit(f"the search failed; see {log}")
-    searches = {(pruner, seed): trials_of(pruner, seed) for seed in SEEDS for pruner in REDUCTION}
+    searches = {(pruner, seed): trials_of(pruner, seed) for seed in SEEDS for pruner in PRUNERS}
     with open(HERE / "trials.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Trial.__dataclass_fields__)

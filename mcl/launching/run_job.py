@@ -9,7 +9,7 @@ from hydra_gpu_launcher.job import Job, Outcome
 from mcl.console import accuracy
 from mcl.runs.lock import holder
 from mcl.runs.progress_estimate import Progress, last_evaluated_step, read_progress
-from mcl.runs.summary import intact_summary, was_pruned
+from mcl.runs.summary import deployed_networks, intact_summary, was_pruned
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class RunJob(Job):
 
 
 def _mean_top1(outcome: Outcome) -> str:
-    """Return the mean top-1 over the networks, in percent: on the validation split if the test split was left alone."""
-    networks = (outcome.summary or {}).get("networks") or []
+    """Return the mean top-1 of the deployed networks, in percent: on the validation split if no other was looked at."""
+    networks = deployed_networks(outcome.summary) if outcome.summary and outcome.summary.get("networks") else []
     values: list[float] = []
     for split in ("", "validation_"):
         values = values or [top1 for network in networks if (top1 := network.get(f"{split}top1_last")) is not None]

@@ -5,12 +5,13 @@ from typing import Any
 
 from mcl.reports.accuracy_tables import key, key_header
 from mcl.reports.markdown import cell, interval, percent, signed
-from mcl.reports.rows import Row, Rows, deployed_networks
+from mcl.reports.rows import Row, Rows
 from mcl.reports.statistics import compare
 from mcl.reports.tables import Table
 from mcl.runs.identity import identity
 from mcl.runs.pair import network_node, networks_of
 from mcl.runs.reading import Run
+from mcl.runs.summary import deployed_networks
 
 _INDEPENDENT = "mcl.losses.independent.Independent"
 _MAY_DIFFER = ("pair.", "loss.", "seed", "init_from", "trainer.views")

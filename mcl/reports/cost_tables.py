@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from mcl.reports.accuracy_tables import key, key_factors, key_header
 from mcl.reports.equal_cost import at_cost, by_name, cheapest, cost_ratio, mean_training_cost
 from mcl.reports.markdown import NONE, cell, count, listed, seconds, table, with_deviation
-from mcl.reports.rows import Row, Rows, deployed_networks
+from mcl.reports.rows import Row, Rows
 from mcl.reports.statistics import Estimate, estimate, mean_of_known
 from mcl.reports.tables import Table
 from mcl.runs.reading import number
+from mcl.runs.summary import deployed_networks
 
 
 def cost_table(rows: Rows) -> Table:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from mcl.reports.rows import Row, deployed_networks
+from mcl.reports.rows import Row
 from mcl.reports.statistics import mean_of_known
 from mcl.runs.reading import Evaluation, Run, mapping, number
+from mcl.runs.summary import deployed_networks
 
 EXACT = 1 + 1e-9  # costs come from whole steps; this much is rounding
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 from mcl.reports.accuracy_tables import key, key_header
 from mcl.reports.markdown import NONE, cell, interval, percent, with_deviation
-from mcl.reports.rows import Rows, deployed_networks
+from mcl.reports.rows import Rows
 from mcl.reports.statistics import Estimate, estimate
 from mcl.reports.tables import Table
 from mcl.runs.probe_record import LINEAR, Measure, NetworkProbe, ProbeRecord
 from mcl.runs.reading import Run
 from mcl.runs.received import file_name
+from mcl.runs.summary import deployed_networks
 
 CAPTION = "Accuracy of classifiers on frozen features, in percent of the test images of {name}; mean ± deviation"
 

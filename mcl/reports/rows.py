@@ -17,6 +17,7 @@ from mcl.reports.row_labels import add_settings, place_labels, sort_labels
 from mcl.reports.statistics import Estimate, estimate, mean_of_known
 from mcl.runs.identity import identity
 from mcl.runs.reading import Run, mapping, number, read_run
+from mcl.runs.summary import deployed_networks
 from mcl.studies.claim import Claim
 from mcl.studies.plan import read_planned
 from mcl.studies.study import Study
@@ -166,14 +167,6 @@ def run_values(summary: Mapping[str, Any], metric: str) -> dict[str, float | Non
         value = summary.get(metric) if metric == MAX_OVER_RUN else network.get(metric)
         by_name.setdefault(network["name"], []).append(number(value))
     return {name: None if None in values else mean_of_known(values) for name, values in by_name.items()}
-
-
-def deployed_networks(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the entries of the networks that a run deploys: those under ``deployed``, or all."""
-    networks: list[Mapping[str, Any]] = summary["networks"]
-    keys = summary.get("deployed")
-    chosen = [network for network in networks if isinstance(keys, list) and network.get("key") in keys]
-    return chosen or networks
 
 
 def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archived: Iterable[Run] = ()) -> Rows:

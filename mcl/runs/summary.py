@@ -96,3 +96,11 @@ def _decode(content: bytes, name: str) -> dict[str, Any]:
 def _digest(values: Mapping[str, Any]) -> str:
     text = json.dumps({key: value for key, value in values.items() if key != CHECKSUM}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def deployed_networks(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the entries of the networks that a run deploys: those under ``deployed``, or all."""
+    networks: list[Mapping[str, Any]] = summary["networks"]
+    keys = summary.get("deployed")
+    chosen = [network for network in networks if isinstance(keys, list) and network.get("key") in keys]
+    return chosen or networks

@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     _write_images(home)
     _write_files_of_the_pages(home)
-    for study in ("quickstart", "tiny_imagenet_100", "matching"):
+    for study in ("quickstart", "tiny_imagenet_100", "timm_partners", "matching"):
         shutil.copytree(ROOT / "experiments" / study, home / "experiments" / study)
     shutil.move(home / "experiments" / "quickstart" / "results.csv", home)
     (home / "experiments" / "quickstart" / "RESULTS.md").unlink()  # of runs that are not here

@@ -56,10 +56,12 @@ def test_progress_and_milestone_come_from_the_metrics(tmp_path: Path) -> None:
     assert run.milestone(0.0) == 4
 
 
-def test_score_is_the_mean_of_the_networks(tmp_path: Path) -> None:
+def test_score_is_the_mean_of_the_deployed_networks(tmp_path: Path) -> None:
     summary = {"networks": [{"top1_last": 90.0}, {"top1_last": 93.0}, {"top1_last": None}]}
     assert TOP1.text(Outcome(job(tmp_path), summary=summary)) == "91.50"
     assert TOP1.text(Outcome(job(tmp_path))) == "-"
+    teacher = {"networks": [{"key": "a", "top1_last": 10.0}, {"key": "b", "top1_last": 90.0}], "deployed": ["a"]}
+    assert TOP1.text(Outcome(job(tmp_path), summary=teacher)) == "10.00"
 
 
 def test_errors_of_the_launcher_become_those_of_this_project() -> None:

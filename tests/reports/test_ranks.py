@@ -9,7 +9,8 @@ from support.run_folders import write_run
 
 from mcl.reports.markdown import NONE
 from mcl.reports.ranks import ranks
-from mcl.reports.rows import Row, Rows, deployed_networks, rows_of_study, run_values
+from mcl.reports.rows import Row, Rows, rows_of_study, run_values
+from mcl.runs.summary import deployed_networks
 from mcl.studies.study import PlannedRun, Study
 
 # The first two differ by the same as their spread; the third is far below, the fourth has not run.
