@@ -260,7 +260,7 @@ def test_job_finished_by_another_launcher_is_done(run: Run, tmp_path: Path, monk
 def test_job_that_loses_the_race_for_its_folder_has_not_failed(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("hydra_gpu_launcher.queue.ASK_AGAIN", 0.1)
+    monkeypatch.setattr("hydra_gpu_launcher.queue.ASK_AGAIN", 0.5)  # two or three attempts while the folder is locked
     job = a_job(tmp_path / "a", how)
     folders: list[Any] = []
     monkeypatch.setattr("fakes.folders.LockingJob.holder", lambda job: folders.append(job))  # sees nobody: the race
