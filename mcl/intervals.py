@@ -36,11 +36,10 @@ def wilson(correct: int, images: int) -> Interval:
 
     It stands for the choice of the test images, not for the seed of training.
     """
-    z = _normal_quantile()
-    rate, extra = correct / images, z * z / images
-    centre = (rate + extra / 2) / (1 + extra)
-    half = z * math.sqrt(rate * (1 - rate) / images + extra / (4 * images)) / (1 + extra)
-    return Interval(100 * max(0.0, centre - half), 100 * min(1.0, centre + half))
+    from scipy.stats import binomtest
+
+    low, high = binomtest(correct, images).proportion_ci(LEVEL, method="wilson")
+    return Interval(100 * float(low), 100 * float(high))
 
 
 def paired_difference(lost: int, gained: int, images: int) -> PairedDifference:
@@ -54,16 +53,10 @@ def paired_difference(lost: int, gained: int, images: int) -> PairedDifference:
         gained: images that only the second classifies correctly.
         images: all of them, at least 1.
     """
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest, norm
 
     total, apart = images + 2, gained - lost
-    half = _normal_quantile() * math.sqrt(lost + gained + 1 - apart**2 / total) / total
+    half = float(norm.ppf((1 + LEVEL) / 2)) * math.sqrt(lost + gained + 1 - apart**2 / total) / total
     p = float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
     middle = apart / total
     return PairedDifference(100 * apart / images, Interval(100 * (middle - half), 100 * (middle + half)), p)
-
-
-def _normal_quantile() -> float:
-    from scipy.stats import norm
-
-    return float(norm.ppf((1 + LEVEL) / 2))

@@ -21,7 +21,7 @@ from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs.lock import FolderLock, InUse, holder
 from mcl.search.pruning import PRUNER
-from mcl.search.space import Space, describe, parse_space
+from mcl.search.space import WITHOUT_TEST, Space, describe, parse_space
 from mcl.search.storage import (
     FOLDER,
     JOURNAL,
@@ -36,7 +36,6 @@ from mcl.search.warm_start import add_finished_runs
 
 RESULTS = "optimization_results.yaml"  # as Hydra's own sweeper for Optuna names it
 SETTINGS = "settings"  # of a study: what its trials have in common
-NO_TEST = "trainer.test"  # a search does not look at the test split
 
 
 def search(
@@ -45,8 +44,8 @@ def search(
     """Run the trials that are left, and write and print the best ones."""
     with quiet_optuna():
         space = parse_space(arguments, options.params)
-        if NO_TEST not in {option(text) for text in space.fixed}:
-            space.fixed.append(f"{NO_TEST}=false")
+        if option(WITHOUT_TEST) not in {option(text) for text in space.fixed}:
+            space.fixed.append(WITHOUT_TEST)
         sampler_arguments = {"search_space": space.grid()} if is_grid(options.sampler) else {}
         build(options.sampler, "sampler", **sampler_arguments)
         pruner = build(options.pruner, "pruner")
@@ -91,16 +90,16 @@ def search(
 
 def _run(launcher: Launcher, trials: Trials) -> None:
     """Run all trials: one at a time as devices become free, if the launcher can, or else in batches."""
-    stream = getattr(launcher, "launch_one_by_one", None)
+    jobs, stream = _Jobs(trials), getattr(launcher, "launch_one_by_one", None)
     if stream is not None:
-        stream(_Jobs(trials))
+        stream(jobs)
         return
     # The basic launcher runs jobs one after another, so each can learn from all before it.
     one_by_one = type(launcher).__name__ == "BasicLauncher"
     while batch := _batch(trials, 1 if one_by_one else None):
         returns = launcher.launch([each.overrides for each in batch], initial_job_idx=batch[0].number)
         for proposal, returned in zip(batch, returns, strict=True):
-            _record(trials, proposal, returned)
+            jobs.ended(proposal.number, returned, stopped=False)
 
 
 def _batch(trials: Trials, most: int | None) -> list[Proposal]:
@@ -110,15 +109,8 @@ def _batch(trials: Trials, most: int | None) -> list[Proposal]:
     return batch
 
 
-def _record(trials: Trials, proposal: Proposal, returned: JobReturn) -> None:
-    if returned.status is JobStatus.COMPLETED:
-        trials.completed(proposal.number, returned._return_value)
-    else:
-        trials.failed(proposal.number, returned._return_value)
-
-
 class _Jobs:
-    """The trials, as the launcher ``gpus`` asks for jobs."""
+    """The trials as jobs of a launcher, as ``gpus`` asks for them."""
 
     def __init__(self, trials: Trials):
         self._trials = trials

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mcl.commands.arguments import add_run, add_weights, check_out, require_at_least
 from mcl.errors import UserError
+from mcl.networks.library_names import LIBRARIES
 
 if TYPE_CHECKING:
     from mcl.deploy.quantization import Quantized
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--names",
-        choices=["native", "timm", "torchvision"],
+        choices=["native", *LIBRARIES],
         help="names of the tensors: those of a library, whose model then loads the file strictly; native: this"
         " project's, with a recipe of the layers beside the file; default: native without a recipe",
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcl.errors import UserError, unknown
+from mcl.runs.summary import deployed_networks
 
 ACCURACIES = ("validation/top1_last", "validation/top1_best")  # maximized
 COSTS = ("multiply_adds", "parameters")  # minimized: of one image, and of the network, as deployed
@@ -75,8 +76,7 @@ def value(summary: Mapping[str, Any], objective: Any) -> float | list[float] | N
 
 def score(summary: Mapping[str, Any], name: str) -> float | None:
     """Return the value of one objective, as `value` does."""
-    networks = [each for each in summary["networks"] if each.get("key") in summary.get("deployed", [each.get("key")])]
-    numbers = [network.get(name.replace("/", "_")) for network in networks]
+    numbers: list[Any] = [network.get(name.replace("/", "_")) for network in deployed_networks(summary)]
     return None if None in numbers else float(sum(numbers) / len(numbers))
 
 

@@ -10,12 +10,11 @@ from mcl.deploy.formats import logits
 from mcl.errors import UserError
 from mcl.extras import require
 from mcl.networks.backbone import Backbone
+from mcl.networks.torchvision import COLOURS
 from mcl.untrusted.tensors import load_safetensors, load_state_file
 
-NATIVE, LIBRARIES = "native", ("timm", "torchvision")
-NAMES = (NATIVE, *LIBRARIES)
+NATIVE = "native"
 CHECKED_IMAGES = 4
-COLOURS = 3
 
 
 def library_state(backbone: Backbone, library: str) -> dict[str, Tensor]:

@@ -82,10 +82,11 @@ def quantize(run: SavedRun, files: Mapping[str, Path], *, calibration: int, seed
         calibration: number of training images, without augmentation.
         seed: seed of their choice.
 
+    `check_images` comes first.
+
     Raises:
-        UserError: As `check_images`, or a file cannot be written.
+        UserError: A file cannot be written.
     """
-    check_images(run, calibration)
     splits = run.dataset.load()
     images = torch.cat([pixels for pixels, _ in _pixels(_drawn(splits.train, calibration, seed), run.preprocessing)])
     quantized = {key: _quantize_one(path, images) for key, path in files.items()}

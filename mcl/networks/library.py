@@ -11,9 +11,10 @@ from mcl.errors import UserError
 from mcl.networks.backbone import Backbone, Branch, Head
 from mcl.networks.counting import outline
 from mcl.networks.feature_layout import AsMap
-from mcl.networks.library_models import brief, create_model, opaque_functions, pretrained_state, test_images
+from mcl.networks.library_models import create_model, opaque_functions, pretrained_state, test_images
 from mcl.networks.model_graph import Graph, between, build_part, path_of, read_graph
 from mcl.networks.stage_search import Stages, choose_stages
+from mcl.networks.torchvision import brief
 from mcl.networks.weights import load_weights
 
 

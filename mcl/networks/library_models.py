@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from mcl.errors import UserError
 from mcl.networks.library_names import check_name
-from mcl.networks.torchvision import _make_grey
+from mcl.networks.torchvision import COLOURS, brief, make_grey
 
-COLOURS = 3
 _SIDES = (64, 224, 256, 299)  # of images to look at a model with, the first that it takes
 # Options that the network sets itself, or that would read files or fetch something.
 _NOT_OPTIONS = (
@@ -56,7 +55,7 @@ def create_model(
         given = f" with options={dict(options)}" if options else ""
         raise UserError(f"{name}: {library} cannot build it{given}: {brief(error)}") from error
     if in_channels == 1:
-        _make_grey(nn.Sequential(created))
+        make_grey(nn.Sequential(created))
     elif in_channels != COLOURS:
         raise UserError(f"{name}: in_channels={in_channels}: must be 3 (colour) or 1 (grey).")
     return created
@@ -118,15 +117,10 @@ def pretrained_state(library: str, model: str, weights: str, **arguments: Any) -
 
             fetched = get_model(model, weights=weights)
             if arguments["in_channels"] == 1:
-                _make_grey(nn.Sequential(fetched))
+                make_grey(nn.Sequential(fetched))
     except Exception as error:  # no such weights, no connection, no space
         raise UserError(
             f"{name}: {library} cannot give these weights: {brief(error)}. Name its weights (a tag of"
             f" timm.list_pretrained('{model}'), or DEFAULT), a file or a run."
         ) from error
     return dict(fetched.state_dict())
-
-
-def brief(error: BaseException) -> str:
-    """Return the beginning of an error's message, on one line."""
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

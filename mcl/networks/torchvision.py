@@ -14,7 +14,7 @@ from mcl.errors import UserError, did_you_mean
 from mcl.networks.backbone import Backbone, Branch, Head
 from mcl.networks.weights import load_weights
 
-_COLOURS = 3  # channels of the images that torchvision's models take
+COLOURS = 3  # channels of the images that torchvision's models take
 
 
 class TorchvisionBackbone(Backbone):
@@ -55,13 +55,13 @@ class TorchvisionBackbone(Backbone):
         branch_depths: list[int | None] | None = None,
         weights: str | None = None,
         stride: int = 32,
-        in_channels: int = _COLOURS,
+        in_channels: int = COLOURS,
     ):
         known = list_models(module=models)
         if model not in known:
             near = did_you_mean(model, known, count=3)
             raise UserError(f"network {name}: model={model} is not a classifier of torchvision.{near}")
-        if in_channels not in (1, _COLOURS):
+        if in_channels not in (1, COLOURS):
             raise UserError(f"network {name}: in_channels={in_channels}: must be 3 (colour) or 1 (grey).")
         depths = branch_depths or [None] * (len(stages) - 1)
         if len(depths) != len(stages) - 1 or any(depth is not None and depth < 1 for depth in depths):
@@ -73,11 +73,11 @@ class TorchvisionBackbone(Backbone):
         self._split = partial(_split, name=name, stem=stem, stages=stages, neck=neck or [], head=head)
         source = get_model(model, weights=None, num_classes=num_classes)
         parts = self._split(source)
-        super().__init__(name=name, **parts._asdict(), in_channels=_COLOURS, stride=stride)
+        super().__init__(name=name, **parts._asdict(), in_channels=COLOURS, stride=stride)
         self._check_against(source)
         self.in_channels = in_channels
         if in_channels == 1:
-            _make_grey(parts.stem)
+            make_grey(parts.stem)
 
     def branch(self, k: int) -> Branch:
         """Return the stages after stage k (from 1) and the head of a new model, cut to ``branch_depths``."""
@@ -89,7 +89,7 @@ class TorchvisionBackbone(Backbone):
         except RuntimeError as error:
             raise UserError(
                 f"network {self.name}: branch_depths={self.depths}: the first {depth} blocks of each stage after stage"
-                f" {k} do not fit one another ({_brief(error)}). Use null for all blocks."
+                f" {k} do not fit one another ({brief(error)}). Use null for all blocks."
             ) from error
         return branch
 
@@ -124,7 +124,7 @@ class TorchvisionBackbone(Backbone):
         except Exception as error:  # layers raise errors of many types for a feature map that does not fit
             raise UserError(
                 f"network {self.name}: stem, stages, neck and head of torchvision's {self.model} do not fit one another"
-                f" ({_brief(error)}). Between neck and head lies global average pooling, so models that flatten their"
+                f" ({brief(error)}). Between neck and head lies global average pooling, so models that flatten their"
                 " feature maps (alexnet, vgg) or are not a chain of modules cannot be used."
             ) from error
         if not image.is_meta and not torch.equal(logits, _evaluate(source, image, source)):
@@ -198,13 +198,13 @@ def _evaluate(function: Callable[[Tensor], Any], image: Tensor, *modules: nn.Mod
             module.training = mode
 
 
-def _brief(error: Exception) -> str:
+def brief(error: BaseException) -> str:
     """Return the beginning of an error's message, on one line."""
-    return " ".join(str(error).split())[:200]
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 @torch.no_grad()
-def _make_grey(stem: nn.Sequential) -> None:
+def make_grey(stem: nn.Sequential) -> None:
     """Make the first convolution take one channel, as if it were three equal ones."""
     convolution = next(module for module in stem.modules() if isinstance(module, nn.Conv2d))
     convolution.in_channels = 1

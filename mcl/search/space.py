@@ -14,6 +14,8 @@ from mcl.errors import UserError
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+WITHOUT_TEST = "trainer.test=false"  # override of every trial: a search does not look at the test split
+
 
 @dataclass(frozen=True)
 class Space:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from mcl.config.objective import names, value
 from mcl.runs.metrics_file import read_metrics
 from mcl.runs.reading import Run, find_runs, number, read_run
+from mcl.runs.summary import deployed_networks
 from mcl.search.matching import RunMatcher
 from mcl.search.space import Space
 from mcl.search.trials import WARM_START
@@ -72,7 +73,7 @@ def _intermediate_values(run: Run, objective: Any) -> dict[int, float]:
     """Return the validation accuracy after each evaluation, for pruners; none for several objectives."""
     if len(names(objective)) > 1:
         return {}
-    keys = run.summary.get("deployed") or [network.get("key") for network in run.summary["networks"]]
+    keys = [network.get("key") for network in deployed_networks(run.summary)]
     values: dict[int, float] = {}
     best = 0.0
     for _, line in read_metrics(run.folder, "validation/"):

@@ -25,11 +25,11 @@ from mcl.errors import UserError, did_you_mean, unknown
 from mcl.program import program
 from mcl.runs.reading import number
 from mcl.runs.renames import current_overrides
+from mcl.search.space import WITHOUT_TEST
 from mcl.studies.claim import Claim, check_claim
 from mcl.studies.labels import check_labels
 
 FILE = "study.yaml"
-LEAVE_TEST_ALONE = ("trainer.test", "false")  # of every trial of a search, as the sweeper sets it
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,8 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
             raise UserError(f"{file}: {override}: seeds stand under seeds, such as seeds: [0, 1].")
     if page.search is not None:
         _check_search(file, page)
-        if not any(option(each) == LEAVE_TEST_ALONE[0] for each in (*page.hold, *extra)):
-            page.hold.append("=".join(LEAVE_TEST_ALONE))
+        if not any(option(each) == option(WITHOUT_TEST) for each in (*page.hold, *extra)):
+            page.hold.append(WITHOUT_TEST)
     runs: list[PlannedRun] = []
     base = None
     precision_is_open = False

@@ -15,7 +15,7 @@ from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.layout import deployed_prefix
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import read_config
-from mcl.training.network_weights import NetworkWeights, frozen_at_random, load_network_weights
+from mcl.training.network_weights import NetworkWeights, frozen_at_random, load_network_weights, split_networks
 from mcl.untrusted.tensors import load_safetensors
 
 _EXPORTED = "network"  # key of the weights in a file that python -m mcl export wrote
@@ -168,14 +168,7 @@ def _read_networks(place: Path, option: str) -> dict[str, dict[str, Tensor]]:
     content = checkpoints.load(path)
     if _EXPORTED in content:
         return {"": {f"backbone.{name}": tensor for name, tensor in content[_EXPORTED].items()}}
-    learner = _read_learner(place, option)
-    networks: dict[str, dict[str, Tensor]] = {}
-    prefix = f"{deployed_prefix(learner)}networks."
-    for name, tensor in learner.items():
-        if name.startswith(prefix):
-            key, _, rest = name.removeprefix(prefix).partition(".")
-            networks.setdefault(key, {})[rest] = tensor
-    return networks
+    return split_networks(_read_learner(place, option))
 
 
 def _existing(place: Path, option: str) -> Path:

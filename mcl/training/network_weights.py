@@ -98,13 +98,20 @@ def _networks(content: Mapping[str, Any], place: WeightsPlace, option: str) -> d
         if not best:
             raise UserError(f"{option}: the run was never evaluated, so it has no best weights. Leave out :best.")
         return best
-    learner: Mapping[str, Tensor] = content["learner"]
-    prefix = f"{deployed_prefix(learner)}networks."
+    return {
+        key: {name.removeprefix(_BACKBONE): tensor for name, tensor in weights.items() if name.startswith(_BACKBONE)}
+        for key, weights in split_networks(content["learner"]).items()
+    }
+
+
+def split_networks(learner: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return the weights of each network of a checkpoint, by key, named as in `mcl.networks.branches.Network`."""
     networks: dict[str, dict[str, Tensor]] = {}
+    prefix = f"{deployed_prefix(learner)}networks."
     for name, tensor in learner.items():
-        key, _, rest = name.removeprefix(prefix).partition(".")
-        if name.startswith(prefix) and rest.startswith(_BACKBONE):
-            networks.setdefault(key, {})[rest.removeprefix(_BACKBONE)] = tensor
+        if name.startswith(prefix):
+            key, _, rest = name.removeprefix(prefix).partition(".")
+            networks.setdefault(key, {})[rest] = tensor
     return networks
 
 

@@ -61,6 +61,12 @@ def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
         group["lr"] = optimizer.defaults["lr"] * factor * group.get(LR_FACTOR, 1.0)
 
 
+def base_learning_rate(optimizer: Optimizer) -> float:
+    """Return the learning rate of what has no factor, even if every part has one."""
+    group = optimizer.param_groups[0]
+    return float(group["lr"] / group.get(LR_FACTOR, 1.0))
+
+
 def learning_rates(optimizer: Optimizer) -> dict[str, float]:
     """Return the learning rates of the parts that have a factor: ``{"first/stem": 0.01, ...}``."""
     return {group[PART]: group["lr"] for group in optimizer.param_groups if PART in group}

@@ -5,28 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mcl.config.targets import KEYWORDS
 from mcl.console import in_millions, pluralize
 from mcl.networks.branches import Network
 from mcl.networks.counting import multiply_adds, parameters
-from mcl.runs.identity import choice_name
+from mcl.runs.identity import ADDED, choice_name
 from mcl.training.setup import Parts
 
-_RECIPE: dict[str, dict[str, Any]] = {  # options that are shown if they differ from these
-    "augmentation": {"crop_scale": None, "policy": None, "erasing": 0.0},
-    "trainer": {
-        "label_smoothing": 0.0,
-        "class_weights": None,
-        "mixup": 0.0,
-        "cutmix": 0.0,
-        "decay_norm_and_bias": True,
-        "clip_norm": None,
-        "accumulate": 1,
-    },
-}
+_RECIPE = (  # options that are shown if they are not at their neutral values
+    *(f"dataset.augmentation.{name}" for name in ("crop_scale", "policy", "erasing")),
+    *(f"trainer.{name}" for name in ("label_smoothing", "class_weights", "mixup", "cutmix", "decay_norm_and_bias")),
+    *("trainer.clip_norm", "trainer.accumulate"),
+)
 
 
 def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: Path) -> list[tuple[str, str]]:
@@ -60,13 +53,8 @@ def plan(config: DictConfig, parts: Parts, choices: Mapping[str, Any], folder: P
 
 def _recipe(config: DictConfig) -> list[tuple[str, str]]:
     """Return a row with the changed options of images and targets, if there are any."""
-    nodes = {"augmentation": config.dataset.get("augmentation") or {}, "trainer": config.trainer}
-    changed = [
-        f"{name} {node[name]}"
-        for place, node in nodes.items()
-        for name, default in _RECIPE[place].items()
-        if node.get(name, default) != default
-    ]
+    chosen = {key: OmegaConf.select(config, key, default=ADDED.get(key)) for key in _RECIPE}
+    changed = [f"{key.rpartition('.')[2]} {value}" for key, value in chosen.items() if value != ADDED.get(key)]
     return [("recipe", ", ".join(changed))] if changed else []
 
 

@@ -17,7 +17,7 @@ from mcl.training.cost import Cost
 from mcl.training.evaluator import Evaluator
 from mcl.training.gradient_histograms import gradient_histograms
 from mcl.training.meta_round import MetaRound
-from mcl.training.optimizers import learning_rates, set_learning_rate
+from mcl.training.optimizers import base_learning_rate, learning_rates, set_learning_rate
 from mcl.training.pruning import Pruned, Pruner
 from mcl.training.state import TrainingState
 from mcl.training.train_step import TrainStep
@@ -149,8 +149,7 @@ class Trainer:
     @property
     def learning_rate(self) -> float:
         """Learning rate of the networks at this moment."""
-        lr: float = self.optimizers[0].param_groups[0]["lr"]  # of what has no factor
-        return lr
+        return base_learning_rate(self.optimizers[0])
 
     def _set_learning_rate(self, epoch: int) -> None:
         for optimizer in self.optimizers:

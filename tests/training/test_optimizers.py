@@ -70,6 +70,18 @@ def test_biases_and_normalization_can_be_left_without_weight_decay() -> None:
     step(trainer)
 
 
+@pytest.mark.parametrize("decay", ["true", "false"])
+def test_logged_rate_has_no_factor_even_if_all_parts_have_one(decay: str) -> None:
+    parts = ["optimizer.layer_decay=0.5", "optimizer.head_lr_factor=10", "optimizer.lr=0.1"]
+    trainer = small(*parts, f"trainer.decay_norm_and_bias={decay}", "pair=single", "network@pair.first=resnet8")
+    (optimizer,) = trainer.optimizers
+    assert min(group["lr"] for group in optimizer.param_groups) == pytest.approx(0.1)  # factors apply from epoch 0 on
+    trainer._set_learning_rate(0)
+    rates = sorted({group["lr"] for group in optimizer.param_groups if group["params"]})
+    assert rates == pytest.approx([0.1 / 16, 0.1 / 8, 0.1 / 4, 0.1 / 2, 1.0])
+    assert trainer.learning_rate == pytest.approx(0.1)
+
+
 def test_an_optimizer_of_timm_trains() -> None:
     trainer = small("optimizer=lamb", "trainer.decay_norm_and_bias=false")
     before = [parameter.clone() for parameter in trainer.train_step.parameters]
