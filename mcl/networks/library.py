@@ -121,7 +121,7 @@ class LibraryBackbone(Backbone):
             raise UserError(
                 f"network {self.name} does not take images of {image_size} x {image_size} pixels, but of {self._side} x"
                 f" {self._side} ({brief(error)}). Set dataset.image_size={self._side} or, if the model has this option,"
-                f" pair.first.options.img_size={image_size}."
+                f" pair.NETWORK.options.img_size={image_size}."
             ) from error
 
     def library_names(self) -> dict[str, str]:

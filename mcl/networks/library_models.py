@@ -1,6 +1,8 @@
 """Build models of timm and torchvision by name, and fetch weights for them."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -111,7 +113,8 @@ def pretrained_state(library: str, model: str, weights: str, **arguments: Any) -
 
             tagged = model if weights == "DEFAULT" else f"{model}.{weights}"
             options = arguments["options"]
-            fetched = timm.create_model(tagged, pretrained=True, in_chans=arguments["in_channels"], **options)
+            with _without_retries():
+                fetched = timm.create_model(tagged, pretrained=True, in_chans=arguments["in_channels"], **options)
         else:
             from torchvision.models import get_model
 
@@ -124,3 +127,15 @@ def pretrained_state(library: str, model: str, weights: str, **arguments: Any) -
             f" timm.list_pretrained('{model}'), or DEFAULT), a file or a run."
         ) from error
     return dict(fetched.state_dict())
+
+
+@contextmanager
+def _without_retries() -> Iterator[None]:
+    """Hide the lines on each failed try to fetch something within the block; the last failure is an error."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

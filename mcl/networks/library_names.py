@@ -46,7 +46,7 @@ def check_name(library: str, model: str) -> None:
     if dot and plain in names:
         raise UserError(
             f"network {library}/{model}: {tag} names pretrained weights. Write {library}/{plain}, and"
-            f" pair.first.weights={tag}."
+            f" pair.NETWORK.weights={tag}."
         )
     near = did_you_mean(model, names, count=3)
     listing = {"timm": "timm.list_models()", "torchvision": "torchvision.models.list_models()"}[library]

@@ -228,7 +228,7 @@ def test_weights_that_the_library_does_not_have_are_refused() -> None:
     ("name", "options", "message"),
     [
         ("timm/resnet81", {}, r"timm has no classifier of this name. Did you mean 'resnet18'"),
-        ("timm/convnext_atto.d2_in1k", {}, r"Write timm/convnext_atto, and pair.first.weights=d2_in1k"),
+        ("timm/convnext_atto.d2_in1k", {}, r"Write timm/convnext_atto, and pair.NETWORK.weights=d2_in1k"),
         ("torchvision/resnet81", {}, r"torchvision has no classifier of this name. Did you mean 'resnet18'"),
         ("timm/test_resnet", {"options": {"img_sze": 3}}, r"timm cannot build it with options=.*img_sze"),
         ("timm/test_resnet", {"options": {"checkpoint_path": "x"}}, r"options.checkpoint_path cannot be set"),
