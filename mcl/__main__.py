@@ -84,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader of the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left for the exit to write
+        return USAGE_ERROR
     except (UserError, OSError) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1" or (isinstance(error, OSError) and error.filename is None):
             raise

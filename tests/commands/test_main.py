@@ -69,3 +69,20 @@ def test_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -
     one_command(monkeypatch, run=lambda arguments: {}["missing"])
     with pytest.raises(KeyError):
         entry.main(["doit"])
+
+
+def test_output_whose_reader_has_ended_is_no_traceback() -> None:
+    code = (
+        "import sys, mcl.__main__ as m; from types import SimpleNamespace as S; m.COMMANDS['doit'] = 'doit';"
+        " m._module = lambda name: S(HELP='', add_arguments=lambda parser: None, run=lambda _: print('x' * 2**20));"
+        " sys.stdin.read(); sys.exit(m.main(['doit']))"
+    )
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdin is not None
+    process.stdout.close()
+    process.stdin.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 1
