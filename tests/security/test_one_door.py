@@ -50,6 +50,7 @@ OPENED = {  # open() or os.open(): the reason
     "mcl/data/cache.py": "flushes the files of the cache",
     "mcl/data/decoding.py": "an image, by Pillow",
     "mcl/data/encoded.py": "the header of an image, by Pillow",
+    "mcl/__main__.py": "/dev/null",
     "mcl/files.py": "writes, by O_EXCL and O_NOFOLLOW",
     f"{LAUNCHER}/attempt.py": "the job's log, in a folder that RunFolder has checked or will check",
     f"{LAUNCHER}/guard.py": "/proc",
