@@ -1,6 +1,7 @@
 """Imports point down: the code keeps to the layers of docs/architecture.md."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,3 +68,11 @@ def test_networks_losses_and_data_are_independent() -> None:
         if package in APART[:3] and other in APART and other != package
     ]
     assert upward == []
+
+
+def test_a_name_of_a_file_says_its_subject() -> None:
+    """A command has the name of what it calls; no other two files have the same name."""
+    names = Counter(file.stem for part in ("mcl", "hydra_plugins") for file in (ROOT / part).rglob("*.py"))
+    twice = {name for name, count in names.items() if count > 1} - {"__init__"}
+    assert twice == {"benchmark", "bundle", "export", "probe", "release", "report"}
+    assert all(names[name] == 2 and (ROOT / f"mcl/commands/{name}.py").is_file() for name in twice)

@@ -30,7 +30,7 @@ from mcl.config.loader import Progress, ReusingLoader
 from mcl.config.objective import value
 from mcl.config.resolvers import leaves_precision_open
 from mcl.errors import UserError
-from mcl.launching.probe import (
+from mcl.launching.gpu_query import (
     default_precisions,
     environment_variable,
     require_same_precision,

@@ -15,7 +15,7 @@ from hydra_plugins.mcl_gpus._checks import Fingerprints
 from hydra_plugins.mcl_gpus._launch import JobMaker, Machine, Returned, compose_job, fill, find_machine, without_mode
 from mcl.config.entry import ASKED_FOR_TRACEBACKS, FULL_ERROR
 from mcl.config.loader import Progress, ReusingLoader
-from mcl.launching.probe import environment_variable, require_same_precision, visible_devices
+from mcl.launching.gpu_query import environment_variable, require_same_precision, visible_devices
 from mcl.launching.run_job import TOP1
 
 

@@ -20,7 +20,6 @@ from mcl.console import display_path, make_console, pluralize
 from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs.lock import FolderLock, InUse, holder
-from mcl.search.pruning import PRUNER
 from mcl.search.space import WITHOUT_TEST, Space, describe, parse_space
 from mcl.search.storage import (
     FOLDER,
@@ -31,6 +30,7 @@ from mcl.search.storage import (
     place_for_jobs,
     quiet_optuna,
 )
+from mcl.search.trial_reports import PRUNER
 from mcl.search.trials import Proposal, Trials, count_combinations, is_grid
 from mcl.search.warm_start import add_finished_runs
 

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from mcl.benchmarking.decoding import pixel_difference
 from mcl.benchmarking.memory_use import kind_of_memory, peak_memory, usable_memory
 from mcl.benchmarking.peak_rate import convolution_peak
 from mcl.benchmarking.phases import PHASES, timed_phases
+from mcl.benchmarking.pixel_differences import pixel_difference
 from mcl.benchmarking.steps import Steps, run_steps
 from mcl.benchmarking.stopwatch import Stopwatch, synchronizer
 from mcl.data.dataset import DataSpec

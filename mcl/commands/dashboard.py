@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mcl.console import display_path
     from mcl.files import write_atomically
-    from mcl.tracking.dashboard import workspace
+    from mcl.tracking.wandb_workspace import workspace
 
     logged_in = not arguments.offline and wandb.login(prompt=False, verify=False)
     entity = arguments.entity or (wandb.Api().default_entity if logged_in else "") or ""

@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         require("html", asked="--html")
 
     from mcl.files import write_atomically
-    from mcl.inspection.findings import findings
     from mcl.inspection.inspection import inspect_images
+    from mcl.inspection.problems import findings
     from mcl.inspection.records import as_csv, as_json
     from mcl.inspection.sections import CLASSES, sections
     from mcl.inspection.sheet import class_sheet

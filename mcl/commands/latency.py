@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not file.is_file():
             raise UserError(f"{file}: there is no such file. Name files that python -m mcl export wrote.")
 
-    from mcl.benchmarking.latency import measure_latency
+    from mcl.benchmarking.exported_speed import measure_latency
     from mcl.console import announced, display_path, make_console, plain_table, pluralize, print_table
     from mcl.files import write_atomically
 

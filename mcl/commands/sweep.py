@@ -27,8 +27,8 @@ from mcl.config.hints import unknown_option
 from mcl.config.schema import SweepConfig
 from mcl.console import announced, display_path, format_duration, make_console, plain_table, pluralize, print_table
 from mcl.errors import UserError
+from mcl.launching.gpu_query import visible_devices
 from mcl.launching.own_errors import own_errors
-from mcl.launching.probe import visible_devices
 from mcl.program import is_installed, program
 from mcl.reports.archive import ARCHIVE, archived_runs, needs_archive
 from mcl.reports.figures import FORMATS

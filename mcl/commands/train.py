@@ -94,7 +94,7 @@ def _fit(config: DictConfig) -> dict[str, Any]:
                 parts = assemble(config)
                 pruner: Pruner | None = None
                 if config.trial is not None and run.processes.first:
-                    from mcl.search.pruning import TrialPruner
+                    from mcl.search.trial_reports import TrialPruner
 
                     pruner = TrialPruner(config.trial, config.objective, parts.deployed, hydra.runtime.cwd)
                 run.announce(parts)

@@ -24,9 +24,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import objective
 from mcl.config.constructor_nodes import backbone_node
-from mcl.config.fine_tuning import check_fine_tuning
 from mcl.config.hints import unknown_option
 from mcl.config.loss_arguments import SHAPES, WIDTHS
+from mcl.config.optimizer_checks import check_fine_tuning
 from mcl.config.pair_options import check_direction, check_pair
 from mcl.config.schema import TrainConfig
 from mcl.config.signatures import read_signature, signature_of

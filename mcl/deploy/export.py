@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from mcl.console import display_path
-from mcl.deploy import library_names
+from mcl.deploy import library_state_dicts
 from mcl.deploy.formats import FORMATS, logits
-from mcl.deploy.library_names import NATIVE
+from mcl.deploy.library_state_dicts import NATIVE
 from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.model_card import model_card
 from mcl.deploy.onnx_file import OnnxNetwork
@@ -134,12 +134,12 @@ def _export_one(run: SavedRun, format: str, key: str, weights: Weights, folder: 
 def _export_renamed(library: str, run: SavedRun, format: str, key: str, weights: Weights, folder: Path) -> Exported:
     """Write the state dict of a network under a library's names, and check it in the library's own model."""
     backbone, metadata = run.deployable(key, weights)
-    content = library_names.encode(library_names.library_state(backbone, library), format, library)
+    content = library_state_dicts.encode(library_state_dicts.library_state(backbone, library), format, library)
     path = folder / f"{metadata.file_stem}-{library}{FORMATS[format].suffix}"
     write_atomically(path, content)
     size = metadata.preprocessing.image_size
-    checked = library_names.check(path, backbone, library, (metadata.preprocessing.channels, size, size))
-    return Exported(path, 0.0, checked=checked, usage=library_names.usage(backbone, library, path.name))
+    checked = library_state_dicts.check(path, backbone, library, (metadata.preprocessing.channels, size, size))
+    return Exported(path, 0.0, checked=checked, usage=library_state_dicts.usage(backbone, library, path.name))
 
 
 def _add_recipe(exported: Exported, backbone: Backbone, metadata: NetworkMetadata) -> Exported:

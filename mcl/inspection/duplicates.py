@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from mcl.inspection.pictures import THUMBNAIL, PictureFacts
+from mcl.inspection.picture_facts import THUMBNAIL, PictureFacts
 
 BITS = 64
 DISTANCE = 4  # bits in which the hashes of nearly equal pictures may differ

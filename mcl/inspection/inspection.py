@@ -12,8 +12,8 @@ import numpy as np
 from mcl.console import announced
 from mcl.errors import UserError
 from mcl.inspection.duplicates import DISTANCE, find_groups
-from mcl.inspection.files import ALL, TEST, TRAIN, VALIDATION, InspectedFiles, find_files
-from mcl.inspection.pictures import PictureFacts
+from mcl.inspection.inspected_files import ALL, TEST, TRAIN, VALIDATION, InspectedFiles, find_files
+from mcl.inspection.picture_facts import PictureFacts
 from mcl.inspection.scan import Scan, scan
 from mcl.untrusted.text import printable
 

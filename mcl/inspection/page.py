@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from mcl.inspection.findings import Finding
 from mcl.inspection.inspection import Inspection
+from mcl.inspection.problems import Finding
 from mcl.inspection.sections import sections
 from mcl.inspection.sheet import class_sheet, sheet
 from mcl.reports.markdown import cell, table

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mcl.inspection.findings import Finding
 from mcl.inspection.inspection import Inspection
+from mcl.inspection.problems import Finding
 from mcl.untrusted.spreadsheet import without_formulas
 
 COLUMNS = ("finding", "file", "split", "class", "detail")

@@ -4,8 +4,8 @@ import warnings
 from dataclasses import dataclass
 
 from mcl.data.in_threads import in_threads
-from mcl.inspection.files import InspectedFiles
-from mcl.inspection.pictures import PictureFacts, picture_facts
+from mcl.inspection.inspected_files import InspectedFiles
+from mcl.inspection.picture_facts import PictureFacts, picture_facts
 from mcl.untrusted.limits import MAX_IMAGE
 from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.text import printable

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from mcl.console import pluralize
 from mcl.data.listed_files import usual_size
-from mcl.inspection.findings import Finding
 from mcl.inspection.inspection import Inspection
+from mcl.inspection.problems import Finding
 from mcl.untrusted.text import printable
 
 CLASSES = 20  # rows of the table of classes on the terminal

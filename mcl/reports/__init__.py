@@ -11,8 +11,8 @@ from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.reports.archive import archived_runs, pack_runs
-    from mcl.reports.reading import read_runs
     from mcl.reports.report import write_report
+    from mcl.reports.results_table import read_runs
     from mcl.reports.rows import rows_of_folders, rows_of_study
     from mcl.reports.statistics import compare, estimate
 
@@ -32,7 +32,7 @@ __getattr__ = lazy_exports(
         "archive": ["archived_runs", "pack_runs"],
         "report": ["write_report"],
         "rows": ["rows_of_folders", "rows_of_study"],
-        "reading": ["read_runs"],
+        "results_table": ["read_runs"],
         "statistics": ["compare", "estimate"],
     },
 )

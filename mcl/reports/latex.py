@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mcl.reports.claim import Paragraph
+from mcl.reports.claim_answer import Paragraph
 from mcl.reports.tables import Table
 from mcl.untrusted.text import printable
 

@@ -14,7 +14,7 @@ from mcl.reports.accuracy_tables import accuracies_table, accuracy_table, main_t
 from mcl.reports.alone_table import alone_section
 from mcl.reports.archive import ARCHIVE, archived_runs, needs_archive, pack_runs, show_as_packed
 from mcl.reports.calibration_table import ensemble_section, ensemble_table
-from mcl.reports.claim import claim_paragraphs, claim_section
+from mcl.reports.claim_answer import claim_paragraphs, claim_section
 from mcl.reports.comparisons import Comparisons, compare_rows
 from mcl.reports.cost_tables import cost_section, cost_table
 from mcl.reports.csv_file import as_csv, finished_in, hashes, trials_as_csv

@@ -21,7 +21,7 @@ from mcl.reports.search_importance import NAME as IMPORTANCE
 from mcl.reports.search_importance import importance_picture, importances
 from mcl.reports.trade_offs import pareto_front
 from mcl.runs.reading import Run, find_runs, read_run
-from mcl.search.matching import RunMatcher
+from mcl.search.matching_runs import RunMatcher
 from mcl.search.space import Space, parse_space
 from mcl.search.storage import quiet_optuna
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from mcl.console import pluralize
 from mcl.errors import UserError
-from mcl.search.pruning import PRUNED_AFTER
 from mcl.search.space import Space, overrides
 from mcl.search.storage import build, quiet_optuna
+from mcl.search.trial_reports import PRUNED_AFTER
 
 if TYPE_CHECKING:
     from optuna import Study

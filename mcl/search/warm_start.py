@@ -10,7 +10,7 @@ from mcl.config.objective import names, value
 from mcl.runs.metrics_file import read_metrics
 from mcl.runs.reading import Run, find_runs, number, read_run
 from mcl.runs.summary import deployed_networks
-from mcl.search.matching import RunMatcher
+from mcl.search.matching_runs import RunMatcher
 from mcl.search.space import Space
 from mcl.search.trials import WARM_START
 

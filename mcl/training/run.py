@@ -29,10 +29,10 @@ from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trac
 from mcl.training.agreement import check_same_classes, check_same_images
 from mcl.training.estimates import check_disk, check_reader_memory
 from mcl.training.initial_weights import load_initial_weights
-from mcl.training.labels import run_name, run_tags
 from mcl.training.network_weights import weights_of
 from mcl.training.overview import device_name, plan
 from mcl.training.pruning import Pruned, Pruner
+from mcl.training.run_labels import run_name, run_tags
 from mcl.training.setup import Parts
 from mcl.training.trainer import Trainer
 from mcl.version import code_version, library_versions

@@ -51,7 +51,7 @@ from mcl.training.random_state import seed_everything
 from mcl.training.results import Results
 from mcl.training.schedules import Constant
 from mcl.training.second_derivatives import check_twice_differentiable
-from mcl.training.targets import set_targets
+from mcl.training.soft_targets import set_targets
 from mcl.training.trainer import Trainer
 from mcl.training.views import count_views
 

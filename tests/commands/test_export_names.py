@@ -17,7 +17,7 @@ import mcl
 from mcl import build_network
 from mcl.__main__ import main
 from mcl.data.preprocessing import Preprocessing
-from mcl.deploy import library_names
+from mcl.deploy import library_state_dicts
 from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.recipe import encode_recipe
 from mcl.errors import UserError
@@ -81,8 +81,8 @@ def test_round_trip_of_a_network_of_a_library(name: str, format: str, tmp_path: 
             parameter.normal_()
     shape = (3, backbone.test_side, backbone.test_side)
     path = tmp_path / ("file.pt" if format == "torch" else "file.safetensors")
-    path.write_bytes(library_names.encode(library_names.library_state(backbone, library), format, library))
-    assert library_names.check(path, backbone, library, shape).endswith("equal logits")
+    path.write_bytes(library_state_dicts.encode(library_state_dicts.library_state(backbone, library), format, library))
+    assert library_state_dicts.check(path, backbone, library, shape).endswith("equal logits")
     again = build_network(name, 2).eval()
     load_weights(again, read_weights(path, str(path)), source=str(path))
     images = torch.randn(2, *shape)
@@ -90,34 +90,35 @@ def test_round_trip_of_a_network_of_a_library(name: str, format: str, tmp_path: 
         assert torch.equal(again(images), backbone(images))
         cast(nn.Linear, backbone.classifier).bias += 1
     with pytest.raises(UserError, match="computes other logits; they differ by 1"):
-        library_names.check(path, backbone, library, shape)
+        library_state_dicts.check(path, backbone, library, shape)
 
 
 def test_card_creates_a_model_with_the_same_options() -> None:
     pytest.importorskip("timm")
     options = {"img_size": 32}
     backbone = LibraryBackbone(name="vit", num_classes=2, library="timm", model="test_vit", options=options)
-    assert 'create_model("test_vit", num_classes=2, img_size=32)' in library_names.usage(backbone, "timm", "f.pt")
+    assert 'create_model("test_vit", num_classes=2, img_size=32)' in library_state_dicts.usage(backbone, "timm", "f.pt")
 
 
 def test_a_resnet_of_torchvision_is_one_of_timm(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     backbone = build_network("imagenet/resnet18", 2).eval()
-    state = library_names.library_state(backbone, "timm")
+    state = library_state_dicts.library_state(backbone, "timm")
     timm.create_model("resnet18", num_classes=2).load_state_dict(state, strict=True)
     path = tmp_path / "file.pt"
-    path.write_bytes(library_names.encode(state, "torch", "timm"))
+    path.write_bytes(library_state_dicts.encode(state, "torch", "timm"))
     assert (
-        library_names.check(path, backbone, "timm", (3, 64, 64)) == "loads strictly into timm's resnet18, equal logits"
+        library_state_dicts.check(path, backbone, "timm", (3, 64, 64))
+        == "loads strictly into timm's resnet18, equal logits"
     )
-    assert "import timm\nimport torch\n" in library_names.usage(backbone, "timm", "file.pt")
+    assert "import timm\nimport torch\n" in library_state_dicts.usage(backbone, "timm", "file.pt")
 
 
 def test_own_networks_have_no_names_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--names timm: resnet8 is not a network of timm\. Use --names native"):
-        library_names.library_state(build_network("resnet8", 2), "timm")
+        library_state_dicts.library_state(build_network("resnet8", 2), "timm")
     with pytest.raises(UserError, match="a file of --format onnx has no names"):
-        library_names.encode({}, "onnx", "timm")
+        library_state_dicts.encode({}, "onnx", "timm")
 
 
 def compute(recipe: dict[str, Any], tensors: dict[str, Tensor], images: Tensor) -> Tensor:

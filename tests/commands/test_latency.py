@@ -10,8 +10,8 @@ import torch
 from support.small_runs import Outcome
 
 from mcl.__main__ import main
-from mcl.benchmarking import latency
-from mcl.benchmarking.latency import measure_latency
+from mcl.benchmarking import exported_speed
+from mcl.benchmarking.exported_speed import measure_latency
 
 QUICK = ["--turns", "3", "--batch-size", "5", "--threads", str(torch.get_num_threads())]  # they stay as they were
 
@@ -54,7 +54,7 @@ def test_files_take_turns_and_each_timed_call_follows_one_of_its_own(
         called.append((id(network), len(images)))
         return images
 
-    monkeypatch.setattr(latency, "logits", recorded)
+    monkeypatch.setattr(exported_speed, "logits", recorded)
     measure_latency(files[1:], batch_size=5, threads=torch.get_num_threads(), turns=3)
     first, second = dict.fromkeys(network for network, _ in called)
     single = [network for network, images in called if images == 1]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from mcl.benchmarking.decoding import pixel_difference
+from mcl.benchmarking.pixel_differences import pixel_difference
 from mcl.data import device_decoding, loaders
 from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import Splits

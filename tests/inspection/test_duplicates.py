@@ -10,7 +10,7 @@ from support.pictures import picture
 
 from mcl.inspection import duplicates
 from mcl.inspection.duplicates import find_groups, similar_pairs
-from mcl.inspection.pictures import PictureFacts, picture_facts
+from mcl.inspection.picture_facts import PictureFacts, picture_facts
 
 
 def facts(image: Image.Image, form: str = "PNG") -> PictureFacts:

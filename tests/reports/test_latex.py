@@ -7,7 +7,7 @@ import pytest
 from support.report_pages import three_seeds
 
 from mcl.__main__ import main
-from mcl.reports.claim import Paragraph
+from mcl.reports.claim_answer import Paragraph
 from mcl.reports.latex import escaped, in_latex
 from mcl.reports.page.build import page_of_rows
 from mcl.reports.rows import rows_of_folders

@@ -10,7 +10,7 @@ from support.report_pages import study_of, three_seeds
 from support.run_folders import write_run
 
 from mcl.errors import UserError
-from mcl.reports import pack_runs, read_runs, reading
+from mcl.reports import pack_runs, read_runs, results_table
 from mcl.reports.archive import ARCHIVE
 from mcl.runs.reading import find_runs, read_run
 
@@ -24,7 +24,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def study(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a study whose runs are those of `runs`, and seed 3, which was not run."""
-    monkeypatch.setattr(reading, "load_study", lambda *_: study_of(runs, [0, 1, 2, 3]))
+    monkeypatch.setattr(results_table, "load_study", lambda *_: study_of(runs, [0, 1, 2, 3]))
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "study.yaml").touch()
     return tmp_path / "two"

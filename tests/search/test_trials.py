@@ -7,8 +7,8 @@ import optuna
 import pytest
 
 from mcl.errors import UserError
-from mcl.search.pruning import PRUNED_AFTER
 from mcl.search.space import parse_space
+from mcl.search.trial_reports import PRUNED_AFTER
 from mcl.search.trials import RETRY_OF, Trials
 
 TPE = {"_target_": "optuna.samplers.TPESampler", "seed": 0, "n_startup_trials": 2}

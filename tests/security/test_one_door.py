@@ -37,7 +37,7 @@ APART = {
     f"{LAUNCHER}/attempt.py": "what a job of this launcher returned",
     f"{LAUNCHER}/leftovers.py": "/proc",
     f"{LAUNCHER}/slots.py": "/sys",
-    "mcl/launching/probe.py": "what a process of this launcher answers",
+    "mcl/launching/gpu_query.py": "what a process of this launcher answers",
     "hydra_plugins/mcl_networks/source.py": "OmegaConf.create of a mapping that this project makes",
     "mcl/networks/library_names.py": "source files of installed packages",
     "mcl/reports/archive.py": "only writes",

@@ -7,7 +7,7 @@ from support.pictures import photo_folder
 
 from mcl.data.folder import Folder
 from mcl.errors import UserError
-from mcl.inspection.files import find_files
+from mcl.inspection.inspected_files import find_files
 
 
 @pytest.mark.parametrize("splits", [["train/", "val/"], ["train/", "val/", "test/"], [""]])

@@ -9,7 +9,7 @@ from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.training.options import TrainerOptions
 from mcl.training.setup import Parts, assemble
-from mcl.training.targets import class_weights, set_targets
+from mcl.training.soft_targets import class_weights, set_targets
 
 QUICK = ["trainer.device=cpu", "tracking=none", "pair.first.depths=[1,1]", "pair.second.depths=[1,1]"]
 

@@ -8,8 +8,8 @@ from PIL import Image
 from support.pictures import photo_folder, picture
 
 from mcl.errors import UserError
-from mcl.inspection.findings import Finding, findings
 from mcl.inspection.inspection import Inspection, inspect_images
+from mcl.inspection.problems import Finding, findings
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import DictConfig
 
 from mcl.runs.identity import config_hash
-from mcl.training.labels import run_name, run_tags
+from mcl.training.run_labels import run_name, run_tags
 
 Composed = Callable[..., DictConfig]
 

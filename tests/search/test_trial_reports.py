@@ -10,8 +10,8 @@ import optuna
 import pytest
 
 from mcl.errors import UserError
-from mcl.search.pruning import PRUNED_AFTER, PRUNER, TrialPruner
 from mcl.search.storage import build, drop_torn_line, open_storage
+from mcl.search.trial_reports import PRUNED_AFTER, PRUNER, TrialPruner
 
 ROOT = Path(__file__).parents[2]
 MEDIAN = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 1}

@@ -5,7 +5,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from mcl.console import pluralize
-from mcl.inspection.files import ALL, TRAIN
+from mcl.inspection.inspected_files import ALL, TRAIN
 from mcl.inspection.inspection import SPLIT_ORDER, Copy, Inspection, Leak
 from mcl.untrusted.text import printable
 

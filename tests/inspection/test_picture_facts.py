@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from support.pictures import picture
 
-from mcl.inspection.pictures import PictureFacts, picture_facts
+from mcl.inspection.picture_facts import PictureFacts, picture_facts
 
 
 def facts(image: Image.Image, form: str = "PNG", **options: object) -> PictureFacts:
