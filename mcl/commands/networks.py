@@ -39,7 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table."""
     from mcl.config.build_network import network_names
     from mcl.console import announced, make_console, plain_table, print_table
-    from mcl.networks.library_names import split_choice
 
     require_at_least(1, "--classes", arguments.classes)
     require_at_least(1, "--size", arguments.size)
@@ -50,9 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
             table.add_row(name, *_row(name, arguments.classes, arguments.size))
     console = make_console()
     print_table(console, table)
-    for name in names:
-        if split_choice(name) is not None:
-            console.print(f"\n{_found(name, arguments.classes, arguments.size)}", soft_wrap=True, highlight=False)
+    for name in arguments.names:
+        console.print(f"\n{_branches(name, arguments.classes, arguments.size)}", soft_wrap=True, highlight=False)
     console.print(f"\n{EPILOG}", style="dim", soft_wrap=True)
     return 0
 
@@ -77,17 +75,20 @@ def _row(name: str, classes: int | None, size: int | None) -> list[str]:
     ]
 
 
-def _found(name: str, classes: int | None, size: int | None) -> str:
-    """Return which stages were found in a model of a library, and what each kind of branches costs."""
+def _branches(name: str, classes: int | None, size: int | None) -> str:
+    """Return the sizes of a network's stages, and what each kind of branches costs."""
     from mcl.console import in_millions
+    from mcl.networks.branch_kinds import kinds_of
     from mcl.networks.counting import multiply_adds, parameters
 
     classes, size = _sizes(name, classes, size)
     network = _network(name, classes, size)
-    sizes = [" x ".join(map(str, shape)) for shape in network.map_shapes(size)]
-    stages = zip(network.backbone.stage_names, sizes, strict=True)
-    lines = [f"{name}: stages end with {', '.join(f'{stage} ({shape})' for stage, shape in stages)}"]
-    for kind in ("copy", "light") if len(network.branches) else ():
+    backbone = network.backbone
+    sizes = [" x ".join(map(str, shape)) for shape in backbone.map_shapes(size)]
+    ends = backbone.stage_names or range(1, len(sizes) + 1)
+    stages = ", ".join(f"{stage} ({shape})" for stage, shape in zip(ends, sizes, strict=True))
+    lines = [f"{name}: stages {'end with ' if backbone.stage_names else ''}{stages}"]
+    for kind in kinds_of(backbone) if len(network.branches) else ():
         network = _network(name, classes, size, kind)
         branches = network.branches
         cost = multiply_adds(network, (3, size, size)) - multiply_adds(network.backbone, (3, size, size))
@@ -102,12 +103,11 @@ def _sizes(name: str, classes: int | None, size: int | None) -> tuple[int, int]:
     return classes or default[0], size or default[1]
 
 
-def _network(name: str, classes: int, size: int, kind: str | None = None) -> "Network":
+def _network(name: str, classes: int, size: int, kind: str = "copy") -> "Network":
     """Build a network with its branches, if it has two stages, for images of a size."""
     from mcl.config.build_network import build_network
     from mcl.networks.branches import Network
 
     backbone = build_network(name, classes)
-    backbone.branch_kind = kind or backbone.branch_kind
     backbone.check_input(backbone.in_channels, size)
-    return Network(backbone, branched=len(backbone.stages) > 1)
+    return Network(backbone, branched=len(backbone.stages) > 1, branch_kind=kind)

@@ -9,9 +9,11 @@ from mcl.config.conf_folder import conf_folder
 from mcl.config.instantiate import build
 from mcl.errors import unknown
 from mcl.networks.backbone import Backbone
+from mcl.networks.branch_names import COPY
 from mcl.networks.branches import Network
 from mcl.networks.library_names import node_of, split_choice
 from mcl.runs.identity import CUSTOM
+from mcl.runs.pair import network_node
 
 
 def network_names() -> list[str]:
@@ -23,12 +25,12 @@ def network_names() -> list[str]:
 
 def network_of(node: Mapping[str, Any]) -> str | None:
     """Return the name of the network that a configuration builds unchanged; None if it has other options."""
-    folder = conf_folder() / "network"
+    folder, built = conf_folder() / "network", network_node(node)
     for name in network_names():
-        if OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml")) == dict(node):
+        if OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml")) == built:
             return name
     name = str(node.get("name"))
-    return name if split_choice(name) and node_of(name) == dict(node) else None
+    return name if split_choice(name) and network_node(node_of(name)) == built else None
 
 
 @overload
@@ -38,10 +40,12 @@ def build_network(
 
 
 @overload
-def build_network(name: str, num_classes: int, *, branches: Literal[True], in_channels: int = 3) -> Network: ...
+def build_network(name: str, num_classes: int, *, branches: Literal[True] | str, in_channels: int = 3) -> Network: ...
 
 
-def build_network(name: str, num_classes: int, *, branches: bool = False, in_channels: int = 3) -> Backbone | Network:
+def build_network(
+    name: str, num_classes: int, *, branches: bool | str = False, in_channels: int = 3
+) -> Backbone | Network:
     """Build a newly initialised network.
 
     Examples:
@@ -52,16 +56,19 @@ def build_network(name: str, num_classes: int, *, branches: bool = False, in_cha
         name: name of a file in ``conf/network``, e.g. ``"resnet32"`` or ``"imagenet/resnet18"``, or of a model of a
             library, e.g. ``"timm/convnext_atto"`` or ``"torchvision/vgg11"``.
         num_classes: classes C.
-        branches: add the auxiliary branches; the network then returns ``mcl.types.Outputs``.
+        branches: add the auxiliary branches, copies of the later stages or those of a kind: ``"light"``, ``"byot"`` or
+            ``"dks"``; the network then returns ``mcl.types.Outputs``.
         in_channels: channels of the images.
 
     Raises:
-        UserError: no network has this name.
+        UserError: no network has this name, or it cannot have these branches.
     """
-    node: Any = node_of(name)
+    node: Any = network_node(node_of(name))
     if node is None and name not in network_names():
         raise unknown("network", f"network={name}", network_names())
     if node is None:
         node = OmegaConf.load(conf_folder() / "network" / f"{name}.yaml")
     backbone = cast(Backbone, build(node, path="network", num_classes=num_classes, in_channels=in_channels))
-    return Network(backbone, branched=True) if branches else backbone
+    if branches is False:
+        return backbone
+    return Network(backbone, branched=True, branch_kind=COPY if branches is True else branches)

@@ -10,7 +10,7 @@ from mcl.config.targets import PACKAGES, inside
 from mcl.errors import UserError, nearest, unknown
 from mcl.networks.library_names import LIBRARIES, libraries_with
 from mcl.program import program
-from mcl.runs.pair import PAIR_OPTIONS
+from mcl.runs.pair import NETWORK_OPTIONS, PAIR_OPTIONS
 
 NETWORKS = ("first", "second")
 
@@ -101,7 +101,8 @@ def unknown_option(
             break
         found = suggest(key, value, own=own, similar=similar)
         if similar and front:
-            found = [each for each in found if each.partition("=")[0].rpartition(".")[0] != front]
+            here = [each for each in found if each.startswith(tuple(f"{front}.{name}=" for name in NETWORK_OPTIONS))]
+            found = here or [each for each in found if each.partition("=")[0].rpartition(".")[0] != front]
         if found:
             return UserError(f"{problem} Write {' or '.join(found)}.")
     return unknown(kind, key, known)

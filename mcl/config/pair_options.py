@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcl.errors import UserError, unknown
+from mcl.networks.branch_names import COPY, check_kind
 from mcl.runs.pair import (
+    BRANCHES,
     DEPLOYED,
     FREEZE,
     FROZEN,
@@ -85,6 +87,7 @@ def _check_network(key: str, node: Mapping[str, Any]) -> None:
         raise UserError(f"pair.{key}.{DEPLOYED}={node[DEPLOYED]}: expected true, false, or null for the loss's choice.")
     if not isinstance(node.get(WEIGHTS), str | None):
         raise UserError(f"pair.{key}.{WEIGHTS}={node[WEIGHTS]}: expected a file, a run, or a name of weights.")
+    check_kind(f"pair.{key}.{BRANCHES}", node.get(BRANCHES, COPY))
     freeze = node.get(FREEZE, 0)
     if isinstance(freeze, bool) or not isinstance(freeze, int) or freeze < 0:
         raise UserError(

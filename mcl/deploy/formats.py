@@ -17,6 +17,7 @@ from mcl.deploy.torch_program import encode_program, read_program
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
 from mcl.runs import checkpoints
+from mcl.runs.pair import network_node
 from mcl.untrusted.tensors import load_safetensors
 
 _NETWORK = "network"
@@ -84,7 +85,7 @@ def rebuild(state: Mapping[str, Tensor], metadata: NetworkMetadata, path: Path, 
     build = partial(
         build_kind,
         Backbone,
-        metadata.architecture,
+        network_node(metadata.architecture),  # older files hold the kind of branches
         path="architecture",
         allow=allow,
         num_classes=len(metadata.classes),

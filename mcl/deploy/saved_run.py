@@ -26,7 +26,7 @@ from mcl.networks.cohort import Cohort
 from mcl.runs.identity import differences, identity
 from mcl.runs.imported import decode_imported
 from mcl.runs.layout import CONFIG, IMPORTED, LAST_CHECKPOINT, SUMMARY, deployed_prefix
-from mcl.runs.pair import SHARED_STAGES, frozen_keys, networks_of, unbranched_keys
+from mcl.runs.pair import SHARED_STAGES, branch_kinds, frozen_keys, networks_of, unbranched_keys
 from mcl.runs.received import class_names
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import decode_config, plain
@@ -214,6 +214,7 @@ class SavedRun:
             seed=0,
             frozen=frozen_keys(pair),
             unbranched=unbranched_keys(pair),
+            branch_kinds=branch_kinds(pair),
             shared_stages=shared,
         )
         if weights == "best":

@@ -13,13 +13,15 @@ class Aggregator(nn.Module):
     """The softmax-weighted sum of the logits of a network's stages.
 
     Args:
-        width: width of each stage's features.
+        width: width of each stage's features, and of the hidden layer.
         stages: number of stages S.
+        inputs: width of the features of all stages together, if they differ in width; None: S times ``width``.
     """
 
-    def __init__(self, width: int, stages: int):
+    def __init__(self, width: int, stages: int, *, inputs: int | None = None):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(stages * width, width), nn.ReLU(), nn.Linear(width, stages))
+        inputs = stages * width if inputs is None else inputs
+        self.layers = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, stages))
 
     def forward(self, features: Sequence[Tensor], logits: Sequence[Tensor]) -> Tensor:
         """Combine S features (B, width) and S logits (B, C) into logits (B, C)."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mcl import distributed
+from mcl.errors import UserError
 from mcl.losses.base import Weights
 from mcl.losses.forms import Form, FormLoss, last_logits
 from mcl.losses.numerics import full_precision
@@ -76,10 +77,18 @@ class BYOT(FormLoss):
         )
         if form == "paper" and reproduce_official_bug and (weights or {}).get("classification") is None:
             self.weights["classification"] = self.weights["branch_classification"]
+        adapted = slice(None, -2) if reproduce_official_bug else slice(1, -1)
         sizes = [shape.widths if form == "journal" else [] for shape in shapes]
         self.adaptations = nn.ModuleList(
-            nn.ModuleList(nn.Linear(width, width) for width in widths[:-2]) for widths in sizes
+            nn.ModuleList(nn.Linear(width, widths[-1]) for width in widths[adapted]) for widths in sizes
         )
+        for widths in (shape.widths for shape in shapes):
+            if form == "paper" and len(set(widths)) > 1:
+                raise UserError(
+                    f"loss.form=paper: BYOT compares the features of side heads with those of the backbone, and their"
+                    f" widths differ: {', '.join(map(str, widths))}. Give pair.NETWORK.branches=byot, or"
+                    " loss.form=journal."
+                )
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
         heads = [logits for network in outputs for logits in network.logits[:-1]]

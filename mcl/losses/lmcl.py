@@ -55,8 +55,7 @@ class LMCL(MutualLoss):
         direction: str = "mutual",
     ):
         super().__init__(widths, weights, tau, temperature, dim, direction)
-        assert all(len(set(stages)) == 1 for stages in widths), "all stages of a network end in one width"
-        self.aggregators = nn.ModuleList(Aggregator(stages[-1], len(stages)) for stages in widths)
+        self.aggregators = nn.ModuleList(Aggregator(each[-1], len(each), inputs=sum(each)) for each in widths)
         self.matching = matching(widths)
         self.contrast = contrast()
         self.contrast.check(tau, temperature)

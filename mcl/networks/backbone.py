@@ -2,11 +2,14 @@
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError
+from mcl.networks.counting import outline
+from mcl.networks.feature_layout import Layout
 
 
 class Head(nn.Module):
@@ -54,13 +57,29 @@ class Branch(nn.Module):
         return self.head(self.stages(maps))
 
 
+class BlockStages(NamedTuple):
+    """How a network makes its stages of blocks, and the head behind them.
+
+    Args:
+        block: makes a block from the channels of its input and output, and a stride.
+        widths: channels of the stem, then of each stage.
+        depths: blocks in each stage.
+        head: makes a head for feature maps of the given channels.
+    """
+
+    block: Callable[[int, int, int], nn.Module]
+    widths: Sequence[int]
+    depths: Sequence[int]
+    head: Callable[[int], Head]
+
+
 class Backbone(nn.Module):
     """An image classifier, ``backbone(images) -> logits``.
 
     A new architecture is a subclass whose constructor passes its stem, stages and head to this one. It overrides
     ``initialise`` if its weights do not start from PyTorch's defaults, and ``stages_after`` or ``branch`` if its
-    auxiliary branches are not copies of its own stages. A layer with parameters has ``reset_parameters``, as PyTorch's
-    layers do, so that a copy of it can be initialised again.
+    auxiliary branches of the kind ``copy`` are not copies of its own stages. A layer with parameters has
+    ``reset_parameters``, as PyTorch's layers do, so that a copy of it can be initialised again.
 
     Args:
         name: name of the architecture, e.g. ``resnet32``.
@@ -72,7 +91,8 @@ class Backbone(nn.Module):
     """
 
     stage_names: Sequence[str] = ()  # what the stages end with, if they were found in a model
-    branch_kind = "copy"  # what a branch is: a copy of the later stages, or something lighter
+    layouts: Sequence[Layout] = ()  # of the stages' outputs; none: all are maps
+    block_stages: BlockStages | None = None  # if its stages are made by `make_stages`
     library: str = ""  # that the network comes from, as `library_names` says: torchvision, timm
 
     def __init__(
@@ -106,8 +126,27 @@ class Backbone(nn.Module):
         return 4 * self.stride
 
     def as_map(self, k: int, features: Tensor) -> Tensor:
-        """Return the output of stage k (from 0) as feature maps (B, channels, height, width), which it is already."""
-        return features
+        """Return the output of stage k (from 0) as feature maps (B, channels, height, width)."""
+        return self.layouts[k].as_map(features) if self.layouts else features
+
+    def map_shapes(self, image_size: int) -> list[tuple[int, ...]]:
+        """Return (channels, height, width) of the feature map of each stage, found without computing any.
+
+        Args:
+            image_size: side of the images in pixels.
+
+        Raises:
+            UserError: the stages do not fit one another.
+        """
+        images = torch.empty(1, self.in_channels, image_size, image_size, device="meta")
+        try:
+            with torch.no_grad():
+                outputs = outline(self).feature_maps(images)
+            maps = [self.as_map(k, features) for k, features in enumerate(outputs)]
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"network {self.name}: stem and stages do not fit one another ({reason}).") from error
+        return [tuple(stage.shape[1:]) for stage in maps]
 
     def check_branches(self) -> None:
         """Raise ``UserError`` if the network cannot have auxiliary branches. Called if the loss needs them."""

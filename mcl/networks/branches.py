@@ -2,24 +2,23 @@
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
-from mcl.errors import UserError
 from mcl.networks.backbone import Backbone, Branch, classifier_of
-from mcl.networks.counting import outline
+from mcl.networks.branch_kinds import make_branches
+from mcl.networks.branch_names import COPY
 from mcl.types import NetworkShape, Outputs
 
 
 class Network(nn.Module):
     """A backbone in training: of S stages with S - 1 auxiliary branches, or of one stage, the backbone alone.
 
-    ``branches[k - 1]`` taps ``backbone.stages[k - 1]`` and continues with its own copies of the later stages and its
-    own head, so all stages end in features of one width.
+    ``branches[k - 1]`` taps ``backbone.stages[k - 1]`` and ends in features and logits of its own.
 
     Args:
         backbone: the last stage, and what is deployed.
         branched: add the branches.
+        branch_kind: what a branch is, see `mcl.networks.branch_kinds`.
         maps: return the feature maps of the backbone's stages too.
         frozen: keep the network in evaluation mode, and its parameters as they are.
         frozen_stages: do so with the stem and this many first stages of the backbone; 0 for none.
@@ -30,19 +29,18 @@ class Network(nn.Module):
         backbone: Backbone,
         *,
         branched: bool,
+        branch_kind: str = COPY,
         maps: bool = False,
         frozen: bool = False,
         frozen_stages: int = 0,
     ):
         super().__init__()
         self.backbone = backbone
+        self.branch_kind = branch_kind
         self.returns_maps = maps
         self.frozen = frozen
         self.frozen_stages = frozen_stages
-        if branched:
-            backbone.check_branches()
-        taps = range(1, len(backbone.stages)) if branched else ()
-        self.branches = nn.ModuleList(backbone.branch(k) for k in taps)
+        self.branches = nn.ModuleList(make_branches(backbone, branch_kind) if branched else ())
         for module in self.frozen_modules():
             module.requires_grad_(False).eval()
 
@@ -69,7 +67,7 @@ class Network(nn.Module):
     @property
     def widths(self) -> list[int]:
         """The feature width of each stage."""
-        return [self.backbone.width] * (len(self.branches) + 1)
+        return [*(cast(Branch, branch).head.width for branch in self.branches), self.backbone.width]
 
     def shape(self) -> NetworkShape:
         """Return the sizes of the network; those of the feature maps are found without computing any.
@@ -77,23 +75,8 @@ class Network(nn.Module):
         Raises:
             UserError: its stages do not fit one another.
         """
-        try:
-            maps = self.map_shapes(self.backbone.test_side)
-        except Exception as error:
-            name, reason = self.backbone.name, " ".join(str(error).split())[:200]
-            raise UserError(f"network {name}: stem and stages do not fit one another ({reason}).") from error
+        maps = self.backbone.map_shapes(self.backbone.test_side)
         return NetworkShape(self.widths, [channels for channels, *_ in maps], self.backbone.num_classes, self.frozen)
-
-    def map_shapes(self, image_size: int) -> list[tuple[int, ...]]:
-        """Return (channels, height, width) of the feature map of each stage, found without computing any.
-
-        Args:
-            image_size: side of the images in pixels.
-        """
-        images = torch.empty(1, self.backbone.in_channels, image_size, image_size, device="meta")
-        with torch.no_grad():
-            maps = self._as_maps(outline(self.backbone).feature_maps(images))
-        return [tuple(stage.shape[1:]) for stage in maps]
 
     def forward(self, images: Tensor) -> Outputs:
         """Map images (B, channels, height, width) to features and logits of each stage, the backbone last."""

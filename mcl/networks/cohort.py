@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
+from mcl.networks.branch_kinds import check_fits
+from mcl.networks.branch_names import COPY
 from mcl.networks.branches import Network
 from mcl.networks.shared_stages import SharedStages
 from mcl.types import NetworkShape, Outputs
@@ -31,6 +33,7 @@ class Cohort(nn.Module):
         maps: return the feature maps of all stages too.
         frozen: keys of the networks that are never trained.
         unbranched: keys of the networks that get no auxiliary branches.
+        branch_kinds: the kind of auxiliary branches of a network, by its key; ``copy`` for those left out.
         frozen_stages: how many first stages of a network are not trained, by its key.
         shared_stages: stages that the networks share, 0 for none: see `mcl.networks.shared_stages.SharedStages`.
         rescale_gradients: divide the gradient at each fork of shared stages by its number of children.
@@ -45,6 +48,7 @@ class Cohort(nn.Module):
         maps: bool = False,
         frozen: Collection[str] = (),
         unbranched: Collection[str] = (),
+        branch_kinds: Mapping[str, str] = MappingProxyType({}),
         frozen_stages: Mapping[str, int] = MappingProxyType({}),
         shared_stages: int | Sequence[int] = 0,
         rescale_gradients: bool = False,
@@ -62,10 +66,14 @@ class Cohort(nn.Module):
         for i, (key, make) in enumerate(factories.items()):
             with _seeded(seed, i, 0):
                 backbone = make()
+            kind, with_branches = branch_kinds.get(key, COPY), branched and key not in unbranched
+            if with_branches:
+                check_fits(backbone, kind, option=f"pair.{key}.branches")
             with _seeded(seed, i, 1):
                 self.networks[key] = Network(
                     backbone,
-                    branched=branched and key not in unbranched,
+                    branched=with_branches,
+                    branch_kind=kind,
                     maps=maps,
                     frozen=key in frozen,
                     frozen_stages=_check_stages(key, backbone, frozen_stages.get(key, 0)),

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -10,7 +10,6 @@ from torch import Tensor, fx, nn
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone, Branch, Head
 from mcl.networks.counting import outline
-from mcl.networks.feature_layout import AsMap
 from mcl.networks.library_models import create_model, opaque_functions, pretrained_state, test_images
 from mcl.networks.model_graph import Graph, between, build_part, path_of, read_graph
 from mcl.networks.stage_search import Stages, choose_stages
@@ -32,8 +31,6 @@ class LibraryBackbone(Backbone):
         stages: paths of the modules whose outputs end the stages, e.g. ``[layer2, layer3, layer4]``; None finds them:
             each ends before the resolution falls, the last four of them; without reductions, at equal thirds of the
             blocks.
-        branches: ``copy``: new copies of the later stages and the head; ``light``: average pooling, a hidden layer of
-            the head's width and a classifier.
         weights: the library's name of pretrained weights (timm: a tag such as ``d2_in1k``) or ``DEFAULT``; None for new
             ones. If the number of classes differs, the classifier stays new.
         options: further arguments of the library's function, e.g. ``{img_size: 64}``.
@@ -48,14 +45,11 @@ class LibraryBackbone(Backbone):
         library: str,
         model: str,
         stages: list[str] | None = None,
-        branches: Literal["copy", "light"] = "copy",
         weights: str | None = None,
         options: dict[str, Any] | None = None,
         in_channels: int = 3,
     ):
-        if branches not in ("copy", "light"):
-            raise UserError(f"network {name}: branches={branches}: must be copy or light.")
-        self.library, self.model, self.branch_kind, self.weights = library, model, branches, weights
+        self.library, self.model, self.weights = library, model, weights
         self.options = dict(options or {})
         self._create = functools.partial(
             create_model, library, model, num_classes=num_classes, in_channels=in_channels, options=self.options
@@ -88,11 +82,7 @@ class LibraryBackbone(Backbone):
         return self._side
 
     def branch(self, k: int) -> Branch:
-        """Return a branch after stage k (from 1): copies from a new model of the library, or a light one."""
-        if self.branch_kind == "light":
-            layout = self.layouts[k - 1]
-            hidden = nn.Sequential(nn.Linear(layout.channels, self.width), nn.LayerNorm(self.width), nn.GELU())
-            return Branch([], Head(self.width, self.num_classes, neck=AsMap(layout), hidden=hidden))
+        """Return the stages after stage k (from 1) and the head of a new model of the library."""
         _, stages, head = self._parts.build(self._create())
         return Branch(stages[k:], head)
 
@@ -104,10 +94,6 @@ class LibraryBackbone(Backbone):
                 f" found ({self.stage_names[0]}), and no branch can leave it. Choose a loss without auxiliary branches,"
                 " such as loss=mcl, or another network."
             )
-
-    def as_map(self, k: int, features: Tensor) -> Tensor:
-        """Return the output of stage k (from 0) as feature maps (B, channels, height, width)."""
-        return self.layouts[k].as_map(features)
 
     def check_input(self, channels: int, image_size: int) -> None:
         """Raise ``UserError`` if square images of this size and these channels cannot be classified."""

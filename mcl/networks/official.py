@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
+from mcl.networks.branch_names import COPY
 from mcl.networks.cohort import Cohort
 from mcl.networks.hcgnet import HCGNet
 from mcl.networks.resnet import ResNet
@@ -28,13 +29,18 @@ def translate(state: Mapping[str, Tensor], cohort: Cohort) -> dict[str, Tensor]:
         The same tensors in a new dict; ``state`` and ``cohort`` stay unchanged.
 
     Raises:
-        UserError: A tensor is missing, left over, or of another shape.
+        UserError: A tensor is missing, left over, or of another shape, or branches are of another kind.
     """
     given = {key.removeprefix(_DATA_PARALLEL): tensor for key, tensor in state.items()}
     baseline = is_baseline(state)
     two_architectures = any(key.startswith("net1.") for key in given)
     official_keys: dict[str, str] = {}  # official key for each key of this project
     for i, (name, network) in enumerate(zip(cohort.keys, cohort, strict=True)):
+        if len(network.branches) and network.branch_kind != COPY:
+            raise UserError(
+                f"pair.{name}.branches={network.branch_kind}: auxiliary branches of official checkpoints are copies of"
+                f" the later stages. Give pair.{name}.branches={COPY}."
+            )
         prefix = f"net{i + 1}.module_list.0." if two_architectures else f"module_list.{i}."
         for key in network.state_dict():
             official = _official_key(key, network.backbone)

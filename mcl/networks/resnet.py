@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from mcl.networks.backbone import Backbone, Branch, Head, conv_bn_relu, kaiming_fan_out, make_stages
+from mcl.networks.backbone import Backbone, BlockStages, Branch, Head, conv_bn_relu, kaiming_fan_out, make_stages
 from mcl.networks.drop_path import DroppedBasicBlock, DroppedBottleneck, add_drop_path
 
 _DROPPED: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": DroppedBasicBlock, "bottleneck": DroppedBottleneck}
@@ -36,17 +36,19 @@ class ResNet(Backbone):
     ):
         kind = (_DROPPED if drop_path else _BLOCKS)[block]
         widths = [_STEM_WIDTH, *(_STEM_WIDTH * 2**k * kind.expansion for k in range(len(depths)))]
-        stages = make_stages(partial(_block, kind), widths, depths, first_stride=1)
+        blocks = BlockStages(partial(_block, kind), widths, depths, partial(Head, num_classes=num_classes))
+        stages = make_stages(blocks.block, widths, depths, first_stride=1)
         if drop_path:
             add_drop_path(stages, drop_path)
         super().__init__(
             name=name,
             stem=conv_bn_relu(in_channels, _STEM_WIDTH, 3),
             stages=stages,
-            head=Head(widths[-1], num_classes),
+            head=blocks.head(widths[-1]),
             in_channels=in_channels,
             stride=2 ** (len(depths) - 1),
         )
+        self.block_stages = blocks
 
     initialise = staticmethod(kaiming_fan_out)
 

@@ -1,9 +1,11 @@
 """ShuffleNetV2 (Ma et al., ECCV 2018) for CIFAR-size images, built from torchvision's blocks."""
 
+from functools import partial
+
 from torchvision.models.shufflenetv2 import InvertedResidual
 
 from mcl.errors import UserError
-from mcl.networks.backbone import Backbone, Head, conv_bn_relu, make_stages
+from mcl.networks.backbone import Backbone, BlockStages, Head, conv_bn_relu, make_stages
 
 _STEM_WIDTH = 24
 _LAST_WIDTH = 1024
@@ -21,11 +23,17 @@ class ShuffleNetV2(Backbone):
     def __init__(self, *, name: str, num_classes: int, depths: list[int], widths: list[int], in_channels: int = 3):
         if len(widths) != len(depths) or any(width % 2 for width in widths):
             raise UserError(f"widths={widths}: needs one even number of channels for each of the stages {depths}.")
+        blocks = BlockStages(InvertedResidual, [_STEM_WIDTH, *widths], depths, partial(_head, num_classes))
         super().__init__(
             name=name,
             stem=conv_bn_relu(in_channels, _STEM_WIDTH, 3),
-            stages=make_stages(InvertedResidual, [_STEM_WIDTH, *widths], depths, first_stride=2),
-            head=Head(_LAST_WIDTH, num_classes, neck=conv_bn_relu(widths[-1], _LAST_WIDTH, 1)),
+            stages=make_stages(blocks.block, blocks.widths, depths, first_stride=2),
+            head=blocks.head(widths[-1]),
             in_channels=in_channels,
             stride=2 ** len(depths),
         )
+        self.block_stages = blocks
+
+
+def _head(num_classes: int, channels: int) -> Head:
+    return Head(_LAST_WIDTH, num_classes, neck=conv_bn_relu(channels, _LAST_WIDTH, 1))

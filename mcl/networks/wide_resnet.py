@@ -1,9 +1,11 @@
 """Wide ResNets for CIFAR-size images (Zagoruyko and Komodakis, BMVC 2016)."""
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from mcl.networks.backbone import Backbone, Head, bn_relu, kaiming_fan_out, make_stages
+from mcl.networks.backbone import Backbone, BlockStages, Head, bn_relu, kaiming_fan_out, make_stages
 from mcl.networks.drop_path import add_drop_path
 
 _STEM_WIDTH = 16
@@ -51,16 +53,18 @@ class WideResNet(Backbone):
         drop_path: float = 0.0,
     ):
         widths = [_STEM_WIDTH, *(_STEM_WIDTH * widen_factor * 2**k for k in range(len(depths)))]
-        stages = make_stages(PreActivationBlock, widths, depths, first_stride=1)
+        blocks = BlockStages(PreActivationBlock, widths, depths, partial(_head, num_classes))
+        stages = make_stages(blocks.block, widths, depths, first_stride=1)
         add_drop_path(stages, drop_path)
         super().__init__(
             name=name,
             stem=nn.Conv2d(in_channels, _STEM_WIDTH, 3, padding=1, bias=False),
             stages=stages,
-            head=Head(widths[-1], num_classes, neck=bn_relu(widths[-1])),
+            head=blocks.head(widths[-1]),
             in_channels=in_channels,
             stride=2 ** (len(depths) - 1),
         )
+        self.block_stages = blocks
 
     @staticmethod
     def initialise(module: nn.Module) -> None:
@@ -68,3 +72,7 @@ class WideResNet(Backbone):
         kaiming_fan_out(module)
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
+
+
+def _head(num_classes: int, channels: int) -> Head:
+    return Head(channels, num_classes, neck=bn_relu(channels))

@@ -76,7 +76,11 @@ ADDED: dict[str, Any] = {
 
 WEIGHTS = "init_weights"
 NETWORK_WEIGHTS = "weights_checksums"  # of pair.KEY.weights
-_TORCHVISION = "mcl.networks.torchvision.TorchvisionBackbone"  # its hashes have weights: null
+# Options of every network that were arguments of one class before: hashes of its networks have the default too.
+CLASS_OPTIONS: dict[str, tuple[Any, str]] = {
+    "pair.*.weights": (None, "mcl.networks.torchvision.TorchvisionBackbone"),
+    "pair.*.branches": ("copy", "mcl.networks.library.LibraryBackbone"),
+}
 _LMCL = "mcl.losses.lmcl.LMCL"
 
 
@@ -93,10 +97,7 @@ def identity(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         if not any(_name(key) == left_out or key.startswith(f"{left_out}.") for left_out in LEFT_OUT)
         and not _is_neutral(key, value)
     }
-    for key in [key for key, value in settings.items() if _name(key) == "pair.*.weights" and value is None]:
-        if settings.get(key.replace(".weights", "._target_")) != _TORCHVISION:
-            del settings[key]
-    return _with_checksums(settings)
+    return _with_checksums({key: value for key, value in settings.items() if not _is_default(key, value, settings)})
 
 
 def _is_neutral(key: str, value: Any) -> bool:
@@ -105,8 +106,17 @@ def _is_neutral(key: str, value: Any) -> bool:
     return name in ADDED and value == ADDED[name]
 
 
+def _is_default(key: str, value: Any, settings: Mapping[str, Any]) -> bool:
+    """Return whether an option of a network has its default, and networks of its class had no such argument."""
+    name = _name(key)
+    if name not in CLASS_OPTIONS:
+        return False
+    default, target = CLASS_OPTIONS[name]
+    return value == default and settings.get(f"{key.rpartition('.')[0]}._target_") != target
+
+
 def _name(key: str) -> str:
-    """Return the name in `ADDED` of a setting of any network."""
+    """Return the name in `ADDED` or `CLASS_OPTIONS` of a setting of any network."""
     return re.sub(r"^pair\.[^.]+\.", "pair.*.", key)
 
 
@@ -149,10 +159,11 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         if None in (old.get(name), new.get(name)):
             old, new = ({key: value for key, value in config.items() if key != name} for config in (old, new))
     before, after = identity(old), identity(new)
+    defaults = ADDED | {name: default for name, (default, _) in CLASS_OPTIONS.items()}
     for key in before.keys() ^ after.keys():
-        if (name := _name(key)) in ADDED:
-            before.setdefault(key, ADDED[name])
-            after.setdefault(key, ADDED[name])
+        if (name := _name(key)) in defaults:
+            before.setdefault(key, defaults[name])
+            after.setdefault(key, defaults[name])
     return differences(before, after)
 
 

@@ -8,10 +8,10 @@ from omegaconf import OmegaConf
 SHARED_STAGES, LEADER = "shared_stages", "leader"  # options of the whole pair
 PAIR_OPTIONS = (SHARED_STAGES, LEADER)
 FROZEN = "frozen"  # options of each network, beside those of its constructor
-FREEZE, DEPLOYED, WEIGHTS, STRICT = "freeze", "deployed", "weights", "weights_strict"
-NETWORK_OPTIONS = (FROZEN, FREEZE, DEPLOYED, WEIGHTS, STRICT)
+FREEZE, DEPLOYED, WEIGHTS, STRICT, BRANCHES = "freeze", "deployed", "weights", "weights_strict", "branches"
+NETWORK_OPTIONS = (FROZEN, FREEZE, DEPLOYED, WEIGHTS, STRICT, BRANCHES)
 DROP_PATH = "drop_path"  # of the constructors of residual networks, whose files do not list it
-_NOT_BUILT = (FROZEN, FREEZE, DEPLOYED, STRICT)  # some constructors take weights
+_NOT_BUILT = (FROZEN, FREEZE, DEPLOYED, STRICT, BRANCHES)  # some constructors take weights
 
 
 def networks_of(pair: Mapping[Any, Any]) -> dict[str, Any]:
@@ -41,6 +41,12 @@ def unbranched_keys(pair: Mapping[Any, Any]) -> list[str]:
     """
     nodes = networks_of(pair)
     return [key for key in frozen_keys(pair) if nodes[key].get(WEIGHTS) is not None]
+
+
+def branch_kinds(pair: Mapping[Any, Any]) -> dict[str, str]:
+    """Return the kind of auxiliary branches of each network, by key, for those that name one."""
+    nodes = networks_of(pair)
+    return {key: node[BRANCHES] for key, node in nodes.items() if isinstance(node, Mapping) and BRANCHES in node}
 
 
 def frozen_stages(pair: Mapping[Any, Any]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from mcl.config.targets import PACKAGES, inside
 from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
+from mcl.networks.branch_names import COPY
 from mcl.networks.branches import Network
 from mcl.networks.cohort import Cohort
 from mcl.types import Batch, Outputs
@@ -87,8 +88,8 @@ def _run_network(place: str, network: Network, images: Tensor) -> Outputs:
         outputs: Outputs = network(images)
     except Exception as error:
         raise UserError(
-            f"{place}: the branches of {type(network.backbone).__name__}, which copy its later stages and its head,"
-            f" fail: {_reason(error)}. Override stages_after or branch (docs/extend.md)."
+            f"{place}: the branches of {type(network.backbone).__name__} ({place}.branches={network.branch_kind}) fail:"
+            f" {_reason(error)}.{' Override stages_after or branch (docs/extend.md).' * (network.branch_kind == COPY)}"
         ) from error
     return outputs
 

@@ -126,7 +126,7 @@ def start_network_from(place: Path, cohort: Cohort, key: str) -> str | None:
     if name is None:
         raise UserError(
             f"{option}: {_describe(candidates)} does not fit {network.backbone.name}: its layers"
-            f" differ{', or it has no auxiliary branches' if len(network.branches) else ''}."
+            f" differ{', or it has no auxiliary branches of this kind' if len(network.branches) else ''}."
         )
     if len(fitting) > 1 and name != key:
         raise UserError(

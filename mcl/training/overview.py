@@ -10,6 +10,7 @@ from torch import nn
 
 from mcl.config.targets import KEYWORDS
 from mcl.console import in_millions, pluralize
+from mcl.networks.branch_names import COPY
 from mcl.networks.branches import Network
 from mcl.networks.counting import multiply_adds, parameters
 from mcl.runs.identity import ADDED, choice_name
@@ -68,8 +69,7 @@ def _networks(parts: Parts) -> str:
         if network.frozen_stages:
             state += f", stem and {pluralize(network.frozen_stages, 'stage')} frozen"
         rows.append(f"{key} {name} ({deployed:,} parameters{branches}){state}")
-        if network.backbone.stage_names:
-            rows += _found_stages(network, parts.dataset.spec.image_size)
+        rows += _stages_and_branches(network, parts.dataset.spec.image_size)
     if cohort.shared is not None:
         stages = ", ".join(map(str, cohort.shared.copies))
         rows.append(f"shared: {stages} copies of stage 1 to {len(cohort.shared.copies)}, the stem with the first")
@@ -82,18 +82,19 @@ def _networks(parts: Parts) -> str:
     return "\n".join(rows)
 
 
-def _found_stages(network: Network, image_size: int) -> list[str]:
-    """Return which modules end the stages of a network, and what its branches cost."""
-    backbone = network.backbone
+def _stages_and_branches(network: Network, image_size: int) -> list[str]:
+    """Return which modules end the stages, if these were found, and what branches cost that may not be copies."""
+    backbone, rows = network.backbone, []
     image = (backbone.in_channels, image_size, image_size)
-    sizes = [" x ".join(map(str, shape)) for shape in network.map_shapes(image_size)]
-    stages = ", ".join(f"{name} ({size})" for name, size in zip(backbone.stage_names, sizes, strict=True))
-    rows = [f"  stages end with {stages}"]
-    if len(network.branches):
+    if backbone.stage_names:
+        sizes = [" x ".join(map(str, shape)) for shape in backbone.map_shapes(image_size)]
+        stages = ", ".join(f"{name} ({size})" for name, size in zip(backbone.stage_names, sizes, strict=True))
+        rows.append(f"  stages end with {stages}")
+    if len(network.branches) and (backbone.stage_names or network.branch_kind != COPY):
         added = parameters(network) - parameters(backbone)
         cost = multiply_adds(network, image) - multiply_adds(backbone, image)
         rows.append(
-            f"  branches, {backbone.branch_kind}: {added:,} parameters and {in_millions(cost)} multiply-adds beside the"
+            f"  branches, {network.branch_kind}: {added:,} parameters and {in_millions(cost)} multiply-adds beside the"
             f" {in_millions(multiply_adds(backbone, image))} of the network"
         )
     return rows

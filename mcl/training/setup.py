@@ -30,6 +30,7 @@ from mcl.runs.fine_tuning import optimizer_node
 from mcl.runs.pair import (
     LEADER,
     SHARED_STAGES,
+    branch_kinds,
     deployed_options,
     frozen_keys,
     frozen_stages,
@@ -221,6 +222,7 @@ def build_cohort(
         maps=maps,
         frozen=frozen_keys(config.pair),
         unbranched=unbranched_keys(config.pair),
+        branch_kinds=branch_kinds(config.pair),
         frozen_stages=frozen_stages(config.pair),
         shared_stages=config.pair.get(SHARED_STAGES) or 0,
         rescale_gradients=rescale_gradients,

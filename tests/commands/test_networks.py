@@ -74,6 +74,16 @@ def test_classes_and_size_can_be_chosen(monkeypatch: pytest.MonkeyPatch, capsys:
     assert row[:3] == ["10", "16", f"{83_892 - 90 * 65:,}"]
 
 
+def test_named_networks_list_every_kind_of_branches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["networks", "resnet8", "--size", "32"]) == 0
+    stages, *kinds = capsys.readouterr().out.partition("resnet8: stages ")[2].partition("\n\n")[0].splitlines()
+    assert stages == "1 (16 x 32 x 32), 2 (32 x 16 x 16), 3 (64 x 8 x 8)"
+    assert [line.partition(":")[0].strip() for line in kinds] == [
+        *("branches=copy", "branches=light", "branches=byot", "branches=dks")
+    ]
+    assert kinds[0].endswith("142,984 parameters and 11.02 M multiply-adds more")
+
+
 @pytest.mark.parametrize("option", ["--size", "--classes"])
 def test_sizes_below_one_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["networks", option, "0"]) == 1

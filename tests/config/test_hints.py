@@ -96,6 +96,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "network=resnet20": "network@pair.first=resnet20 or network@pair.second=resnet20.",
     "network@first=resnet20": "write network@pair.first=resnet20.",
     "network@pair.frist=resnet20": "write network@pair.first=resnet20.",
+    "pair.second.branch=byot": "Write pair.second.branches=byot.",
     "network@pair.third=resnet20": "To add one: +network@pair.third=resnet20.",
     "pair@foo=resnet8": "Write pair=resnet8.",
     "pair=resnet18": "Did you mean 'imagenet/resnet18'?",

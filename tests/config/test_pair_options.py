@@ -9,7 +9,7 @@ from omegaconf import DictConfig, open_dict
 from mcl.config.pair_options import check_pair
 from mcl.errors import UserError
 from mcl.runs.identity import changes, config_hash
-from mcl.runs.pair import frozen_keys, network_node, networks_of
+from mcl.runs.pair import branch_kinds, frozen_keys, network_node, networks_of
 from mcl.runs.renames import current_overrides
 
 NETWORK = {"_target_": "mcl.networks.resnet.ResNet", "name": "resnet8"}
@@ -26,6 +26,8 @@ FROZEN = {"first": NETWORK, "second": {**NETWORK, "frozen": True}}
         ({"first": NETWORK, "shared_stages": 1}, None, "pair.shared_stages=1: one network shares nothing"),
         ({**TWO, "leader": "thrid"}, None, "pair.leader=thrid"),
         ({"first": NETWORK, "second": {**NETWORK, "frozen": "yes"}}, None, "pair.second.frozen=yes: expected true or"),
+        ({**TWO, "first": {**NETWORK, "branches": "byt"}}, None, "pair.first.branches=byt: there is no such kind of"),
+        ({**TWO, "first": {**NETWORK, "branches": None}}, None, "Known: copy, light, byot, dks"),
         (FROZEN, None, "pair.second.frozen=true: it would stay at random weights"),
         (FROZEN, {"first": "run"}, "init_from={second: RUN_OR_FILE}"),
         ({**FROZEN, "shared_stages": 1}, "run", "a frozen network shares no stages"),
@@ -69,6 +71,24 @@ def test_frozen_is_typed_without_a_plus_and_without_a_note(capsys: pytest.Captur
         "pair.frozen=1",
     ]
     assert capsys.readouterr().err == ""
+
+
+def test_branches_are_an_option_of_every_network(composed: Callable[..., DictConfig]) -> None:
+    typed = current_overrides(["pair.first.branches=byot"], announce=True)
+    config = composed("trainer.device=cpu", *typed)
+    assert branch_kinds(config.pair) == {"first": "byot"}
+    assert "branches" not in network_node(config.pair.first)
+    plain = composed("trainer.device=cpu")
+    assert changes(plain, config) == ["pair.first.branches: copy -> byot"]
+    copies = composed("trainer.device=cpu", *current_overrides(["pair.second.branches=copy"]))
+    assert config_hash(copies) == config_hash(plain) == "73f50a34ac" != config_hash(config)
+
+
+def test_networks_of_a_library_keep_their_hashes(composed: Callable[..., DictConfig]) -> None:
+    """Before, the kind of branches was an argument of their constructor, so it is part of their hashes."""
+    chosen = ["dataset=digits", "trainer.device=cpu", "network@pair.first=timm/resnet18"]
+    assert config_hash(composed(*chosen, "pair.first.branches=copy")) == "0370d84b37"
+    assert config_hash(composed(*chosen, "pair.first.branches=light")) == "2941be3b75"
 
 
 def test_neutral_values_are_not_in_the_hash(composed: Callable[..., DictConfig]) -> None:

@@ -108,7 +108,7 @@ def test_model_keeps_its_logits_and_trains_with_branches(name: str) -> None:
 )
 def test_stages_are_found(name: str, names: list[str], sizes: list[int]) -> None:
     backbone = network(name)
-    shapes = Network(backbone, branched=False).map_shapes(backbone.test_side)
+    shapes = backbone.map_shapes(backbone.test_side)
     assert backbone.stage_names == names
     assert [height for _, height, _ in shapes] == [width for _, _, width in shapes] == sizes
 
@@ -144,7 +144,8 @@ def test_branches_are_new_models_of_the_library() -> None:
 
 @pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_vit", "timm/test_mambaout"])
 def test_light_branches_cost_little_and_train(name: str) -> None:
-    light, copies = (Network(network(name, branches=kind), branched=True, maps=True) for kind in ("light", "copy"))
+    kinds = ("light", "copy")
+    light, copies = (Network(network(name), branched=True, branch_kind=kind, maps=True) for kind in kinds)
     assert parameters(light.branches) < 0.2 * parameters(copies.branches)
     trains(light)
 
@@ -165,7 +166,7 @@ def test_channels_last_become_maps() -> None:
 def test_options_reach_the_library() -> None:
     backbone = network("timm/test_vit", options={"img_size": 32, "patch_size": 4})
     assert backbone.test_side == 32
-    assert Network(backbone, branched=False).map_shapes(32)[0] == (64, 8, 8)
+    assert backbone.map_shapes(32)[0] == (64, 8, 8)
 
 
 def test_dropout_by_a_function_follows_the_mode() -> None:
@@ -235,7 +236,6 @@ def test_weights_that_the_library_does_not_have_are_refused() -> None:
         ("timm/test_resnet", {"stages": ["layer9"]}, r"runs no module layer9. Did you mean 'layer"),
         ("timm/test_resnet", {"stages": ["layer3", "layer2"]}, r"none can end with layer2 at this place"),
         ("timm/test_resnet", {"stages": []}, r"name at least one module"),
-        ("timm/test_resnet", {"branches": "none"}, r"branches=none: must be copy or light"),
         ("timm/hrnet_w18_small", {}, r"cannot be cut into stages: .* so choose another network"),
         ("torchvision/resnet18", {"in_channels": 4}, r"in_channels=4: must be 3"),
     ],

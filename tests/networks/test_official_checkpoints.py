@@ -140,3 +140,10 @@ def test_architecture_unknown_to_the_official_code_is_refused() -> None:
     make = partial(OtherMeaning, name="ours", num_classes=10, depths=[1, 1, 1])
     with pytest.raises(UserError, match="ours: the official code has no such architecture"):
         translate({}, Cohort({"first": make}, branched=False, seed=0))
+
+
+def test_official_branches_are_copies() -> None:
+    make = partial(build_network, "resnet8", 10)
+    networks = Cohort({"first": make}, branched=True, seed=0, branch_kinds={"first": "byot"})
+    with pytest.raises(UserError, match=r"Give pair\.first\.branches=copy\."):
+        translate({"module_list.0.x": torch.empty(1)}, networks)
