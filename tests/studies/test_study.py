@@ -166,6 +166,7 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
     "imagenet_homogeneous": 3 * 2,
     "imagenet_heterogeneous": 3 * 2,
     "methods": 14,
+    "few_images": 12,
     "few_images_length": 5 + 4,
     "timm_partners": 3,
     "loss_terms": 6,
