@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from on_gpu import contrasts, in_short, requirements
 from on_gpu.forms import PROBLEMS, TINY
 from on_gpu.journal import Journal
 from on_gpu.kernels import kind_of, shares
-from on_gpu.plan import items
+from on_gpu.plan import Item, items
 from on_gpu.setup import Setup
+from on_gpu.worker import InProcess
 
 from mcl.config.compose import compose_train
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 REHEARSAL = ["--device", "cpu", "--tiny", "--minutes", "60"]
 FEW = ["limits", "step/resnet32/bfloat16", "loop/resnet32/float32", "contrast", "kernels/resnet32/bfloat16/eager"]
+TINY_CPU = Setup("cpu", True, Path())
 Measure = Callable[..., int]
 
 
@@ -61,6 +64,19 @@ def test_items_are_measured_once_and_shown(measure: Measure, tmp_path: Path) -> 
     (tmp_path / "results.jsonl").write_bytes(lines + lines[:50])  # a kill in the middle of a line
     assert measure(*FEW) == 0
     assert (tmp_path / "results.jsonl").read_bytes() == lines
+
+
+@pytest.mark.parametrize("item", [each for each in items(TINY_CPU) if each.name not in FEW], ids=lambda each: each.name)
+def test_every_other_item_is_rehearsed(item: Item, warm: None, tmp_path: Path) -> None:
+    setup = Setup("cpu", True, tmp_path)
+    answer = InProcess(setup).measure(item.module, {**item.arguments, **({"seconds": 60.0} if item.grows else {})}, 60)
+    if answer.status == "not available":
+        assert any(word in answer.reason for word in ("a rehearsal on a CPU does not compile", "has no CUDA graphs"))
+        return
+    assert answer.status == "measured", answer.reason
+    module = import_module(f"on_gpu.{item.module}")
+    assert module.line(answer.found)
+    assert module.report([{"item": item.name, "arguments": item.arguments, "found": answer.found}], {})
 
 
 def test_an_item_that_does_not_fit_is_skipped_with_its_reason(measure: Measure, tmp_path: Path) -> None:
