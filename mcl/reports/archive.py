@@ -1,6 +1,7 @@
 """The runs of a study as one compressed file, from which its report can be drawn again."""
 
 import io
+import re
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from mcl.errors import UserError
 from mcl.reports.row_labels import place_labels
-from mcl.runs.layout import PROBE, SIGNS_OF_A_RUN
+from mcl.runs.layout import CONFIG, PROBE, SIGNS_OF_A_RUN
 from mcl.runs.probe_record import find_probes
 from mcl.runs.reading import Run, find_runs, read_run
 from mcl.runs.received import file_name
@@ -27,7 +28,7 @@ def pack_runs(runs: Iterable[Run]) -> bytes:
     Unpacked, it is a folder ``runs`` with the usual run folders. Runs without a readable configuration are left out.
     """
     members = {
-        f"{_folder(run)}/{name}": read_bytes(run.folder / name, MAX_METRICS)
+        f"{_folder(run)}/{name}": _as_unpacked(name, read_bytes(run.folder / name, MAX_METRICS))
         for run in runs
         if run.config
         for name in (*SIGNS_OF_A_RUN, *(file.relative_to(run.folder).as_posix() for file in find_probes(run.folder)))
@@ -40,6 +41,11 @@ def pack_runs(runs: Iterable[Run]) -> bytes:
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     return content.getvalue()
+
+
+def _as_unpacked(name: str, data: bytes) -> bytes:
+    """Return a file of a run as if its folder were in ``runs``: where it was is nobody's business."""
+    return re.sub(rb"(?m)^runs: .*$", b"runs: runs", data) if name == CONFIG else data
 
 
 def show_as_packed(runs: Iterable[Run], place: Path) -> None:

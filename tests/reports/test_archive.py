@@ -60,12 +60,17 @@ def test_report_with_archive_equals_the_report_from_the_archive(
 
 
 def test_archived_runs_equal_the_packed_ones(tmp_path: Path) -> None:
-    packed = list(map(read_run, find_runs(three_seeds(tmp_path / "runs"))))
+    folders = find_runs(three_seeds(tmp_path / "runs"))
+    for config in (folder / "config.yaml" for folder in folders):
+        config.write_text(config.read_text().replace("\nruns: runs\n", f"\nruns: {tmp_path}/runs\n"))
+    packed = list(map(read_run, folders))
+    assert {run.config["runs"] for run in packed} == {f"{tmp_path}/runs"}
     (tmp_path / ARCHIVE).write_bytes(pack_runs(packed))
     with archived_runs(tmp_path / ARCHIVE) as unpacked:
         assert [run.summary for run in unpacked] == [run.summary for run in packed]
         assert [run.evaluations for run in unpacked] == [run.evaluations for run in packed]
         assert [run.shown_folder for run in unpacked] == [run.folder for run in packed]
+        assert {run.config["runs"] for run in unpacked} == {"runs"}
         assert pack_runs(unpacked) == (tmp_path / ARCHIVE).read_bytes()
     assert not unpacked[0].folder.exists()
 

@@ -166,7 +166,7 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
     "imagenet_homogeneous": 3 * 2,
     "imagenet_heterogeneous": 3 * 2,
     "methods": 14,
-    "few_images": 12,
+    "few_images": 13,
     "few_images_tuning": 0,
     "few_images_tuning_lmcl": 0,
     "methods_few_images": 17,
