@@ -44,7 +44,7 @@ def pack_runs(runs: Iterable[Run]) -> bytes:
 
 
 def _as_unpacked(name: str, data: bytes) -> bytes:
-    """Return a file of a run as if its folder were in ``runs``: where it was is nobody's business."""
+    """Return a file of a run as if it had been trained in ``runs``; the path of another place stays private."""
     return re.sub(rb"(?m)^runs: .*$", b"runs: runs", data) if name == CONFIG else data
 
 
