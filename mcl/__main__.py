@@ -6,6 +6,7 @@ inside ``run``, so that ``--help`` is fast.
 """
 
 import os
+import select
 import sys
 
 if __name__ == "__main__" and sys.path[0] == os.getcwd() and not __file__.startswith(os.path.join(sys.path[0], "")):
@@ -84,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of the output has ended, as `head` does
+    except BrokenPipeError:
+        if not _reader_has_ended():
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left for the exit to write
         return USAGE_ERROR
     except (UserError, OSError) as error:
@@ -93,6 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = str(error) if isinstance(error, UserError) else f"{error.filename}: {error.strerror}"
         print(f"error: {on_terminal(message)}", file=sys.stderr)
         return error.status if isinstance(error, UserError) else USAGE_ERROR
+
+
+def _reader_has_ended() -> bool:
+    """Return whether nobody reads the output any more, as after `head`."""
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # errors are always reported
+    return bool(output.poll(0))
 
 
 def _start(typed: list[str]) -> int:

@@ -1,5 +1,6 @@
 """What to type instead: one sentence for a name or a value that is wrong. Imports no torch."""
 
+import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -10,9 +11,10 @@ from mcl.config.targets import PACKAGES, inside
 from mcl.errors import UserError, nearest, unknown
 from mcl.networks.library_names import LIBRARIES, libraries_with
 from mcl.program import program
-from mcl.runs.pair import NETWORK_OPTIONS, PAIR_OPTIONS
+from mcl.runs.pair import DROP_PATH, NETWORK_OPTIONS, PAIR_OPTIONS
 
 NETWORKS = ("first", "second")
+_OF_ANY_NETWORK = (*NETWORK_OPTIONS, DROP_PATH)
 
 
 def write(key: str, value: str | None = None) -> str:
@@ -82,6 +84,9 @@ def unknown_option(
     kind = f"option of {title}" if title else "option"
     problem = f"{key}: there is no such {kind}."
     front, _, last = key.rpartition(".")
+    near = nearest(last, [*_OF_ANY_NETWORK, *known]) if re.fullmatch(r"pair\.[\w-]+", front) else []
+    if near and near[0] in _OF_ANY_NETWORK:
+        return UserError(f"{problem} Write {write(f'{front}.{near[0]}', value)}.")
     target = str((node or {}).get("_target_", ""))
     if target and not title and not nearest(last, known):  # the file does not list it, but its class may have it
         signature = read_signature(target) if inside(target, PACKAGES) else None
@@ -101,8 +106,7 @@ def unknown_option(
             break
         found = suggest(key, value, own=own, similar=similar)
         if similar and front:
-            here = [each for each in found if each.startswith(tuple(f"{front}.{name}=" for name in NETWORK_OPTIONS))]
-            found = here or [each for each in found if each.partition("=")[0].rpartition(".")[0] != front]
+            found = [each for each in found if each.partition("=")[0].rpartition(".")[0] != front]
         if found:
             return UserError(f"{problem} Write {' or '.join(found)}.")
     return unknown(kind, key, known)
@@ -161,6 +165,8 @@ def misplaced_choice(key: str, value: str) -> UserError | None:
     """Return the error for a choice that was typed as an option (``pair.first=resnet20``), or None."""
     front, _, last = key.rpartition(".")
     group = key.replace(".", "/")
+    if front in ("pair", "network") and last in _OF_ANY_NETWORK:
+        return UserError(f"{key}={value}: each network has this option. Write {write(f'pair.first.{last}', value)}.")
     if front in ("pair", "network") and last not in PAIR_OPTIONS:
         near = nearest(value, choices()["network"])[:1]
         return UserError(

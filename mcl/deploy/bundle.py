@@ -3,8 +3,7 @@
 import hashlib
 import io
 import zipfile
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from pathlib import Path
 
 from mcl.deploy.formats import encode_safetensors
 from mcl.deploy.model_card import model_card
@@ -14,7 +13,7 @@ from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs import checkpoints
 from mcl.runs.layout import CONFIG, IMPORTED, LAST_CHECKPOINT, METRICS, SUMMARY
-from mcl.runs.stored_config import encode_config
+from mcl.runs.stored_config import encode_config, without_absolute_paths
 
 COPIED = (CONFIG, METRICS, SUMMARY, IMPORTED)
 LEFT_OUT = ("optimizers", "random_states", "meters", "metrics")  # only resuming needs these
@@ -30,7 +29,7 @@ def write_bundle(run: SavedRun, path: Path) -> list[str]:
     """
     files = {name: content for name in COPIED if (content := run.source.read(name)) is not None}
     if CONFIG in files:
-        files[CONFIG] = encode_config(without_local_paths(run.stored)).encode()
+        files[CONFIG] = encode_config(without_absolute_paths(run.stored)).encode()
     if SUMMARY not in files and IMPORTED not in files:
         raise UserError(f"{run.source.path} has no {SUMMARY}: let its training end before you give it away.")
     _refuse_altered_metrics(run, files.get(METRICS, b""))
@@ -69,18 +68,5 @@ def _without_training_state(run: SavedRun) -> dict[str, object]:
     learner = {name: value for name, value in run.checkpoint["learner"].items() if not name.startswith(training_state)}
     kept = {name: value for name, value in run.checkpoint.items() if name not in LEFT_OUT}
     if "config" in kept:
-        kept["config"] = without_local_paths(kept["config"])
+        kept["config"] = without_absolute_paths(kept["config"])
     return {**kept, "learner": learner}
-
-
-def without_local_paths(node: Any) -> Any:
-    """Return a configuration in which the last part stands for an absolute path, such as ``photos`` for a root."""
-    if isinstance(node, dict):
-        return {key: without_local_paths(child) for key, child in node.items()}
-    if isinstance(node, list):
-        return [without_local_paths(child) for child in node]
-    if isinstance(node, str):
-        for path in (PurePosixPath(node), PureWindowsPath(node)):
-            if path.is_absolute() or node.startswith("~"):
-                return path.name
-    return node

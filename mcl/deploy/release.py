@@ -4,7 +4,6 @@ import hashlib
 import json
 from pathlib import Path
 
-from mcl.deploy.bundle import without_local_paths
 from mcl.deploy.card_logits import check_logits
 from mcl.deploy.formats import encode_safetensors
 from mcl.deploy.pretrained import MODEL, MODEL_CONFIG, encode_model_config
@@ -13,6 +12,7 @@ from mcl.deploy.release_folder import CARD, RUN, SUFFIX, ReleaseFolder, is_relea
 from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
 from mcl.files import write_atomically, write_error
+from mcl.runs.stored_config import without_absolute_paths
 
 
 def write_release(run: SavedRun, folder: Path, facts: ReleaseFacts) -> list[Path]:
@@ -44,7 +44,7 @@ def write_release(run: SavedRun, folder: Path, facts: ReleaseFacts) -> list[Path
         if key == main:
             contents[MODEL_CONFIG] = encode_model_config(metadata)
         contents[files[key]] = encode_safetensors(backbone, metadata)
-    record = {"config": without_local_paths(run.stored), "summary": run.summary}
+    record = {"config": without_absolute_paths(run.stored), "summary": run.summary}
     contents[RUN] = (json.dumps(record, indent=1) + "\n").encode()
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     contents[CARD] = release_card(run, facts, files, hashes).encode()

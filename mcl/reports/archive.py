@@ -1,7 +1,6 @@
 """The runs of a study as one compressed file, from which its report can be drawn again."""
 
 import io
-import re
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from mcl.runs.layout import CONFIG, PROBE, SIGNS_OF_A_RUN
 from mcl.runs.probe_record import find_probes
 from mcl.runs.reading import Run, find_runs, read_run
 from mcl.runs.received import file_name
+from mcl.runs.stored_config import encode_config, without_absolute_paths
 from mcl.studies.study import Study
 from mcl.untrusted.archives import DamagedArchive, unpack_tar
 from mcl.untrusted.limits import MAX_METRICS
@@ -28,7 +28,7 @@ def pack_runs(runs: Iterable[Run]) -> bytes:
     Unpacked, it is a folder ``runs`` with the usual run folders. Runs without a readable configuration are left out.
     """
     members = {
-        f"{_folder(run)}/{name}": _as_unpacked(name, read_bytes(run.folder / name, MAX_METRICS))
+        f"{_folder(run)}/{name}": _packed_config(run) if name == CONFIG else read_bytes(run.folder / name, MAX_METRICS)
         for run in runs
         if run.config
         for name in (*SIGNS_OF_A_RUN, *(file.relative_to(run.folder).as_posix() for file in find_probes(run.folder)))
@@ -43,9 +43,9 @@ def pack_runs(runs: Iterable[Run]) -> bytes:
     return content.getvalue()
 
 
-def _as_unpacked(name: str, data: bytes) -> bytes:
-    """Return a file of a run as if it had been trained in ``runs``; the path of another place stays private."""
-    return re.sub(rb"(?m)^runs: .*$", b"runs: runs", data) if name == CONFIG else data
+def _packed_config(run: Run) -> bytes:
+    """Return the settings of a run as if it had been trained in ``runs``; where it really was stays private."""
+    return encode_config(without_absolute_paths({**run.config, "runs": "runs"})).encode()
 
 
 def show_as_packed(runs: Iterable[Run], place: Path) -> None:

@@ -11,7 +11,8 @@ from mcl.reports.markdown import cell, interval, listed, percent, probability, s
 from mcl.reports.rows import METRICS, Row, Rows
 
 TOLERANCE = 0.1  # by which a row may cost less than the method and still be called at equal cost
-CONTROLS = {"equal cost": "the baseline at equal cost", "tuned": "the tuned baseline"}
+TUNED = "tuned"
+CONTROLS = {"equal cost": "the baseline at equal cost", TUNED: "the tuned baseline"}
 
 
 @dataclass(frozen=True)
@@ -43,22 +44,23 @@ def claim_section(rows: Rows, comparisons: Comparisons, metric: str) -> list[str
     return [line for each in paragraphs for line in (f"**{cell(each.answer)}** {cell(each.text)}", "")]
 
 
-def answer(gain: Difference, controls: dict[str, Difference | None]) -> str:
+def answer(gain: Difference, controls: dict[str, Difference | None], *, is_tuned: bool = False) -> str:
     """Return the answer in a few words.
 
     Args:
         gain: the method minus its baseline.
         controls: the method minus the rows that the gain has to survive; None for a row without runs.
+        is_tuned: whether the baseline itself is tuned.
     """
     if not gain.is_finding:
         return "a gain is not shown"
     if not gain.is_gain:
         return "the method is lower than its baseline"
-    tested = {name: one for name, one in controls.items() if one is not None}
+    tested = {name: one for name, one in controls.items() if one is not None and one.holm is not None}
     lost = [CONTROLS[name] for name, one in tested.items() if not one.is_gain]
     kept = [CONTROLS[name] for name, one in tested.items() if one.is_gain]
-    missing = [words for name, words in CONTROLS.items() if name not in tested]
-    parts = ["a gain is shown over the baseline"]
+    missing = [words for name, words in CONTROLS.items() if name not in tested and not (is_tuned and name == TUNED)]
+    parts = [f"a gain is shown over {CONTROLS[TUNED] if is_tuned else 'the baseline'}"]
     if kept:
         parts.append(f"and over {listed(kept)}")
     if lost:
@@ -76,7 +78,8 @@ def _paragraph(rows: Rows, gain: Difference, controls: dict[str, Difference | No
     if not gain.is_finding:
         sentences.append(_not_shown(gain))
     sentences += [_control(rows, gain, name, controls.get(name)) for name in CONTROLS]
-    return Paragraph(f"{where}: {answer(gain, controls)}.", " ".join(sentences))
+    is_tuned = rows.claim is not None and rows.claim.tuned == rows.baseline
+    return Paragraph(f"{where}: {answer(gain, controls, is_tuned=is_tuned)}.", " ".join(sentences))
 
 
 def _not_shown(gain: Difference) -> str:
@@ -94,14 +97,18 @@ def _control(rows: Rows, gain: Difference, name: str, one: Difference | None) ->
     """Return whether the gain survives one of the controls."""
     words = CONTROLS[name]
     labels = rows.claim.controls.get(name) if rows.claim is not None else None
+    if name == TUNED and labels == rows.baseline:
+        return "The baseline itself is tuned."
     if labels is None or not rows.counterparts(gain.row, labels):
         return f"The study has no row that is {words}."
     if one is None or one.comparison.difference.mean is None:
-        return f"Against {words}: not tested, because its runs have not finished."
+        return f"Against {words}: not tested, because no runs of equal seed have finished."
     row = _name(rows, one.other)
     if name == "equal cost":
         row += _cost_of_control(one)
-    if one.is_gain:
+    if one.holm is None:
+        verdict = f"not tested: {one.conclusion}"
+    elif one.is_gain:
         verdict = "the gain survives" if gain.is_gain else "the method is higher"
     elif one.is_finding:
         verdict = "the gain does not survive: the method is lower" if gain.is_gain else "the method is lower"

@@ -31,6 +31,7 @@ METRICS = {  # value of --metric -> name in the tables
 MAX_OVER_RUN = "top1_max_over_run"
 ENSEMBLE = "ensemble"
 INDEPENDENT = "independent"
+DATA_SEED = "dataset.seed"
 ENSEMBLE_ECE = "ensemble_ece"
 OF_ENSEMBLE = {ENSEMBLE: "top1_last", ENSEMBLE_ECE: "ece_last"}  # metric -> its key in the summary
 
@@ -210,11 +211,12 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
     unplaced = [run for run in runs if not run.config or run.seed is None]
     readable = [run for run in runs if run.config and run.seed is not None]
     images = _images(readable)
+    settings_of = _without_seeds(readable)
     rows: dict[str, Row] = {}
     settings: dict[str, dict[str, Any]] = {}
     for run in readable:
         run.command = "run the command that started it again"
-        own = {key: value for key, value in identity(run.config).items() if key != "seed"}
+        own = settings_of[id(run)]
         labels = place_labels(run)
         key = json.dumps([labels, images[id(run)], own], sort_keys=True, default=str)
         settings[key] = own
@@ -243,6 +245,20 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
 
     in_order = sorted(map(_sort_runs, rows.values()), key=order)
     return _check_baseline(Rows(factors, in_order, chosen, compared, notes, unplaced))
+
+
+def _without_seeds(runs: Sequence[Run]) -> dict[int, dict[str, Any]]:
+    """Return ``{id(run): settings}`` without the seed, and without that of the data where it is always the same."""
+    settings = {id(run): {key: value for key, value in identity(run.config).items() if key != "seed"} for run in runs}
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        others = {key: value for key, value in settings[id(run)].items() if key != DATA_SEED}
+        groups.setdefault(json.dumps(others, sort_keys=True, default=str), []).append(run)
+    for group in groups.values():
+        if len({run.seed for run in group}) > 1 and all(settings[id(run)].get(DATA_SEED) == run.seed for run in group):
+            for run in group:
+                del settings[id(run)][DATA_SEED]
+    return settings
 
 
 def _add_run(row: Row, run: Run) -> Run | None:

@@ -8,7 +8,7 @@ from mcl.reports.figures import files, new_figure, style
 from mcl.search.space import Space
 from mcl.search.storage import quiet_optuna
 
-FEWEST = 10  # trials; fewer say too little
+FEWEST = 50  # trials; fewer say too little, because only the best tenth of them is compared with all
 NAME = "importance"
 
 

@@ -191,7 +191,7 @@ def _importance(shares: Mapping[str, float], pictures: Mapping[str, bytes]) -> l
         "## Which option matters",
         "",
         f"Share in what separates the best tenth of the trials from all of them (PED-ANOVA): {parts}. It describes"
-        " these trials, of which the sampler chose most where accuracies were good.",
+        " these trials; a sampler that learns, such as TPE, chooses most of them where accuracies were good.",
         "",
         *shown[:1],
         "",

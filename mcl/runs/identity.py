@@ -100,6 +100,11 @@ def identity(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     return _with_checksums({key: value for key, value in settings.items() if not _is_default(key, value, settings)})
 
 
+def neutral_value(key: str) -> Any:
+    """Return the value of a setting that leaves it out of the identity; None if it is never left out."""
+    return ADDED.get(_name(key))
+
+
 def _is_neutral(key: str, value: Any) -> bool:
     """Return whether a setting has the value that it stands for in runs that do not have it."""
     name = _name(key)

@@ -1,7 +1,7 @@
 """``config.yaml``: the resolved configuration of a run as plain values."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -46,6 +46,19 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 def encode_config(config: Mapping[str, Any]) -> str:
     """Return a configuration as the text of a ``config.yaml``."""
     return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+
+
+def without_absolute_paths(node: Any) -> Any:
+    """Return a configuration in which the last part stands for an absolute path, such as ``photos`` for a root."""
+    if isinstance(node, dict):
+        return {key: without_absolute_paths(child) for key, child in node.items()}
+    if isinstance(node, list):
+        return [without_absolute_paths(child) for child in node]
+    if isinstance(node, str):
+        for path in (PurePosixPath(node), PureWindowsPath(node)):
+            if path.is_absolute() or node.startswith("~"):
+                return path.name
+    return node
 
 
 def read_config(folder: Path, name: str | None = None) -> dict[str, Any] | None:

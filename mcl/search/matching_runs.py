@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mcl.errors import UserError
-from mcl.runs.identity import identity
+from mcl.runs.identity import identity, neutral_value
 from mcl.runs.reading import Run, number
 from mcl.search.space import Space, overrides
 
@@ -50,7 +50,7 @@ class RunMatcher:
         if values is None:
             return None
         for option, distribution in self._ranges.items():
-            given = number(own.get(option))
+            given = number(own.get(option, neutral_value(option)))
             if given is None or not distribution._contains(given):
                 return None
             values[option] = int(given) if isinstance(distribution.low, int) else given  # type: ignore[attr-defined]

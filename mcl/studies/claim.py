@@ -16,7 +16,8 @@ class Claim:
     Args:
         method: the row in question.
         equal_cost: the baseline, trained for as long as the method costs; empty if the study has none.
-        tuned: the baseline, with its own settings tuned; empty if the study has none.
+        tuned: the baseline, with its own settings tuned; empty if the study has none, and the labels of the baseline if
+            it is tuned itself.
         ablations: question -> rows that answer it: the method with one thing changed.
     """
 
@@ -36,7 +37,8 @@ def check_claim(where: str, claim: Claim, baseline: Mapping[str, str], labels: M
     if not baseline:
         raise UserError(f"{where}: claim needs a baseline, such as baseline: {{loss: independent}}.")
     rows = {"claim.method": claim.method}
-    rows |= {f"claim.{name.replace(' ', '_')}": row for name, row in claim.controls.items()}
+    controls = {name: row for name, row in claim.controls.items() if (name, row) != ("tuned", baseline)}
+    rows |= {f"claim.{name.replace(' ', '_')}": row for name, row in controls.items()}
     rows |= {
         f"claim.ablations.{question}, {i}": row
         for question, answers in claim.ablations.items()

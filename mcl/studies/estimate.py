@@ -30,9 +30,10 @@ def total_and_rate(overrides: Sequence[str], *, measure: bool) -> tuple[int | No
         image = (spec.channels, spec.image_size, spec.image_size)
         cohort, loss = parts.learner.cohort, parts.learner.loss
         views = count_views(options, loss, parts.dataset, len(cohort.keys))
-        cost = Cost.of(cohort, loss, image, views=views)
+        twice = options.accumulate > 1
+        cost = Cost.of(cohort, loss, image, views=views, twice=twice)
         work = cost.as_dict(images=steps * options.batch_size, steps=steps, batch_size=options.batch_size)
-        timed = cost if views == 1 else Cost.of(cohort, loss, image)  # one view is timed
+        timed = cost if views == 1 and not twice else Cost.of(cohort, loss, image)  # one view is timed, once
         return work["total"], _rate(parts, timed, image) if measure else None, ""
     except UserError as error:
         return None, None, f"unknown: {error}"

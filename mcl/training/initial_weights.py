@@ -84,7 +84,10 @@ def start_from(place: Path, cohort: Cohort) -> list[str]:
     missing = [key for key in weights if prefix + key not in learner]
     if missing:
         names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise UserError(f"{option}: its networks have no {names}. Choose the pair= and the loss= of that checkpoint.")
+        wanted = "pair= and the loss="
+        if all(".branches." in key for key in missing):
+            wanted += ", and pair.NETWORK.branches= if it had it,"
+        raise UserError(f"{option}: its networks have no {names}. Choose the {wanted} of that checkpoint.")
     classifiers = tensor_names(cohort, *(layer for network in cohort for layer in network.classifiers()))
     new = [key for key in classifiers if _has_other_classes(learner[prefix + key], weights[key])]
     for key, tensor in weights.items():

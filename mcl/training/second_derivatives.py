@@ -19,7 +19,8 @@ _NO_DERIVATIVE = re.compile(r"derivative for aten::(\w+?)(_backward)? is not imp
 def check_twice_differentiable(cohort: Cohort, channels: int, image_size: int) -> None:
     """Differentiate each architecture twice on two random images; weights, buffers and random state do not change.
 
-    Branches are not checked: they consist of the same layers, and would take several times as long.
+    Branches are not checked, and would take several times as long: they consist of the same layers, or of layers of
+    PyTorch that can be differentiated twice.
 
     Args:
         cohort: the networks.

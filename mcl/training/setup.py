@@ -25,6 +25,7 @@ from mcl.distributed.sharding import Shard
 from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
+from mcl.networks.branch_names import COPY
 from mcl.networks.cohort import Cohort
 from mcl.runs.fine_tuning import optimizer_node
 from mcl.runs.pair import (
@@ -128,6 +129,9 @@ def assemble(config: DictConfig) -> Parts:
     cohort = build_cohort(config, spec.num_classes, spec.channels, **needs(loss_class))
     for backbone in cohort.backbones:
         backbone.check_input(spec.channels, spec.image_size)
+    for key, network in zip(cohort.keys, cohort, strict=True):
+        if network.branch_kind != COPY and not network.branches:
+            notes.append(f"pair.{key}.branches={network.branch_kind}: this network has no auxiliary branches here.")
     check_batch_memory(dataset, cohort, options, processes=distributed.world_size())
     seed_everything(config.seed)
     loss: Loss = make(config.loss, path="loss", **loss_arguments(loss_class, cohort.widths, cohort.shapes))

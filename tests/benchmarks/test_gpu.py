@@ -27,7 +27,8 @@ from mcl.config.compose import compose_train
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 REHEARSAL = ["--device", "cpu", "--tiny", "--minutes", "60"]
 FEW = ["limits", "step/resnet32/bfloat16", "loop/resnet32/float32", "contrast", "kernels/resnet32/bfloat16/eager"]
-TINY_CPU = Setup("cpu", True, Path())
+OTHERS = [item for item in items(Setup("cpu", True, Path())) if item.name not in FEW]
+ONE_OF_EACH_KIND = {item.module: item.name for item in OTHERS}.values()  # the last: several runs, several processes
 Measure = Callable[..., int]
 
 
@@ -66,7 +67,13 @@ def test_items_are_measured_once_and_shown(measure: Measure, tmp_path: Path) -> 
     assert (tmp_path / "results.jsonl").read_bytes() == lines
 
 
-@pytest.mark.parametrize("item", [each for each in items(TINY_CPU) if each.name not in FEW], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "item",
+    [
+        pytest.param(item, id=item.name, marks=() if item.name in ONE_OF_EACH_KIND else pytest.mark.slow)
+        for item in OTHERS
+    ],
+)
 def test_every_other_item_is_rehearsed(item: Item, warm: None, tmp_path: Path) -> None:
     setup = Setup("cpu", True, tmp_path)
     answer = InProcess(setup).measure(item.module, {**item.arguments, **({"seconds": 60.0} if item.grows else {})}, 60)

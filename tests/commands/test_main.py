@@ -86,3 +86,12 @@ def test_output_whose_reader_has_ended_is_no_traceback() -> None:
     process.stdin.close()
     assert process.stderr.read() == ""
     assert process.wait() == 1
+
+
+def test_broken_pipe_of_something_else_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(arguments: object) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    one_command(monkeypatch, run=fail)
+    with pytest.raises(BrokenPipeError):
+        entry.main(["doit"])

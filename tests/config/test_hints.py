@@ -49,6 +49,7 @@ class Mine(Loss):
         }[self.kind]
 """
 NET = "allow_modules=[own_parts] network@pair.first=custom pair.first._target_=own_parts.Net"
+VIT = "network@pair.first=timm/test_vit network@pair.second=timm/test_vit dataset.image_size=32"
 MINE = "allow_modules=[own_parts] loss=custom loss._target_=own_parts.Mine"
 TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other programs
     # bare names, and what other programs call things
@@ -97,6 +98,9 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "network@first=resnet20": "write network@pair.first=resnet20.",
     "network@pair.frist=resnet20": "write network@pair.first=resnet20.",
     "pair.second.branch=byot": "Write pair.second.branches=byot.",
+    "pair.second.drop_pth=0.1": "Write pair.second.drop_path=0.1.",
+    "pair.second.weigths=DEFAULT": "Write pair.second.weights=DEFAULT.",
+    "pair.branches=light": "each network has this option. Write pair.first.branches=light.",
     "network@pair.third=resnet20": "To add one: +network@pair.third=resnet20.",
     "pair@foo=resnet8": "Write pair=resnet8.",
     "pair=resnet18": "Did you mean 'imagenet/resnet18'?",
@@ -181,6 +185,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     f"{MINE} +loss.kind=undeclared": "returns a term 'other' that it does not declare",
     f"{MINE} +loss.kind=vector": "term 'extra' of Mine is a tensor of shape (2,), not a tensor of shape ()",
     f"{MINE} +loss.kind=float": "term 'extra' of Mine is a float",
+    f"{MINE} +loss.kind=float {VIT}": "term 'extra' of Mine is a float",  # its stages return tokens, no maps
     f"{MINE} +loss.kind=detached": "do not depend on the networks",
     f"{MINE} '+loss.kind=no dict'": "not a dict of named terms",
     # studies

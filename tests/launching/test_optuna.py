@@ -146,7 +146,8 @@ def test_finished_runs_are_a_warm_start(command: Command) -> None:
     assert command(*job, "optimizer.lr=0.05").status == 0
     assert command(*job, "optimizer.lr=0.5").status == 0  # not in the range
     search = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "hydra.sweeper.warm_start=runs", *job]
-    done = command(*search, "runs=found", "optimizer.lr=interval(0.01,0.1)")
+    smoothing = "trainer.label_smoothing=interval(0.0,0.3)"  # 0 in the run; the identity leaves this out
+    done = command(*search, "runs=found", "optimizer.lr=interval(0.01,0.1)", smoothing)
     assert done.status == 0, done.err
     assert "warm start: 1 finished run of runs" in done.out
     assert "2 trials: 2 finished" in done.out

@@ -16,6 +16,7 @@ from mcl.errors import UserError
 from mcl.reports.archive import ARCHIVE, archived_runs, pack_runs
 from mcl.reports.report import write_report
 from mcl.runs.reading import find_runs, read_run
+from mcl.runs.stored_config import read_config, write_config
 
 EXPERIMENTS = conf_folder().parent / "experiments"
 STUDY = "title: Mine\nvary: {trainer.epochs: [1, 2]}\nbaseline: {trainer.epochs: 1}\nhold: [trainer.precision=float32]"
@@ -61,16 +62,20 @@ def test_report_with_archive_equals_the_report_from_the_archive(
 
 def test_archived_runs_equal_the_packed_ones(tmp_path: Path) -> None:
     folders = find_runs(three_seeds(tmp_path / "runs"))
-    for config in (folder / "config.yaml" for folder in folders):
-        config.write_text(config.read_text().replace("\nruns: runs\n", f"\nruns: {tmp_path}/runs\n"))
+    place = f"{tmp_path}/a folder whose name has spaces and is so long that a YAML file: breaks it"
+    for folder in folders:
+        config = read_config(folder)
+        assert config is not None
+        write_config(folder, {**config, "runs": place, "dataset": {**config["dataset"], "root": f"{place}/photos"}})
     packed = list(map(read_run, folders))
-    assert {run.config["runs"] for run in packed} == {f"{tmp_path}/runs"}
+    assert {run.config["runs"] for run in packed} == {place}
     (tmp_path / ARCHIVE).write_bytes(pack_runs(packed))
     with archived_runs(tmp_path / ARCHIVE) as unpacked:
         assert [run.summary for run in unpacked] == [run.summary for run in packed]
         assert [run.evaluations for run in unpacked] == [run.evaluations for run in packed]
         assert [run.shown_folder for run in unpacked] == [run.folder for run in packed]
         assert {run.config["runs"] for run in unpacked} == {"runs"}
+        assert {run.config["dataset"]["root"] for run in unpacked} == {"photos"}
         assert pack_runs(unpacked) == (tmp_path / ARCHIVE).read_bytes()
     assert not unpacked[0].folder.exists()
 

@@ -1,5 +1,7 @@
 """The answer to a study's claim: does a gain survive the baseline at equal cost and the tuned one?"""
 
+import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +10,8 @@ import pytest
 from support.report_pages import cells, study_of
 from support.run_folders import write_run
 
-from mcl.studies.claim import Claim
+from mcl.errors import UserError
+from mcl.studies.claim import Claim, check_claim
 from mcl.studies.study import PlannedRun, Study
 
 Page = Callable[..., str]
@@ -71,7 +74,7 @@ def first_paragraph(text: str) -> str:
             *(None, 72.0),
             "a gain is shown over the baseline, but not over the tuned baseline;"
             " the baseline at equal cost is not tested",
-            ["Against the baseline at equal cost: not tested, because its runs have not finished."],
+            ["Against the baseline at equal cost: not tested, because no runs of equal seed have finished."],
         ),
     ],
 )
@@ -93,6 +96,37 @@ def test_gain_that_is_not_shown_is_said_so_with_the_difference_that_could_be_sho
     assert text.startswith("**resnet8: a gain is not shown.**")
     assert "Not shown: no difference shown. With the spread of these runs, a true difference of 0." in text
     assert "; the method is lower." in text  # than the tuned baseline
+
+
+@pytest.mark.parametrize(
+    ("left", "reason"),
+    [
+        ({1, 2, 3, 4}, "+2.00 points (1 pair of equal seed); not tested: one pair of runs"),
+        (set(range(5)), "Against the baseline at equal cost: not tested, because no runs of equal seed have finished."),
+    ],
+)
+def test_gain_is_not_lost_to_a_control_with_too_few_runs_to_test(
+    left: set[int], reason: str, tmp_path: Path, page: Page
+) -> None:
+    means = {"independent": 70.0, "lmcl": 72.0, "independent long": 70.0, "independent tuned": 70.0}
+    study = claim_study(tmp_path / "runs", means, FULL)
+    for seed in left:
+        shutil.rmtree(tmp_path / "runs" / "independent_long" / str(seed))
+    text = first_paragraph(page(study=study))
+    assert "a gain is shown over the baseline, and over the tuned baseline; the baseline at equal cost is not t" in text
+    assert re.sub(r"\+[\d.]+ points \(1", "+2.00 points (1", text).count(reason) == 1
+
+
+def test_baseline_may_itself_be_tuned(tmp_path: Path, page: Page) -> None:
+    claim = Claim({"arm": "lmcl"}, {"arm": "independent long"}, {"arm": "independent"})
+    means = {"independent": 70.0, "lmcl": 72.0, "independent long": 70.2}
+    text = first_paragraph(page(study=claim_study(tmp_path / "runs", means, claim)))
+    assert "a gain is shown over the tuned baseline, and over the baseline at equal cost.**" in text
+    assert "over 2 tests" in text
+    assert text.endswith("The baseline itself is tuned.")
+    check_claim("study.yaml", claim, {"arm": "independent"}, {"arm": list(means)})
+    with pytest.raises(UserError, match="equal_cost and baseline are the same row"):
+        check_claim("study.yaml", replace(claim, equal_cost=claim.tuned), claim.tuned, {"arm": list(means)})
 
 
 def test_method_below_its_baseline_and_a_study_without_controls(tmp_path: Path, page: Page) -> None:

@@ -12,6 +12,7 @@ from support.run_folders import write_run
 from mcl.errors import UserError
 from mcl.reports import pack_runs, read_runs, results_table
 from mcl.reports.archive import ARCHIVE
+from mcl.reports.rows import rows_of_folders
 from mcl.runs.reading import find_runs, read_run
 
 
@@ -156,3 +157,13 @@ def test_missing_pandas_is_one_clear_error(runs: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(UserError, match=r"to_pandas\(\): needs pandas. Install it with: pip install 'pandas>=2'"):
         read_runs(runs).to_pandas()
+
+
+def test_seeds_of_runs_that_also_draw_their_images_share_a_row(tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        write_run(tmp_path, "lmcl", seed, [70, 70], settings={"dataset__seed": seed})
+        write_run(tmp_path, "mcl", seed, [70, 70], settings={"dataset__seed": 1})
+    rows = rows_of_folders(find_runs(tmp_path)).rows
+    assert [[run.seed for run in row.runs] for row in rows] == [[0, 1, 2], [0, 1, 2]]
+    write_run(tmp_path, "lmcl", 3, [70, 70], settings={"dataset__seed": 0})
+    assert sorted(len(row.runs) for row in rows_of_folders(find_runs(tmp_path)).rows) == [1, 1, 1, 1, 3]

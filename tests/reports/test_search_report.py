@@ -72,8 +72,9 @@ def test_option_that_decides_has_the_greatest_share() -> None:
 
 def test_few_trials_or_equal_ones_say_nothing_about_importance() -> None:
     space = parse_space(["a=interval(0.0,1.0)", "b=interval(0.0,1.0)"], {})
-    trials = [({"a": i / 20, "b": 0.5}, float(i)) for i in range(20)]
-    assert importances(space, trials[:5]) == {}
+    trials = [({"a": i / 60, "b": 0.5}, float(i)) for i in range(60)]
+    assert importances(space, trials)
+    assert importances(space, trials[:49]) == {}
     assert importances(space, [(values, 1.0) for values, _ in trials]) == {}
     assert importances(parse_space(["a=interval(0.0,1.0)"], {}), trials) == {}
 

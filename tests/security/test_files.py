@@ -15,7 +15,7 @@ import pytest
 import torch
 from support.received import CANARY, metadata_of, rewrite_bundle, save_safetensors
 
-from mcl.deploy.bundle import without_local_paths, write_bundle
+from mcl.deploy.bundle import write_bundle
 from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
 from mcl.files import write_atomically
@@ -24,6 +24,7 @@ from mcl.runs import checkpoints
 from mcl.runs.layout import WRITTEN
 from mcl.runs.lock import FolderLock
 from mcl.runs.reading import find_runs, read_run
+from mcl.runs.stored_config import without_absolute_paths
 from mcl.runs.summary import decode_summary, with_checksum
 from mcl.runs.writer import RunWriter
 from mcl.untrusted import archives, limits
@@ -366,4 +367,4 @@ def test_a_bundle_has_no_local_path_and_no_secret(place: Path, monkeypatch: pyte
     [("/a/b", "b"), ("C:\\a\\b", "b"), ("~/a", "a"), ("a/b", "a/b"), ("x", "x"), (3, 3), (["/a/b"], ["b"])],
 )
 def test_absolute_paths_are_cut_to_their_last_part(value: object, handed_on: object) -> None:
-    assert without_local_paths({"a": {"b": value}}) == {"a": {"b": handed_on}}
+    assert without_absolute_paths({"a": {"b": value}}) == {"a": {"b": handed_on}}

@@ -62,3 +62,16 @@ def test_heads_that_do_not_fit_are_one_line(options: list[str], message: str, sm
     assert message in done.err
     assert done.err.count("\n") == 1
     assert not Path("run", "metrics.jsonl").exists()
+
+
+def test_other_kind_of_branches_is_named_where_weights_do_not_fit(small: Small) -> None:
+    assert small("light", "loss=deep_supervision", *heads("light"), *SHORT).status == 0
+    done = small("copies", "loss=deep_supervision", "init_from=light", *SHORT)
+    assert done.status == 1
+    assert "and pair.NETWORK.branches= if it had it, of that checkpoint" in done.err
+
+
+def test_kind_of_branches_that_a_network_does_not_have_is_noted(small: Small) -> None:
+    done = small("run", "loss=independent", "pair.first.branches=light", *SHORT)
+    assert done.status == 0, done.err
+    assert "pair.first.branches=light: this network has no auxiliary branches here." in done.out
