@@ -88,15 +88,17 @@ def unknown_option(
     if near and near[0] in _OF_ANY_NETWORK:
         return UserError(f"{problem} Write {write(f'{front}.{near[0]}', value)}.")
     target = str((node or {}).get("_target_", ""))
-    if target and not title and not nearest(last, known):  # the file does not list it, but its class may have it
+    owners = options().get(key)
+    of_hydra = owners and key.startswith("hydra.")
+    if target and not title and not of_hydra and not nearest(last, known):  # the class may have what no file lists
         signature = read_signature(target) if inside(target, PACKAGES) else None
         if (signature is not None and last in signature.parameters) or not inside(target, PACKAGES):
             return UserError(
                 f"{key} is not set in a file, so its first mention takes a plus: {write(f'+{key}', value)}, if"
                 f" {target.rpartition('.')[2]} has this option."
             )
-    if key in options() and options()[key]:
-        return UserError(f"{problem} It belongs to {_list(options()[key])}, which is not chosen here.")
+    if owners:
+        return UserError(f"{problem} It belongs to {_list(owners)}, which is not chosen here.")
     if last == "seeds" and not own:
         return UserError(f"{problem} Write seed=0 for one run, or -m seed=0,1,2 for several.")
     if key in sweep_options() and not own:

@@ -142,7 +142,7 @@ def _numbers(one: Difference) -> str:
     about = [f"95 % interval {interval(found, difference=True)}"] if found.interval else []
     about.append(f"{pluralize(found.count, 'pair')} of equal seed")
     if one.holm is not None:
-        corrected = f"after Holm's correction over {pluralize(one.family, 'test')}" if one.family > 1 else "one test"
+        corrected = f"after Holm's correction over {pluralize(one.family, 'test')}" if one.family > 1 else "in one test"
         about += [
             f"p = {probability(one.holm)} {corrected}".replace("= <", "<"),
             f"d_z {signed(one.comparison.effect)}",

@@ -154,6 +154,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "seed=1,2": "several values are several runs: add -m.",
     "hydra/launcher=gpus": "only a multirun has a launcher and a sweeper: add -m",
     "seed=1 -m loss=lmcl,mcll": "Did you mean 'mcl'?",
+    "-m seed=1,2 hydra.launcher.devices=cpu": "It belongs to hydra/launcher=gpus, which is not chosen here.",
     "-m optimizer.lr=0.1,-1": "Invalid learning rate: -1",
     "-m loss.tau=0.1,-1": "loss.tau=-1: must be greater than 0.",
     "-m loss=independent,lmcl pair=single": "needs at least 2; the pair has 1",
