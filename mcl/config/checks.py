@@ -10,7 +10,8 @@
 
 The cost: importing constructors imports torch, which takes seconds. So `check_config` first reads signatures from
 source, in milliseconds, and most mistakes are reported then. Only then does it import every target, for inherited
-constructors, torch's own types and modules of the user. Signatures are cached.
+constructors, torch's own types and modules of the user. Signatures are cached, and a node that passed is not checked
+again: the jobs of a study have most of their nodes in common (`mcl.config.passed`).
 
 `mcl.config.hints` words every unknown name, with what to type instead; `type_hints.describe` every wrong type.
 """
@@ -28,6 +29,7 @@ from mcl.config.hints import unknown_option
 from mcl.config.loss_arguments import SHAPES, WIDTHS
 from mcl.config.optimizer_checks import check_fine_tuning
 from mcl.config.pair_options import check_direction, check_pair
+from mcl.config.passed import Once
 from mcl.config.schema import TrainConfig
 from mcl.config.signatures import read_signature, signature_of
 from mcl.config.targets import KEYWORDS, PACKAGES, inside, resolve
@@ -125,6 +127,9 @@ def check(
         UserError: an option is unknown, not set, or of the wrong type, or the target may not be built.
     """
     plain = plain_data(node, path)
+    once = Once(allow, plain, path, list(supplied), import_targets)
+    if once.passed:
+        return
     target, prefix = plain.get("_target_"), f"{path}." if path else ""
     if not isinstance(target, str):
         raise UserError(f"{path or 'node'}: no _target_: set {prefix}_target_=MODULE.CLASS.")
@@ -142,6 +147,7 @@ def check(
     for key, value in options.items():
         for where, child in _nested(value, f"{prefix}{key}"):
             check(child, path=where, allow=allow, import_targets=import_targets)
+    once.note()
 
 
 def plain_data(node: Any, path: str) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> DictCo
         raise unknown("configuration", config_name, NAMES)
     with composing(), explained(overrides):
         if config_name == "train":
-            return _full(overrides)
+            return _full(overrides)[0]
         return hydra.compose(config_name, overrides=list(overrides), return_hydra_config=True)
 
 
@@ -98,17 +98,17 @@ def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
 
 def _compose(overrides: Sequence[str]) -> Composed:
     with explained(overrides):
-        full = _full(overrides)
-        return Composed(task_part(full), Path(full.hydra.run.dir))
+        full, config = _full(overrides)
+        return Composed(config, Path(full.hydra.run.dir))
 
 
-def _full(overrides: Sequence[str]) -> DictConfig:
-    """Compose and check a run."""
+def _full(overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+    """Compose and check a run; return its configuration with Hydra's own part, and without."""
     full = hydra.compose("train", overrides=current_overrides(overrides), return_hydra_config=True)
     config = task_part(full)
     check_config(config)
     try_building(config)
-    return full
+    return full, config
 
 
 def task_part(full: DictConfig) -> DictConfig:

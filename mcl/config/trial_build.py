@@ -4,8 +4,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from mcl.config.checks import plain_data
 from mcl.config.instantiate import build
 from mcl.config.loss_arguments import loss_arguments
+from mcl.config.passed import Once
 from mcl.config.targets import PACKAGES, inside, resolve
 from mcl.errors import UserError
 from mcl.runs.fine_tuning import optimizer_node
@@ -45,7 +47,10 @@ def try_building(config: DictConfig) -> None:
         for group, arguments in supplied.items():
             if inside(str(config[group]._target_), PACKAGES):
                 node = optimizer_node(config.optimizer) if group == "optimizer" else config[group]
-                build(node, path=group, allow=config.allow_modules, **arguments)
+                once = Once(config.allow_modules, plain_data(node, group), shapes)
+                if not once.passed:
+                    build(node, path=group, allow=config.allow_modules, **arguments)
+                    once.note()
 
 
 def check_network_count(loss_class: Any, keys: list[str]) -> None:

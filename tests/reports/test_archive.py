@@ -30,6 +30,8 @@ def test_committed_report_is_reproduced_from_its_archive(
     if not (committed / ARCHIVE).is_file():
         pytest.skip("its runs are not committed")
     copy.mkdir(parents=True)
+    if (committed / "teachers").is_dir():  # of settings, by their checksums
+        shutil.copytree(committed / "teachers", copy / "teachers")
     shutil.copy(committed / "study.yaml", copy)
     shutil.copy(committed / ARCHIVE, copy)
     monkeypatch.chdir(tmp_path)
