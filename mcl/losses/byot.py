@@ -55,8 +55,8 @@ class BYOT(FormLoss):
     terms = ("classification", "branch_classification", "distillation", "feature")
     needs_branches = True
     forms: ClassVar[Mapping[str, Form]] = {
-        "paper": Form(3.0, {"branch_classification": 0.9, "distillation": 0.1, "feature": 1e-6}, has_slip=True),
-        "journal": Form(3.0, {"branch_classification": 0.7, "distillation": 0.3, "feature": 0.03}, has_slip=True),
+        "paper": Form(3.0, {"branch_classification": 0.9, "distillation": 0.1, "feature": 1e-6}, has_bug=True),
+        "journal": Form(3.0, {"branch_classification": 0.7, "distillation": 0.3, "feature": 0.03}, has_bug=True),
     }
 
     def __init__(

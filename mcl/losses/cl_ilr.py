@@ -41,7 +41,7 @@ class CLILR(FormLoss):
     rescale_gradients = True
     forms: ClassVar[Mapping[str, Form]] = {
         "paper": Form(2.0, {"classification": 0.5, "distillation": 0.5}),
-        "okddip_repo": Form(3.0, {"distillation": Sigmoid()}, SMOOTHING, has_slip=True),
+        "okddip_repo": Form(3.0, {"distillation": Sigmoid()}, SMOOTHING, has_bug=True),
     }
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:

@@ -63,8 +63,8 @@ class DML(FormLoss):
         "paper": Form(1.0),
         "mcl_okd": Form(2.0),
         "authors": Form(None),
-        "okddip_repo": Form(3.0, epsilon=SMOOTHING, has_slip=True),
-        "okddip_repo_pairs": Form(3.0, epsilon=SMOOTHING, has_slip=True),
+        "okddip_repo": Form(3.0, epsilon=SMOOTHING, has_bug=True),
+        "okddip_repo_pairs": Form(3.0, epsilon=SMOOTHING, has_bug=True),
     }
 
     def __init__(

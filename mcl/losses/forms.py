@@ -25,13 +25,13 @@ class Form(NamedTuple):
         temperature: T of the divergences; None if the form has none.
         weights: factors of the terms, where they are not 1.
         epsilon: added to the probabilities of teachers.
-        has_slip: ``loss.reproduce_official_bug`` changes something in this form.
+        has_bug: ``loss.reproduce_official_bug`` changes something in this form.
     """
 
     temperature: float | None = 1.0
     weights: Mapping[str, float | Ramp] = {}
     epsilon: float = 0.0
-    has_slip: bool = False
+    has_bug: bool = False
 
 
 class FormLoss(Loss):
@@ -68,11 +68,11 @@ class FormLoss(Loss):
             raise UserError(f"loss.temperature={temperature}: loss.form={form} has no temperature. Leave it null.")
         if temperature is not None and temperature <= 0:
             raise UserError(f"loss.temperature={temperature}: must be greater than 0.")
-        if reproduce_official_bug and not settings.has_slip:
-            with_slip = [name for name, each in self.forms.items() if each.has_slip]
+        if reproduce_official_bug and not settings.has_bug:
+            with_bug = [name for name, each in self.forms.items() if each.has_bug]
             raise UserError(
-                f"loss.reproduce_official_bug=true: loss.form={form} has no slip to reproduce."
-                f" Choose loss.form={' or loss.form='.join(with_slip)}, or leave it false."
+                f"loss.reproduce_official_bug=true: loss.form={form} has no bug to reproduce."
+                f" Choose loss.form={' or loss.form='.join(with_bug)}, or leave it false."
             )
         self.form = form
         self.temperature = temperature or settings.temperature or 1.0

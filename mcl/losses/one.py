@@ -60,7 +60,7 @@ class ONE(FormLoss):
         shapes: per network, its sizes. The networks share their first stages; the gate reads the map at the fork.
         weights: factor of each term; None: 1, the divergence with the ramp of the form.
         form: ``paper``: as the authors' code, with a ramp of 80 epochs and smoothed targets. ``mcl_okd``: without
-            either. ``okddip_repo``: as ``paper``, with a slip.
+            either. ``okddip_repo``: as ``paper``, with a bug.
         temperature: T; None: that of the form.
         reproduce_official_bug: as in ``okddip_repo``, do not detach the ensemble.
     """
@@ -70,7 +70,7 @@ class ONE(FormLoss):
     forms: ClassVar[Mapping[str, Form]] = {
         "paper": Form(3.0, {"distillation": Sigmoid()}, SMOOTHING),
         "mcl_okd": Form(3.0),
-        "okddip_repo": Form(3.0, {"distillation": Sigmoid()}, SMOOTHING, has_slip=True),
+        "okddip_repo": Form(3.0, {"distillation": Sigmoid()}, SMOOTHING, has_bug=True),
     }
 
     def __init__(

@@ -21,7 +21,7 @@ def ema_decay(step: int) -> float:
 
 
 class OfficialRamp(Ramp):
-    """The ramp of the released code, which divides by 1 instead of by its length: exp(-5 (1 - epoch)²), then 1."""
+    """The ramp of the public re-implementation, which divides by 1, not by its length: exp(-5 (1 - epoch)²), then 1."""
 
     def __call__(self, epoch: int) -> float:
         return self.weight * (math.exp(-5 * (1 - epoch) ** 2) if epoch <= self.length else 1.0)
@@ -34,14 +34,14 @@ class PCL(FormLoss):
         shapes: per network, its sizes; the ensemble classifier reads the features of all.
         weights: factor of each term; None: 1, the divergences with a ramp of 80 epochs.
         temperature: T.
-        reproduce_official_bug: use the ramp of the released code, which is almost 0 until epoch 80.
+        reproduce_official_bug: use the ramp of the re-implementation: almost 0 until epoch 80, except in epoch 1.
     """
 
     terms = ("classification", "ensemble_distillation", "teacher_distillation")
     minimum_networks = 2
     needs_ema = True
     separate_views = True
-    forms: ClassVar[Mapping[str, Form]] = {"paper": Form(3.0, has_slip=True)}
+    forms: ClassVar[Mapping[str, Form]] = {"paper": Form(3.0, has_bug=True)}
 
     def __init__(
         self,

@@ -78,7 +78,7 @@ class SwitOKD(FormLoss):
 
     minimum_networks = 2
     needs_single_labels = True  # of the distances that the switch compares
-    forms: ClassVar[Mapping[str, Form]] = {"paper": Form(1.0, has_slip=True)}
+    forms: ClassVar[Mapping[str, Form]] = {"paper": Form(1.0, has_bug=True)}
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class SwitOKD(FormLoss):
             )
         if reproduce_official_bug and len(shapes) != 3:
             raise UserError(
-                f"loss.reproduce_official_bug=true: the slip is that of three networks, and the pair has {len(shapes)}."
+                f"loss.reproduce_official_bug=true: the bug is that of three networks, and the pair has {len(shapes)}."
             )
         self.teachers = teachers
         self._paused: Tensor | None = None
