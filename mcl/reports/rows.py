@@ -300,7 +300,9 @@ def _set_aside_other_settings(run: Run) -> None:
 def parse_baseline(text: str, factors: Mapping[str, Sequence[str]], *, option: str = "--baseline") -> dict[str, str]:
     """Parse ``"loss=mcl,pair=resnet8"``, or a label alone if a single factor has it, into ``{factor: label}``."""
     chosen = {}
-    for part in text.split(","):
+    whole = text.partition("=")[2] or text
+    one = any(whole.strip() in labels for labels in factors.values())  # a label may have a comma
+    for part in [text] if one else text.split(","):
         factor, equals, label = part.strip().partition("=")
         if not equals:
             owners = [name for name, labels in factors.items() if factor in labels]

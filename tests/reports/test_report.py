@@ -4,9 +4,12 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from support.report_pages import cells, study_of, three_seeds
 from support.run_folders import write_run
 
+from mcl.errors import UserError
+from mcl.reports.rows import parse_baseline
 from mcl.studies.study import Published
 
 Page = Callable[..., str]
@@ -199,6 +202,15 @@ def test_setting_that_changes_with_the_loss_is_reported(tmp_path: Path, page: Pa
     write_run(tmp_path / "runs", "independent", 0, [70.0, 70.0])
     write_run(tmp_path / "runs", "mcl", 0, [72.0, 72.0], settings={"optimizer__lr": 0.2})
     assert "`optimizer.lr` changes with `loss`." in page(tmp_path / "runs")
+
+
+def test_label_with_a_comma_can_be_typed_alone() -> None:
+    factors = {"arm": ["lmcl", "lmcl, tuned"], "pair": ["resnet8", "resnet14"]}
+    assert (
+        parse_baseline("lmcl, tuned", factors) == parse_baseline("arm=lmcl, tuned", factors) == {"arm": "lmcl, tuned"}
+    )
+    with pytest.raises(UserError, match="tuned: no single factor has this label"):
+        parse_baseline("arm=lmcl, tuned,pair=resnet8", factors)
 
 
 def test_baseline_can_be_chosen(tmp_path: Path, page: Page) -> None:
