@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from mcl.console import pluralize
 from mcl.reports.accuracy_tables import key, key_factors
@@ -42,7 +43,7 @@ def ranks(rows: Sequence[Row], metric: str) -> tuple[list[Rank], int]:
     in Mogstad et al., Review of Economic Studies 2024, with Holm's test in place of theirs).
     """
     values = [(row, by_seed) for row in rows if (by_seed := _by_seed(row, metric))]
-    means = {id(row): sum(by_seed.values()) / len(by_seed) for row, by_seed in values}
+    means = {id(row): fmean(by_seed.values()) for row, by_seed in values}  # rounded as in the other tables
     pairs = [(one[0], other[0], compare(one[1], other[1])) for one, other in itertools.combinations(values, 2)]
     tested = [(one, other, found) for one, other, found in pairs if found.p is not None]
     adjusted = holm([found.p for _, _, found in tested if found.p is not None])
