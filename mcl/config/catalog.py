@@ -12,7 +12,7 @@ from mcl.config.conf_folder import conf_folder, conf_folders
 from mcl.config.schema import SweepConfig, TrainConfig
 from mcl.errors import nearest
 from mcl.runs.fine_tuning import OPTIMIZER_OPTIONS
-from mcl.runs.pair import DROP_PATH, NETWORK_OPTIONS, PAIR_OPTIONS
+from mcl.runs.pair import PAIR_OPTIONS, TYPED_OPTIONS
 
 _PACKAGE = "# @package "
 _FOLDERS_IN_NAMES = ("network", "pair")  # such as imagenet/resnet18
@@ -69,7 +69,7 @@ def options() -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {f.name: [] for f in fields(TrainConfig) if not str(f.type).startswith("dict")}
     found |= {f"pair.{name}": [] for name in PAIR_OPTIONS}
-    found |= {f"pair.{key}.{name}": [] for key in ("first", "second") for name in (*NETWORK_OPTIONS, DROP_PATH)}
+    found |= {f"pair.{key}.{name}": [] for key in ("first", "second") for name in TYPED_OPTIONS}
     found |= {f"optimizer.{name}": [] for name in OPTIMIZER_OPTIONS}
     for file, group, name in _files([conf_folder()]):
         text = file.read_text(encoding="utf-8")

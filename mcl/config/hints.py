@@ -11,10 +11,9 @@ from mcl.config.targets import PACKAGES, inside
 from mcl.errors import UserError, nearest, unknown
 from mcl.networks.library_names import LIBRARIES, libraries_with
 from mcl.program import program
-from mcl.runs.pair import DROP_PATH, NETWORK_OPTIONS, PAIR_OPTIONS
+from mcl.runs.pair import PAIR_OPTIONS, TYPED_OPTIONS
 
 NETWORKS = ("first", "second")
-_OF_ANY_NETWORK = (*NETWORK_OPTIONS, DROP_PATH)
 
 
 def write(key: str, value: str | None = None) -> str:
@@ -84,9 +83,6 @@ def unknown_option(
     kind = f"option of {title}" if title else "option"
     problem = f"{key}: there is no such {kind}."
     front, _, last = key.rpartition(".")
-    near = nearest(last, [*_OF_ANY_NETWORK, *known]) if re.fullmatch(r"pair\.[\w-]+", front) else []
-    if near and near[0] in _OF_ANY_NETWORK:
-        return UserError(f"{problem} Write {write(f'{front}.{near[0]}', value)}.")
     target = str((node or {}).get("_target_", ""))
     owners = options().get(key)
     of_hydra = owners and key.startswith("hydra.")
@@ -104,6 +100,9 @@ def unknown_option(
     if key in sweep_options() and not own:
         return UserError(f"{problem} It belongs to sweep.py: {program('sweep')} study=NAME {write(key, value)}.")
     for similar in (False, True):
+        near = nearest(last, [*TYPED_OPTIONS, *known]) if similar and re.fullmatch(r"pair\.[\w-]+", front) else []
+        if near and near[0] in TYPED_OPTIONS:
+            return UserError(f"{problem} Write {write(f'{front}.{near[0]}', value)}.")
         if (similar or key.startswith("hydra.")) and nearest(last, known):
             break
         found = suggest(key, value, own=own, similar=similar)
@@ -167,7 +166,7 @@ def misplaced_choice(key: str, value: str) -> UserError | None:
     """Return the error for a choice that was typed as an option (``pair.first=resnet20``), or None."""
     front, _, last = key.rpartition(".")
     group = key.replace(".", "/")
-    if front in ("pair", "network") and last in _OF_ANY_NETWORK:
+    if front in ("pair", "network") and last in TYPED_OPTIONS:
         return UserError(f"{key}={value}: each network has this option. Write {write(f'pair.first.{last}', value)}.")
     if front in ("pair", "network") and last not in PAIR_OPTIONS:
         near = nearest(value, choices()["network"])[:1]

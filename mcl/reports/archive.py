@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mcl.errors import UserError
 from mcl.reports.row_labels import place_labels
+from mcl.runs.identity import config_hash
 from mcl.runs.layout import CONFIG, PROBE, SIGNS_OF_A_RUN
 from mcl.runs.probe_record import find_probes
 from mcl.runs.reading import Run, find_runs, read_run
@@ -45,7 +46,10 @@ def pack_runs(runs: Iterable[Run]) -> bytes:
 
 def _packed_config(run: Run) -> bytes:
     """Return the settings of a run as if it had been trained in ``runs``; where it really was stays private."""
-    return encode_config(without_absolute_paths({**run.config, "runs": "runs"})).encode()
+    config = {**run.config, "runs": "runs"}
+    portable = without_absolute_paths(config)
+    # The hash of an older run, which has no checksum of its initial weights, needs their path.
+    return encode_config(portable if config_hash(portable) == config_hash(config) else config).encode()
 
 
 def show_as_packed(runs: Iterable[Run], place: Path) -> None:

@@ -11,6 +11,7 @@ FROZEN = "frozen"  # options of each network, beside those of its constructor
 FREEZE, DEPLOYED, WEIGHTS, STRICT, BRANCHES = "freeze", "deployed", "weights", "weights_strict", "branches"
 NETWORK_OPTIONS = (FROZEN, FREEZE, DEPLOYED, WEIGHTS, STRICT, BRANCHES)
 DROP_PATH = "drop_path"  # of the constructors of residual networks, whose files do not list it
+TYPED_OPTIONS = (*NETWORK_OPTIONS, DROP_PATH)  # of any network, in no file
 _NOT_BUILT = (FROZEN, FREEZE, DEPLOYED, STRICT, BRANCHES)  # some constructors take weights
 
 

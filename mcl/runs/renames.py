@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcl.runs.fine_tuning import OPTIMIZER_OPTIONS
-from mcl.runs.pair import DROP_PATH, NETWORK_OPTIONS
+from mcl.runs.pair import TYPED_OPTIONS
 
 TARGETS = {
     "mcl.losses.contrasts.BankContrast": "mcl.losses.contrast_sources.BankContrast",
@@ -26,7 +26,7 @@ CHOICES = {"recipe=fast": "speed=fast"}
 
 # Files of networks, optimizers and schedules do not list these options, so that Hydra would ask for a plus.
 _OPTION_WITHOUT_FILE = re.compile(
-    rf"^(?:pair\.[\w-]+\.(?:{'|'.join(NETWORK_OPTIONS)}|{DROP_PATH}|options\.\w+)|optimizer\.(?:{'|'.join(OPTIMIZER_OPTIONS)})"
+    rf"^(?:pair\.[\w-]+\.(?:{'|'.join(TYPED_OPTIONS)}|options\.\w+)|optimizer\.(?:{'|'.join(OPTIMIZER_OPTIONS)})"
     r"|schedule\.warmup_epochs)(?==)"
 )
 _OVERRIDE = re.compile(r"(?P<sign>\+{1,2}|~)?(?P<key>[\w./@]+)(?P<value>=.*)?", re.DOTALL)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.drawings import _undrawn  # noqa: F401 - a fixture
 from support.report_pages import study_of, three_seeds
+from support.run_folders import write_run
 
 from mcl.__main__ import main
 from mcl.config.conf_folder import conf_folder
@@ -80,6 +81,14 @@ def test_archived_runs_equal_the_packed_ones(tmp_path: Path) -> None:
         assert {run.config["dataset"]["root"] for run in unpacked} == {"photos"}
         assert pack_runs(unpacked) == (tmp_path / ARCHIVE).read_bytes()
     assert not unpacked[0].folder.exists()
+
+
+def test_older_run_keeps_the_path_that_its_hash_needs(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "runs", "lmcl", 0, [70, 70]))
+    run.config |= {"init_from": "/base", "runs": "/runs"}  # and no init_weights, its checksum
+    (tmp_path / ARCHIVE).write_bytes(pack_runs([run]))
+    with archived_runs(tmp_path / ARCHIVE) as (unpacked,):
+        assert (unpacked.config["init_from"], unpacked.config["runs"]) == ("/base", "runs")
 
 
 def test_local_runs_have_precedence_over_the_archive(tmp_path: Path, page: Callable[..., str]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from mcl.studies.estimate import total_and_rate
+
 RESNET8 = 12.5e6  # at 32 x 32, as published counts have it
 SHORT = ["dataset=synthetic", "dataset.train_per_class=8", "dataset.test_per_class=2", "trainer.batch_size=8"]
 
@@ -53,3 +55,10 @@ def test_matching_weights_are_logged_between_stages_of_different_networks(comman
 def test_fixed_matching_logs_no_weights(command: Callable[..., Any]) -> None:
     cost(command, "loss/matching=one", "trainer.max_steps=1")
     assert "matching/" not in Path("run/metrics.jsonl").read_text()
+
+
+def test_estimate_of_a_study_counts_the_second_forward_pass_of_accumulation() -> None:
+    job = [*SHORT, "loss=independent", "trainer.max_steps=2"]
+    whole, chunks = (total_and_rate([*job, f"trainer.accumulate={n}"], measure=False)[0] for n in (1, 2))
+    assert whole is not None
+    assert chunks == whole * 4 // 3
