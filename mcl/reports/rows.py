@@ -309,7 +309,7 @@ def parse_baseline(text: str, factors: Mapping[str, Sequence[str]], *, option: s
             if len(owners) != 1:
                 every = [label for labels in factors.values() for label in labels]
                 raise UserError(
-                    f"{option} {part}: no single factor has this label.{did_you_mean(factor, every)}"
+                    f"{option} {part.strip()}: no single factor has this label.{did_you_mean(factor, every)}"
                     f" Give factor=label; factors are {', '.join(factors)}."
                 )
             factor, label = owners[0], factor
