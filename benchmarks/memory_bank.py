@@ -63,8 +63,9 @@ def run_passes(case: Case) -> dict[str, float]:
     import torch
     import torch.nn.functional as F
 
-    from mcl.benchmarking import peak_memory, time_in_turns
+    from mcl.benchmarking import time_in_turns
     from mcl.losses.memory import MemoryBank
+    from mcl.peak_memory import peak_memory
     from mcl.reference.memory_bank import memory_contrast
 
     generator = torch.Generator().manual_seed(0)

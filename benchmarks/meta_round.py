@@ -52,7 +52,7 @@ def one_round(form: str, options: Options) -> float:
 
 def memory(form: str, options: Options) -> int:
     """Return the peak memory of this process so far, in bytes."""
-    from mcl.benchmarking import peak_memory
+    from mcl.peak_memory import peak_memory
 
     _training_and_batch(form, options)
     peak = peak_memory("cpu")

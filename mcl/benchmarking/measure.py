@@ -18,16 +18,17 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from mcl.benchmarking.memory_use import kind_of_memory, peak_memory, usable_memory
 from mcl.benchmarking.peak_rate import convolution_peak
 from mcl.benchmarking.phases import PHASES, timed_phases
 from mcl.benchmarking.pixel_differences import pixel_difference
 from mcl.benchmarking.steps import Steps, run_steps
 from mcl.benchmarking.stopwatch import Stopwatch, synchronizer
+from mcl.benchmarking.usable_memory import usable_memory
 from mcl.data.dataset import DataSpec
 from mcl.devices import ALL_THREADS
 from mcl.errors import UserError
 from mcl.files import write_atomically
+from mcl.peak_memory import kind_of_memory, peak_memory
 from mcl.training.overview import device_name
 from mcl.training.setup import assemble
 from mcl.training.trainer import Trainer

@@ -1,6 +1,7 @@
 """Cost in a report: of training, of the deployed networks, and accuracy at equal cost."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mcl.reports.accuracy_tables import key, key_factors, key_header
 from mcl.reports.equal_cost import at_cost, by_name, cheapest, cost_ratio, mean_training_cost
@@ -8,8 +9,10 @@ from mcl.reports.markdown import NONE, cell, count, listed, seconds, table, with
 from mcl.reports.rows import Row, Rows
 from mcl.reports.statistics import Estimate, estimate, mean_of_known
 from mcl.reports.tables import Table
-from mcl.runs.reading import number
+from mcl.runs.reading import mapping, number
 from mcl.runs.summary import deployed_networks
+
+MEMORY = {"gpu": "on the GPU", "process": "of the process"}
 
 
 def cost_table(rows: Rows) -> Table:
@@ -24,7 +27,9 @@ def cost_table(rows: Rows) -> Table:
         total, training, speed = (mean_of_known(number(run.summary.get(key)) for run in row.finished) for key in times)
         cost = mean_training_cost(row)
         shown = [count(cost), f"{ratio:.2f} ×" if ratio else NONE, seconds(total), seconds(training), count(speed)]
-        body.append([key(rows, row), *shown, *(_deployed(row, key) for key in ("multiply_adds", "parameters"))])
+        in_training = [_mean(row, "training_parameters"), *(_mean(row, "peak_memory", kind) for kind in MEMORY)]
+        deployed = (_deployed(row, key) for key in ("multiply_adds", "parameters"))
+        body.append([key(rows, row), *shown, *map(count, in_training), *deployed])
     headers = [
         ", ".join(key_factors(rows)),
         "training, multiply-adds",
@@ -32,6 +37,8 @@ def cost_table(rows: Rows) -> Table:
         "time, s",
         "training alone, s",
         "images/s",
+        "training, parameters",
+        *(f"peak memory {where}, bytes" for where in MEMORY.values()),
         "deployed, multiply-adds per image",
         "deployed, parameters",
     ]
@@ -52,7 +59,9 @@ def cost_section(rows: Rows) -> list[str]:
         " backward, branches and meta rounds included. What the loss computes from their features (projection heads,"
         " matching layers, similarities) is not counted, nor are evaluations. Multiply-adds do not depend on the"
         " machine. Time does: compare it only if each run had the same machine to itself, which the files do not"
-        " record. Only the backbone is deployed; branches and heads are used in training alone.",
+        " record. The parameters in training are those of all networks with their branches, and of the loss. Peak"
+        " memory on a GPU is that of tensors, that of the process includes images and libraries; of several processes"
+        " the first counts. Only the backbone is deployed; branches and heads are used in training alone.",
         "",
         *_equal_cost(rows),
     ]
@@ -109,6 +118,14 @@ def _deployed(row: Row, key: str) -> str:
     if len(costs) < 2:
         return next(iter(costs.values()), NONE)
     return ", ".join(f"{name} {cost}" for name, cost in costs.items())
+
+
+def _mean(row: Row, *keys: str) -> float | None:
+    """Return the mean over the runs that have this number in their summary."""
+    values: list[Any] = [run.summary for run in row.finished]
+    for name in keys:
+        values = [mapping(value).get(name) for value in values]
+    return mean_of_known(map(number, values))
 
 
 def _range(values: Sequence[int]) -> str:

@@ -20,10 +20,14 @@ OF_NETWORK = (
     *("top1_last", "top5_last", "top1_best", "best_epoch", "top1_max_over_heads", "aggregated_top1_last"),
     *("ece_last", "validation_top1_last", "validation_top1_best", "multiply_adds", "parameters"),
 )
-OF_RUN = ("top1_max_over_run", "best_epoch_chosen_on", "epochs", "steps", "images", "images_per_second")
+OF_RUN = (
+    *("top1_max_over_run", "best_epoch_chosen_on", "epochs", "steps", "images", "images_per_second"),
+    "training_parameters",
+)
 ENSEMBLE = ("ensemble_top1_last", "ensemble_ece_last")
 TIMES = ("seconds", "training_seconds")
 COSTS = ("step", "meta_round", "total")
+MEMORY = ("gpu", "process")
 CODE = ("version", "commit", "dirty")
 
 
@@ -32,15 +36,17 @@ def as_csv(rows: Rows) -> str:
 
     Columns are the factors, then ``seed``, ``status``, ``folder``, ``config_hash``; ``key``, ``network`` and the
     numbers of the network in summary.json; the numbers of its run in summary.json, repeated for each network.
-    Accuracies and calibration errors are in percent; ``training_multiply_adds_*`` are of a step per image, of a meta
-    round per image, and in total; ``equal_cost`` is the cost at which the cheapest row compared with this one ended,
-    ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` are of this run's last evaluation by then. ``data`` is the
-    fingerprint of the images. If runs were probed, ``probe_DATASET_MEASURE`` follow, in percent.
+    Accuracies and calibration errors are in percent, ``peak_memory_*`` in bytes; ``training_multiply_adds_*`` are of a
+    step per image, of a meta round per image, and in total; ``equal_cost`` is the cost at which the cheapest row
+    compared with this one ended, ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` are of this run's last evaluation
+    by then. ``data`` is the fingerprint of the images. If runs were probed, ``probe_DATASET_MEASURE`` follow, in
+    percent.
     """
     header = [
         *rows.factors,
         *("seed", "status", "folder", "config_hash", "key", "network", *OF_NETWORK, *ENSEMBLE, *OF_RUN),
         *TIMES,
+        *(f"peak_memory_{name}" for name in MEMORY),
         *(f"training_multiply_adds_{name}" for name in COSTS),
         *("equal_cost", "top1_at_equal_cost", "epoch_at_equal_cost", "processes", "device", "precision", "data"),
         *(f"code_{name}" for name in CODE),
@@ -126,6 +132,7 @@ def run_lines(run: Run, labels: Mapping[str, str], budget: float | None = None) 
         return [common]
     summary, trainer = run.summary, mapping(run.config.get("trainer"))
     common |= {name: summary.get(name) for name in ("config_hash", "processes", "data", *OF_RUN, *TIMES)}
+    common |= {f"peak_memory_{name}": mapping(summary.get("peak_memory")).get(name) for name in MEMORY}
     common |= {f"training_multiply_adds_{name}": mapping(summary.get("multiply_adds")).get(name) for name in COSTS}
     common |= {f"code_{name}": mapping(summary.get("code")).get(name) for name in CODE}
     common |= {name: mapping(summary.get("ensemble")).get(name.removeprefix("ensemble_")) for name in ENSEMBLE}

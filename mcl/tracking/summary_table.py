@@ -66,9 +66,11 @@ def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str], c
         console.print(
             "a stage is a part of a network that has a classifier while training", style="dim", soft_wrap=True
         )
+    memory = (summary.get("peak_memory") or {}).get("gpu")
     console.print(
         f"{pluralize(summary['epochs'], 'epoch')}, {pluralize(summary['steps'], 'step')} in"
-        f" {format_duration(summary['seconds'])}, {summary['images_per_second']:,.0f} images/s, seed {summary['seed']}",
+        f" {format_duration(summary['seconds'])}, {summary['images_per_second']:,.0f} images/s, seed {summary['seed']}"
+        + (f", {memory / 1e9:.2f} GB of the GPU's memory at most" if memory else ""),
         style="dim",
         soft_wrap=True,
     )

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from mcl.data.samplers import Sampler
 from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
+from mcl.training.highest_memory import HighestMemory
 from mcl.training.learner import Learner
 from mcl.training.loss_scaling import LossScaling
 from mcl.training.meters import Meters
@@ -40,6 +41,7 @@ class TrainingState:
         data: fingerprint of the images.
         meters: running averages since the last log point.
         throughput: images and seconds so far.
+        memory: peak memory so far.
         best: state dict of each backbone at its best epoch, by network key; on the CPU, in the first process only.
         outer_loss: loss of the last meta round; None once it is logged.
         scaling: scale of the loss in float16; None otherwise.
@@ -57,6 +59,7 @@ class TrainingState:
     data: str
     meters: Meters = field(default_factory=Meters)
     throughput: Throughput = field(default_factory=Throughput)
+    memory: HighestMemory = field(default_factory=HighestMemory)
     best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     outer_loss: Tensor | None = None
     scaling: LossScaling | None = None
@@ -79,6 +82,7 @@ class TrainingState:
             "results": self.results.state_dict(),
             "best": self.best,
             **self.throughput.state_dict(),
+            "peak_memory": self.memory.read(),
             "random_states": self.processes.all_gather_object(random_state(self.options.device)),
         }
 
@@ -112,6 +116,7 @@ class TrainingState:
         if note is not None and self.processes.first:
             logger.warning("%s", note)
         self.throughput.load_state_dict(state)
+        self.memory.load(state)
         resume_random_state(
             state["random_states"], self.seed, self.processes.rank, self.progress.step, self.options.device
         )

@@ -80,6 +80,7 @@ class Trainer:
         self.checkpoints, self.trackers, self.signals = checkpoints, trackers, signals
         self.policy = CheckpointPolicy(self.options, self.state.processes, signals)
         self.state.throughput.start()
+        self.state.memory.start(self.options.device)
         try:
             while not self.progress.finished:
                 pruned = False
@@ -189,6 +190,7 @@ class Trainer:
             "training_seconds": round(throughput.training_seconds, 3),
             "images_per_second": round(throughput.images_per_second, 1),
             "training_parameters": self.cost.training_parameters,
+            "peak_memory": self.state.memory.read(),
             "multiply_adds": self.cost.as_dict(
                 images=throughput.images_seen, steps=self.progress.step, batch_size=self.options.batch_size
             ),

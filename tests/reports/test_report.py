@@ -113,6 +113,17 @@ def test_runs_of_older_code_have_no_cost(tmp_path: Path, page: Page) -> None:
     assert cells(text, "Cost", "lmcl") == ["4.8 M", "20.0", "10.0", "100", "500"]  # 50 * (40 * 2000 + 2 * 8000)
 
 
+def test_parameters_and_memory_of_training_are_columns(tmp_path: Path, page: Page) -> None:
+    for seed, process in enumerate([3_000_000, 5_000_000]):
+        memory = {"training_parameters": 1_200_000, "peak_memory": {"process": process}}
+        write_run(tmp_path / "runs", "mcl", seed, [70.0, 70.0], summary=memory)
+    write_run(tmp_path / "runs", "lmcl", 0, [70.0, 70.0], summary={"peak_memory": {"gpu": 7_000_000_000}})
+    text = page(tmp_path / "runs")
+    assert "training, parameters | peak memory on the GPU, bytes | peak memory of the process, bytes" in text
+    assert cells(text, "Cost", "mcl")[-4:] == ["1.2 M", "–", "4 M", "500"]
+    assert cells(text, "Cost", "lmcl")[-4:] == ["–", "7 G", "–", "500"]
+
+
 def test_mixed_code_is_a_warning(tmp_path: Path, page: Page) -> None:
     runs = three_seeds(tmp_path / "runs")
     assert "[!WARNING]" not in page(runs)

@@ -19,7 +19,6 @@ READERS = (  # of whatever module or object
 APART = {
     "mcl/benchmarking/isolated.py": "what a process of this benchmark answers",
     "mcl/benchmarking/measure.py": "what the benchmark asks of its own process",
-    "mcl/benchmarking/memory_use.py": "/proc",
     "mcl/config/build_network.py": "conf/",
     "mcl/config/catalog.py": "the files of conf/",
     "mcl/config/loader.py": "compositions of this process",
@@ -40,6 +39,7 @@ APART = {
     "mcl/launching/gpu_query.py": "what a process of this launcher answers",
     "hydra_plugins/mcl_networks/source.py": "OmegaConf.create of a mapping that this project makes",
     "mcl/networks/library_names.py": "source files of installed packages",
+    "mcl/peak_memory.py": "/proc",
     "mcl/reports/archive.py": "only writes",
     "mcl/reports/page/build.py": "files of this package",
     "mcl/runs/hydra_folder.py": "OmegaConf.create of mappings, to write them",

@@ -1,11 +1,12 @@
-"""Peak memory, and the memory there is."""
+"""Peak memory: of tensors on a GPU, else of this process."""
 
 import sys
 from pathlib import Path
 
 import torch
 
-from mcl.data.available_memory import available_memory
+_CLEAR = Path("/proc/self/clear_refs")
+_CLEAR_PEAK = "5"  # man 5 proc
 
 
 def peak_memory(device: torch.device | str) -> int | None:
@@ -15,16 +16,21 @@ def peak_memory(device: torch.device | str) -> int | None:
     return _peak_resident_memory()
 
 
+def reset_peak_memory(device: torch.device | str) -> bool:
+    """Let `peak_memory` start again at what is used now. Return whether that was possible."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    try:
+        _CLEAR.write_text(_CLEAR_PEAK)
+    except OSError:  # not Linux
+        return False
+    return True
+
+
 def kind_of_memory(device: torch.device | str) -> str:
     """Describe what `peak_memory` counts."""
     return "peak of tensors on the GPU" if torch.device(device).type == "cuda" else "peak of the process"
-
-
-def usable_memory(device: torch.device | str) -> int | None:
-    """Return the bytes that can be used: all of the GPU's, or main memory that is free now; None if unknown."""
-    if torch.device(device).type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    return available_memory()
 
 
 def _peak_resident_memory() -> int | None:
