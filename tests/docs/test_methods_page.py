@@ -6,7 +6,7 @@ from support.doc_pages import ROOT
 
 PAGE = (ROOT / "docs" / "methods.md").read_text()
 REPORT = (ROOT / "experiments" / "methods_few_images" / "RESULTS.md").read_text()
-ROW = re.compile(r"^\| .* \| `loss=(\w+)` \| .* \| (\S+ ± \S+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| .* \| `loss=(\w+)` \| .*\| (\S+ ± \S+) \|$", re.MULTILINE)
 MEASURED = re.compile(r"^\| (\w+), resnet8 \| (\S+) \| \S+ to \S+ \| (\S+) \| 5 \|$", re.MULTILINE)
 
 
