@@ -14,15 +14,16 @@ from mcl.runs.lock import holder
 
 TIMES = {
     *("time", "train/images_per_second", "seconds", "training_seconds", "images_per_second", "images_timed"),
+    "peak_memory",
     *("code", "sha256", "metrics"),  # of the checkout, and of files with times in them
 }
 
 
 def different_files(folder: Path, reference: Path, ignored: Collection[str] = ()) -> list[str]:
-    """Return a line for each file of two run folders that differs in more than times, unless its name is ignored.
+    """Return a line for each file of two run folders that differs in more than times and memory.
 
-    A lock that no process holds counts as none: a process killed just before its end leaves one behind. The record of
-    Hydra is of the last command that was typed, not of what it computed.
+    Files with an ignored name are left out. A lock that no process holds counts as none: a process killed just before
+    its end leaves one behind. The record of Hydra is of the last command that was typed, not of what it computed.
     """
     lines = []
     if holder(folder) is None:

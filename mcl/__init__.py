@@ -1,6 +1,11 @@
 """Online knowledge distillation by mutual contrastive learning."""
 
+import os
 import sys
+
+if sys.argv[:1] == ["-m"] and sys.path[0] == os.getcwd() and not __file__.startswith(os.path.join(sys.path[0], "")):
+    del sys.path[0]  # `python -m` puts the working folder in front: a received folder could shadow any module there
+
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING

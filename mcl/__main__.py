@@ -9,9 +9,6 @@ import os
 import select
 import sys
 
-if __name__ == "__main__" and sys.path[0] == os.getcwd() and not __file__.startswith(os.path.join(sys.path[0], "")):
-    del sys.path[0]  # `python -m` puts the working folder in front: a received folder could shadow any module there
-
 from mcl.signals import EXIT_STATUS, Stopped, catch_stop_signals, program_signals, report_stop
 
 if __name__ == "__main__":

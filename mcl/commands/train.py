@@ -81,6 +81,10 @@ def _fit(config: DictConfig) -> dict[str, Any]:
 
     if (summary := finished_summary(config)) is not None:
         print_summary(summary, hydra.runtime.output_dir)
+        if config.trainer.export is not None:
+            from mcl.deploy.export import export_best
+
+            export_best(Path(hydra.runtime.output_dir), config)
         return summary
 
     from mcl.deploy.export import export_best
@@ -100,6 +104,8 @@ def _fit(config: DictConfig) -> dict[str, Any]:
                 run.announce(parts)
                 run.fit(parts, parts.dataset.load(), pruner)
                 run.finish(export_best(run.path, config) if run.processes.first else ())
+            elif run.processes.first:
+                export_best(run.path, config)
             return run.report()
     except Pruned as pruned:
         return {"pruned_after": pruned.epoch}

@@ -8,6 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.runs.pair import WEIGHTS, networks_of
+from mcl.runs.weights_places import parse_place
+
 PATHS = ("dataset.root", "dataset.cache_dir", "init_from")  # what a run reads; all left out of its identity
 
 
@@ -18,6 +21,13 @@ def with_absolute_paths(config: DictConfig, folder: str) -> DictConfig:
         value = OmegaConf.select(config, key)
         if value is not None:
             OmegaConf.update(config, key, _absolute(value, folder), merge=False)
+    for key, network in networks_of(config.pair).items():
+        weights = network.get(WEIGHTS) if isinstance(network, Mapping) else None
+        if not isinstance(weights, str):
+            continue
+        place = _absolute(weights, folder)
+        if os.path.lexists(place) or parse_place(weights) is not None:  # else the name of pretrained weights
+            OmegaConf.update(config, f"pair.{key}.{WEIGHTS}", place, merge=False)
     return config
 
 

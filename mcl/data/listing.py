@@ -189,11 +189,18 @@ def _folders(path: Path) -> list[Path]:
 def images_below(folder: Path, root: Path) -> list[str]:
     """Return paths relative to ``root``, as strings because a million ``Path`` objects are slow."""
     images = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         folders[:] = [name for name in folders if not _is_ignored(os.path.join(parent, name))]
         images += [os.path.join(parent, name) for name in names if is_image(name)]
     start = len(os.path.join(root, ""))
     return sorted(path[start:] for path in images)
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(
+        f"{error.filename}: this folder cannot be read ({error.strerror}), so its images would be left out. Make it"
+        " readable, or move it away."
+    ) from error
 
 
 def _is_ignored(folder: str) -> bool:

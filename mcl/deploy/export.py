@@ -106,7 +106,7 @@ def export_networks(
 
 
 def export_best(folder: Path, config: DictConfig) -> list[Path]:
-    """Export the best backbones of a run that has just ended, in the format of ``trainer.export`` if it has one."""
+    """Export the best backbones of a run that has finished, in the format of ``trainer.export`` if it has one."""
     if config.trainer.export is None:
         return []
     run = SavedRun(folder, allow=config.allow_modules)

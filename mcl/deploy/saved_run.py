@@ -207,7 +207,7 @@ class SavedRun:
         state = self.checkpoint["learner"]
         branched = weights == "last" and any(".branches." in name for name in state)
         pair = self.config.pair
-        shared = pair.get(SHARED_STAGES) or 0
+        shared = 0 if weights == "best" else pair.get(SHARED_STAGES) or 0  # best epochs differ, and so shared stages
         cohort = Cohort(
             factories,
             branched=branched,

@@ -104,21 +104,35 @@ class Run:
 def find_runs(place: Path) -> list[Path]:
     """Return the run folders in a folder, itself included, in order of their names.
 
+    Links to folders are followed. A folder that is there twice counts once, under its own name rather than a link's.
+
     Raises:
-        UserError: There is no such folder.
+        UserError: There is no such folder, or one in it cannot be read.
     """
     if not place.is_dir():
+        found = "a file, not a folder" if place.exists() else "there is no such folder"
         raise UserError(
-            f"{place}: there is no such folder. Use a folder of runs (runs/digits) or a study folder"
-            " (experiments/quickstart)."
+            f"{place}: {found}. Use a folder of runs (runs/digits) or a study folder (experiments/quickstart)."
         )
-    runs = []
-    for folder, subfolders, files in os.walk(place):
+    runs, seen = [], set()
+    for folder, subfolders, files in os.walk(place, onerror=_refuse, followlinks=True):
+        if os.path.realpath(folder) in seen:
+            subfolders.clear()
+            continue
+        seen.add(os.path.realpath(folder))
         if set(SIGNS_OF_A_RUN) & set(files):
             runs.append(Path(folder))
             subfolders.clear()  # checkpoints, evaluations, files of trackers
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-    return runs
+        shown = (name for name in subfolders if not name.startswith("."))
+        subfolders[:] = sorted(shown, key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
+    return sorted(runs)
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(
+        f"{error.filename}: this folder cannot be read ({error.strerror}), so its runs would be left out. Make it"
+        " readable, or name the folders of the runs."
+    ) from error
 
 
 def read_run(folder: Path) -> Run:

@@ -17,6 +17,7 @@ from mcl.runs.checkpoints import Checkpoints
 from mcl.runs.identity import WEIGHTS, changes, config_hash, differences, flatten
 from mcl.runs.lock import FolderLock
 from mcl.runs.presence import Presence
+from mcl.runs.renames import current_names
 from mcl.runs.stored_config import plain, read_config, write_config
 from mcl.runs.summary import read_summary
 from mcl.untrusted.limits import MAX_METRICS
@@ -222,6 +223,9 @@ class RunFolder:
         if isinstance(settings, Mapping):
             if self._accepts(settings, str(self.path)):
                 saved.pop("meters", None)  # averages under other settings
+                if _class_of(current_names(settings).get("optimizer")) != _class_of(self.config["optimizer"]):
+                    saved.pop("optimizers")
+                    self.notes.append("the optimizer is another one: its state starts anew")
             elif settings.get(WEIGHTS):  # its own, if the file it started from no longer exists
                 self.config[WEIGHTS] = settings[WEIGHTS]
                 self.hash = config_hash(self.config)
@@ -273,6 +277,11 @@ class RunFolder:
                 f"{file} cannot be read ({error}). Restore it, or delete it to continue with the settings of this"
                 " command."
             ) from error
+
+
+def _class_of(part: Any) -> Any:
+    """Return the ``_target_`` of a part of the settings."""
+    return part.get("_target_") if isinstance(part, Mapping) else None
 
 
 def _may_precede_a_run(name: str) -> bool:

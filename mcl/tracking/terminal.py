@@ -89,9 +89,13 @@ class Terminal(Tracker):
         if self._values:
             self._print_line()
         saved = any(Path(self._run.run_dir, CHECKPOINTS).glob("*.pt"))
-        again = "resume from the last checkpoint" if saved else "start again, as there is no checkpoint yet"
+        again = "again to resume from the last checkpoint"
+        if not saved:
+            again = "again to start anew, as there is no checkpoint yet"
+        if saved and "resume=never" in self._run.overrides:  # it would start over, and delete the checkpoint
+            again = "without resume=never to resume from the last checkpoint"
         self._console.print(
-            f"{status} at step {self._step:,} of {self._run.total_steps:,}; run the same command again to {again}",
+            f"{status} at step {self._step:,} of {self._run.total_steps:,}; run the same command {again}",
             style="yellow",
         )
 

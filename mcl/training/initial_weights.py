@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mcl.errors import UserError
@@ -13,6 +14,7 @@ from mcl.networks.cohort import Cohort
 from mcl.runs import checkpoints
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.layout import deployed_prefix
+from mcl.runs.pair import SHARED_STAGES
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import read_config
 from mcl.training.network_weights import NetworkWeights, frozen_at_random, load_network_weights, split_networks
@@ -48,16 +50,21 @@ def load_initial_weights(
     if isinstance(init_from, str):
         _check_checksum(init_from, init_weights)
         return start_from(Path(init_from), cohort)
-    places = dict(init_from or {})
+    places = {key: place for key, place in (init_from or {}).items() if place is not None}
     notes: list[str | None] = []
-    for key, backbone in zip(cohort.keys, cohort.backbones, strict=True):
-        if key in weights:
+    loaded: dict[str, dict[str, Tensor]] = {}  # copies
+    for key, network in zip(cohort.keys, cohort, strict=True):
+        if key in places:
+            _check_checksum(places[key], (init_weights or {}).get(key))
+            notes.append(start_network_from(Path(places[key]), cohort, key))
+        elif key in weights:
             notes.append(load_network_weights(cohort, key, weights[key]))
-        elif key not in places and (text := backbone.load_pretrained()) is not None:
+        elif (text := network.backbone.load_pretrained()) is not None:
             notes.append(f"{key}: {text}.")
-    for key, place in places.items():
-        _check_checksum(place, (init_weights or {}).get(key))
-        notes.append(start_network_from(Path(place), cohort, key))
+        else:
+            continue
+        loaded[key] = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    _check_shared(cohort, loaded)
     return [note for note in notes if note is not None]
 
 
@@ -99,7 +106,9 @@ def start_from(place: Path, cohort: Cohort) -> list[str]:
             )
     if new and (frozen := [name for name, network in zip(cohort.keys, cohort, strict=True) if network.frozen]):
         raise frozen_at_random(frozen[0], option)
-    cohort.load_state_dict({key: learner[prefix + key] for key in weights if key not in new}, strict=not new)
+    kept = {prefix + key: learner[prefix + key] for key in weights if key not in new}
+    cohort.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in kept.items()}, strict=not new)
+    _check_shared(cohort, split_networks(kept))
     return [_new_classifiers(option, len(learner[prefix + new[0]]), len(weights[new[0]]))] if new else []
 
 
@@ -142,6 +151,22 @@ def start_network_from(place: Path, cohort: Cohort, key: str) -> str | None:
         raise frozen_at_random(key, option)
     network.load_state_dict({each: weights[each] for each in expected if each not in new}, strict=not new)
     return _new_classifiers(option, len(weights[new[0]]), len(expected[new[0]])) if new else None
+
+
+def _check_shared(cohort: Cohort, loaded: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Raise UserError if a network's shared stages have the weights of another one, which were loaded after its own.
+
+    Args:
+        cohort: the networks.
+        loaded: per key of a network, the weights that were loaded into it.
+    """
+    for key, network in zip(cohort.keys, cohort, strict=True):
+        own = loaded.get(key, {})
+        if any(name in own and not torch.equal(now, own[name].to(now)) for name, now in network.state_dict().items()):
+            raise UserError(
+                f"pair.{SHARED_STAGES}: the weights that {' and '.join(loaded)} start from differ in the stages that"
+                f" they share. Give weights to one of them alone, or use pair.{SHARED_STAGES}=0."
+            )
 
 
 def _check_checksum(place: str, expected: str | None) -> None:

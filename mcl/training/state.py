@@ -103,8 +103,9 @@ class TrainingState:
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            _load_optimizer(optimizer, saved)
+        if "optimizers" in state:  # absent if another optimizer continues
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                _load_optimizer(optimizer, saved)
         if "meters" in state:  # absent if changed settings would mix two losses in one average
             self.meters.load_state_dict(state["meters"], self.options.device)
         self.outer_loss = state["outer_loss"]

@@ -63,3 +63,15 @@ def test_differences_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert metrics == "metrics.jsonl differs at [0].train/loss"
     assert summary.startswith("summary.json cannot be read")
     assert different_files(one, one) == ["summary.json cannot be read" + summary.partition("read")[2]]
+
+
+def test_times_and_memory_are_no_differences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from run_files import different_files
+
+    folders = tmp_path / "one", tmp_path / "other"
+    for folder, value in zip(folders, (1, 2), strict=True):
+        folder.mkdir()
+        measured = {"steps": 1, "seconds": value, "peak_memory": {"process": value}}
+        (folder / "summary.json").write_text(json.dumps(measured))
+    assert different_files(*folders) == []

@@ -90,6 +90,18 @@ def test_best_weights_and_other_splits_can_be_evaluated(run: Path, capsys: pytes
         assert best[f"{key}/backbone"].result()["top1"] == pytest.approx(network["top1_best"])
 
 
+def test_best_networks_of_different_epochs_have_their_own_shared_stages(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = SavedRun(run)
+    saved.config.pair.shared_stages = 2
+    first, second = (saved._backbone_state(key, "best") for key in ("first", "second"))
+    assert not torch.equal(first["stem.0.weight"], second["stem.0.weight"])  # as after two epochs
+    cohort, _ = saved.learner("best")
+    for backbone, state in zip(cohort.backbones, (first, second), strict=True):
+        assert torch.equal(backbone.state_dict()["stem.0.weight"], state["stem.0.weight"])
+
+
 def test_other_images_are_noticed_before_they_are_evaluated(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

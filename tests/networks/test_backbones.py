@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mcl import build_network
 from mcl.errors import UserError
@@ -193,6 +194,23 @@ def test_multiply_adds_of_known_layers() -> None:
     )
     assert multiply_adds(network, (4, 7, 7)) == 6 * 3 * 3 * (2 * 3 * 3) + 54 * 5
     assert parameters(network) == 6 * 2 * 9 + 54 * 5 + 5
+
+
+class Attention(nn.Module):
+    """Projections of which no layer is called, as in torchvision's networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.hidden = nn.Linear(8, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        mixed, _ = self.attention(tokens, tokens, tokens, need_weights=False)
+        return functional.linear(mixed, self.hidden.weight, self.hidden.bias)
+
+
+def test_multiply_adds_of_projections_without_layers() -> None:
+    assert multiply_adds(Attention(), (5, 8)) == 5 * (4 * 8 * 8 + 8 * 3)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 8, 16])

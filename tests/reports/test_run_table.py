@@ -1,14 +1,18 @@
 """``mcl.reports.read_runs``: the runs of a report as a typed table."""
 
+import errno
 import gc
 import json
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.report_pages import study_of, three_seeds
 from support.run_folders import write_run
 
+from mcl.data.listing import images_below
 from mcl.errors import UserError
 from mcl.reports import pack_runs, read_runs, results_table
 from mcl.reports.archive import ARCHIVE
@@ -167,3 +171,35 @@ def test_seeds_of_runs_that_also_draw_their_images_share_a_row(tmp_path: Path) -
     assert [[run.seed for run in row.runs] for row in rows] == [[0, 1, 2], [0, 1, 2]]
     write_run(tmp_path, "lmcl", 3, [70, 70], settings={"dataset__seed": 0})
     assert sorted(len(row.runs) for row in rows_of_folders(find_runs(tmp_path)).rows) == [1, 1, 2, 3]
+
+
+def test_runs_behind_links_count_once(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path / "scratch", "lmcl", seed, [70, 70])
+    runs = tmp_path / "runs"
+    write_run(runs, "mcl", 0, [70, 70])
+    expected = {*find_runs(runs)}
+    (runs / "a_link").symlink_to(tmp_path / "scratch")
+    linked = {runs / "a_link" / run.relative_to(tmp_path / "scratch") for run in find_runs(tmp_path / "scratch")}
+    assert len(linked) == 2
+    assert set(find_runs(runs)) == expected | linked
+    (runs / "b_link").symlink_to(tmp_path / "scratch")
+    (tmp_path / "scratch" / "loop").symlink_to(runs)
+    assert set(find_runs(runs)) == expected | linked
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path, "mcl", 0, [70, 70])
+    scandir = os.scandir
+
+    def refusing(folder: Any) -> Any:
+        if Path(folder).name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr("os.scandir", refusing)
+    with pytest.raises(UserError, match=r"locked: this folder cannot be read \(Permission denied\)"):
+        find_runs(tmp_path)
+    with pytest.raises(UserError, match=r"locked: this folder cannot be read .*its images would be left out"):
+        images_below(tmp_path, tmp_path)

@@ -167,7 +167,7 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
     "imagenet_heterogeneous": 3 * 2,
     "methods": 14,
     "few_images": 13,
-    "few_images_100_per_class": 3,
+    "few_images_100_per_class": 5,
     "few_images_tuned": 4,
     "few_images_tuning": 0,
     "few_images_tuning_lmcl": 0,

@@ -148,7 +148,28 @@ def test_stopped_run_prints_step_and_remedy(make_run: MakeRun, capsys: pytest.Ca
     tracker.finish("interrupted", error=KeyboardInterrupt())
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("epoch 1/4  step  7/40  loss 4.210")
-    assert lines[1].startswith("interrupted at step 7 of 40; run the same command again")
+    assert lines[1] == (
+        "interrupted at step 7 of 40; run the same command again to start anew, as there is no checkpoint yet"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "again"),
+    [
+        ([], "again to resume from the last checkpoint"),
+        (["resume=never"], "without resume=never to resume from the last checkpoint"),
+    ],
+)
+def test_stopped_run_with_a_checkpoint_says_how_to_resume(
+    overrides: list[str], again: str, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(overrides=overrides)
+    (run.run_dir / "checkpoints").mkdir(parents=True)
+    (run.run_dir / "checkpoints" / "last.pt").touch()
+    tracker = Terminal()
+    tracker.start(run)
+    tracker.finish("interrupted", error=KeyboardInterrupt())
+    assert capsys.readouterr().out.splitlines()[-1] == f"interrupted at step 0 of 40; run the same command {again}"
 
 
 def test_display_shows_progress_losses_and_accuracies(

@@ -189,3 +189,28 @@ def test_a_frozen_network_needs_its_own_classes(several: bool, tmp_path: Path) -
     target = Cohort({"first": partial(build_network, "resnet8", 5)}, branched=False, seed=1, frozen=["first"])
     with pytest.raises(UserError, match=r"no classifier of as many classes as the dataset.*pair\.first\.freeze=NUMBER"):
         load_initial_weights(target, {"first": place} if several else place)
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_networks_that_share_stages_do_not_overwrite_each_others_weights(several: bool, tmp_path: Path) -> None:
+    def sharing() -> Cohort:
+        factories = {key: partial(build_network, "resnet8", 4) for key in ("first", "second")}
+        return Cohort(factories, branched=False, seed=1, shared_stages=2)
+
+    apart = str(saved(cohort("resnet8", "resnet8", branched=False), tmp_path / "apart.pt"))
+    with pytest.raises(UserError, match=r"^pair\.shared_stages: the weights that first and second start from differ"):
+        load_initial_weights(sharing(), {"first": apart, "second": apart} if several else apart)
+    source, target = sharing(), sharing()
+    with torch.no_grad():
+        source.backbones[0].stem[0].weight.add_(1)
+    alike = str(saved(source, tmp_path / "alike.pt"))
+    load_initial_weights(target, {"first": alike, "second": alike} if several else alike)
+    load_initial_weights(target, {"first": apart})
+    assert torch.equal(target.backbones[1].stem[0].weight, target.backbones[0].stem[0].weight)
+
+
+def test_null_for_a_network_leaves_its_random_weights() -> None:
+    target = cohort("resnet8")
+    before = target.backbones[0].stem[0].weight.clone()
+    assert load_initial_weights(target, {"first": None}) == []  # type: ignore[dict-item]
+    assert torch.equal(target.backbones[0].stem[0].weight, before)

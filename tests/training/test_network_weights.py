@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from support.small_runs import Outcome
 
 from mcl import build_network
+from mcl.config.absolute_paths import with_absolute_paths
 from mcl.deploy import export_networks
 from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
@@ -166,3 +167,18 @@ def test_mistakes_end_in_one_line_before_a_folder_is_made(options: list[str], me
     assert message in result.err
     assert result.err.count("\n") == 1
     assert not Path("runs").exists()
+
+
+def test_paths_of_weights_start_where_they_were_typed(
+    composed: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(Path("base"), cohort(first="resnet8"))
+    typed = composed("++pair.first.weights=base:first", '++pair.second.weights="~/base"')
+    moved = with_absolute_paths(typed, str(tmp_path))
+    assert moved.pair.first.weights == f"{tmp_path}/base:first"
+    assert moved.pair.second.weights == str(Path("~/base").expanduser())
+    monkeypatch.chdir("/")
+    assert weights_of(moved.pair, moved.weights_checksums)["first"].place.file.is_file()
+    library = composed("network@pair.first=timm/lcnet_050", "++pair.first.weights=pretrained")
+    assert with_absolute_paths(library, str(tmp_path)).pair.first.weights == "pretrained"

@@ -169,6 +169,15 @@ def test_forced_batch_size_change_restarts_the_unfinished_epoch(
     assert evaluations == [(5, 1), (12, 2)]
 
 
+def test_forced_other_optimizer_starts_its_state_anew(small: Small, during_step: DuringStep) -> None:
+    during_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert small("run", "loss=independent").status == 75
+    done = small("run", "loss=independent", "optimizer=adamw", "resume=force")
+    assert done.status == 0, done.err
+    assert "the optimizer is another one: its state starts anew" in done.out
+    assert Outcome("run").summary["steps"] == 10
+
+
 def test_checkpoint_of_an_older_version_is_resumed(small: Small, undisturbed: Outcome, during_step: DuringStep) -> None:
     during_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert small("run").status == 75
