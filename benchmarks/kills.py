@@ -50,7 +50,7 @@ IMPORTS = 4.0  # seconds of processor time before a new interpreter is as far as
 
 
 class Watch:
-    """What the files of a run folder say about the command that runs there; made before it has changed any."""
+    """Read from the files of a run folder what its command is doing. Make it before the command has changed any."""
 
     def __init__(self, folder: Path):
         self.folder = folder

@@ -12,11 +12,11 @@ from kills import SMALL
 from run_files import different_files
 from typed import TRAIN, Typed, leftovers, run
 
+from hydra_gpu_launcher.job import LOG as JOB_LOG
 from mcl.runs.layout import SUMMARY
 
 JOBS = 10  # of a multirun
 GOAL = 20  # multiruns; as many kills of a parent
-JOB_LOG = "job.log"
 STAGGER = 4.0  # at most so many seconds between the end of a job and the kill
 
 

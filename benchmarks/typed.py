@@ -51,7 +51,7 @@ class Typed:
 
     @property
     def output(self) -> str:
-        """What it has printed so far."""
+        """Everything that it has printed so far."""
         return self.log.read_text(errors="replace")
 
     @property

@@ -17,6 +17,11 @@ class WriteError(UserError):
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """Return a path with the home folder in place of ``~``; the home of an unknown user stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary binary file that replaces ``path`` when the block succeeds and is removed when it fails.

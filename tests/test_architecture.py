@@ -1,9 +1,14 @@
-"""Imports point down: the code keeps to the layers of docs/architecture.md."""
+"""Imports point down, as the layers of docs/architecture.md have it; names and docstrings keep their rules."""
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 # From the lowest. A package imports from lower layers, and from packages of its own layer without an import cycle.
@@ -20,6 +25,10 @@ LAYERS = [
 ]
 LAYER_OF = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
 APART = ("networks", "losses", "data", "tracking", "config")  # none of the first three imports another of these
+WITHOUT_EXPORTS = {"commands"}  # imported module by module, as commands are typed
+EXPORTING = sorted({file.parent.name for file in (ROOT / "mcl").glob("*/__init__.py")} - WITHOUT_EXPORTS)
+SHADOWED = {"compose", "usable_memory"}  # by files of the same name: import them from these
+CODE = ("mcl", "hydra_plugins", "packages", "benchmarks", "tests")
 
 
 def package_of(module: str) -> str:
@@ -76,3 +85,29 @@ def test_a_name_of_a_file_says_its_subject() -> None:
     twice = {name for name, count in names.items() if count > 1} - {"__init__"}
     assert twice == {"benchmark", "bundle", "export", "probe", "release", "report"}
     assert all(names[name] == 2 and (ROOT / f"mcl/commands/{name}.py").is_file() for name in twice)
+
+
+@pytest.mark.parametrize("package", EXPORTING)
+def test_a_package_has_what_it_exports(package: str) -> None:
+    """A lazy export must not have the name of a file, which replaces it once the file is imported."""
+    module = import_module(f"mcl.{package}")
+    exported = set(module.__all__) - SHADOWED
+    assert exported
+    for name in exported:
+        getattr(module, name)  # imports its file
+    assert [name for name in exported if isinstance(getattr(module, name), ModuleType)] == []
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    """Yield the place and the text of every docstring."""
+    for file in [*(file for folder in CODE for file in (ROOT / folder).rglob("*.py")), *ROOT.glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            if documented and (text := ast.get_docstring(node)):
+                yield f"{file.relative_to(ROOT)}:{node.body[0].lineno}", text
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    found = list(docstrings())
+    assert len(found) > 1000
+    assert [place for place, text in found if re.match(r"(What|Of|Those|That)\b", text)] == []

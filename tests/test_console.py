@@ -1,4 +1,4 @@
-"""What is printed while work takes long."""
+"""Messages while work takes long."""
 
 import time
 

@@ -27,7 +27,7 @@ HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Problem(NamedTuple):
-    """What is trained: a pair on generated images of a side, in batches; further options of `train.py`."""
+    """A training to time: a pair on generated images of a side, in batches; further options of `train.py`."""
 
     pair: str
     batch: int

@@ -1,4 +1,4 @@
-"""What is measured, most important first, and how long each item takes on a fast card."""
+"""The measurements, most important first, and how long each takes on a fast card."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a bare machine must have before anything can be measured. Only the standard library is imported here."""
+"""Check and install the packages that the measurements need. Imports only the standard library."""
 
 import subprocess
 import sys

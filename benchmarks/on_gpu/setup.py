@@ -1,4 +1,4 @@
-"""What every measurement is told, and what it says if it cannot be made."""
+"""The settings that all measurements share, and the error of one that cannot be made."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ LONG = 160  # characters of a reason
 
 @dataclass(frozen=True)
 class Setup:
-    """The circumstances of all measurements.
+    """The settings that all measurements share.
 
     Args:
         device: ``cuda`` or ``cpu``.

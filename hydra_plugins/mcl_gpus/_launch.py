@@ -30,6 +30,7 @@ from mcl.config.loader import Progress, ReusingLoader
 from mcl.config.objective import value
 from mcl.config.resolvers import leaves_precision_open
 from mcl.errors import UserError
+from mcl.files import expand_home
 from mcl.launching.gpu_query import (
     default_precisions,
     environment_variable,
@@ -213,7 +214,7 @@ def compose_job(loader: ReusingLoader, multirun: DictConfig, overrides: Sequence
 
 
 def _job(config: DictConfig, folder: Path, command: Sequence[str], label: str, fingerprints: Fingerprints) -> RunJob:
-    runs = Path(config.runs).absolute()
+    runs = expand_home(config.runs).absolute()
     return RunJob(
         name=str(folder.relative_to(runs)) if folder.is_relative_to(runs) else str(folder),
         folder=folder,

@@ -16,6 +16,7 @@ from mcl.benchmarking.measure import GROUPS, Request
 from mcl.benchmarking.settings import LEAST, NO_REFERENCE, REFERENCE, RULE, WARM_UP, Tried, judge, search
 from mcl.config.compose import Composed, composing
 from mcl.errors import UserError
+from mcl.files import expand_home
 
 SECONDS = 10.0  # duration of the timed steps
 TIMEOUT = (120.0, 5.0)  # limit for one setting: seconds, or this factor times the time of the given settings if longer
@@ -151,5 +152,5 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
 
 def _name(composed: Composed) -> str:
     """Return the run folder without its hash, such as ``digits/resnet8/lmcl``."""
-    folder, runs = composed.folder.parent, Path(composed.config.runs)
+    folder, runs = composed.folder.parent, expand_home(composed.config.runs)
     return (folder.relative_to(runs) if folder.is_relative_to(runs) else folder).as_posix()

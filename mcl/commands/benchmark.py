@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mcl.commands.arguments import require_at_least
+from mcl.commands.arguments import check_out, require_at_least
 
 HELP = "How fast training is on this machine, where its time goes, and the fastest safe settings."
 EPILOG = """\
@@ -33,11 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     import sys
 
     from mcl.benchmarking.settings import LEAST
-    from mcl.errors import UserError
 
     require_at_least(LEAST, "--steps", arguments.steps)
-    if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
-        raise UserError(f"--json {arguments.json}: there is no such folder.")
+    check_out(arguments.json, is_file=True, option="--json ")
 
     from mcl.benchmarking.benchmark import run_benchmark
     from mcl.benchmarking.table import print_results

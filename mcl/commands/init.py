@@ -1,6 +1,7 @@
 """``python -m mcl init``: a network, a loss and a dataset of your own to start from, with their files of ``conf/``."""
 
 import argparse
+import shlex
 import shutil
 from importlib.resources import files
 from pathlib import Path
@@ -29,6 +30,6 @@ def run(arguments: argparse.Namespace) -> int:
         (arguments.folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, arguments.folder / name)
         print(arguments.folder / name)
-    enter = "" if arguments.folder == Path() else f"cd {arguments.folder} && "
+    enter = "" if arguments.folder == Path() else f"cd {shlex.quote(str(arguments.folder))} && "
     print(f"\nTrain them:  {enter}mcl train experiment=mine")
     return 0

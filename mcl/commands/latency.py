@@ -62,11 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
     headers = ["in", "MB", "one image, ms", batch, "times as fast: one image", "batch", "as file"]
     table = plain_table(pluralize(arguments.threads, "thread"), numbers=headers)
     for number, each in enumerate(results, 1):
-        one = f"{each.milliseconds:.3f} ± {each.deviation:.3f}"
-        many = f"{each.images_per_second:,.0f} ± {each.images_per_second_deviation:,.0f}"
+        one_image = f"{each.milliseconds:.3f} ± {each.deviation:.3f}"
+        in_batches = f"{each.images_per_second:,.0f} ± {each.images_per_second_deviation:,.0f}"
         size, ratios = f"{each.bytes / 1e6:.2f}", (f"{each.speedup:.2f}", f"{each.batch_speedup:.2f}")
         reference = str(arguments.files.index(each.reference) + 1)
-        table.add_row(f"{number} {each.path.name}", each.runtime, size, one, many, *ratios, reference)
+        name = f"{number} {each.path.name}"
+        table.add_row(name, each.runtime, size, one_image, in_batches, *ratios, reference)
     print_table(console, table)
     console.print("\nmedian ± median absolute deviation; times as fast: median of the ratios of all turns", style="dim")
     if arguments.json is not None:

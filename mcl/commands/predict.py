@@ -56,12 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _images_of(place: Path) -> list[Path]:
-    """Return a file itself, and all image files in a folder and its subfolders, in order of their names."""
-    from mcl.data.listing import EXTENSIONS
+    """Return a file itself, and the images of a folder and its subfolders, except hidden ones, by name."""
+    from mcl.data.listing import EXTENSIONS, images_below
 
     if not place.is_dir():
         return [place]
-    images = sorted(path for path in place.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    images = [path for name in images_below(place, place) if (path := place / name).is_file()]
     if not images:
         raise UserError(f"{place}: there is no image in this folder. Its files must end in {', '.join(EXTENSIONS)}.")
     return images

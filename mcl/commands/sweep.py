@@ -27,6 +27,7 @@ from mcl.config.hints import unknown_option
 from mcl.config.schema import SweepConfig
 from mcl.console import announced, display_path, format_duration, make_console, plain_table, pluralize, print_table
 from mcl.errors import UserError
+from mcl.files import expand_home
 from mcl.launching.gpu_query import visible_devices
 from mcl.launching.own_errors import own_errors
 from mcl.program import is_installed, program
@@ -196,7 +197,7 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
 
     from mcl.reports.report import check_not_replaced, write_report
 
-    aside = Path(settings.runs) / "reports" / study.name  # used if the report beside the study covers other runs
+    aside = expand_home(settings.runs) / "reports" / study.name  # used if the report beside the study covers other runs
     out = Path(settings.out) if settings.out else aside if is_installed(place) else place
     check_not_replaced(out)  # before hours of training, not after
     hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]

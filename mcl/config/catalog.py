@@ -1,4 +1,4 @@
-"""What can be typed: the groups of ``conf/`` with their choices, and the options in their files. Nothing is built."""
+"""List what can be typed: the groups of ``conf/``, their choices, and the options in their files. Builds nothing."""
 
 import functools
 from collections.abc import Iterable
@@ -73,14 +73,23 @@ def options() -> dict[str, list[str]]:
     found |= {f"optimizer.{name}": [] for name in OPTIMIZER_OPTIONS}
     for file, group, name in _files([conf_folder()]):
         text = file.read_text(encoding="utf-8")
-        package = group.replace("/", ".")
-        if text.startswith(_PACKAGE):
-            package = text.partition("\n")[0].removeprefix(_PACKAGE).strip()
-        if package == "_global_":  # sets options of other groups
+        if (package := _package(group, text)) == "_global_":  # sets options of other groups
             continue
         for path in _paths(_content(text)):
-            prefix = "pair.first" if group == "network" else package
-            found.setdefault(f"{prefix}.{path}", []).append(f"{group}={name}")
+            found.setdefault(f"{package}.{path}", []).append(f"{group}={name}")
+    return found
+
+
+def targets(option: str) -> list[str | None]:
+    """Return the ``_target_`` beside an option in each file of ``conf/`` that sets it; None if there is none."""
+    found = []
+    for choice in options().get(option, ()):
+        group, _, name = choice.partition("=")
+        text = (conf_folder() / group / f"{name}.yaml").read_text(encoding="utf-8")
+        node: Any = _content(text)
+        for part in option.removeprefix(f"{_package(group, text)}.").split(".")[:-1]:
+            node = node.get(part, {})  # empty below a key with a dot, as searches have
+        found.append(node.get("_target_"))
     return found
 
 
@@ -109,7 +118,8 @@ def find_options(name: str, *, similar: bool = True) -> list[str]:
         return [key for key in likely or exact if key.count(".") == least][:3]
     if synonym := _SYNONYM_OF.get(last.lower()):
         return [synonym]
-    lasts = nearest(last, {_last(key) for key in known}, cutoff=0.75) if similar and len(last) > 2 else []
+    cutoff = 0.85 if "." in name or len(last) < 5 else 0.75  # tracking.wandb.tags is not pair.first.stages
+    lasts = nearest(last, {_last(key) for key in known}, cutoff=cutoff) if similar and len(last) > 2 else []
     return [key for key in known if _last(key) in lasts][:3]
 
 
@@ -144,6 +154,13 @@ def _content(text: str) -> dict[str, Any]:
     except yaml.YAMLError:
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _package(group: str, text: str) -> str:
+    """Return where the content of a file of a group is placed, such as ``loss.contrast``."""
+    if text.startswith(_PACKAGE):
+        return text.partition("\n")[0].removeprefix(_PACKAGE).strip()
+    return "pair.first" if group == "network" else group.replace("/", ".")
 
 
 def _last(key: str) -> str:

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mcl.config import objective
 from mcl.config.constructor_nodes import backbone_node
-from mcl.config.hints import unknown_option
+from mcl.config.hints import unknown_option, value_in_our_words
 from mcl.config.loss_arguments import SHAPES, WIDTHS
 from mcl.config.optimizer_checks import check_fine_tuning
 from mcl.config.pair_options import check_direction, check_pair
@@ -191,7 +191,8 @@ def _check_options(
             raise unknown_option(f"{prefix}{name}", named, _shown(value), title=title)
         _require_set(f"{prefix}{name}", value)
         if name in named and not fits(value, named[name].annotation):
-            raise UserError(f"{prefix}{name}={value}: {describe(named[name].annotation, value)}")
+            meant = value_in_our_words(f"{prefix}{name}", value)
+            raise UserError(f"{prefix}{name}={value}: {describe(named[name].annotation, value)}{meant}")
     for name, parameter in named.items():
         if parameter.default is parameter.empty and name not in options and not partial:
             raise UserError(f"{prefix}{name} is not set: give {prefix}{name}=VALUE (for {title}).")

@@ -1,11 +1,13 @@
 """Read a command line before Hydra does: mistakes of form become one sentence that says what to type."""
 
 import argparse
+import itertools
+import os
 import re
 import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,9 +15,11 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from mcl.config.catalog import choices, find_choices, find_options, options, sweep_options
-from mcl.config.hints import misplaced_choice, suggest, write
+from mcl.config.hints import misplaced_choice, suggest, type_of, write
+from mcl.config.type_hints import describe, fits
 from mcl.errors import UserError, did_you_mean
 from mcl.program import ROOT, program
+from mcl.runs.identity import LEFT_OUT
 
 _WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 _WITH_VALUE |= {"--experimental-rerun"}
@@ -27,6 +31,11 @@ CONFIG_PATH = ("--config-path", "-cp")
 MULTIRUN = {"--multirun", "-m"}
 _LAUNCHER = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
 _LISTS = ("allow_modules", "seeds", "formats")
+_LISTS_OF_CHOICES = ("tracking",)
+_TEXTS = (  # may hold blanks
+    *("dataset.root", "dataset.name", "dataset.cache_dir", "runs", "init_from", "out"),
+    *("tracking.wandb.project", "tracking.wandb.entity", "tracking.mlflow.experiment"),
+)
 _NAME = re.compile(r"[+~]{0,2}[\w./@$-]+")
 
 
@@ -137,6 +146,8 @@ def _explain_flag(word: str, value: str | None, *, typed_apart: bool, own: Colle
     name = word.lstrip("-").partition("=")[0]
     typed = f"{word} {value}" if typed_apart else word
     key = name.replace("-", "_")
+    if own and key in ("m", "multirun", "multi_run"):
+        return f"{word}: a study is always several runs. Leave {word} out."
     if key == "m" or key in ("multi_run", "sweep"):
         return f"{typed}: there is no such flag. Write -m for a multirun."
     if key in sweep_options() and key != "seeds" and not own:
@@ -179,13 +190,40 @@ def _explain_form(words: Sequence[str], i: int, own: Collection[str]) -> str:
         return f"{text}: a bracket is missing. A list is written {shlex.quote(f'{key}=[1,2]')}, in quotes."
     if value.startswith("{") and ":" in value:
         return f"{text}: not a mapping. Write {shlex.quote(f'{key}={{name: value}}')}, with a blank after the colon."
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"') if not value.startswith(("'", '"')) else ""
-    if escaped and _parses(f'{key}="{escaped}"'):
-        quoted = shlex.quote(f'{key}="{escaped}"')
-        return f"{text}: a value with special characters needs quotes of its own. Write {quoted}."
+    if (home := os.path.expanduser(value)) != value and (path := _in_quotes(key, home)):
+        return f"{text}: ~ is not expanded here. Write {write(key, home) if _parses(f'{key}={home}') else path}."
+    if quoted := _in_quotes(key, value):
+        return _explain_text(key, value) or (
+            f"{text}: a value with special characters needs quotes of its own. Write {quoted}."
+        )
     return (
         f"{text}: the value cannot be read. Check its quotes and brackets, and put the whole in quotes: 'option=value'."
     )
+
+
+def _in_quotes(key: str, value: str) -> str | None:
+    """Return an option whose value has quotes of its own, ready to type; None if it has some or cannot be read so."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    text = f'{key}="{escaped}"'
+    return shlex.quote(text) if value and not value.startswith(("'", '"')) and _parses(text) else None
+
+
+def _explain_text(key: str, value: str) -> str | None:
+    """Explain a value that is no text in quotes either: it has a comma too many, or the option takes no text."""
+    hint, front = type_of(key), value.rstrip(",")
+    without = [each for each in (front, f"[{front}]") if front != value and _fits(key, each, hint)]
+    instead = f" Write {write(key, without[0])}." if without else ""
+    if not fits(value, hint):
+        return f"{key}={value}: {describe(hint, value)}{instead}"
+    return f"{key}={value}: there is a comma at the end.{instead}" if instead and hint is Any else None
+
+
+def _fits(key: str, value: str, hint: Any) -> bool:
+    """Return whether a value, as typed, can be read as one value, and is of a type."""
+    if not _parses(f"{key}={value}"):
+        return False
+    (override,) = OverridesParser.create().parse_overrides([f"{key}={value}"])
+    return not override.is_sweep_override() and fits(override.value(), hint)
 
 
 def _explain_bare(words: Sequence[str], i: int, own: Collection[str]) -> str:
@@ -211,9 +249,11 @@ def _explain_bare(words: Sequence[str], i: int, own: Collection[str]) -> str:
     if (data_folder() / "experiments" / word / "study.yaml").is_file():
         command = "" if "study" in own else f"{program('sweep')} "
         return f"{word}: a study is run with {command}study={word}."
-    if "=" in before and ("/" in before or "/" in word or before.startswith("dataset.root")):
-        joined = f"{before} {word}"
-        return f"{word}: if this belongs to {before}, quote both as one: {shlex.quote(joined)}."
+    option = before.partition("=")[0]
+    if "=" in before and ("/" in before or "/" in word or option in _TEXTS):
+        rest = itertools.takewhile(lambda each: "=" not in each and not each.startswith("-"), words[i:])
+        joined = " ".join([before, *rest])
+        return f"{word}: if this belongs to {before}, quote them as one: {shlex.quote(joined)}."
     if found := find_options(word, similar=False):
         return f"{word} has no value. Write {' or '.join(write(each) for each in found)}."
     return f"{word}: not an override of the form option=value, such as trainer.epochs=10; --help lists them."
@@ -221,9 +261,15 @@ def _explain_bare(words: Sequence[str], i: int, own: Collection[str]) -> str:
 
 def _several_values(text: str, override: Override) -> str:
     key, _, value = text.partition("=")
+    as_list = f"[{value}]"
     if key in _LISTS or key.endswith((".depths", ".devices", ".stages", ".milestones", ".mean", ".std", ".betas")):
-        return f"{text}: a list is written in brackets: {shlex.quote(f'{key}=[{value}]')}."
-    return f"{text}: several values are several runs: add -m. One list is written {shlex.quote(f'{key}=[{value}]')}."
+        return f"{text}: a list is written in brackets: {write(key, as_list)}."
+    hint = type_of(key)
+    if key in LEFT_OUT and key.startswith(("trainer.", "resume")):  # runs that differ in it alone are the same run
+        return f"{text}: give one value." if hint in (str, Any) else f"{text}: give one value: {describe(hint, '')}"
+    takes_list = key in _LISTS_OF_CHOICES if key in choices() else _fits(key, as_list, hint)
+    advice = f" One list is written {write(key, as_list)}." if takes_list else ""
+    return f"{text}: several values are several runs: add -m.{advice}"
 
 
 def _parses(text: str) -> bool:

@@ -27,6 +27,7 @@ _NOT_LOADED = re.compile(r"Could not load '([\w/]+)'")
 _NOT_OVERRIDDEN = re.compile(r"Could not override '([^']+)'\.\s+(?:Did you mean to override|No match in the defaults)")
 _ENUM = re.compile(r"Invalid value '(.*)', expected one of \[(.*)\]")
 _TYPE = re.compile(r"Value '(.*)' of type '\w+' could not be converted to (Integer|Float|Boolean)")
+_BOOLEAN = re.compile(r"Value '(.*)' is not a valid bool\b")
 _WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 _NO_CONFIG = re.compile(r"Cannot find primary config '([^']+)'")
 
@@ -152,6 +153,8 @@ def _explain_key(cause: OmegaConfBaseException, chain: list[BaseException], type
         shown = [key for key in siblings if key != "hydra" and not key.startswith("_")]
         return str(unknown_option(_typed_key(full_key, typed), shown, value, node=node))
     if isinstance(cause, ValidationError) and "ListConfig" in str(cause.msg):
+        if full_key == "seeds" and value and not value.isdigit():
+            return f"seeds={value}: expected a list of whole numbers, such as {write('seeds', '[0,1,2]')}."
         example = f"[{value}]" if value else "[...]"
         return f"{full_key}={value}: expected a list. Write {write(full_key, example)}."
     if isinstance(cause, ValidationError) and (found := _ENUM.search(str(cause.msg))):
@@ -160,6 +163,8 @@ def _explain_key(cause: OmegaConfBaseException, chain: list[BaseException], type
         )
     if isinstance(cause, ValidationError) and (found := _TYPE.search(str(cause.msg))):
         return f"{full_key}={value or found[1]}: expected {_WORDS[found[2]]}."
+    if isinstance(cause, ValidationError) and (found := _BOOLEAN.search(str(cause.msg))):
+        return f"{full_key}={value or found[1]}: expected true or false."
     composition = [c for c in chain if isinstance(c, ConfigCompositionException)]
     return _one_line(f"{full_key}: {str(cause.msg or composition or cause).partition('full_key:')[0]}")
 

@@ -1,11 +1,14 @@
-"""What to type instead: one sentence for a name or a value that is wrong. Imports no torch."""
+"""Say in one sentence what to type instead of a wrong name or value. Imports no torch."""
 
 import re
 import shlex
+import typing
 from collections.abc import Collection, Iterable, Mapping
+from enum import Enum
 from typing import Any
 
-from mcl.config.catalog import choices, find_choices, find_options, options, sweep_options, takers
+from mcl.config.catalog import choices, find_choices, find_options, options, sweep_options, takers, targets
+from mcl.config.schema import TrainConfig
 from mcl.config.signatures import read_signature
 from mcl.config.targets import PACKAGES, inside
 from mcl.errors import UserError, nearest, unknown
@@ -47,6 +50,27 @@ def suggest(name: str, value: str | None, *, own: Collection[str] = (), similar:
         else:
             suggestions.append(write(key, _value_for(key, value)))
     return list(dict.fromkeys(suggestions))
+
+
+def value_in_our_words(key: str, value: Any) -> str:
+    """Return ``" Write trainer.device=cuda:0."`` for the number of a GPU; empty if nothing of the kind was meant."""
+    meant = _value_for(key, str(value)) if key == "trainer.device" else str(value)
+    return "" if meant == str(value) else f" Write {write(key, meant)}."
+
+
+def type_of(key: str) -> Any:
+    """Return the type hint of an option, read from source; Any if it is not known or differs between classes."""
+    if key in TrainConfig.__dataclass_fields__:
+        hint = typing.get_type_hints(TrainConfig)[key]
+        if isinstance(hint, type) and issubclass(hint, Enum):
+            return typing.Literal[tuple(hint.__members__)]
+        return hint if hint in (int, str) else Any
+    hints = []
+    for target in targets(key):
+        signature = read_signature(target) if target is not None and inside(target, PACKAGES) else None
+        parameter = signature.parameters.get(key.rpartition(".")[2]) if signature is not None else None
+        hints.append(Any if parameter is None else parameter.annotation)
+    return hints[0] if hints and all(hint == hints[0] for hint in hints) else Any
 
 
 def _value_for(key: str, value: str | None) -> str | None:

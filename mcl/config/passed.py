@@ -1,4 +1,4 @@
-"""What has passed a check in this process, and need not be checked again."""
+"""Remember the checks that have passed in this process, so that none is repeated."""
 
 import json
 from collections.abc import Collection

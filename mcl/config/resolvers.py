@@ -1,5 +1,6 @@
 """Interpolations of the YAML files: ``${run_folder:}``, ``${basename:PATH}``, ``${precision_of:DEVICE}`` ..."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def register() -> None:
     """Register the interpolations; calling it again is harmless."""
     for resolver in (
         _run_folder,
+        _expand_home,
         _program,
         _basename,
         _checksum_of,
@@ -107,6 +109,10 @@ def check_search(config: DictConfig, sweeper: Mapping[str, Any]) -> None:
             f"objective={config.objective}: the dataset has no validation split to search by. Hold one out of the"
             " training images: dataset.validation=0.1."
         )
+
+
+def _expand_home(path: Any) -> str:
+    return os.path.expanduser(str(path))
 
 
 def _program(name: str) -> str:

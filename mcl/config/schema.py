@@ -9,7 +9,7 @@ from omegaconf import MISSING
 
 
 class Resume(Enum):
-    """What to do with a run folder that exists: resume, start over, or resume even if settings changed."""
+    """How to treat a run folder that exists: resume, start over, or resume even if settings changed."""
 
     auto = "auto"
     never = "never"

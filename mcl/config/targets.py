@@ -36,8 +36,8 @@ def resolve(name: str, *, path: str = "", allow: Collection[str] = ()) -> Callab
     where = f"{path}._target_={name}" if path else f"_target_={name}"
     if not inside(name, packages):
         allowing = f" To trust it: 'allow_modules=[{root}]' (python -m mcl: --allow {root})."
-        ours = root in _roots(PACKAGES)
-        raise UserError(f"{where}: only members of {_list(packages)} can be built.{'' if ours else allowing}")
+        trusted_root = root in _roots(PACKAGES)
+        raise UserError(f"{where}: only members of {_list(packages)} can be built.{'' if trusted_root else allowing}")
     require(root, asked=where)
     if not inside(name, PACKAGES) and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that nothing there shadows an installed module

@@ -38,7 +38,7 @@ def center_square(image: Image.Image) -> Placement:
 
 
 class DeviceCrop(NamedTuple):
-    """What the device makes of an encoded image."""
+    """The crop and the size that the device gives to an encoded image."""
 
     place: Place
     size: int  # side in pixels

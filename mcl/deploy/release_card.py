@@ -35,7 +35,7 @@ class SeedStatistics:
 
 @dataclass(frozen=True)
 class ReleaseFacts:
-    """What the card of a release states beside what the run itself holds.
+    """Facts on the card of a release that the run itself does not hold.
 
     Args:
         name: The name of the release, such as ``few_images/lmcl-resnet14``.

@@ -56,7 +56,7 @@ class ReleaseFolder:
 
     @property
     def choice(self) -> tuple[str, int]:
-        """What chose the run among the seeds of its row, and the number of these seeds, as the card states them."""
+        """The rule that chose the run among the seeds of its row, and their number, as the card states them."""
         chosen, seeds = self._header.get("chosen"), self._header.get("seeds")
         known = chosen in CHOICES and type(seeds) is int and seeds > 0
         return (str(chosen), int(seeds or 1)) if known else ("first", 1)
@@ -131,10 +131,10 @@ def _header(card: str, source: str) -> Mapping[str, Any]:
     """Return our part of the header of a card, which is YAML between two lines ``---``."""
     before, _, rest = card.partition("---\n")
     header, end, _ = rest.partition("\n---\n")
-    ours = None if before or not end else decode_yaml(header, source).get(OURS)
-    if not isinstance(ours, dict):
+    section = None if before or not end else decode_yaml(header, source).get(OURS)
+    if not isinstance(section, dict):
         raise UserError(f"{printable(source)} is not the card of a release: its header has no {OURS}.")
-    return ours
+    return section
 
 
 def _accuracies(results: Mapping[str, Any]) -> dict[str, float]:

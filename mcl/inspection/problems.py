@@ -1,4 +1,4 @@
-"""What an inspection found that somebody should act on: one sentence each, and the files that it is about."""
+"""Problems in inspected images: one sentence each, and the files that it is about."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -51,7 +51,7 @@ def _unreadable(inspection: Inspection) -> Finding | None:
     names = [f"{inspection.name(each.position)} ({each.detail})" for each in files]
     return Finding(
         "unreadable",
-        f"{pluralize(len(files), 'file')} cannot be read: {_some(names)}. Repair or remove"
+        f"{pluralize(len(files), 'file')} cannot be read: {_summarize(names)}. Repair or remove"
         f" {'it' if len(files) == 1 else 'them'}, or leave such files out with dataset.corrupt=skip.",
         files,
     )
@@ -70,7 +70,7 @@ def _leaks(inspection: Inspection, earlier: str, later: str) -> Finding | None:
     return Finding(
         f"leak from {earlier} to {later}",
         f"{pluralize(len(leaks), 'picture')} of {later} {are} in {earlier} too ({_kinds(leaks)}):"
-        f" {_some(_pairs(inspection, leaks))}. {consequence}",
+        f" {_summarize(_pairs(inspection, leaks))}. {consequence}",
         [Mention(leak.picture, inspection.files.paths[leak.earlier]) for leak in leaks],
     )
 
@@ -83,7 +83,7 @@ def _conflicts(inspection: Inspection) -> Finding | None:
     return Finding(
         "several classes",
         f"{pluralize(len(groups), 'picture')} {'is' if len(groups) == 1 else 'are'} in several classes, as equal or"
-        f" nearly equal files: {_some(names)}. Decide on one class and remove the other files.",
+        f" nearly equal files: {_summarize(names)}. Decide on one class and remove the other files.",
         [Mention(i, inspection.files.paths[group[0]]) for group in groups for i in group],
     )
 
@@ -96,7 +96,7 @@ def _copies(inspection: Inspection, split: str) -> Finding | None:
     return Finding(
         f"copies in {split}",
         f"{pluralize(len(copies), 'picture')} of {split if split != ALL else 'the folder'} {are} ({_kinds(copies)}):"
-        f" {_some(_pairs(inspection, copies))}. Remove the copies, unless they should count more than once.",
+        f" {_summarize(_pairs(inspection, copies))}. Remove the copies, unless they should count more than once.",
         [Mention(copy.picture, inspection.files.paths[copy.original]) for copy in copies],
     )
 
@@ -129,7 +129,7 @@ def _long(inspection: Inspection) -> Finding | None:
     return Finding(
         "long",
         f"{pluralize(len(files), 'picture')} {'is' if one else 'are'} longer than {LONG}:1, and the centred square that"
-        f" is used leaves out more than half of {'it' if one else 'each'}: {_some(names)}. Crop"
+        f" is used leaves out more than half of {'it' if one else 'each'}: {_summarize(names)}. Crop"
         f" {'it' if one else 'them'} by hand if what matters is not in the centre.",
         files,
     )
@@ -148,6 +148,6 @@ def _pairs(inspection: Inspection, pairs: Sequence[Leak] | Sequence[Copy]) -> li
     return [f"{inspection.name(i)} = {inspection.name(j)}" for i, j, _ in pairs[:_NAMED]] + [""] * (len(pairs) - _NAMED)
 
 
-def _some(names: Sequence[str]) -> str:
+def _summarize(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_NAMED])
     return f"{shown} and {len(names) - _NAMED:,} more" if len(names) > _NAMED else shown

@@ -45,8 +45,9 @@ class BYOT(FormLoss):
         shapes: per network, its sizes; the branches of the networks are the side heads.
         weights: factor of each term; None: that of the form.
         form: ``paper``: the feature term is a sum of squares, which grows with the batch; its weight is for 128 images.
-            ``journal``: the authors' later code: soft targets without T², and the norm of the difference of linearly
-            adapted features, for all side heads but the first.
+            ``scan``: the same with the weights of the authors' SCAN code. ``journal``: the authors' later code: soft
+            targets without T², and the norm of the difference of linearly adapted features, for all side heads but the
+            first.
         temperature: T; None: that of the form.
         reproduce_official_bug: weigh the classification of the backbone as that of the side heads (``paper``), or leave
             the feature term of the last side head out instead of the first (``journal``).
@@ -56,6 +57,7 @@ class BYOT(FormLoss):
     needs_branches = True
     forms: ClassVar[Mapping[str, Form]] = {
         "paper": Form(3.0, {"branch_classification": 0.9, "distillation": 0.1, "feature": 1e-6}, has_bug=True),
+        "scan": Form(3.0, {"branch_classification": 0.5, "distillation": 0.5, "feature": 5e-7}),
         "journal": Form(3.0, {"branch_classification": 0.7, "distillation": 0.3, "feature": 0.03}, has_bug=True),
     }
 
@@ -83,9 +85,9 @@ class BYOT(FormLoss):
             nn.ModuleList(nn.Linear(width, widths[-1]) for width in widths[adapted]) for widths in sizes
         )
         for widths in (shape.widths for shape in shapes):
-            if form == "paper" and len(set(widths)) > 1:
+            if form != "journal" and len(set(widths)) > 1:
                 raise UserError(
-                    f"loss.form=paper: BYOT compares the features of side heads with those of the backbone, and their"
+                    f"loss.form={form}: BYOT compares the features of side heads with those of the backbone, and their"
                     f" widths differ: {', '.join(map(str, widths))}. Give pair.NETWORK.branches=byot, or"
                     " loss.form=journal."
                 )
@@ -97,7 +99,7 @@ class BYOT(FormLoss):
             for network in outputs
             for logits in network.logits[:-1]
         ]
-        if self.form == "paper":
+        if self.form != "journal":
             # A sum over the batch: the mean over processes of what each adds is that of the whole batch.
             images = len(batch.labels) * distributed.world_size() if batch.whole is None else batch.whole
             features = [

@@ -32,7 +32,7 @@ class CLILR(FormLoss):
     Args:
         shapes: unused; the networks need no modules.
         weights: factor of each term; None: 0.5 each.
-        form: ``paper``, or ``okddip_repo``: weights 1 with a ramp, T = 3, smoothed targets.
+        form: ``paper``; ``mcl_okd``, the same; or ``okddip_repo``: weights 1 with a ramp, T = 3, smoothed targets.
         temperature: T; None: that of the form.
         reproduce_official_bug: as in ``okddip_repo``, do not detach the targets.
     """
@@ -41,6 +41,7 @@ class CLILR(FormLoss):
     rescale_gradients = True
     forms: ClassVar[Mapping[str, Form]] = {
         "paper": Form(2.0, {"classification": 0.5, "distillation": 0.5}),
+        "mcl_okd": Form(2.0, {"classification": 0.5, "distillation": 0.5}),
         "okddip_repo": Form(3.0, {"distillation": Sigmoid()}, SMOOTHING, has_bug=True),
     }
 

@@ -1,4 +1,7 @@
-"""Deep supervision: each network learns alone, with its branches; this is the gain without mutual learning."""
+"""Deep supervision: each network learns alone, with its branches (AISTATS 2015, arXiv 1409.5185).
+
+Its gain over `independent` is that of the branches, without mutual learning.
+"""
 
 from collections.abc import Sequence
 

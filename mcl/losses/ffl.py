@@ -82,7 +82,10 @@ class FFL(FormLoss):
         maps = [network.maps[-1] for network in outputs]
         if len({each.shape[-2:] for each in maps}) > 1:
             sizes = ", ".join(f"{each.shape[-2]}x{each.shape[-1]}" for each in maps)
-            raise UserError(f"loss=ffl fuses the networks' last feature maps, and their sizes differ: {sizes}.")
+            raise UserError(
+                f"loss=ffl fuses the networks' last feature maps, and their sizes differ: {sizes}. Choose a pair= whose"
+                " networks have the same, or another loss=."
+            )
         return self.fusion(maps)
 
     def forward(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:

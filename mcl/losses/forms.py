@@ -1,6 +1,6 @@
 """Base of the losses of other methods: the forms in which a method is published, and the logits that networks exchange.
 
-A form is the method as its paper has it, or as a body of code has it that published numbers come from. Slips of
+A form is the method as its paper has it, or as a body of code has it that published numbers come from. Bugs of
 official codes are reproduced only by ``loss.reproduce_official_bug=true``.
 """
 

@@ -92,7 +92,7 @@ class ONE(FormLoss):
         self.fork = shapes[0].shared - 1  # the stage whose map the gate reads
         if self.fork < 0:
             raise UserError(
-                "loss=one weighs branches at the fork of a shared stem, and the networks are separate:"
+                "loss=one weighs branches at the fork of a shared stem, and no stage is shared by all networks:"
                 " give pair.shared_stages=2."
             )
         self.gate = Gate(shapes[0].channels[self.fork], len(shapes))

@@ -152,7 +152,7 @@ class LibraryBackbone(Backbone):
 
 
 class LibraryHead(Head):
-    """What a library's model does behind its last stage.
+    """The part of a library's model behind its last stage.
 
     Args:
         run: maps the output of the last stage to the inputs of the classifier and the logits (B, C).

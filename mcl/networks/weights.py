@@ -19,7 +19,7 @@ _NAMED = 3  # tensors or groups that a message names
 
 
 class Loaded(NamedTuple):
-    """What was loaded into a network."""
+    """A report of the weights that were loaded into a network."""
 
     text: str  # one line for the user
     new_classifier: bool  # the classifier keeps its initial weights

@@ -25,8 +25,8 @@ class LinearClassifier(NamedTuple):
         return logits.argmax(1)
 
 
-class Swept(NamedTuple):
-    """The weight decay that a sweep chose."""
+class ChosenWeightDecay(NamedTuple):
+    """The weight decay with the best accuracy on the validation images."""
 
     weight_decay: float
     correct: int  # images for validation that its classifier classified correctly
@@ -75,12 +75,12 @@ def fit(
     return LinearClassifier(mean, scale, weight.detach(), bias.detach())
 
 
-def sweep(
+def choose_weight_decay(
     train: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor],
     classes: int,
     weight_decays: Sequence[float] = WEIGHT_DECAYS,
-) -> Swept:
+) -> ChosenWeightDecay:
     """Choose the weight decay with the best accuracy on the validation images; of equal ones, the strongest.
 
     Args:
@@ -94,6 +94,6 @@ def sweep(
         classifier = fit(*train, classes, weight_decay, classifier)
         correct = int((classifier.predict(validation[0]) == validation[1]).sum())
         if best is None or correct > best.correct:
-            best = Swept(weight_decay, correct)
+            best = ChosenWeightDecay(weight_decay, correct)
     assert best is not None, "no weight decay to try"
     return best

@@ -15,7 +15,7 @@ from mcl.errors import UserError
 from mcl.intervals import Interval, half_width, wilson
 from mcl.networks.backbone import Backbone
 from mcl.probing.features import Features, extract
-from mcl.probing.linear import fit, sweep
+from mcl.probing.linear import choose_weight_decay, fit
 from mcl.probing.neighbors import few_shot, nearest_neighbors
 from mcl.probing.subject import Subject
 from mcl.runs.probe_record import LINEAR, Measure, NetworkProbe, ProbeRecord, neighbors, shots
@@ -117,7 +117,7 @@ def _probe_one(key: str, network: Backbone, images: _Split, options: Options) ->
     (train, train_labels), (validation, validation_labels), (pool, pool_labels), (test, labels) = (
         (part.by_network[key], part.labels) for part in (images.train, images.validation, images.pool, images.test)
     )
-    chosen = sweep((train, train_labels), (validation, validation_labels), images.classes)
+    chosen = choose_weight_decay((train, train_labels), (validation, validation_labels), images.classes)
     classifier = fit(pool, pool_labels, images.classes, chosen.weight_decay)
     measures = {LINEAR: _measure(classifier.predict(test), labels)}
     for k, predicted in nearest_neighbors(pool, pool_labels, test, images.classes, NEIGHBORS).items():

@@ -1,4 +1,4 @@
-"""What is probed: the networks of a run or of an exported file, and the images of any data set."""
+"""The subject of a probe: the networks of a run or of an exported file, and the images of any data set."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a deployed network gains from partners that are deployed nowhere: its runs against training alone."""
+"""The gain of a deployed network from partners that are not deployed: its runs against training alone."""
 
 from collections.abc import Mapping
 from typing import Any

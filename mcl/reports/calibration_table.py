@@ -44,7 +44,8 @@ def ensemble_section(rows: Rows) -> list[str]:
         "## Ensemble and calibration",
         "",
         *found.in_markdown(),
-        f"{CAPTION} between runs. The ensemble is the mean of the backbones' probabilities, at the cost of running all"
-        f" of them. {error if measured else 'The calibration of these runs was not recorded.'}",
+        f"{CAPTION} between runs. The ensemble is the mean of the backbones' probabilities, those of frozen networks"
+        " included, at the cost of running all of them; for ONE and FFL it is the ensemble that the method trains."
+        f" {error if measured else 'The calibration of these runs was not recorded.'}",
         "",
     ]

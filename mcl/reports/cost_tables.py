@@ -27,9 +27,9 @@ def cost_table(rows: Rows) -> Table:
         total, training, speed = (mean_of_known(number(run.summary.get(key)) for run in row.finished) for key in times)
         cost = mean_training_cost(row)
         shown = [count(cost), f"{ratio:.2f} ×" if ratio else NONE, seconds(total), seconds(training), count(speed)]
-        in_training = [_mean(row, "training_parameters"), *(_mean(row, "peak_memory", kind) for kind in MEMORY)]
+        in_training = [_recorded(row, "training_parameters"), *(_recorded(row, "peak_memory", kind) for kind in MEMORY)]
         deployed = (_deployed(row, key) for key in ("multiply_adds", "parameters"))
-        body.append([key(rows, row), *shown, *map(count, in_training), *deployed])
+        body.append([key(rows, row), *shown, *in_training, *deployed])
     headers = [
         ", ".join(key_factors(rows)),
         "training, multiply-adds",
@@ -59,16 +59,17 @@ def cost_section(rows: Rows) -> list[str]:
         " backward, branches and meta rounds included. What the loss computes from their features (projection heads,"
         " matching layers, similarities) is not counted, nor are evaluations. Multiply-adds do not depend on the"
         " machine. Time does: compare it only if each run had the same machine to itself, which the files do not"
-        " record. The parameters in training are those of all networks with their branches, and of the loss. Peak"
-        " memory on a GPU is that of tensors, that of the process includes images and libraries; of several processes"
-        " the first counts. Only the backbone is deployed; branches and heads are used in training alone.",
+        " record. The parameters in training are those of all networks with their branches, frozen ones"
+        " included, and of the loss; averaged copies are not counted again. Peak memory on a GPU is that of tensors,"
+        " that of the process includes images and libraries; evaluations count, and of several processes the first."
+        " Only the backbone is deployed; branches and heads are used in training alone.",
         "",
         *_equal_cost(rows),
     ]
 
 
 def _equal_cost(rows: Rows) -> list[str]:
-    body, silent = [], []
+    body, silent, known = [], [], 0
     for name, group in rows.groups().items():
         group = [row for row in group if row.finished]
         budget = cheapest(group)
@@ -79,6 +80,7 @@ def _equal_cost(rows: Rows) -> list[str]:
             continue
         for row in group:
             reached = [(at.epoch, by_name(run, at)) for run in row.finished if (at := at_cost(run, budget)) is not None]
+            known += bool(reached)
             epochs = [run.summary["epochs"] for run in row.finished if isinstance(run.summary.get("epochs"), int)]
             read = f"{_range([epoch for epoch, _ in reached])} of {_range(epochs)}" if reached else NONE
             for network in dict.fromkeys(name for _, top1 in reached for name in top1) or [NONE]:
@@ -91,7 +93,9 @@ def _equal_cost(rows: Rows) -> list[str]:
     if not body and not silent:
         return []
     lines = ["### At equal cost", ""]
-    if body:
+    if body and known < 2:
+        lines += ["Unknown: the runs of at most one row were evaluated by then.", ""]
+    elif body:
         headers = ["top-1 by then", "top-1 at its own end", "epoch", "multiply-adds"]
         lines += [
             "Each row at the cost at which the cheapest row that it is compared with had ended: the backbone at the"
@@ -120,12 +124,14 @@ def _deployed(row: Row, key: str) -> str:
     return ", ".join(f"{name} {cost}" for name, cost in costs.items())
 
 
-def _mean(row: Row, *keys: str) -> float | None:
-    """Return the mean over the runs that have this number in their summary."""
+def _recorded(row: Row, *keys: str) -> str:
+    """Return the mean over the runs that have this number in their summary, and how many have it if not all do."""
     values: list[Any] = [run.summary for run in row.finished]
     for name in keys:
         values = [mapping(value).get(name) for value in values]
-    return mean_of_known(map(number, values))
+    known = [value for value in map(number, values) if value is not None]
+    some = f" ({len(known)} of {len(row.finished)} runs)" if 0 < len(known) < len(row.finished) else ""
+    return count(mean_of_known(known)) + some
 
 
 def _range(values: Sequence[int]) -> str:

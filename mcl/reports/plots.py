@@ -75,7 +75,10 @@ def _curves(rows: Rows, formats: Sequence[str]) -> Picture | None:
 
 
 def _curve(row: Row, network: str) -> dict[int, list[float]]:
-    """Return epoch -> one accuracy per run that has a curve, for the epochs that all of these evaluated."""
+    """Return epoch -> one accuracy per run that has a curve, for the epochs that all of these evaluated.
+
+    Empty if there are not two such epochs.
+    """
     by_epoch = [
         {evaluation.epoch: by_name(run, evaluation).get(network) for evaluation in run.evaluations}
         for run in row.finished
@@ -84,4 +87,4 @@ def _curve(row: Row, network: str) -> dict[int, list[float]]:
     curves = [{epoch: top1 for epoch, top1 in run.items() if top1 is not None} for run in by_epoch]
     curves = [curve for curve in curves if curve]
     shared = sorted(set.intersection(*map(set, curves))) if curves else []
-    return {epoch: [curve[epoch] for curve in curves] for epoch in shared}
+    return {epoch: [curve[epoch] for curve in curves] for epoch in shared} if len(shared) > 1 else {}

@@ -15,13 +15,18 @@ LOSSES = ("independent", "deep_supervision", "mcl", "lmcl")  # each adds to the 
 
 
 def place_labels(run: Run) -> dict[str, str]:
-    """Return the dataset, the pair and the loss of a run: from the path of its folder if it has the usual form."""
+    """Return the dataset, the pair and the loss of a run.
+
+    A dataset is labelled by ``dataset.name``. One without a name, and the loss, are labelled by the path of the run
+    folder if it has the usual form.
+    """
+    dataset, loss = mapping(run.config["dataset"]), mapping(run.config.get("loss"))
+    name = str(dataset.get("name") or "")
     pair = pair_name(list(network_names(run.config).values()))
     parts, of_pair = run.folder.absolute().parts, tuple(pair.split("/"))
     if parts[-2 - len(of_pair) : -2] == of_pair and re.fullmatch("[0-9a-f]{10}", parts[-1]):
-        return {"dataset": parts[-3 - len(of_pair)], "pair": pair, "loss": parts[-2]}
-    dataset, loss = mapping(run.config["dataset"]), mapping(run.config.get("loss"))
-    return {"dataset": str(dataset.get("name") or _module(dataset)), "pair": pair, "loss": _module(loss)}
+        return {"dataset": name or parts[-3 - len(of_pair)], "pair": pair, "loss": parts[-2]}
+    return {"dataset": name or _module(dataset), "pair": pair, "loss": _module(loss)}
 
 
 def network_names(config: Mapping[str, Any]) -> dict[str, str]:

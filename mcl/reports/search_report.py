@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mcl.config.compose import composing
 from mcl.config.objective import ACCURACIES, directions, names, value
 from mcl.console import display_path, pluralize
+from mcl.files import expand_home
 from mcl.palette import COLOURS, LIGHT, MARKERS, assign_styles
 from mcl.program import program
 from mcl.reports.figures import files, new_figure, style
@@ -61,7 +62,7 @@ def _trials(study: "Study", archived: Sequence[Run]) -> Iterator[Trial]:
 def _folders(study: "Study", space: Space) -> list[Path]:
     """Return the folders that may hold trials: choices, such as networks, decide more of their names than numbers."""
     assert study.base is not None
-    runs = Path(study.base.config.runs)
+    runs = expand_home(study.base.config.runs)
     if any(hasattr(each, "choices") for each in space.distributions.values()):
         return find_runs(runs) if runs.is_dir() else []
     return sorted(study.base.folder.parent.glob("*/"))

@@ -1,19 +1,31 @@
 """Locate the checkpoint file of a run and read its checksum, without torch."""
 
 import hashlib
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from mcl.files import expand_home
 from mcl.runs.layout import LAST_CHECKPOINT
 from mcl.untrusted.limits import MAX_NETWORK
 from mcl.untrusted.regular_files import read_bytes
 
 TITLE = b"sha256 "
-SEAL_SIZE = 2 + len(TITLE) + 64  # the comment of a zip archive, after its length in two bytes
+COMMENT_SIZE = 2 + len(TITLE) + 64  # the comment of a zip archive, after its length in two bytes
 
 
 def checkpoint_of(place: Path) -> Path:
-    """Return the last checkpoint of a run folder; a path that is not a folder is returned as it is."""
+    """Return the last checkpoint of a run folder; a path that is not a folder is returned. ``~`` is expanded."""
+    place = expand_home(place)
     return place / LAST_CHECKPOINT if place.is_dir() else place
+
+
+def expand_places(places: Any) -> Any:
+    """Return ``init_from``, a place or a mapping of places, with the home folder in place of each ``~``."""
+    if isinstance(places, Mapping):
+        return {key: expand_places(place) for key, place in places.items()}
+    return None if places is None else os.path.expanduser(places)
 
 
 def read_checksum(path: Path) -> str | None:
@@ -26,9 +38,9 @@ def read_checksum(path: Path) -> str | None:
         if path.suffix == ".safetensors":
             return hashlib.sha256(read_bytes(path, MAX_NETWORK)).hexdigest()
         with open(path, "rb") as file:
-            file.seek(-SEAL_SIZE, 2)
-            seal = file.read()
-    except OSError:  # also raised for a file shorter than the seal
+            file.seek(-COMMENT_SIZE, 2)
+            comment = file.read()
+    except OSError:  # also raised for a file shorter than the comment
         return None
-    title = seal[2 : 2 + len(TITLE)]
-    return seal[-64:].decode("ascii", errors="replace") if title == TITLE else None
+    title = comment[2 : 2 + len(TITLE)]
+    return comment[-64:].decode("ascii", errors="replace") if title == TITLE else None

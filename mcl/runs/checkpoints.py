@@ -18,7 +18,7 @@ import torch
 from mcl.errors import UserError
 from mcl.files import atomic_file, write_error
 from mcl.program import program
-from mcl.runs.checkpoint_files import SEAL_SIZE, TITLE
+from mcl.runs.checkpoint_files import COMMENT_SIZE, TITLE
 from mcl.runs.layout import EARLIER, LAST, earlier_checkpoint, step_of_checkpoint
 from mcl.runs.presence import Presence
 from mcl.runs.received import received_run
@@ -64,7 +64,7 @@ def encode(state: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save({"version": VERSION, **state}, buffer)
     buffer.seek(-2, os.SEEK_END)  # the last two bytes of a zip archive hold the length of its comment
-    buffer.write(_seal(buffer.getbuffer()[:-2]))
+    buffer.write(_checksum_comment(buffer.getbuffer()[:-2]))
     return buffer.getvalue()
 
 
@@ -78,8 +78,8 @@ def decode(content: bytes, name: str) -> dict[str, Any]:
     Raises:
         UserError: The content is damaged or of another version, or its configuration is not plain data.
     """
-    body = memoryview(content)[:-SEAL_SIZE]
-    if content[-SEAL_SIZE:] != _seal(body):
+    body = memoryview(content)[:-COMMENT_SIZE]
+    if content[-COMMENT_SIZE:] != _checksum_comment(body):
         raise UserError(f"{name} is not a checkpoint, or has been cut short or altered: its checksum is wrong.")
     state = load_state(io.BytesIO(content), name)
     if not isinstance(state, dict) or state.get("version") != VERSION:
@@ -92,7 +92,7 @@ def decode(content: bytes, name: str) -> dict[str, Any]:
     return state
 
 
-def _seal(body: memoryview) -> bytes:
+def _checksum_comment(body: memoryview) -> bytes:
     comment = TITLE + hashlib.sha256(body).hexdigest().encode()
     return len(comment).to_bytes(2, "little") + comment
 

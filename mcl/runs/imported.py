@@ -10,8 +10,7 @@ from omegaconf import DictConfig
 from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs import checkpoints
-from mcl.runs.checkpoint_files import checkpoint_of
-from mcl.runs.layout import IMPORTED
+from mcl.runs.layout import IMPORTED, LAST_CHECKPOINT
 from mcl.runs.stored_config import plain, write_config
 from mcl.untrusted.text import decode_json
 
@@ -32,7 +31,7 @@ def write_imported(folder: Path, config: DictConfig, state: Mapping[str, Any], r
     settings = plain(config)
     write_config(folder, settings)
     write_atomically(folder / IMPORTED, json.dumps(record, indent=2) + "\n")
-    checkpoints.save(checkpoint_of(folder), {"step": 0, "config": settings, **state})
+    checkpoints.save(folder / LAST_CHECKPOINT, {"step": 0, "config": settings, **state})
 
 
 def decode_imported(content: bytes | None) -> dict[str, Any] | None:

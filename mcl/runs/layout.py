@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from hydra_gpu_launcher.job import LOG
+
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"  # written last: its presence means that the run has finished
@@ -32,7 +34,7 @@ SIGNS_OF_A_RUN = (CONFIG, METRICS, SUMMARY, FAILURE)  # a folder with one of the
 RUN_ID = "run_id"  # in the folder of W&B or MLflow: what the service calls the run
 # Everything in a run folder that this project reads or writes; the rest of wandb/ is W&B's own.
 OF_TRACKERS = (f"{WANDB}/{RUN_ID}", f"{WANDB}/data", TENSORBOARD, MLFLOW)
-WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, UNREADABLE, CHECKPOINTS, EVALUATION, EXPORT, HYDRA, *OF_TRACKERS)
+WRITTEN = (*SIGNS_OF_A_RUN, IMPORTED, LOCK, UNREADABLE, LOG, CHECKPOINTS, EVALUATION, EXPORT, HYDRA, *OF_TRACKERS)
 
 
 def earlier_checkpoint(step: int) -> str:

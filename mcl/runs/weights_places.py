@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from mcl.errors import UserError
+from mcl.files import expand_home
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.pair import WEIGHTS, networks_of
 from mcl.untrusted.limits import MAX_NETWORK
@@ -41,7 +42,7 @@ def parse_place(weights: Any) -> WeightsPlace | None:
     """
     if not isinstance(weights, str) or not weights:
         return None
-    path = _expand(weights)
+    path = expand_home(weights)
     if os.path.lexists(path):
         return WeightsPlace(path)
     front, *parts = weights.split(":")
@@ -50,7 +51,7 @@ def parse_place(weights: Any) -> WeightsPlace | None:
     epoch = parts.pop() if parts[-1] in EPOCHS else "last"
     if len(parts) > 1 or not front:
         raise UserError(f"weights={weights}: expected a file, or a run as RUN, RUN:first or RUN:first:best.")
-    return WeightsPlace(_expand(front), parts[0] if parts else None, cast(Literal["last", "best"], epoch))
+    return WeightsPlace(expand_home(front), parts[0] if parts else None, cast(Literal["last", "best"], epoch))
 
 
 def places_of(pair: Mapping[Any, Any]) -> dict[str, WeightsPlace]:
@@ -69,10 +70,6 @@ def checksum_of_place(place: WeightsPlace) -> str | None:
     checksum = _checksum(place.file, status.st_mtime_ns, status.st_size)
     chosen = [place.key or "", *(["best"] if place.epoch == "best" else [])]
     return None if checksum is None else ":".join([checksum, *chosen]).removesuffix(":")
-
-
-def _expand(path: str) -> Path:
-    return Path(os.path.expanduser(path))  # keeps a home that is not known as it is
 
 
 @functools.cache

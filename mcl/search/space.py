@@ -1,4 +1,4 @@
-"""What a search varies: the ranges of a command line as Optuna's distributions, and trials as overrides."""
+"""The space of a search: the ranges of a command line as Optuna's distributions, and trials as overrides."""
 
 import json
 import math

@@ -72,6 +72,6 @@ class TrialPruner:
                 if prune:
                     self._trial.set_user_attr(PRUNED_AFTER, epoch)
         except Exception as error:  # of the file system or of a database: the run is worth more than its pruning
-            logger.warning("The search does not answer, so this run goes on: %s: %s", type(error).__name__, error)
+            logger.warning("The search does not answer, so this run continues: %s: %s", type(error).__name__, error)
             return False
         return prune

@@ -162,10 +162,10 @@ def find_study(name: str) -> Path:
         if name and (folder / FILE).is_file():
             return folder
     known = study_names()
-    raise UserError(
-        f"study={name}: neither experiments/{name}/{FILE} nor {name}/{FILE} exists.{did_you_mean(name, known)}"
-        f" Studies: {', '.join(known)}."
-    )
+    file = path if path.name == FILE else path / FILE
+    is_path = path.name == FILE or len(path.parts) > 1
+    missing = f"there is no {file}" if is_path else f"neither experiments/{file} nor {file} exists"
+    raise UserError(f"study={name}: {missing}.{did_you_mean(name, known)} Studies: {', '.join(known)}.")
 
 
 def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Study:

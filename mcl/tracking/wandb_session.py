@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Session:
-    """What decides where and how a run is opened.
+    """Decide where and how a run is opened.
 
     Args:
         project, entity, mode: as for `mcl.tracking.WandbTracker`.

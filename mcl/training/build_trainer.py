@@ -17,7 +17,7 @@ from mcl.training.accumulation import AccumulatedStep
 from mcl.training.capturing import CapturedStep, graph_recorder
 from mcl.training.compiling import compiled
 from mcl.training.cost import Cost
-from mcl.training.data_parallel import copy_first, data_parallel, float_buffers
+from mcl.training.data_parallel import broadcast_learner, data_parallel, float_buffers
 from mcl.training.evaluator import Evaluator
 from mcl.training.learner import Learner
 from mcl.training.loss_scaling import LossScaling
@@ -114,7 +114,7 @@ def build_trainer(
     model: Callable[..., Any] = learner
     if options.accumulate > 1:
         make_step = functools.partial(AccumulatedStep, options.accumulate)
-        copy_first(learner)
+        broadcast_learner(learner)
     else:
         model = data_parallel(learner) if several else learner
         make_step = TrainStep if recorder is None else functools.partial(CapturedStep, recorder)

@@ -14,14 +14,14 @@ _OPTIONS = inspect.signature(DistributedDataParallel).parameters
 _KEEP_BUFFERS: Any = {"forward_sync_buffers" if "forward_sync_buffers" in _OPTIONS else "broadcast_buffers": False}
 
 
-def copy_first(learner: Learner) -> None:
+def broadcast_learner(learner: Learner) -> None:
     """Give all processes the learner of the first one."""
     distributed.broadcast([*learner.parameters(), *learner.buffers()])
 
 
 def data_parallel(learner: Learner) -> DistributedDataParallel:
     """Give all processes the learner of the first one. Return a wrapper that averages gradients over processes."""
-    copy_first(learner)
+    broadcast_learner(learner)
     meta = [parameter for parameter in learner.loss.meta_parameters().values() if parameter.requires_grad]
     for parameter in meta:
         parameter.requires_grad_(False)  # the meta round trains them: backward must not wait for their gradients

@@ -22,7 +22,7 @@ def deployed_keys(
         options: ``pair.KEY.deployed`` by key: whether a network is deployed, whatever the loss chooses.
 
     Raises:
-        UserError: the loss names a network that there is not, or no network is left.
+        UserError: the loss names a network that does not exist, or no network is left.
     """
     keys = cohort.keys
     chosen = [leader] if leader is not None else _chosen(loss, cohort)

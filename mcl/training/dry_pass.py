@@ -1,4 +1,4 @@
-"""Pass two images through networks and losses of the user's own before training, to name what does not fit."""
+"""Pass two images through networks and losses before training, to name what does not fit."""
 
 import copy
 import traceback
@@ -16,6 +16,7 @@ from mcl.networks.backbone import Backbone
 from mcl.networks.branch_names import COPY
 from mcl.networks.branches import Network
 from mcl.networks.cohort import Cohort
+from mcl.networks.counting import outline
 from mcl.types import Batch, Outputs
 
 IMAGES = 2
@@ -49,6 +50,23 @@ def check_own_parts(cohort: Cohort, loss: Loss, channels: int, image_size: int) 
             outputs.append(_run_network(f"pair.{key}", network, images))
         if not _is_ours(loss):
             _check_loss(copy.deepcopy(loss), outputs, images, cohort.backbones[0].num_classes)
+
+
+def check_maps(cohort: Cohort, loss: Loss, channels: int, image_size: int) -> None:
+    """Compute the shapes of what a loss makes of the networks' feature maps.
+
+    Args:
+        cohort: the networks, of which outlines are used.
+        loss: that needs feature maps; likewise.
+        channels: channels of the images.
+        image_size: their side in pixels.
+
+    Raises:
+        UserError: the loss cannot use feature maps of these sizes.
+    """
+    images = torch.empty(IMAGES, channels, image_size, image_size, device="meta")
+    with torch.no_grad():
+        outline(loss).ensemble(outline(cohort)(images))
 
 
 def _is_ours(part: object) -> bool:

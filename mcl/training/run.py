@@ -19,6 +19,7 @@ from mcl.data.dataset import Splits
 from mcl.data.preprocessing import Preprocessing
 from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
+from mcl.runs.checkpoint_files import expand_places
 from mcl.runs.hydra_folder import write_hydra_folder
 from mcl.runs.identity import config_hash
 from mcl.runs.metrics_file import count_kept_lines
@@ -106,7 +107,7 @@ class Run:
         if self.saved is None and self.processes.first:  # data_parallel copies them to the others
             loaded = load_initial_weights(
                 parts.learner.cohort,
-                self.config.init_from,
+                expand_places(self.config.init_from),
                 self.config.init_weights,
                 weights_of(self.config.pair, self.config.weights_checksums),
             )

@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_right
 
+from mcl.console import pluralize
 from mcl.errors import UserError
 
 
@@ -26,6 +27,8 @@ class MultiStep:
     def __init__(self, *, milestones: list[int], gamma: float = 0.1, warmup_epochs: int = 0):
         if any(milestone < 1 for milestone in milestones):
             raise UserError(f"schedule.milestones={milestones}: every epoch must be at least 1.")
+        if gamma <= 0:
+            raise UserError(f"schedule.gamma={gamma}: must be greater than 0, such as 0.1.")
         self.milestones = sorted(milestones)
         self.gamma = gamma
         self.warmup_epochs = _checked(warmup_epochs)
@@ -44,6 +47,18 @@ class Constant:
     def __call__(self, epoch: int, epochs: int) -> float:
         """Return 1, and less during the warm-up."""
         return _warm_up(epoch, self.warmup_epochs)
+
+
+def unfinished_warm_up(schedule: object, epochs: int) -> list[str]:
+    """Return a note if the warm-up of a schedule of this module does not end within a number of epochs."""
+    if not isinstance(schedule, Cosine | MultiStep | Constant) or epochs > schedule.warmup_epochs:
+        return []
+    highest = max(schedule(epoch, epochs) for epoch in range(epochs))
+    return [
+        f"schedule.warmup_epochs={schedule.warmup_epochs}: the warm-up does not end, as the run has"
+        f" {pluralize(epochs, 'epoch')}; the learning rate gets to {100 * highest:.3g} % of optimizer.lr. Use fewer"
+        " epochs of warm-up, or more trainer.epochs."
+    ]
 
 
 def _warm_up(epoch: int, warmup_epochs: int) -> float:

@@ -43,7 +43,7 @@ from mcl.training.accumulation import check_accumulation
 from mcl.training.averaging import check_average
 from mcl.training.build_trainer import build_trainer
 from mcl.training.deployment import deployed_keys
-from mcl.training.dry_pass import check_own_parts, uses_own_modules
+from mcl.training.dry_pass import check_maps, check_own_parts, uses_own_modules
 from mcl.training.estimates import check_batch_memory, check_contrast_memory
 from mcl.training.learner import Learner
 from mcl.training.lr_factors import LrFactors
@@ -51,7 +51,7 @@ from mcl.training.optimizers import fused_option
 from mcl.training.options import TrainerOptions
 from mcl.training.random_state import seed_everything
 from mcl.training.results import Results
-from mcl.training.schedules import Constant
+from mcl.training.schedules import Constant, unfinished_warm_up
 from mcl.training.second_derivatives import check_twice_differentiable
 from mcl.training.soft_targets import set_targets
 from mcl.training.trainer import Trainer
@@ -156,6 +156,8 @@ def assemble(config: DictConfig) -> Parts:
     keep_freed_memory(options.device)
     if uses_own_modules(networks_of(config.pair), config.loss):
         check_own_parts(cohort, loss, spec.channels, spec.image_size)
+    if loss.needs_maps:
+        check_maps(cohort, loss, spec.channels, spec.image_size)
     if loss.meta is not None:
         check_twice_differentiable(cohort, spec.channels, spec.image_size)
     check_average(options.ema, loss)
@@ -168,6 +170,7 @@ def assemble(config: DictConfig) -> Parts:
             f"the schedule does not change the learning rate in {options.epochs} epochs: use schedule=cosine, or lower"
             " schedule.milestones.",
         ]
+    notes = [*notes, *unfinished_warm_up(schedule, options.epochs)]
     return Parts(
         dataset=dataset,
         sampler=sampler,

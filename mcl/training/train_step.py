@@ -15,7 +15,7 @@ from mcl.types import Batch, Outputs
 
 
 class Gradients(NamedTuple):
-    """What the backward pass leaves for the update, apart from the gradients themselves."""
+    """Results of the backward pass that the update needs, apart from the gradients themselves."""
 
     values: dict[str, Tensor]  # scalars of the step by name
     paused: Tensor | None  # (N,) bool: networks that stay as they are

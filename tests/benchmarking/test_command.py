@@ -85,7 +85,8 @@ def test_rule_omits_a_reference_that_did_not_run(
         (["trainer.precison=float32"], "trainer.precison: there is no such option. Did you mean 'precision'?"),
         (["dataset=folder"], "dataset.root is not set"),
         (["--steps", "2"], "--steps 2: must be at least 3."),
-        (["--json", "nowhere/speed.json"], "--json nowhere/speed.json: there is no such folder."),
+        (["--json", "nowhere/speed.json"], "--json nowhere/speed.json: there is no folder "),
+        (["--json", "."], "--json .: this is a folder. Give the name of a file, "),
     ],
 )
 def test_wrong_input_is_reported_before_anything_is_measured(

@@ -198,6 +198,14 @@ def test_training_exports_the_best_backbones_when_asked(small: Callable[..., Any
     )
 
 
+def test_run_that_has_finished_is_exported_when_asked(small: Callable[..., Any]) -> None:
+    assert small("run", "loss=independent").status == 0
+    done = small("run", "loss=independent", "trainer.export=safetensors")
+    assert done.status == 0, done.err
+    assert "run/export/first-resnet8-best.safetensors" in done.out
+    assert Path("run/export/second-resnet8-best.safetensors").is_file()
+
+
 def test_missing_export_packages_are_reported_before_training(
     small: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,6 +345,19 @@ def test_unreadable_images_are_reported_and_the_rest_classified(
     for place in ("nowhere", "text.jpg"):
         assert main(["predict", place, str(image)]) == 1
         assert place in capsys.readouterr().err
+
+
+def test_hidden_files_in_a_folder_of_images_are_left_out(
+    run: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in ("photos/b.png", "photos/a/1.PNG", "photos/.cache/2.png"):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, file)
+    Path("photos/._b.png").write_text("no image")
+    Path("photos/lost.png").symlink_to("nowhere")
+    assert main(["predict", str(run), "photos"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in printed] == ["photos/a/1.PNG", "photos/b.png"]
 
 
 def test_folder_that_cannot_be_written_to_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

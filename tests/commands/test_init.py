@@ -40,6 +40,14 @@ def test_files_train_as_they_are(mine: Callable[..., Any], capfd: pytest.Capture
     assert "my_parts.py: exists already, and is not replaced" in capfd.readouterr().err
 
 
+def test_the_command_to_train_them_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "my parts"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Train them:  cd 'my parts' && mcl train experiment=mine"
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [

@@ -27,6 +27,8 @@ from mcl.runs.reading import find_runs, read_run
 __all__ = ["small_study"]
 NAME = "small/independent-resnet8"
 COMMITTED = sorted((conf_folder().parent / "experiments").glob("*/weights/*/README.md"))
+OF_CARD = re.compile(r"^\| (\w+) \| (\d+) \| (\S+) \| (\S+) \| (\S+ to \S+) \|$", re.MULTILINE)
+OF_REPORT = re.compile(r"^\| .*, (\w+) \| (\S+) \| (\S+ to \S+) \| (\S+) \| (\d+) \|$", re.MULTILINE)
 
 
 @pytest.fixture
@@ -196,6 +198,17 @@ def test_networks_give_the_logits_of_their_card(file: Path | None, released: Pat
 def test_committed_releases_are_small() -> None:
     size = sum(file.stat().st_size for card in COMMITTED for file in card.parent.iterdir())
     assert size < 15e6
+
+
+@pytest.mark.parametrize("card", COMMITTED, ids=[card.parent.name for card in COMMITTED])
+def test_committed_card_has_the_accuracy_over_seeds_of_the_report(card: Path) -> None:
+    report = (card.parents[2] / "RESULTS.md").read_text()
+    rows = {
+        (name, runs, mean, deviation, interval) for name, mean, interval, deviation, runs in OF_REPORT.findall(report)
+    }
+    networks = [row for row in OF_CARD.findall(card.read_text()) if row[0] != "ensemble"]
+    assert networks
+    assert set(networks) <= rows
 
 
 def test_evaluate_measures_the_accuracy_of_the_card_again(

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from mcl import extras
 from mcl.config.checks import check_config
+from mcl.config.compose import compose
 from mcl.config.conf_folder import conf_folder
 from mcl.config.instantiate import build
 from mcl.config.loss_arguments import loss_arguments
@@ -82,6 +83,15 @@ def test_every_launcher_and_sweeper_composes_and_can_be_built(choice: str, compo
 def test_one_network_of_a_pair_can_be_changed_and_a_third_added(composed: Callable[..., DictConfig]) -> None:
     config = composed("pair=resnet8", "network@pair.second=resnet20", "+network@pair.third=resnet14")
     assert [network.name for network in networks_of(config.pair).values()] == ["resnet8", "resnet20", "resnet14"]
+
+
+def test_home_folder_is_expanded_in_the_folder_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    config = compose("train", ['runs="~/runs"'])
+    assert config.hydra.sweep.dir == "/home/ada/runs"
+    assert Path(config.hydra.run.dir) == Path("/home/ada/runs", config.hydra.sweep.subdir)
+    config.runs = "~/other"  # in Python
+    assert config.hydra.run.dir.startswith("/home/ada/other/digits/")
 
 
 def test_groups_compose_into_their_packages(composed: Callable[..., DictConfig]) -> None:

@@ -71,6 +71,9 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "--model resnet20": "Write pair=resnet20.",
     "--multi-run": "Write -m for a multirun.",
     "--plan_only": "plan_only is one of sweep.py",
+    "trainer.device=0": "trainer.device=0: expected a text. Write trainer.device=cuda:0.",
+    "'tracking.wandb.tags=[a]'": "tracking.wandb.tags: there is no such option. Known: project, entity,",
+    "'tags=[a]'": "tags: there is no such option. Known: dataset,",
     "trainer.lr=0.1": "trainer.lr: there is no such option. Write optimizer.lr=0.1.",
     "momentum=0.9": "Write optimizer.momentum=0.9.",
     "learning_rate=1": "Write optimizer.lr=1.",
@@ -144,15 +147,30 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "optimizer.lr": "optimizer.lr has no value. Write optimizer.lr=VALUE.",
     "seeds=[0, 1]": "Quote it as one: 'seeds=[0, 1]'.",
     "trainer.foo=[1": "a bracket is missing.",
-    "dataset=folder dataset.root=/my photos": "quote both as one: 'dataset.root=/my photos'.",
+    "dataset=folder dataset.root=/my photos": "quote them as one: 'dataset.root=/my photos'.",
+    "tracking.wandb.project=my project": "quote them as one: 'tracking.wandb.project=my project'.",
+    "tracking.wandb.project=my new thesis seed=1": "quote them as one: 'tracking.wandb.project=my new thesis'.",
     "dataset=folder dataset.root=/tmp/a=b": """Write 'dataset.root="/tmp/a=b"'.""",
     "'dataset.root=/tmp/a(b)'": """Write 'dataset.root="/tmp/a(b)"'.""",
+    "trainer.epochs=10,": "trainer.epochs=10,: expected a whole number. Write trainer.epochs=10.",
+    "seed=1,": "seed=1,: expected a whole number. Write seed=1.",
+    "optimizer.lr=0.1,": "optimizer.lr=0.1,: there is a comma at the end. Write optimizer.lr=0.1.",
+    "schedule.milestones=5,9,": "expected a list (each a whole number). Write 'schedule.milestones=[5,9]'.",
+    "'runs=~/runs'": "runs=~/runs: ~ is not expanded here. Write runs=/home/ada/runs.",
+    "'dataset.root=~/my photos'": "Write 'dataset.root=/home/ada/my photos'.",
+    "'dataset.root=~/a=b'": """Write 'dataset.root="/home/ada/a=b"'.""",
     "~trainer.foo": "there is no option trainer.foo to remove.",
     "help": "write --help.",
     "--cfg jobs": "argument --cfg/-c: invalid choice: 'jobs'",
     "--config-name foo": "there is no foo.yaml in",
     # multirun
-    "seed=1,2": "several values are several runs: add -m.",
+    "seed=1,2": "seed=1,2: several values are several runs: add -m.\n",
+    "pair=resnet8,resnet20": "add -m.\n",
+    "tracking=wandb,none": "add -m. One list is written 'tracking=[wandb,none]'.",
+    "trainer.class_weights=1,2": "add -m. One list is written 'trainer.class_weights=[1,2]'.",
+    "trainer.export=onnx,torch": "give one value: expected one of torch, safetensors, onnx, torch-export or null.",
+    "trainer.device=cpu,cuda": "trainer.device=cpu,cuda: give one value.",
+    "resume=auto,never": "give one value: expected one of auto, never, force.",
     "hydra/launcher=gpus": "only a multirun has a launcher and a sweeper: add -m",
     "seed=1 -m loss=lmcl,mcll": "Did you mean 'mcl'?",
     "-m seed=1,2 hydra.launcher.devices=cpu": "It belongs to hydra/launcher=gpus, which is not chosen here.",
@@ -161,7 +179,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "-m loss=independent,lmcl pair=single": "needs at least 2; the pair has 1",
     "-m hydra/launcher=nope": "there is no such choice. Known: basic, gpus,",
     # methods and what they need
-    "loss=one pair=resnet8": "the networks are separate: give pair.shared_stages=2.",
+    "loss=one pair=resnet8": "no stage is shared by all networks: give pair.shared_stages=2.",
     "loss=one pair=single": "needs at least 2; the pair has 1. Choose a pair of two (pair=resnet8)",
     "loss=one pair=resnet32-resnet110 pair.shared_stages=2": "have unlike stages and cannot share them.",
     "loss=okddip pair=resnet8": "needs at least 3; the pair has 2. Choose three or more (pair=resnet8_x4)",
@@ -195,7 +213,12 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "sweep plan=true study=quickstart": "Did you mean 'plan_only'?",
     "sweep --plan study=quickstart": "Write plan_only=true.",
     "sweep study=quickstart epochs=3": "Write trainer.epochs=3.",
-    "sweep study=quickstart seeds=three": "seeds=three: expected a list.",
+    "sweep study=quickstart seeds=three": "expected a list of whole numbers, such as 'seeds=[0,1,2]'.",
+    "sweep study=quickstart seeds=3": "seeds=3: expected a list. Write 'seeds=[3]'.",
+    "sweep study=quickstart plan_only=maybe": "plan_only=maybe: expected true or false.",
+    "sweep study=quickstart -m": "-m: a study is always several runs. Leave -m out.",
+    "sweep --multirun study=quickstart": "--multirun: a study is always several runs. Leave --multirun out.",
+    "sweep study=/no/folder": "study=/no/folder: there is no /no/folder/study.yaml. Studies: ",
     "sweep study=quickstar": "Did you mean 'quickstart'?",
     "sweep stdy=quickstart": "Did you mean 'study'?",
     "sweep study=quickstart out=file/x": "out=file/x: ",
@@ -218,6 +241,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.delitem(sys.modules, "own_parts", raising=False)
+    monkeypatch.setenv("HOME", "/home/ada")
     Path("own_parts.py").write_text(OWN)
     Path("empty").mkdir()
     Path("file").touch()
@@ -244,7 +268,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
 @pytest.mark.parametrize("line", TYPED)
 def test_a_wrong_command_gets_one_line_that_says_what_to_type(line: str, typed: Callable[[str], str]) -> None:
-    (error,) = [each for each in typed(line).splitlines() if not each.endswith("...")]
+    (error,) = [each for each in typed(line).splitlines(keepends=True) if not each.endswith("...\n")]
     assert error.startswith("error: ")
     assert TYPED[line] in error
     assert not Path("runs").exists()

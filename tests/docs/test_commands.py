@@ -44,6 +44,7 @@ NOT_RUN = {  # pattern of a whole command -> why no test runs it
     r"python .* hydra/launcher=ray_gpus.*": "needs Ray, which the extra test leaves out: tests/launching/test_ray.py",
     r"torchrun --nnodes.*": "needs several machines; tests/distributed starts several processes on one",
     r"python benchmarks/run\.py.*": "takes an hour; tests/benchmarks runs every part of it at tiny sizes",
+    r"python benchmarks/methods\.py.*": "takes minutes; tests/benchmarks/test_methods.py is the same at tiny sizes",
     r"python benchmarks/gpu\.py.*": "needs a GPU; tests/benchmarks rehearses all of it on the CPU",
 }
 WITHOUT_EXTRAS = ("mcl_torch-*.whl", "build")

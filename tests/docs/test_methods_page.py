@@ -1,10 +1,15 @@
-"""docs/methods.md has a row for each method, with the measured accuracy of the committed report."""
+"""docs/methods.md has the measured accuracies of the committed report; its example computes what the page says."""
 
 import re
+from typing import Any
 
-from support.doc_pages import ROOT
+import torch
+from support.doc_pages import ROOT, blocks
 
-PAGE = (ROOT / "docs" / "methods.md").read_text()
+from mcl.types import Batch, Outputs
+
+FILE = ROOT / "docs" / "methods.md"
+PAGE = FILE.read_text()
 REPORT = (ROOT / "experiments" / "methods_few_images" / "RESULTS.md").read_text()
 ROW = re.compile(r"^\| .* \| `loss=(\w+)` \| .*\| (\S+ ± \S+) \|$", re.MULTILINE)
 MEASURED = re.compile(r"^\| (\w+), resnet8 \| (\S+) \| \S+ to \S+ \| (\S+) \| 5 \|$", re.MULTILINE)
@@ -14,3 +19,18 @@ def test_measured_accuracies_are_those_of_the_report() -> None:
     measured = {loss: f"{mean} ± {deviation}" for loss, mean, deviation in MEASURED.findall(REPORT)}
     assert len(measured) == 15
     assert dict(ROW.findall(PAGE)) == measured
+
+
+def test_example_draws_each_network_to_the_mean_prediction() -> None:
+    (example,) = blocks(FILE, "python")
+    names: dict[str, Any] = {}
+    exec(compile(example, FILE, "exec"), names)
+    loss = names["MeanPrediction"](shapes=[], temperature=1.0)
+    logits = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    outputs = [Outputs(features=[torch.zeros(4, 8)], logits=[each]) for each in logits]
+    terms = loss(outputs, Batch(torch.empty(0), torch.tensor([0, 1, 2, 0]), torch.arange(4)))
+    target = logits.mean(0).log_softmax(-1)
+    divergence = (target.exp() * (target - logits.log_softmax(-1))).sum() / 4
+    torch.testing.assert_close(terms["distillation"], divergence)
+    loss.set_epoch(20)  # the end of the ramp
+    torch.testing.assert_close(loss.total(terms), terms["classification"] + terms["distillation"])

@@ -13,6 +13,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "extend.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = BLOCK.findall(PAGE.read_text())
+METHODS = PAGE.with_name("methods.md")  # tests/docs/test_methods_page.py uses its example
 FILES = {text.splitlines()[0].removeprefix("# "): text for kind, text in BLOCKS if kind in ("python", "yaml")}
 COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
 QUICK = ["debug=dry", "++dataset.limit=8", "trainer.batch_size=20"]
@@ -44,9 +45,13 @@ def names(run: Path) -> list[str]:
     return [network["name"] for network in json.loads((run / "summary.json").read_text())["networks"]]
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".py")])
-def test_each_example_has_twenty_lines_at_most(name: str) -> None:
-    lines = [line for line in FILES[name].splitlines()[1:] if line.strip()]
+EXAMPLES = [text for page in (PAGE, METHODS) for kind, text in BLOCK.findall(page.read_text()) if kind == "python"]
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=[text.splitlines()[0].removeprefix("# ") for text in EXAMPLES])
+def test_each_example_has_twenty_lines_at_most(text: str) -> None:
+    name, *lines = (line for line in text.splitlines() if line.strip())
+    assert name.endswith(".py")
     assert len(lines) <= 20
 
 

@@ -1,4 +1,4 @@
-"""What an inspection finds: leaks, copies, conflicts, damage, imbalance."""
+"""Findings of an inspection: leaks, copies, conflicts, damage, imbalance."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the launcher learns from a run folder."""
+"""Facts that the launcher reads from a run folder."""
 
 import json
 from pathlib import Path

@@ -5,7 +5,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from mcl.probing.linear import WEIGHT_DECAYS, fit, is_extreme, sweep
+from mcl.probing.linear import WEIGHT_DECAYS, choose_weight_decay, fit, is_extreme
 
 
 def points(count: int, seed: int, noise: float = 1.5) -> tuple[Tensor, Tensor]:
@@ -43,12 +43,12 @@ def test_constant_features_do_no_harm() -> None:
     assert torch.equal(classifier.predict(features), labels)
 
 
-def test_sweep_takes_the_strongest_of_equally_good_weight_decays() -> None:
+def test_strongest_of_equally_good_weight_decays_is_chosen() -> None:
     train, validation = points(60, seed=3, noise=0.05), points(30, seed=4, noise=0.05)
-    chosen = sweep(train, validation, 3)
+    chosen = choose_weight_decay(train, validation, 3)
     assert chosen.correct == 30
     weaker = [decay for decay in WEIGHT_DECAYS if decay < chosen.weight_decay]
-    assert all(sweep(train, validation, 3, [decay]).correct == 30 for decay in weaker[:2])
+    assert all(choose_weight_decay(train, validation, 3, [decay]).correct == 30 for decay in weaker[:2])
     assert is_extreme(WEIGHT_DECAYS[0])
     assert not is_extreme(WEIGHT_DECAYS[1])
 
@@ -59,7 +59,7 @@ def test_noise_needs_more_weight_decay() -> None:
     noisy = torch.cat([features, 2 * torch.randn(45, 40, generator=rng)], dim=1)
     validation, truth = points(600, seed=6)
     wide = torch.cat([validation, 2 * torch.randn(600, 40, generator=rng)], dim=1)
-    chosen = sweep((noisy, labels), (wide, truth), 3)
-    weakest = sweep((noisy, labels), (wide, truth), 3, WEIGHT_DECAYS[-1:])
+    chosen = choose_weight_decay((noisy, labels), (wide, truth), 3)
+    weakest = choose_weight_decay((noisy, labels), (wide, truth), 3, WEIGHT_DECAYS[-1:])
     assert chosen.weight_decay > WEIGHT_DECAYS[-1]
     assert chosen.correct > weakest.correct

@@ -118,10 +118,11 @@ def test_parameters_and_memory_of_training_are_columns(tmp_path: Path, page: Pag
         memory = {"training_parameters": 1_200_000, "peak_memory": {"process": process}}
         write_run(tmp_path / "runs", "mcl", seed, [70.0, 70.0], summary=memory)
     write_run(tmp_path / "runs", "lmcl", 0, [70.0, 70.0], summary={"peak_memory": {"gpu": 7_000_000_000}})
+    write_run(tmp_path / "runs", "lmcl", 1, [70.0, 70.0])
     text = page(tmp_path / "runs")
     assert "training, parameters | peak memory on the GPU, bytes | peak memory of the process, bytes" in text
     assert cells(text, "Cost", "mcl")[-4:] == ["1.2 M", "–", "4 M", "500"]
-    assert cells(text, "Cost", "lmcl")[-4:] == ["–", "7 G", "–", "500"]
+    assert cells(text, "Cost", "lmcl")[-4:] == ["–", "7 G (1 of 2 runs)", "–", "500"]
 
 
 def test_mixed_code_is_a_warning(tmp_path: Path, page: Page) -> None:
@@ -227,3 +228,14 @@ def test_label_with_a_comma_can_be_typed_alone() -> None:
 def test_baseline_can_be_chosen(tmp_path: Path, page: Page) -> None:
     text = page(three_seeds(tmp_path / "runs"), baseline="lmcl")
     assert cells(text, "Differences from the baseline", "independent")[1] == "−2.00"
+
+
+def test_runs_of_a_named_dataset_are_joined_wherever_they_were_copied(tmp_path: Path, page: Page) -> None:
+    for seed, place in enumerate(("photos", "ä b")):
+        folder = write_run(tmp_path / "runs", "lmcl", seed, [70.0, 70.0], settings={"dataset__name": "photos"})
+        copy = tmp_path / "runs" / place / Path(*folder.parts[-3:])
+        copy.parent.mkdir(parents=True)
+        folder.rename(copy)
+    text = page(tmp_path / "runs")
+    assert "2 finished runs in 1 row" in text
+    assert "dataset photos and pair resnet8" in text

@@ -52,7 +52,7 @@ OPENED = {  # open() or os.open(): the reason
     "mcl/data/encoded.py": "the header of an image, by Pillow",
     "mcl/__main__.py": "/dev/null",
     "mcl/files.py": "writes, by O_EXCL and O_NOFOLLOW",
-    f"{LAUNCHER}/attempt.py": "the job's log, in a folder that RunFolder has checked or will check",
+    f"{LAUNCHER}/attempt.py": "the job's log, by O_NOFOLLOW; the last lines of the same file are read later",
     f"{LAUNCHER}/guard.py": "/proc",
     "mcl/runs/checkpoint_files.py": "the last bytes of a checkpoint, compared as text",
     "mcl/runs/checkpoints.py": "the metrics of the run that is training, in a folder that RunFolder has checked",

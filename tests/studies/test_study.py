@@ -141,9 +141,12 @@ def test_study_is_found_by_name_or_by_folder_and_a_near_name_is_suggested(tmp_pa
     assert find_study(str(tmp_path / "study.yaml")) == tmp_path
     with pytest.raises(UserError, match="Did you mean 'quickstart'"):
         find_study("quikstart")
-    for nowhere in ("", str(tmp_path / "another")):  # not the study of the folder above
-        with pytest.raises(UserError, match="exists"):
-            find_study(nowhere)
+    with pytest.raises(UserError, match="exists"):  # not the study of this folder
+        find_study("")
+    another = tmp_path / "another"  # not the study of the folder above
+    for nowhere in (another, another / "study.yaml"):
+        with pytest.raises(UserError, match=rf"^study={nowhere}: there is no {another}/study\.yaml\. Studies: "):
+            find_study(str(nowhere))
 
 
 def test_overrides_must_keep_rows_different(page: Callable[..., Study]) -> None:
@@ -165,9 +168,9 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
     "cifar100_heterogeneous": 8 * 2,
     "imagenet_homogeneous": 3 * 2,
     "imagenet_heterogeneous": 3 * 2,
-    "methods": 14,
+    "methods": 17,
     "few_images": 13,
-    "few_images_100_per_class": 5,
+    "few_images_100_per_class": 6,
     "few_images_tuned": 4,
     "few_images_tuning": 0,
     "few_images_tuning_lmcl": 0,

@@ -1,4 +1,4 @@
-"""What a run shows on W&B beside its rows: best values, media, gradients, the reason of a failure."""
+"""Content of a run on W&B beside its rows: best values, media, gradients, the reason of a failure."""
 
 import json
 import logging

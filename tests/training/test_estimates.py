@@ -1,4 +1,4 @@
-"""What cannot fit is refused with its numbers before anything is allocated."""
+"""Runs that cannot fit are refused with its numbers before anything is allocated."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """What the device answers, by ``"now"``."""
+    """The peak that the device reports, under ``"now"``."""
     answer = {"now": 0}
     monkeypatch.setattr(highest_memory, "reset_peak_memory", lambda device: True)
     monkeypatch.setattr(highest_memory, "peak_memory", lambda device: answer["now"])

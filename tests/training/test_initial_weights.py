@@ -61,6 +61,18 @@ def test_run_starts_from_the_networks_of_another(command: Callable) -> None:
     assert not same_weights(last("one"), last("fresh"))
 
 
+def test_home_folder_is_expanded(command: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert command(*TINY, "hydra.run.dir=one").status == 0
+    for init_from in ('"~/one"', '{first: "~/one", second: "~/one"}'):
+        other = command(*TINY, *STANDING_STILL, "seed=1", f"init_from={init_from}", 'runs="~/runs"')
+        assert other.status == 0, other.err
+        (summary,) = Path("runs").rglob("summary.json")
+        assert same_weights(last("one"), last(str(summary.parent)))
+        shutil.rmtree("runs")
+    assert not Path("~").exists()
+
+
 def test_initial_weights_but_not_their_path_are_part_of_the_identity(
     composed: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,11 +82,12 @@ def test_initial_weights_but_not_their_path_are_part_of_the_identity(
     monkeypatch.chdir(tmp_path)
     base("base", 1)
     shutil.copytree("base", "copy")
-    spellings = ["base", "./base/", str(tmp_path / "base"), "base/checkpoints/last.pt", "copy"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    spellings = ["base", "./base/", str(tmp_path / "base"), '"~/base"', "base/checkpoints/last.pt", "copy"]
     first = {config_hash(composed(f"init_from={place}")) for place in spellings}
     assert len(first) == 1
     base("base", 2)  # trained anew
-    anew = {config_hash(composed(f"init_from={place}")) for place in spellings[:4]}
+    anew = {config_hash(composed(f"init_from={place}")) for place in spellings[:5]}
     assert len(anew | first | {config_hash(composed())}) == 3
 
 

@@ -13,6 +13,7 @@ from mcl.config.compose import compose_train
 from mcl.deploy import evaluate_run
 from mcl.deploy.saved_run import SavedRun
 from mcl.training.evaluation import predictions
+from mcl.training.initial_weights import load_initial_weights
 from mcl.training.setup import assemble
 from mcl.training.trainer import Trainer
 from mcl.types import Batch
@@ -31,6 +32,7 @@ METHODS = {
     "dks": ["pair=single"],
     "byot": ["pair=single", "loss.form=journal"],
 }
+KD = ["loss=kd", "pair.second.frozen=true", "init_from={second: teacher}"]
 every = pytest.mark.parametrize("name", METHODS)
 
 
@@ -51,30 +53,45 @@ def test_a_stopped_run_resumes_bit_for_bit(name: str, small: Small, during_step:
 def trainer(*options: str) -> Trainer:
     config = compose_train([*SMALL, "trainer.device=cpu", "tracking=none", *options])
     parts = assemble(config)
+    load_initial_weights(parts.learner.cohort, config.init_from)
     return parts.build_trainer(parts.dataset.load(), seed=config.seed)
 
 
 @every
 def test_first_steps_in_bfloat16_are_finite_and_near_those_in_float32(name: str) -> None:
-    totals = []
+    compare_precisions(*overrides(name))
+
+
+def test_a_student_and_its_frozen_teacher_in_bfloat16(small: Small) -> None:
+    assert small("teacher", "loss=independent", "trainer.max_steps=2").status == 0
+    frozen = compare_precisions(*KD)
+    assert {name.split(".")[1] for name in frozen} == {"second"}
+
+
+def compare_precisions(*options: str) -> set[str]:
+    """Assert that two steps in bfloat16 are finite and near those in float32; return the frozen parameters."""
+    totals, frozen = [], set[str]()
     for precision in ("float32", "bfloat16"):
-        built = trainer(*overrides(name), f"trainer.precision={precision}")
+        built = trainer(*options, f"trainer.precision={precision}")
+        frozen = {name for name, each in built.learner.cohort.named_parameters() if not each.requires_grad}
+        before = {name: each.clone() for name, each in built.learner.cohort.named_parameters() if name in frozen}
         built.learner.train()
         built.learner.loss.set_epoch(1)
         batches = list(built.loader.epoch(0))[:2]
         values = [built.train_on_batch(batch) for batch in batches]
         assert all(value.isfinite() for step in values for value in step.values())
+        assert all(before[name].equal(built.learner.cohort.get_parameter(name)) for name in frozen)
         totals.append(values[0]["train/total"].item())
     assert totals[1] == pytest.approx(totals[0], rel=0.03)
+    return frozen
 
 
 def test_a_student_resumes_beside_its_frozen_teacher(small: Small, during_step: Callable[..., None]) -> None:
     assert small("teacher", "loss=independent", "trainer.max_steps=2").status == 0
-    options = ["loss=kd", "pair.second.frozen=true", "init_from={second: teacher}"]
-    assert small("whole", *options).status == 0
+    assert small("whole", *KD).status == 0
     during_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert small("stopped", *options).status == 75
-    assert small("stopped", *options).status == 0
+    assert small("stopped", *KD).status == 75
+    assert small("stopped", *KD).status == 0
     assert Outcome("stopped").equals(Outcome("whole"))
     (teacher, student) = (Outcome(run).state["learner"] for run in ("teacher", "whole"))
     assert evaluate_run(SavedRun("whole"))["second/backbone"].result()["top1"] >= 0

@@ -3,9 +3,12 @@
 import math
 
 import pytest
+from support.small_runs import SMALL
 
+from mcl.config.compose import compose_train
 from mcl.errors import UserError
-from mcl.training.schedules import Constant, Cosine, MultiStep
+from mcl.training.schedules import Constant, Cosine, MultiStep, unfinished_warm_up
+from mcl.training.setup import assemble
 
 
 def test_cosine_is_the_published_formula() -> None:
@@ -38,5 +41,24 @@ def test_every_schedule_can_warm_up() -> None:
 def test_impossible_schedules_are_refused() -> None:
     with pytest.raises(UserError, match="milestones"):
         MultiStep(milestones=[0])
+    for gamma in (0, -1):
+        with pytest.raises(UserError, match=rf"schedule\.gamma={gamma}: must be greater than 0"):
+            MultiStep(milestones=[1], gamma=gamma)
     with pytest.raises(UserError, match="warmup_epochs"):
         Cosine(warmup_epochs=-1)
+
+
+@pytest.mark.parametrize(
+    "schedule", [Cosine(warmup_epochs=3), Constant(warmup_epochs=3), MultiStep(milestones=[9], warmup_epochs=3)]
+)
+def test_warm_up_longer_than_the_run_is_noted(schedule: Cosine | MultiStep | Constant) -> None:
+    (note,) = unfinished_warm_up(schedule, 3)
+    assert note.startswith("schedule.warmup_epochs=3: the warm-up does not end, as the run has 3 epochs; ")
+    assert "the learning rate gets to 75 % of optimizer.lr" in note
+    assert unfinished_warm_up(schedule, 4) == []
+    assert schedule(3, 4) == 1
+
+
+def test_a_run_notes_that_its_warm_up_does_not_end() -> None:
+    parts = assemble(compose_train([*SMALL, "schedule.warmup_epochs=500"]))
+    assert any(note.startswith("schedule.warmup_epochs=500: ") for note in parts.notes)

@@ -36,7 +36,7 @@ class Attempt:
         resumed: whether an earlier attempt has begun the job.
 
     Raises:
-        LauncherError: the folder of the job is not writable.
+        LauncherError: the folder of the job is not writable, or its log is a link.
     """
 
     def __init__(self, job: Job, slot: Slot, number: int, grace: float, returns: Path, *, resumed: bool = False):
@@ -52,7 +52,7 @@ class Attempt:
         os.set_blocking(self._write_fd, False)
         try:
             job.folder.mkdir(parents=True, exist_ok=True)
-            with open(job.log, "ab", buffering=0) as log:
+            with open(job.log, "ab", buffering=0, opener=_open_no_link) as log:
                 log.write(
                     self._header().encode(errors="surrogateescape")
                 )  # the command line as given, with undecodable bytes
@@ -68,6 +68,11 @@ class Attempt:
                 )
         except OSError as error:
             os.close(self._write_fd)
+            if job.log.is_symlink():
+                raise LauncherError(
+                    f"{job.log} is a link, so the output of the job would be added to another file. Remove the link,"
+                    " then run the same command again."
+                ) from error
             raise LauncherError(
                 f"Cannot write {job.log}: {error.strerror or error}. See that its disk has space and that its folder"
                 " can be written to, then run the same command again."
@@ -171,3 +176,7 @@ class Attempt:
     def _wake(self) -> None:
         """Continue the guard in case it is stopped (SIGSTOP), so that it reads the pipe."""
         self._process.send_signal(signal.SIGCONT)
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

@@ -26,7 +26,7 @@ BAR, OTHERS = 20, 65  # width of the progress bar, and of all columns but the na
 
 @dataclass(frozen=True)
 class Score:
-    """What a finished job has reached.
+    """The result of a finished job, as the table shows it.
 
     Args:
         name: in a sentence.

@@ -14,7 +14,7 @@ _MIB = 2**20
 
 
 class Usage(NamedTuple):
-    """What the programs on a GPU, or on a part of one, use."""
+    """Usage of a GPU, or of a part of one, by all programs."""
 
     used: int  # bytes
     total: int  # bytes

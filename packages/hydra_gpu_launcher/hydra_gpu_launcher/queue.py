@@ -76,7 +76,7 @@ class JobQueue:
 
         Raises:
             KeyboardInterrupt: after Ctrl-C; every job has saved and exited.
-            Stopped: the same after SIGTERM or SIGHUP.
+            Stopped: the same after another stop signal, whose name it has.
         """
         for outcome in self.outcomes:
             self._check_finished(outcome, "done before")
@@ -107,7 +107,7 @@ class JobQueue:
         if self._interrupts.first == "SIGINT":
             raise KeyboardInterrupt
         if self._interrupts.first is not None:
-            raise Stopped("SIGTERM")
+            raise Stopped(self._interrupts.first)
 
     def outcome(self, job: Job) -> Outcome:
         """Return the state of a job."""

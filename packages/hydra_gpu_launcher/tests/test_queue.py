@@ -76,6 +76,23 @@ def test_job_log_has_the_command_and_the_output(run: Run, tmp_path: Path) -> Non
     assert [line["gpu"] for line in traced(job.folder)] == ["3"]
 
 
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="links are followed here")
+def test_a_log_that_is_a_link_is_not_written_to(run: Run, tmp_path: Path) -> None:
+    victim, job = tmp_path / "victim", a_job(tmp_path / "job")
+    victim.write_text("precious")
+    job.folder.mkdir()
+    job.log.symlink_to(victim)
+    result = run([job, a_job(tmp_path / "other")])
+    assert result.statuses == ["failed", "done"]
+    assert result.outcome(job).reason == (
+        f"{job.log} is a link, so the output of the job would be added to another file. Remove the link, then run the"
+        " same command again."
+    )
+    assert victim.read_text() == "precious"
+    job.log.unlink()
+    assert run([job]).statuses == ["done"]
+
+
 def test_jobs_are_pinned_to_disjoint_cores(run: Run, tmp_path: Path) -> None:
     jobs = [
         a_job(tmp_path / name, f"touch={tmp_path}/{name}1", f"wait={tmp_path}/{other}1") for name, other in ("ab", "ba")

@@ -59,7 +59,7 @@ def test_jobs_of_a_killed_launcher_save_and_exit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75), (signal.SIGUSR1, 75)],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75), (signal.SIGUSR1, 75), (signal.SIGUSR2, 75)],
     ids=lambda given: str(given),
 )
 def test_jobs_of_a_stopped_launcher_save(number: int, status: int, tmp_path: Path) -> None:
@@ -71,6 +71,7 @@ def test_jobs_of_a_stopped_launcher_save(number: int, status: int, tmp_path: Pat
     assert not any(map(alive, started_pids(tmp_path)))
     assert [traced(tmp_path / name)[-1]["what"] for name in NAMES[2:4]] == ["stopped", "stopped"]
     assert "6 jobs: 2 done, 2 stopped, 2 not started" in out
+    assert number == signal.SIGINT or f"stopped by {signal.Signals(number).name}" in out.splitlines()
     finish(tmp_path)
 
 

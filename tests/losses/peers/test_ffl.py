@@ -1,9 +1,15 @@
+import math
+
+import pytest
 import torch
+from support.plain_losses import batch_of, cross_entropy, divergence
+from torch import Tensor
 
 from mcl.losses.classification import classification
 from mcl.losses.distillation import kl_divergence
-from mcl.losses.ffl import Fusion
+from mcl.losses.ffl import FFL, Fusion
 from mcl.losses.ramps import sigmoid_ramp
+from mcl.types import NetworkShape, Outputs
 
 
 def load(golden) -> Fusion:
@@ -50,3 +56,59 @@ def test_unlike_networks_are_fused_to_the_width_of_the_first():
     published = Fusion([64, 64], 100)
     assert sum(parameter.numel() for parameter in published.parameters()) == 16228
     assert abs(published.depthwise.weight.std() - (2 / (9 * 128)) ** 0.5) < 0.003
+
+
+def normalized_with_relu(channel: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Normalise a channel (B, H, W) by its mean and its biased variance, then take what is positive."""
+    mean = channel.sum() / channel.numel()
+    variance = ((channel - mean) ** 2).sum() / channel.numel()
+    x = weight * (channel - mean) / (variance + 1e-5).sqrt() + bias
+    return x * (x > 0)
+
+
+def fused_logits(fusion: Fusion, maps: list[Tensor]) -> Tensor:
+    """Return the logits of a fusion module, channel by channel and image by image."""
+    channels = [each[:, c] for each in maps for c in range(each.shape[1])]
+    height, width = channels[0].shape[-2:]
+    deep = []
+    for c, channel in enumerate(channels):
+        padded = channel.new_zeros(len(channel), height + 2, width + 2)
+        padded[:, 1:-1, 1:-1] = channel
+        shifts = [(y, x) for y in range(3) for x in range(3)]
+        sums = [fusion.depthwise.weight[c, 0, y, x] * padded[:, y : y + height, x : x + width] for y, x in shifts]
+        deep.append(normalized_with_relu(sum(sums), fusion.bn1.weight[c], fusion.bn1.bias[c]))
+    pooled = []
+    for d, row in enumerate(fusion.pointwise.weight[:, :, 0, 0]):
+        mixed = sum(factor * channel for factor, channel in zip(row, deep, strict=True))
+        mixed = normalized_with_relu(mixed, fusion.bn2.weight[d], fusion.bn2.bias[d])
+        pooled.append(mixed.sum((-2, -1)) / (height * width))
+    weight, bias = fusion.classifier.weight, fusion.classifier.bias
+    columns = [bias[c] + sum(weight[c, d] * each for d, each in enumerate(pooled)) for c in range(len(bias))]
+    return torch.stack(columns, dim=1)
+
+
+@pytest.mark.parametrize("networks", [3, 4])
+def test_three_and_four_networks_with_loops(random_logits, close, gradients, networks):
+    logits, labels = random_logits(networks)
+    torch.manual_seed(networks)
+    widths = [2 + i % 2 for i in range(networks)]
+    maps = [torch.randn(len(labels), width, 3, 4, dtype=torch.float64, requires_grad=True) for width in widths]
+    loss = FFL(shapes=[NetworkShape([width], [width], 4) for width in widths]).double()
+    for name, parameter in loss.named_parameters():  # no symmetric start
+        torch.nn.init.uniform_(parameter, 0.5, 1.5) if "bn" in name else torch.nn.init.normal_(parameter)
+    epoch = 30
+    loss.set_epoch(epoch)
+    outputs = [Outputs([], [z], [m]) for z, m in zip(logits, maps, strict=True)]
+    total = loss.total(loss(outputs, batch_of(labels)))
+
+    fused = fused_logits(loss.fusion, maps)
+    ramp = math.exp(-5 * (1 - epoch / 80) ** 2)
+    expected = cross_entropy(fused, labels)
+    for i in range(networks):
+        expected = expected + cross_entropy(logits[i], labels)
+        expected = expected + ramp * divergence(fused, logits[i], 3.0, epsilon=1e-7)
+    expected = expected + ramp * divergence(sum(logits) / networks, fused, 3.0, epsilon=1e-7)
+    close(total, expected)
+    leaves = [logits, *maps, *loss.parameters()]
+    for actual, other in zip(gradients(total, *leaves), gradients(expected, *leaves), strict=True):
+        close(actual, other)

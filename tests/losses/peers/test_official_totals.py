@@ -47,6 +47,25 @@ def test_dml(arrays, close, gradients, form, key, official):
     close(gradients(total, logits)[0], golden[f"{key}.gradient"])
 
 
+def test_forms_that_are_a_paper_under_another_name_or_with_other_weights():
+    one, other = (CLILR(shapes=shapes(2), form=form) for form in ("paper", "mcl_okd"))
+    assert (one.weights, one.temperature, one.epsilon) == (other.weights, other.temperature, other.epsilon)
+    scan = BYOT(shapes=shapes(1), form="scan")
+    assert scan.weights == {"classification": 1, "branch_classification": 0.5, "distillation": 0.5, "feature": 5e-7}
+    assert scan.temperature == 3
+
+
+def test_scan_has_the_terms_of_the_paper(close):
+    torch.manual_seed(0)
+    features, logits = torch.randn(3, 4, 8, dtype=torch.float64), torch.randn(3, 4, 5, dtype=torch.float64)
+    outputs = [Outputs(list(features), list(logits))]
+    labels = batch(torch.tensor([0, 1, 2, 2]))
+    losses = [BYOT(shapes=[NetworkShape([8, 8, 8], [8, 8, 8], 5)], form=form) for form in ("paper", "scan")]
+    one, other = (loss(outputs, labels) for loss in losses)
+    for name, term in one.items():
+        close(term, other[name])
+
+
 def test_dml_of_the_paper_has_temperature_1_and_detached_targets(random_logits, close, gradients, divergence):
     logits, labels = random_logits(2)
     loss = DML(shapes=shapes(2))

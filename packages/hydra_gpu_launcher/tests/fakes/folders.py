@@ -1,4 +1,4 @@
-"""What jobs write into their folders: a lock, a summary, how far they are."""
+"""Folders as jobs leave them: a lock, a summary, how far they are."""
 
 import fcntl
 import json

@@ -14,6 +14,7 @@ from fakes.folders import LockingJob
 from rich.console import Console
 
 from hydra_gpu_launcher.board import Board
+from hydra_gpu_launcher.errors import Stopped
 from hydra_gpu_launcher.gpu_monitor import gpu_monitor
 from hydra_gpu_launcher.gpus import find_gpus
 from hydra_gpu_launcher.job import Job, Outcome
@@ -100,6 +101,9 @@ if __name__ == "__main__":
         sweep.run()
     except KeyboardInterrupt:
         sys.exit(130)
+    except Stopped as stop:
+        print(f"stopped by {stop.name}")
+        raise
     failure = sweep.failure()
     if failure:
         print(f"error: {failure}")
