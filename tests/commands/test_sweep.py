@@ -77,7 +77,7 @@ def test_study_runs_once_and_is_reported(sweep: Sweep) -> None:
     assert status == 0, err
     assert "4 runs, 4 of them unfinished" in out
     assert len(summaries()) == 4
-    assert {file.name for file in Path("tiny").iterdir()} >= {"RESULTS.md", "results.csv", "curves.png"}
+    assert {file.name for file in Path("tiny").iterdir()} >= {"RESULTS.md", "results.csv", "differences.png"}
     before = {file: file.stat().st_mtime_ns for file in summaries()}
     page = Path("tiny/RESULTS.md").read_bytes()
     status, out, _ = sweep()

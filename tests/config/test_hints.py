@@ -5,12 +5,15 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 import mcl.__main__ as commands
 import train
 from mcl.commands import sweep
+from mcl.config.catalog import options
+from mcl.config.hints import type_of
 from mcl.errors import nearest
 
 OWN = """
@@ -272,6 +275,12 @@ def test_a_wrong_command_gets_one_line_that_says_what_to_type(line: str, typed: 
     assert error.startswith("error: ")
     assert TYPED[line] in error
     assert not Path("runs").exists()
+
+
+def test_every_option_can_be_asked_for_its_type() -> None:
+    types = {option: type_of(option) for option in options()}
+    assert (types["trainer.epochs"], types["seed"], types["loss.contrast.neg_k"]) == (int, int, int)
+    assert types["resume"] == Literal["auto", "never", "force"]
 
 
 def test_the_nearest_name_ignores_case_and_folders() -> None:
