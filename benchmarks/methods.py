@@ -5,14 +5,15 @@
     python benchmarks/methods.py --rounds 200 --json methods.json
 
 ResNet-8 and generated images of 32 px, in the precision and memory format that `train.py` chooses. Steps of all methods
-take turns in one process, so other work on the machine slows down all of them alike. Nothing is downloaded.
+take turns in one process, each after one of its baseline, so other work on the machine slows down both alike. Nothing
+is downloaded.
 """
 
 import argparse
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -67,7 +68,7 @@ class Case:
         networks = f"pair={'resnet8_x4_stem' if name in STEM else 'resnet8'}"
         parts = build_parts([*images, *size, networks, f"loss={name.partition('/')[0]}", *OPTIONS.get(name, [])])
         trainer = parts.build_trainer(parts.dataset.load(), seed=0)
-        self.name, self.options, self.cost = name, parts.options, trainer.cost
+        self.options, self.cost = parts.options, trainer.cost
         self.meta_rounds = 1 / trainer.cost.interval if name in META else 0.0  # in each step
         self.training = StepwiseTraining(trainer)
 
@@ -85,26 +86,32 @@ class Case:
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Return the device, the precision, and what was measured of each row."""
-    cases = [Case(name, settings) for name in settings.names]
-    seconds, options = time_steps(cases, settings.rounds), cases[0].options
+    cases = {name: Case(name, settings) for name in settings.names}
+    seconds, options = time_steps(cases, settings.rounds), cases[settings.names[0]].options
     rows = {
-        case.name: {
-            "seconds": seconds[case.name],
+        name: {
+            "seconds": seconds[name],
             "multiply_adds": case.cost.step + case.meta_rounds * case.cost.meta_round,
-            "bytes": in_new_process(measure_memory, case.name, settings),
+            "bytes": in_new_process(measure_memory, name, settings),
             "parameters": case.cost.training_parameters,
         }
-        for case in cases
+        for name, case in cases.items()
     }
     return {"device": device_name(options.device), "precision": options.precision, "rows": rows}
 
 
-def time_steps(cases: Sequence[Case], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each case, whose steps take turns; on the CPU, processor time of this thread."""
-    device = cases[0].options.device
+def time_steps(cases: Mapping[str, Case], rounds: int) -> dict[str, list[list[float]]]:
+    """Return the seconds of a step of the baseline and of the next one of each row, which take turns.
+
+    On the CPU this is the processor time of this thread.
+    """
+    device = next(iter(cases.values())).options.device
     watch = Stopwatch(synchronizer(device), time.thread_time if device.type == "cpu" else time.perf_counter)
-    turns = [{case.name: case.step(watch) for case in cases} for _ in range(WARM_UP + rounds)]
-    return {case.name: [turn[case.name] for turn in turns[WARM_UP:]] for case in cases}
+    seconds: dict[str, list[list[float]]] = {name: [] for name in cases}
+    for _ in range(WARM_UP + rounds):
+        for name, case in cases.items():
+            seconds[name].append([cases[baseline_of(name)].step(watch), case.step(watch)])
+    return {name: pairs[WARM_UP:] for name, pairs in seconds.items()}
 
 
 def measure_memory(name: str, settings: Settings) -> int | None:
@@ -125,19 +132,19 @@ def report(result: dict[str, Any]) -> list[str]:
     rows = []
     for name, row in found["rows"].items():
         baseline = found["rows"][baseline_of(name)]
-        ratios = [a / b for a, b in zip(row["seconds"], baseline["seconds"], strict=True)]
+        ratios = [step / before for before, step in row["seconds"]]
         low, middle, high = quantiles(ratios, n=4, method="inclusive")
         work = row["multiply_adds"] / baseline["multiply_adds"]
         memory = NONE if row["bytes"] is None else f"{row['bytes'] / 1e6:,.0f}"
-        times = [f"{1e3 * median(row['seconds']):.1f}", f"{middle:.2f}", f"{low:.2f} to {high:.2f}"]
+        times = [f"{1e3 * median(step for _, step in row['seconds']):.1f}", f"{middle:.2f}", f"{low:.2f} to {high:.2f}"]
         rows.append([name, *times, f"{work:.2f}", memory, count(row["parameters"])])
     return [
         f"{found['device']}, {found['precision']}, batches of {settings['batch']} images, {settings['rounds']} turns."
-        " ms: median of a step without its data; on a CPU, processor time on one thread. ×: to independent training of"
-        " the same networks, two or (stem, one, okddip) four on a stem of two stages; the median of all turns and their"
-        f" middle half. MB: peak memory of the first {WARM_UP} steps in their own process; on a GPU all tensors, else"
-        " what these steps add to the process. Parameters: of networks and loss in training. lmcl has branches and no"
-        " meta rounds; a step of lmcl/meta has its share of one, 1 / `loss.meta.interval`.",
+        " ms: median of a step without its data; on a CPU, processor time on one thread. ×: to the step before it, of"
+        " independent training of the same networks: two, or (stem, one, okddip) four on a stem of two stages; median"
+        f" and middle half of all turns. MB: peak memory of the first {WARM_UP} steps in their own process: on a GPU of"
+        " all tensors, else added to the process by these steps. Parameters: of networks and loss in training. lmcl has"
+        " branches and no meta rounds; a step of lmcl/meta has its share of one, 1 / `loss.meta.interval`.",
         "",
         *table(["", "ms", "×", "middle half", "multiply-adds ×", "MB", "parameters"], rows, 1),
     ]

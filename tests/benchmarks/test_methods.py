@@ -26,7 +26,7 @@ def check(page: str, file: Path, names: list[str]) -> None:
     assert list(found) == names
     for name, (_, ratio, _, work, memory, _) in cells(page).items():
         assert all(math.isfinite(float(number)) for number in (ratio, work, memory.replace(",", "")))
-        assert all(seconds > 0 for seconds in found[name]["seconds"])
+        assert all(seconds > 0 for pair in found[name]["seconds"] for seconds in pair)
 
 
 def test_chosen_methods_are_compared_with_their_baselines(
@@ -37,8 +37,9 @@ def test_chosen_methods_are_compared_with_their_baselines(
     methods.main(["one", "kd", *TINY, "--json", str(tmp_path / "found.json")])
     page = capsys.readouterr().out
     check(page, tmp_path / "found.json", ["independent", "kd", "independent/stem", "one"])
-    assert cells(page)["independent"][1:4] == ["1.00", "1.00 to 1.00", "1.00"]
-    assert cells(page)["kd"][3] == "0.67"  # a forward pass, and a third of the work of the other network
+    work = {name: row[3] for name, row in cells(page).items()}
+    assert work.pop("kd") == "0.67"  # one of two networks without its backward pass
+    assert set(work.values()) == {"1.00"}
     assert "batches of 4 images, 2 turns" in page
 
 
