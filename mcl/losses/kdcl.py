@@ -43,7 +43,7 @@ def target(logits: Tensor, labels: Tensor, form: Target, *, weights: Tensor | No
     if form == "min_logit":
         return (logits - logits.gather(-1, labels.expand(networks, images)[..., None])).amin(0)
     if form == "general":
-        weights = logits.new_full((networks,), 1 / networks) if weights is None else weights.to(logits)
+        weights = logits.new_full((networks,), 1 / networks) if weights is None else weights.detach().to(logits)
         return torch.einsum("n,nbc->bc", weights, logits)
     raise ValueError(f"form={form!r}: must be one of {', '.join(get_args(Target))}.")
 
@@ -59,18 +59,21 @@ def general_weights(logits: Tensor, labels: Tensor) -> Tensor:
         The weights with the smallest squared error of the mixed probabilities; 1/N each if two networks are identical.
     """
     logits = full_precision(logits.detach())
-    errors = (logits.softmax(-1) - F.one_hot(labels, logits.shape[-1])).double()  # (N, M, C)
-    correlation = torch.einsum("imc,jmc->ij", errors, errors) / errors.shape[1]
-    eigenvalues, vectors = torch.linalg.eigh(correlation)
+    errors = (logits.softmax(-1) - F.one_hot(labels.long(), logits.shape[-1])).double()  # (N, M, C)
+    products = torch.einsum("imc,jmc->ij", errors, errors) / errors.shape[1]
+    # In units of each network's own error: a confident network beside others is not an identical one.
+    scale = products.diagonal().sqrt()
+    scale = torch.where(scale > 0, scale, 1.0)
+    eigenvalues, vectors = torch.linalg.eigh(products / scale / scale[:, None])
     singular = eigenvalues[0] <= 1e-12 * eigenvalues[-1]
-    weights = vectors @ (vectors.sum(0) / eigenvalues)
+    weights = vectors @ (vectors.T @ (1 / scale) / eigenvalues) / scale
     uniform = torch.full_like(weights, 1 / len(weights))
     return torch.where(singular, uniform, weights / weights.sum()).to(logits)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of each image: (..., B, C) to (..., B)."""
-    return logits.logsumexp(-1) - logits.gather(-1, labels.expand(logits.shape[:-1])[..., None])[..., 0]
+    return -logits.log_softmax(-1).gather(-1, labels.expand(logits.shape[:-1])[..., None])[..., 0]
 
 
 def _best_mixture(logits: Tensor, labels: Tensor) -> Tensor:
@@ -82,17 +85,19 @@ def _best_mixture(logits: Tensor, labels: Tensor) -> Tensor:
     """
     z = (logits if logits.device.type == "mps" else logits.double()).movedim(0, 1)  # (B, N, C)
     networks = z.shape[1]
+    if networks == 1:
+        return z.new_ones(len(z), 1)
+    z = z - z.gather(-1, labels.long()[:, None, None].expand(-1, networks, 1))  # the same cost, without cancelling
     subsets = [face for size in range(2, networks + 1) for face in combinations(range(networks), size)]
     eye = torch.eye(networks, dtype=z.dtype, device=z.device)
     faces = torch.stack([torch.stack([eye[i] for i in face]).sum(0) for face in subsets])[:, None]  # (F, 1, N)
     mixture = (faces / faces.sum(-1, keepdim=True)).expand(-1, len(z), -1)  # (F, B, N), from the centres
-    at_label = z.gather(-1, labels[:, None, None].expand(-1, networks, 1))  # (B, N, 1)
     system = z.new_zeros(*mixture.shape[:2], networks + 1, networks + 1)  # of the step and the multiplier
     system[..., networks, :networks] = system[..., :networks, networks] = faces
     for _ in range(_NEWTON_STEPS):
         p = torch.einsum("fbn,bnc->fbc", mixture, z).softmax(-1)[..., None, :]  # (F, B, 1, C)
-        centred = z - (p * z).sum(-1, keepdim=True)  # (F, B, N, C)
-        gradient = (z - centred)[..., 0] - at_label[..., 0]
+        gradient = (p * z).sum(-1)  # (F, B, N)
+        centred = z - gradient[..., None]  # (F, B, N, C)
         curvature = (p * centred) @ centred.mT * faces[..., None] * faces[..., None, :]
         ridge = 1e-12 * curvature.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None] + 1e-30 + (1 - faces)
         system[..., :networks, :networks] = curvature + ridge.diag_embed()

@@ -86,3 +86,32 @@ def test_public_code_uses_the_mean_of_all(arrays, close, gradients):
 def test_unknown_form_is_refused(random_logits):
     with pytest.raises(ValueError, match=r"'best'.*naive, linear"):
         target(*random_logits(2), "best")
+
+
+def test_first_of_equally_good_networks_is_the_naive_target(close):
+    logits = torch.tensor([[[2.0, 0, 1]], [[-1.0, -3, -2]]], dtype=torch.float64)  # the same but for a constant
+    close(target(logits, torch.tensor([0]), "naive"), logits[0])
+
+
+def test_linear_target_is_exact_where_logits_are_large(close):
+    ln2 = torch.tensor(2.0, dtype=torch.float64).log() / 2
+    for h in (10.0, 20.0, 50.0):  # the exact mixture has the weights 1 / 2 + ln 2 / (4 h) and the rest
+        logits = torch.tensor([[h, h, h, -h, -h], [h, h, -h, h, h]], dtype=torch.float64)[:, None]
+        close(target(logits, torch.tensor([0]), "linear")[0, 2:], torch.stack([ln2, -ln2, -ln2]))
+
+
+def test_weights_of_a_confident_network_beside_an_unsure_one(close):
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    sure = 8 * (2 * F.one_hot(labels, 3).double() - 1)
+    unsure = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits = torch.stack([sure, unsure])
+    errors = logits.softmax(-1) - F.one_hot(labels, 3)
+    products = torch.einsum("imc,jmc->ij", errors, errors)
+    (a, b), (_, c) = products.tolist()
+    close(general_weights(logits, labels), torch.tensor([c - b, a - b], dtype=torch.float64) / (a + c - 2 * b))
+
+
+def test_weights_given_for_the_general_target_get_no_gradient(random_logits):
+    logits, labels = random_logits(2)
+    weights = torch.tensor([0.4, 0.6], dtype=torch.float64, requires_grad=True)
+    assert not target(logits, labels, "general", weights=weights).requires_grad
