@@ -27,7 +27,7 @@ LAYER_OF = {package: layer for layer, packages in enumerate(LAYERS) for package 
 APART = ("networks", "losses", "data", "tracking", "config")  # none of the first three imports another of these
 WITHOUT_EXPORTS = {"commands"}  # imported module by module, as commands are typed
 EXPORTING = sorted({file.parent.name for file in (ROOT / "mcl").glob("*/__init__.py")} - WITHOUT_EXPORTS)
-SHADOWED = {"compose", "usable_memory"}  # by files of the same name: import them from these
+SHADOWED = {"compose"}  # by a file of the same name: import it from that
 CODE = ("mcl", "hydra_plugins", "packages", "benchmarks", "tests")
 
 

@@ -9,19 +9,19 @@ from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mcl.benchmarking.benchmark import run_benchmark
+    from mcl.benchmarking.machine_memory import usable_memory
     from mcl.benchmarking.peak_rate import convolution_peak
     from mcl.benchmarking.stepwise import StepwiseTraining
     from mcl.benchmarking.stopwatch import time_in_turns
-    from mcl.benchmarking.usable_memory import usable_memory
 
 __all__ = ["StepwiseTraining", "convolution_peak", "run_benchmark", "time_in_turns", "usable_memory"]
 __getattr__ = lazy_exports(
     __name__,
     {
         "benchmark": ["run_benchmark"],
+        "machine_memory": ["usable_memory"],
         "peak_rate": ["convolution_peak"],
         "stepwise": ["StepwiseTraining"],
         "stopwatch": ["time_in_turns"],
-        "usable_memory": ["usable_memory"],
     },
 )

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from mcl.benchmarking.machine_memory import usable_memory
 from mcl.benchmarking.peak_rate import convolution_peak
 from mcl.benchmarking.phases import PHASES, timed_phases
 from mcl.benchmarking.pixel_differences import pixel_difference
 from mcl.benchmarking.steps import Steps, run_steps
 from mcl.benchmarking.stopwatch import Stopwatch, synchronizer
-from mcl.benchmarking.usable_memory import usable_memory
 from mcl.data.dataset import DataSpec
 from mcl.devices import ALL_THREADS
 from mcl.errors import UserError
