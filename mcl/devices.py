@@ -1,9 +1,11 @@
 """Find a device, its default precision and memory format, and configure torch for it."""
 
 import os
+import platform
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch.backends.cpu import get_cpu_capability as cpu_capability
 
 from mcl.errors import UserError
 
@@ -100,6 +102,19 @@ def has_tf32(device: torch.device) -> bool:
     if device.type != "cuda" or torch.version.hip is not None:
         return False
     return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def precision_notes(device: torch.device, precision: str) -> list[str]:
+    """Return notes for the user on a precision that the hardware of a device lacks."""
+    if precision == "tf32" and not has_tf32(device):
+        return [f"trainer.precision=tf32: {device} does not support TF32, so this run is in float32."]
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    if precision == "bfloat16" and device.type == "cpu" and is_x86 and "AVX512" not in cpu_capability():
+        return [
+            "trainer.precision=bfloat16: without AVX-512, this processor takes many times as long as with"
+            " trainer.precision=float32."
+        ]
+    return []
 
 
 def compute_dtype(precision: str) -> torch.dtype:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from support.gpu import needs_gpu
 
+from mcl import devices
 from mcl.config.compose import compose_train
-from mcl.devices import autocast, default_precision, find_device, has_tf32, use_tf32
+from mcl.devices import autocast, default_precision, find_device, has_tf32, precision_notes, use_tf32
 from mcl.errors import UserError
 from mcl.training.setup import assemble
 
@@ -90,6 +91,21 @@ def test_float32_means_float32_on_every_device(
 def test_networks_compute_in_the_given_precision(precision: str, dtype: torch.dtype) -> None:
     with autocast(torch.device("cpu"), precision):
         assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype is dtype
+
+
+@pytest.mark.parametrize(
+    ("machine", "capability", "noted"),
+    [("x86_64", "AVX2", True), ("AMD64", "DEFAULT", True), ("x86_64", "AVX512", False), ("aarch64", "DEFAULT", False)],
+)
+def test_slow_bfloat16_of_a_processor_is_noted(
+    machine: str, capability: str, noted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices.platform, "machine", lambda: machine)
+    monkeypatch.setattr(devices, "cpu_capability", lambda: capability)
+    start = "trainer.precision=bfloat16: without AVX-512, this processor takes many times as long"
+    notes = assemble(compose_train(["trainer.device=cpu", "trainer.precision=bfloat16"])).notes
+    assert [note.startswith(start) for note in notes] == [True] * noted
+    assert precision_notes(torch.device("cpu"), "float32") == precision_notes(torch.device("cuda"), "bfloat16") == []
 
 
 def test_only_recent_gpus_multiply_in_tf32(four_gpus: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

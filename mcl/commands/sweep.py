@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_gpu_launcher.gpus import find_gpus
@@ -26,6 +27,7 @@ from mcl.config.grouping import grouped
 from mcl.config.hints import unknown_option
 from mcl.config.schema import SweepConfig
 from mcl.console import announced, display_path, format_duration, make_console, plain_table, pluralize, print_table
+from mcl.devices import precision_notes
 from mcl.errors import UserError
 from mcl.files import expand_home
 from mcl.launching.gpu_query import visible_devices
@@ -192,6 +194,9 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     else:
         with asked.devices():
             _print_search(study, study.search)
+    if asked.slots and not any(slot.gpus for slot in asked.slots):
+        for note in [note for each in study.precisions for note in precision_notes(torch.device("cpu"), each)]:
+            print(f"note: {note}\n")
     if settings.plan_only:
         return 0
 

@@ -1,17 +1,19 @@
 """Random crops, flips and further changes of a whole batch at once, on the device that holds the images."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Optional
+from typing import TYPE_CHECKING, Literal, Optional, get_args
 
 import torch
 from torch import Tensor
 
 from mcl.data import random_boxes
 from mcl.data.resizing import resize_parts
-from mcl.errors import UserError
+from mcl.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from mcl.data.random_operations import RandomOperations
+
+PaddingMode = Literal["constant", "reflect"]
 
 _CROP_RATIO = (3 / 4, 4 / 3)  # widths of resized crops, in heights
 _ERASED_AREA, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)
@@ -26,7 +28,9 @@ class Augmentation:
     those of a whole epoch move to the device at once.
 
     Args:
-        padding: black pixels added on each side before the crop to the original size; 0 for no crop.
+        padding: pixels added on each side before the crop to the original size; 0 for no crop.
+        padding_mode: what these show, black (``constant``) or the mirrored image without its edge (``reflect``), as in
+            torchvision's RandomCrop.
         flip: whether to flip.
         crop_scale: least share of the image that a crop keeps, which is then resized to the original size, as
             torchvision's RandomResizedCrop does; None: the padded crop instead.
@@ -43,10 +47,13 @@ class Augmentation:
     operations: int = 2
     strength: int = 9
     erasing: float = 0.0
+    padding_mode: PaddingMode = "constant"
 
     def __post_init__(self) -> None:
         if self.padding < 0:
             raise UserError(f"dataset.augmentation.padding={self.padding}: must not be negative.")
+        if self.padding_mode not in get_args(PaddingMode):
+            raise unknown("mode", f"dataset.augmentation.padding_mode={self.padding_mode}", get_args(PaddingMode))
         if self.crop_scale is not None and not 0 < self.crop_scale <= 1:
             raise UserError(
                 f"dataset.augmentation.crop_scale={self.crop_scale}: must be a share of the image, above 0 and at most"
@@ -57,10 +64,19 @@ class Augmentation:
         if (policy := self._policy) is not None:
             policy.check()
 
+    def check_size(self, image_size: int) -> None:
+        """Raise UserError if images of this side, in pixels, are too small to be mirrored over the padding."""
+        if self.padding_mode == "reflect" and self.padding >= image_size:
+            raise UserError(
+                f"dataset.augmentation.padding={self.padding}: with padding_mode=reflect, it must be less than the"
+                f" {image_size} pixels of an image's side."
+            )
+
     @property
     def is_random(self) -> bool:
         """Whether two views of an image differ."""
-        return self != Augmentation(operations=self.operations, strength=self.strength)
+        plain = Augmentation(operations=self.operations, strength=self.strength, padding_mode=self.padding_mode)
+        return self != plain
 
     @property
     def _policy(self) -> Optional["RandomOperations"]:
@@ -137,7 +153,14 @@ class Augmentation:
         x = torch.arange(width, device=images.device)
         rows = torch.arange(height, device=images.device) + top - self.padding  # (B, H)
         columns = torch.where(flipped.bool(), width - 1 - x, x) + left - self.padding  # (B, W)
+        if self.padding_mode == "reflect":
+            rows, columns = _reflect(rows, height), _reflect(columns, width)
         inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
         pixels = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]  # (B, H, W)
         pixels = pixels.flatten(1)[:, None].expand(-1, images.shape[1], -1)
         return images.flatten(2).gather(2, pixels).view_as(images) * inside[:, None]
+
+
+def _reflect(index: Tensor, size: int) -> Tensor:
+    """Mirror indices outside of 0 to size - 1 into this range, for less than ``size`` pixels of padding."""
+    return size - 1 - (size - 1 - index.abs()).abs()

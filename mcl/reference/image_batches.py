@@ -41,9 +41,11 @@ class Batches:
             yield Batch(torch.stack(images), labels[indices], indices)
 
     def _transform(self, image: Image.Image, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
-        """Zero-pad, crop at (top, left), flip, convert to [0, 1] and normalise: (C, H, W)."""
+        """Pad, crop at (top, left), flip, convert to [0, 1] and normalise: (C, H, W)."""
         width, height = image.size
-        image = F.crop(F.pad(image, self.dataset.augmentation.padding), int(top), int(left), height, width)
+        augmentation = self.dataset.augmentation
+        image = F.pad(image, augmentation.padding, padding_mode=augmentation.padding_mode)
+        image = F.crop(image, int(top), int(left), height, width)
         if flip:
             image = F.hflip(image)
         pixels = F.convert_image_dtype(F.pil_to_tensor(image), self.dtype)

@@ -1,23 +1,22 @@
-"""Accuracy against the cost of training. Every mark stands at its true cost; labels and leader lines separate them."""
+"""Accuracy against the cost of training: a few rows as marks in one plot, many rows as lines of two."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from mcl.palette import COLOURS, LIGHT, MARKERS
+from mcl.reports.cost_lines import line_figure
+from mcl.reports.cost_marks import Point, cost_figure
 from mcl.reports.equal_cost import mean_training_cost
 from mcl.reports.figures import Picture, alternative_text, files
 from mcl.reports.markdown import count, interval, listed, percent
-from mcl.reports.panels import Panel, panels_of, row_key, row_styles
-from mcl.reports.rows import METRICS, Row, Rows
-from mcl.reports.small_multiples import label_axes, legend, set_title, small_multiples
+from mcl.reports.panels import Panel, panels_of, row_key
+from mcl.reports.rows import METRICS, Rows
 from mcl.reports.statistics import estimate
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-Point = tuple[Row, float, dict[int, float]]  # a row, its multiply-adds of training, its accuracy by seed
-WIDEST, STEP = 6.0, 2.0  # of intervals at one cost, in points: each is narrower than the one behind it
+MOST_MARKS = 8  # rows in one plot; more would cover each other
+_MARKS = (
+    "All stand at their true cost: where rows cost the same, their bars lie over one another, the narrower in front,"
+    " and a thin line leads from each mark to its name. A bar that reaches the frame continues beyond it."
+)
+_LINES = "Rows are in the order of their cost, which is on the right."
 
 
 def against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | None:
@@ -25,6 +24,7 @@ def against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | N
     panels = cost_panels(rows, metric)
     if not panels:
         return None
+    many = max(len(points) for _, points in panels) > MOST_MARKS
     texts = []
     for panel, points in panels:
         marks = [
@@ -40,10 +40,8 @@ def against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | N
             f"Test top-1 in percent ({METRICS[metric]}) against multiply-adds of training, one mark per row.", texts
         ),
         f"Accuracy is that of the {METRICS[metric]}. Marks are means over runs, bars are 95 % intervals of the mean,"
-        " short dashes are single runs. All stand at their true cost: where rows cost the same, their bars lie over one"
-        " another, the narrower in front, and a thin line leads from each mark to its name. A bar that reaches the"
-        " frame continues beyond it.",
-        files(cost_figure(rows, panels), formats),
+        f" short dashes are single runs. {_LINES if many else _MARKS}",
+        files((line_figure if many else cost_figure)(rows, panels), formats),
     )
 
 
@@ -59,78 +57,3 @@ def cost_panels(rows: Rows, metric: str) -> list[tuple[Panel, list[Point]]]:
         if points:
             panels.append((panel, points))
     return panels
-
-
-def crowded(costs: Sequence[float]) -> list[tuple[int, int]]:
-    """Return for each cost its place among nearly equal ones, from 0, and how many these are."""
-    near = 0.03 * max(costs)
-    groups = [[j for j, other in enumerate(costs) if abs(other - cost) < near] for cost in costs]
-    return [(group.index(i), len(group)) for i, group in enumerate(groups)]
-
-
-def cost_figure(rows: Rows, panels: Sequence[tuple[Panel, list[Point]]]) -> "Figure":
-    """Return the figure of `against_cost`."""
-    styles = row_styles(rows)
-    figure, grid = small_multiples(len(panels))
-    for axes, (panel, points) in zip(grid, panels, strict=False):
-        costs = [cost for _, cost, _ in points]
-        drawn = [row for row, *_ in points]
-        set_title(axes, panel.title, panel.caption(drawn, at_end=True), len(panels))
-        axes.set_ylim(*window([list(by_seed.values()) for *_, by_seed in points]))
-        _cost_axis(axes, costs)
-        for (row, cost, by_seed), (place, crowd) in zip(points, crowded(costs), strict=True):
-            key = row_key(rows, row)
-            colour, marker = COLOURS[LIGHT][styles[key].colour], MARKERS[styles[key].marker]
-            top1 = estimate(by_seed.values())
-            mean = top1.mean or 0.0
-            width = max(1.2, WIDEST - STEP * place) if crowd > 1 else 1.2
-            if top1.interval:
-                axes.vlines(cost, *top1.interval, colors=colour, linewidth=width, alpha=0.35 if width > 1.2 else 1.0)
-            axes.plot([cost] * len(by_seed), list(by_seed.values()), "_", color=colour, markersize=9, alpha=0.8)
-            axes.plot([cost], [mean], marker, color=colour, markersize=6, markeredgecolor="white", zorder=3)
-            if crowd > 1:
-                _name_mark(axes, key, cost, mean, colour, place)
-    label_axes(figure, grid, "multiply-adds of training", "test top-1, %")
-    legend(figure, styles, lines=False)
-    return figure
-
-
-def _name_mark(axes: "Axes", name: str, cost: float, mean: float, colour: str, place: int) -> None:
-    """Write a name beside its mark, to the right and to the left in turn, with a line that leads to it."""
-    side = 1 if place % 2 else -1
-    axes.annotate(
-        name,
-        (cost, mean),
-        xytext=(side * 22, (place // 2) * 14 + side * 6),
-        textcoords="offset points",
-        ha="left" if side > 0 else "right",
-        va="center",
-        fontsize=7.5,
-        color=colour,
-        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 4},
-        parse_math=False,
-    )
-
-
-def window(by_row: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Return limits that show every run, and as much of wide intervals as keeps the runs apart."""
-    values = [value for row in by_row for value in row]
-    low, high = min(values), max(values)
-    room = max(high - low, 0.5)
-    ends = [end for row in by_row for end in estimate(row).interval or ()]
-    bottom, top = max(min([low, *ends]), low - room), min(max([high, *ends]), high + room)
-    return bottom - 0.08 * room, top + 0.08 * room
-
-
-def _cost_axis(axes: "Axes", costs: Sequence[float]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-
-    if max(costs) > 6 * min(costs):
-        axes.set_xscale("log")
-        axes.set_xlim(min(costs) / 1.5, max(costs) * 1.5)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.set_xlim(0, max(costs) * 1.1)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value).replace(" ", "\u202f")))

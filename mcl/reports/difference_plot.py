@@ -9,14 +9,13 @@ from mcl.reports.figures import Picture, alternative_text, files
 from mcl.reports.markdown import interval, listed, signed
 from mcl.reports.panels import dataset_name, row_key, row_styles, run_counts
 from mcl.reports.rows import METRICS, Rows
-from mcl.reports.small_multiples import COLUMNS, set_title, small_multiples
+from mcl.reports.small_multiples import COLUMNS, LINE, MARGIN, set_title, small_multiples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Panels = dict[str, dict[str, Difference]]  # title -> name of a line -> difference
-LINE, MARGIN = 0.24, 1.1  # inches
 
 
 def difference_plot(rows: Rows, comparisons: Comparisons, metric: str, formats: Sequence[str]) -> Picture | None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 3  # of small multiples
+LINE, MARGIN = 0.24, 1.1  # inches of a row that has a line of its own, and around all of them
 CHARACTERS = 11  # of a legend, per inch
 BAND = "band: worst to best run"
 

@@ -65,6 +65,7 @@ ADDED: dict[str, Any] = {
     "dataset.augmentation.operations": 2,
     "dataset.augmentation.strength": 9,
     "dataset.augmentation.erasing": 0,
+    "dataset.augmentation.padding_mode": "constant",
     "trainer.accumulate": 1,
     "trainer.label_smoothing": 0,
     "trainer.class_weights": None,

@@ -102,7 +102,7 @@ def _with_seconds(rows: Sequence[PlannedRow], runs: Sequence[Run]) -> list[Plann
     for row in rows:
         own = [seconds for run in row.found if (seconds := number(run.summary.get("seconds"))) is not None]
         if own:
-            estimated.append(replace(row, seconds=mean(own), how="as its finished runs"))
+            estimated.append(replace(row, seconds=mean(own), how="as its finished runs, wherever they ran"))
             continue
         from mcl.studies.estimate import total_and_rate
 

@@ -98,6 +98,7 @@ class Study:
     search: Search | None = None
     base: Composed | None = None  # common configuration of the trials of a search
     precision_is_open: bool = False  # whether the device decides the precision of a run, and so its folder
+    precisions: tuple[str, ...] = ()  # of the runs, sorted
 
     @property
     def group(self) -> str:
@@ -207,6 +208,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     runs: list[PlannedRun] = []
     base = None
     precision_is_open = False
+    precisions = set()
     progress = Progress(len(chosen) * len(rows))
     with composing() as compose:
         for seed, row in itertools.product(chosen, rows):
@@ -223,6 +225,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
                     " labels mean the same, or an override, fixed or on the command line, replaces what varies."
                 )
             precision_is_open |= leaves_precision_open(base.config)
+            precisions.add(str(OmegaConf.select(base.config, "trainer.precision")))
             runs.append(PlannedRun(row, seed, overrides, base.folder))
             progress.advance()
     name = folder.resolve().name
@@ -244,6 +247,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
         search=page.search,
         base=base if page.search else None,
         precision_is_open=precision_is_open,
+        precisions=tuple(sorted(precisions)),
     )
 
 

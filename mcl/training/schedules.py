@@ -2,6 +2,7 @@
 
 import math
 from bisect import bisect_right
+from collections.abc import Callable
 
 from mcl.console import pluralize
 from mcl.errors import UserError
@@ -49,16 +50,26 @@ class Constant:
         return _warm_up(epoch, self.warmup_epochs)
 
 
-def unfinished_warm_up(schedule: object, epochs: int) -> list[str]:
-    """Return a note if the warm-up of a schedule of this module does not end within a number of epochs."""
-    if not isinstance(schedule, Cosine | MultiStep | Constant) or epochs > schedule.warmup_epochs:
-        return []
-    highest = max(schedule(epoch, epochs) for epoch in range(epochs))
-    return [
-        f"schedule.warmup_epochs={schedule.warmup_epochs}: the warm-up does not end, as the run has"
-        f" {pluralize(epochs, 'epoch')}; the learning rate gets to {100 * highest:.3g} % of optimizer.lr. Use fewer"
-        " epochs of warm-up, or more trainer.epochs."
-    ]
+def schedule_notes(schedule: Callable[[int, int], float], epochs: int) -> list[str]:
+    """Return notes on a schedule that does not get to its end, or changes nothing, within a number of epochs."""
+    factors = {schedule(epoch, epochs) for epoch in range(epochs)}
+    length = pluralize(epochs, "epoch")
+    notes = []
+    if isinstance(schedule, Cosine | MultiStep | Constant) and epochs <= schedule.warmup_epochs:
+        notes.append(
+            f"schedule.warmup_epochs={schedule.warmup_epochs}: the warm-up does not end, as the run has {length}; the"
+            f" learning rate gets to {100 * max(factors):.3g} % of optimizer.lr. Use fewer epochs of warm-up, or more"
+            " trainer.epochs."
+        )
+    if isinstance(schedule, MultiStep):
+        if late := [str(milestone) for milestone in schedule.milestones if milestone >= epochs]:
+            notes.append(
+                f"schedule.milestones={schedule.milestones}: the run has {length}, so the learning rate does not fall"
+                f" at {', '.join(late)}. Lower schedule.milestones, or use schedule=cosine."
+            )
+    elif factors == {1.0} and not isinstance(schedule, Constant) and epochs > 1:
+        notes.append(f"the schedule does not change the learning rate in {length}: use schedule=cosine.")
+    return notes
 
 
 def _warm_up(epoch: int, warmup_epochs: int) -> float:

@@ -19,7 +19,7 @@ from mcl.config.targets import resolve
 from mcl.config.trial_build import check_network_count
 from mcl.data.dataset import Dataset, Splits
 from mcl.data.samplers import Sampler
-from mcl.devices import has_tf32, use_deterministic, use_tf32, use_threads
+from mcl.devices import precision_notes, use_deterministic, use_tf32, use_threads
 from mcl.distributed.process_group import ProcessGroup
 from mcl.distributed.sharding import Shard
 from mcl.errors import UserError
@@ -51,7 +51,7 @@ from mcl.training.optimizers import fused_option
 from mcl.training.options import TrainerOptions
 from mcl.training.random_state import seed_everything
 from mcl.training.results import Results
-from mcl.training.schedules import Constant, unfinished_warm_up
+from mcl.training.schedules import schedule_notes
 from mcl.training.second_derivatives import check_twice_differentiable
 from mcl.training.soft_targets import set_targets
 from mcl.training.trainer import Trainer
@@ -150,8 +150,7 @@ def assemble(config: DictConfig) -> Parts:
     make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # invalid settings fail before any image is read
     use_deterministic(options.deterministic)
     use_tf32(options.precision)
-    if options.precision == "tf32" and not has_tf32(options.device):
-        notes = [*notes, f"trainer.precision=tf32: {options.device} does not support TF32, so this run is in float32."]
+    notes += precision_notes(options.device, options.precision)
     use_threads(options.device, options.threads, pixels=options.batch_size * spec.image_size**2)
     keep_freed_memory(options.device)
     if uses_own_modules(networks_of(config.pair), config.loss):
@@ -163,14 +162,7 @@ def assemble(config: DictConfig) -> Parts:
     check_average(options.ema, loss)
     count_views(options, loss, dataset, len(cohort.keys))
     schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
-    factors = {schedule(epoch, options.epochs) for epoch in range(options.epochs)}
-    if factors == {1.0} and not isinstance(schedule, Constant) and options.epochs > 1:
-        notes = [
-            *notes,
-            f"the schedule does not change the learning rate in {options.epochs} epochs: use schedule=cosine, or lower"
-            " schedule.milestones.",
-        ]
-    notes = [*notes, *unfinished_warm_up(schedule, options.epochs)]
+    notes = [*notes, *schedule_notes(schedule, options.epochs)]
     return Parts(
         dataset=dataset,
         sampler=sampler,

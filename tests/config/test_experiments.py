@@ -133,6 +133,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "imagenet_lmcl": IMAGENET | SHUFFLE | WITH_BANKS | {"optimizer.nesterov": True},
 }
 ONE_NETWORK = ("cifar100_baseline", "imagenet_baseline")
+# recipe=NAME: epochs, images of a batch, learning rate, nesterov, weight decay, milestones, gamma, padding
+METHOD_RECIPES = {
+    "byot": (200, 128, 0.1, False, 5e-4, [75, 130, 180], 0.1, "constant"),
+    "dks": (200, 128, 0.1, False, 5e-4, [59, 119, 159], 0.2, "reflect"),
+    "ffl": (301, 128, 0.1, True, 1e-4, [150, 225], 0.1, "reflect"),
+    "kd": (240, 64, 0.05, False, 5e-4, [150, 180, 210], 0.1, "constant"),
+    "okddip": (300, 128, 0.1, True, 5e-4, [150, 225], 0.1, "constant"),
+    "one": (300, 128, 0.1, False, 1e-4, [151, 225], 0.1, "constant"),
+    "switokd": (299, 128, 0.1, False, 5e-4, [139, 199, 249], 0.1, "constant"),
+}
 
 
 def settings(config: DictConfig) -> dict[str, Any]:
@@ -145,6 +155,24 @@ def test_every_setting_equals_the_published_one(name: str, composed: Callable[..
     config = composed(f"experiment={name}", *(["dataset.root=/images"] if name.startswith("imagenet") else []))
     check_config(config)
     assert settings(config) == RECIPES[name]
+
+
+@pytest.mark.parametrize("name", METHOD_RECIPES)
+@pytest.mark.parametrize("over", [[], ["experiment=cifar100_baseline_pair"]], ids=["alone", "over an experiment"])
+def test_every_setting_of_a_method_equals_its_published_one(
+    name: str, over: list[str], composed: Callable[..., DictConfig]
+) -> None:
+    config = composed("dataset=cifar100", f"recipe={name}", *over)
+    check_config(config)
+    trainer, optimizer, schedule = config.trainer, config.optimizer, config.schedule
+    assert config.dataset.augmentation.padding == 4
+    assert optimizer._target_ == "torch.optim.SGD"
+    assert optimizer.momentum == 0.9
+    assert schedule._target_ == "mcl.training.schedules.MultiStep"
+    assert METHOD_RECIPES[name] == (
+        *(trainer.epochs, trainer.batch_size, optimizer.lr, optimizer.nesterov, optimizer.weight_decay),
+        *(schedule.milestones, schedule.gamma, config.dataset.augmentation.padding_mode),
+    )
 
 
 def test_images_are_normalised_as_published(composed: Callable[..., DictConfig]) -> None:

@@ -91,7 +91,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "scheduler=cosine": "Write schedule=cosine.",
     "model=resnet50": "Write pair=imagenet/resnet50.",
     "recipe=modern dataset=imagenet dataset.root=D": "recipe=modern chooses dataset/augmentation. ",
-    "recipe=imagenet": "Did you mean 'modern_imagenet'? Known: modern, modern_imagenet.",
+    "recipe=imagenet": "Did you mean 'modern_imagenet'? Known: byot, dks, ffl, kd, modern, ",
     "teacher=resnet20": "Write network@pair.first=resnet20.",
     "output_dir=x": "Write runs=x.",
     "+lr=0.1": "Write optimizer.lr=0.1.",

@@ -39,22 +39,29 @@ def same(one: Batch, other: Batch) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
 
 
-def one_by_one(image: torch.Tensor, draw: torch.Tensor, padding: int) -> torch.Tensor:
+def one_by_one(image: torch.Tensor, draw: torch.Tensor, padding: int, mode: str) -> torch.Tensor:
     """Pad, crop and flip a single image (C, H, W)."""
     top, left, flipped = draw.tolist()
-    cropped = F.pad(image, [padding] * 4)[:, top : top + image.shape[1], left : left + image.shape[2]]
+    padded = F.pad(image.float(), [padding] * 4, mode).to(image.dtype)
+    cropped = padded[:, top : top + image.shape[1], left : left + image.shape[2]]
     return cropped.flip(2) if flipped else cropped
 
 
-@pytest.mark.parametrize(("padding", "flip"), [(0, False), (0, True), (2, False), (3, True), (7, True)])
+@pytest.mark.parametrize(
+    ("padding", "flip", "mode"),
+    [
+        *((0, False, "constant"), (0, True, "constant"), (2, False, "constant"), (3, True, "constant")),
+        *((7, True, "constant"), (0, True, "reflect"), (1, False, "reflect"), (3, True, "reflect")),
+    ],
+)
 @pytest.mark.parametrize("shape", [(3, 6, 6), (1, 4, 7)])
-def test_batch_is_augmented_as_its_images_one_by_one(padding, flip, shape):
+def test_batch_is_augmented_as_its_images_one_by_one(padding, flip, mode, shape):
     rng = torch.Generator().manual_seed(3)
     pixels = torch.randint(1, 256, (20, *shape), generator=rng).to(torch.uint8)
-    augmentation = Augmentation(padding, flip)
+    augmentation = Augmentation(padding, flip, padding_mode=mode)
     indices = torch.randint(20, (64,), generator=rng)
     draws = augmentation.draw(64, rng)
-    expected = torch.stack([one_by_one(pixels[i], draw, padding) for i, draw in zip(indices, draws, strict=True)])
+    expected = torch.stack([one_by_one(pixels[i], draw, padding, mode) for i, draw in zip(indices, draws, strict=True)])
     assert torch.equal(augmentation.apply(pixels[indices], draws), expected)
 
 
@@ -68,6 +75,13 @@ def test_draws_cover_every_offset_and_both_sides():
 def test_negative_padding_is_an_error():
     with pytest.raises(UserError, match="padding=-1"):
         Augmentation(padding=-1)
+
+
+def test_images_too_small_to_be_mirrored_are_an_error():
+    with pytest.raises(UserError, match=r"padding=8: with padding_mode=reflect, it must be less than the 8 pixels"):
+        Synthetic(image_size=8, augmentation=Augmentation(padding=8, padding_mode="reflect"))
+    with pytest.raises(UserError, match="padding_mode=mirror: there is no such mode"):
+        Augmentation(padding_mode="mirror")
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

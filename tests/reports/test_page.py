@@ -18,7 +18,9 @@ from support.run_folders import write_run
 
 from mcl.__main__ import main
 from mcl.reports import report
-from mcl.reports.cost_plot import cost_figure, cost_panels
+from mcl.reports.cost_lines import line_figure
+from mcl.reports.cost_marks import cost_figure
+from mcl.reports.cost_plot import against_cost, cost_panels
 from mcl.reports.page import charts as charts_module
 from mcl.reports.page.build import page
 from mcl.reports.page.charts import charts
@@ -254,6 +256,26 @@ def test_marks_stand_at_their_true_cost(tmp_path: Path) -> None:
     assert all(line.get_transform() == axes.transData for line in axes.lines)
     assert [text.get_text() for text in axes.texts] == ["independent", "mcl"]
     assert axes.get_title() == "resnet8\nresnet8 on digits, epoch 4, n = 3 runs"
+
+
+def test_many_rows_have_a_line_each_in_the_order_of_their_cost(tmp_path: Path) -> None:
+    losses = ["lmcl", "mcl", "independent", "dml", "kdcl", "kd", "one", "okddip", "pcl"]
+    for loss in losses:
+        for seed in range(2):
+            write_run(tmp_path, loss, seed, [70.0 + seed, 71.0 + seed])
+    rows = rows_in(tmp_path)
+    picture = against_cost(rows, "top1_last", ["svg"])
+    assert picture is not None
+    assert "Rows are in the order of their cost" in picture.caption
+    accuracy, price = line_figure(rows, cost_panels(rows, "top1_last")).axes
+    names = [label.get_text() for label in accuracy.get_yticklabels()]
+    assert sorted(names) == sorted(losses)
+    assert names[-1] == "lmcl"  # 4.8e6 instead of 2e6
+    marks = [line for line in price.lines if line.get_marker() == "o"]
+    assert [line.get_xdata()[0] for line in marks] == [2e6] * 8 + [4.8e6]
+    assert [line.get_ydata()[0] for line in marks] == list(range(9))
+    runs = [line for line in accuracy.lines if line.get_marker() == "|"]
+    assert {tuple(line.get_xdata()) for line in runs} == {(70.5, 71.5)}  # mean of both networks
 
 
 def test_the_page_asks_for_nothing_and_runs_no_script_but_its_own(tmp_path: Path, write: Write) -> None:

@@ -1,6 +1,7 @@
 """Run folders without training: the files that a run would have written, with given accuracies."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mcl.runs.pair import networks_of
 from mcl.runs.summary import with_checksum
 
 STEPS_PER_EPOCH, BATCH = 10, 50
-STEP_COST = {"independent": 1000, "deep_supervision": 1500, "mcl": 1000, "lmcl": 2000}  # multiply-adds of an image
+STEP_COST = defaultdict(lambda: 1000, deep_supervision=1500, lmcl=2000)  # multiply-adds of an image
 ROUND_COST, INTERVAL = 8000, 20
 
 

@@ -7,7 +7,7 @@ from support.small_runs import SMALL
 
 from mcl.config.compose import compose_train
 from mcl.errors import UserError
-from mcl.training.schedules import Constant, Cosine, MultiStep, unfinished_warm_up
+from mcl.training.schedules import Constant, Cosine, MultiStep, schedule_notes
 from mcl.training.setup import assemble
 
 
@@ -49,14 +49,21 @@ def test_impossible_schedules_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", [Cosine(warmup_epochs=3), Constant(warmup_epochs=3), MultiStep(milestones=[9], warmup_epochs=3)]
+    "schedule", [Cosine(warmup_epochs=3), Constant(warmup_epochs=3), MultiStep(milestones=[], warmup_epochs=3)]
 )
 def test_warm_up_longer_than_the_run_is_noted(schedule: Cosine | MultiStep | Constant) -> None:
-    (note,) = unfinished_warm_up(schedule, 3)
+    (note,) = schedule_notes(schedule, 3)
     assert note.startswith("schedule.warmup_epochs=3: the warm-up does not end, as the run has 3 epochs; ")
     assert "the learning rate gets to 75 % of optimizer.lr" in note
-    assert unfinished_warm_up(schedule, 4) == []
+    assert schedule_notes(schedule, 4) == []
     assert schedule(3, 4) == 1
+
+
+def test_milestones_after_the_end_are_noted() -> None:
+    (note,) = schedule_notes(MultiStep(milestones=[9, 19, 25]), 19)
+    assert note.startswith("schedule.milestones=[9, 19, 25]: the run has 19 epochs, so the learning rate does not fall")
+    assert "at 19, 25. Lower" in note
+    assert schedule_notes(MultiStep(milestones=[9, 19, 25]), 26) == []
 
 
 def test_a_run_notes_that_its_warm_up_does_not_end() -> None:

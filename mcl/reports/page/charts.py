@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mcl.reports.cost_plot import cost_panels, crowded, window
+from mcl.reports.cost_marks import crowded, window
+from mcl.reports.cost_plot import cost_panels
 from mcl.reports.matching_maps import NEUTRAL, Strip, axes_of, colour_reach, strips
 from mcl.reports.page.confusion_matrices import Matrix
 from mcl.reports.page.series import ACCURACY, PACE, TERMS, Line, lines, thinned
