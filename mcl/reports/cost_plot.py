@@ -24,7 +24,7 @@ def against_cost(rows: Rows, metric: str, formats: Sequence[str]) -> Picture | N
     panels = cost_panels(rows, metric)
     if not panels:
         return None
-    many = max(len(points) for _, points in panels) > MOST_MARKS
+    many = has_many_rows(panels)
     texts = []
     for panel, points in panels:
         marks = [
@@ -57,3 +57,8 @@ def cost_panels(rows: Rows, metric: str) -> list[tuple[Panel, list[Point]]]:
         if points:
             panels.append((panel, points))
     return panels
+
+
+def has_many_rows(panels: Sequence[tuple[Panel, list[Point]]]) -> bool:
+    """Return whether marks in one plot would cover each other, so that each row has a line."""
+    return max((len(points) for _, points in panels), default=0) > MOST_MARKS

@@ -22,7 +22,7 @@ from mcl.reports.cost_lines import line_figure
 from mcl.reports.cost_marks import cost_figure
 from mcl.reports.cost_plot import against_cost, cost_panels
 from mcl.reports.page import charts as charts_module
-from mcl.reports.page.build import page
+from mcl.reports.page.build import page, page_of_rows
 from mcl.reports.page.charts import charts
 from mcl.reports.page.confusion_matrices import find_matrices
 from mcl.reports.page.run_tables import run_table, settings_table
@@ -276,6 +276,18 @@ def test_many_rows_have_a_line_each_in_the_order_of_their_cost(tmp_path: Path) -
     assert [line.get_ydata()[0] for line in marks] == list(range(9))
     runs = [line for line in accuracy.lines if line.get_marker() == "|"]
     assert {tuple(line.get_xdata()) for line in runs} == {(70.5, 71.5)}  # mean of both networks
+    values = charts(rows, "top1_last", [])
+    assert values["cost"] == []  # the page shows the picture
+    shown = page_of_rows(rows, "top1_last", ["# T"], [], [picture], {})
+    assert values["accuracy"]
+    assert "data:image/svg+xml" in shown
+    assert "Rows are in the order of their cost" in shown
+    assert 'id="chart-cost"' not in shown
+
+
+def test_the_page_draws_no_curve_of_one_point(tmp_path: Path) -> None:
+    write_run(tmp_path, "lmcl", 0, [70.0, 70.0], curve=[1.0])
+    assert charts(rows_in(tmp_path), "top1_last", [])["accuracy"] == []
 
 
 def test_the_page_asks_for_nothing_and_runs_no_script_but_its_own(tmp_path: Path, write: Write) -> None:

@@ -63,13 +63,12 @@ def page_of_rows(
     lines = list(before)
     still: dict[str, bytes] = {}
     if (differences := by_name.get("differences")) is not None:
-        form = next((form for form in ("svg", "png") if form in differences.files), None)
-        if form is not None:
-            still[f"differences.{form}"] = differences.files[form]
-            lines += [f"## {differences.title}", "", f"![{differences.alt}](differences.{form})", ""]
-            lines += [differences.caption, ""]
+        lines += _still_picture(differences, still)
     for chart, (title, caption) in CHARTS.items():
         picture = by_name.get(PICTURES.get(chart, ""))
+        if picture and not values[chart]:
+            lines += _still_picture(picture, still)
+            continue
         title, caption = (picture.title, picture.caption) if picture else (title, caption)
         if values[chart] and title:
             alt = picture.alt if picture else description(chart, title, values)
@@ -77,6 +76,16 @@ def page_of_rows(
             if chart == "confusion":
                 lines += [*(f"- {cell(note)}" for note in notes), ""]
     return page([*lines, *run_table(rows), *settings_table(rows), *after], still, values, downloads)
+
+
+def _still_picture(picture: Picture, still: dict[str, bytes]) -> list[str]:
+    """Return the Markdown of a picture that is shown as it is, and put its file into ``still``."""
+    form = next((form for form in ("svg", "png") if form in picture.files), None)
+    if form is None:
+        return []
+    name = f"{picture.name}.{form}"
+    still[name] = picture.files[form]
+    return [f"## {picture.title}", "", f"![{picture.alt}]({name})", "", picture.caption, ""]
 
 
 def page(

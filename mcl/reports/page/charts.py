@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mcl.reports.cost_marks import crowded, window
-from mcl.reports.cost_plot import cost_panels
+from mcl.reports.cost_plot import cost_panels, has_many_rows
 from mcl.reports.matching_maps import NEUTRAL, Strip, axes_of, colour_reach, strips
 from mcl.reports.page.confusion_matrices import Matrix
 from mcl.reports.page.series import ACCURACY, PACE, TERMS, Line, lines, thinned
@@ -72,6 +72,8 @@ def _curves(rows: Rows) -> dict[str, Any]:
             for i, named in enumerate(by_row)
             for line in named.get((chart, name), [])
         ]
+        if chart == ACCURACY and all(len(line["y"]) < 2 for line in drawn):  # evaluated at the end alone
+            continue
         note = UNLIKE_SUMS if mixed and name == TOTAL else ""
         series[chart].append({"name": name, "note": note, "lines": drawn})
     return {"epochs": [[_short(x) for x in line] for line in epochs], **series}
@@ -88,8 +90,9 @@ def _drawn(row_number: int, line: Line, epochs: dict[tuple[float, ...], int]) ->
 
 def _cost(rows: Rows, metric: str) -> list[dict[str, Any]]:
     numbers = {id(row): i for i, row in enumerate(rows.rows)}
-    panels = []
-    for panel, rows_of_panel in cost_panels(rows, metric):
+    panels: list[dict[str, Any]] = []
+    found = cost_panels(rows, metric)
+    for panel, rows_of_panel in [] if has_many_rows(found) else found:
         points = []
         places = crowded([cost for _, cost, _ in rows_of_panel])
         for (row, cost, values), (place, crowd) in zip(rows_of_panel, places, strict=True):
