@@ -14,6 +14,7 @@ from mcl.errors import UserError
 from mcl.training.highest_memory import HighestMemory
 from mcl.training.learner import Learner
 from mcl.training.loss_scaling import LossScaling
+from mcl.training.lr_factors import PART
 from mcl.training.meters import Meters
 from mcl.training.optimizers import match_state_strides
 from mcl.training.options import TrainerOptions
@@ -105,7 +106,10 @@ class TrainingState:
         self.learner.load_state_dict(state["learner"])
         if "optimizers" in state:  # absent if another optimizer continues
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-                _load_optimizer(optimizer, saved)
+                if _groups(optimizer.state_dict()) == _groups(saved):
+                    _load_optimizer(optimizer, saved)
+                elif self.processes.first:  # resume=force
+                    logger.warning("the checkpoint trained other parameters: the state of the optimizer starts anew.")
         if "meters" in state:  # absent if changed settings would mix two losses in one average
             self.meters.load_state_dict(state["meters"], self.options.device)
         self.outer_loss = state["outer_loss"]
@@ -130,6 +134,11 @@ def _first_difference(weights: Mapping[str, Any], saved: Mapping[str, Any]) -> s
         if here != there:
             return f"{name}: {there or 'missing'} in the checkpoint, {here or 'missing'} here"
     return None
+
+
+def _groups(saved: Mapping[str, Any]) -> list[tuple[str | None, int]]:
+    """Return the part of the networks and the number of parameters of each group of an optimizer."""
+    return [(group.get(PART), len(group["params"])) for group in saved["param_groups"]]
 
 
 def _load_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:

@@ -169,12 +169,22 @@ def test_forced_batch_size_change_restarts_the_unfinished_epoch(
     assert evaluations == [(5, 1), (12, 2)]
 
 
-def test_forced_other_optimizer_starts_its_state_anew(small: Small, during_step: DuringStep) -> None:
+@pytest.mark.parametrize(
+    ("override", "note"),
+    [
+        ("optimizer=adamw", "the optimizer is another one: its state starts anew"),
+        ("optimizer.layer_decay=0.5", "trained other parameters: the state of the optimizer starts anew"),
+        ("pair.shared_stages=1", "trained other parameters: the state of the optimizer starts anew"),
+    ],
+)
+def test_forced_other_optimizer_starts_its_state_anew(
+    override: str, note: str, small: Small, during_step: DuringStep, caplog: pytest.LogCaptureFixture
+) -> None:
     during_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert small("run", "loss=independent").status == 75
-    done = small("run", "loss=independent", "optimizer=adamw", "resume=force")
+    done = small("run", "loss=independent", override, "resume=force")
     assert done.status == 0, done.err
-    assert "the optimizer is another one: its state starts anew" in done.out
+    assert note in done.out + caplog.text
     assert Outcome("run").summary["steps"] == 10
 
 
