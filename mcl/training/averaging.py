@@ -1,6 +1,7 @@
 """An exponential moving average (EMA) of the networks over training steps."""
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.networks.cohort import Cohort
+from mcl.runs.layout import AVERAGE, COHORT, deployed_prefix
 
 
 def check_average(ema: float | None, loss: Loss) -> None:
@@ -24,6 +26,19 @@ def start_average(cohort: Cohort) -> Cohort:
     for parameter in average.parameters():
         parameter.requires_grad_(False)
     return average
+
+
+def match_average(weights: Mapping[str, Tensor], *, wanted: bool) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint with an average, or without one.
+
+    They differ from those of the checkpoint only if ``resume=force`` changes ``trainer.ema``. A new average starts at
+    the networks.
+    """
+    matched = {name: tensor for name, tensor in weights.items() if wanted or not name.startswith(AVERAGE)}
+    if wanted and deployed_prefix(weights) == COHORT:
+        cohort = [name for name in weights if name.startswith(COHORT)]
+        matched |= {AVERAGE + name.removeprefix(COHORT): weights[name] for name in cohort}
+    return matched
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from mcl.data.samplers import Sampler
 from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
+from mcl.training.averaging import match_average
 from mcl.training.highest_memory import HighestMemory
 from mcl.training.learner import Learner
 from mcl.training.loss_scaling import LossScaling
@@ -103,7 +104,7 @@ class TrainingState:
             ) from error
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        self.learner.load_state_dict(state["learner"])
+        self.learner.load_state_dict(match_average(state["learner"], wanted=self.learner.average is not None))
         if "optimizers" in state:  # absent if another optimizer continues
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 if _groups(optimizer.state_dict()) == _groups(saved):

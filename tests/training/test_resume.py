@@ -170,19 +170,21 @@ def test_forced_batch_size_change_restarts_the_unfinished_epoch(
 
 
 @pytest.mark.parametrize(
-    ("override", "note"),
+    ("before", "after", "note"),
     [
-        ("optimizer=adamw", "the optimizer is another one: its state starts anew"),
-        ("optimizer.layer_decay=0.5", "trained other parameters: the state of the optimizer starts anew"),
-        ("pair.shared_stages=1", "trained other parameters: the state of the optimizer starts anew"),
+        ("optimizer=sgd", "optimizer=adamw", "the optimizer is another one: its state starts anew"),
+        ("optimizer=sgd", "optimizer.layer_decay=0.5", "trained other parameters: the state of the optimizer starts"),
+        ("pair=resnet8", "pair.shared_stages=1", "trained other parameters: the state of the optimizer starts anew"),
+        ("trainer.ema=null", "trainer.ema=0.5", "forced to resume with trainer.ema: None -> 0.5"),
+        ("trainer.ema=0.5", "trainer.ema=null", "forced to resume with trainer.ema: 0.5 -> None"),
     ],
 )
-def test_forced_other_optimizer_starts_its_state_anew(
-    override: str, note: str, small: Small, during_step: DuringStep, caplog: pytest.LogCaptureFixture
+def test_forced_other_settings_resume(
+    before: str, after: str, note: str, small: Small, during_step: DuringStep, caplog: pytest.LogCaptureFixture
 ) -> None:
     during_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert small("run", "loss=independent").status == 75
-    done = small("run", "loss=independent", override, "resume=force")
+    assert small("run", "loss=independent", before).status == 75
+    done = small("run", "loss=independent", after, "resume=force")
     assert done.status == 0, done.err
     assert note in done.out + caplog.text
     assert Outcome("run").summary["steps"] == 10
