@@ -2,7 +2,7 @@
 
 import socket
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcl.data.dataset import Dataset, Splits
@@ -51,6 +51,24 @@ def check_same_classes(stored: Sequence[str], current: Sequence[str], folder: st
         raise UserError(
             f"{folder} has a checkpoint of other classes than the images: {_class_difference(stored, current)}. Choose"
             " another folder (hydra.run.dir=FOLDER), or start over (resume=never)."
+        )
+
+
+def check_teacher_classes(content: Mapping[str, Any], current: Sequence[str], option: str) -> None:
+    """Raise UserError if a class of the images has another label in the file that a frozen network comes from.
+
+    Args:
+        content: a checkpoint or an exported file; older ones have no class names.
+        current: class names of the images.
+        option: what the user typed, for the message.
+    """
+    about = content.get("about")
+    stored = list(content.get("classes") or (about.get("classes") if isinstance(about, Mapping) else None) or ())
+    moved = [name for name, other in zip(current, stored, strict=False) if name != other and name in stored]
+    if moved and len(stored) == len(current):
+        raise UserError(
+            f"{option}: its classes are in another order than those of the images: {moved[0]} is class"
+            f" {stored.index(moved[0])} there, {list(current).index(moved[0])} here. Train it with this dataset=."
         )
 
 

@@ -1,6 +1,6 @@
 """Initial weights of a new run: pretrained files, another run, an imported checkpoint, an exported file."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ from mcl.runs.layout import deployed_prefix
 from mcl.runs.pair import SHARED_STAGES
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import read_config
+from mcl.training.agreement import check_teacher_classes
 from mcl.training.network_weights import NetworkWeights, frozen_at_random, load_network_weights, split_networks
 from mcl.untrusted.tensors import load_safetensors
 
@@ -29,6 +30,7 @@ def load_initial_weights(
     init_from: Places | None,
     init_weights: Any = None,
     weights: Mapping[str, NetworkWeights] = MappingProxyType({}),
+    classes: Sequence[str] = (),
 ) -> list[str]:
     """Load the weights that new networks start from; without any, they keep their random ones.
 
@@ -40,6 +42,7 @@ def load_initial_weights(
             be an exported file too. Networks without a place load their pretrained weights, if they name some.
         init_weights: checksum that this checkpoint must have, or one for each; None for any.
         weights: files and runs that ``pair.KEY.weights`` names, by network.
+        classes: class names of the images, which frozen networks must have learned in this order.
 
     Returns:
         Lines for the user: what was loaded, and what starts new.
@@ -49,16 +52,16 @@ def load_initial_weights(
     """
     if isinstance(init_from, str):
         _check_checksum(init_from, init_weights)
-        return start_from(Path(init_from), cohort)
+        return start_from(Path(init_from), cohort, classes if any(network.frozen for network in cohort) else ())
     places = {key: place for key, place in (init_from or {}).items() if place is not None}
     notes: list[str | None] = []
     loaded: dict[str, dict[str, Tensor]] = {}  # copies
     for key, network in zip(cohort.keys, cohort, strict=True):
         if key in places:
             _check_checksum(places[key], (init_weights or {}).get(key))
-            notes.append(start_network_from(Path(places[key]), cohort, key))
+            notes.append(start_network_from(Path(places[key]), cohort, key, classes))
         elif key in weights:
-            notes.append(load_network_weights(cohort, key, weights[key]))
+            notes.append(load_network_weights(cohort, key, weights[key], classes))
         elif (text := network.backbone.load_pretrained()) is not None:
             notes.append(f"{key}: {text}.")
         else:
@@ -68,7 +71,7 @@ def load_initial_weights(
     return [note for note in notes if note is not None]
 
 
-def start_from(place: Path, cohort: Cohort) -> list[str]:
+def start_from(place: Path, cohort: Cohort, classes: Sequence[str] = ()) -> list[str]:
     """Initialise networks from a checkpoint; its other weights are ignored.
 
     A branched checkpoint can initialise unbranched networks, but not vice versa. The heads of the loss, its matching
@@ -77,6 +80,7 @@ def start_from(place: Path, cohort: Cohort) -> list[str]:
     Args:
         place: a checkpoint, or a run folder, which stands for its last checkpoint.
         cohort: the networks, identified by their keys in the pair.
+        classes: names that the checkpoint must not have in another order; empty for any.
 
     Returns:
         Lines for the user: the classifiers that start new.
@@ -85,7 +89,7 @@ def start_from(place: Path, cohort: Cohort) -> list[str]:
         UserError: there is no checkpoint, or one of its tensors is missing or has another shape.
     """
     option = f"init_from={place}"
-    learner = _read_learner(place, option)
+    learner = _read_learner(place, option, classes)
     prefix = deployed_prefix(learner)
     weights = cohort.state_dict()
     missing = [key for key in weights if prefix + key not in learner]
@@ -112,7 +116,7 @@ def start_from(place: Path, cohort: Cohort) -> list[str]:
     return [_new_classifiers(option, len(learner[prefix + new[0]]), len(weights[new[0]]))] if new else []
 
 
-def start_network_from(place: Path, cohort: Cohort, key: str) -> str | None:
+def start_network_from(place: Path, cohort: Cohort, key: str, classes: Sequence[str] = ()) -> str | None:
     """Initialise one network from a run of any pair, or from an exported file.
 
     Of a run, the network whose weights fit is taken; if several fit, the one with the same key.
@@ -121,6 +125,7 @@ def start_network_from(place: Path, cohort: Cohort, key: str) -> str | None:
         place: a run folder, a checkpoint, or a file of ``python -m mcl export`` (torch or safetensors).
         cohort: the networks.
         key: the network to initialise. With auxiliary branches, the run must have them too.
+        classes: as in `load_initial_weights`.
 
     Returns:
         A line for the user if its classifiers start new.
@@ -131,7 +136,7 @@ def start_network_from(place: Path, cohort: Cohort, key: str) -> str | None:
     option = f"init_from={{{key}: {place}}}"
     network = next(each for name, each in zip(cohort.keys, cohort, strict=True) if name == key)
     expected = network.state_dict()
-    candidates = _read_networks(place, option)
+    candidates = _read_networks(place, option, classes if network.frozen else ())
     classifiers = tensor_names(network, *network.classifiers())
     fitting = {name: weights for name, weights in candidates.items() if _fits(expected, weights, classifiers)}
     name = key if key in fitting else next(iter(fitting), None)
@@ -178,16 +183,17 @@ def _check_checksum(place: str, expected: str | None) -> None:
         )
 
 
-def _read_learner(place: Path, option: str) -> Mapping[str, Tensor]:
+def _read_learner(place: Path, option: str, classes: Sequence[str]) -> Mapping[str, Tensor]:
     path = _existing(place, option)
     checkpoint = checkpoints.load(path)
+    check_teacher_classes(checkpoint, classes, option)
     if (config := read_config(place)) is not None:
         check_same_run(checkpoint, option, config=config)
     learner: Mapping[str, Tensor] = checkpoint["learner"]
     return learner
 
 
-def _read_networks(place: Path, option: str) -> dict[str, dict[str, Tensor]]:
+def _read_networks(place: Path, option: str, classes: Sequence[str]) -> dict[str, dict[str, Tensor]]:
     """Return the weights of each network at a place, by key, named as in a `mcl.networks.branches.Network`."""
     path = _existing(place, option)
     if path.suffix == ".safetensors":
@@ -195,8 +201,9 @@ def _read_networks(place: Path, option: str) -> dict[str, dict[str, Tensor]]:
         return {"": {f"backbone.{name}": tensor for name, tensor in exported.items()}}
     content = checkpoints.load(path)
     if _EXPORTED in content:
+        check_teacher_classes(content, classes, option)
         return {"": {f"backbone.{name}": tensor for name, tensor in content[_EXPORTED].items()}}
-    return split_networks(_read_learner(place, option))
+    return split_networks(_read_learner(place, option, classes))
 
 
 def _existing(place: Path, option: str) -> Path:

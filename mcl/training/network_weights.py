@@ -1,6 +1,6 @@
 """``pair.KEY.weights=``: initial weights of one network, from a file or from a network of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from mcl.runs.pair import STRICT, WEIGHTS
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import read_config
 from mcl.runs.weights_places import WeightsPlace, checksum_of_place, places_of
+from mcl.training.agreement import check_teacher_classes
 
 _BACKBONE = "backbone."
 
@@ -44,12 +45,13 @@ def weights_of(pair: Mapping[Any, Any], checksums: Mapping[str, str] | None = No
     }
 
 
-def load_network_weights(cohort: Cohort, key: str, weights: NetworkWeights) -> str:
+def load_network_weights(cohort: Cohort, key: str, weights: NetworkWeights, classes: Sequence[str] = ()) -> str:
     """Load the weights of one backbone; its auxiliary branches start new. Return a line on what was loaded.
 
     Raises:
         UserError: there are no such weights, they do not fit, or have another checksum; or a classifier of another
-            number of classes would start new in a frozen network, and never learn.
+            number of classes would start new in a frozen network, and never learn; or a frozen network has learned the
+            classes of the images, ``classes``, in another order.
     """
     network = next(each for name, each in zip(cohort.keys, cohort, strict=True) if name == key)
     backbone, option = network.backbone, f"pair.{key}.{WEIGHTS}={weights.typed}"
@@ -59,7 +61,7 @@ def load_network_weights(cohort: Cohort, key: str, weights: NetworkWeights) -> s
             f"{option}: its weights are {checksum}, not weights_checksums.{key}={weights.checksum}. Omit"
             " weights_checksums to start a run from the current ones."
         )
-    state = _read(backbone, key, weights.place, option)
+    state = _read(backbone, key, weights.place, option, classes if network.frozen else ())
     loaded = load_weights(backbone, state, source=option, strict=weights.strict)
     if network.frozen and loaded.new_classifier:
         raise frozen_at_random(key, option)
@@ -75,13 +77,14 @@ def frozen_at_random(key: str, option: str) -> UserError:
     )
 
 
-def _read(backbone: Backbone, key: str, place: WeightsPlace, option: str) -> dict[str, Tensor]:
+def _read(backbone: Backbone, key: str, place: WeightsPlace, option: str, classes: Sequence[str]) -> dict[str, Tensor]:
     """Return the state dict at a place, by the network's own names or by those of a library."""
     file = place.file
     if not file.is_file():
         raise UserError(f"{option}: there is no file {file}; give a file of weights, or a run as RUN:first:best.")
     if file.suffix != ".safetensors" and read_checksum(file) is not None:
         content = checkpoints.load(file)
+        check_teacher_classes(content, classes, option)
         if "learner" in content:
             if (config := read_config(place.path)) is not None:
                 check_same_run(content, option, config=config)

@@ -110,6 +110,7 @@ class Run:
                 expand_places(self.config.init_from),
                 self.config.init_weights,
                 weights_of(self.config.pair, self.config.weights_checksums),
+                parts.dataset.spec.classes,
             )
         if self.folder is not None:
             notes = dict.fromkeys([*loaded, *parts.notes, *self.folder.notes])

@@ -20,6 +20,7 @@ from mcl.networks.cohort import Cohort
 from mcl.runs import checkpoints
 from mcl.runs.identity import changes, config_hash
 from mcl.runs.weights_places import WeightsPlace, checksum_of_place, parse_place
+from mcl.training.initial_weights import load_initial_weights
 from mcl.training.network_weights import load_network_weights, weights_of
 
 Small = Callable[..., Any]
@@ -45,6 +46,38 @@ def run(folder: Path, networks: Cohort) -> Path:
 def load(networks: Cohort, place: object, key: str = "first", **options: Any) -> str:
     pair = {key: {"weights": str(place), **options}}
     return load_network_weights(networks, key, weights_of(pair)[key])
+
+
+@pytest.mark.parametrize(
+    ("option", "exported"),
+    [
+        ("weights", False),
+        ("weights", True),
+        ("init_from", False),
+        ("init_from.first", False),
+        ("init_from.first", True),
+    ],
+)
+def test_frozen_networks_have_learned_the_classes_in_the_same_order(
+    option: str, exported: bool, tmp_path: Path
+) -> None:
+    """A folder sorts classes 10 and 9 as text, a CSV file by value."""
+    teacher, classes = cohort(2, first="resnet8"), ["10", "9"]
+    file = run(tmp_path / "teacher", teacher) / "checkpoints" / "last.pt"
+    content = {"network": teacher.backbones[0].state_dict(), "about": {"classes": classes}}
+    checkpoints.save(file, content if exported else {**checkpoints.load(file), "classes": classes})
+
+    def start(frozen: bool, current: list[str]) -> None:
+        networks = cohort(2, frozen=frozen, first="resnet8")
+        places: dict[str, Any] = {"weights": None, "init_from": str(file), "init_from.first": {"first": str(file)}}
+        weights = weights_of({"first": {"weights": str(file)}}) if option == "weights" else {}
+        load_initial_weights(networks, places[option], None, weights, current)
+
+    start(True, ["10", "9"])
+    start(True, ["ten", "nine"])  # other names of the same classes
+    start(False, ["9", "10"])  # its classifier learns
+    with pytest.raises(UserError, match="its classes are in another order than those of the images: 9 is class 1"):
+        start(True, ["9", "10"])
 
 
 def test_places_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
