@@ -1,5 +1,6 @@
 """Check that all processes of a run, and its checkpoint, have the same images."""
 
+import json
 import socket
 import zlib
 from collections.abc import Mapping, Sequence
@@ -58,12 +59,13 @@ def check_teacher_classes(content: Mapping[str, Any], current: Sequence[str], op
     """Raise UserError if a class of the images has another label in the file that a frozen network comes from.
 
     Args:
-        content: a checkpoint or an exported file; older ones have no class names.
+        content: a checkpoint, an exported file or the metadata of one; older ones have no class names.
         current: class names of the images.
         option: what the user typed, for the message.
     """
     about = content.get("about")
-    stored = list(content.get("classes") or (about.get("classes") if isinstance(about, Mapping) else None) or ())
+    known = content.get("classes") or (about.get("classes") if isinstance(about, Mapping) else None) or ()
+    stored = list(json.loads(known) if isinstance(known, str) else known)  # safetensors has text alone
     moved = [name for name, other in zip(current, stored, strict=False) if name != other and name in stored]
     if moved and len(stored) == len(current):
         raise UserError(

@@ -197,7 +197,8 @@ def _read_networks(place: Path, option: str, classes: Sequence[str]) -> dict[str
     """Return the weights of each network at a place, by key, named as in a `mcl.networks.branches.Network`."""
     path = _existing(place, option)
     if path.suffix == ".safetensors":
-        _, exported = load_safetensors(path)
+        metadata, exported = load_safetensors(path)
+        check_teacher_classes(metadata, classes, option)
         return {"": {f"backbone.{name}": tensor for name, tensor in exported.items()}}
     content = checkpoints.load(path)
     if _EXPORTED in content:

@@ -17,6 +17,7 @@ from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import read_config
 from mcl.runs.weights_places import WeightsPlace, checksum_of_place, places_of
 from mcl.training.agreement import check_teacher_classes
+from mcl.untrusted.tensors import load_safetensors
 
 _BACKBONE = "backbone."
 
@@ -91,6 +92,8 @@ def _read(backbone: Backbone, key: str, place: WeightsPlace, option: str, classe
             return _choose(backbone, key, place, _networks(content, place, option), option)
     if place.key is not None or place.epoch != "last":
         raise UserError(f"{option}: {file} holds one network, not a run. Name the file alone.")
+    if file.suffix == ".safetensors" and classes:
+        check_teacher_classes(load_safetensors(file)[0], classes, option)
     return read_weights(file, option)
 
 

@@ -1,5 +1,6 @@
 """``pair.first.weights=``: files and runs that one network starts from, and the identity of such a run."""
 
+import json
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
+from safetensors.torch import save_file
 from support.small_runs import Outcome
 
 from mcl import build_network
@@ -51,21 +53,24 @@ def load(networks: Cohort, place: object, key: str = "first", **options: Any) ->
 @pytest.mark.parametrize(
     ("option", "exported"),
     [
-        ("weights", False),
-        ("weights", True),
-        ("init_from", False),
-        ("init_from.first", False),
-        ("init_from.first", True),
+        ("weights", ""),
+        ("weights", "pt"),
+        ("weights", "safetensors"),
+        ("init_from", ""),
+        ("init_from.first", ""),
+        ("init_from.first", "pt"),
+        ("init_from.first", "safetensors"),
     ],
 )
-def test_frozen_networks_have_learned_the_classes_in_the_same_order(
-    option: str, exported: bool, tmp_path: Path
-) -> None:
+def test_frozen_networks_have_learned_the_classes_in_the_same_order(option: str, exported: str, tmp_path: Path) -> None:
     """A folder sorts classes 10 and 9 as text, a CSV file by value."""
     teacher, classes = cohort(2, first="resnet8"), ["10", "9"]
     file = run(tmp_path / "teacher", teacher) / "checkpoints" / "last.pt"
     content = {"network": teacher.backbones[0].state_dict(), "about": {"classes": classes}}
     checkpoints.save(file, content if exported else {**checkpoints.load(file), "classes": classes})
+    if exported == "safetensors":
+        file = tmp_path / "teacher.safetensors"
+        save_file(teacher.backbones[0].state_dict(), file, {"classes": json.dumps(classes)})
 
     def start(frozen: bool, current: list[str]) -> None:
         networks = cohort(2, frozen=frozen, first="resnet8")
