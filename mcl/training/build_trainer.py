@@ -1,7 +1,7 @@
 """Build a trainer from its parts, in the order in which they depend on each other."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -69,7 +69,6 @@ def build_trainer(
         UserError: the parts do not work together.
     """
     processes = processes or ProcessGroup()
-    several = processes.world_size > 1
     size = dataset.spec.image_size
     views = count_views(options, learner.loss, dataset, len(learner.cohort.keys))
     image = (dataset.spec.channels, size, size)
@@ -92,40 +91,14 @@ def build_trainer(
         views=views,
         mixing=options.mixing,
     )
-    groups = parameter_groups(learner, lr_factors, decay_norm_and_bias=options.decay_norm_and_bias)
-    optimizers = [make_optimizer(params=groups)]
-    meta_round: MetaRound | None = None
-    if learner.loss.meta is not None:
-        optimizers.append(make_optimizer(params=list(learner.loss.meta_parameters().values())))
-        weight_decay = optimizers[0].param_groups[0].get("weight_decay", 0.0)
-        meta_round = MetaRound(learner.cohort, learner.loss, optimizers[1], weight_decay=weight_decay)
-    if options.sync_batch_norm and several:
-        if meta_round is not None:
-            raise UserError(
-                "trainer.sync_batch_norm=true: torch's synchronized batch normalization cannot be differentiated"
-                " twice, as the meta round does. Use false, or a fixed matching (loss/matching=one)."
-            )
-        torch.nn.SyncBatchNorm.convert_sync_batchnorm(learner)
+    optimizers = _build_optimizers(options, learner, lr_factors, make_optimizer)
+    meta_round = _build_meta_round(learner, optimizers)
+    if options.sync_batch_norm and processes.world_size > 1:
+        _synchronize_batch_norm(learner)
     if options.compile:
         learner.networks = compiled(learner.cohort, options.compile)
     scaling = LossScaling(optimizers[0], options.device) if options.precision == "float16" else None
-    recorder = graph_recorder(options, learner, processes.world_size)
-    make_step: Callable[..., TrainStep] = TrainStep
-    model: Callable[..., Any] = learner
-    if options.accumulate > 1:
-        make_step = functools.partial(AccumulatedStep, options.accumulate)
-        broadcast_learner(learner)
-    else:
-        model = data_parallel(learner) if several else learner
-        make_step = TrainStep if recorder is None else functools.partial(CapturedStep, recorder)
-    train_step = make_step(
-        learner,
-        model,
-        optimizers[0],
-        clip_norm=options.clip_norm,
-        averaged_buffers=float_buffers(learner) if several else (),
-        scaling=scaling,
-    )
+    train_step = _build_train_step(options, learner, optimizers[0], scaling, processes.world_size)
     state = TrainingState(
         options=options,
         learner=learner,
@@ -141,3 +114,53 @@ def build_trainer(
     )
     seed_process(seed, processes.rank)
     return Trainer(state, loader, schedule, train_step, meta_round, evaluator, cost)
+
+
+def _build_optimizers(
+    options: TrainerOptions, learner: Learner, lr_factors: LrFactors, make_optimizer: Callable[..., Optimizer]
+) -> list[Optimizer]:
+    """Return the optimizer of the trained parameters, then that of the meta-parameters if the loss has some."""
+    groups = parameter_groups(learner, lr_factors, decay_norm_and_bias=options.decay_norm_and_bias)
+    optimizers = [make_optimizer(params=groups)]
+    if learner.loss.meta is not None:
+        optimizers.append(make_optimizer(params=list(learner.loss.meta_parameters().values())))
+    return optimizers
+
+
+def _build_meta_round(learner: Learner, optimizers: Sequence[Optimizer]) -> MetaRound | None:
+    if learner.loss.meta is None:
+        return None
+    weight_decay = optimizers[0].param_groups[0].get("weight_decay", 0.0)
+    return MetaRound(learner.cohort, learner.loss, optimizers[1], weight_decay=weight_decay)
+
+
+def _synchronize_batch_norm(learner: Learner) -> None:
+    if learner.loss.meta is not None:
+        raise UserError(
+            "trainer.sync_batch_norm=true: torch's synchronized batch normalization cannot be differentiated"
+            " twice, as the meta round does. Use false, or a fixed matching (loss/matching=one)."
+        )
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm(learner)
+
+
+def _build_train_step(
+    options: TrainerOptions, learner: Learner, optimizer: Optimizer, scaling: LossScaling | None, world_size: int
+) -> TrainStep:
+    make_step: Callable[..., TrainStep] = TrainStep
+    model: Callable[..., Any] = learner
+    recorder = graph_recorder(options, learner, world_size)
+    if options.accumulate > 1:
+        make_step = functools.partial(AccumulatedStep, options.accumulate)
+        broadcast_learner(learner)
+    elif world_size > 1:
+        model = data_parallel(learner)
+    elif recorder is not None:
+        make_step = functools.partial(CapturedStep, recorder)
+    return make_step(
+        learner,
+        model,
+        optimizer,
+        clip_norm=options.clip_norm,
+        averaged_buffers=float_buffers(learner) if world_size > 1 else (),
+        scaling=scaling,
+    )
