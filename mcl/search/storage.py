@@ -55,7 +55,7 @@ def open_storage(place: str) -> "BaseStorage":
         if "://" in place:
             return optuna.storages.get_storage(place)
         Path(place).parent.mkdir(parents=True, exist_ok=True)
-        lock = _KernelLock(f"{place}.lock")
+        lock = FileLock(f"{place}.lock")  # released with its process; Optuna's own locks then wait half a minute
         return optuna.storages.JournalStorage(JournalFileBackend(place, lock))  # type: ignore[arg-type]
     except Exception as error:  # of SQLAlchemy, of a driver of a database, of the file system
         reason = str(error).partition("\n")[0]
@@ -63,24 +63,6 @@ def open_storage(place: str) -> "BaseStorage":
             f"hydra.sweeper.storage={place}: it cannot be opened ({reason}). Give the path of a file, or a URL such as"
             " sqlite:///search.db."
         ) from error
-
-
-class _KernelLock:
-    """A lock of a journal that the kernel releases when its holder is killed: Optuna's own ones wait half a minute.
-
-    Args:
-        path: file of the lock; one that is left behind locks nothing.
-    """
-
-    def __init__(self, path: str):
-        self._lock = FileLock(path)
-
-    def acquire(self) -> bool:
-        self._lock.acquire()
-        return True
-
-    def release(self) -> None:
-        self._lock.release()
 
 
 def drop_torn_line(journal: Path) -> None:

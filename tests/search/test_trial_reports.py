@@ -91,8 +91,8 @@ def test_trial_that_does_not_exist_is_one_sentence(study: Any, tmp_path: Path) -
 
 def test_lock_that_a_killed_process_left_does_not_block(study: Any, tmp_path: Path) -> None:
     journal = tmp_path / "a.journal"
-    hold = "import sys, time\nfrom mcl.search.storage import _KernelLock\n"
-    hold += "_KernelLock(sys.argv[1]).acquire()\nprint('held', flush=True)\ntime.sleep(600)"
+    hold = "import sys, time\nfrom filelock import FileLock\n"
+    hold += "FileLock(sys.argv[1]).acquire()\nprint('held', flush=True)\ntime.sleep(600)"
     command = [sys.executable, "-c", hold, f"{journal}.lock"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
