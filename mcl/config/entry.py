@@ -22,7 +22,7 @@ from mcl.config.check_jobs import check_jobs
 from mcl.config.command_line import arrange
 from mcl.config.conf_folder import conf_folder, own_conf_flags
 from mcl.config.explain import explain, one_line_for_own_modules
-from mcl.config.grouping import environment, grouped, multirun_name, swept_options
+from mcl.config.grouping import environment_variable, grouped, multirun_name, swept_options
 from mcl.config.schema import register
 from mcl.config.shown_jobs import shown_jobs
 from mcl.errors import OUT_OF_MEMORY, UserError, causes, is_out_of_memory
@@ -70,7 +70,7 @@ def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                 words = current_overrides(arrange(sys.argv[1:]), announce=_first_process())
                 # With FULL_ERROR set, Hydra raises exceptions; otherwise it prints tracebacks and exits.
                 group = multirun_name(words)
-                with environment(FULL_ERROR, "1"), grouped(group, swept_options(words) if group else ()):
+                with environment_variable(FULL_ERROR, "1"), grouped(group, swept_options(words) if group else ()):
                     if config_name == "train":
                         check_jobs(words)
                     for title, arguments in shown_jobs(words):

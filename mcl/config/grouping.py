@@ -13,16 +13,16 @@ CONFIG_FLAGS = ("--config-", "-cd", "-cn", "-cp")  # of Hydra, with values: othe
 
 
 @contextmanager
-def environment(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable within the block."""
-    before = os.environ.get(name)
-    os.environ[name] = value
+def environment_variable(name: str, value: str | None) -> Iterator[None]:
+    """Set an environment variable inside the block, or remove it for None; restore it afterwards."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
+        os.environ.pop(name, None)
+        if before is not None:
             os.environ[name] = before
 
 
@@ -36,9 +36,9 @@ def grouped(name: str | None, varied: Collection[str] = ()) -> Iterator[None]:
     """
     with ExitStack() as stack:
         if name is not None and not current_group():
-            stack.enter_context(environment(GROUP, name))
+            stack.enter_context(environment_variable(GROUP, name))
         if name is not None and not varied_options():
-            stack.enter_context(environment(VARIED, " ".join(varied)))
+            stack.enter_context(environment_variable(VARIED, " ".join(varied)))
         yield
 
 

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import mcl
 from hydra_gpu_launcher.gpus import VISIBLE, display_name, is_mig
+from mcl.config.grouping import environment_variable
 from mcl.errors import UserError
 
 _PROGRAM = """
@@ -88,20 +89,6 @@ def require_same_precision(precisions: dict[str, str]) -> None:
 def visible_devices(visible: str) -> AbstractContextManager[None]:
     """Compose under the devices that a job will see: they decide its precision, and so the name of its folder."""
     return environment_variable(VISIBLE, visible)
-
-
-@contextmanager
-def environment_variable(name: str, value: str | None) -> Iterator[None]:
-    """Set an environment variable inside the block, or remove it for None; restore it afterwards."""
-    before = os.environ.pop(name, None)
-    if value is not None:
-        os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
-        if before is not None:
-            os.environ[name] = before
 
 
 @functools.cache

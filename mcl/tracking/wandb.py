@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from mcl.config.grouping import environment
+from mcl.config.grouping import environment_variable
 from mcl.console import display_path
 from mcl.errors import UserError
 from mcl.runs.layout import METRICS
@@ -250,7 +250,7 @@ class WandbTracker(Tracker):
         if "WANDB_DATA_DIR" in os.environ:
             yield
             return
-        with environment("WANDB_DATA_DIR", str(self._info.run_dir / "wandb" / "data")):
+        with environment_variable("WANDB_DATA_DIR", str(self._info.run_dir / "wandb" / "data")):
             yield
 
 
