@@ -247,12 +247,11 @@ def _run(task: launch.Task, study: Study, runs: Sequence[PlannedRun], hydra: Seq
     """Run the unfinished runs, and return the error messages, each once."""
     if study.search is not None:
         assert study.base is not None
-        ranges = [f"{key}={where}" for key, where in study.search.options.items()]
         directions = objective.directions(study.base.config.objective)
         direction = f"hydra.sweeper.direction=[{','.join(directions)}]"
         seed = [f"hydra.sweeper.sampler.seed={study.seeds[0]}"]  # the same trials again
         sweeper = [*study.search.settings, direction, *seed]
-        launch.search(task, [*study.common, f"seed={study.seeds[0]}", *ranges], [*sweeper, *hydra])
+        launch.search(task, [*study.common, f"seed={study.seeds[0]}", *study.search.ranges], [*sweeper, *hydra])
         return []
     returns = launch.launch(task, [run.overrides for run in runs], hydra)
     failed = [each._return_value for each in returns if each.status.name == "FAILED"]

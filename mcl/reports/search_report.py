@@ -1,6 +1,5 @@
 """Report of a search: its trials, compared on the validation split alone."""
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +22,7 @@ from mcl.reports.search_importance import importance_picture, importances
 from mcl.reports.trade_offs import pareto_front
 from mcl.runs.reading import Run, find_runs, read_run
 from mcl.search.matching_runs import RunMatcher
-from mcl.search.space import Space, parse_space
+from mcl.search.space import Space, overrides, parse_space
 from mcl.search.storage import quiet_optuna
 
 if TYPE_CHECKING:
@@ -71,9 +70,8 @@ def _folders(study: "Study", space: Space) -> list[Path]:
 def space_of(study: "Study") -> Space:
     """Return the ranges of a search, and the overrides that its trials share."""
     assert study.search is not None
-    ranges = [f"{option}={where}" for option, where in study.search.options.items()]
     with quiet_optuna():
-        return parse_space([*study.common, f"seed={study.seeds[0]}", *ranges], {})
+        return parse_space([*study.common, f"seed={study.seeds[0]}", *study.search.ranges], {})
 
 
 def objectives_of(study: "Study") -> list[str]:
@@ -150,7 +148,7 @@ def _best(
         " and evaluate on the test part only then.",
         "",
         "```bash",
-        f"{program('train')} -m " + shlex.join([*kept, "seed=0,1,2", *_overrides(finished[0][1])]),
+        f"{program('train')} -m " + shlex.join([*kept, "seed=0,1,2", *overrides(finished[0][1])]),
         "```",
         "",
     ]
@@ -241,13 +239,6 @@ def _title(runs: Sequence[Run]) -> str:
     at_end = f"epoch {epoch}, " if epoch else ""
     about = f"{labels['pair']} with {labels['loss']} on {labels['dataset']}"
     return f"{about}\n{at_end}n = {pluralize(len(runs), 'trial')}; large: the best"
-
-
-def _overrides(values: Mapping[str, Any]) -> list[str]:
-    """Return values as overrides with all their digits, as a command needs them to train the same run again."""
-    return [
-        f"{option}={chosen if isinstance(chosen, str) else json.dumps(chosen)}" for option, chosen in values.items()
-    ]
 
 
 def _rounded(chosen: object) -> str:

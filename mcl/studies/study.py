@@ -66,6 +66,11 @@ class Search:
     warm_start: Any = None  # folder of finished runs that count as trials, or several
 
     @property
+    def ranges(self) -> list[str]:
+        """Return the overrides that vary, such as ``optimizer.lr=interval(0.1, 10)``."""
+        return [f"{name}={where}" for name, where in self.options.items()]
+
+    @property
     def settings(self) -> list[str]:
         """Return the overrides of Hydra's sweeper."""
         places = [self.warm_start] if isinstance(self.warm_start, str) else self.warm_start or []
