@@ -3,7 +3,7 @@
 import hashlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,12 @@ def shortened(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text
     return f"{text[: longest - 10]}… {hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
+
+
+def summarize(names: Sequence[object], limit: int = 5) -> str:
+    """Return ``a, b, c, d, e and 3 more``."""
+    text = ", ".join(str(name) for name in names[:limit])
+    return f"{text} and {len(names) - limit} more" if len(names) > limit else text
 
 
 def print_table(console: "Console", table: "Table") -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from mcl.console import summarize
 from mcl.data.augmentation import Augmentation
 from mcl.data.image_files import ImageFiles
 from mcl.data.seeding import generator
@@ -202,12 +203,6 @@ def require_two_images(classes: Sequence[str], counts: Sequence[int], option: st
             f"{option} splits each class, but these have fewer than two images: {summarize(small)}. "
             "Add images, or remove the class."
         )
-
-
-def summarize(names: Sequence[object], limit: int = 5) -> str:
-    """Return ``a, b, c, d, e and 3 more``."""
-    text = ", ".join(str(name) for name in names[:limit])
-    return f"{text} and {len(names) - limit} more" if len(names) > limit else text
 
 
 def _shuffled_classes(labels: Tensor, stream: str, seed: int) -> list[Tensor]:

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from mcl.console import pluralize
-from mcl.data.dataset import summarize
+from mcl.console import pluralize, summarize
 from mcl.data.device_decoding import decode_batch
 from mcl.data.encoded import Encode
 from mcl.data.epoch_plan import Epoch

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcl.console import summarize
 from mcl.data.cache import cache_folder, load_or_build
 from mcl.data.contents import THREADS, content_digest, file_status
-from mcl.data.dataset import Dataset, Splits, summarize
+from mcl.data.dataset import Dataset, Splits
 from mcl.data.fingerprint import digest, fingerprint
 from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as_bytes, check_workers
 from mcl.data.listing import is_image, require_folder, require_images, require_same_classes

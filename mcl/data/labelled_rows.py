@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from mcl.data.dataset import require_two_images, split, summarize
+from mcl.console import summarize
+from mcl.data.dataset import require_two_images, split
 from mcl.data.listing import SPLITS, Files, Listing, require_fraction
 from mcl.errors import UserError
 

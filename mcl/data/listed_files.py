@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcl.console import summarize
 from mcl.data.augmentation import Augmentation
 from mcl.data.available_memory import available_memory
 from mcl.data.cache import cache_folder, load_or_build
 from mcl.data.contents import Contents, contents
-from mcl.data.dataset import Dataset, Images, Splits, summarize, take_rows
+from mcl.data.dataset import Dataset, Images, Splits, take_rows
 from mcl.data.decoding import Read, decode_all, find_unreadable, open_header, read_file
 from mcl.data.fingerprint import digest, fingerprint
 from mcl.data.image_files import NAMED, CenterSquare, ImageFiles, as_bytes, check_workers

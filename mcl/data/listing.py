@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mcl.data.dataset import require_two_images, split, summarize
+from mcl.console import summarize
+from mcl.data.dataset import require_two_images, split
 from mcl.errors import UserError
 
 EXTENSIONS = (

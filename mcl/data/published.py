@@ -11,9 +11,10 @@ from typing import ClassVar
 
 import torch
 
+from mcl.console import summarize
 from mcl.data.augmentation import Augmentation
 from mcl.data.cache import cache_folder, load_or_build
-from mcl.data.dataset import Images, InMemoryDataset, summarize
+from mcl.data.dataset import Images, InMemoryDataset
 from mcl.data.fingerprint import digest, fingerprint
 from mcl.errors import UserError
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mcl.data.dataset import summarize
+from mcl.console import summarize
 from mcl.data.seeding import generator
 from mcl.errors import UserError
 

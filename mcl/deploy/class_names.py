@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from mcl.data.dataset import Dataset, summarize
+from mcl.console import summarize
+from mcl.data.dataset import Dataset
 from mcl.data.imagenet import CLASSES, ImageNet
 from mcl.errors import UserError
 

@@ -13,6 +13,7 @@ from mcl.config.constructor_nodes import backbone_node
 from mcl.config.loss_arguments import loss_arguments
 from mcl.config.replay import replay
 from mcl.config.targets import resolve
+from mcl.console import summarize
 from mcl.data.dataset import Dataset
 from mcl.data.preprocessing import Preprocessing
 from mcl.data.published import Published
@@ -304,7 +305,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
         expected, given = module.state_dict(), _mapping(state, path)
         differing = [name for name in expected if getattr(given.get(name), "shape", None) != expected[name].shape]
         differing += [str(name) for name in given if name not in expected]
-        named = ", ".join(map(shorten, differing[:2])) + (f" and {len(differing) - 2} more" if differing[2:] else "")
+        named = summarize([shorten(name) for name in differing], 2)
         raise UserError(
             f"{path}: its weights do not fit its configuration: {named}. The pair"
             " and the loss of a run cannot change: leave out pair=, network@pair.= and loss=."

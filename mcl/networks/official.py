@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from mcl.console import summarize
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
 from mcl.networks.branch_names import COPY
@@ -59,10 +60,9 @@ def is_baseline(state: Mapping[str, Tensor]) -> bool:
 def _compare(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], names: str) -> None:
     for problem, keys in (("lacks", expected.keys() - given.keys()), ("also holds", given.keys() - expected.keys())):
         if keys:
-            few = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
             raise UserError(
-                f"this is not an official checkpoint of {names}: it {problem} {few}. Choose the pair= it was trained"
-                " as; loss=lmcl has auxiliary branches, a baseline (pair=single) has none."
+                f"this is not an official checkpoint of {names}: it {problem} {summarize(sorted(keys), 3)}. Choose the"
+                " pair= it was trained as; loss=lmcl has auxiliary branches, a baseline (pair=single) has none."
             )
     for key, tensor in expected.items():
         if given[key].shape != tensor.shape:

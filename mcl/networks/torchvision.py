@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models import get_model, get_model_weights, list_models
 
+from mcl.console import summarize
 from mcl.errors import UserError, did_you_mean
 from mcl.networks.backbone import Backbone, Branch, Head
 from mcl.networks.weights import load_weights
@@ -164,8 +165,8 @@ def _split(
     unused = [key for key, parameter in model.named_parameters() if id(parameter) not in used]
     if unused:
         raise UserError(
-            f"network {name}: neither stem, stages, neck nor head has {', '.join(unused[:3])}"
-            f"{f' and {len(unused) - 3} more' if len(unused) > 3 else ''} of torchvision's {type(model).__name__}."
+            f"network {name}: neither stem, stages, neck nor head has {summarize(unused, 3)} of torchvision's"
+            f" {type(model).__name__}."
         )
     return _Parts(parts[0], parts[1:], end)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from mcl.console import summarize
 from mcl.data.fingerprint import same_images
 from mcl.errors import UserError
 from mcl.files import write_error
@@ -123,10 +124,9 @@ class RunFolder:
             return
         foreign = sorted(name for name in names if not name.startswith(".") and not _may_precede_a_run(name))
         if foreign:
-            listed = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
             raise UserError(
-                f"{self.path} holds {listed}, but no run: a run there would mix its files with them. Choose a new or"
-                " empty folder with hydra.run.dir=FOLDER, or omit the option."
+                f"{self.path} holds {summarize(foreign, 3)}, but no run: a run there would mix its files with them."
+                " Choose a new or empty folder with hydra.run.dir=FOLDER, or omit the option."
             )
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mcl.console import summarize
 from mcl.errors import UserError
 from mcl.networks.backbone import tensor_names
 from mcl.networks.cohort import Cohort
@@ -94,11 +95,12 @@ def start_from(place: Path, cohort: Cohort, classes: Sequence[str] = ()) -> list
     weights = cohort.state_dict()
     missing = [key for key in weights if prefix + key not in learner]
     if missing:
-        names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         wanted = "pair= and the loss="
         if all(".branches." in key for key in missing):
             wanted += ", and pair.NETWORK.branches= if it had it,"
-        raise UserError(f"{option}: its networks have no {names}. Choose the {wanted} of that checkpoint.")
+        raise UserError(
+            f"{option}: its networks have no {summarize(missing, 3)}. Choose the {wanted} of that checkpoint."
+        )
     classifiers = tensor_names(cohort, *(layer for network in cohort for layer in network.classifiers()))
     new = [key for key in classifiers if _has_other_classes(learner[prefix + key], weights[key])]
     for key, tensor in weights.items():
