@@ -219,8 +219,8 @@ class SavedRun:
             shared_stages=shared,
         )
         if weights == "best":
-            for key, backbone in zip(self.keys, cohort.backbones, strict=True):
-                load_weights(backbone, self._backbone_state(key, weights), self.source.path)
+            for key, network in cohort.items():
+                load_weights(network.backbone, self._backbone_state(key, weights), self.source.path)
             return cohort, Loss()
         load_weights(cohort, _below(state, deployed_prefix(state)), self.source.path)
         loss_state = _below(state, "loss.")

@@ -85,6 +85,14 @@ class Cohort(nn.Module):
     def __iter__(self) -> Iterator[Network]:
         return iter(cast("list[Network]", self.networks.values()))
 
+    def __getitem__(self, key: str) -> Network:
+        """Return the network with a key."""
+        return cast(Network, self.networks[key])
+
+    def items(self) -> list[tuple[str, Network]]:
+        """Return the networks with their keys in the pair, in order."""
+        return list(zip(self.keys, self, strict=True))
+
     @property
     def keys(self) -> list[str]:
         """The keys of the networks in the pair, in order."""

@@ -36,7 +36,7 @@ def translate(state: Mapping[str, Tensor], cohort: Cohort) -> dict[str, Tensor]:
     baseline = is_baseline(state)
     two_architectures = any(key.startswith("net1.") for key in given)
     official_keys: dict[str, str] = {}  # official key for each key of this project
-    for i, (name, network) in enumerate(zip(cohort.keys, cohort, strict=True)):
+    for i, (name, network) in enumerate(cohort.items()):
         if len(network.branches) and network.branch_kind != COPY:
             raise UserError(
                 f"pair.{name}.branches={network.branch_kind}: auxiliary branches of official checkpoints are copies of"

@@ -53,8 +53,8 @@ class Cost:
             meta_round = passes * (forward - frozen) + evaluations * frozen
             interval = loss.meta.interval
         deployed = {
-            key: {"parameters": parameters(backbone), "multiply_adds": multiply_adds(backbone, image)}
-            for key, backbone in zip(cohort.keys, cohort.backbones, strict=True)
+            key: {"parameters": parameters(network.backbone), "multiply_adds": multiply_adds(network.backbone, image)}
+            for key, network in cohort.items()
         }
         training = parameters(nn.ModuleList([cohort, loss]))
         return cls(deployed, step, meta_round, interval, training)

@@ -48,5 +48,5 @@ def _chosen(loss: Loss, cohort: Cohort) -> list[str]:
             f"loss {type(loss).__name__} deploys the networks {list(chosen)}, counted from 0; the pair has {len(keys)}."
             f" Choose one with pair.leader={keys[-1]}."
         )
-    frozen = {key for key, network in zip(keys, cohort, strict=True) if network.frozen}
+    frozen = {key for key, network in cohort.items() if network.frozen}
     return [keys[i] for i in chosen if keys[i] not in frozen] or [keys[i] for i in chosen]

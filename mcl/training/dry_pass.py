@@ -43,7 +43,7 @@ def check_own_parts(cohort: Cohort, loss: Loss, channels: int, image_size: int) 
     images = torch.randn(IMAGES, channels, image_size, image_size, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]):
         outputs = []
-        for key, network in zip(cohort.keys, cohort, strict=True):
+        for key, network in cohort.items():
             network = copy.deepcopy(network)
             if not _is_ours(network.backbone):
                 _check_backbone(f"pair.{key}", network.backbone, images)

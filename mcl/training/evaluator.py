@@ -80,10 +80,9 @@ class Evaluator:
         _check_finite(metrics, progress.step)
         progress.evaluated_step = progress.step
         improved = state.results.add(progress.epoch, by_split, {} if calibration is None else calibration.errors())
-        cohort = state.learner.deployed
-        for key, backbone in zip(cohort.keys, cohort.backbones, strict=True):
+        for key, network in state.learner.deployed.items():
             if key in improved and self.processes.first:
-                weights = backbone.state_dict()
+                weights = network.backbone.state_dict()
                 state.best[key] = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
         if recorder is not None:
             trackers.snapshot(recorder.snapshot())

@@ -34,7 +34,7 @@ def gradient_histograms(learner: Learner) -> dict[str, Histogram]:
 
 def _parts(learner: Learner) -> Iterator[tuple[str, Iterable[nn.Parameter]]]:
     cohort = learner.cohort
-    for key, network in zip(cohort.keys, cohort, strict=True):
+    for key, network in cohort.items():
         backbone = network.backbone
         yield f"{key}/stem", backbone.stem.parameters()
         for i, stage in enumerate(backbone.stages, 1):

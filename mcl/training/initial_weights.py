@@ -57,7 +57,7 @@ def load_initial_weights(
     places = {key: place for key, place in (init_from or {}).items() if place is not None}
     notes: list[str | None] = []
     loaded: dict[str, dict[str, Tensor]] = {}  # copies
-    for key, network in zip(cohort.keys, cohort, strict=True):
+    for key, network in cohort.items():
         if key in places:
             _check_checksum(places[key], (init_weights or {}).get(key))
             notes.append(start_network_from(Path(places[key]), cohort, key, classes))
@@ -110,7 +110,7 @@ def start_from(place: Path, cohort: Cohort, classes: Sequence[str] = ()) -> list
                 f"{option}: {key} has shape {tuple(shape)} there and {tuple(tensor.shape)} here."
                 " Choose the dataset= (its classes) and the pair= that it was trained with."
             )
-    if new and (frozen := [name for name, network in zip(cohort.keys, cohort, strict=True) if network.frozen]):
+    if new and (frozen := [key for key, network in cohort.items() if network.frozen]):
         raise frozen_at_random(frozen[0], option)
     kept = {prefix + key: learner[prefix + key] for key in weights if key not in new}
     cohort.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in kept.items()}, strict=not new)
@@ -136,7 +136,7 @@ def start_network_from(place: Path, cohort: Cohort, key: str, classes: Sequence[
         UserError: there are no such weights.
     """
     option = f"init_from={{{key}: {place}}}"
-    network = next(each for name, each in zip(cohort.keys, cohort, strict=True) if name == key)
+    network = cohort[key]
     expected = network.state_dict()
     candidates = _read_networks(place, option, classes if network.frozen else ())
     classifiers = tensor_names(network, *network.classifiers())
@@ -167,7 +167,7 @@ def _check_shared(cohort: Cohort, loaded: Mapping[str, Mapping[str, Tensor]]) ->
         cohort: the networks.
         loaded: per key of a network, the weights that were loaded into it.
     """
-    for key, network in zip(cohort.keys, cohort, strict=True):
+    for key, network in cohort.items():
         own = loaded.get(key, {})
         if any(name in own and not torch.equal(now, own[name].to(now)) for name, now in network.state_dict().items()):
             raise UserError(

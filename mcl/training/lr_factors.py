@@ -45,7 +45,7 @@ class LrFactors:
         """
         left = {id(parameter) for parameter in trained}
         groups = []
-        for key, network in zip(cohort.keys, cohort, strict=True):
+        for key, network in cohort.items():
             for name, modules, factor in self._parts(network):
                 parameters = [each for module in modules for each in module.parameters() if id(each) in left]
                 if parameters and factor != 1:

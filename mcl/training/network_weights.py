@@ -54,7 +54,7 @@ def load_network_weights(cohort: Cohort, key: str, weights: NetworkWeights, clas
             number of classes would start new in a frozen network, and never learn; or a frozen network has learned the
             classes of the images, ``classes``, in another order.
     """
-    network = next(each for name, each in zip(cohort.keys, cohort, strict=True) if name == key)
+    network = cohort[key]
     backbone, option = network.backbone, f"pair.{key}.{WEIGHTS}={weights.typed}"
     checksum = checksum_of_place(weights.place)
     if None not in (weights.checksum, checksum) and checksum != weights.checksum:

@@ -62,13 +62,13 @@ def _recipe(config: DictConfig) -> list[tuple[str, str]]:
 def _networks(parts: Parts) -> str:
     cohort, loss = parts.learner.cohort, parts.learner.loss
     rows = []
-    for key, name, network in zip(cohort.keys, cohort.names, cohort, strict=True):
+    for key, network in cohort.items():
         deployed, trained = parameters(network.backbone), parameters(network)
         branches = f"; {trained:,} while training, with auxiliary classifiers" if trained > deployed else ""
         state = ", frozen" * network.frozen + ", not deployed" * (key not in parts.deployed)
         if network.frozen_stages:
             state += f", stem and {pluralize(network.frozen_stages, 'stage')} frozen"
-        rows.append(f"{key} {name} ({deployed:,} parameters{branches}){state}")
+        rows.append(f"{key} {network.backbone.name} ({deployed:,} parameters{branches}){state}")
         rows += _stages_and_branches(network, parts.dataset.spec.image_size)
     if cohort.shared is not None:
         stages = ", ".join(map(str, cohort.shared.copies))

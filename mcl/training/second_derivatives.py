@@ -31,7 +31,8 @@ def check_twice_differentiable(cohort: Cohort, channels: int, image_size: int) -
         UserError: an operation of a network has no second derivative.
     """
     checked = set()
-    for key, backbone in zip(cohort.keys, cohort.backbones, strict=True):
+    for key, network in cohort.items():
+        backbone = network.backbone
         if backbone.name not in checked:
             _check(backbone, key, channels, dict.fromkeys([min(image_size, 2 * backbone.stride), image_size]))
         checked.add(backbone.name)

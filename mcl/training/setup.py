@@ -129,7 +129,7 @@ def assemble(config: DictConfig) -> Parts:
     cohort = build_cohort(config, spec.num_classes, spec.channels, **needs(loss_class))
     for backbone in cohort.backbones:
         backbone.check_input(spec.channels, spec.image_size)
-    for key, network in zip(cohort.keys, cohort, strict=True):
+    for key, network in cohort.items():
         if network.branch_kind != COPY and not network.branches:
             notes.append(f"pair.{key}.branches={network.branch_kind}: this network has no auxiliary branches here.")
     check_batch_memory(dataset, cohort, options, processes=distributed.world_size())
