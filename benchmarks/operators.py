@@ -67,7 +67,7 @@ def _multiply_adds(parts: Any) -> int:
     from mcl.training.cost import Cost
 
     spec, learner = parts.dataset.spec, parts.learner
-    return Cost.of(learner.cohort, learner.loss, (spec.channels, spec.image_size, spec.image_size)).step
+    return Cost.of(learner.cohort, learner.loss, spec.image_shape).step
 
 
 def _wide_convolution(repeats: int) -> float:

@@ -227,5 +227,5 @@ def multiply_adds(form: Form) -> Mapping[str, int]:
     from mcl.training.cost import Cost
 
     spec, learner = form.parts.dataset.spec, form.parts.learner
-    cost = Cost.of(learner.cohort, learner.loss, (spec.channels, spec.image_size, spec.image_size))
+    cost = Cost.of(learner.cohort, learner.loss, spec.image_shape)
     return {"step": cost.step, "meta_round": cost.meta_round}

@@ -105,7 +105,7 @@ def _seconds(networks: dict[str, nn.Module], batch_size: int, turns: int) -> dic
 
 def _images(network: nn.Module, batch_size: int) -> Tensor:
     preprocessing: Preprocessing = network.__dict__["preprocessing"]
-    shape = (batch_size, preprocessing.channels, preprocessing.image_size, preprocessing.image_size)
+    shape = (batch_size, *preprocessing.image_shape)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 

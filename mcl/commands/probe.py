@@ -97,7 +97,7 @@ def _print(record: "ProbeRecord", subject: "Subject", draws: int) -> None:
     )
     if extreme := [key for key, network in record.networks.items() if is_extreme(network.weight_decay)]:
         console.print(f"{', '.join(extreme)}: this is the strongest or the weakest of those tried", style="dim")
-    size = " x ".join(map(str, (subject.preprocessing.channels, *[subject.preprocessing.image_size] * 2)))
+    size = " x ".join(map(str, subject.preprocessing.image_shape))
     console.print(
         f"percent, and the 95 % interval: over test images (Wilson); of n-shot over {draws} draws (Student)",
         style="dim",

@@ -61,6 +61,11 @@ class DataSpec:
     has_validation: bool  # whether there is a validation split
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape (channels, height, width) of an image."""
+        return self.channels, self.image_size, self.image_size
+
+    @property
     def num_classes(self) -> int:
         return len(self.classes)
 

@@ -197,7 +197,7 @@ class ListedFiles(Dataset):
 
     def _decode(self, paths: list[str]) -> tuple[Tensor, dict[int, str]]:
         """Return the decoded images and the reasons why some are unreadable, by row."""
-        shape = (len(paths), self.spec.channels, self.spec.image_size, self.spec.image_size)
+        shape = (len(paths), *self.spec.image_shape)
         images, unreadable = load_or_build(
             self.cache_dir / "folders" / self._cache_name(paths),
             partial(_read_cache, shape=shape),

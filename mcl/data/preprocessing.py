@@ -32,6 +32,11 @@ class Preprocessing:
         """Return the preprocessing of a dataset's test images."""
         return cls(dataset.spec.channels, dataset.spec.image_size, dataset.mean, dataset.std, dataset.resize)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape (channels, height, width) of an image."""
+        return self.channels, self.image_size, self.image_size
+
     def __call__(self, *paths: str | os.PathLike[str]) -> Tensor:
         """Read image files as one batch (B, channels, image_size, image_size) float32.
 

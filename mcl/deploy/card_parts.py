@@ -20,11 +20,11 @@ _PARTS = ("loss", "sampler", "optimizer", "schedule", "trainer")
 
 def network_table(run: SavedRun, weights: Weights, files: Mapping[str, str]) -> str:
     """Return a table of networks, one file each."""
-    shape = (run.preprocessing.channels, run.preprocessing.image_size, run.preprocessing.image_size)
     rows = []
     for key, file in files.items():
         backbone = run.backbone(key, weights)
-        rows.append((file, backbone.name, f"{parameters(backbone):,}", f"{multiply_adds(backbone, shape):,}"))
+        cost = multiply_adds(backbone, run.preprocessing.image_shape)
+        rows.append((file, backbone.name, f"{parameters(backbone):,}", f"{cost:,}"))
     return table(("file", "architecture", "parameters", "multiply-adds"), rows)
 
 

@@ -121,8 +121,7 @@ def _export_one(run: SavedRun, format: str, key: str, weights: Weights, folder: 
     path = folder / f"{metadata.file_stem}{FORMATS[format].suffix}"
     write_atomically(path, FORMATS[format].encode(backbone, metadata))
     exported = FORMATS[format].read(path, run.allow)
-    size = metadata.preprocessing.image_size
-    shape = (metadata.preprocessing.channels, size, size)
+    shape = metadata.preprocessing.image_shape
     difference = largest_difference(backbone, exported, shape, path)
     if not isinstance(exported, OnnxNetwork):
         return Exported(path, difference)
@@ -137,8 +136,7 @@ def _export_renamed(library: str, run: SavedRun, format: str, key: str, weights:
     content = library_state_dicts.encode(library_state_dicts.library_state(backbone, library), format, library)
     path = folder / f"{metadata.file_stem}-{library}{FORMATS[format].suffix}"
     write_atomically(path, content)
-    size = metadata.preprocessing.image_size
-    checked = library_state_dicts.check(path, backbone, library, (metadata.preprocessing.channels, size, size))
+    checked = library_state_dicts.check(path, backbone, library, metadata.preprocessing.image_shape)
     return Exported(path, 0.0, checked=checked, usage=library_state_dicts.usage(backbone, library, path.name))
 
 

@@ -25,8 +25,7 @@ def encode_onnx(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
     require("onnx", asked="format onnx")
     import onnx
 
-    size = metadata.preprocessing.image_size
-    example = torch.zeros(2, metadata.preprocessing.channels, size, size)
+    example = torch.zeros(2, *metadata.preprocessing.image_shape)
     with quiet():
         program = torch.onnx.export(
             backbone,

@@ -19,8 +19,7 @@ def encode_program(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
 
     Its extra file ``metadata.json`` holds the metadata: ``classes``, ``preprocessing``, ...
     """
-    size = metadata.preprocessing.image_size
-    example = torch.zeros(2, metadata.preprocessing.channels, size, size)
+    example = torch.zeros(2, *metadata.preprocessing.image_shape)
     program = torch.export.export(backbone, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     content = io.BytesIO()
     text = json.dumps(metadata.as_dict(), ensure_ascii=False)

@@ -25,25 +25,26 @@ def total_and_rate(overrides: Sequence[str], *, measure: bool) -> tuple[int | No
     """
     try:
         parts = assemble(compose_train(overrides))
-        spec, options = parts.dataset.spec, parts.options
+        image, options = parts.dataset.spec.image_shape, parts.options
         steps = options.total_steps(parts.steps_per_epoch)
-        image = (spec.channels, spec.image_size, spec.image_size)
         cohort, loss = parts.learner.cohort, parts.learner.loss
         views = count_views(options, loss, parts.dataset, len(cohort.keys))
         twice = options.accumulate > 1
         cost = Cost.of(cohort, loss, image, views=views, twice=twice)
         work = cost.as_dict(images=steps * options.batch_size, steps=steps, batch_size=options.batch_size)
         timed = cost if views == 1 and not twice else Cost.of(cohort, loss, image)  # one view is timed, once
-        return work["total"], _rate(parts, timed, image) if measure else None, ""
+        return work["total"], _rate(parts, timed) if measure else None, ""
     except UserError as error:
         return None, None, f"unknown: {error}"
 
 
-def _rate(parts: Parts, cost: Cost, image: tuple[int, int, int]) -> float:
+def _rate(parts: Parts, cost: Cost) -> float:
     options = parts.options
     count = min(options.batch_size, MAX_BATCH)
     cohort = parts.learner.cohort.to(options.device).to(memory_format=options.memory_format)
-    images = torch.rand(count, *image).to(options.device).to(memory_format=options.memory_format)
+    images = (
+        torch.rand(count, *parts.dataset.spec.image_shape).to(options.device).to(memory_format=options.memory_format)
+    )
 
     def run_step() -> None:
         with autocast(options.device, options.precision):

@@ -69,10 +69,9 @@ def build_trainer(
         UserError: the parts do not work together.
     """
     processes = processes or ProcessGroup()
-    size = dataset.spec.image_size
     views = count_views(options, learner.loss, dataset, len(learner.cohort.keys))
-    image = (dataset.spec.channels, size, size)
-    cost = Cost.of(learner.cohort, learner.loss, image, views=views, twice=options.accumulate > 1)
+    twice = options.accumulate > 1
+    cost = Cost.of(learner.cohort, learner.loss, dataset.spec.image_shape, views=views, twice=twice)
     learner.precision = options.precision
     learner.start_average(options.ema)
     learner.loss.prepare(splits.train.labels)
