@@ -1,6 +1,6 @@
 """The group ``pair`` of a configuration: its networks by key, and the options beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -22,17 +22,26 @@ def networks_of(pair: Mapping[Any, Any]) -> dict[str, Any]:
 
 def network_node(node: Any) -> Any:
     """Return the part of a network's node that its constructor may take, as plain data."""
+    return without_options(node, _NOT_BUILT)
+
+
+def without_options(node: Any, options: Collection[str]) -> Any:
+    """Return a node as plain data without some of its options; anything but a mapping stays as it is."""
     if OmegaConf.is_config(node):
         node = OmegaConf.to_container(node, resolve=True)
     if not isinstance(node, Mapping):
         return node
-    return {str(key): value for key, value in node.items() if key not in _NOT_BUILT}
+    return {str(key): value for key, value in node.items() if key not in options}
+
+
+def option_of_networks(pair: Mapping[Any, Any], option: str) -> dict[str, Any]:
+    """Return the values of an option by the keys of the networks, None where it is not given."""
+    return {key: node.get(option) for key, node in networks_of(pair).items() if isinstance(node, Mapping)}
 
 
 def frozen_keys(pair: Mapping[Any, Any]) -> list[str]:
     """Return the keys of the networks that are never trained."""
-    nodes = networks_of(pair)
-    return [key for key, node in nodes.items() if isinstance(node, Mapping) and node.get(FROZEN)]
+    return [key for key, frozen in option_of_networks(pair, FROZEN).items() if frozen]
 
 
 def unbranched_keys(pair: Mapping[Any, Any]) -> list[str]:
@@ -40,24 +49,20 @@ def unbranched_keys(pair: Mapping[Any, Any]) -> list[str]:
 
     These are frozen ones with ``weights=``, which has none: branches at random weights would teach noise.
     """
-    nodes = networks_of(pair)
-    return [key for key in frozen_keys(pair) if nodes[key].get(WEIGHTS) is not None]
+    weights = option_of_networks(pair, WEIGHTS)
+    return [key for key in frozen_keys(pair) if weights[key] is not None]
 
 
 def branch_kinds(pair: Mapping[Any, Any]) -> dict[str, str]:
     """Return the kind of auxiliary branches of each network, by key, for those that name one."""
-    nodes = networks_of(pair)
-    return {key: node[BRANCHES] for key, node in nodes.items() if isinstance(node, Mapping) and BRANCHES in node}
+    return {key: kind for key, kind in option_of_networks(pair, BRANCHES).items() if kind is not None}
 
 
 def frozen_stages(pair: Mapping[Any, Any]) -> dict[str, int]:
     """Return how many first stages of each network are not trained, by key, for those that have some."""
-    nodes = networks_of(pair)
-    return {key: node[FREEZE] for key, node in nodes.items() if isinstance(node, Mapping) and node.get(FREEZE)}
+    return {key: stages for key, stages in option_of_networks(pair, FREEZE).items() if stages}
 
 
 def deployed_options(pair: Mapping[Any, Any]) -> dict[str, bool]:
     """Return ``pair.KEY.deployed`` of the networks that have it, by key."""
-    nodes = networks_of(pair)
-    chosen = {key: node.get(DEPLOYED) for key, node in nodes.items() if isinstance(node, Mapping)}
-    return {key: value for key, value in chosen.items() if value is not None}
+    return {key: deployed for key, deployed in option_of_networks(pair, DEPLOYED).items() if deployed is not None}

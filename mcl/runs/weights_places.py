@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, cast
 from mcl.errors import UserError
 from mcl.files import expand_home
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
-from mcl.runs.pair import WEIGHTS, networks_of
+from mcl.runs.pair import WEIGHTS, option_of_networks
 from mcl.untrusted.limits import MAX_NETWORK
 from mcl.untrusted.regular_files import read_bytes
 
@@ -56,8 +56,7 @@ def parse_place(weights: Any) -> WeightsPlace | None:
 
 def places_of(pair: Mapping[Any, Any]) -> dict[str, WeightsPlace]:
     """Return the places that the networks of a pair name, by key; pretrained weights by name are left out."""
-    nodes = {key: node.get(WEIGHTS) for key, node in networks_of(pair).items() if isinstance(node, Mapping)}
-    places = {key: parse_place(weights) for key, weights in nodes.items()}
+    places = {key: parse_place(weights) for key, weights in option_of_networks(pair, WEIGHTS).items()}
     return {key: place for key, place in places.items() if place is not None}
 
 
