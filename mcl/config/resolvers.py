@@ -27,7 +27,7 @@ def register() -> None:
     for resolver in (
         _run_folder,
         _expand_home,
-        _program,
+        program,
         _basename,
         _checksum_of,
         _checksums_of_weights,
@@ -113,10 +113,6 @@ def check_search(config: DictConfig, sweeper: Mapping[str, Any]) -> None:
 
 def _expand_home(path: Any) -> str:
     return os.path.expanduser(str(path))
-
-
-def _program(name: str) -> str:
-    return program(name)
 
 
 def _basename(path: Any) -> str | None:
