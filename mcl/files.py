@@ -80,6 +80,18 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents, as far as they do not exist.
+
+    Raises:
+        UserError: The folder cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
 def write_error(path: str | os.PathLike[str], error: OSError) -> UserError:
     """Return the error for the user when ``path`` cannot be written."""
     remedy = "Free some space there" if error.errno in _FULL else "See that the folder exists and can be written to"

@@ -18,7 +18,7 @@ from mcl.deploy.kinds import build_kind
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.devices import use_tf32, use_threads
 from mcl.errors import UserError
-from mcl.files import write_atomically, write_error
+from mcl.files import make_folder, write_atomically
 from mcl.runs.confusion_file import write_confusion
 from mcl.runs.evaluation_record import EvaluationRecord
 from mcl.runs.layout import PER_CLASS, SCORES
@@ -119,10 +119,7 @@ def write_evaluation(
     Raises:
         UserError: A file cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(folder, error) from error
+    make_folder(folder)
     record.write(folder)
     recalls = {name: head.per_class() for name, head in scores.items()}
     table = {

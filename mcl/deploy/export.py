@@ -24,7 +24,7 @@ from mcl.deploy.run_source import Folder
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.errors import UserError
 from mcl.extras import require
-from mcl.files import write_atomically, write_error
+from mcl.files import make_folder, write_atomically
 from mcl.networks.backbone import Backbone
 from mcl.runs.layout import EXPORT
 
@@ -85,10 +85,7 @@ def export_networks(
         if not isinstance(run.source, Folder):
             raise UserError(f"{run.source.path} is not a run folder: name a folder for the files with --out FOLDER.")
         folder = run.source.path / EXPORT
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(folder, error) from error
+    make_folder(folder)
     keys = [run.key(network) for network in networks or run.deployed]
     export_one = _export_one if names in (None, NATIVE) else partial(_export_renamed, names)
     exported = {key: export_one(run, format, key, weights, folder) for key in keys}

@@ -9,7 +9,7 @@ from pathlib import Path
 from mcl.console import display_path, pluralize
 from mcl.errors import UserError
 from mcl.extras import require
-from mcl.files import write_atomically, write_error
+from mcl.files import make_folder, write_atomically
 from mcl.reports.accuracy_tables import accuracies_table, accuracy_table, main_table, published_table
 from mcl.reports.alone_table import alone_section
 from mcl.reports.archive import ARCHIVE, archived_runs, needs_archive, pack_runs, show_as_packed
@@ -225,10 +225,7 @@ def check_not_replaced(out: Path, marked: Iterable[str] = (RESULTS,)) -> None:
 
 
 def _write(out: Path, files: Mapping[str, bytes | str]) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(out, error) from error
+    make_folder(out)
     for name, content in files.items():
         write_atomically(out / name, content)
 

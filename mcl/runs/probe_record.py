@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mcl.errors import UserError
-from mcl.files import write_atomically, write_error
+from mcl.files import make_folder, write_atomically
 from mcl.intervals import Interval
 from mcl.runs.layout import EVALUATION, PROBE, PROBE_PREFIX
 from mcl.runs.received import file_name
@@ -110,10 +110,7 @@ class ProbeRecord:
         Raises:
             UserError: The file cannot be written.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise write_error(folder, error) from error
+        make_folder(folder)
         write_atomically(folder / PROBE, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
 
