@@ -8,6 +8,7 @@ from mcl.reports.comparisons import Comparisons, Difference
 from mcl.reports.equal_cost import cost_ratio, time_ratio
 from mcl.reports.findings import could_show
 from mcl.reports.markdown import cell, interval, listed, percent, probability, signed
+from mcl.reports.panels import row_key
 from mcl.reports.rows import METRICS, Row, Rows
 
 TOLERANCE = 0.1  # by which a row may cost less than the method and still be called at equal cost
@@ -70,7 +71,7 @@ def answer(gain: Difference, controls: dict[str, Difference | None], *, is_tuned
 
 
 def _paragraph(rows: Rows, gain: Difference, controls: dict[str, Difference | None], metric: str) -> Paragraph:
-    method, baseline = (_name(rows, row) for row in (gain.row, gain.other))
+    method, baseline = (row_key(rows, row) for row in (gain.row, gain.other))
     where = ", ".join(filter(None, [rows.name(gain.row, rows.shared), gain.network]))
     cost = [f"{ratio:.2f} × its {name}" for name, ratio in _ratios(gain.row, gain.other).items()]
     text = f"{method} minus {baseline}: {_numbers(gain)} of test top-1 ({METRICS[metric]})"
@@ -103,7 +104,7 @@ def _control(rows: Rows, gain: Difference, name: str, one: Difference | None) ->
         return f"The study has no row that is {words}."
     if one is None or one.comparison.difference.mean is None:
         return f"Against {words}: not tested, because no runs of equal seed have finished."
-    row = _name(rows, one.other)
+    row = row_key(rows, one.other)
     if name == "equal cost":
         row += _cost_of_control(one)
     if one.holm is None:
@@ -153,7 +154,3 @@ def _numbers(one: Difference) -> str:
 def _same(gain: Difference, group: Sequence[Difference]) -> Difference | None:
     """Return the comparison of the same row and network in a group."""
     return next((one for one in group if one.row is gain.row and one.network == gain.network), None)
-
-
-def _name(rows: Rows, row: Row) -> str:
-    return rows.name(row, rows.compared) or rows.name(row)

@@ -7,6 +7,7 @@ from mcl.reports.accuracy_tables import key
 from mcl.reports.comparisons import Difference
 from mcl.reports.equal_cost import cost_ratio
 from mcl.reports.markdown import cell, interval, percent, signed
+from mcl.reports.panels import row_key
 from mcl.reports.rows import METRICS, Rows
 
 MOST_SENTENCES = 8
@@ -60,7 +61,7 @@ def _sentence(rows: Rows, one: Difference) -> str:
     ratio = cost_ratio(one.row, one.other)
     cost = f", at {ratio:.2f} × its cost" if ratio else ""
     verdict = "a difference is shown" if one.is_finding else f"a difference is not shown{could_show(one)}"
-    against = cell(rows.name(one.other, rows.compared) or rows.name(one.other))
+    against = cell(row_key(rows, one.other))
     return f"{name}: {signed(found.mean)} points against {against} ({', '.join(about)}){cost}; {verdict}."
 
 
