@@ -46,12 +46,9 @@ def style() -> Any:
 
 def new_figure(width: float, height: float) -> "Figure":
     """Return an empty figure of a size in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # no pyplot: it would look for a display
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def alternative_text(first: str, more: Sequence[str]) -> str:

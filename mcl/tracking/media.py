@@ -128,12 +128,9 @@ def _shortened(name: str) -> str:
 
 def _figure(width: float, height: float) -> "Figure":
     """Return an empty figure of this size in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # no pyplot: it would look for a display
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _png(figure: "Figure") -> bytes:
