@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from mcl.errors import UserError
+from mcl.networks.counting import parameters
 
 _MODEL = "model."  # prefix of the targets in a graph
 _LARGE = 0.9  # share of the parameters from which on a module is followed, not taken as one
@@ -71,7 +72,7 @@ def read_graph(
     if not ends or nodes[-1].args[0] not in shapes:
         raise UserError(f"its layer {classifier} is not called by its forward pass, or it does not return one tensor")
     modules = dict(model.named_modules())
-    counts = {node: _count(modules[path_of(node)]) for node in nodes if node.op == "call_module"}
+    counts = {node: parameters(modules[path_of(node)]) for node in nodes if node.op == "call_module"}
     counts = {node: count for node, count in counts.items() if count}
     return Graph(nodes, shapes, _cuts(nodes, shapes), ends[-1], counts)
 
@@ -159,7 +160,7 @@ def _trace(model: nn.Module, inner: Collection[str], opaque: Sequence[Callable[.
     """Trace a model that computes the same in training as in evaluation, but for dropout."""
     followed = {model, *(model.get_submodule(path) for path in inner)}
     followed |= {module for module in model.modules() if type(module).forward is nn.Sequential.forward}
-    large = {module for module in model.modules() if _count(module) > _LARGE * _count(model)}
+    large = {module for module in model.modules() if parameters(module) > _LARGE * parameters(model)}
     try:
         try:
             return _trace_both(model, followed | large, opaque)
@@ -251,10 +252,6 @@ def _classifier_path(model: nn.Module, num_classes: int) -> str:
     if not paths:
         raise UserError(f"it has no linear layer or convolution of {num_classes} outputs, one for each class")
     return paths[-1]
-
-
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _parents(path: str) -> Iterator[str]:

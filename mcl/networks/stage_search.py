@@ -99,7 +99,7 @@ def _reductions(graph: Graph, runs: list[list[fx.Node]]) -> tuple[fx.Node | None
         return ends[-MOST_STAGES - 1], ends[-MOST_STAGES:]
     first = next(node for node in runs[0] if node in graph.parameters)
     parent = path_of(first).rpartition(".")[0]
-    beside = [node for node in runs[0] if parent and node.op == "call_module" and _is_inside(node, parent)]
+    beside = [node for node in runs[0] if parent and _is_inside(node, parent)]
     whole = beside and graph.nodes.index(beside[-1]) < graph.nodes.index(ends[0])
     return beside[-1] if whole else first if first is not ends[0] else None, ends
 
@@ -108,7 +108,7 @@ def _end(graph: Graph, run: list[fx.Node], following: list[fx.Node] | None) -> f
     """Return the last cut of a run, before the modules that belong to a step down to the next resolution."""
     first = next((node for node in following or () if node.op == "call_module"), None)
     parent = "" if first is None else path_of(first).rpartition(".")[0]
-    calls = [node for node in graph.nodes if parent and node.op == "call_module" and _is_inside(node, parent)]
+    calls = [node for node in graph.nodes if parent and _is_inside(node, parent)]
     inside = [node for node in calls if node in run]
     if inside and all(node in run or node in (following or ()) for node in calls):
         before = run[: run.index(inside[0])]
@@ -144,7 +144,7 @@ def _named(graph: Graph, named: Sequence[str]) -> tuple[fx.Node | None, list[fx.
     ends: list[fx.Node] = []
     first = 0
     for i, path in enumerate(named):
-        nodes = [k for k, node in enumerate(graph.nodes) if node.op == "call_module" and _is_inside(node, path)]
+        nodes = [k for k, node in enumerate(graph.nodes) if _is_inside(node, path)]
         if not nodes:
             paths = _paths(graph)
             raise UserError(
@@ -167,7 +167,8 @@ def _last_cut_before(graph: Graph, index: int) -> fx.Node | None:
 
 
 def _is_inside(node: fx.Node, path: str) -> bool:
-    return f"{path_of(node)}.".startswith(f"{path}.")
+    """Return whether a node calls the module of a path, or one in it."""
+    return node.op == "call_module" and f"{path_of(node)}.".startswith(f"{path}.")
 
 
 def _paths(graph: Graph) -> list[str]:
@@ -188,11 +189,7 @@ def _name(graph: Graph, end: fx.Node, ends: Sequence[fx.Node]) -> str:
     parts = path_of(calls[-1]).split(".")
     for i in range(1, len(parts)):
         path = ".".join(parts[:i])
-        last = [node for node in graph.nodes if node.op == "call_module" and _is_inside(node, path)][-1]
-        if last is calls[-1] and not any(other is not end and _is_inside_any(graph, other, path) for other in ends):
+        last = [node for node in graph.nodes if _is_inside(node, path)][-1]
+        if last is calls[-1] and not any(other is not end and _is_inside(other, path) for other in ends):
             return path
     return path_of(calls[-1])
-
-
-def _is_inside_any(graph: Graph, node: fx.Node, path: str) -> bool:
-    return node.op == "call_module" and _is_inside(node, path)

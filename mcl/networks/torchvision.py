@@ -82,8 +82,7 @@ class TorchvisionBackbone(Backbone):
 
     def branch(self, k: int) -> Branch:
         """Return the stages after stage k (from 1) and the head of a new model, cut to ``branch_depths``."""
-        source = get_model(self.model, weights=None, num_classes=self.num_classes)
-        parts, depth = self._split(source), self.depths[k - 1]
+        parts, depth = self._split(self.library_model()), self.depths[k - 1]
         branch = Branch((stage[:depth] for stage in parts.stages[k:]), parts.head)
         try:
             _evaluate(lambda image: branch(self.feature_maps(image)[k - 1]), self._test_image(), self, branch)

@@ -1,6 +1,5 @@
 """Estimate the memory and the disk space that a run surely needs, and refuse it before anything is allocated."""
 
-import copy
 import shutil
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from mcl.losses.base import Loss
 from mcl.losses.contrast_sources import BankContrast
 from mcl.losses.lmcl import LMCL
 from mcl.networks.cohort import Cohort
+from mcl.networks.counting import outline
 from mcl.runs.layout import CHECKPOINTS
 from mcl.training.options import TrainerOptions
 from mcl.training.trainer import Trainer
@@ -121,7 +121,7 @@ def _stem_outputs(stem: nn.Module, channels: int, side: int) -> int:
     """Return how many numbers a stem makes of one image; 0 if shapes alone do not tell."""
     try:
         with torch.no_grad():
-            made = copy.deepcopy(stem).to("meta").eval()(torch.empty(1, channels, side, side, device="meta"))
+            made = outline(stem)(torch.empty(1, channels, side, side, device="meta"))
     except Exception:  # in a user's own class: training reports it
         return 0
     return int(made.numel()) if isinstance(made, torch.Tensor) else 0
