@@ -17,7 +17,7 @@ from mcl.config.loss_arguments import loss_arguments
 from mcl.config.pair_options import check_pair
 from mcl.config.targets import resolve
 from mcl.config.trial_build import check_network_count
-from mcl.data.dataset import Dataset, Splits
+from mcl.data.dataset import Dataset, DataSpec, Splits
 from mcl.data.samplers import Sampler
 from mcl.devices import precision_notes, use_deterministic, use_tf32, use_threads
 from mcl.distributed.process_group import ProcessGroup
@@ -116,53 +116,27 @@ def assemble(config: DictConfig) -> Parts:
     check_network_count(loss_class, list(networks_of(config.pair)))
     dataset: Dataset = make(config.dataset, path="dataset")
     spec = dataset.spec
-    sampler = make(config.sampler, path="sampler")
-    Shard(distributed.rank(), distributed.world_size()).check(options.batch_size)
-    check_accumulation(options.accumulate, options.batch_size, distributed.world_size())
-    options.mixing.check(options.batch_size, distributed.world_size())
-    if not options.test and not spec.has_validation:
-        raise UserError(
-            "trainer.test=false: there is no validation split, so nothing would be evaluated. Hold one out of the"
-            " training images, dataset.validation=0.1, or leave trainer.test out."
-        )
+    sampler: Sampler = make(config.sampler, path="sampler")
+    _check_batches(options, spec)
     notes = [*dataset.notes, *sampler.check(spec.counts, options.batch_size, spec.classes)]
     cohort = build_cohort(config, spec.num_classes, spec.channels, **needs(loss_class))
     for backbone in cohort.backbones:
         backbone.check_input(spec.channels, spec.image_size)
-    for key, network in cohort.items():
-        if network.branch_kind != COPY and not network.branches:
-            notes.append(f"pair.{key}.branches={network.branch_kind}: this network has no auxiliary branches here.")
+    notes += _branch_notes(cohort)
     check_batch_memory(dataset, cohort, options, processes=distributed.world_size())
     seed_everything(config.seed)
     loss: Loss = make(config.loss, path="loss", **loss_arguments(loss_class, cohort.widths, cohort.shapes))
     check_contrast_memory(loss, cohort, options, processes=distributed.world_size())
     set_targets(loss, options, spec)
-    notes += loss.notes(spec.counts, sampler.positives(spec.counts, options.batch_size))
-    notes += loss.unfinished_ramps(options.epochs)
-    if loss.needs_held_out and not spec.has_validation:
-        raise UserError(
-            "loss: its weights are measured on images held out of the training set, and there are none: give"
-            " dataset.validation=0.1, or another loss.form."
-        )
-    optimizer_class = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
-    fused = fused_option(optimizer_class, config.optimizer, options.device)
-    make_optimizer = functools.partial(make, optimizer_node(config.optimizer), path="optimizer", **fused)
+    notes += _loss_notes(loss, options, spec, sampler)
+    make_optimizer = _optimizer_factory(config, options.device)
     make_optimizer(params=[torch.nn.Parameter(torch.zeros(1))])  # invalid settings fail before any image is read
-    use_deterministic(options.deterministic)
-    use_tf32(options.precision)
-    notes += precision_notes(options.device, options.precision)
-    use_threads(options.device, options.threads, pixels=options.batch_size * spec.image_size**2)
-    keep_freed_memory(options.device)
-    if uses_own_modules(networks_of(config.pair), config.loss):
-        check_own_parts(cohort, loss, spec.channels, spec.image_size)
-    if loss.needs_maps:
-        check_maps(cohort, loss, spec.channels, spec.image_size)
-    if loss.meta is not None:
-        check_twice_differentiable(cohort, spec.channels, spec.image_size)
+    notes += _set_up_device(options, spec)
+    _try_passes(config, cohort, loss, spec)
     check_average(options.ema, loss)
     count_views(options, loss, dataset, len(cohort.keys))
     schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
-    notes = [*notes, *schedule_notes(schedule, options.epochs)]
+    notes += schedule_notes(schedule, options.epochs)
     return Parts(
         dataset=dataset,
         sampler=sampler,
@@ -175,6 +149,65 @@ def assemble(config: DictConfig) -> Parts:
         deployed=deployed_keys(loss, cohort, config.pair.get(LEADER), deployed_options(config.pair)),
         notes=notes,
     )
+
+
+def _check_batches(options: TrainerOptions, spec: DataSpec) -> None:
+    """Raise UserError unless batches divide among processes, chunks and mixtures, and something is evaluated."""
+    world_size = distributed.world_size()
+    Shard(distributed.rank(), world_size).check(options.batch_size)
+    check_accumulation(options.accumulate, options.batch_size, world_size)
+    options.mixing.check(options.batch_size, world_size)
+    if not options.test and not spec.has_validation:
+        raise UserError(
+            "trainer.test=false: there is no validation split, so nothing would be evaluated. Hold one out of the"
+            " training images, dataset.validation=0.1, or leave trainer.test out."
+        )
+
+
+def _branch_notes(cohort: Cohort) -> list[str]:
+    return [
+        f"pair.{key}.branches={network.branch_kind}: this network has no auxiliary branches here."
+        for key, network in cohort.items()
+        if network.branch_kind != COPY and not network.branches
+    ]
+
+
+def _loss_notes(loss: Loss, options: TrainerOptions, spec: DataSpec, sampler: Sampler) -> list[str]:
+    """Return notes on how the loss fits the batches and epochs; raise UserError if it lacks held-out images."""
+    if loss.needs_held_out and not spec.has_validation:
+        raise UserError(
+            "loss: its weights are measured on images held out of the training set, and there are none: give"
+            " dataset.validation=0.1, or another loss.form."
+        )
+    positives = sampler.positives(spec.counts, options.batch_size)
+    return [*loss.notes(spec.counts, positives), *loss.unfinished_ramps(options.epochs)]
+
+
+def _optimizer_factory(config: DictConfig, device: torch.device) -> Callable[..., Optimizer]:
+    optimizer_class = resolve(config.optimizer._target_, path="optimizer", allow=config.allow_modules)
+    fused = fused_option(optimizer_class, config.optimizer, device)
+    return functools.partial(
+        build, optimizer_node(config.optimizer), path="optimizer", allow=config.allow_modules, **fused
+    )
+
+
+def _set_up_device(options: TrainerOptions, spec: DataSpec) -> list[str]:
+    """Choose kernels, precision, threads and allocator of this process. Return notes for the user."""
+    use_deterministic(options.deterministic)
+    use_tf32(options.precision)
+    use_threads(options.device, options.threads, pixels=options.batch_size * spec.image_size**2)
+    keep_freed_memory(options.device)
+    return precision_notes(options.device, options.precision)
+
+
+def _try_passes(config: DictConfig, cohort: Cohort, loss: Loss, spec: DataSpec) -> None:
+    """Raise UserError if networks and loss fail in the passes of training that small tries can tell about."""
+    if uses_own_modules(networks_of(config.pair), config.loss):
+        check_own_parts(cohort, loss, spec.channels, spec.image_size)
+    if loss.needs_maps:
+        check_maps(cohort, loss, spec.channels, spec.image_size)
+    if loss.meta is not None:
+        check_twice_differentiable(cohort, spec.channels, spec.image_size)
 
 
 def needs(loss_class: Callable[..., Any]) -> dict[str, bool]:
