@@ -22,7 +22,7 @@ from mcl.runs.summary import intact_summary
 from mcl.signals import program_signals
 
 
-@main("train")
+@main
 def run(config: DictConfig) -> float | list[float] | None:
     """Run a configuration, resume it, or report its result if it is finished.
 

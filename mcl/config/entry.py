@@ -1,4 +1,4 @@
-"""The decorator of entry points: Hydra composes the configuration; user errors are printed as one line."""
+"""The decorator of the entry point: Hydra composes the configuration; user errors are printed as one line."""
 
 import functools
 import json
@@ -38,71 +38,76 @@ SECONDS_TO_REPORT = 5.0  # until torchrun notices that the reporting process has
 logger = logging.getLogger(__name__)
 
 
-def main(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
-    """Return a decorator that makes a task an entry point configured by ``conf/<config_name>.yaml``."""
+def main(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+    """Make a task an entry point configured by ``conf/train.yaml``."""
 
-    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
-        @functools.wraps(task)
-        def job(config: DictConfig) -> Any:
-            try:
-                with one_line_for_own_modules(unless=ASKED_FOR_TRACEBACKS):
-                    returned = task(config)
-            except UserError as error:
-                if ASKED_FOR_TRACEBACKS or HydraConfig.get().mode is RunMode.MULTIRUN:
-                    raise  # the other jobs of a multirun continue
-                elsewhere = (
-                    " Or choose another folder with hydra.run.dir=FOLDER." if isinstance(error, WriteError) else ""
-                )
-                _exit(f"{error}{elsewhere}", _status(error))  # before Hydra repeats the overrides
-            try:
-                _write_return_file(returned)
-            except UserError as error:  # the run has finished all the same
-                logger.warning("The result could not be returned, but is in the run folder: %s", error.__cause__)
-            return returned
+    @functools.wraps(task)
+    def job(config: DictConfig) -> Any:
+        try:
+            with one_line_for_own_modules(unless=ASKED_FOR_TRACEBACKS):
+                returned = task(config)
+        except UserError as error:
+            if ASKED_FOR_TRACEBACKS or HydraConfig.get().mode is RunMode.MULTIRUN:
+                raise  # the other jobs of a multirun continue
+            elsewhere = " Or choose another folder with hydra.run.dir=FOLDER." if isinstance(error, WriteError) else ""
+            _exit(f"{error}{elsewhere}", _status(error))  # before Hydra repeats the overrides
+        try:
+            _write_return_file(returned)
+        except UserError as error:  # the run has finished all the same
+            logger.warning("The result could not be returned, but is in the run folder: %s", error.__cause__)
+        return returned
 
-        @functools.wraps(task)
-        def entry() -> None:
-            signals = program_signals()
-            signals.cleanups.append(new_folders.remove_empty)
-            register()
-            run = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)
-            try:
-                words = current_overrides(arrange(sys.argv[1:]), announce=_first_process())
-                # With FULL_ERROR set, Hydra raises exceptions; otherwise it prints tracebacks and exits.
-                group = multirun_name(words)
-                with environment_variable(FULL_ERROR, "1"), grouped(group, swept_options(words) if group else ()):
-                    if config_name == "train":
-                        check_jobs(words)
-                    for title, arguments in shown_jobs(words):
-                        print(f"# {title}\n" if title else "", end="")
-                        sys.argv[1:] = [*own_conf_flags(words), *arguments]
-                        run()
-            except Stopped as stop:
-                if _first_process():
-                    report_stop(stop)
-                    _write_exit_status(EXIT_STATUS[stop.name])
-                raise
-            except KeyboardInterrupt:
-                print("\nInterrupted.", file=sys.stderr)
-                sys.exit(INTERRUPTED)
-            except Exception as error:
-                message = None if ASKED_FOR_TRACEBACKS else explain(error, sys.argv[1:])
-                if message is None:
-                    if is_out_of_memory(error):
-                        _write_exit_status(OUT_OF_MEMORY)
-                    raise
-                if is_out_of_memory(error):  # in any process: the others only see that it is gone
-                    _exit(message, OUT_OF_MEMORY)
-                if not _first_process():  # a wrong configuration is wrong in every process: the first one reports it
-                    time.sleep(SECONDS_TO_REPORT)
-                    sys.exit(USAGE_ERROR)
-                _exit(message, _status(error))
-            finally:
-                signals.clean_up()
+    @functools.wraps(task)
+    def entry() -> None:
+        signals = program_signals()
+        signals.cleanups.append(new_folders.remove_empty)
+        register()
+        run = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)
+        try:
+            _run_command_line(run)
+        except Stopped as stop:
+            if _first_process():
+                report_stop(stop)
+                _write_exit_status(EXIT_STATUS[stop.name])
+            raise
+        except KeyboardInterrupt:
+            print("\nInterrupted.", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            _exit_if_explained(error)
+            raise
+        finally:
+            signals.clean_up()
 
-        return entry
+    return entry
 
-    return decorate
+
+def _run_command_line(run: Callable[[], None]) -> None:
+    """Check the words of the command line, and run what they ask for with Hydra."""
+    words = current_overrides(arrange(sys.argv[1:]), announce=_first_process())
+    group = multirun_name(words)
+    # With FULL_ERROR set, Hydra raises exceptions; otherwise it prints tracebacks and exits.
+    with environment_variable(FULL_ERROR, "1"), grouped(group, swept_options(words) if group else ()):
+        check_jobs(words)
+        for title, arguments in shown_jobs(words):
+            print(f"# {title}\n" if title else "", end="")
+            sys.argv[1:] = [*own_conf_flags(words), *arguments]
+            run()
+
+
+def _exit_if_explained(error: Exception) -> None:
+    """Print the message of an error and exit; return if it has none, so that it deserves a traceback."""
+    message = None if ASKED_FOR_TRACEBACKS else explain(error, sys.argv[1:])
+    if message is None:
+        if is_out_of_memory(error):
+            _write_exit_status(OUT_OF_MEMORY)
+        return
+    if is_out_of_memory(error):  # in any process: the others only see that it is gone
+        _exit(message, OUT_OF_MEMORY)
+    if not _first_process():  # a wrong configuration is wrong in every process: the first one reports it
+        time.sleep(SECONDS_TO_REPORT)
+        sys.exit(USAGE_ERROR)
+    _exit(message, _status(error))
 
 
 def _first_process() -> bool:

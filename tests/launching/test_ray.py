@@ -16,7 +16,7 @@ import json, os, signal, time
 from pathlib import Path
 from mcl.config.entry import main
 
-@main("train")
+@main
 def task(config):
     if config.seed == 0 and not Path("killed").exists():
         Path("killed").touch()
