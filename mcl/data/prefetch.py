@@ -42,22 +42,19 @@ class CudaSideStream:
         return hand_over
 
 
-def prefetch(
-    batches: Iterator[T], move: Callable[[T], Tensors], side_stream: SideStream, depth: int = DEPTH
-) -> Iterator[Tensors]:
-    """Yield the tensors of each batch in order, while those of the next ``depth`` batches are on their way.
+def prefetch(batches: Iterator[T], move: Callable[[T], Tensors], side_stream: SideStream) -> Iterator[Tensors]:
+    """Yield the tensors of each batch in order, while those of the next `DEPTH` batches are on their way.
 
     Args:
         batches: batches in main memory, pinned.
         move: begins to copy a batch to the device, without waiting.
         side_stream: where ``move`` runs.
-        depth: number of batches ahead.
     """
     ahead: deque[Callable[[], Tensors]] = deque()
     try:
         for batch in batches:
             ahead.append(side_stream(partial(move, batch)))
-            if len(ahead) > depth:
+            if len(ahead) > DEPTH:
                 yield ahead.popleft()()
         while ahead:
             yield ahead.popleft()()

@@ -19,7 +19,6 @@ Policy = Literal["trivial", "rand"]
 BINS = 31  # of strengths
 COLUMNS = 3  # of the draws for one operation
 _GREY = (0.2989, 0.587, 0.114)  # shares of the colours, as in torchvision
-_PARAMETERS = 6
 
 
 class RandomOperations(NamedTuple):

@@ -50,15 +50,14 @@ def decide(means: Tensor, epsilon: Tensor | None = None) -> Switch:
     return Switch(gap, epsilon, delta, (gap > delta) & (teacher < student))
 
 
-def switch(teacher: Tensor, student: Tensor, labels: Tensor, *, whole: int | None = None) -> Switch:
+def switch(teacher: Tensor, student: Tensor, labels: Tensor) -> Switch:
     """Return whether the teacher pauses on this batch: it is nearer to the labels, and the gap exceeds the threshold.
 
     Args:
         teacher, student: logits (B, C).
         labels: (B,) classes.
-        whole: as in `distances`.
     """
-    return decide(distances(teacher, student, labels, whole=whole))
+    return decide(distances(teacher, student, labels))
 
 
 class SwitOKD(FormLoss):

@@ -61,19 +61,15 @@ def without_absolute_paths(node: Any) -> Any:
     return node
 
 
-def read_config(folder: Path, name: str | None = None) -> dict[str, Any] | None:
+def read_config(folder: Path) -> dict[str, Any] | None:
     """Return the configuration that a run folder holds; None if there is no ``config.yaml``.
-
-    Args:
-        folder: folder of the run.
-        name: name of the file in messages; None for its path.
 
     Raises:
         UserError: The file is not the configuration of a run.
         OSError: The file cannot be read.
     """
     file = folder / CONFIG
-    return decode_config(read_bytes(file, MAX_CONFIG), name or str(file)) if file.exists() else None
+    return decode_config(read_bytes(file, MAX_CONFIG), str(file)) if file.exists() else None
 
 
 def decode_config(text: str | bytes, name: str) -> dict[str, Any]:
