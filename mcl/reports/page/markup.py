@@ -37,7 +37,15 @@ def as_html(
         return embed(str(token.attrs["src"]), token.content)
 
     parser = MarkdownIt("commonmark").enable("table")
+    for name, rule in _rules(embedded, downloads).items():
+        parser.add_render_rule(name, rule)
     tokens = parser.parse("\n".join(lines))
+    headings = _annotate(tokens, embedded)
+    return str(parser.renderer.render(tokens, parser.options, {})), headings
+
+
+def _annotate(tokens: Sequence[Any], embedded: Callable[[Any], str | None]) -> list[Heading]:
+    """Give the tokens of a report anchors, labels and classes; return its headings of the second level."""
     headings: list[Heading] = []
     above = ""
     columns: list[str] = []
@@ -71,6 +79,11 @@ def as_html(
             tokens[i + 2].children = (tokens[i + 2].children or [])[2:]  # the mark and the end of its line
         elif token.type == "inline" and [part.type for part in token.children or []] == ["image"]:
             tokens[i - 1].hidden = tokens[i + 1].hidden = embedded((token.children or [])[0]) is not None
+    return headings
+
+
+def _rules(embedded: Callable[[Any], str | None], downloads: Mapping[str, str]) -> dict[str, Callable[..., str]]:
+    """Return how tokens of each type are rendered, where a report differs from Markdown."""
 
     def html(_: Any, tokens: Any, i: int, *__: Any) -> str:
         return OWN_TAGS.sub(r"<\1>", escape(tokens[i].content))
@@ -95,11 +108,15 @@ def as_html(
         leads = target.startswith(("#", "https://", "http://"))
         return f'<a href="{escape(target)}">' if leads else '<a class="text">'
 
-    rules: dict[str, Callable[..., str]] = {"html_block": html, "html_inline": html, "text": words, "image": image}
-    rules |= {"table_open": table_open, "table_close": lambda *_: "</table></div>\n", "link_open": link_open}
-    for name, rule in rules.items():
-        parser.add_render_rule(name, rule)
-    return str(parser.renderer.render(tokens, parser.options, {})), headings
+    return {
+        "html_block": html,
+        "html_inline": html,
+        "text": words,
+        "image": image,
+        "table_open": table_open,
+        "table_close": lambda *_: "</table></div>\n",
+        "link_open": link_open,
+    }
 
 
 def anchor(text: str) -> str:
