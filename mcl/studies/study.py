@@ -211,28 +211,13 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
         if not any(option(each) == option(WITHOUT_TEST) for each in (*page.hold, *extra)):
             page.hold.append(WITHOUT_TEST)
     runs: list[PlannedRun] = []
-    base = None
+    base: Composed | None = None
     precision_is_open = False
     precisions = set()
-    progress = Progress(len(chosen) * len(rows))
-    with composing() as compose:
-        for seed, row in itertools.product(chosen, rows):
-            varied = [override for name, label in row.items() for override in factors[name][label]]
-            overrides = current_overrides([*page.hold, *varied, f"seed={seed}", *extra])
-            try:
-                base = compose(overrides)
-            except UserError as error:
-                name = ", ".join(row.values()) or folder.name
-                raise UserError(f"{file}, {name}: {error}") from error
-            if (same := next((run for run in runs if run.folder == base.folder), None)) is not None:
-                raise UserError(
-                    f"{file}: {', '.join(same.labels.values())} and {', '.join(row.values())} give the same run: two"
-                    " labels mean the same, or an override, fixed or on the command line, replaces what varies."
-                )
-            precision_is_open |= leaves_precision_open(base.config)
-            precisions.add(str(OmegaConf.select(base.config, "trainer.precision")))
-            runs.append(PlannedRun(row, seed, overrides, base.folder))
-            progress.advance()
+    for run, base in _compose_runs(file, page.hold, factors, rows, chosen, extra):
+        runs.append(run)
+        precision_is_open |= leaves_precision_open(base.config)
+        precisions.add(str(OmegaConf.select(base.config, "trainer.precision")))
     name = folder.resolve().name
     where = name if (studies_folder() / name).resolve() == folder.resolve() else display_path(folder)
     words = [f"study={where}", *extra, *([] if seeds is None else [f"seeds=[{','.join(map(str, seeds))}]"])]
@@ -254,6 +239,36 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
         precision_is_open=precision_is_open,
         precisions=tuple(sorted(precisions)),
     )
+
+
+def _compose_runs(
+    file: Path,
+    hold: Sequence[str],
+    factors: Mapping[str, Mapping[str, list[str]]],
+    rows: Sequence[dict[str, str]],
+    seeds: Sequence[int],
+    extra: Sequence[str],
+) -> Iterator[tuple[PlannedRun, Composed]]:
+    """Yield every run of a page with its configuration, seed by seed; raises as `load_study` does."""
+    runs: dict[Path, PlannedRun] = {}
+    progress = Progress(len(seeds) * len(rows))
+    with composing() as compose:
+        for seed, row in itertools.product(seeds, rows):
+            varied = [override for name, label in row.items() for override in factors[name][label]]
+            overrides = current_overrides([*hold, *varied, f"seed={seed}", *extra])
+            try:
+                composed = compose(overrides)
+            except UserError as error:
+                name = ", ".join(row.values()) or file.parent.name
+                raise UserError(f"{file}, {name}: {error}") from error
+            if (same := runs.get(composed.folder)) is not None:
+                raise UserError(
+                    f"{file}: {', '.join(same.labels.values())} and {', '.join(row.values())} give the same run: two"
+                    " labels mean the same, or an override, fixed or on the command line, replaces what varies."
+                )
+            runs[composed.folder] = PlannedRun(row, seed, overrides, composed.folder)
+            yield runs[composed.folder], composed
+            progress.advance()
 
 
 def only(study: Study, wanted: Mapping[str, Any]) -> list[PlannedRun]:
