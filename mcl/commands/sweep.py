@@ -178,30 +178,41 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
             " machine, so that runs would not be found. Give trainer.precision=bfloat16 or trainer.precision=float32."
         )
     runs = only(study, settings.only or {})
-    archive = place / ARCHIVE
-    archived = _finished_in(archive, study, asked=settings.archived)
+    archived = _finished_in(place / ARCHIVE, study, asked=settings.archived)
     if study.search is None:
-        with announced("looking for finished runs" + (" and timing a step of each kind" if settings.plan_only else "")):
-            counted = archived if settings.archived else []
-            rows = plan_rows(study, runs, archived=counted, estimate=settings.plan_only)
-        _print_plan(study, rows, asked.at_once)
-        names = {run.folder.name for run in archived}
-        only_there = [run for run in runs if run.folder.name in names and not run.folder.is_dir()]
-        if settings.archived:
-            runs = [run for run in runs if run not in only_there]
-        elif only_there:
-            print(f"{len(only_there)} of these are finished in {display_path(archive)}: archived=true counts them.\n")
+        runs = _plan(asked, study, runs, archived, place / ARCHIVE)
     else:
         with asked.devices():
             _print_search(study, study.search)
     if asked.slots and not any(slot.gpus for slot in asked.slots):
         for note in [note for each in study.precisions for note in precision_notes(torch.device("cpu"), each)]:
             print(f"note: {note}\n")
-    if settings.plan_only:
-        return 0
+    return 0 if settings.plan_only else _launch_and_report(task, asked, study, runs, place)
 
+
+def _plan(
+    asked: Asked, study: Study, runs: list[PlannedRun], archived: Sequence[Run], archive: Path
+) -> list[PlannedRun]:
+    """Print the plan of a study, and return its runs without those that are finished in an archive and count there."""
+    settings = asked.settings
+    with announced("looking for finished runs" + (" and timing a step of each kind" if settings.plan_only else "")):
+        counted = archived if settings.archived else []
+        rows = plan_rows(study, runs, archived=counted, estimate=settings.plan_only)
+    _print_plan(study, rows, asked.at_once)
+    names = {run.folder.name for run in archived}
+    only_there = [run for run in runs if run.folder.name in names and not run.folder.is_dir()]
+    if settings.archived:
+        return [run for run in runs if run not in only_there]
+    if only_there:
+        print(f"{len(only_there)} of these are finished in {display_path(archive)}: archived=true counts them.\n")
+    return runs
+
+
+def _launch_and_report(task: launch.Task, asked: Asked, study: Study, runs: Sequence[PlannedRun], place: Path) -> int:
+    """Launch the runs of a study, write its report, and return the exit status."""
     from mcl.reports.report import check_not_replaced, write_report
 
+    settings = asked.settings
     aside = expand_home(settings.runs) / "reports" / study.name  # used if the report beside the study covers other runs
     out = Path(settings.out) if settings.out else aside if is_installed(place) else place
     check_not_replaced(out)  # before hours of training, not after
@@ -219,7 +230,7 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
             settings.formats,
             command=command,
             instead=aside,
-            archive=archive if settings.archived else None,
+            archive=place / ARCHIVE if settings.archived else None,
         )
     print(f"\nreport: {display_path(written)}")
     if written.parent != out:
