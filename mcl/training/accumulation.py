@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mcl import distributed
+from mcl.distributed.sharding import SMALLEST
 from mcl.errors import UserError
 from mcl.training.random_state import random_state, set_random_state
 from mcl.training.train_step import TrainStep
 from mcl.types import Batch, Outputs
 
 IMAGES = -4  # dimension of the images of a batch, with or without views
-SMALLEST = 2  # images that batch normalization needs
 
 
 class AccumulatedStep(TrainStep):
