@@ -26,6 +26,8 @@ from mcl.training.throughput import Throughput
 
 logger = logging.getLogger(__name__)
 
+_IN_GROUPS = ("lr", "step")  # state that optimizers keep in their groups; those of timm count their steps there
+
 
 @dataclass
 class TrainingState:
@@ -143,8 +145,10 @@ def _groups(saved: Mapping[str, Any]) -> list[tuple[str | None, int]]:
 
 
 def _load_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Load momentum buffers and learning rates; all other settings come from the configuration."""
+    """Load momentum buffers, learning rates and counts of steps; all other settings come from the configuration."""
     pairs = zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
-    groups = [{**configured, "lr": stored["lr"]} for configured, stored in pairs]
+    groups = [
+        {**configured, **{name: stored[name] for name in _IN_GROUPS if name in stored}} for configured, stored in pairs
+    ]
     optimizer.load_state_dict({**saved, "param_groups": groups})
     match_state_strides(optimizer)

@@ -1,5 +1,7 @@
 """Fused optimizers: when they are used, and the memory layout that they need."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -80,6 +82,18 @@ def test_logged_rate_has_no_factor_even_if_all_parts_have_one(decay: str) -> Non
     rates = sorted({group["lr"] for group in optimizer.param_groups if group["params"]})
     assert rates == pytest.approx([0.1 / 16, 0.1 / 8, 0.1 / 4, 0.1 / 2, 1.0])
     assert trainer.learning_rate == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lamb"])
+def test_a_resumed_optimizer_takes_the_same_steps(name: str) -> None:
+    whole, resumed = small(f"optimizer={name}"), small(f"optimizer={name}")
+    for _ in range(2):
+        step(whole)
+    resumed.state.load_state_dict(copy.deepcopy(whole.state.state_dict()))
+    for trainer in (whole, resumed):
+        step(trainer)
+    for one, other in zip(whole.train_step.parameters, resumed.train_step.parameters, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_an_optimizer_of_timm_trains() -> None:
