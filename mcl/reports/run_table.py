@@ -12,6 +12,7 @@ from mcl.reports.statistics import mean_of_known
 from mcl.runs.identity import identity
 from mcl.runs.metrics_file import read_metrics
 from mcl.runs.reading import Run, Status, number
+from mcl.runs.summary import deployed_networks
 
 if TYPE_CHECKING:
     import pandas
@@ -87,8 +88,10 @@ class RunResult:
 
     @property
     def top1_last(self) -> float | None:
-        """The mean of its networks' accuracies after the last epoch; None if one is unknown."""
-        values = [network.top1_last for network in self.networks]
+        """The mean accuracy of the networks that it deploys, after the last epoch; None if one is unknown."""
+        if not self.finished:
+            return None
+        values = [number(network.get("top1_last")) for network in deployed_networks(self.summary)]
         return None if None in values else mean_of_known(values)
 
     @cached_property

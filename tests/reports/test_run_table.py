@@ -59,6 +59,13 @@ def test_a_run_has_settings_and_results_of_each_network(runs: Path) -> None:
     assert run.summary["images"] == 2000
 
 
+def test_a_teacher_is_no_part_of_the_accuracy_of_a_run(tmp_path: Path) -> None:
+    write_run(tmp_path, "mcl", 0, [70, 90], networks=("resnet8", "resnet20"), summary={"deployed": ["first"]})
+    (run,) = read_runs(tmp_path)
+    assert [network.top1_last for network in run.networks] == [70, 90]
+    assert run.top1_last == 70
+
+
 def test_curves_have_every_finite_value_and_are_read_when_asked_for(tmp_path: Path) -> None:
     folder = write_run(tmp_path, "lmcl", 0, [80, None], matching=True)
     (run,) = read_runs(tmp_path)
