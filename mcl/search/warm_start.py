@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from mcl.config.dataset_fingerprint import data_fingerprint
 from mcl.config.objective import names, value
+from mcl.data.fingerprint import same_images
+from mcl.runs.identity import identity
 from mcl.runs.metrics_file import read_metrics
 from mcl.runs.reading import Run, find_runs, number, read_run
 from mcl.runs.summary import deployed_networks
 from mcl.search.matching_runs import RunMatcher
-from mcl.search.space import Space
+from mcl.search.space import Space, overrides
 from mcl.search.trials import WARM_START
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ def add_finished_runs(
     study: "Study", space: Space, places: Sequence[str], compose: Callable[[list[str]], DictConfig], objective: Any
 ) -> int:
     """Add the finished runs in some folders that have the fixed settings of a search and values in its ranges.
+
+    A run on other images than those that a trial would see does not fit, even if their folders have the same name.
 
     Args:
         study: study of the search; a run that it has already is not added again.
@@ -44,6 +49,16 @@ def add_finished_runs(
     known = {trial.user_attrs.get(WARM_START) for trial in trials}
     own = [trial.params for trial in trials if WARM_START not in trial.user_attrs]
     matcher = RunMatcher(space, compose, IGNORED)
+    fingerprints: dict[str, str | None] = {}  # by the settings of the dataset
+
+    def same_as_trials(run: Run, values: dict[str, Any]) -> bool:
+        """Return whether a run saw the images that a trial with these values would see, as far as this is known."""
+        settings = repr([item for item in sorted(identity(run.config).items()) if item[0].startswith("dataset.")])
+        if settings not in fingerprints:
+            fingerprints[settings] = data_fingerprint(compose([*space.fixed, *overrides(values)]))
+        seen, expected = run.summary.get("data"), fingerprints[settings]
+        return seen is None or expected is None or same_images(str(seen), expected)
+
     fitting = 0
     for folder in dict.fromkeys(folder for place in places for folder in find_runs(Path(place))):
         run = read_run(folder)
@@ -52,6 +67,8 @@ def add_finished_runs(
             continue
         values = matcher.values(run)
         if values is None or values in own:  # a run of this search is a trial already
+            continue
+        if not same_as_trials(run, values):
             continue
         fitting += 1
         mark = str(run.summary.get("config_hash", folder))
