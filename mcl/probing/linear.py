@@ -9,6 +9,7 @@ from torch import Tensor
 
 WEIGHT_DECAYS = tuple(10.0**exponent for exponent in range(1, -7, -1))  # from strong to weak
 MAX_ITERATIONS = 200  # of L-BFGS, for each weight decay
+GRADIENT = 1e-7  # its largest entry at the minimum: under weak weight decay, it is below 1e-5 long before
 
 
 class LinearClassifier(NamedTuple):
@@ -61,7 +62,7 @@ def fit(
         weight, bias = start.weight.clone(), start.bias.clone()
     parameters = [weight.requires_grad_(), bias.requires_grad_()]
     optimizer = torch.optim.LBFGS(
-        parameters, max_iter=MAX_ITERATIONS, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+        parameters, max_iter=MAX_ITERATIONS, tolerance_grad=GRADIENT, line_search_fn="strong_wolfe"
     )
 
     def objective() -> Tensor:
