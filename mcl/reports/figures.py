@@ -1,9 +1,12 @@
 """Shared parts of a report's figures: style, formats, file contents."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from mcl.fonts import fonts_of_the_system
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,11 +40,13 @@ class Picture:
     files: Mapping[str, bytes]
 
 
-def style() -> Any:
-    """Return the context in which figures are drawn and saved."""
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw and save figures inside the block in the style of reports."""
     import matplotlib
 
-    return matplotlib.rc_context(_STYLE)  # type: ignore[arg-type]
+    with matplotlib.rc_context(_STYLE), fonts_of_the_system():  # type: ignore[arg-type]
+        yield
 
 
 def new_figure(width: float, height: float) -> "Figure":

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from mcl.fonts import fonts_of_the_system
 from mcl.palette import INK, LIGHT, diverging, sequential
 from mcl.tracking.tracker import Snapshot
 
@@ -21,6 +22,7 @@ WRONG = "firebrick"
 LETTERS = 10  # of a title to an inch of its image
 
 
+@fonts_of_the_system()
 def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -> bytes:
     """Draw a confusion matrix as PNG, each row normalised to shares of the true class.
 
@@ -50,6 +52,7 @@ def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -
     return _png(figure)
 
 
+@fonts_of_the_system()
 def matching_pictures(
     metrics: Mapping[str, float], names: Mapping[str, str] | None = None, about: str = ""
 ) -> dict[str, bytes]:
@@ -89,6 +92,7 @@ def _heat_map(weights: Mapping[tuple[str, str], float], one: str, other: str, ab
     return _png(figure)
 
 
+@fonts_of_the_system()
 def samples_picture(snapshot: Snapshot, title: str = "") -> bytes:
     """Draw the images of a snapshot with their true classes and all predictions; the ensemble's errors are red."""
     count = len(snapshot.images)

@@ -1,0 +1,26 @@
+"""Fonts of pictures: a font of the system has the characters that matplotlib's own lacks."""
+
+import warnings
+
+import matplotlib
+import pytest
+import torch
+from matplotlib.font_manager import fontManager
+
+from mcl.fonts import fonts_of_the_system
+from mcl.tracking.media import confusion_picture
+
+
+def test_fonts_that_the_system_has_follow_the_usual_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fontManager, "get_font_names", lambda: ["DejaVu Sans", "PingFang SC", "Comic Sans MS"])
+    before = list(matplotlib.rcParams["font.family"])
+    with fonts_of_the_system():
+        assert matplotlib.rcParams["font.family"] == [*before, "PingFang SC"]
+    assert matplotlib.rcParams["font.family"] == before
+
+
+def test_a_missing_character_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fontManager, "get_font_names", list)
+    with warnings.catch_warnings(record=True) as caught:
+        confusion_picture(torch.ones(2, 2, dtype=torch.int64), ["猫", "狗"], "test")
+    assert caught == []
