@@ -1,14 +1,15 @@
 """Check that all processes of a run, and its checkpoint, have the same images."""
 
-import json
 import socket
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from mcl.data.dataset import Dataset, Splits
 from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
+from mcl.untrusted.text import decode_json
 
 
 def check_same_images(processes: ProcessGroup, dataset: Dataset, splits: Splits, fingerprint: str) -> None:
@@ -63,15 +64,22 @@ def check_teacher_classes(content: Mapping[str, Any], current: Sequence[str], op
         current: class names of the images.
         option: what the user typed, for the message.
     """
-    about = content.get("about")
-    known = content.get("classes") or (about.get("classes") if isinstance(about, Mapping) else None) or ()
-    stored = list(json.loads(known) if isinstance(known, str) else known)  # safetensors has text alone
+    stored = _stored_classes(content)
     moved = [name for name, other in zip(current, stored, strict=False) if name != other and name in stored]
     if moved and len(stored) == len(current):
         raise UserError(
             f"{option}: its classes are in another order than those of the images: {moved[0]} is class"
             f" {stored.index(moved[0])} there, {list(current).index(moved[0])} here. Train it with this dataset=."
         )
+
+
+def _stored_classes(content: Mapping[str, Any]) -> list[str]:
+    about = content.get("about")
+    classes: Any = content.get("classes") or (about.get("classes") if isinstance(about, Mapping) else None)
+    if isinstance(classes, str):  # safetensors has text alone; that of another program may be anything
+        with suppress(UserError):
+            classes = decode_json(classes, "classes")
+    return [str(name) for name in classes] if isinstance(classes, list | tuple) else []
 
 
 def _class_difference(actual: Sequence[str], expected: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from mcl.networks.cohort import Cohort
 from mcl.runs import checkpoints
 from mcl.runs.identity import changes, config_hash
 from mcl.runs.weights_places import WeightsPlace, checksum_of_place, parse_place
+from mcl.training.agreement import check_teacher_classes
 from mcl.training.initial_weights import load_initial_weights
 from mcl.training.network_weights import load_network_weights, weights_of
 
@@ -83,6 +84,11 @@ def test_frozen_networks_have_learned_the_classes_in_the_same_order(option: str,
     start(False, ["9", "10"])  # its classifier learns
     with pytest.raises(UserError, match="its classes are in another order than those of the images: 9 is class 1"):
         start(True, ["9", "10"])
+
+
+def test_classes_in_the_words_of_another_program_are_not_compared() -> None:
+    for classes in ("9, 10", '{"9": 0, "10": 1}', "[", ["9"]):
+        check_teacher_classes({"classes": classes}, ["10", "9"], "init_from=x")
 
 
 def test_places_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
