@@ -184,9 +184,7 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
     else:
         with asked.devices():
             _print_search(study, study.search)
-    if asked.slots and not any(slot.gpus for slot in asked.slots):
-        for note in [note for each in study.precisions for note in precision_notes(torch.device("cpu"), each)]:
-            print(f"note: {note}\n")
+        _print_notes(asked, study)
     return 0 if settings.plan_only else _launch_and_report(task, asked, study, runs, place)
 
 
@@ -199,6 +197,8 @@ def _plan(
         counted = archived if settings.archived else []
         rows = plan_rows(study, runs, archived=counted, estimate=settings.plan_only)
     _print_plan(study, rows, asked.at_once)
+    if not all(run.finished for row in rows for run in row.found):
+        _print_notes(asked, study)
     names = {run.folder.name for run in archived}
     only_there = [run for run in runs if run.folder.name in names and not run.folder.is_dir()]
     if settings.archived:
@@ -206,6 +206,13 @@ def _plan(
     if only_there:
         print(f"{len(only_there)} of these are finished in {display_path(archive)}: archived=true counts them.\n")
     return runs
+
+
+def _print_notes(asked: Asked, study: Study) -> None:
+    """Print what the user should know of the precision of the runs, if they train on processors of this machine."""
+    if asked.slots and not any(slot.gpus for slot in asked.slots):
+        for note in [note for each in study.precisions for note in precision_notes(torch.device("cpu"), each)]:
+            print(f"note: {note}\n")
 
 
 def _launch_and_report(task: launch.Task, asked: Asked, study: Study, runs: Sequence[PlannedRun], place: Path) -> int:

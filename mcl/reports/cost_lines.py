@@ -24,7 +24,7 @@ def line_figure(rows: Rows, panels: Sequence[tuple[Panel, list[Point]]]) -> "Fig
     grid = figure.subplots(len(panels), 2, squeeze=False, sharey="row", height_ratios=heights, width_ratios=[3, 2])
     for (accuracy, price), (panel, points) in zip(grid, panels, strict=True):
         points = sorted(points, key=lambda point: point[1])
-        set_title(accuracy, panel.title, panel.caption([row for row, *_ in points], at_end=True), len(panels) + 1)
+        set_title(accuracy, panel.title, panel.caption([row for row, *_ in points], at_end=True), panels=2)
         for place, (row, cost, by_seed) in enumerate(points):
             colour, top1 = COLOURS[LIGHT][styles[row_key(rows, row)].colour], estimate(by_seed.values())
             if top1.interval:
