@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the report and print where it is."""
     from mcl.console import announced, display_path
     from mcl.errors import UserError
-    from mcl.reports.archive import ARCHIVE
     from mcl.reports.report import LATEX, PAGE, write_report
+    from mcl.runs.archived import ARCHIVE
     from mcl.runs.reading import find_runs
 
     place = arguments.place

@@ -33,13 +33,16 @@ from mcl.files import expand_home
 from mcl.launching.gpu_query import visible_devices
 from mcl.launching.own_errors import own_errors
 from mcl.program import is_installed, program
-from mcl.reports.archive import ARCHIVE, archived_runs, needs_archive
+from mcl.reports.archive import needs_archive
 from mcl.reports.figures import FORMATS
 from mcl.reports.search_report import find_trials
+from mcl.runs.archived import ARCHIVE, archived_runs
 from mcl.runs.reading import Run
 from mcl.signals import EXIT_STATUS, Stopped, program_signals, report_stop
 from mcl.studies.plan import PlannedRow, plan_rows
-from mcl.studies.study import PlannedRun, Search, Study, find_study, load_study, only, study_names
+from mcl.studies.planned_run import PlannedRun
+from mcl.studies.study import Study, find_study, load_study, only, study_names, teachers_of
+from mcl.studies.study_page import Search
 
 HELP = """\
 Run a study: plan it, launch the runs that are unfinished, write its report.
@@ -196,8 +199,10 @@ def _plan(
     with announced("looking for finished runs" + (" and timing a step of each kind" if settings.plan_only else "")):
         counted = archived if settings.archived else []
         rows = plan_rows(study, runs, archived=counted, estimate=settings.plan_only)
+        teachers = teachers_of(planned for row in rows for planned in row.unfinished)
+        rows = [*plan_rows(study, teachers, estimate=settings.plan_only), *rows]
     _print_plan(study, rows, asked.at_once)
-    if not all(run.finished for row in rows for run in row.found):
+    if any(row.unfinished for row in rows):
         _print_notes(asked, study)
     names = {run.folder.name for run in archived}
     only_there = [run for run in runs if run.folder.name in names and not run.folder.is_dir()]
@@ -225,7 +230,12 @@ def _launch_and_report(task: launch.Task, asked: Asked, study: Study, runs: Sequ
     check_not_replaced(out)  # before hours of training, not after
     hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
     with grouped(study.group, study.varied):
-        failures = _run(task, study, runs, hydra)
+        taught_later = [run for run in runs if run.stand_ins]
+        first = [*teachers_of(taught_later), *(run for run in runs if not run.stand_ins)]
+        failures = _run(task, study, first, hydra)
+        if taught_later:
+            study, runs, waiting = _with_trained_teachers(asked, taught_later, place)
+            failures += [*waiting, *_run(task, study, runs, hydra)]
     for message in failures:
         print(f"error: {message}", file=sys.stderr)
     command = f"{program('sweep')} {shlex.join(asked.typed)}" if asked.runs or settings.seeds or settings.out else None
@@ -243,6 +253,23 @@ def _launch_and_report(task: launch.Task, asked: Asked, study: Study, runs: Sequ
     if written.parent != out:
         print(f"{display_path(out / written.name)} covers finished runs that are not among these, and was not changed.")
     return USAGE_ERROR if failures else 0
+
+
+def _with_trained_teachers(
+    asked: Asked, runs: Sequence[PlannedRun], place: Path
+) -> tuple[Study, list[PlannedRun], list[str]]:
+    """Compose a study anew, now that the teachers of some runs have been trained.
+
+    Returns:
+        The study; those of the runs whose teachers are finished; a message on each row that has others.
+    """
+    wanted = [(run.labels, run.seed) for run in runs]
+    with asked.devices():
+        study = load_study(place, asked.runs, asked.settings.seeds)
+    planned = [run for run in study.runs if (run.labels, run.seed) in wanted]
+    waiting = {", ".join(run.labels.values()): None for run in planned if run.stand_ins}
+    messages = [f"{row}: runs were not started, because their teacher did not finish." for row in waiting]
+    return study, [run for run in planned if not run.stand_ins], messages
 
 
 def _finished_in(archive: Path, study: Study, *, asked: bool) -> list[Run]:
@@ -293,9 +320,12 @@ def _print_plan(study: Study, rows: Sequence[PlannedRow], at_once: int | None) -
             else []
         )
         seeds = ", ".join(str(run.seed) for run in row.planned)
-        table.add_row(*row.labels.values(), seeds, row.standing(), *times)
+        labels = list(row.labels.values())
+        if row.labels.keys() != study.factors.keys():
+            labels = [f"teacher {labels[0]}", *[""] * (len(study.factors) - 1)]
+        table.add_row(*labels, seeds, row.standing(), *times)
     print_table(console, table)
-    unfinished = sum(not run.finished for row in rows for run in row.found)
+    unfinished = sum(len(row.unfinished) for row in rows)
     console.print(
         f"\n{pluralize(sum(len(row.planned) for row in rows), 'run')}, {unfinished} of them unfinished",
         soft_wrap=True,

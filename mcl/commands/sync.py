@@ -66,4 +66,4 @@ def _places(place: Path, runs: Path | None) -> list[Path]:
         from mcl.reports.search_report import find_trials
 
         return [trial.folder for trial, _ in find_trials(study)]
-    return [planned.folder for planned in study.runs]
+    return [planned.folder for planned in (*study.teachers, *study.runs)]

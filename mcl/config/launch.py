@@ -31,7 +31,7 @@ def launch(task: Task, jobs: Sequence[Sequence[str]], settings: Sequence[str]) -
     """
     context, config = _prepare(settings)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
-    size = config.hydra.sweeper.get("max_batch_size") or len(jobs)  # like Hydra's own sweeper
+    size = config.hydra.sweeper.get("max_batch_size") or len(jobs) or 1  # like Hydra's own sweeper
     returns: list[JobReturn] = []
     for first in range(0, len(jobs), size):
         returns += launcher.launch([list(job) for job in jobs[first : first + size]], initial_job_idx=first)

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from mcl.reports.archive import archived_runs, pack_runs
+    from mcl.reports.archive import pack_runs
     from mcl.reports.report import write_report
     from mcl.reports.results_table import read_runs
     from mcl.reports.rows import rows_of_folders, rows_of_study
     from mcl.reports.statistics import compare, estimate
 
 __all__ = [
-    "archived_runs",
     "compare",
     "estimate",
     "pack_runs",
@@ -29,7 +28,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "archive": ["archived_runs", "pack_runs"],
+        "archive": ["pack_runs"],
         "report": ["write_report"],
         "rows": ["rows_of_folders", "rows_of_study"],
         "results_table": ["read_runs"],

@@ -16,7 +16,7 @@ from mcl.reports.markdown import (
 from mcl.reports.rows import MAX_OVER_RUN, METRICS, Row, Rows
 from mcl.reports.statistics import Estimate
 from mcl.reports.tables import Table
-from mcl.studies.study import Published
+from mcl.studies.study_page import Published
 
 
 def accuracy_table(rows: Rows, metric: str) -> Table:

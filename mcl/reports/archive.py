@@ -2,25 +2,19 @@
 
 import io
 import tarfile
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
-from mcl.errors import UserError
 from mcl.reports.row_labels import place_labels
 from mcl.runs.identity import config_hash
-from mcl.runs.layout import CONFIG, PROBE, SIGNS_OF_A_RUN
+from mcl.runs.layout import CONFIG, SIGNS_OF_A_RUN
 from mcl.runs.probe_record import find_probes
-from mcl.runs.reading import Run, find_runs, read_run
+from mcl.runs.reading import Run
 from mcl.runs.received import file_name
 from mcl.runs.stored_config import encode_config, without_absolute_paths
 from mcl.studies.study import Study
-from mcl.untrusted.archives import DamagedArchive, unpack_tar
 from mcl.untrusted.limits import MAX_METRICS
 from mcl.untrusted.regular_files import read_bytes
-
-ARCHIVE = "runs.tar.xz"
 
 
 def pack_runs(runs: Iterable[Run]) -> bytes:
@@ -59,34 +53,11 @@ def show_as_packed(runs: Iterable[Run], place: Path) -> None:
             run.shown_folder = place / _folder(run)
 
 
-@contextmanager
-def archived_runs(archive: Path) -> Iterator[list[Run]]:
-    """Read the runs of an archive. Their files exist until the block ends.
-
-    Raises:
-        UserError: The archive is damaged, or would write outside its folder.
-    """
-    with tempfile.TemporaryDirectory(prefix="mcl-runs-") as name:
-        yield unpack_runs(archive, Path(name))
-
-
-def unpack_runs(archive: Path, folder: Path) -> list[Run]:
-    """Unpack an archive into an empty folder and read its runs; raises as `archived_runs` does."""
-    try:
-        unpack_tar(archive, folder, (*SIGNS_OF_A_RUN, PROBE))
-    except (DamagedArchive, OSError) as error:
-        raise UserError(f"{archive} cannot be unpacked: {error}") from error
-    runs = [read_run(each) for each in find_runs(folder)]
-    for run in runs:
-        run.shown_folder = archive.parent / run.folder.relative_to(folder)
-    return runs
-
-
 def needs_archive(study: Study) -> bool:
     """Return whether a planned run of a study, or every trial of its search, has no folder here."""
     if study.base is not None:  # a search
         return not any(study.base.folder.parent.glob("*/"))
-    return not all(planned.folder.is_dir() for planned in study.runs)
+    return not all(planned.folder.is_dir() for planned in (*study.runs, *study.teachers))
 
 
 def _folder(run: Run) -> str:

@@ -12,7 +12,7 @@ from mcl.extras import require
 from mcl.files import make_folder, write_atomically
 from mcl.reports.accuracy_tables import accuracies_table, accuracy_table, main_table, published_table
 from mcl.reports.alone_table import alone_section
-from mcl.reports.archive import ARCHIVE, archived_runs, needs_archive, pack_runs, show_as_packed
+from mcl.reports.archive import needs_archive, pack_runs, show_as_packed
 from mcl.reports.calibration_table import ensemble_section, ensemble_table
 from mcl.reports.claim_answer import claim_paragraphs, claim_section
 from mcl.reports.comparisons import Comparisons, compare_rows
@@ -31,8 +31,11 @@ from mcl.reports.provenance import images, missing, not_finite, versions
 from mcl.reports.ranks import rank_section, rank_tables
 from mcl.reports.rows import Rows, parse_baseline, rows_of_folders, rows_of_study
 from mcl.reports.search_report import Trial, find_trials, objectives_of, search_page
+from mcl.reports.teacher_table import teacher_section, teacher_table
+from mcl.runs.archived import ARCHIVE, archived_runs
 from mcl.runs.reading import Run
-from mcl.studies.study import FILE, Study
+from mcl.studies.study import Study
+from mcl.studies.study_page import FILE
 from mcl.untrusted.limits import MAX_CSV
 from mcl.untrusted.regular_files import read_bytes
 
@@ -99,7 +102,8 @@ def write_report(
             assert study is not None
             files = _search_files(study, found, command, formats, html)
         if pack:
-            files[ARCHIVE] = pack_runs(runs)
+            teachers = found.teachers if isinstance(found, Rows) else []
+            files[ARCHIVE] = pack_runs([*runs, *(run for row in teachers for run in row.runs)])
     _write(out, files)
     _print_notes([*runs, *apart])
     return out / RESULTS
@@ -159,6 +163,7 @@ def _rows_files(
         tables = [accuracy_table(rows, metric), baseline_table(rows, comparisons.baseline), ensemble_table(rows)]
         tables += rank_tables(rows, metric).values() if rows.ranked else ()
         tables += [*ablation_tables(rows, comparisons).values(), matching_table(rows)]
+        tables += [teacher_table(rows, metric)] if rows.teachers else []
         tables += [*(probe_table(rows, probed) for probed in probed_sets(rows)), cost_table(rows)]
         files[LATEX] = downloads[LATEX] = in_latex(claim_paragraphs(rows, comparisons, metric), tables, MARK)
     if html:
@@ -250,6 +255,7 @@ def _tables(study: Study | None, rows: Rows, comparisons: Comparisons, metric: s
         *published_table(rows, study.published if study else []),
         *ensemble_section(rows),
         *accuracies_table(rows),
+        *teacher_section(rows, metric),
         *probe_section(rows),
         *cost_section(rows),
     ]

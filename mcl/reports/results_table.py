@@ -9,13 +9,15 @@ from typing import Any
 
 from mcl.console import display_path
 from mcl.errors import UserError
-from mcl.reports.archive import ARCHIVE, needs_archive, unpack_runs
+from mcl.reports.archive import needs_archive
 from mcl.reports.rows import Rows, rows_of_folders, rows_of_study
 from mcl.reports.run_table import NetworkResult, RunResult, RunTable
 from mcl.reports.search_report import find_trials
+from mcl.runs.archived import ARCHIVE, unpack_runs
 from mcl.runs.identity import flatten
 from mcl.runs.reading import Run, find_runs, mapping, number
-from mcl.studies.study import FILE, load_study
+from mcl.studies.study import load_study
+from mcl.studies.study_page import FILE
 
 
 def read_runs(place: str | os.PathLike[str], *, runs: str | os.PathLike[str] | None = None) -> RunTable:

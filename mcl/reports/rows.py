@@ -82,6 +82,7 @@ class Rows:
         unplaced: runs that belong to no row, each with the reason.
         claim: the claim of the study, if it has one and the baseline is its own.
         ranked: whether the report ranks the rows.
+        teachers: runs that were trained before those of the rows, which start from their weights.
     """
 
     factors: dict[str, list[str]]
@@ -92,6 +93,7 @@ class Rows:
     unplaced: list[Run] = field(default_factory=list)
     claim: Claim | None = None
     ranked: bool = False
+    teachers: list[Row] = field(default_factory=list)
 
     @property
     def varying(self) -> list[str]:
@@ -198,7 +200,16 @@ def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archi
     compared = set(chosen) or set(list(study.factors)[-1:])
     in_order = [_sort_runs(rows[labels]) for labels in sorted(rows, key=order)]
     claim = study.claim if baseline is None else None
-    return _check_baseline(Rows(dict(study.factors), in_order, chosen, compared, claim=claim, ranked=study.ranks))
+    found = Rows(dict(study.factors), in_order, chosen, compared, claim=claim, ranked=study.ranks)
+    return _check_baseline(replace(found, teachers=_teachers(study, archived)))
+
+
+def _teachers(study: Study, archived: Iterable[Run]) -> list[Row]:
+    rows: dict[tuple[str, ...], Row] = {}
+    for planned, run in zip(study.teachers, read_planned(study.teachers, archived), strict=True):
+        run.seed = planned.seed
+        rows.setdefault(tuple(planned.labels.values()), Row(dict(planned.labels), [])).runs.append(run)
+    return list(rows.values())
 
 
 def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None = None) -> Rows:

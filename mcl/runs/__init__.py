@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mcl.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from mcl.runs.archived import archived_runs
     from mcl.runs.checkpoints import Checkpoints
     from mcl.runs.identity import config_hash
     from mcl.runs.metrics_file import read_metrics
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Checkpoints",
     "Run",
+    "archived_runs",
     "config_hash",
     "find_runs",
     "read_config",
@@ -29,6 +31,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
+        "archived": ["archived_runs"],
         "checkpoints": ["Checkpoints"],
         "identity": ["config_hash"],
         "metrics_file": ["read_metrics"],

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from statistics import mean
 
 from mcl.runs.reading import Run, mapping, number, read_run
-from mcl.studies.study import PlannedRun, Study
+from mcl.studies.planned_run import PlannedRun
+from mcl.studies.study import Study
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class PlannedRow:
     found: list[Run]
     seconds: float | None = None
     how: str = ""
+
+    @property
+    def unfinished(self) -> list[PlannedRun]:
+        """The runs that are not finished, or not begun."""
+        return [planned for planned, run in zip(self.planned, self.found, strict=True) if not run.finished]
 
     @property
     def seconds_left(self) -> float | None:
@@ -76,7 +82,8 @@ def plan_rows(
 
 
 def _position(study: Study, labels: dict[str, str]) -> list[int]:
-    return [study.factors[factor].index(label) for factor, label in labels.items()]
+    known = [(study.factors.get(factor, []), label) for factor, label in labels.items()]
+    return [choices.index(label) if label in choices else -1 for choices, label in known]  # -1: a teacher
 
 
 def _share_done(run: Run) -> float:
@@ -106,7 +113,8 @@ def _with_seconds(rows: Sequence[PlannedRow], runs: Sequence[Run]) -> list[Plann
             continue
         from mcl.studies.estimate import total_and_rate
 
-        total, measured, problem = total_and_rate(row.planned[0].overrides, measure=rate is None)
+        first = row.planned[0]
+        total, measured, problem = total_and_rate([*first.overrides, *first.stand_ins], measure=rate is None)
         if rate is None and measured is not None:
             rate, how = measured, "by multiply-adds, at the speed of a few steps measured now"
         seconds = None if total is None or rate is None else total / rate

@@ -19,7 +19,7 @@ from mcl.data.dataset import Splits
 from mcl.data.preprocessing import Preprocessing
 from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
-from mcl.runs.checkpoint_files import expand_places
+from mcl.runs.checkpoint_files import expand_places, read_checksum
 from mcl.runs.hydra_folder import write_hydra_folder
 from mcl.runs.identity import config_hash
 from mcl.runs.metrics_file import count_kept_lines
@@ -183,6 +183,8 @@ class Run:
             **trainer.summary(),
             **deployed,
         }
+        if checkpoints is not None:
+            self.summary["checkpoint"] = read_checksum(checkpoints.last)
         self.summary["objective"] = objective.value(self.summary, self.config.objective)
         remote = Trackers(tracker for tracker in self.trackers if isinstance(tracker, Background))
         Trackers(tracker for tracker in self.trackers if tracker not in remote).finish("finished", self.summary)

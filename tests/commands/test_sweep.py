@@ -18,6 +18,7 @@ import train
 from mcl.__main__ import main as report
 from mcl.commands.sweep import main, understand
 from mcl.config.conf_folder import conf_folder
+from mcl.runs.checkpoint_files import read_checksum
 from mcl.studies.plan import plan_rows
 from mcl.studies.study import load_study
 
@@ -47,6 +48,16 @@ search:
   at_once: 1
 """
 
+TAUGHT = PAGE.replace(
+    "vary:\n  loss: [independent, mcl]",
+    """teachers:
+  resnet14: [loss=independent, pair=single, network@pair.first=resnet14]
+vary:
+  loss:
+    independent: [loss=independent]
+    kd: [loss=kd, network@pair.second=resnet14, pair.second.frozen=true, "pair.second.weights={resnet14}"]""",
+)
+
 Sweep = Callable[..., tuple[int, str, str]]
 
 
@@ -55,7 +66,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     """``sweep("seeds=[0]")``: run ``python sweep.py study=tiny seeds=[0]`` in this process, one run after another."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    for name, page in {"tiny": PAGE, "search": SEARCH}.items():
+    for name, page in {"tiny": PAGE, "search": SEARCH, "taught": TAUGHT}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "study.yaml").write_text(page)
 
@@ -285,6 +296,44 @@ def test_finished_trials_of_a_search_are_reused(sweep: Sweep) -> None:
     assert status == 0
     assert "report: runs/reports/search/RESULTS.md" in out
     assert Path("search/RESULTS.md").read_text() == page
+
+
+def test_teachers_are_trained_before_the_rows_that_need_them(sweep: Sweep) -> None:
+    _, out, _ = sweep("plan_only=true", "seeds=[0]", study="taught")
+    assert re.findall(r"^(.*?)  +0  +1 to do", out, re.MULTILINE) == ["teacher resnet14", "independent", "kd"]
+    assert "3 runs, 3 of them unfinished" in out
+    status, out, err = sweep("seeds=[0]", study="taught")
+    assert status == 0, err
+    _, student, teacher = summaries()
+    assert teacher.parts[2:4] == ("single-resnet14", "independent")
+    config = yaml.safe_load((student.parent / "config.yaml").read_text())
+    checksum = json.loads(teacher.read_text())["checkpoint"]
+    assert (
+        checksum == read_checksum(teacher.parent / "checkpoints" / "last.pt") == config["weights_checksums"]["second"]
+    )
+    assert config["pair"]["second"]["weights"] == str(teacher.parent)
+    assert "## Teachers" in Path("taught/RESULTS.md").read_text()
+    _, out, _ = sweep("plan_only=true", "seeds=[0]", study="taught")
+    assert "2 runs, 0 of them unfinished" in out
+    assert "teacher" not in out
+    # The archive has the teachers, too: without their weights, the runs of their students are found by the checksums.
+    assert report(["report", "taught", "--archive"]) == 0
+    page, archive = (Path("taught", name).read_bytes() for name in ("RESULTS.md", "runs.tar.xz"))
+    shutil.rmtree("runs")
+    assert report(["report", "taught", "--archive"]) == 0
+    assert (page, archive) == tuple(Path("taught", name).read_bytes() for name in ("RESULTS.md", "runs.tar.xz"))
+    status, out, err = sweep("seeds=[0]", "archived=true", study="taught")
+    assert status == 0, err
+    assert "2 runs, 0 of them unfinished" in out
+    assert not Path("runs").exists()
+
+
+def test_rows_of_a_teacher_that_failed_are_not_started(sweep: Sweep) -> None:
+    Path("taught/study.yaml").write_text(TAUGHT.replace("first=resnet14]", "first=resnet14, optimizer.lr=1e30]"))
+    status, _, err = sweep("seeds=[0]", study="taught")
+    assert status == 1
+    assert "error: kd: runs were not started, because their teacher did not finish." in err
+    assert [file.parts[3] for file in summaries()] == ["independent"]
 
 
 def test_study_runs_with_the_launcher(sweep: Sweep, warm: None) -> None:

@@ -14,8 +14,9 @@ from support.run_folders import write_run
 from mcl.__main__ import main
 from mcl.config.conf_folder import conf_folder
 from mcl.errors import UserError
-from mcl.reports.archive import ARCHIVE, archived_runs, pack_runs
+from mcl.reports.archive import pack_runs
 from mcl.reports.report import write_report
+from mcl.runs.archived import ARCHIVE, archived_runs
 from mcl.runs.reading import find_runs, read_run
 from mcl.runs.stored_config import read_config, write_config
 
@@ -31,8 +32,6 @@ def test_committed_report_is_reproduced_from_its_archive(
     if not (committed / ARCHIVE).is_file():
         pytest.skip("its runs are not committed")
     copy.mkdir(parents=True)
-    if (committed / "teachers").is_dir():  # of settings, by their checksums
-        shutil.copytree(committed / "teachers", copy / "teachers")
     shutil.copy(committed / "study.yaml", copy)
     shutil.copy(committed / ARCHIVE, copy)
     monkeypatch.chdir(tmp_path)

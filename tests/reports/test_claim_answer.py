@@ -12,7 +12,8 @@ from support.run_folders import write_run
 
 from mcl.errors import UserError
 from mcl.studies.claim import Claim, check_claim
-from mcl.studies.study import PlannedRun, Study
+from mcl.studies.planned_run import PlannedRun
+from mcl.studies.study import Study
 
 Page = Callable[..., str]
 NOISE = (-0.2, 0.1, 0.0, 0.3, -0.2)  # of the seeds, around zero

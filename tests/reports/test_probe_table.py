@@ -9,7 +9,8 @@ import pytest
 from support.report_pages import cells, three_seeds
 
 from mcl.intervals import Interval
-from mcl.reports.archive import ARCHIVE, pack_runs, unpack_runs
+from mcl.reports.archive import pack_runs
+from mcl.runs.archived import ARCHIVE, unpack_runs
 from mcl.runs.probe_record import Measure, NetworkProbe, ProbeRecord, find_probes, read_probe
 from mcl.runs.reading import find_runs, read_run
 

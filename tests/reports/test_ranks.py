@@ -11,7 +11,8 @@ from mcl.reports.markdown import NONE
 from mcl.reports.ranks import ranks
 from mcl.reports.rows import Row, Rows, rows_of_study, run_values
 from mcl.runs.summary import deployed_networks
-from mcl.studies.study import PlannedRun, Study
+from mcl.studies.planned_run import PlannedRun
+from mcl.studies.study import Study
 
 # The first two differ by the same as their spread; the third is far below, the fourth has not run.
 VALUES = {"a": [70.0, 71.0, 72.0, 71.0], "b": [70.5, 70.4, 72.6, 70.6], "c": [60.0, 61.1, 62.0, 61.1], "d": None}

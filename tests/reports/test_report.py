@@ -10,7 +10,7 @@ from support.run_folders import write_run
 
 from mcl.errors import UserError
 from mcl.reports.rows import parse_baseline
-from mcl.studies.study import Published
+from mcl.studies.study_page import Published
 
 Page = Callable[..., str]
 

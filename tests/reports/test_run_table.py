@@ -15,8 +15,8 @@ from support.run_folders import write_run
 from mcl.data.listing import images_below
 from mcl.errors import UserError
 from mcl.reports import pack_runs, read_runs, results_table
-from mcl.reports.archive import ARCHIVE
 from mcl.reports.rows import rows_of_folders
+from mcl.runs.archived import ARCHIVE
 from mcl.runs.reading import find_runs, read_run
 
 

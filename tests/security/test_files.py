@@ -19,8 +19,8 @@ from mcl.deploy.bundle import write_bundle
 from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
 from mcl.files import write_atomically
-from mcl.reports.archive import archived_runs
 from mcl.runs import checkpoints
+from mcl.runs.archived import archived_runs
 from mcl.runs.layout import WRITTEN
 from mcl.runs.lock import FolderLock
 from mcl.runs.reading import find_runs, read_run

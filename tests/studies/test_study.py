@@ -1,5 +1,6 @@
 """study.yaml: valid contents, and the runs that it plans."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from mcl.errors import UserError
 from mcl.runs.identity import config_hash
-from mcl.studies.study import PlannedRun, Study, find_study, load_study, studies_folder, study_names
+from mcl.studies.planned_run import PlannedRun
+from mcl.studies.study import Study, find_study, load_study, studies_folder, study_names
 
 PAGE = """
 title: Two losses, two sizes
@@ -156,10 +158,14 @@ def test_overrides_must_keep_rows_different(page: Callable[..., Study]) -> None:
 
 def test_study_in_the_documentation_is_valid(tmp_path: Path) -> None:
     manual = (studies_folder().parent / "docs" / "studies.md").read_text()
-    (tmp_path / "study.yaml").write_text(manual.partition("```yaml\n")[2].partition("```")[0])
+    first, taught = (text.partition("```")[0] for text in re.split("```yaml\n(?=title|hold: .*\nteachers)", manual)[1:])
+    (tmp_path / "study.yaml").write_text(first)
     study = load_study(tmp_path)
     assert len(study.runs) == 3 * 3
     assert len(study.published) == 1
+    (tmp_path / "study.yaml").write_text(f"title: Teachers\n{taught}")
+    study = load_study(tmp_path)
+    assert [len(study.teachers), len(study.runs)] == [1, 2]
 
 
 ROWS = {  # what is shipped -> how many runs of each seed it is
@@ -168,7 +174,7 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
     "cifar100_heterogeneous": 8 * 2,
     "imagenet_homogeneous": 3 * 2,
     "imagenet_heterogeneous": 3 * 2,
-    "methods": 24,
+    "methods": 26,
     "few_images": 13,
     "few_images_100_per_class": 6,
     "few_images_tuned": 4,

@@ -8,7 +8,8 @@ from typing import Any
 from support.run_folders import config, write_run
 
 from mcl.runs.identity import config_hash
-from mcl.studies.study import PlannedRun, Study
+from mcl.studies.planned_run import PlannedRun
+from mcl.studies.study import Study
 
 
 def cells(page: str, heading: str, *labels: str) -> list[str]:

@@ -16,8 +16,8 @@ from mcl import build_network
 from mcl.config.conf_folder import conf_folder
 from mcl.errors import UserError
 from mcl.networks.cohort import Cohort
-from mcl.reports.archive import ARCHIVE, archived_runs
 from mcl.runs import checkpoints
+from mcl.runs.archived import ARCHIVE, archived_runs
 from mcl.runs.checkpoint_files import read_checksum
 from mcl.runs.identity import VERSION, config_hash, identity
 from mcl.runs.summary import with_checksum
