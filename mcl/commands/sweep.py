@@ -261,14 +261,18 @@ def _with_trained_teachers(
     """Compose a study anew, now that the teachers of some runs have been trained.
 
     Returns:
-        The study; those of the runs whose teachers are finished; a message on each row that has others.
+        The study; those of the runs whose teachers are finished; a message on each other one.
     """
     wanted = [(run.labels, run.seed) for run in runs]
     with asked.devices():
         study = load_study(place, asked.runs, asked.settings.seeds)
     planned = [run for run in study.runs if (run.labels, run.seed) in wanted]
-    waiting = {", ".join(run.labels.values()): None for run in planned if run.stand_ins}
-    messages = [f"{row}: runs were not started, because their teacher did not finish." for row in waiting]
+    messages = [
+        f"{', '.join(run.labels.values())}, seed {run.seed}: not started: a teacher did not finish, or its weights are"
+        f" gone: {', '.join(str(teacher.folder) for teacher in run.teachers.values())}."
+        for run in planned
+        if run.stand_ins
+    ]
     return study, [run for run in planned if not run.stand_ins], messages
 
 

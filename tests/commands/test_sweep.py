@@ -332,7 +332,7 @@ def test_rows_of_a_teacher_that_failed_are_not_started(sweep: Sweep) -> None:
     Path("taught/study.yaml").write_text(TAUGHT.replace("first=resnet14]", "first=resnet14, optimizer.lr=1e30]"))
     status, _, err = sweep("seeds=[0]", study="taught")
     assert status == 1
-    assert "error: kd: runs were not started, because their teacher did not finish." in err
+    assert "error: kd, seed 0: not started: a teacher did not finish, or its weights are gone: runs/synthetic/si" in err
     assert [file.parts[3] for file in summaries()] == ["independent"]
 
 
