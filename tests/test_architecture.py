@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"accelerators", "errors", "types", "extras", "lazy", "version", "allocator", "signals", "program"}
     | {"double_backward", "gradient_rescaling"},
-    {"files", "console", "devices", "distributed", "fonts", "intervals", "meta", "palette"}
+    {"files", "console", "devices", "distributed", "drawing", "intervals", "meta", "palette"}
     | {"peak_memory", "untrusted"},
     {"runs", "networks", "losses", "data"},
     {"tracking", "config"},
