@@ -147,6 +147,14 @@ def takers(subgroup: str) -> list[str]:
     return found
 
 
+def preset_options(group: str, name: str) -> set[str]:
+    """Return the options that a preset such as ``recipe=dks`` sets, also through the presets that it builds on."""
+    file = next((file for folder in conf_folders() if (file := folder / group / f"{name}.yaml").is_file()), None)
+    content = {} if file is None else _content(file.read_text(encoding="utf-8"))
+    bases = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    return set(_paths(content)).union(*(preset_options(group, base) for base in bases))
+
+
 def _content(text: str) -> dict[str, Any]:
     """Return the content of a YAML file; empty if it is damaged, which Hydra reports when the file is chosen."""
     try:

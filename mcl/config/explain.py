@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from mcl import extras
-from mcl.config.catalog import choices
+from mcl.config.catalog import choices, preset_options
 from mcl.config.conf_folder import conf_folder
 from mcl.config.hints import misplaced_choice, not_in_defaults, unknown_choice, unknown_option, write
 from mcl.config.official_names import in_our_words
@@ -29,6 +30,7 @@ _ENUM = re.compile(r"Invalid value '(.*)', expected one of \[(.*)\]")
 _TYPE = re.compile(r"Value '(.*)' of type '\w+' could not be converted to (Integer|Float|Boolean)")
 _BOOLEAN = re.compile(r"Value '(.*)' is not a valid bool\b")
 _WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+_BELONGS_ELSEWHERE = re.compile(r"((\w+)[\w.]*): there is no such option of \w+\. It belongs to ")
 _NO_CONFIG = re.compile(r"Cannot find primary config '([^']+)'")
 
 
@@ -42,11 +44,11 @@ def explain(error: BaseException, typed: Sequence[str] = ()) -> str | None:
     chain = causes(error)
     for cause in chain:
         if isinstance(cause, UserError):
-            return str(cause)
+            return _explain_preset(str(cause), typed)
         if str(cause).startswith("operator torchvision::"):
             return f"{cause}: torchvision does not fit torch. Install both again, from one index."
         if reported := REPORTED_BY_A_JOB.search(str(cause)):
-            return reported[1]
+            return _explain_preset(reported[1], typed)
     for cause in chain:
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
             if plugin := extras.missing_plugin(str(cause.missing_cfg_file), typed):
@@ -104,6 +106,17 @@ def _is_in_own_module(error: BaseException, folder: str) -> bool:
     own = ("mcl", "hydra_plugins", "packages", "tests")
     others = [*(str(ROOT / name) for name in own), sys.prefix, sys.base_prefix]
     return raised_below(error, folder) and not any(raised_below(error, other) for other in others)
+
+
+def _explain_preset(message: str, typed: Sequence[str]) -> str:
+    """Add to the message about an option of another choice which preset sets the option, and what to type."""
+    if found := _BELONGS_ELSEWHERE.match(message):
+        key, group = found.groups()
+        for preset in ("recipe", "experiment"):
+            if (name := typed_value(preset, typed)) and key in preset_options(preset, name):
+                removed = shlex.quote(f"~{key}")
+                return f"{preset}={name} sets {message} Choose another {group}=, or remove the option with {removed}."
+    return message
 
 
 def _explain_choice(missing: str, names: Sequence[str]) -> str:

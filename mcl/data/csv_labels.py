@@ -51,7 +51,8 @@ def read_rows(file: Path) -> list[Row]:
         line = read_bytes(file, MAX_LABELS)[: error.start].count(b"\n") + 1
         raise UserError(f"{file}, line {line}: not UTF-8. Save the file as CSV in UTF-8.") from error
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    seen: dict[str, int] = {}
+    folder = os.path.realpath(file.parent)
+    seen: dict[str, int] = {}  # by absolute path
     rows: list[Row] = []
     try:
         columns = _columns(file, next(lines, []))
@@ -59,9 +60,10 @@ def read_rows(file: Path) -> list[Row]:
             if not any(cells):
                 continue
             row = _row(file, lines.line_num, cells, columns)
-            if row.path in seen:
-                raise UserError(f"{file}, line {lines.line_num}: {row.path} is in line {seen[row.path]} already.")
-            seen[row.path] = lines.line_num
+            path = os.path.normpath(os.path.join(folder, row.path))
+            if path in seen:
+                raise UserError(f"{file}, line {lines.line_num}: {row.path} is in line {seen[path]} already.")
+            seen[path] = lines.line_num
             rows.append(row)
     except csv.Error as error:
         raise UserError(f"{file}, line {lines.line_num}: not CSV ({error}).") from error

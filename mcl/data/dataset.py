@@ -90,6 +90,10 @@ class Dataset(ABC):
         lists_classes: whether the folders in ``root`` are the classes, so that nothing else may be put there.
         notes: on the images, for the user.
         unreadable: the damaged files that were skipped so far, and why; disk loaders add to it.
+
+    Raises:
+        UserError: An argument is out of its range, a class has too few images for ``validation``, or the images are too
+            small for the augmentation.
     """
 
     resize: int | None = None

@@ -47,6 +47,16 @@ def plan_epoch(
 
     The first of several views is drawn as the only one is; each further one has a stream of its own. Images that are
     mixed are in random order.
+
+    Args:
+        sampler: chooses the images of each batch.
+        augmentation: makes the draws for each image.
+        labels: (N,) classes of all training images.
+        batch_size: images in a batch, over all processes.
+        shard: rank and number of the processes.
+        seed, epoch: what the batches and draws depend on; the epoch is counted from 0.
+        views: augmented views of each image.
+        mixing: makes the draws for each pair of images.
     """
     batches = sampler.batches(labels, batch_size, seed=seed, epoch=epoch)
     mixed: Tensor | None = None

@@ -61,6 +61,10 @@ class ListedFiles(Dataset):
     Attributes:
         labelling: what a fingerprint covers beside classes, names and contents of the files.
         read: returns the content of a file.
+
+    Raises:
+        UserError: ``root`` has no such images, an argument is out of its range, or ``image_size`` is None and the
+            first image cannot be read or is not square.
     """
 
     root_means: ClassVar[str]  # what dataset.root is, for the message that asks for it

@@ -59,6 +59,9 @@ class Loss(nn.Module):
         ramps: the ramps of the terms that have one.
         label_smoothing: of `classification`.
         class_weights: (C,) of `classification`, or None.
+
+    Raises:
+        UserError: A weight is not finite, is negative, or belongs to no term.
     """
 
     terms: ClassVar[tuple[str, ...]] = ("classification",)

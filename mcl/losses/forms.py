@@ -43,6 +43,9 @@ class FormLoss(Loss):
         form: name of the form.
         temperature: T; None: that of the form.
         reproduce_official_bug: compute what the official code of the form computes by mistake.
+
+    Raises:
+        UserError: There is no such form, it has no temperature or no bug, or a number is out of its range.
     """
 
     terms: ClassVar[tuple[str, ...]] = ("classification", "distillation")

@@ -30,7 +30,11 @@ class LayerMatching(nn.Module):
         self.projections = nn.ModuleList(PerStage(nn.Linear(width, dim) for width in stages) for stages in widths)
 
     def forward(self, features: Sequence[Sequence[Tensor]]) -> Tensor:
-        """Return weights (G, G, B), symmetric in the two nodes."""
+        """Return weights (G, G, B) from 0.269 to 0.731, the sigmoid of -1 and of 1; symmetric in the two nodes.
+
+        Args:
+            features: list over networks of lists over stages of (B, width).
+        """
         projected = [project(stages) for project, stages in zip(self.projections, features, strict=True)]
         directions = l2_normalize(torch.cat(projected))  # (G, B, dim)
         return torch.einsum("pbd,qbd->pqb", directions, directions).sigmoid()

@@ -114,7 +114,11 @@ class Backbone(nn.Module):
         return self.head(self.feature_maps(images)[-1])[1]
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
-        """Return the output of each stage, first to last."""
+        """Return the output of each stage, first to last: (B, channels, height, width), or as in ``layouts``.
+
+        Args:
+            images: (B, in_channels, height, width).
+        """
         maps = [self.stem(images)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))

@@ -37,6 +37,10 @@ class Cohort(nn.Module):
         frozen_stages: how many first stages of a network are not trained, by its key.
         shared_stages: stages that the networks share, 0 for none: see `mcl.networks.shared_stages.SharedStages`.
         rescale_gradients: divide the gradient at each fork of shared stages by its number of children.
+
+    Raises:
+        UserError: There is no network, PyTorch cannot use a key, or a network cannot have these branches, frozen stages
+            or shared stages.
     """
 
     def __init__(

@@ -35,6 +35,9 @@ class LibraryBackbone(Backbone):
             ones. If the number of classes differs, the classifier stays new.
         options: further arguments of the library's function, e.g. ``{img_size: 64}``.
         in_channels: channels of the images; torchvision's models take 3, or 1 as three equal ones.
+
+    Raises:
+        UserError: The library has no such model, or it cannot be cut into these stages.
     """
 
     def __init__(

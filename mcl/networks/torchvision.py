@@ -39,6 +39,9 @@ class TorchvisionBackbone(Backbone):
         weights: ``DEFAULT`` or another name of torchvision's pretrained weights, downloaded once; None for new ones.
             If the number of classes differs, the classifier stays new.
         in_channels: 3, or 1 for grey images, which are treated as colour images of three equal channels.
+
+    Raises:
+        UserError: torchvision has no such classifier, or the named modules do not compute what it does.
     """
 
     library = "torchvision"

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mcl.fonts import fonts_of_the_system
+from mcl.drawing import fonts_of_the_system
+from mcl.drawing import new_figure as new_figure  # charts import all parts from here
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,13 +48,6 @@ def style() -> Iterator[None]:
 
     with matplotlib.rc_context(_STYLE), fonts_of_the_system():  # type: ignore[arg-type]
         yield
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure of a size in inches."""
-    from matplotlib.figure import Figure  # no pyplot: it would look for a display
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def alternative_text(first: str, more: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from mcl.runs import layout
 from mcl.runs.checkpoints import Checkpoints
 from mcl.runs.identity import WEIGHTS, changes, config_hash, differences, flatten
 from mcl.runs.lock import FolderLock
+from mcl.runs.pair import frozen_keys, frozen_stages
 from mcl.runs.presence import Presence
 from mcl.runs.renames import current_names
 from mcl.runs.stored_config import plain, read_config, write_config
@@ -223,9 +224,13 @@ class RunFolder:
         if isinstance(settings, Mapping):
             if self._accepts(settings, str(self.path)):
                 saved.pop("meters", None)  # averages under other settings
-                if _class_of(current_names(settings).get("optimizer")) != _class_of(self.config["optimizer"]):
+                stored = current_names(settings)
+                if _class_of(stored.get("optimizer")) != _class_of(self.config["optimizer"]):
                     saved.pop("optimizers")
                     self.notes.append("the optimizer is another one: its state starts anew")
+                elif _frozen(stored.get("pair")) != _frozen(self.config["pair"]):  # equal networks would swap momentum
+                    saved.pop("optimizers")
+                    self.notes.append("other networks are frozen: the state of the optimizer starts anew")
             elif settings.get(WEIGHTS):  # its own, if the file it started from no longer exists
                 self.config[WEIGHTS] = settings[WEIGHTS]
                 self.hash = config_hash(self.config)
@@ -282,6 +287,11 @@ class RunFolder:
 def _class_of(part: Any) -> Any:
     """Return the ``_target_`` of a part of the settings."""
     return part.get("_target_") if isinstance(part, Mapping) else None
+
+
+def _frozen(pair: Any) -> Any:
+    """Return which networks are not trained, and how many first stages of others."""
+    return (frozen_keys(pair), frozen_stages(pair)) if isinstance(pair, Mapping) else None
 
 
 def _may_precede_a_run(name: str) -> bool:

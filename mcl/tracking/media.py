@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from mcl.fonts import fonts_of_the_system
+from mcl.drawing import fonts_of_the_system, new_figure
 from mcl.palette import INK, LIGHT, diverging, sequential
 from mcl.tracking.tracker import Snapshot
 
@@ -34,7 +34,7 @@ def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -
     count = len(classes)
     shares = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
     side = 3.5 + 0.35 * count if count <= NAMED else 10.0
-    figure = _figure(side + 0.8, side)
+    figure = new_figure(side + 0.8, side)
     axes = figure.add_subplot()
     image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap=sequential(), interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
@@ -78,7 +78,7 @@ def matching_pictures(
 def _heat_map(weights: Mapping[tuple[str, str], float], one: str, other: str, about: str) -> bytes:
     down, across = (list(dict.fromkeys(nodes[side] for nodes in weights)) for side in (0, 1))
     width = 2.6 + 0.8 * len(across)
-    figure = _figure(width, 1.2 + 0.8 * len(down))
+    figure = new_figure(width, 1.2 + 0.8 * len(down))
     axes = figure.add_subplot()
     shown = [[weights.get((a, b), float("nan")) for b in across] for a in down]
     image = axes.imshow(shown, vmin=WEIGHTS[0], vmax=WEIGHTS[1], cmap=diverging())  # one scale for all epochs
@@ -99,7 +99,7 @@ def samples_picture(snapshot: Snapshot, title: str = "") -> bytes:
     columns = min(6, count)
     rows = -(-count // columns)
     title_lines = 1 + len(snapshot.image_predicted)
-    figure = _figure(2.1 * columns, (1.9 + 0.16 * title_lines) * rows + 0.3)
+    figure = new_figure(2.1 * columns, (1.9 + 0.16 * title_lines) * rows + 0.3)
     figure.suptitle(fill(title, int(LETTERS * 2.1 * columns)), fontsize=10, parse_math=False)
     for i in range(count):
         axes = figure.add_subplot(rows, columns, i + 1)
@@ -128,13 +128,6 @@ def _set_title(axes: "Axes", title: str, width: float) -> None:
 
 def _shortened(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
-
-
-def _figure(width: float, height: float) -> "Figure":
-    """Return an empty figure of this size in inches."""
-    from matplotlib.figure import Figure  # no pyplot: it would look for a display
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _png(figure: "Figure") -> bytes:

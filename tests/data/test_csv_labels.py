@@ -125,6 +125,12 @@ def test_errors_name_the_line_and_what_is_wrong(write, lines, message):
     assert "\n" not in error
 
 
+@pytest.mark.parametrize("folder", ["../pictures", "{root}", "../pictures/../pictures/."])
+def test_one_file_by_two_paths_is_noticed(folder, write, tmp_path):
+    path = folder.format(root=tmp_path / "pictures") + "/a0.png"
+    assert "a0.png is in line 2 already" in error_of(write(*SPLIT, f"{path},dog,val"))
+
+
 def test_other_encoding_is_named_with_its_line(write):
     file = write("file,label")
     Path(file).write_bytes("file,label\na0.png,chât\n".encode("latin-1"))

@@ -190,6 +190,19 @@ def test_forced_other_settings_resume(
     assert Outcome("run").summary["steps"] == 10
 
 
+def test_forced_freeze_of_the_other_network_starts_the_optimizer_anew(small: Small, during_step: DuringStep) -> None:
+    """The networks are equal, so the momentum of one would fit the other."""
+    assert small("source", "loss=independent", "trainer.max_steps=1").status == 0
+    during_step(9, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    options = ["loss=independent", "init_from=source"]
+    assert small("run", *options, "pair.first.frozen=true").status == 75  # after the last step, before its evaluation
+    assert Outcome("run").state["optimizers"][0]["state"]
+    done = small("run", *options, "pair.second.frozen=true", "resume=force")
+    assert done.status == 0, done.err
+    assert not Outcome("run").state["optimizers"][0]["state"]
+    assert "other networks are frozen: the state of the optimizer starts anew" in done.out
+
+
 def test_checkpoint_of_an_older_version_is_resumed(small: Small, undisturbed: Outcome, during_step: DuringStep) -> None:
     during_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert small("run").status == 75

@@ -1,9 +1,13 @@
-"""Fonts of pictures: names in Chinese, Japanese and Korean are drawn in a font of the system, if it has one."""
+"""Empty figures, and fonts: names in Chinese, Japanese and Korean are drawn in a font of the system, if it has one."""
 
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # matplotlib takes each character from the first font that has it; its own one has Latin, Greek and Cyrillic.
 FURTHER_FONTS = (
@@ -11,6 +15,13 @@ FURTHER_FONTS = (
     *("WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"),
     *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Arial Unicode MS"),
 )
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure of a size in inches."""
+    from matplotlib.figure import Figure  # no pyplot: it would look for a display
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 @contextmanager

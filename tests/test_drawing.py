@@ -1,14 +1,25 @@
-"""Fonts of pictures: a font of the system has the characters that matplotlib's own lacks."""
+"""Figures are made in one place; a font of the system has the characters that matplotlib's own lacks."""
 
+import re
 import warnings
+from pathlib import Path
 
 import matplotlib
 import pytest
 import torch
 from matplotlib.font_manager import fontManager
 
-from mcl.fonts import fonts_of_the_system
+from mcl.drawing import fonts_of_the_system
 from mcl.tracking.media import confusion_picture
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_figures_are_made_in_one_place() -> None:
+    """No other file opens one with pyplot, which would look for a display."""
+    files = [*(ROOT / "mcl").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")]
+    makers = [file.name for file in files if re.search(r"\bFigure\(|pyplot", file.read_text(encoding="utf-8"))]
+    assert makers == ["drawing.py"]
 
 
 def test_fonts_that_the_system_has_follow_the_usual_ones(monkeypatch: pytest.MonkeyPatch) -> None:
