@@ -44,7 +44,7 @@ APART = {
     "mcl/reports/page/build.py": "files of this package",
     "mcl/runs/hydra_folder.py": "OmegaConf.create of mappings, to write them",
     "mcl/runs/stored_config.py": "OmegaConf.create of a mapping, to write it",
-    "mcl/studies/study.py": "a study, which is a list of commands that the user starts",
+    "mcl/studies/study_page.py": "a study, which is a list of commands that the user starts",
 }
 OPENED = {  # open() or os.open(): the reason
     "mcl/data/cache.py": "flushes the files of the cache",
