@@ -1,48 +1,32 @@
 """``python sweep.py``: plan a study, launch its runs, report."""
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
-from hydra_gpu_launcher.gpus import find_gpus
-from hydra_gpu_launcher.launch_options import Options
-from hydra_gpu_launcher.slots import Slot, make_slots
 from mcl.commands.arguments import check_out
+from mcl.commands.shown_plan import print_plan, print_search
+from mcl.commands.sweep_arguments import Asked, understand
 from mcl.config import launch, objective
-from mcl.config.catalog import choices, options
-from mcl.config.command_line import check_place, parse
-from mcl.config.compose import compose
 from mcl.config.entry import FULL_ERROR, INTERRUPTED
 from mcl.config.explain import explain
 from mcl.config.grouping import grouped
-from mcl.config.hints import unknown_option
-from mcl.config.schema import SweepConfig
-from mcl.console import announced, display_path, format_duration, make_console, plain_table, pluralize, print_table
+from mcl.console import announced, display_path
 from mcl.devices import precision_notes
 from mcl.errors import UserError
 from mcl.files import expand_home
-from mcl.launching.gpu_query import visible_devices
-from mcl.launching.own_errors import own_errors
 from mcl.program import is_installed, program
 from mcl.reports.archive import needs_archive
-from mcl.reports.figures import FORMATS
-from mcl.reports.search_report import find_trials
 from mcl.runs.archived import ARCHIVE, archived_runs
 from mcl.runs.reading import Run
 from mcl.signals import EXIT_STATUS, Stopped, program_signals, report_stop
-from mcl.studies.plan import PlannedRow, plan_rows
+from mcl.studies.plan import plan_rows
 from mcl.studies.planned_run import PlannedRun
 from mcl.studies.study import Study, find_study, load_study, only, study_names, teachers_of
-from mcl.studies.study_page import Search
 
 HELP = """\
 Run a study: plan it, launch the runs that are unfinished, write its report.
@@ -63,26 +47,6 @@ usage: {sweep} study=NAME [option=value ...]
 Everything else is an override of every run, as for `{train}`: dataset.root=/data trainer.epochs=10.
 Run the same command again to run only what is unfinished."""
 USAGE_ERROR = 1
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A command line, sorted by who uses its parts."""
-
-    typed: list[str]
-    settings: SweepConfig
-    launcher: list[str]  # overrides of Hydra
-    slots: list[Slot] | None  # slots of the launcher; empty if runs share this process, None if a cluster decides
-    runs: list[str]  # overrides of every run, including runs=
-
-    @property
-    def at_once(self) -> int | None:
-        """Return the number of runs at a time; None if a cluster decides."""
-        return None if self.slots is None else max(1, len(self.slots))
-
-    def devices(self) -> AbstractContextManager[None]:
-        """Compose under the devices of a run, which decide its precision and so its folder."""
-        return visible_devices(self.slots[0].visible) if self.slots else nullcontext()
 
 
 def main(task: launch.Task, arguments: Sequence[str]) -> int:
@@ -116,58 +80,6 @@ def main(task: launch.Task, arguments: Sequence[str]) -> int:
         return getattr(error, "status", USAGE_ERROR)
 
 
-def understand(arguments: Sequence[str]) -> Asked:
-    """Sort a command line.
-
-    Raises:
-        UserError: an argument is not an override, or cannot be given to the runs.
-    """
-    own = {field.name for field in fields(SweepConfig)}
-    for_sweep, for_hydra, for_runs = [], [], []
-    for text, override in zip(arguments, parse(arguments, own=own), strict=True):
-        key = override.key_or_group
-        check_place(text, override)
-        if override.is_hydra_override():
-            for_hydra.append(text)
-        elif key in own and override.is_sweep_override():
-            raise UserError(f"{text}: a list is written in brackets, such as seeds=[0,1].")
-        elif key in own:
-            for_sweep.append(text)
-        elif key == "seed" or override.is_sweep_override():
-            raise UserError(f"{text}: study.yaml decides what varies; for other seeds give seeds=[0,1].")
-        elif re.fullmatch(r"\w+", key) and key not in {*options(), *choices()} and not text.startswith("+"):
-            raise unknown_option(key, sorted(own), text.partition("=")[2], own=own)
-        else:
-            for_runs.append(text)
-        if key in ("runs", "hydra.searchpath"):  # the planner also composes the runs
-            for_runs.append(text)
-    if not any(text.startswith("study=") for text in for_sweep):
-        raise UserError(f"study is not set: give study=NAME, one of {', '.join(study_names())}.")
-    config = compose("sweep", [*for_sweep, *for_hydra])
-    launcher = config.hydra.runtime.choices["hydra/launcher"]
-    others = [text for text in for_hydra if not text.startswith("hydra/launcher=")]
-    settings = SweepConfig(**{name: _plain(config[name]) for name in own})
-    for form in settings.formats:
-        if form not in FORMATS:
-            raise UserError(f"formats={settings.formats}: {form} is not one of {', '.join(FORMATS)}.")
-    return Asked(
-        list(arguments), settings, [f"hydra/launcher={launcher}", *others], _slots(config.hydra.launcher), for_runs
-    )
-
-
-def _slots(launcher: DictConfig) -> list[Slot] | None:
-    name = str(launcher._target_).rpartition(".")[2]
-    if name != "GpusLauncher":
-        return [] if name == "BasicLauncher" else None
-    with own_errors():
-        options = Options.from_dict({str(key): _plain(value) for key, value in launcher.items() if key != "_target_"})
-        return make_slots(find_gpus(options.devices, os.environ), options)
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
-
-
 def _sweep(task: launch.Task, asked: Asked) -> int:
     settings = asked.settings
     place = find_study(settings.study)
@@ -186,7 +98,7 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
         runs = _plan(asked, study, runs, archived, place / ARCHIVE)
     else:
         with asked.devices():
-            _print_search(study, study.search)
+            print_search(study, study.search)
         _print_notes(asked, study)
     return 0 if settings.plan_only else _launch_and_report(task, asked, study, runs, place)
 
@@ -201,7 +113,7 @@ def _plan(
         rows = plan_rows(study, runs, archived=counted, estimate=settings.plan_only)
         teachers = teachers_of(planned for row in rows for planned in row.unfinished)
         rows = [*plan_rows(study, teachers, estimate=settings.plan_only), *rows]
-    _print_plan(study, rows, asked.at_once)
+    print_plan(study, rows, asked.at_once)
     if any(row.unfinished for row in rows):
         _print_notes(asked, study)
     names = {run.folder.name for run in archived}
@@ -305,56 +217,3 @@ def _run(task: launch.Task, study: Study, runs: Sequence[PlannedRun], hydra: Seq
     returns = launch.launch(task, [run.overrides for run in runs], hydra)
     failed = [each._return_value for each in returns if each.status.name == "FAILED"]
     return list(dict.fromkeys(explain(error) or f"{type(error).__name__}: {error}" for error in failed))
-
-
-def _print_plan(study: Study, rows: Sequence[PlannedRow], at_once: int | None) -> None:
-    console = make_console()
-    console.print(f"{study.title}\n", style="bold")
-    table = plain_table(*study.factors)
-    table.add_column("seeds")
-    table.add_column("standing")
-    timed = any(row.how for row in rows)
-    if timed:
-        table.add_column("one run", justify="right", no_wrap=True)
-        table.add_column("the rest", justify="right", no_wrap=True)
-    for row in rows:
-        times = (
-            ["-" if value is None else format_duration(value) for value in (row.seconds, row.seconds_left)]
-            if timed
-            else []
-        )
-        seeds = ", ".join(str(run.seed) for run in row.planned)
-        labels = list(row.labels.values())
-        if row.labels.keys() != study.factors.keys():
-            labels = [f"teacher {labels[0]}", *[""] * (len(study.factors) - 1)]
-        table.add_row(*labels, seeds, row.standing(), *times)
-    print_table(console, table)
-    unfinished = sum(len(row.unfinished) for row in rows)
-    console.print(
-        f"\n{pluralize(sum(len(row.planned) for row in rows), 'run')}, {unfinished} of them unfinished",
-        soft_wrap=True,
-    )
-    if timed:
-        known = [row.seconds_left for row in rows if row.seconds_left is not None]
-        if known:
-            text = f"about {format_duration(sum(known))} one after another"
-            if at_once and at_once > 1:
-                text += f", {format_duration(sum(known) / at_once)} with {at_once} at a time"
-            if len(known) < len(rows):
-                text += f", without {pluralize(len(rows) - len(known), 'row')} of unknown length"
-            console.print(text, soft_wrap=True)
-        for how in dict.fromkeys(row.how for row in rows):
-            console.print(f"time of a run: {how}", style="dim", soft_wrap=True)
-    console.print()
-
-
-def _print_search(study: Study, search: Search) -> None:
-    console = make_console()
-    trials = len(find_trials(study))
-    console.print(f"{study.title}\n", style="bold")
-    for option, where in search.options.items():
-        console.print(f"{option}  {where}", soft_wrap=True)
-    console.print(
-        f"\n{pluralize(search.trials, 'trial')}, at most {search.at_once} at once, {trials} so far\n",
-        soft_wrap=True,
-    )

@@ -23,7 +23,7 @@ from mcl.studies.claim import Claim, check_claim
 from mcl.studies.compose_runs import RunComposer
 from mcl.studies.labels import check_labels
 from mcl.studies.planned_run import PlannedRun
-from mcl.studies.study_page import FILE, Published, Search, check_search, choices_of, published_of, read_page
+from mcl.studies.study_page import FILE, Page, Published, Search, check_search, choices_of, published_of, read_page
 
 
 @dataclass(frozen=True)
@@ -120,25 +120,19 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     page = read_page(file)
     factors = {str(name): choices_of(file, str(name), node) for name, node in page.vary.items()}
     labels = {name: list(choices) for name, choices in factors.items()}
-    check_labels(f"{file}: baseline", page.baseline, labels)
-    if page.claim is not None:
-        check_claim(str(file), page.claim, page.baseline, labels)
-    for skipped in page.skip:
-        check_labels(f"{file}: skip", skipped, labels)
+    _check_page(file, page, labels)
     chosen = list(page.seeds if seeds is None else seeds)
     if not chosen or len(set(chosen)) < len(chosen):
         raise UserError(f"{file}: seeds are {chosen}: give at least one, and none twice.")
-    rows = [row for row in _rows(factors) if not any(skipped.items() <= row.items() for skipped in page.skip)]
+    rows = [row for row in _rows(labels) if not any(skipped.items() <= row.items() for skipped in page.skip)]
     if not rows:
         raise UserError(f"{file}: skip leaves no row.")
     written = [*factors.values(), page.teachers]
     for override in [*page.hold, *(each for choices in written for held in choices.values() for each in held)]:
-        if override.lstrip("+").partition("=")[0] == "seed":
+        if option(override) == "seed":
             raise UserError(f"{file}: {override}: seeds stand under seeds, such as seeds: [0, 1].")
-    if page.search is not None:
-        check_search(file, page)
-        if not any(option(each) == option(WITHOUT_TEST) for each in (*page.hold, *extra)):
-            page.hold.append(WITHOUT_TEST)
+    if page.search is not None and not any(option(each) == option(WITHOUT_TEST) for each in (*page.hold, *extra)):
+        page.hold.append(WITHOUT_TEST)
     runs: list[PlannedRun] = []
     base: Composed | None = None
     precision_is_open = False
@@ -170,6 +164,17 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     )
 
 
+def _check_page(file: Path, page: Page, labels: Mapping[str, list[str]]) -> None:
+    """Raise UserError unless the rows that a page names exist, and its search is whole."""
+    check_labels(f"{file}: baseline", page.baseline, labels)
+    if page.claim is not None:
+        check_claim(str(file), page.claim, page.baseline, labels)
+    for skipped in page.skip:
+        check_labels(f"{file}: skip", skipped, labels)
+    if page.search is not None:
+        check_search(file, page)
+
+
 def teachers_of(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
     """Return the teachers of some runs, each once."""
     return list({teacher.folder: teacher for run in runs for teacher in run.teachers.values()}.values())
@@ -197,6 +202,6 @@ def only(study: Study, wanted: Mapping[str, Any]) -> list[PlannedRun]:
     return [run for run in study.runs if all(run.labels[factor] in chosen for factor, chosen in labels.items())]
 
 
-def _rows(factors: Mapping[str, Mapping[str, list[str]]]) -> Iterator[dict[str, str]]:
-    for labels in itertools.product(*factors.values()):
-        yield dict(zip(factors, labels, strict=True))
+def _rows(labels: Mapping[str, list[str]]) -> Iterator[dict[str, str]]:
+    for row in itertools.product(*labels.values()):
+        yield dict(zip(labels, row, strict=True))

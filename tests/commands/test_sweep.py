@@ -16,7 +16,8 @@ import yaml
 
 import train
 from mcl.__main__ import main as report
-from mcl.commands.sweep import main, understand
+from mcl.commands.sweep import main
+from mcl.commands.sweep_arguments import understand
 from mcl.config.conf_folder import conf_folder
 from mcl.runs.checkpoint_files import read_checksum
 from mcl.studies.plan import plan_rows
