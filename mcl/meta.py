@@ -64,6 +64,9 @@ def meta_gradient(
         The outer objective at the parameters reached, a scalar, and its gradient, a dict like ``meta_parameters``.
         Nothing returned requires grad.
 
+    Raises:
+        UserError: ``memory`` is neither ``keep`` nor ``recompute``.
+
     Example:
         >>> inner = lambda parameters, meta: (meta["scale"] * parameters["x"] ** 2).sum()
         >>> outer = lambda parameters: parameters["x"].sum()

@@ -151,7 +151,11 @@ def check(
 
 
 def plain_data(node: Any, path: str) -> dict[str, Any]:
-    """Return a node as plain data in which Hydra has nothing left to resolve: what is checked is what is built."""
+    """Return a node as plain data in which Hydra has nothing left to resolve: what is checked is what is built.
+
+    Raises:
+        UserError: it is not a mapping, or still holds an interpolation.
+    """
     if isinstance(node, DictConfig):
         node = OmegaConf.to_container(node, resolve=True)
     if not isinstance(node, Mapping):

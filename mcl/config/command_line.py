@@ -96,7 +96,11 @@ def check_place(text: str, override: Override) -> None:
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the flags of a command line, with their values, and its overrides."""
+    """Return the flags of a command line, with their values, and its overrides.
+
+    Raises:
+        UserError: there is no such flag.
+    """
     flags: list[str] = []
     overrides: list[str] = []
     waiting = list(words)

@@ -38,6 +38,9 @@ class Augmentation:
             `mcl.data.random_operations.RandomOperations`; None for none.
         operations, strength: of the policy ``rand``.
         erasing: probability of replacing a rectangle by the mean colour (torchvision's RandomErasing).
+
+    Raises:
+        UserError: An argument is out of its range; those of the policy are checked only if there is one.
     """
 
     padding: int = 0

@@ -24,6 +24,9 @@ class CsvLabels(ListedFiles):
     becomes the test split; with train and val alone, val is the test split. Fingerprints cover the classes and splits.
 
     The arguments are those of :class:`mcl.data.listed_files.ListedFiles`; ``root`` is the CSV file.
+
+    Raises:
+        UserError: As in `ListedFiles`.
     """
 
     root_means = "FILE.csv, whose first line is file,label or file,label,split"

@@ -151,7 +151,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self) -> Splits:
-        """Read the images."""
+        """Read the images.
+
+        Raises:
+            UserError: The images cannot be found, read or stored.
+        """
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -159,6 +163,9 @@ class Dataset(ABC):
 
         Every run takes the fingerprint when it starts, so this must not read everything each time. Runs are compared
         by `mcl.data.fingerprint.same_images`.
+
+        Raises:
+            UserError: A file cannot be read, or is damaged.
         """
 
     def select(self, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,7 +181,11 @@ class InMemoryDataset(Dataset):
 
     @abstractmethod
     def read(self) -> tuple[Images, Images]:
-        """Read the training and the test split."""
+        """Read the training and the test split.
+
+        Raises:
+            UserError: The images cannot be found, read or stored.
+        """
 
     def load(self) -> Splits:
         train, test = self.read()

@@ -23,6 +23,9 @@ class Digits(InMemoryDataset):
         image_size: side in pixels; images are resampled bilinearly unless it is 8.
         augmentation, limit, validation, seed: as for every :class:`~mcl.data.dataset.Dataset`.
         mean, std: None for the dataset's own.
+
+    Raises:
+        UserError: As in `Dataset`.
     """
 
     def __init__(

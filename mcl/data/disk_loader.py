@@ -79,7 +79,11 @@ class DiskLoader:
         )
 
     def follow(self, plan: Epoch, start: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield the batches of an epoch, from step ``start`` on."""
+        """Yield the batches of an epoch, from step ``start`` on.
+
+        Raises:
+            UserError: A file can be neither read nor replaced, or a process that reads was killed.
+        """
         distinct = self.files.skip and self.distinct
         steps = zip(plan.indices.split(plan.lengths), plan.repeats.split(plan.lengths), plan.batches, strict=True)
         requests = (
@@ -95,7 +99,11 @@ class DiskLoader:
                 log.warning("epoch %d: replaced %s", plan.epoch + 1, _summarize(unreadable))
 
     def in_order(self, positions: range, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield the readable images at ``positions``, without random transforms."""
+        """Yield the readable images at ``positions``, without random transforms.
+
+        Raises:
+            UserError: A file can be neither read nor left out, or a process that reads was killed.
+        """
         requests = (Request(list(positions[i : i + batch_size])) for i in range(0, len(positions), batch_size))
         unreadable: dict[str, str] = {}
         yield from self._load(requests, unreadable)

@@ -24,6 +24,10 @@ class Folder(ListedFiles):
             little. Files that are not JPEG, and all test images, are decoded by the workers, as with ``cpu``.
 
     The other arguments are those of :class:`mcl.data.listed_files.ListedFiles`.
+
+    Raises:
+        UserError: As in `ListedFiles`, or ``class_folder`` or ``decode`` is not one of its choices, or ``decode=gpu``
+            is given with ``storage=memory``.
     """
 
     lists_classes = True

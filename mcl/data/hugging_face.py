@@ -33,6 +33,9 @@ class HuggingFace(ListedFiles):
             label, labels, class, target or fine_label. Values without names are sorted.
 
     The other arguments are those of :class:`mcl.data.listed_files.ListedFiles`.
+
+    Raises:
+        UserError: As in `ListedFiles`, or the package ``datasets`` is not installed.
     """
 
     root_means = "FOLDER, which save_to_disk of Hugging Face's datasets wrote"
@@ -108,7 +111,11 @@ class HuggingFace(ListedFiles):
 
 
 class RowReader:
-    """Returns the encoded image in a row of a dataset, from a path that ends in ``split/row``. Can be pickled."""
+    """Returns the encoded image in a row of a dataset, from a path that ends in ``split/row``. Can be pickled.
+
+    Raises:
+        ValueError: (when called) The row has no image, or names a file instead.
+    """
 
     def __init__(self, folder: str, column: str):
         self.folder = folder

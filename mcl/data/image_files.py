@@ -105,7 +105,11 @@ def as_bytes(paths: Sequence[str]) -> NDArray[np.bytes_]:
 
 
 def check_workers(workers: int | None) -> int:
-    """Return ``dataset.workers``, or by default this process's share of the cores, at most ``MAX_WORKERS``."""
+    """Return ``dataset.workers``, or by default this process's share of the cores, at most ``MAX_WORKERS``.
+
+    Raises:
+        UserError: The number is negative.
+    """
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(MAX_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))

@@ -188,7 +188,11 @@ def _folders(path: Path) -> list[Path]:
 
 
 def images_below(folder: Path, root: Path) -> list[str]:
-    """Return paths relative to ``root``, as strings because a million ``Path`` objects are slow."""
+    """Return paths relative to ``root``, as strings because a million ``Path`` objects are slow.
+
+    Raises:
+        UserError: A folder cannot be read.
+    """
     images = []
     for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         folders[:] = [name for name in folders if not _is_ignored(os.path.join(parent, name))]

@@ -25,6 +25,9 @@ class Mixing:
     Args:
         mixup: alpha of mixup; the share of an image has the distribution Beta(alpha, alpha). 0 for none.
         cutmix: alpha of CutMix, likewise. With both, half of the images are mixed by each.
+
+    Raises:
+        UserError: A number is negative.
     """
 
     mixup: float = 0.0

@@ -30,6 +30,9 @@ class Published(InMemoryDataset):
             if they are missing.
         augmentation, limit, validation, seed: as for every :class:`~mcl.data.dataset.Dataset`.
         mean, std: None for the dataset's own.
+
+    Raises:
+        UserError: As in `Dataset`.
     """
 
     name: ClassVar[str]
@@ -88,7 +91,11 @@ class Published(InMemoryDataset):
         """The files that belong into the root if there is no network."""
 
     def fingerprint(self) -> str:
-        """Identify the set by its name and, if its files are present, by all pixels and labels in them."""
+        """Identify the set by its name and, if its files are present, by all pixels and labels in them.
+
+        Raises:
+            UserError: The files are damaged or incomplete.
+        """
         names = digest([self.name, len(self.classes), self.train_per_class])
         if self._contents is None and (splits := self._find()) is not None:
             self._contents = _digest(splits)

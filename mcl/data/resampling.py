@@ -19,6 +19,9 @@ class Resampled(Sampler):
 
     Args:
         power: from 0 to 1.
+
+    Raises:
+        UserError: ``power`` is not from 0 to 1.
     """
 
     distinct = False  # a batch may have an image of a rare class twice

@@ -87,6 +87,9 @@ class ClassBalanced(Sampler):
     Args:
         per_class: least number of images of a class in a batch.
         replacement: allow an image to occur twice in a batch, so that classes may be smaller than ``per_class``.
+
+    Raises:
+        UserError: ``per_class`` is below 1.
     """
 
     def __init__(self, per_class: int = 2, replacement: bool = False):

@@ -25,6 +25,9 @@ class Synthetic(InMemoryDataset):
         augmentation, limit, validation: as for every :class:`~mcl.data.dataset.Dataset`.
         mean, std: None for 0.5 and 0.25.
         seed: seed of the images, and of the choices of ``limit`` and ``validation``.
+
+    Raises:
+        UserError: As in `Dataset`, or a number is below its minimum.
     """
 
     def __init__(

@@ -95,7 +95,11 @@ def evaluation_record(
 
 
 def recorded_top1(run: SavedRun) -> dict[str, float]:
-    """Return the top-1 that the run recorded at its end, in percent, by head; empty without a summary."""
+    """Return the top-1 that the run recorded at its end, in percent, by head; empty without a summary.
+
+    Raises:
+        UserError: The summary is damaged.
+    """
     with refuse_damaged(run.source.path):
         recorded = {f"{network['key']}/{BACKBONE}": network["top1_last"] for network in run.summary.get("networks", [])}
         recorded[ENSEMBLE] = run.summary.get("ensemble", {}).get("top1_last")

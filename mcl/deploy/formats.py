@@ -41,7 +41,12 @@ def encode_torch(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
 
 
 def read_torch(path: Path, allow: Sequence[str] = ()) -> Backbone:
-    """Read what `encode_torch` gave."""
+    """Read what `encode_torch` gave.
+
+    Raises:
+        UserError: The file cannot be read, is the checkpoint of a run, or names a class that may not be built, or its
+            weights do not fit.
+    """
     content = checkpoints.load(path)
     if _NETWORK not in content:
         raise UserError(f"{path} is a checkpoint of a run: name its run folder instead.")
@@ -67,7 +72,11 @@ def _with_sorted_header(content: bytes) -> bytes:
 
 
 def read_safetensors(path: Path, allow: Sequence[str] = ()) -> Backbone:
-    """Read what `encode_safetensors` gave."""
+    """Read what `encode_safetensors` gave.
+
+    Raises:
+        UserError: The file cannot be read, or names a class that may not be built, or its weights do not fit.
+    """
     metadata, state = load_safetensors(path)
     return rebuild(state, NetworkMetadata.from_text(metadata, str(path)), path, allow)
 
@@ -81,7 +90,11 @@ FORMATS = {
 
 
 def rebuild(state: Mapping[str, Tensor], metadata: NetworkMetadata, path: Path, allow: Sequence[str]) -> Backbone:
-    """Return the network that metadata describes, with the weights of a file; in evaluation mode, on the CPU."""
+    """Return the network that metadata describes, with the weights of a file; in evaluation mode, on the CPU.
+
+    Raises:
+        UserError: The metadata names a class that may not be built, or the weights do not fit the network.
+    """
     build = partial(
         build_kind,
         Backbone,

@@ -97,6 +97,9 @@ def check_classes(node: Any, *, path: str = "", allow: Sequence[str] = ()) -> No
         node: a whole configuration, or the node at ``path``.
         path: where it stands in the configuration.
         allow: the caller's own modules, whose classes and functions may stand anywhere.
+
+    Raises:
+        UserError: A class does not belong in its place, or a number of a network is too large.
     """
     for place, value in _values(node, path):
         if isinstance(value, Mapping) and "_target_" in value:

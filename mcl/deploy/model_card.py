@@ -73,6 +73,9 @@ def model_card(
         files: The name of each network's file, by its key.
         int8: The int8 files beside them.
         usage: How the first file is loaded; None for a file of this project.
+
+    Raises:
+        UserError: What the run holds is damaged.
     """
     with refuse_damaged(run.source.path):
         return _card(run, weights, files, int8, usage)

@@ -21,6 +21,9 @@ def encode_onnx(backbone: Backbone, metadata: NetworkMetadata) -> bytes:
     """Encode a model from preprocessed images (B, channels, size, size) float32 to logits (B, classes), for any B.
 
     The model's ``metadata_props`` hold the metadata as JSON: ``classes``, ``preprocessing``, ...
+
+    Raises:
+        UserError: A package that ONNX needs is not installed.
     """
     require("onnx", asked="format onnx")
     import onnx

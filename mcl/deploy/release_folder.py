@@ -67,7 +67,11 @@ class ReleaseFolder:
         return json.dumps(self._results).encode() if name == SUMMARY else None
 
     def checkpoint(self, *, allow_older: bool = False) -> dict[str, Any] | None:
-        """Return what the files hold in the form of a checkpoint."""
+        """Return what the files hold in the form of a checkpoint.
+
+        Raises:
+            UserError: A file is missing, damaged or altered, or none holds a network.
+        """
         learner: dict[str, Any] = {}
         metadata = None
         for name in self._hashes:

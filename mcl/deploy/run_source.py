@@ -30,7 +30,11 @@ class Folder:
         refuse_outside_links(path, WRITTEN)
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a file by its name, such as ``checkpoints/last.pt``; None if there is no such file."""
+        """Return the content of a file by its name, such as ``checkpoints/last.pt``; None if there is no such file.
+
+        Raises:
+            UserError: It cannot be read, is too large, or is not a regular file.
+        """
         file = self.path / name
         try:
             return read_bytes(file, LIMITS.get(name, MAX_NETWORK)) if file.exists() else None

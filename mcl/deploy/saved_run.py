@@ -178,13 +178,21 @@ class SavedRun:
         raise UserError(f"network {network}: {problem}; choose {choices}.")
 
     def backbone(self, network: int | str = 0, weights: Weights = "last") -> Backbone:
-        """Return a network, given by number, key or name, as it is deployed: in evaluation mode, on the CPU."""
+        """Return a network, given by number, key or name, as it is deployed: in evaluation mode, on the CPU.
+
+        Raises:
+            UserError: There is no such network, there are no such weights of it, or they do not fit.
+        """
         check_weights(weights)
         key = self.key(network)
         return build_with_weights(self._factory(key), self._backbone_state(key, weights), self.source.path).eval()
 
     def deployable(self, key: str, weights: Weights) -> tuple[Backbone, NetworkMetadata]:
-        """Return a network as `backbone` does, with its metadata."""
+        """Return a network as `backbone` does, with its metadata.
+
+        Raises:
+            UserError: As in `backbone`, or what the run holds is damaged.
+        """
         with refuse_damaged(self.source.path):
             metadata = NetworkMetadata(
                 name=self.names[self.keys.index(key)],
@@ -198,7 +206,11 @@ class SavedRun:
             return self.backbone(key, weights), metadata
 
     def learner(self, weights: Weights = "last") -> tuple[Cohort, Loss]:
-        """Return all networks, and the loss with its aggregators; the best weights have no branches or aggregators."""
+        """Return all networks, and the loss with its aggregators; the best weights have no branches or aggregators.
+
+        Raises:
+            UserError: There are no such weights, they do not fit, or what the run holds is damaged.
+        """
         check_weights(weights)
         with refuse_damaged(self.source.path):
             return self._learner(weights)

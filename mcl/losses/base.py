@@ -27,6 +27,9 @@ class MetaSchedule:
         attach_features: let the inner objective differentiate the matching weights through the features too.
         outer_batch: batch of the outer objective: the ``same`` as the inner one, or the ``next`` of the epoch.
         memory: ``keep`` the graphs of the unrolled steps, or ``recompute`` them (less memory, more time).
+
+    Raises:
+        UserError: ``interval`` or ``steps`` is below 1, or ``lr`` is negative.
     """
 
     interval: int = 50

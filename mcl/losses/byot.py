@@ -51,6 +51,10 @@ class BYOT(FormLoss):
         temperature: T; None: that of the form.
         reproduce_official_bug: weigh the classification of the backbone as that of the side heads (``paper``), or leave
             the feature term of the last side head out instead of the first (``journal``).
+
+    Raises:
+        UserError: As in `FormLoss`, or the stages of a network have features of several widths, which only ``journal``
+            takes.
     """
 
     terms = ("classification", "branch_classification", "distillation", "feature")

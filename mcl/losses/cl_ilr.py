@@ -35,6 +35,9 @@ class CLILR(FormLoss):
         form: ``paper``; ``mcl_okd``, the same; or ``okddip_repo``: weights 1 with a ramp, T = 3, smoothed targets.
         temperature: T; None: that of the form.
         reproduce_official_bug: as in ``okddip_repo``, do not detach the targets.
+
+    Raises:
+        UserError: As in `FormLoss`.
     """
 
     minimum_networks = 2

@@ -121,6 +121,9 @@ def last_stage_contrast(
     """Contrast the last stages only, as MCL does, given one (B, D) per network; other arguments as `mutual_contrast`.
 
     VCL counts once per network, the other terms once per ordered pair of networks and direction of transfer.
+
+    Raises:
+        UserError: As in `mutual_contrast`.
     """
     networks = len(projections)
     # A half, because `mutual_contrast` counts each pair in both orders. It counts the VCL of a network once per pair.

@@ -77,6 +77,10 @@ class BankContrast(Contrast):
         reproduce_official_bug: compare as the published ImageNet runs did (see `mcl.losses.memory.MemoryBank`).
         dtype: dtype of the rows; bfloat16 takes half the memory and requires a ``momentum`` of 0.99 or less.
         seed: seed of the initial rows and of the draws.
+
+    Raises:
+        UserError: A number is out of its range, there is no such ``dtype``, or ``momentum`` is too high for
+            ``bfloat16``.
     """
 
     bank: MemoryBank

@@ -17,6 +17,9 @@ class DeepSupervision(Loss):
     Args:
         widths: unused; every loss receives the feature widths of the stages.
         weights: factor of each term in the sum.
+
+    Raises:
+        UserError: As in `Loss`.
     """
 
     needs_branches = True

@@ -34,6 +34,9 @@ class DKS(FormLoss):
         weights: factor of each term; None: 1.
         form: ``paper``: smoothed probabilities, T = 1. ``self_kd_lib``: KL divergences with T = 4.
         temperature: T of ``self_kd_lib``; None: 4.
+
+    Raises:
+        UserError: As in `FormLoss`.
     """
 
     terms = ("classification", "synergy")

@@ -56,6 +56,10 @@ class DML(FormLoss):
         reproduce_official_bug: as in both forms of ``okddip_repo``, do not detach the targets.
         direction: ``mutual``: all networks learn from each other; ``one_way``: the first one alone from the others,
             which learn from the labels.
+
+    Raises:
+        UserError: As in `FormLoss`, or there is no such ``direction``, or it is ``one_way`` with
+            ``reproduce_official_bug``.
     """
 
     minimum_networks = 2

@@ -50,6 +50,10 @@ class FFL(FormLoss):
         weights: factor of each term; None: 1, the divergences with a ramp of 80 epochs.
         temperature: T.
         weight_decay: of the fusion module; None: that of the networks.
+
+    Raises:
+        UserError: As in `FormLoss`, or ``weight_decay`` is negative; in a forward pass, the last feature maps of the
+            networks differ in size.
     """
 
     terms = ("classification", "distillation", "fusion_distillation")

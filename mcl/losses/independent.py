@@ -14,6 +14,9 @@ class Independent(Loss):
     Args:
         widths: unused; every loss receives the feature widths of the stages.
         weights: factor of each term in the sum.
+
+    Raises:
+        UserError: As in `Loss`.
     """
 
     capturable = True

@@ -31,6 +31,9 @@ class KD(FormLoss):
         weights: factor of each term; None: that of the form.
         form: ``cifar``: T = 4, weights 0.1 and 0.9; ``imagenet``: T = 1, 0.5 each.
         temperature: T; None: that of the form.
+
+    Raises:
+        UserError: As in `FormLoss`, or not exactly one network is frozen.
     """
 
     minimum_networks = 2

@@ -32,6 +32,9 @@ def target(logits: Tensor, labels: Tensor, form: Target, *, weights: Tensor | No
         labels: (B,) classes.
         form: as above.
         weights: (N,) of ``general``; None: 1/N each.
+
+    Raises:
+        ValueError: There is no such form.
     """
     logits = full_precision(logits.detach())
     networks, images = logits.shape[:2]
@@ -121,6 +124,9 @@ class KDCL(FormLoss):
         form: how the target is made, as in `target`; or ``mean``: the mean logits, T = 4, as public code has it.
         temperature: T; None: that of the form.
         direction: ``mutual``: all networks are drawn to the target; ``one_way``: the first one alone.
+
+    Raises:
+        UserError: As in `FormLoss`, or there is no such ``direction``.
     """
 
     minimum_networks = 2

@@ -36,6 +36,10 @@ class LMCL(MutualLoss):
             required for a fixed one.
         weights: factor of each term in the sum; for those left out 0.1 for vcl and icl, else 1.
         tau, temperature, dim, direction: as in `MutualLoss`.
+
+    Raises:
+        UserError: As in `MutualLoss`, or the temperatures are too low for the contrast, or ``meta`` is set and the
+            matching has nothing to learn.
     """
 
     needs_branches = True

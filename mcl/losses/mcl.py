@@ -27,6 +27,9 @@ class MCL(MutualLoss):
             ``distillation`` draws each network to the mean logits of all; with factor 0 it is not computed.
         tau, temperature, dim, direction: as in `MutualLoss`.
         gather: contrast the samples of all processes; otherwise each process contrasts its own.
+
+    Raises:
+        UserError: As in `MutualLoss`, or the temperatures are too low for float64.
     """
 
     default_weights: ClassVar[Mapping[str, float | Ramp]] = {**MutualLoss.default_weights, "distillation": 0.0}

@@ -23,6 +23,10 @@ class MutualLoss(Loss):
         dim: dimension of the embeddings.
         direction: ``mutual``: all networks learn from each other; ``one_way``: the first one alone from the others,
             which learn from the labels.
+
+    Raises:
+        UserError: As in `Loss`, or there are too few networks, a number is not positive, or there is no such
+            ``direction``.
     """
 
     terms = ("classification", "distillation", "vcl", "soft_vcl", "icl", "soft_icl")

@@ -74,6 +74,10 @@ class OKDDip(FormLoss):
         temperature: T; None: that of the form.
         leader: index of the network that is deployed; -1: the last.
         detach_leader_target: keep the divergence of the leader from moving the peers, which the official codes do not.
+
+    Raises:
+        UserError: As in `FormLoss`, or no network has the index ``leader``, or the peers have features of several
+            widths.
     """
 
     terms = ("classification", "distillation", "leader_distillation")

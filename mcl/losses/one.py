@@ -63,6 +63,9 @@ class ONE(FormLoss):
             either. ``okddip_repo``: as ``paper``, with a bug.
         temperature: T; None: that of the form.
         reproduce_official_bug: as in ``okddip_repo``, do not detach the ensemble.
+
+    Raises:
+        UserError: As in `FormLoss`, or no stage is shared by all networks.
     """
 
     needs_maps = True

@@ -35,6 +35,9 @@ class PCL(FormLoss):
         weights: factor of each term; None: 1, the divergences with a ramp of 80 epochs.
         temperature: T.
         reproduce_official_bug: use the ramp of the re-implementation: almost 0 until epoch 80, except in epoch 1.
+
+    Raises:
+        UserError: As in `FormLoss`; in a forward pass, the outputs of the averaged networks are missing.
     """
 
     terms = ("classification", "ensemble_distillation", "teacher_distillation")

@@ -20,6 +20,9 @@ class Ramp:
     Args:
         weight: the factor at the end of the ramp.
         length: epochs until then; 0: the weight from the start.
+
+    Raises:
+        UserError: ``weight`` is negative or not finite, or ``length`` is negative.
     """
 
     weight: float = 1.0

@@ -73,6 +73,10 @@ class SwitOKD(FormLoss):
         temperature: T of the divergences, with the factor T²; the switch has T = 1.
         reproduce_official_bug: with three networks, one pair takes epsilon from the other, and a teacher of two
             students never stops entirely.
+
+    Raises:
+        UserError: As in `FormLoss`, or there would be no teacher or no student, or ``reproduce_official_bug`` is set
+            and there are not three networks.
     """
 
     minimum_networks = 2

@@ -259,6 +259,9 @@ def make_stages(
         widths: channels of the stem, then of each stage.
         depths: blocks in each stage.
         first_stride: stride of the first stage; later stages have stride 2.
+
+    Raises:
+        UserError: There is no stage, or one without a block.
     """
     check_depths(depths)
     stages: list[nn.Module] = []

@@ -22,6 +22,9 @@ class Network(nn.Module):
         maps: return the feature maps of the backbone's stages too.
         frozen: keep the network in evaluation mode, and its parameters as they are.
         frozen_stages: do so with the stem and this many first stages of the backbone; 0 for none.
+
+    Raises:
+        UserError: It is ``branched``, and there is no such kind of branches or the backbone cannot have them.
     """
 
     def __init__(

@@ -92,6 +92,10 @@ class HCGNet(Backbone):
         name, num_classes, in_channels: as in `Backbone` and `Head`.
         depths: SMG modules in each stage.
         growths: channels that each module of a stage adds; a multiple of 4. The stem has twice the first.
+
+    Raises:
+        UserError: There is no stage, or one without a module, or ``growths`` does not have one multiple of 4 for each
+            stage.
     """
 
     def __init__(self, *, name: str, num_classes: int, depths: list[int], growths: list[int], in_channels: int = 3):

@@ -22,6 +22,9 @@ class ResNet(Backbone):
         depths: blocks in each stage.
         block: two 3x3 convolutions (``basic``), or 1x1-3x3-1x1 with four times wider outputs (``bottleneck``).
         drop_path: probability in training that an image skips the last block; earlier blocks have smaller ones.
+
+    Raises:
+        UserError: There is no stage, or one without a block, or ``drop_path`` is not a probability below 1.
     """
 
     def __init__(

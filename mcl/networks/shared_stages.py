@@ -88,7 +88,11 @@ class SharedStages:
 
 
 def check_alike(backbones: Sequence[Backbone]) -> None:
-    """Raise UserError unless all networks have the same modules, in the same order."""
+    """Raise UserError unless all networks have the same modules, in the same order.
+
+    Raises:
+        UserError: There are fewer than two networks, they differ, or their class overrides how the stages run.
+    """
     if len(backbones) < 2:
         raise UserError(f"{OPTION}: one network shares nothing. Choose a pair of two, or {OPTION}=0.")
     first = backbones[0]

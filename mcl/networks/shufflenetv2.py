@@ -18,6 +18,10 @@ class ShuffleNetV2(Backbone):
         name, num_classes, in_channels: as in `Backbone` and `Head`.
         depths: blocks in each stage, including the one that halves the side.
         widths: channels of each stage, even.
+
+    Raises:
+        UserError: There is no stage, or one without a block, or ``widths`` does not have one even number for each
+            stage.
     """
 
     def __init__(self, *, name: str, num_classes: int, depths: list[int], widths: list[int], in_channels: int = 3):

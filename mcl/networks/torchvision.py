@@ -84,7 +84,11 @@ class TorchvisionBackbone(Backbone):
             make_grey(parts.stem)
 
     def branch(self, k: int) -> Branch:
-        """Return the stages after stage k (from 1) and the head of a new model, cut to ``branch_depths``."""
+        """Return the stages after stage k (from 1) and the head of a new model, cut to ``branch_depths``.
+
+        Raises:
+            UserError: The blocks that ``branch_depths`` keeps do not fit one another.
+        """
         parts, depth = self._split(self.library_model()), self.depths[k - 1]
         branch = Branch((stage[:depth] for stage in parts.stages[k:]), parts.head)
         try:

@@ -40,6 +40,9 @@ class WideResNet(Backbone):
         depths: blocks in each stage.
         widen_factor: the first stage has 16 times as many channels; each later one doubles them.
         drop_path: probability in training that an image skips the last block; earlier blocks have smaller ones.
+
+    Raises:
+        UserError: There is no stage, or one without a block, or ``drop_path`` is not a probability below 1.
     """
 
     def __init__(

@@ -95,7 +95,12 @@ class RunFolder:
             )
 
     def open(self) -> None:
-        """Prepare the folder for training."""
+        """Prepare the folder for training.
+
+        Raises:
+            UserError: A file cannot be written or removed, a file is where the checkpoints would go, or
+                ``resume=never`` would remove files that no run made.
+        """
         checkpoints = self.path / layout.CHECKPOINTS
         if checkpoints.exists() and not checkpoints.is_dir():
             raise UserError(f"{checkpoints} is a file, but checkpoints go to a folder of this name: move it away.")

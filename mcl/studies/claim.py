@@ -33,7 +33,12 @@ class Claim:
 
 
 def check_claim(where: str, claim: Claim, baseline: Mapping[str, str], labels: Mapping[str, list[str]]) -> None:
-    """Raise UserError unless the rows of a claim exist, are different, and are named by the factors of the baseline."""
+    """Raise UserError unless the rows of a claim exist, are different, and are named by the factors of the baseline.
+
+    Raises:
+        UserError: There is no baseline, a row does not exist or names other factors, or a row repeats the method or,
+            unless it is ``tuned``, the baseline.
+    """
     if not baseline:
         raise UserError(f"{where}: claim needs a baseline, such as baseline: {{loss: independent}}.")
     rows = {"claim.method": claim.method}

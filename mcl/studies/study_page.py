@@ -107,7 +107,11 @@ def read_page(file: Path) -> Page:
 
 
 def choices_of(file: Path, factor: str, node: Any) -> dict[str, list[str]]:
-    """Return label -> overrides, from a mapping of these or a list of values of the option named like the factor."""
+    """Return label -> overrides, from a mapping of these or a list of values of the option named like the factor.
+
+    Raises:
+        UserError: It is neither, or a value is given twice.
+    """
     if isinstance(node, Mapping) and node:
         choices = {}
         for label, overrides in node.items():
@@ -140,7 +144,11 @@ def check_search(file: Path, page: Page) -> None:
 
 
 def published_of(file: Path, page: Page, labels: Mapping[str, list[str]]) -> Iterator[Published]:
-    """Yield the accuracies from papers; raise UserError if a row that they are compared with does not exist."""
+    """Yield the accuracies from papers; raise UserError if a row that they are compared with does not exist.
+
+    Raises:
+        UserError: There is no such row, or its accuracies are not numbers by network.
+    """
     for table in page.published:
         for row in table.rows:
             row_labels = {key: str(value) for key, value in row.items() if key not in ("top1", "deviation")}

@@ -48,6 +48,10 @@ class TrainerOptions:
         test: evaluate on the test split; without it, on the validation split alone, and no test image is looked at.
         views: whether all networks see one ``shared`` augmented view of each image, or ``separate`` ones; None: as the
             loss asks.
+
+    Raises:
+        UserError: A number is out of its range, this machine has no such device, ``sync_batch_norm`` is set without a
+            GPU, or a package that ``export`` needs is not installed.
     """
 
     def __init__(

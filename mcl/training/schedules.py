@@ -9,7 +9,11 @@ from mcl.errors import UserError
 
 
 class Cosine:
-    """Decay by ``(1 + cos(pi * e / E)) / 2`` for epoch e of E (the CIFAR schedule of L-MCL), after a linear warm-up."""
+    """Decay by ``(1 + cos(pi * e / E)) / 2`` for epoch e of E (the CIFAR schedule of L-MCL), after a linear warm-up.
+
+    Raises:
+        UserError: ``warmup_epochs`` is negative.
+    """
 
     def __init__(self, *, warmup_epochs: int = 0):
         self.warmup_epochs = _checked(warmup_epochs)
@@ -23,7 +27,11 @@ class Cosine:
 
 
 class MultiStep:
-    """Multiply by ``gamma`` at every milestone, after a linear warm-up."""
+    """Multiply by ``gamma`` at every milestone, after a linear warm-up.
+
+    Raises:
+        UserError: A milestone is below 1, ``gamma`` is not positive, or ``warmup_epochs`` is negative.
+    """
 
     def __init__(self, *, milestones: list[int], gamma: float = 0.1, warmup_epochs: int = 0):
         if any(milestone < 1 for milestone in milestones):
@@ -40,7 +48,11 @@ class MultiStep:
 
 
 class Constant:
-    """Keep the initial learning rate, after a linear warm-up."""
+    """Keep the initial learning rate, after a linear warm-up.
+
+    Raises:
+        UserError: ``warmup_epochs`` is negative.
+    """
 
     def __init__(self, *, warmup_epochs: int = 0):
         self.warmup_epochs = _checked(warmup_epochs)
