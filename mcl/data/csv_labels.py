@@ -78,8 +78,8 @@ def read_rows(file: Path) -> list[Row]:
 def _columns(file: Path, header: list[str]) -> dict[str, int]:
     """Return the positions of the columns."""
     names = [name.strip().lower() for name in header]
-    for name in (FILE, LABEL):
-        if names.count(name) != 1:
+    for name in (FILE, LABEL, SPLIT):
+        if names.count(name) > 1 or (name != SPLIT and name not in names):
             shown = shorten(",".join(header)) or "empty"
             raise UserError(
                 f"{file}, line 1: must name the columns file,label or file,label,split, but is {shown}: {name}"

@@ -14,7 +14,6 @@ from mcl.data.fingerprint import same_images
 from mcl.data.loaders import batches_in_order
 from mcl.deploy.class_names import match_classes
 from mcl.deploy.classification_metrics import Scores
-from mcl.deploy.kinds import build_kind
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.devices import use_tf32, use_threads
 from mcl.errors import UserError
@@ -24,7 +23,6 @@ from mcl.runs.evaluation_record import EvaluationRecord
 from mcl.runs.layout import PER_CLASS, SCORES
 from mcl.tracking.media import confusion_picture
 from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
-from mcl.training.options import TrainerOptions
 from mcl.untrusted.damage import refuse_damaged
 from mcl.untrusted.spreadsheet import without_formulas
 from mcl.version import code_version
@@ -45,7 +43,7 @@ def evaluate_run(run: SavedRun, split: Split = "test", weights: Weights = "last"
         UserError: There is no such split, or the dataset does not fit the networks: a class that they were not trained
             on, another normalisation, images too small.
     """
-    trainer = build_kind(TrainerOptions, run.config.trainer, path="trainer", allow=run.allow)
+    trainer = run.trainer_options
     dataset = run.dataset
     spec = dataset.spec
     trained_label = torch.tensor(match_classes(dataset, run.classes))  # (classes of the dataset,)

@@ -32,6 +32,7 @@ from mcl.runs.received import class_names
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import decode_config, plain
 from mcl.runs.summary import decode_summary
+from mcl.training.options import TrainerOptions
 from mcl.untrusted.damage import refuse_damaged
 from mcl.untrusted.text import shorten
 
@@ -123,6 +124,12 @@ class SavedRun:
         if isinstance(dataset, Published) and self.config.dataset.get("root") == self.stored_root:
             dataset.may_fetch = self.stored_root is None  # nothing is written to a place that the file names
         return dataset
+
+    @property
+    def trainer_options(self) -> TrainerOptions:
+        """The options of the trainer, without those that need what only the machine of training may have."""
+        node = {**self.config.trainer, "export": None, "sync_batch_norm": False}
+        return self._build(TrainerOptions, node, path="trainer")
 
     @cached_property
     def _own_dataset(self) -> Dataset:

@@ -29,7 +29,8 @@ class MetaSchedule:
         memory: ``keep`` the graphs of the unrolled steps, or ``recompute`` them (less memory, more time).
 
     Raises:
-        UserError: ``interval`` or ``steps`` is below 1, or ``lr`` is negative.
+        UserError: ``interval`` or ``steps`` is below 1, ``lr`` is negative, or there is no such ``outer_batch`` or
+            ``memory``.
     """
 
     interval: int = 50
@@ -46,6 +47,9 @@ class MetaSchedule:
                 raise UserError(f"loss.meta.{name}={getattr(self, name)}: must be at least 1.")
         if self.lr is not None and self.lr < 0:
             raise UserError(f"loss.meta.lr={self.lr}: must not be negative.")
+        for name, choices in {"outer_batch": ("same", "next"), "memory": ("keep", "recompute")}.items():
+            if getattr(self, name) not in choices:
+                raise UserError(f"loss.meta.{name}={getattr(self, name)}: must be {' or '.join(choices)}.")
 
 
 class Loss(nn.Module):

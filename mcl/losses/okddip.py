@@ -18,13 +18,13 @@ class Attention(nn.Module):
     """Attention of each peer to all peers, for each image: softmax over peers of the inner products query · key.
 
     Args:
-        width: width of the peers' features; queries and keys have an eighth of it.
+        width: width of the peers' features; queries and keys have an eighth of it, at least 1.
     """
 
     def __init__(self, width: int):
         super().__init__()
-        self.query = nn.Linear(width, width // 8, bias=False)
-        self.key = nn.Linear(width, width // 8, bias=False)
+        self.query = nn.Linear(width, max(1, width // 8), bias=False)
+        self.key = nn.Linear(width, max(1, width // 8), bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map the peers' features (P, B, width) to weights (B, P, P); row a is the attention of peer a."""

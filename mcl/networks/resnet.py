@@ -6,6 +6,7 @@ from typing import Literal
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from mcl.errors import UserError
 from mcl.networks.backbone import Backbone, BlockStages, Branch, Head, conv_bn_relu, kaiming_fan_out, make_stages
 from mcl.networks.drop_path import DroppedBasicBlock, DroppedBottleneck, add_drop_path
 
@@ -24,7 +25,8 @@ class ResNet(Backbone):
         drop_path: probability in training that an image skips the last block; earlier blocks have smaller ones.
 
     Raises:
-        UserError: There is no stage, or one without a block, or ``drop_path`` is not a probability below 1.
+        UserError: There is no stage, or one without a block, no such ``block``, or ``drop_path`` is not a probability
+            below 1.
     """
 
     def __init__(
@@ -37,6 +39,8 @@ class ResNet(Backbone):
         in_channels: int = 3,
         drop_path: float = 0.0,
     ):
+        if block not in _BLOCKS:
+            raise UserError(f"{name}: block={block}: must be {' or '.join(_BLOCKS)}.")
         kind = (_DROPPED if drop_path else _BLOCKS)[block]
         widths = [_STEM_WIDTH, *(_STEM_WIDTH * 2**k * kind.expansion for k in range(len(depths)))]
         blocks = BlockStages(partial(_block, kind), widths, depths, partial(Head, num_classes=num_classes))

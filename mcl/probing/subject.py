@@ -55,9 +55,8 @@ def open_subject(
     run = SavedRun(place, overrides, allow, allow_older=allow_older)
     _fit_images(run.config, run.preprocessing, overrides)
     keys = [run.key(network) for network in networks or run.deployed]
-    trainer = build_kind(TrainerOptions, run.config.trainer, path="trainer", allow=run.allow)
     backbones = {key: run.backbone(key, weights) for key in keys}
-    return _checked(Subject(backbones, run.preprocessing, run.dataset, trainer, run))
+    return _checked(Subject(backbones, run.preprocessing, run.dataset, run.trainer_options, run))
 
 
 def _open_file(path: Path, overrides: Sequence[str], allow: Sequence[str]) -> Subject:

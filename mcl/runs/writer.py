@@ -63,8 +63,11 @@ class RunWriter:
         """Write the summary, which marks the run as finished."""
         self._presence.check()
         self._file.close()
-        written = {**_finite(summary), METRICS_KEY: metrics_checksum(self.folder)}
-        (self.folder / FAILURE).unlink(missing_ok=True)
+        try:
+            written = {**_finite(summary), METRICS_KEY: metrics_checksum(self.folder)}
+            (self.folder / FAILURE).unlink(missing_ok=True)
+        except OSError as error:
+            raise write_error(self._metrics, error) from error
         write_atomically(self.folder / SUMMARY, _to_json(with_checksum(written), indent=2) + "\n")
 
     def fail(self, status: str, error: BaseException | None) -> None:

@@ -293,6 +293,19 @@ def test_allowed_module_is_built(run: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert type(SavedRun(run, allow=["mine"]).backbone()).__name__ == "Mine"
 
 
+def test_run_with_what_this_machine_lacks_is_evaluated(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch statistics over several GPUs, and packages for an export, concern training alone."""
+    monkeypatch.setattr("mcl.training.options.require", lambda *_, **__: pytest.fail("nothing is exported"))
+    text = (run / "config.yaml").read_text()
+    text = text.replace("sync_batch_norm: false", "sync_batch_norm: true").replace("export: null", "export: onnx")
+    (run / "config.yaml").write_text(text)
+    last = run / "checkpoints" / "last.pt"
+    checkpoints.save(last, {**checkpoints.load(last), "config": decode_config(text, "config.yaml")})
+    saved = SavedRun(run)
+    assert (saved.config.trainer.sync_batch_norm, saved.config.trainer.export) == (True, "onnx")
+    assert "first/backbone" in evaluate_run(saved)
+
+
 def test_interpolation_in_a_config_is_refused(run: Path) -> None:
     text = (run / "config.yaml").read_text().replace("seed: 0", "seed: ${oc.env:HOME}")
     (run / "config.yaml").write_text(text)

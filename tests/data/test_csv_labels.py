@@ -104,6 +104,7 @@ def test_damaged_image_is_skipped_by_choice(write):
         (["a0.png,cat"], "line 1: must name the columns file,label or file,label,split, but is a0.png,cat: file"),
         (["file,labels", "a0.png,cat"], "label is missing. Did you mean 'labels'?"),
         (["file,file,label"], "file is there twice"),
+        (["file,label,split,split"], "split is there twice"),
         (["file,label", "a0.png,cat", "a1.png"], "line 3: a1.png has 1 of 2 columns"),
         (["file,label", "a0.png,cat", "a1.png,"], "line 3: the label is empty"),
         (["file,label", "", "none.png,cat"], "line 3: there is no file"),

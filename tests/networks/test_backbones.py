@@ -173,6 +173,11 @@ def test_stage_without_blocks_is_refused(depths: list[int]) -> None:
         ResNet(name="mine", num_classes=5, depths=depths)
 
 
+def test_unknown_block_is_refused() -> None:
+    with pytest.raises(UserError, match="mine: block=basci: must be basic or bottleneck"):
+        ResNet(name="mine", num_classes=5, depths=[1], block="basci")  # type: ignore[arg-type]
+
+
 def test_widths_that_blocks_cannot_have_are_refused() -> None:
     with pytest.raises(UserError, match=r"widths=\[48, 97\]: needs one even number"):
         ShuffleNetV2(name="mine", num_classes=5, depths=[1, 1], widths=[48, 97])

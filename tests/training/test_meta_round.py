@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from mcl.errors import UserError
 from mcl.losses.base import Loss, MetaSchedule
 from mcl.losses.lmcl import LMCL
 from mcl.losses.matching import LayerMatching
@@ -213,6 +214,13 @@ def test_recomputed_round_sees_the_same_dropout():
         MetaRound(cohort, loss, optimizer_of(loss), weight_decay=WEIGHT_DECAY)(make_batch(1), make_batch(1), 0.1)
         gradients.append({name: value.grad for name, value in loss.meta_parameters().items()})
     assert_gradients(loss, gradients[0], 1e-12)
+
+
+@pytest.mark.parametrize("wrong", [{"outer_batch": "nxet"}, {"memory": "keeep"}, {"steps": 0}, {"lr": -1.0}])
+def test_wrong_meta_schedule_is_refused_before_training(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(UserError, match=f"loss.meta.{name}={value}: must"):
+        MetaSchedule(**wrong)
 
 
 def test_meta_schedule_learning_rate_has_precedence():

@@ -49,3 +49,11 @@ def test_detached_leader_leaves_the_peers_alone(random_logits, gradients):
         _, leader = divergences(logits, shares, temperature=3.0, detach_leader_target=detached)
         moved = gradients(leader, logits)[0].abs().sum((-2, -1)) > 0
         assert moved.tolist() == [not detached, not detached, True]
+
+
+def test_attention_of_narrow_features_can_learn():
+    attention = Attention(4).double()
+    shares = attention(torch.randn(3, 5, 4, dtype=torch.float64))
+    assert shares.std() > 0
+    shares[..., 0].sum().backward()
+    assert attention.query.weight.grad.abs().sum() > 0
