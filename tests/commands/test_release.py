@@ -28,7 +28,7 @@ __all__ = ["small_study"]
 NAME = "small/independent-resnet8"
 COMMITTED = sorted((conf_folder().parent / "experiments").glob("*/weights/*/README.md"))
 OF_CARD = re.compile(r"^\| (\w+) \| (\d+) \| (\S+) \| (\S+) \| (\S+ to \S+) \|$", re.MULTILINE)
-OF_REPORT = re.compile(r"^\| .*, (\w+) \| (\S+) \| (\S+ to \S+) \| (\S+) \| (\d+) \|$", re.MULTILINE)
+OF_REPORT = re.compile(r"^\| .*, (\w+) \| (\S+) \| (\S+ to \S+) \| (\S+) \| (\d+)(?: of \d+)? \|$", re.MULTILINE)
 
 
 @pytest.fixture
