@@ -22,7 +22,7 @@ from mcl.files import expand_home
 from mcl.program import is_installed, program
 from mcl.reports.archive import needs_archive
 from mcl.runs.archived import ARCHIVE, archived_runs
-from mcl.runs.reading import Run
+from mcl.runs.reading import Run, read_run
 from mcl.signals import EXIT_STATUS, Stopped, program_signals, report_stop
 from mcl.studies.plan import plan_rows
 from mcl.studies.planned_run import PlannedRun
@@ -142,7 +142,7 @@ def _launch_and_report(task: launch.Task, asked: Asked, study: Study, runs: Sequ
     check_not_replaced(out)  # before hours of training, not after
     hydra = [*asked.launcher, *(text for text in asked.runs if text.startswith("runs="))]
     with grouped(study.group, study.varied):
-        taught_later = [run for run in runs if run.stand_ins]
+        taught_later = [run for run in runs if run.stand_ins and not read_run(run.folder).finished]
         first = [*teachers_of(taught_later), *(run for run in runs if not run.stand_ins)]
         failures = _run(task, study, first, hydra)
         if taught_later:

@@ -317,6 +317,11 @@ def test_teachers_are_trained_before_the_rows_that_need_them(sweep: Sweep) -> No
     _, out, _ = sweep("plan_only=true", "seeds=[0]", study="taught")
     assert "2 runs, 0 of them unfinished" in out
     assert "teacher" not in out
+    shutil.rmtree(teacher.parent / "checkpoints")  # finished students do not need them any more
+    status, out, err = sweep("seeds=[0]", study="taught")
+    assert status == 0, err
+    assert "2 runs, 0 of them unfinished" in out
+    assert not (teacher.parent / "checkpoints").exists()
     # The archive has the teachers, too: without their weights, the runs of their students are found by the checksums.
     assert report(["report", "taught", "--archive"]) == 0
     page, archive = (Path("taught", name).read_bytes() for name in ("RESULTS.md", "runs.tar.xz"))
