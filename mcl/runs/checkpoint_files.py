@@ -9,7 +9,7 @@ from typing import Any
 from mcl.files import expand_home
 from mcl.runs.layout import LAST_CHECKPOINT
 from mcl.untrusted.limits import MAX_NETWORK
-from mcl.untrusted.regular_files import read_bytes
+from mcl.untrusted.regular_files import open_file, read_bytes
 
 TITLE = b"sha256 "
 COMMENT_SIZE = 2 + len(TITLE) + 64  # the comment of a zip archive, after its length in two bytes
@@ -33,11 +33,14 @@ def read_checksum(path: Path) -> str | None:
 
     Two checkpoints with the same checksum hold the same weights, wherever they lie. A safetensors file has no checksum
     of its own; its whole content is hashed.
+
+    Raises:
+        UserError: It is not a regular file, or is too large.
     """
     try:
         if path.suffix == ".safetensors":
             return hashlib.sha256(read_bytes(path, MAX_NETWORK)).hexdigest()
-        with open(path, "rb") as file:
+        with open_file(path, MAX_NETWORK) as file:
             file.seek(-COMMENT_SIZE, 2)
             comment = file.read()
     except OSError:  # also raised for a file shorter than the comment

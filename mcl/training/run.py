@@ -130,6 +130,9 @@ class Run:
 
         Raises:
             Pruned: the pruner ended the run; there is no summary.
+            Stopped: a signal arrived; a checkpoint was saved first.
+            UserError: the images, classes or memory do not fit the run, the loss is not finite, or a file cannot be
+                written.
         """
         fingerprint = parts.dataset.fingerprint()
         check_same_images(self.processes, parts.dataset, splits, fingerprint)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from mcl.errors import UserError
+from mcl.runs.checkpoint_files import read_checksum
 from mcl.runs.checkpoints import Checkpoints, decode, encode, load, save
 
 STATE = {"step": 3, "weights": torch.arange(2000.0), "names": ["a", "b"], "nothing": None}
@@ -160,3 +161,12 @@ def test_last_few_are_kept_without_hard_links(tmp_path: Path, monkeypatch: pytes
 
 def test_checkpoint_can_be_read_from_a_byte_stream() -> None:
     assert torch.load(io.BytesIO(encode(STATE)), weights_only=True)["step"] == 3
+
+
+def test_checksum_is_read_from_regular_files_alone(tmp_path: Path) -> None:
+    save(tmp_path / "last.pt", STATE)
+    assert read_checksum(tmp_path / "last.pt") == encode(STATE)[-64:].decode()
+    assert read_checksum(tmp_path / "none.pt") is None
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(UserError, match="is not a file"):
+        read_checksum(tmp_path / "pipe.pt")

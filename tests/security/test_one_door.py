@@ -54,7 +54,6 @@ OPENED = {  # open() or os.open(): the reason
     "mcl/files.py": "writes, by O_EXCL and O_NOFOLLOW",
     f"{LAUNCHER}/attempt.py": "the job's log, by O_NOFOLLOW; the last lines of the same file are read later",
     f"{LAUNCHER}/guard.py": "/proc",
-    "mcl/runs/checkpoint_files.py": "the last bytes of a checkpoint, compared as text",
     "mcl/runs/checkpoints.py": "the metrics of the run that is training, in a folder that RunFolder has checked",
     "mcl/runs/lock.py": "the lock, by O_NOFOLLOW",
     "mcl/runs/progress_estimate.py": "the last bytes of metrics.jsonl, each line parsed by the door",
