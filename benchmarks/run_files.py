@@ -15,7 +15,7 @@ from mcl.runs.lock import holder
 TIMES = {
     *("time", "train/images_per_second", "seconds", "training_seconds", "images_per_second", "images_timed"),
     "peak_memory",
-    *("code", "sha256", "metrics"),  # of the checkout, and of files with times in them
+    *("code", "sha256", "metrics", "checkpoint"),  # of the checkout, and of files with times in them
 }
 
 

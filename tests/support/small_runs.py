@@ -37,7 +37,16 @@ class Outcome:
     @property
     def summary(self) -> dict[str, Any]:
         summary = json.loads((self.folder / "summary.json").read_text())
-        unsteady = ("seconds", "training_seconds", "images_per_second", "peak_memory", "code", "metrics", "sha256")
+        unsteady = (
+            "seconds",
+            "training_seconds",
+            "images_per_second",
+            "peak_memory",
+            "code",
+            "checkpoint",
+            "metrics",
+            "sha256",
+        )
         return {key: value for key, value in summary.items() if key not in unsteady}
 
     def equals(self, other: "Outcome") -> bool:
