@@ -13,7 +13,8 @@ With mcl, from Python or from the command line:
 ```python
 import mcl
 
-network = mcl.{function}("{name}")  # {choices}
+# {choices}
+network = mcl.{function}("{name}")
 pixels = network.preprocessing("image.png")  # B x {channels} x {size} x {size}
 print(network.classes[network(pixels).argmax(1)[0]])
 ```

@@ -80,7 +80,7 @@ def test_the_leader_is_the_main_network(pushed: Path, trained: Path) -> None:
         assert torch.equal(logits("leader", network), logits(trained, "second", mcl.load))
     assert torch.equal(logits("leader", "first"), logits(trained, "first", mcl.load))
     card = Path("leader/README.md").read_text()
-    assert 'mcl.from_pretrained("leader")  # the network second; network="first" for another' in card
+    assert '# the network second; network="first" for another\nnetwork = mcl.from_pretrained("leader")\n' in card
     metrics = header_of(card)["model-index"][0]["results"][0]["metrics"]
     assert [metric["name"] for metric in metrics] == ["top-1 of second", "top-1 of first"]
 
@@ -119,7 +119,7 @@ def _saved(card: Any, path: Path) -> Path:
 
 def test_the_card_says_how_to_load_this_folder_and_its_logits_hold(pushed: Path) -> None:
     card = (pushed / "README.md").read_text()
-    assert 'mcl.from_pretrained("net")  # the first network; network="second" for another' in card
+    assert '# the first network; network="second" for another\nnetwork = mcl.from_pretrained("net")\n' in card
     assert "python -m mcl evaluate net " in card
     assert "hf download" not in card
     assert "nothing is known of the spread over seeds" in card
