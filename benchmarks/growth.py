@@ -147,7 +147,8 @@ def _curve(points: list[dict[str, Any]], axis: str, implementation: str) -> tupl
 def _picture(results: dict[str, Any]) -> bytes:
     from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-    from mcl.reports.figures import files, new_figure, style
+    from mcl.drawing import new_figure
+    from mcl.reports.figures import files, style
 
     with style():
         figure = new_figure(10, 5)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from measuring import ratio
 
+from mcl.drawing import new_figure
 from mcl.files import write_atomically
 from mcl.palette import COLOURS, LIGHT, MARKERS
-from mcl.reports.figures import files, new_figure, style
+from mcl.reports.figures import files, style
 from mcl.reports.markdown import count
 from on_gpu.journal import UNREADABLE, Journal
 from on_gpu.kernels import shares

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import optuna
 
-from mcl.reports.figures import files, new_figure, style
+from mcl.drawing import new_figure
+from mcl.reports.figures import files, style
 from mcl.reports.markdown import table
 from mcl.runs.reading import find_runs, read_run
 

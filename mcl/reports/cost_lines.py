@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mcl.drawing import new_figure
 from mcl.palette import COLOURS, LIGHT
 from mcl.reports.cost_marks import Point, cost_axis
-from mcl.reports.figures import new_figure
 from mcl.reports.panels import Panel, row_key, row_styles
 from mcl.reports.rows import Rows
 from mcl.reports.small_multiples import LINE, MARGIN, set_title

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mcl.drawing import fonts_of_the_system
-from mcl.drawing import new_figure as new_figure  # charts import all parts from here
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mcl.console import pluralize
+from mcl.drawing import new_figure
 from mcl.palette import INK, LIGHT, diverging
-from mcl.reports.figures import Picture, alternative_text, evenly_spaced, files, new_figure
+from mcl.reports.figures import Picture, alternative_text, evenly_spaced, files
 from mcl.reports.markdown import listed
 from mcl.reports.panels import dataset_name, method_name
 from mcl.reports.rows import Row, Rows

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mcl.drawing import new_figure
 from mcl.palette import COLOURS, LIGHT
-from mcl.reports.figures import files, new_figure, style
+from mcl.reports.figures import files, style
 from mcl.search.space import Space
 from mcl.search.storage import quiet_optuna
 

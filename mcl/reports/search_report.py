@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from mcl.config.compose import composing
 from mcl.config.objective import ACCURACIES, directions, names, value
 from mcl.console import display_path, pluralize
+from mcl.drawing import new_figure
 from mcl.files import expand_home
 from mcl.palette import COLOURS, LIGHT, MARKERS, assign_styles
 from mcl.program import program
-from mcl.reports.figures import files, new_figure, style
+from mcl.reports.figures import files, style
 from mcl.reports.image_sets import set_aside_other_images
 from mcl.reports.markdown import listed, percent, table
 from mcl.reports.panels import last_epoch_of

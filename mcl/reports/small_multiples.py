@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from mcl.drawing import new_figure
 from mcl.palette import COLOURS, DASHES, LIGHT, MARKERS, Style
-from mcl.reports.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -37,16 +37,8 @@ class Outcome:
     @property
     def summary(self) -> dict[str, Any]:
         summary = json.loads((self.folder / "summary.json").read_text())
-        unsteady = (
-            "seconds",
-            "training_seconds",
-            "images_per_second",
-            "peak_memory",
-            "code",
-            "checkpoint",
-            "metrics",
-            "sha256",
-        )
+        unsteady = {"code", "checkpoint", "metrics", "sha256", "peak_memory"}
+        unsteady |= {"seconds", "training_seconds", "images_per_second"}
         return {key: value for key, value in summary.items() if key not in unsteady}
 
     def equals(self, other: "Outcome") -> bool:
