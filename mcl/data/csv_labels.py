@@ -81,9 +81,9 @@ def _columns(file: Path, header: list[str]) -> dict[str, int]:
     for name in (FILE, LABEL, SPLIT):
         if names.count(name) > 1 or (name != SPLIT and name not in names):
             shown = shorten(",".join(header)) or "empty"
+            fault = "is there twice." if name in names else f"is missing.{did_you_mean(name, names)}"
             raise UserError(
-                f"{file}, line 1: must name the columns file,label or file,label,split, but is {shown}: {name}"
-                f" is {'missing' if name not in names else 'there twice'}.{did_you_mean(name, names)}"
+                f"{file}, line 1: must name the columns file,label or file,label,split, but is {shown}: {name} {fault}"
             )
     return {name: names.index(name) for name in (FILE, LABEL, SPLIT) if name in names}
 
