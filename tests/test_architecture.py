@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from pkgutil import resolve_name
 from types import ModuleType
 
 import pytest
@@ -107,25 +106,6 @@ def docstrings() -> Iterator[tuple[str, str]]:
             documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             if documented and (text := ast.get_docstring(node)):
                 yield f"{file.relative_to(ROOT)}:{node.body[0].lineno}", text
-
-
-@pytest.mark.parametrize(
-    ("name", "facts"),
-    {
-        "losses.base.Loss": "Raises:",
-        "losses.forms.FormLoss": "Raises:",
-        "losses.matching.LayerMatching.forward": "(B, width)",
-        "networks.backbone.Backbone.feature_maps": "(B, channels, height, width)",
-        "networks.cohort.Cohort": "Raises:",
-        "networks.library.LibraryBackbone": "Raises:",
-        "networks.torchvision.TorchvisionBackbone": "Raises:",
-        "data.dataset.Dataset": "Raises:",
-        "data.epoch_plan.plan_epoch": "Args:",
-        "data.listed_files.ListedFiles": "Raises:",
-    }.items(),
-)
-def test_docstrings_of_what_others_build_on_have_shapes_and_errors(name: str, facts: str) -> None:
-    assert facts in (resolve_name(f"mcl.{name}").__doc__ or "")
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
