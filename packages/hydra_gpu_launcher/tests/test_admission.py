@@ -68,8 +68,18 @@ def test_memory_of_others_counts_and_an_unreadable_gpu_takes_one_job_at_a_time(
     assert run(jobs, devices=[0], per_gpu="auto", uuids={"0": A}).statuses == ["done", "done"]
     assert most_at_a_time(jobs) == 1
 
-    gpu.others, gpu.on_reading, gpu.readings = 0.0, lambda it: setattr(it, "lost", it.readings > 4), 0
+    job = ("evaluate", f"wait={tmp_path}/end", "sleep=0.2")
     jobs = [a_job(tmp_path / f"b{i}", f"memory={gpu.folder}:4", *job) for i in range(2)]
+    looks: list[int] = []
+
+    def lose_once_measured(it: FakeGpu) -> None:
+        if (jobs[0].folder / "evaluated").exists():
+            looks.append(it.readings)
+            it.lost = len(looks) > 3
+        if len(looks) == 20:
+            (tmp_path / "end").touch()
+
+    gpu.on_reading = lose_once_measured
     assert run(jobs, devices=[0], per_gpu="auto", uuids={"0": A}).statuses == ["done", "done"]
     assert most_at_a_time(jobs) == 1
 
