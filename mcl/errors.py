@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Of this module too: what the launcher of jobs, which does not know this project, has to understand.
 from hydra_gpu_launcher.errors import IN_USE, OUT_OF_MEMORY, causes, is_out_of_memory  # noqa: F401
@@ -54,6 +54,16 @@ def unknown(kind: str, given: str, allowed: Iterable[object]) -> UserError:
     names = [str(name) for name in allowed]
     near = did_you_mean(re.split("[.=]", given)[-1], names)
     return UserError(f"{given}: there is no such {kind}.{near} Known: {', '.join(names) or 'none'}.")
+
+
+def check_choice(option: str, value: object, allowed: Sequence[str]) -> None:
+    """Check the value of an option that has names.
+
+    Raises:
+        UserError: There is no such value; the message names those that there are.
+    """
+    if value not in allowed:
+        raise UserError(f"{option}={value}: expected one of {', '.join(allowed)}.{did_you_mean(str(value), allowed)}")
 
 
 def locate(error: BaseException) -> str:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mcl.allocator import return_freed_memory
-from mcl.errors import UserError
+from mcl.errors import check_choice
 
 Tensors = dict[str, Tensor]
 Reduce = Callable[[Sequence[Tensor]], list[Tensor]]
@@ -74,8 +74,7 @@ def meta_gradient(
         >>> meta_gradient(inner, outer, start, meta, steps=1, lr=0.1, momentum=0.0, weight_decay=0.0)
         (tensor(2.5000), {'scale': tensor(-0.6000)})
     """
-    if memory not in ("keep", "recompute"):
-        raise UserError(f"meta.memory={memory}: must be keep or recompute.")
+    check_choice("meta.memory", memory, ("keep", "recompute"))
     assert steps >= 0, steps
 
     phi = _leaves(meta_parameters, meta_parameters.values())

@@ -385,5 +385,5 @@ def test_first_inner_step_computes_no_second_derivative_in_the_parameters(mode):
 
 
 def test_unknown_memory_mode_is_a_user_error():
-    with pytest.raises(UserError, match=r"meta\.memory=forget: must be keep or recompute"):
+    with pytest.raises(UserError, match=r"meta\.memory=forget: expected one of keep, recompute"):
         Problem(0).gradient(memory="forget")

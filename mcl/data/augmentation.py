@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mcl.data import random_boxes
 from mcl.data.resizing import resize_parts
-from mcl.errors import UserError, unknown
+from mcl.errors import UserError, check_choice
 
 if TYPE_CHECKING:
     from mcl.data.random_operations import RandomOperations
@@ -55,8 +55,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         if self.padding < 0:
             raise UserError(f"dataset.augmentation.padding={self.padding}: must not be negative.")
-        if self.padding_mode not in get_args(PaddingMode):
-            raise unknown("mode", f"dataset.augmentation.padding_mode={self.padding_mode}", get_args(PaddingMode))
+        check_choice("dataset.augmentation.padding_mode", self.padding_mode, get_args(PaddingMode))
         if self.crop_scale is not None and not 0 < self.crop_scale <= 1:
             raise UserError(
                 f"dataset.augmentation.crop_scale={self.crop_scale}: must be a share of the image, above 0 and at most"

@@ -9,8 +9,8 @@ from mcl.data.dataset import Splits
 from mcl.data.image_files import ImageFiles
 from mcl.data.listed_files import ListedFiles
 from mcl.data.listing import Listing, list_folder, nested_folders
-from mcl.data.placement import DeviceCrop, center_square, check_decode
-from mcl.errors import UserError
+from mcl.data.placement import DeviceCrop, center_square
+from mcl.errors import UserError, check_choice
 
 
 class Folder(ListedFiles):
@@ -53,9 +53,8 @@ class Folder(ListedFiles):
         validation: float = 0.0,
         seed: int = 0,
     ):
-        if class_folder not in ("first", "last"):
-            raise UserError(f"dataset.class_folder={class_folder}: must be first or last.")
-        check_decode(decode)
+        check_choice("dataset.class_folder", class_folder, ("first", "last"))
+        check_choice("dataset.decode", decode, ("cpu", "gpu"))
         if decode == "gpu" and storage == "memory":
             raise UserError(
                 "dataset.storage=memory decodes once, before training: use dataset.decode=cpu, or dataset.storage=disk."

@@ -21,8 +21,8 @@ from mcl.data.dataset import Dataset, Splits
 from mcl.data.fingerprint import digest, fingerprint
 from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as_bytes, check_workers
 from mcl.data.listing import is_image, require_folder, require_images, require_same_classes
-from mcl.data.placement import DeviceCrop, RandomPlacement, check_decode
-from mcl.errors import UserError
+from mcl.data.placement import DeviceCrop, RandomPlacement
+from mcl.errors import UserError, check_choice
 
 TRAIN, TEST = "train", "val"
 CLASSES = 1000
@@ -86,7 +86,8 @@ class ImageNet(Dataset):
             raise UserError("dataset.root is not set: give the folder that contains train/ and val/.")
         if resize < image_size:
             raise UserError(f"dataset.resize={resize}: must be at least dataset.image_size={image_size}.")
-        check_decode(decode)
+        check_choice("dataset.corrupt", corrupt, ("stop", "skip"))
+        check_choice("dataset.decode", decode, ("cpu", "gpu"))
         self.device_crop = None
         if decode == "gpu":
             self.device_crop = DeviceCrop(RandomPlacement(transform, image_size), image_size, 3)

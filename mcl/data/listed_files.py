@@ -26,7 +26,7 @@ from mcl.data.decoding import Read, decode_all, find_unreadable, open_header, re
 from mcl.data.fingerprint import digest, fingerprint
 from mcl.data.image_files import NAMED, CenterSquare, ImageFiles, as_bytes, check_workers
 from mcl.data.listing import Files, Listing
-from mcl.errors import UserError
+from mcl.errors import UserError, check_choice
 
 log = logging.getLogger(__name__)
 _IMAGENET = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.449,), (0.226,))}
@@ -93,8 +93,8 @@ class ListedFiles(Dataset):
             raise UserError(f"dataset.root is not set: use dataset.root={self.root_means}.")
         if channels not in _IMAGENET:
             raise UserError(f"dataset.channels={channels}: must be 3 (colour) or 1 (grey).")
-        if corrupt not in ("stop", "skip"):
-            raise UserError(f"dataset.corrupt={corrupt}: must be stop or skip.")
+        check_choice("dataset.corrupt", corrupt, ("stop", "skip"))
+        check_choice("dataset.storage", storage, ("auto", "memory", "disk"))
         place = Path(os.path.abspath(Path(root).expanduser()))
         self.root, self.listing = self.find_images(place, test_fraction=test_fraction, seed=seed)
         if self.listing.validation and validation:

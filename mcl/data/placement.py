@@ -81,9 +81,3 @@ class RandomPlacement:
         left, top = float(part["left"]), float(part["top"])
         box = (left, top, left + part["width"], top + part["height"])
         return Placement(box, box, self.flip is not None and bool(torch.rand(1) < self.flip.p))
-
-
-def check_decode(decode: str) -> None:
-    """Raise UserError unless this is a value of ``dataset.decode``."""
-    if decode not in ("cpu", "gpu"):
-        raise UserError(f"dataset.decode={decode}: must be cpu or gpu.")

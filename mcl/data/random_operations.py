@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from mcl.errors import UserError, unknown
+from mcl.errors import UserError, check_choice
 
 Policy = Literal["trivial", "rand"]
 BINS = 31  # of strengths
@@ -37,8 +37,7 @@ class RandomOperations(NamedTuple):
 
     def check(self) -> None:
         """Raise UserError if an argument is out of its range."""
-        if self.policy not in get_args(Policy):
-            raise unknown("policy", f"dataset.augmentation.policy={self.policy}", get_args(Policy))
+        check_choice("dataset.augmentation.policy", self.policy, get_args(Policy))
         if self.operations < 1:
             raise UserError(f"dataset.augmentation.operations={self.operations}: must be at least 1.")
         if not 0 <= self.strength < BINS:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from mcl.errors import UserError, did_you_mean
+from mcl.errors import UserError, check_choice, did_you_mean
 from mcl.losses.classification import classification
 from mcl.losses.ramps import Ramp
 from mcl.types import Batch, NetworkShape, Outputs
@@ -47,9 +47,8 @@ class MetaSchedule:
                 raise UserError(f"loss.meta.{name}={getattr(self, name)}: must be at least 1.")
         if self.lr is not None and self.lr < 0:
             raise UserError(f"loss.meta.lr={self.lr}: must not be negative.")
-        for name, choices in {"outer_batch": ("same", "next"), "memory": ("keep", "recompute")}.items():
-            if getattr(self, name) not in choices:
-                raise UserError(f"loss.meta.{name}={getattr(self, name)}: must be {' or '.join(choices)}.")
+        check_choice("loss.meta.outer_batch", self.outer_batch, ("same", "next"))
+        check_choice("loss.meta.memory", self.memory, ("keep", "recompute"))
 
 
 class Loss(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mcl import distributed
-from mcl.errors import UserError
+from mcl.errors import UserError, check_choice
 from mcl.losses.contrast import MutualContrast, check_temperatures, mutual_contrast
 from mcl.losses.contrast_sampler import ContrastSampler
 from mcl.losses.memory import MemoryBank
@@ -101,8 +101,7 @@ class BankContrast(Contrast):
         for name, value in (("pos_k", pos_k), ("neg_k", neg_k)):
             if value < 1:
                 raise UserError(f"loss.contrast.{name}={value}: must be at least 1.")
-        if dtype not in ("float32", "bfloat16"):
-            raise UserError(f"loss.contrast.dtype={dtype}: must be float32 or bfloat16.")
+        check_choice("loss.contrast.dtype", dtype, ("float32", "bfloat16"))
         if dtype == "bfloat16" and 1 - momentum < torch.finfo(torch.bfloat16).eps:
             raise UserError(
                 f"loss.contrast.dtype=bfloat16, loss.contrast.momentum={momentum}: bfloat16 rounds updates this small"

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from mcl.errors import unknown
+from mcl.errors import check_choice
 
 Direction = Literal["mutual", "one_way"]
 
@@ -16,8 +16,7 @@ def learners(direction: str) -> slice:
     Raises:
         UserError: there is no such direction.
     """
-    if direction not in get_args(Direction):
-        raise unknown("direction", f"loss.direction={direction}", get_args(Direction))
+    check_choice("loss.direction", direction, get_args(Direction))
     return slice(None) if direction == "mutual" else slice(1)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from mcl.errors import UserError
+from mcl.errors import check_choice
 from mcl.networks.backbone import Backbone, BlockStages, Branch, Head, conv_bn_relu, kaiming_fan_out, make_stages
 from mcl.networks.drop_path import DroppedBasicBlock, DroppedBottleneck, add_drop_path
 
@@ -39,8 +39,7 @@ class ResNet(Backbone):
         in_channels: int = 3,
         drop_path: float = 0.0,
     ):
-        if block not in _BLOCKS:
-            raise UserError(f"{name}: block={block}: must be {' or '.join(_BLOCKS)}.")
+        check_choice(f"{name}: block", block, tuple(_BLOCKS))
         kind = (_DROPPED if drop_path else _BLOCKS)[block]
         widths = [_STEM_WIDTH, *(_STEM_WIDTH * 2**k * kind.expansion for k in range(len(depths)))]
         blocks = BlockStages(partial(_block, kind), widths, depths, partial(Head, num_classes=num_classes))

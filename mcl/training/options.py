@@ -6,7 +6,7 @@ import torch
 
 from mcl.data.mixing import Mixing
 from mcl.devices import find_device
-from mcl.errors import UserError
+from mcl.errors import UserError, check_choice
 from mcl.extras import require
 
 
@@ -97,6 +97,10 @@ class TrainerOptions:
         for name, minimum in minimums.items():
             if (value := locals()[name]) is not None and value < minimum:
                 raise UserError(f"trainer.{name}={value}: must be at least {minimum}.")
+        check_choice("trainer.precision", precision, ("float32", "tf32", "bfloat16", "float16"))
+        check_choice("trainer.capture", capture, ("auto", "off"))
+        if views is not None:
+            check_choice("trainer.views", views, ("shared", "separate"))
         if clip_norm is not None and clip_norm <= 0:
             raise UserError(f"trainer.clip_norm={clip_norm}: must be positive, or null for no clipping.")
         if ema is not None and not 0 < ema < 1:

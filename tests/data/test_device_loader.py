@@ -80,7 +80,7 @@ def test_negative_padding_is_an_error():
 def test_images_too_small_to_be_mirrored_are_an_error():
     with pytest.raises(UserError, match=r"padding=8: with padding_mode=reflect, it must be less than the 8 pixels"):
         Synthetic(image_size=8, augmentation=Augmentation(padding=8, padding_mode="reflect"))
-    with pytest.raises(UserError, match="padding_mode=mirror: there is no such mode"):
+    with pytest.raises(UserError, match="padding_mode=mirror: expected one of constant, reflect"):
         Augmentation(padding_mode="mirror")
 
 

@@ -174,7 +174,7 @@ def test_stage_without_blocks_is_refused(depths: list[int]) -> None:
 
 
 def test_unknown_block_is_refused() -> None:
-    with pytest.raises(UserError, match="mine: block=basci: must be basic or bottleneck"):
+    with pytest.raises(UserError, match="mine: block=basci: expected one of basic, bottleneck"):
         ResNet(name="mine", num_classes=5, depths=[1], block="basci")  # type: ignore[arg-type]
 
 

@@ -196,7 +196,7 @@ def test_the_weights_are_part_of_the_identity_and_their_place_is_not(
         (["pair.first.deployed=false", "pair.leader=first"], "pair.leader=first deploys it"),
         (["optimizer.layer_decay=2"], "optimizer.layer_decay=2: expected a number above 0 and at most 1"),
         (["optimizer.head_lr_factor=0"], "optimizer.head_lr_factor=0: expected a number above 0;"),
-        (["loss=mcl", "loss.direction=back"], "loss.direction=back: there is no such direction"),
+        (["loss=mcl", "loss.direction=back"], "loss.direction=back: expected one of mutual, one_way"),
         (["loss=switokd", "loss.direction=one_way"], "loss.direction: there is no such option"),
         (
             ["loss=mcl", "loss.direction=one_way", "pair.first.frozen=true", "pair.first.weights=w.pt"],
