@@ -8,7 +8,7 @@ from mcl.reports.comparisons import Comparisons, Difference
 from mcl.reports.equal_cost import cost_ratio, time_ratio
 from mcl.reports.findings import could_show
 from mcl.reports.markdown import cell, interval, listed, percent, probability, signed
-from mcl.reports.panels import row_key
+from mcl.reports.panels import other_key, row_key
 from mcl.reports.rows import METRICS, Row, Rows
 
 TOLERANCE = 0.1  # by which a row may cost less than the method and still be called at equal cost
@@ -79,8 +79,13 @@ def _paragraph(rows: Rows, gain: Difference, controls: dict[str, Difference | No
     if not gain.is_finding:
         sentences.append(_not_shown(gain))
     sentences += [_control(rows, gain, name, controls.get(name)) for name in CONTROLS]
-    is_tuned = rows.claim is not None and rows.claim.tuned == rows.baseline
-    return Paragraph(f"{where}: {answer(gain, controls, is_tuned=is_tuned)}.", " ".join(sentences))
+    return Paragraph(f"{where}: {answer(gain, controls, is_tuned=_is_tuned(rows, gain))}.", " ".join(sentences))
+
+
+def _is_tuned(rows: Rows, gain: Difference) -> bool:
+    """Return whether the baseline of the method is itself the row with tuned settings."""
+    tuned = rows.claim.tuned if rows.claim is not None else {}
+    return bool(tuned) and rows.counterparts(gain.row, tuned) == [gain.other]
 
 
 def _not_shown(gain: Difference) -> str:
@@ -98,13 +103,13 @@ def _control(rows: Rows, gain: Difference, name: str, one: Difference | None) ->
     """Return whether the gain survives one of the controls."""
     words = CONTROLS[name]
     labels = rows.claim.controls.get(name) if rows.claim is not None else None
-    if name == TUNED and labels == rows.baseline:
+    if name == TUNED and _is_tuned(rows, gain):
         return "The baseline itself is tuned."
     if labels is None or not rows.counterparts(gain.row, labels):
         return f"The study has no row that is {words}."
     if one is None or one.comparison.difference.mean is None:
         return f"Against {words}: not tested, because no runs of equal seed have finished."
-    row = row_key(rows, one.other)
+    row = other_key(rows, one.row, one.other)
     if name == "equal cost":
         row += _cost_of_control(one)
     if one.holm is None:

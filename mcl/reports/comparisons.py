@@ -113,10 +113,9 @@ def compare_rows(rows: Rows, metric: str) -> Comparisons:
 
     def with_methods(others: Sequence[dict[str, str]]) -> list[_Pair]:
         found = (_pairs(rows, method, labels, metric) for method in methods for labels in others)
-        return [pair for pairs, _ in found for pair in pairs]
+        return [pair for pairs, _ in found for pair in pairs if pair.other not in rows.baselines_of(pair.row)]
 
-    claimed = claim.controls if claim else {}
-    controls = {name: with_methods([labels]) for name, labels in claimed.items() if labels != rows.baseline}
+    controls = {name: with_methods([labels]) for name, labels in (claim.controls if claim else {}).items()}
     ablations = {question: with_methods(answers) for question, answers in (claim.ablations if claim else {}).items()}
     primary = [pair for pair in baseline if pair.row in methods] + [one for group in controls.values() for one in group]
     secondary = [pair for pair in baseline if pair.row not in methods]

@@ -7,7 +7,7 @@ from mcl.palette import COLOURS, INK, LIGHT
 from mcl.reports.comparisons import Comparisons, Difference
 from mcl.reports.figures import Picture, alternative_text, files
 from mcl.reports.markdown import interval, listed, signed
-from mcl.reports.panels import dataset_name, row_key, row_styles, run_counts
+from mcl.reports.panels import dataset_name, other_key, row_key, row_styles, run_counts
 from mcl.reports.rows import METRICS, Rows
 from mcl.reports.small_multiples import COLUMNS, LINE, MARGIN, set_title, small_multiples
 
@@ -53,7 +53,7 @@ def difference_panels(rows: Rows, comparisons: Comparisons) -> Panels:
         title = ", ".join(dict.fromkeys(filter(None, [shared, one.network])))
         name = row_key(rows, one.row)
         if one in controls:
-            name = f"{name} − {row_key(rows, one.other)}"
+            name = f"{name} − {other_key(rows, one.row, one.other)}"
         panels.setdefault(title, {})[name] = one
     return panels
 

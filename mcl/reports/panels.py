@@ -48,6 +48,12 @@ def row_key(rows: Rows, row: Row) -> str:
     return rows.name(row, rows.compared) or rows.name(row)
 
 
+def other_key(rows: Rows, row: Row, other: Row) -> str:
+    """Return the name of a row that another one is compared with, also one of another panel."""
+    apart = {factor for factor in rows.factors if row.labels.get(factor) != other.labels.get(factor)}
+    return rows.name(other, rows.compared | apart) or rows.name(other)
+
+
 def row_styles(rows: Rows) -> dict[str, Style]:
     """Return the style of each row key. A method looks the same in all reports."""
     methods: dict[str, set[str]] = {}

@@ -17,7 +17,7 @@ class Claim:
         method: the row in question.
         equal_cost: the baseline, trained for as long as the method costs; empty if the study has none.
         tuned: the baseline, with its own settings tuned; empty if the study has none, and the labels of the baseline if
-            it is tuned itself.
+            it is tuned itself. May name further factors, such as the one whose label says that settings are tuned.
         ablations: question -> rows that answer it: the method with one thing changed.
     """
 
@@ -33,7 +33,7 @@ class Claim:
 
 
 def check_claim(where: str, claim: Claim, baseline: Mapping[str, str], labels: Mapping[str, list[str]]) -> None:
-    """Raise UserError unless the rows of a claim exist, are different, and are named by the factors of the baseline.
+    """Check that the rows of a claim exist, are different, and are named by the factors of the baseline.
 
     Raises:
         UserError: There is no baseline, a row does not exist or names other factors, or a row repeats the method or,
@@ -52,9 +52,10 @@ def check_claim(where: str, claim: Claim, baseline: Mapping[str, str], labels: M
     named: dict[tuple[str, ...], str] = {tuple(str(label) for label in baseline.values()): "baseline"}
     for name, row in rows.items():
         check_labels(f"{where}: {name}", row, labels)
-        if set(row) != set(baseline):
+        further = set(row) - set(baseline) if name == "claim.tuned" else set()
+        if set(row) != set(baseline) | further:
             raise UserError(f"{where}: {name} must name the factors of the baseline: {', '.join(baseline)}.")
-        labelled = tuple(str(row[factor]) for factor in baseline)
+        labelled = tuple(str(row[factor]) for factor in [*baseline, *sorted(further)])
         if (other := named.get(labelled)) in ("baseline", "claim.method"):
             raise UserError(f"{where}: {name} and {other} are the same row.")
         named[labelled] = name

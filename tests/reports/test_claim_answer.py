@@ -130,6 +130,21 @@ def test_baseline_may_itself_be_tuned(tmp_path: Path, page: Page) -> None:
         check_claim("study.yaml", replace(claim, equal_cost=claim.tuned), claim.tuned, {"arm": list(means)})
 
 
+def test_tuned_settings_may_be_a_factor(tmp_path: Path, page: Page) -> None:
+    tuned = {"settings": "tuned", "arm": "independent"}
+    means = {"independent": 70.0, "lmcl": 72.0, "independent tuned": 73.0, "lmcl tuned": 75.0}
+    study = claim_study(tmp_path / "runs", means, Claim({"arm": "lmcl"}, tuned=tuned))
+    labels = {arm: {"settings": "tuned" if "tuned" in arm else "usual", "arm": arm.split()[0]} for arm in means}
+    runs = [replace(run, labels=labels[run.labels["arm"]]) for run in study.runs]
+    factors = {"settings": ["usual", "tuned"], "arm": ["independent", "lmcl"]}
+    usual, with_tuned = page(study=replace(study, factors=factors, runs=runs)).split("\n\n")[2:4]
+    assert usual.startswith("**usual, resnet8: a gain is shown over the baseline, but not over the tuned baseline;")
+    assert re.search(r"Against the tuned baseline \(tuned, independent\): −1\.\d\d points .*the method is lower", usual)
+    assert "over 3 tests" in usual, "two gains, and the method with usual settings against the tuned baseline"
+    assert with_tuned.startswith("**tuned, resnet8: a gain is shown over the tuned baseline;")
+    assert with_tuned.endswith("The baseline itself is tuned.")
+
+
 def test_method_below_its_baseline_and_a_study_without_controls(tmp_path: Path, page: Page) -> None:
     study = claim_study(tmp_path / "runs", {"independent": 70.0, "lmcl": 68.0}, Claim({"arm": "lmcl"}))
     text = first_paragraph(page(study=study))

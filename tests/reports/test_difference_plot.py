@@ -32,6 +32,16 @@ def test_every_row_and_every_control_has_a_line(tmp_path: Path) -> None:
     assert means == {"deep_supervision": 1.0, "mcl": 0.0, "lmcl": 2.0, "lmcl − deep_supervision": 1.0}
 
 
+def test_control_with_settings_of_its_own_is_named_with_them(tmp_path: Path) -> None:
+    for seed, top1 in enumerate((72.5, 73.5, 73.0)):
+        write_run(tmp_path, "independent", seed, [top1, top1], settings={"optimizer__lr": 0.5})
+    rows = rows_of_folders(find_runs(three_seeds(tmp_path)))
+    factor = next(name for name in rows.factors if name.endswith("lr"))
+    rows.claim = Claim({"loss": "lmcl"}, tuned={factor: "0.5", "loss": "independent"})
+    panels = difference_panels(rows, compare_rows(rows, "top1_last"))
+    assert [list(panel)[1:] for panel in panels.values()] == [[f"lmcl − independent, {factor}=0.5"]]
+
+
 def test_picture_has_its_numbers_in_words_and_the_page_shows_it(tmp_path: Path) -> None:
     rows = rows_with_claim(tmp_path)
     picture = difference_plot(rows, compare_rows(rows, "top1_last"), "top1_last", ["svg"])

@@ -76,6 +76,7 @@ def test_claim_in_the_documentation_is_valid(tmp_path: Path) -> None:
         ("  method: {arm: lmcl}\n", "", "claim.method is not set"),
         ("tuned: {arm: tuned}", "tuend: {arm: tuned}", "tuend: there is no such option. Did you mean 'tuned'?"),
         ("equal_cost: {arm: long}", "equal_cost: {size: small}", "claim.equal_cost must name the factors"),
+        ("tuned: {arm: tuned}", "tuned: {size: small}", "claim.tuned must name the factors of the baseline: arm"),
         ("equal_cost: {arm: long}", "equal_cost: {arm: independent}", "claim.equal_cost and baseline are the same row"),
         ("[{arm: without vcl}]", "[{arm: lmcl}]", "claim.ablations.terms, 1 and claim.method are the same row"),
         ("baseline: {arm: independent}", "", "claim needs a baseline, such as baseline: {loss: independent}"),

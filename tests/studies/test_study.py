@@ -183,6 +183,7 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
     "few_images_100_per_class_tuning": 0,
     "few_images_tuning_lmcl": 0,
     "methods_few_images": 33,
+    "methods_100_per_class": 16,
     "few_images_length": 5 + 4,
     "timm_partners": 3,
     "loss_terms": 6,
