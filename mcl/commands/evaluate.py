@@ -13,7 +13,7 @@ The run's own configuration is replayed; overrides on this command line change i
   python -m mcl evaluate RUN dataset.root=/elsewhere trainer.device=cpu
   python -m mcl evaluate RUN dataset=folder dataset.root=/other/images dataset.image_size=32
   python -m mcl evaluate BUNDLE.zip --weights best
-  python -m mcl evaluate few_images/lmcl-resnet14 dataset.root=/elsewhere
+  python -m mcl evaluate few_images_tuned/lmcl-resnet8 dataset.root=/elsewhere
 
 Classes of another dataset are matched by name. Results on other images, with other settings or before the end of
 training go to their own folder. Otherwise the accuracies that the run recorded are printed below. Of a release, the

@@ -14,9 +14,9 @@ HELP = "Write the deployed networks of each row of a study, of its best seed by 
 EPILOG = """\
 examples:
 
-  python -m mcl release experiments/few_images
-  python -m mcl release experiments/few_images --only loss=lmcl --choose first
-  python -m mcl evaluate few_images/lmcl-resnet14
+  python -m mcl release experiments/few_images_tuned
+  python -m mcl release experiments/few_images_tuned --only arm=lmcl --choose first
+  python -m mcl evaluate few_images_tuned/lmcl-resnet8
 
 Each row gets a folder in PLACE/weights: safetensors of all networks of one run, run.json with its settings and results,
 and README.md, the card, with a header for model hubs, hashes, and logits by which the files can be checked.

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from mcl.commands.arguments import add_place, study_at
 
-HELP = "Upload the W&B files of a run, a sweep or a study that were written offline."
+HELP = "Upload the W&B files of a run, a folder of runs or a study that were written offline."
 EPILOG = """\
 PLACE is a run folder, any folder with run folders below it, or a study's folder:
 
-  python -m mcl sync runs/digits/resnet8/lmcl/fb57d5663a
+  python -m mcl sync runs/digits/resnet8/lmcl/73f50a34ac
   python -m mcl sync runs
   python -m mcl sync experiments/quickstart
 

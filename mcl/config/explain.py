@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from mcl import extras
 from mcl.config.catalog import choices, preset_options
@@ -154,6 +154,8 @@ def _explain_key(cause: OmegaConfBaseException, chain: list[BaseException], type
     value = typed_value(full_key, typed)
     parent = cause.parent_node
     siblings = [str(key) for key in parent] if isinstance(parent, DictConfig) and not parent._is_none() else []
+    if isinstance(cause, InterpolationKeyError):  # the option exists; what its value refers to does not
+        return _one_line(f"{full_key}: {str(cause.msg or cause).partition('full_key:')[0]}")
     if isinstance(parent, DictConfig) and not parent._is_none() and str(cause.key) not in siblings:
         group = full_key.partition(".")[0]
         if "/" in full_key:

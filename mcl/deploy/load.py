@@ -25,7 +25,7 @@ def load(
     """Load a trained network as it is deployed: without auxiliary branches, in evaluation mode, on the CPU.
 
     Examples:
-        >>> backbone = mcl.load("few_images/lmcl-resnet14")  # a release, by its name  # doctest: +SKIP
+        >>> backbone = mcl.load("few_images_tuned/lmcl-resnet8")  # a release, by its name  # doctest: +SKIP
         >>> backbone = mcl.load("runs/digits/resnet8/lmcl/0123456789")  # doctest: +SKIP
         >>> images = backbone.preprocessing("three.png", "seven.png")  # (B, channels, size, size)
         >>> [backbone.classes[label] for label in backbone(images).argmax(1)]

@@ -38,7 +38,7 @@ class ReleaseFacts:
     """Facts on the card of a release that the run itself does not hold.
 
     Args:
-        name: The name of the release, such as ``few_images/lmcl-resnet14``.
+        name: The name of the release, such as ``few_images_tuned/lmcl-resnet8``.
         chosen: What chose the run among the seeds of its row: ``validation``, ``test`` or ``first``.
         seeds: The number of these seeds.
         accuracy: Accuracy over them, by the name of the network; ``ensemble`` is that of the ensemble.

@@ -119,7 +119,7 @@ def is_release(folder: Path) -> bool:
 
 
 def release_folders() -> dict[str, Path]:
-    """Return the folder of every release, by the name that `mcl.load` takes: ``few_images/lmcl-resnet14``.
+    """Return the folder of every release, by the name that `mcl.load` takes: ``few_images_tuned/lmcl-resnet8``.
 
     They are searched in ``experiments/STUDY/weights`` below the working folder and in this project.
     """

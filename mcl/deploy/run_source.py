@@ -90,7 +90,7 @@ class Bundle:
 
 
 def open_run_source(path: Path) -> "Folder | Bundle | ReleaseFolder":
-    """Open a run folder, a bundle or a release; a release also by its name, such as ``few_images/lmcl-resnet14``.
+    """Open a run folder, a bundle or a release; a release also by its name, such as ``few_images_tuned/lmcl-resnet8``.
 
     Raises:
         UserError: The path is none of these, and no release has this name.
