@@ -26,8 +26,8 @@ def expand_home(path: str | os.PathLike[str]) -> Path:
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary binary file that replaces ``path`` when the block succeeds and is removed when it fails.
 
-    Until then an existing file at ``path`` stays intact, even if the process or the machine stops. Only one process
-    may write at a time.
+    Until then an existing file at ``path`` stays intact, even if the process or the machine stops. Of two processes
+    that write at the same time, the first fails.
 
     >>> with atomic_file("last.pt") as file:  # doctest: +SKIP
     ...     torch.save(state, file)
@@ -40,21 +40,34 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
+    own: os.stat_result | None = None  # of the temporary file, which another process may have replaced
     try:
         try:
             with open(temporary, "xb", opener=_new_file) as file:
+                own = os.fstat(file.fileno())
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            if not _is_file(temporary, own):
+                raise WriteError(f"{path} is being written by another process. Wait for it, then try again.")
             os.replace(temporary, path)
             _sync_folder(path.parent)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            if own is not None and _is_file(temporary, own):
+                temporary.unlink(missing_ok=True)
             raise
     except Exception as error:
         if (reason := _os_error(error)) is None:
             raise
         raise write_error(path, reason) from error
+
+
+def _is_file(path: Path, status: os.stat_result) -> bool:
+    """Return whether a path names the file of this status."""
+    try:
+        return os.path.samestat(os.stat(path), status)
+    except FileNotFoundError:
+        return False
 
 
 def _new_file(path: str, flags: int) -> int:

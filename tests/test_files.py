@@ -85,3 +85,17 @@ def test_error_in_the_block_leaves_no_file_and_is_reraised(tmp_path: Path) -> No
     with pytest.raises(KeyError):
         write_half()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_is_overtaken_does_not_move_the_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "RESULTS.md"
+    first, second = atomic_file(path), atomic_file(path)
+    first.__enter__().write(b"first")
+    half = second.__enter__()
+    half.write(b"sec")
+    with pytest.raises(UserError, match="written by another process"):
+        first.__exit__(None, None, None)
+    assert not path.exists()
+    half.write(b"ond")
+    second.__exit__(None, None, None)
+    assert path.read_bytes() == b"second"

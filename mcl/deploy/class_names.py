@@ -7,6 +7,7 @@ from mcl.console import summarize
 from mcl.data.dataset import Dataset
 from mcl.data.imagenet import CLASSES, ImageNet
 from mcl.errors import UserError
+from mcl.untrusted.text import printable
 
 _WORDNET_ID = re.compile(r"n\d{8}")
 
@@ -19,7 +20,8 @@ def match_classes(dataset: Dataset, trained: Sequence[str]) -> tuple[int, ...]:
     Raises:
         UserError: The networks were not trained on a class of the dataset, or names are not unique.
     """
-    names, known = _names(dataset, trained), list(trained)
+    known = list(map(printable, trained))
+    names = _names(dataset, known)
     if list(names) == known:
         return tuple(range(len(known)))
     if unknown := [name for name in names if name not in known]:
@@ -46,7 +48,7 @@ def describe_match(labels: Sequence[int], trained: Sequence[str]) -> str:
 
 def _names(dataset: Dataset, trained: Sequence[str]) -> tuple[str, ...]:
     """Return a dataset's class names; for ImageNet the published words if the networks were trained with these."""
-    names = dataset.spec.classes
+    names = tuple(map(printable, dataset.spec.classes))  # as a run stores them
     if isinstance(dataset, ImageNet) and len(names) == len(trained) == CLASSES:
         identifiers = all(map(_WORDNET_ID.fullmatch, names)) and names != tuple(trained)
         if identifiers and tuple(trained) == (words := ImageNet.published_classes()):

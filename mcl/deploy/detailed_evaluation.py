@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +20,7 @@ from mcl.files import make_folder, write_atomically
 from mcl.runs.confusion_file import write_confusion
 from mcl.runs.evaluation_record import EvaluationRecord
 from mcl.runs.layout import PER_CLASS, SCORES
+from mcl.runs.writer import strict_json
 from mcl.tracking.media import confusion_picture
 from mcl.training.evaluation import AGGREGATED, BACKBONE, ENSEMBLE, predictions
 from mcl.untrusted.damage import refuse_damaged
@@ -128,7 +128,7 @@ def write_evaluation(
         name: {**head.result(), "images": head.images, "per_class": dict(zip(classes, recalls[name], strict=True))}
         for name, head in scores.items()
     }
-    write_atomically(folder / SCORES, json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(folder / SCORES, strict_json(table, indent=2) + b"\n")
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["label", "class", *scores])

@@ -156,5 +156,5 @@ def key_factors(rows: Rows) -> list[str]:
 
 def _chosen_on(rows: Rows) -> list[str]:
     """Return the splits on which the runs chose their best epoch."""
-    stored = {run.summary.get("best_epoch_chosen_on") for run in rows.runs if run.finished}
+    stored = {str(run.summary.get("best_epoch_chosen_on")) for run in rows.runs if run.finished}
     return sorted({split if split in ("validation", "test") else "unknown" for split in stored})

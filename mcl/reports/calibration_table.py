@@ -1,9 +1,12 @@
 """Ensembles and calibration in a report, beside the accuracy of single networks."""
 
+from collections.abc import Mapping
+from statistics import fmean
+
 from mcl.reports.accuracy_tables import key, key_header
-from mcl.reports.markdown import NONE, signed, with_deviation
+from mcl.reports.markdown import signed, with_deviation
 from mcl.reports.rows import ENSEMBLE, ENSEMBLE_ECE, Rows
-from mcl.reports.statistics import Estimate
+from mcl.reports.statistics import Estimate, estimate
 from mcl.reports.tables import Table
 
 CAPTION = (
@@ -15,18 +18,21 @@ def ensemble_table(rows: Rows) -> Table:
     """Return the accuracy of each network and of the ensemble of its run, and the calibration of both."""
     body = []
     for row in rows.rows:
-        single, errors = row.estimates("top1_last"), row.estimates("ece_last")
-        ensemble, ensemble_error = (
-            row.estimates(metric).get(ENSEMBLE, Estimate(0)) for metric in (ENSEMBLE, ENSEMBLE_ECE)
-        )
-        for network, top1 in single.items():
-            known = top1.mean is not None and ensemble.mean is not None
-            gain = signed(ensemble.mean - top1.mean) if known else NONE  # type: ignore[operator]
-            accuracies = [with_deviation(top1), with_deviation(ensemble), gain]
+        errors, ensembles = row.estimates("ece_last"), row.values(ENSEMBLE).get(ENSEMBLE, {})
+        ensemble_error = row.estimates(ENSEMBLE_ECE).get(ENSEMBLE, Estimate(0))
+        for network, top1 in row.values("top1_last").items():
+            means = [with_deviation(estimate(each.values())) for each in (top1, ensembles)]
+            accuracies = [*means, signed(_gain(ensembles, top1))]
             calibration = [with_deviation(errors.get(network, Estimate(0))), with_deviation(ensemble_error)]
             body.append([key(rows, row, network), *accuracies, *calibration])
     headers = ["network", "ensemble", "ensemble − network", "ECE", "ECE of the ensemble"]
     return Table("ensemble", f"{CAPTION}.", [key_header(rows), *headers], body).without_empty()
+
+
+def _gain(ensembles: Mapping[int, float], top1: Mapping[int, float]) -> float | None:
+    """Return how far ensembles are above their networks, over the seeds that have both."""
+    shared = ensembles.keys() & top1.keys()
+    return fmean(ensembles[seed] for seed in shared) - fmean(top1[seed] for seed in shared) if shared else None
 
 
 def ensemble_section(rows: Rows) -> list[str]:

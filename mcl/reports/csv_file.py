@@ -29,28 +29,28 @@ TIMES = ("seconds", "training_seconds")
 COSTS = ("step", "meta_round", "total")
 MEMORY = ("gpu", "process")
 CODE = ("version", "commit", "dirty")
+COLUMNS = (  # behind those of the factors
+    *("seed", "status", "folder", "config_hash", "key", "network", *OF_NETWORK, *ENSEMBLE, *OF_RUN),
+    *TIMES,
+    *(f"peak_memory_{name}" for name in MEMORY),
+    *(f"training_multiply_adds_{name}" for name in COSTS),
+    *("equal_cost", "top1_at_equal_cost", "epoch_at_equal_cost", "processes", "device", "precision", "data"),
+    *(f"code_{name}" for name in CODE),
+)
 
 
 def as_csv(rows: Rows) -> str:
     """Return one line per run and network. Unfinished runs are included, without network and numbers.
 
-    Columns are the factors, then ``seed``, ``status``, ``folder``, ``config_hash``; ``key``, ``network`` and the
-    numbers of the network in summary.json; the numbers of its run in summary.json, repeated for each network.
-    Accuracies and calibration errors are in percent, ``peak_memory_*`` in bytes; ``training_multiply_adds_*`` are of a
-    step per image, of a meta round per image, and in total; ``equal_cost`` is the cost at which the cheapest row
-    compared with this one ended, ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` are of this run's last evaluation
-    by then. ``data`` is the fingerprint of the images. If runs were probed, ``probe_DATASET_MEASURE`` follow, in
-    percent.
+    Columns are the factors (``images_label`` for one that is called like the column ``images``), then ``seed``,
+    ``status``, ``folder``, ``config_hash``; ``key``, ``network`` and the numbers of the network in summary.json; the
+    numbers of its run in summary.json, repeated for each network. Accuracies and calibration errors are in percent,
+    ``peak_memory_*`` in bytes; ``training_multiply_adds_*`` are of a step per image, of a meta round per image, and in
+    total; ``equal_cost`` is the cost at which the cheapest row compared with this one ended, ``top1_at_equal_cost`` and
+    ``epoch_at_equal_cost`` are of this run's last evaluation by then. ``data`` is the fingerprint of the images. If
+    runs were probed, ``probe_DATASET_MEASURE`` follow, in percent.
     """
-    header = [
-        *rows.factors,
-        *("seed", "status", "folder", "config_hash", "key", "network", *OF_NETWORK, *ENSEMBLE, *OF_RUN),
-        *TIMES,
-        *(f"peak_memory_{name}" for name in MEMORY),
-        *(f"training_multiply_adds_{name}" for name in COSTS),
-        *("equal_cost", "top1_at_equal_cost", "epoch_at_equal_cost", "processes", "device", "precision", "data"),
-        *(f"code_{name}" for name in CODE),
-    ]
+    header = [*map(_factor_column, rows.factors), *COLUMNS]
     probed = probed_sets(rows)
     probes = {
         (id(run), str(key)): columns
@@ -124,10 +124,16 @@ def _hash(stored: Any, folder: Path) -> str:
     return str(stored or folder.name)
 
 
+def _factor_column(factor: str) -> str:
+    """Return the name of the column of a factor, other than those in `COLUMNS`."""
+    return f"{factor}_label" if factor in COLUMNS else factor
+
+
 def run_lines(run: Run, labels: Mapping[str, str], budget: float | None = None) -> list[dict[str, Any]]:
     """Return the lines of one run as ``{column: value}``; those at equal cost need the ``budget`` of its row."""
     folder = display_path(run.shown_folder)
-    common: dict[str, Any] = {**labels, "seed": run.seed, "status": run.status, "folder": folder}
+    common: dict[str, Any] = {_factor_column(factor): label for factor, label in labels.items()}
+    common |= {"seed": run.seed, "status": run.status, "folder": folder}
     if not run.finished:
         return [common]
     summary, trainer = run.summary, mapping(run.config.get("trainer"))

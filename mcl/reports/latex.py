@@ -1,5 +1,6 @@
 """The answer to a claim and the tables of a report for a paper, in LaTeX with the package booktabs."""
 
+import re
 from collections.abc import Iterable
 
 from mcl.reports.claim_answer import Paragraph
@@ -19,6 +20,7 @@ _SPECIAL = {
     "×": r"$\times$",
     "–": "--",
 }
+_NOT_IN_A_LABEL = re.compile(r"[\\&%$#{}~^]")
 
 
 def in_latex(paragraphs: Iterable[Paragraph], tables: Iterable[Table], mark: str) -> str:
@@ -49,7 +51,7 @@ def _environment(one: Table) -> list[str]:
         r"\begin{table}",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{escaped(one.caption)}}}",
-        rf"\label{{tab:{one.name}}}",
+        rf"\label{{tab:{_NOT_IN_A_LABEL.sub('-', one.name)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         _line(one.headers),

@@ -259,16 +259,19 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
 
 
 def _without_seeds(runs: Sequence[Run]) -> dict[int, dict[str, Any]]:
-    """Return ``{id(run): settings}`` without the seed, and without that of the data where it is always the same."""
+    """Return ``{id(run): settings}`` without the seed, and without that of the data where it is always the same.
+
+    A group of one seed cannot show whether the seed of its data follows it. It does if that of another group does.
+    """
     settings = {id(run): {key: value for key, value in identity(run.config).items() if key != "seed"} for run in runs}
     groups: dict[str, list[Run]] = {}
     for run in runs:
         others = {key: value for key, value in settings[id(run)].items() if key != DATA_SEED}
         groups.setdefault(json.dumps(others, sort_keys=True, default=str), []).append(run)
-    for group in groups.values():
-        if len({run.seed for run in group}) > 1 and all(settings[id(run)].get(DATA_SEED) == run.seed for run in group):
-            for run in group:
-                del settings[id(run)][DATA_SEED]
+    equal = [group for group in groups.values() if all(settings[id(run)].get(DATA_SEED) == run.seed for run in group)]
+    if any(len({run.seed for run in group}) > 1 for group in equal):
+        for run in (run for group in equal for run in group):
+            del settings[id(run)][DATA_SEED]
     return settings
 
 

@@ -15,7 +15,7 @@ from mcl.palette import COLOURS, LIGHT, MARKERS, assign_styles
 from mcl.program import program
 from mcl.reports.figures import files, style
 from mcl.reports.image_sets import set_aside_other_images
-from mcl.reports.markdown import listed, percent, table
+from mcl.reports.markdown import cell, listed, percent, table
 from mcl.reports.panels import last_epoch_of
 from mcl.reports.row_labels import place_labels
 from mcl.reports.search_importance import NAME as IMPORTANCE
@@ -119,7 +119,7 @@ def search_page(
         lines += [f"- {display_path(run.shown_folder)}: {run.reason}." for run in pruned] + [""]
     if unfinished := [run for run, _ in trials if not run.finished and run.status != "pruned"]:
         lines += ["## Trials that do not count", ""]
-        lines += [f"- {display_path(run.shown_folder)}: {run.status}. {run.reason}" for run in unfinished] + [""]
+        lines += [f"- {display_path(run.shown_folder)}: {run.status}. {cell(run.reason)}" for run in unfinished] + [""]
     lines += ["## How this was made", "", "```bash", command, "```"]
     return lines, pictures
 

@@ -99,8 +99,9 @@ class FolderLock:
             try:
                 self._lock(descriptor)
                 # The previous holder may have removed the file opened here; then the path is free or another file.
-                if self.path.exists() and os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
-                    return descriptor
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
+                        return descriptor
             except BaseException:
                 os.close(descriptor)
                 raise

@@ -36,7 +36,7 @@ def read_progress(folder: Path, epochs: int | None, max_steps: int | None, since
     last = lines[-1]
     evaluations = [line for line in lines if line.has("test/", "validation/")]
     totals = [float(max_steps)] if max_steps else []
-    if epochs and evaluations and evaluations[-1].epoch:
+    if epochs and evaluations and evaluations[-1].epoch and evaluations[-1].step:
         totals.append(evaluations[-1].step / evaluations[-1].epoch * epochs)
     if totals:
         done = min(1.0, last.step / min(totals))

@@ -129,6 +129,8 @@ def find_runs(place: Path) -> list[Path]:
 
 
 def _refuse(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError):
+        return  # a run that failed has just removed the empty folder that it had created
     raise UserError(
         f"{error.filename}: this folder cannot be read ({error.strerror}), so its runs would be left out. Make it"
         " readable, or name the folders of the runs."

@@ -26,7 +26,14 @@ from mcl.untrusted.limits import MAX_METRICS
 from mcl.untrusted.regular_files import open_file, refuse_outside_links
 from mcl.version import code_version, library_versions
 
-MADE_BY_A_RUN = (*layout.SIGNS_OF_A_RUN, layout.UNREADABLE, layout.CHECKPOINTS, layout.EVALUATION, layout.EXPORT)
+MADE_BY_A_RUN = (
+    *layout.SIGNS_OF_A_RUN,
+    layout.IMPORTED,
+    layout.UNREADABLE,
+    layout.CHECKPOINTS,
+    layout.EVALUATION,
+    layout.EXPORT,
+)
 
 
 class RunFolder:

@@ -52,7 +52,7 @@ class RunWriter:
         """Append a line."""
         self._presence.check()
         self.step = step
-        line = _to_json({"step": step, "epoch": epoch, "time": self._seconds(), **metrics}).encode() + b"\n"
+        line = strict_json({"step": step, "epoch": epoch, "time": self._seconds(), **metrics}) + b"\n"
         try:
             while line:
                 line = line[os.write(self._file.fileno(), line) :]
@@ -68,7 +68,7 @@ class RunWriter:
             (self.folder / FAILURE).unlink(missing_ok=True)
         except OSError as error:
             raise write_error(self._metrics, error) from error
-        write_atomically(self.folder / SUMMARY, _to_json(with_checksum(written), indent=2) + "\n")
+        write_atomically(self.folder / SUMMARY, strict_json(with_checksum(written), indent=2) + b"\n")
 
     def fail(self, status: str, error: BaseException | None) -> None:
         """Record why the run stopped."""
@@ -82,7 +82,7 @@ class RunWriter:
             "step": self.step,
             "time": self._seconds(),
         }
-        write_atomically(self.folder / FAILURE, _to_json(failure, indent=2) + "\n")
+        write_atomically(self.folder / FAILURE, strict_json(failure, indent=2) + b"\n")
 
     def _seconds(self) -> float:
         return round(monotonic() - self._began, 3)
@@ -92,8 +92,13 @@ def _no_link(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
-def _to_json(value: object, indent: int | None = None) -> str:
-    return json.dumps(_finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
+def strict_json(value: object, indent: int | None = None) -> bytes:
+    """Return JSON as UTF-8, with null for numbers that are not finite.
+
+    A byte of a file name that is not UTF-8, which Python holds as a lone surrogate, is written as an escape.
+    """
+    text = json.dumps(_finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    return text.encode(errors="backslashreplace")
 
 
 def _finite(value: Any) -> Any:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
+from typing import Any
 
 from mcl.runs.reading import Run, mapping, number, read_run
 from mcl.studies.planned_run import PlannedRun
@@ -47,7 +48,7 @@ class PlannedRow:
         for run in self.found:
             status: str = "to do" if run.status == "missing" else run.status
             if run.evaluations and not run.finished:
-                status += f" at epoch {run.evaluations[-1].epoch} of {run.config['trainer']['epochs']}"
+                status += f" at epoch {run.evaluations[-1].epoch} of {_epochs(run)}"
             counts[status] += 1
         return ", ".join(f"{count} {status}" for status, count in counts.items())
 
@@ -90,8 +91,13 @@ def _share_done(run: Run) -> float:
     """Return the share of a run that is done, from 0 to 1."""
     if run.finished:
         return 1.0
-    epochs = (run.config.get("trainer") or {}).get("epochs")
-    return run.evaluations[-1].epoch / epochs if run.evaluations and epochs else 0.0
+    epochs = number(_epochs(run))
+    return min(1.0, run.evaluations[-1].epoch / epochs) if run.evaluations and epochs else 0.0
+
+
+def _epochs(run: Run) -> Any:
+    """Return ``trainer.epochs`` as it stands in the settings of a run."""
+    return mapping(run.config.get("trainer")).get("epochs")
 
 
 def _with_seconds(rows: Sequence[PlannedRow], runs: Sequence[Run]) -> list[PlannedRow]:

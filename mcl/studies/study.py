@@ -21,7 +21,7 @@ from mcl.program import program
 from mcl.search.space import WITHOUT_TEST
 from mcl.studies.claim import Claim, check_claim
 from mcl.studies.compose_runs import RunComposer
-from mcl.studies.labels import check_labels
+from mcl.studies.labels import check_labels, label_text
 from mcl.studies.planned_run import PlannedRun
 from mcl.studies.study_page import FILE, Page, Published, Search, check_search, choices_of, published_of, read_page
 
@@ -193,7 +193,7 @@ def only(study: Study, wanted: Mapping[str, Any]) -> list[PlannedRun]:
     if not isinstance(wanted, Mapping):
         raise UserError(f"only={wanted}: give labels by factor, such as 'only={{loss: lmcl}}'.")
     lists = {factor: labels if isinstance(labels, list) else [labels] for factor, labels in wanted.items()}
-    labels = {factor: [str(label) for label in chosen] for factor, chosen in lists.items()}
+    labels = {factor: [label_text(label) for label in chosen] for factor, chosen in lists.items()}
     for factor, chosen in labels.items():
         if not chosen:
             raise UserError(f"only: {factor} has no label, so nothing would run.")

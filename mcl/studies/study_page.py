@@ -14,9 +14,10 @@ from mcl.config.explain import explain
 from mcl.errors import UserError, unknown
 from mcl.runs.reading import number
 from mcl.studies.claim import Claim
-from mcl.studies.labels import check_labels
+from mcl.studies.labels import check_labels, label_text
 
 FILE = "study.yaml"
+LABELLED = ("skip", "baseline", "claim", "published")  # parts that name rows by their labels
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,9 @@ def read_page(file: Path) -> Page:
         content = OmegaConf.load(file)
         if not isinstance(content, DictConfig):
             raise UserError(f"{file}: must be a mapping of title, vary, seeds and so on.")
+        for name in LABELLED:
+            if OmegaConf.is_config(part := content.get(name)):
+                content[name] = _with_label_texts(OmegaConf.to_container(part))
         page: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Page), content))
     except MissingMandatoryValue as error:
         raise UserError(f"{file}: {error.full_key} is not set.") from error
@@ -103,7 +107,19 @@ def read_page(file: Path) -> Page:
         message = (explain(error) or str(error)).removeprefix(f"{file.absolute()}, ")
         raise UserError(f"{file}: {message}") from error
     assert isinstance(page, Page)
+    for name, kind, expected in (("hold", str, "overrides, such as [loss=lmcl]"), ("seeds", int, "whole numbers")):
+        if not all(isinstance(each, kind) for each in getattr(page, name)):
+            raise UserError(f"{file}: {name} must be a list of {expected}.")
     return page
+
+
+def _with_label_texts(node: Any) -> Any:
+    """Return plain data with truth values as `label_text` writes them; OmegaConf would write ``True``."""
+    if isinstance(node, dict):
+        return {key: _with_label_texts(child) for key, child in node.items()}
+    if isinstance(node, list):
+        return [_with_label_texts(child) for child in node]
+    return label_text(node) if isinstance(node, bool) else node
 
 
 def choices_of(file: Path, factor: str, node: Any) -> dict[str, list[str]]:
@@ -117,10 +133,10 @@ def choices_of(file: Path, factor: str, node: Any) -> dict[str, list[str]]:
         for label, overrides in node.items():
             if not isinstance(overrides, list | None) or not all(isinstance(each, str) for each in overrides or []):
                 raise UserError(f"{file}: vary.{factor}.{label} must be a list of overrides, such as [loss=lmcl].")
-            choices[str(label)] = list(overrides or [])
+            choices[label_text(label)] = list(overrides or [])
         return choices
     if isinstance(node, list) and node and all(isinstance(value, str | int | float | bool) for value in node):
-        words = [str(value).lower() if isinstance(value, bool) else str(value) for value in node]
+        words = [label_text(value) for value in node]
         if len(set(words)) == len(words):
             return {word: [f"{factor}={word}"] for word in words}
     raise UserError(

@@ -19,11 +19,11 @@ def open_file(path: Path, limit: int) -> BinaryIO:
         UserError: It is not a regular file, or has more than ``limit`` bytes.
         OSError: It cannot be opened.
     """
-    file = os.fdopen(os.open(path, _FLAGS), "rb")
-    status = os.fstat(file.fileno())
+    descriptor = os.open(path, _FLAGS)
+    status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and status.st_size <= limit:
-        return file
-    file.close()
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)  # os.fdopen would leave that of a folder open
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{printable(path)} is not a file.")
     raise UserError(f"{printable(path)} has {status.st_size:,} bytes, and at most {limit:,} are read.")

@@ -1,6 +1,7 @@
 """tables.tex: the tables of a report for a paper."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,12 @@ def test_own_file_is_not_replaced(
     assert main(["report", "runs", "--latex"]) == 1
     assert "runs/tables.tex was not written by this command" in capsys.readouterr().err
     assert Path("runs/tables.tex").read_text() == "my own tables"
+
+
+def test_name_of_a_table_makes_a_valid_label() -> None:
+    (label,) = (
+        line
+        for line in in_latex([], [replace(NUMBERS, name="ranks-50 % #1, a_b")], "mark").splitlines()
+        if "label" in line
+    )
+    assert label == r"\label{tab:ranks-50 - -1, a_b}"

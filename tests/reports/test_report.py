@@ -239,3 +239,20 @@ def test_runs_of_a_named_dataset_are_joined_wherever_they_were_copied(tmp_path: 
     text = page(tmp_path / "runs")
     assert "2 finished runs in 1 row" in text
     assert "dataset photos and pair resnet8" in text
+
+
+def test_a_row_of_one_seed_is_compared_if_the_seed_of_its_data_follows(tmp_path: Path, page: Page) -> None:
+    for loss, seeds in {"independent": 3, "mcl": 3, "lmcl": 1}.items():
+        for seed in range(seeds):
+            write_run(tmp_path / "runs", loss, seed, [70.0 + seed, 70.0], settings={"dataset__seed": seed})
+    text = page(tmp_path / "runs")
+    assert "not compared" not in text
+    assert cells(text, "Differences from the baseline", "lmcl")[1:4] == ["0.00", "–", "1"]
+
+
+def test_an_ensemble_is_compared_with_the_networks_of_its_own_runs(tmp_path: Path, page: Page) -> None:
+    write_run(tmp_path / "runs", "lmcl", 0, [70.0, 70.0], without=("ensemble",))
+    for seed, top1 in ((1, 80.0), (2, 90.0)):  # their ensembles are 3 points better
+        write_run(tmp_path / "runs", "lmcl", seed, [top1, top1])
+    found = cells(page(tmp_path / "runs"), "Ensemble and calibration", "lmcl", "resnet8")
+    assert found == ["80.00 ± 10.00", "88.00 ± 7.07", "+3.00"]

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,15 @@ def test_torch_is_not_needed(tmp_path: Path) -> None:
     code = "import sys, mcl.__main__ as m; m.main(['report', 'runs']); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert (tmp_path / "runs" / "RESULTS.md").is_file()
+
+
+@pytest.mark.parametrize("factor", ["images", "network", "seed"])
+def test_a_factor_that_is_called_like_a_column_keeps_its_labels(factor: str, tmp_path: Path, page: Page) -> None:
+    runs = three_seeds(tmp_path / "runs")
+    study = study_of(runs, [0, 1, 2])
+    planned = [replace(run, labels={factor: run.labels["loss"]}) for run in study.runs]
+    page(study=replace(study, factors={factor: ["independent", "lmcl"]}, baseline={factor: "lmcl"}, runs=planned))
+    with open(tmp_path / "out" / "results.csv", newline="") as file:
+        reader = csv.DictReader(file)
+        labels = {(line[f"{factor}_label"], line["seed"], line["network"], line["images"]) for line in reader}
+    assert labels == {(loss, str(seed), "resnet8", "2000") for loss in ("independent", "lmcl") for seed in range(3)}

@@ -1,5 +1,6 @@
 """The report of a search: trade-offs, which option matters, and trials that were pruned."""
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,12 @@ import pytest
 
 pytest.importorskip("optuna")
 
+from support.run_folders import write_run
+
 from mcl.reports.search_importance import importance_picture, importances
+from mcl.reports.search_report import search_page
 from mcl.reports.trade_offs import pareto_front
+from mcl.runs.reading import read_run
 from mcl.search.space import parse_space
 from mcl.studies.study import load_study
 
@@ -112,3 +117,14 @@ def test_study_refuses_a_pruner_that_there_is_not(tmp_path: Path, monkeypatch: p
 
     with pytest.raises(UserError, match=r"search.pruner=asa.*Did you mean 'asha'"):
         load_study(Path("mine"))
+
+
+def test_reason_of_a_failed_trial_stays_on_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_study("  options: {optimizer.lr: 'interval(0.01, 1.0)'}\n")
+    folder = write_run(tmp_path / "runs", "independent", 0, [70.0, 70.0], finished=False)
+    failure = {"status": "failed", "error": "ValueError", "message": "first\n# second <b>", "step": 3}
+    (folder / "failure.json").write_text(json.dumps(failure))
+    lines, _ = search_page(load_study(Path("mine")), [(read_run(folder), {"optimizer.lr": 0.1})], "command")
+    (line,) = (line for line in lines if "ValueError" in line)
+    assert "failed. ValueError: first # second &lt;b> (step 3" in line

@@ -1,14 +1,17 @@
 """Runs whose files are damaged, altered, copied or unfinished: what the report says of them."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.report_pages import cells, study_of, three_seeds
 from support.run_folders import write_run
 
 from mcl.runs.lock import FolderLock
+from mcl.runs.reading import find_runs, read_run
 from mcl.runs.summary import with_checksum
 
 Page = Callable[..., str]
@@ -116,3 +119,32 @@ def test_metrics_that_are_not_those_of_the_run_are_noted(
     (note,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
     assert folder.name in note
     assert "no curve" in note
+
+
+def test_a_folder_in_place_of_a_summary_is_named_and_stays_closed(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "lmcl", 0, [72.0, 72.0])
+    (folder / "summary.json").unlink()
+    (folder / "summary.json").mkdir()
+    before = len(os.listdir("/dev/fd"))
+    run = read_run(folder)
+    assert (run.status, run.reason) == ("unreadable", f"{folder / 'summary.json'} is not a file.")
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_folder_that_vanishes_during_the_search_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_run(tmp_path, "lmcl", 0, [72.0, 72.0])
+    (tmp_path / "empty").mkdir()
+    scandir = os.scandir
+
+    def vanishing(path: str) -> Any:
+        if os.path.basename(path) == "empty":
+            os.rmdir(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert find_runs(tmp_path) == [folder]
+
+
+def test_a_split_that_is_no_word_counts_as_unknown(tmp_path: Path, page: Page) -> None:
+    write_run(tmp_path / "runs", "lmcl", 0, [72.0, 72.0], summary={"best_epoch_chosen_on": ["test"]})
+    assert "chosen on the unknown part" in page(tmp_path / "runs")

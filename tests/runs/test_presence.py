@@ -115,3 +115,20 @@ def test_a_failure_names_the_step_that_was_reached(small: Callable[..., Any], du
     done = small("run", "loss=independent", "trainer.log_every=100")
     assert (done.status, "failed at step 4 of 10" in done.out) == (1, True)
     assert json.loads((RUN / "failure.json").read_text())["step"] == 4
+
+
+def test_a_lock_that_vanishes_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    def vanishes_once(lock: FolderLock, descriptor: int) -> None:
+        tries.append(descriptor)
+        if len(tries) == 1:
+            lock.path.unlink()
+
+    monkeypatch.setattr(FolderLock, "_lock", vanishes_once)
+    monkeypatch.setattr(Path, "exists", lambda _: True)  # it was there a moment ago
+    lock = FolderLock(tmp_path)
+    monkeypatch.undo()
+    assert len(tries) == 2
+    assert lock.path.is_file()
+    lock.release()

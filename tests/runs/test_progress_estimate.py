@@ -50,3 +50,8 @@ def test_torn_lines_and_lines_of_an_earlier_attempt_do_not_count(tmp_path: Path)
     assert progress.done == 0.1
     assert read_progress(tmp_path, None, 100, since=file.stat().st_mtime + 1.0) is None
     assert read_progress(tmp_path / "nowhere", None, 100) is None
+
+
+def test_an_evaluation_before_the_first_step_says_nothing_of_the_length(tmp_path: Path) -> None:
+    evaluated = {"step": 0, "epoch": 1, "time": 0.5, "test/ensemble/top1": 10.0}
+    assert read_progress(write(tmp_path, evaluated), 10, None) == (0.0, None)

@@ -22,6 +22,7 @@ from mcl.data.fingerprint import fingerprint
 from mcl.errors import IN_USE, UserError
 from mcl.runs.lock import FolderLock, InUse, holder
 from mcl.runs.run_folder import RunFolder
+from mcl.runs.stored_config import plain, write_config
 from mcl.runs.summary import with_checksum
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -358,3 +359,13 @@ def test_existing_folder_stays_if_the_run_fails(
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "empty"]
     assert command(*FAILING, f"hydra.run.dir={folder}/new/run").status == 1
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "empty"]
+
+
+def test_starting_over_removes_the_record_of_an_import(
+    tmp_path: Path, composed: Composed, opened: Callable[..., RunFolder]
+) -> None:
+    config = composed(*SMALL, *META, "resume=never")
+    write_config(tmp_path, plain(config))
+    (tmp_path / "imported.json").write_text("{}")
+    opened(tmp_path, config).open()
+    assert not (tmp_path / "imported.json").exists()  # a bundle of the new run would say that it was imported

@@ -2,14 +2,18 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
+from support.run_folders import write_run
 
 from mcl.errors import UserError
 from mcl.runs.identity import config_hash
+from mcl.studies.plan import plan_rows
 from mcl.studies.planned_run import PlannedRun
-from mcl.studies.study import Study, find_study, load_study, studies_folder, study_names
+from mcl.studies.study import Study, find_study, load_study, only, studies_folder, study_names
 
 PAGE = """
 title: Two losses, two sizes
@@ -107,6 +111,8 @@ def test_rows_can_be_skipped(page: Callable[..., Study]) -> None:
         ("title: Two losses, two sizes", "", "title is not set"),
         ("seeds: [3, 5]", "seeds: [3, 3]", "none twice"),
         ("seeds: [3, 5]", "seeds: [x]", "seeds"),
+        ("seeds: [3, 5]", "seeds: [{a: 3}]", "seeds must be a list of whole numbers"),
+        ("hold: [dataset=synthetic,", "hold: [[a],", "hold must be a list of overrides"),
         ("loss: [independent, lmcl]", "loss: [independent, lmlc]", "Did you mean 'lmcl'?"),
         ("loss: [independent, lmcl]", "loss: []", "vary.loss must be a list"),
         ("loss: [independent, lmcl]", "loss: [independent, independent]", "vary.loss must be a list of different"),
@@ -217,3 +223,27 @@ def check_experiments(runs: list[PlannedRun], composed: Callable[..., object]) -
     for loss in ("mcl", "lmcl"):
         (run,) = [run for run in runs if run.labels == {"pair": "resnet56", "loss": loss}]
         assert run.folder.name == config_hash(composed(f"experiment=cifar100_{loss}", "pair=resnet56"))  # type: ignore[arg-type]
+
+
+def test_truth_values_name_rows_as_hydra_writes_them(page: Callable[..., Study]) -> None:
+    varied = "vary:\n  trainer.test: [true, false]\n  size: {true: [pair=resnet8], false: [pair=resnet20]}"
+    text = PAGE[PAGE.index("vary:") :]
+    study = page(text, f"{varied}\nskip: [{{trainer.test: true, size: false}}]\nbaseline: {{trainer.test: false}}\n")
+    assert study.baseline == {"trainer.test": "false"}
+    assert [tuple(run.labels.values()) for run in study.runs] == [
+        ("true", "true"),
+        ("false", "true"),
+        ("false", "false"),
+    ]
+    assert [run.labels for run in only(study, {"trainer.test": True})] == [{"trainer.test": "true", "size": "true"}]
+
+
+@pytest.mark.parametrize("epochs", ["x", None, [1]])
+def test_plan_of_a_run_with_odd_settings_is_shown(epochs: object, page: Callable[..., Study], tmp_path: Path) -> None:
+    planned = replace(page().runs[0], folder=write_run(tmp_path, "independent", 3, [70.0, 70.0], finished=False))
+    file = planned.folder / "config.yaml"
+    for trainer in ({"epochs": epochs}, epochs):
+        file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "trainer": trainer}))
+        (row,) = plan_rows(replace(page(), runs=[planned]), estimate=False)
+        assert row.standing().startswith("1 unfinished at epoch 4 of ")
+        assert row.seconds_left is None
