@@ -132,7 +132,7 @@ def report(result: dict[str, Any], folder: Path) -> list[str]:
         *table(["", "law", "expected ×", "ours ×", "textbook ×", "ours first, ms", "ours last, ms"], rows, 2),
         f"![Time of contrast and of a training step by N, S, B and C, ours and the textbook]({PICTURE})",
         "",
-        "Grey: the expected growth, starting from our first point.",
+        "Gray: the expected growth, starting from our first point.",
         "",
     ]
 
@@ -160,9 +160,9 @@ def _picture(results: dict[str, Any]) -> bytes:
                     [1e3 * ours[0] * law(x) / law(sizes[0]) for x in sizes] for law in (expected.low, expected.high)
                 ]
                 plot.fill_between(sizes, *bounds, color="#bbbbbb", linewidth=2, alpha=0.6)
-                for name, (colour, marker) in STYLES.items():
+                for name, (color, marker) in STYLES.items():
                     measured, seconds = _curve(results[subject], axis, name)
-                    plot.plot(measured, [1e3 * second for second in seconds], color=colour, marker=marker, label=name)
+                    plot.plot(measured, [1e3 * second for second in seconds], color=color, marker=marker, label=name)
                 plot.set(xscale="log", yscale="log", xlabel=axis, title=f"{LABELS[subject]}: {expected.words}")
                 plot.xaxis.set_major_locator(FixedLocator(sizes))
                 plot.xaxis.set_minor_locator(NullLocator())

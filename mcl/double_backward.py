@@ -1,4 +1,4 @@
-"""Convolution, batch normalisation and ReLU with second derivatives written by hand.
+"""Convolution, batch normalization and ReLU with second derivatives written by hand.
 
 PyTorch differentiates the backward pass of a convolution by convolutions with batch and channels exchanged, that of
 batch normalization by some thirty elementwise products, and that of ReLU by adding zeros. Here each takes a few calls
@@ -20,7 +20,7 @@ call                            arguments                            guarantee r
 `native_batch_norm_backward`    weight and statistics given,         The masked gradients. Without a weight, CUDA
                                 training, running statistics None;   raises (contiguous) or returns an empty gradient
                                 all of the mask, or the gradient     (channels_last), and MPS raises. Without the input
-                                by the weight alone                  in the mask, MPS returns uninitialised memory.
+                                by the weight alone                  in the mask, MPS returns uninitialized memory.
 `convolution`                   not transposed                       The convolution, as `F.conv2d` computes it.
 `convolution_backward`          bias sizes given if the mask         The masked gradients. Backends may return anything
                                 includes the bias                    for the others, so those are dropped.

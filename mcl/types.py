@@ -16,7 +16,7 @@ class Mixed(NamedTuple):
 class Batch(NamedTuple):
     """One batch, on the training device."""
 
-    images: Tensor  # (B, channels, height, width), normalised; (N, B, ...) with a view for each of N networks
+    images: Tensor  # (B, channels, height, width), normalized; (N, B, ...) with a view for each of N networks
     labels: Tensor  # (B,) int64
     indices: Tensor  # (B,) int64, positions in the training set
     step: int | Tensor = 0  # training steps before this batch, or () int64; seeds its random draws

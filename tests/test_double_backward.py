@@ -46,13 +46,13 @@ def test_convolution_twice_differentiated(options: dict[str, Any]) -> None:
 def test_batch_norm_twice_differentiated() -> None:
     inputs = [drawn(3, 4, 2, 2), drawn(4, seed=1), drawn(4, seed=2)]
 
-    def normalise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         with DoubleBackward():
             return F.batch_norm(x, None, None, weight, bias, training=True, eps=0.1)
 
-    assert type(normalise(*inputs).grad_fn).__name__ == "_BatchNormBackward"
-    assert torch.autograd.gradcheck(normalise, inputs)
-    assert torch.autograd.gradgradcheck(normalise, inputs)
+    assert type(normalize(*inputs).grad_fn).__name__ == "_BatchNormBackward"
+    assert torch.autograd.gradcheck(normalize, inputs)
+    assert torch.autograd.gradgradcheck(normalize, inputs)
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -179,7 +179,7 @@ def count_kept_tensors(model: nn.Module, images: Tensor) -> int:
     return len(kept_tensors)
 
 
-def test_gradient_between_convolution_and_normalisation_is_not_kept() -> None:
+def test_gradient_between_convolution_and_normalization_is_not_kept() -> None:
     def layers(count: int) -> nn.Module:
         layer = [nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True)]
         return nn.Sequential(*copy.deepcopy(layer * count)).double()

@@ -89,7 +89,7 @@ def _short(value: Any) -> Any:
 
 
 class OtherBackend(TorchDispatchMode):
-    """Imitate CUDA: batch normalisation without a weight fails as there, and unrequested gradients are arbitrary."""
+    """Imitate CUDA: batch normalization without a weight fails as there, and unrequested gradients are arbitrary."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -118,7 +118,7 @@ def _with_nan(
 
 
 class Small(nn.Module):
-    """A network of convolutions with and without bias and groups, normalisation, and both kinds of ReLU."""
+    """A network of convolutions with and without bias and groups, normalization, and both kinds of ReLU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ def test_sums_of_products_without_weight_are_bitwise_equal(
 
 
 def outputs(x: Tensor) -> Iterator[Tensor]:
-    """Yield the outputs of a convolution, a batch normalisation and a ReLU."""
+    """Yield the outputs of a convolution, a batch normalization and a ReLU."""
     ones = torch.ones(4, device=x.device, dtype=x.dtype, requires_grad=True)
     yield F.conv2d(x, torch.ones(4, 4, 3, 3, device=x.device, dtype=x.dtype))
     yield F.batch_norm(x, None, None, ones, ones, training=True)

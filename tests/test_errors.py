@@ -7,7 +7,6 @@ import pytest
 from mcl.data.folder import Folder
 from mcl.data.imagenet import ImageNet
 from mcl.errors import UserError
-from mcl.losses.base import MetaSchedule
 from mcl.training.options import TrainerOptions
 
 LENGTH = {"epochs": 1, "batch_size": 2}
@@ -20,7 +19,6 @@ LENGTH = {"epochs": 1, "batch_size": 2}
         (Folder, {"root": "photos", "corrupt": "leave"}, "dataset.corrupt=leave: .* stop, skip"),
         (Folder, {"root": "photos", "decode": "cuda"}, "dataset.decode=cuda: .* cpu, gpu"),
         (ImageNet, {"root": "images", "corrupt": "leave"}, "dataset.corrupt=leave: .* stop, skip"),
-        (MetaSchedule, {"outer_batch": "other"}, "loss.meta.outer_batch=other: .* same, next"),
         (TrainerOptions, LENGTH | {"precision": "bf16"}, "trainer.precision=bf16: .* mean 'bfloat16'"),
         (TrainerOptions, LENGTH | {"capture": "on"}, "trainer.capture=on: .* auto, off"),
         (TrainerOptions, LENGTH | {"views": "own"}, "trainer.views=own: .* shared, separate"),

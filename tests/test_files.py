@@ -57,7 +57,7 @@ def test_full_disk_keeps_the_old_file_and_names_a_remedy(
     assert path.read_bytes() == b"old"
 
 
-def test_full_disk_inside_torch_save_is_recognised(tmp_path: Path) -> None:
+def test_full_disk_inside_torch_save_is_recognized(tmp_path: Path) -> None:
     class FullFile(io.RawIOBase):
         def writable(self) -> bool:
             return True

@@ -89,7 +89,7 @@ def test_meta_gradient_agrees_with_recorded_arrays(case, way):
 
 
 class BranchedNetwork(nn.Module):
-    """Two stages of strided convolution and batch normalisation, and a branch after the first."""
+    """Two stages of strided convolution and batch normalization, and a branch after the first."""
 
     def __init__(self):
         super().__init__()
@@ -108,7 +108,7 @@ def block(width_in: int, width_out: int) -> nn.Sequential:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_equals_plain_autograd_on_a_branched_network_with_batch_normalisation(steps, mode):
+def test_equals_plain_autograd_on_a_branched_network_with_batch_normalization(steps, mode):
     torch.manual_seed(0)
     network = BranchedNetwork().double()
     images, labels = torch.randn(6, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 0, 1, 1, 2, 3])

@@ -1,4 +1,4 @@
-"""Colours: the same for a method in every picture, and readable over every colour of every scale."""
+"""Colors: the same for a method in every picture, and readable over every color of every scale."""
 
 import itertools
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcl import palette
-from mcl.palette import BACKGROUND, COLOURS, DIVERGING, INK, MODES, SEQUENTIAL, assign_styles, contrast, mix
+from mcl.palette import BACKGROUND, COLORS, DIVERGING, INK, MODES, SEQUENTIAL, assign_styles, contrast, mix
 from mcl.reports import page
 
 READABLE = 4.5  # WCAG 2, level AA
@@ -16,7 +16,7 @@ CSS = (Path(page.__file__).parent / "page.css").read_text()
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("scale", [DIVERGING, SEQUENTIAL])
-def test_numbers_are_readable_on_every_colour_of_a_heat_map(mode: str, scale: dict[str, tuple[str, ...]]) -> None:
+def test_numbers_are_readable_on_every_color_of_a_heat_map(mode: str, scale: dict[str, tuple[str, ...]]) -> None:
     ratios = [contrast(INK[mode], mix(scale[mode], i / 1000)) for i in range(1001)]
     assert min(ratios) >= READABLE
 
@@ -31,14 +31,14 @@ def test_matplotlib_draws_the_same_scales(draw: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_methods_stand_out_from_the_background(mode: str) -> None:
-    assert min(contrast(colour, BACKGROUND[mode]) for colour in COLOURS[mode]) >= READABLE
+    assert min(contrast(color, BACKGROUND[mode]) for color in COLORS[mode]) >= READABLE
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_page_has_the_same_colours(mode: str) -> None:
+def test_the_page_has_the_same_colors(mode: str) -> None:
     light, dark = CSS.split("@media screen and (prefers-color-scheme: dark)")
     own = dict(re.findall(r"--([\w-]+): (#\w+);", {"light": light, "dark": dark.split("}")[0]}[mode]))
-    assert [own[f"row-{i}"] for i in range(len(COLOURS[mode]))] == list(COLOURS[mode])
+    assert [own[f"row-{i}"] for i in range(len(COLORS[mode]))] == list(COLORS[mode])
     assert (own["surface"], own["ink"]) == (BACKGROUND[mode], INK[mode])
     assert (own["low"], own["middle"], own["high"]) == DIVERGING[mode]
     assert (own["few"], own["much"]) == SEQUENTIAL[mode]
@@ -59,25 +59,25 @@ def test_a_method_looks_the_same_whatever_else_is_drawn_and_in_any_order() -> No
     for chosen in itertools.permutations(names, 2):
         few = assign_styles({name: name for name in chosen})
         assert few == {name: whole[name] for name in chosen}
-    assert len({style.colour for style in whole.values()}) == len({style.dash for style in whole.values()}) == 4
+    assert len({style.color for style in whole.values()}) == len({style.dash for style in whole.values()}) == 4
     own = assign_styles({"mcl": "mcl", "my_loss": "my_loss"})
     assert own["mcl"] == whole["mcl"]
     assert own["my_loss"] == assign_styles({"my_loss": "my_loss"})["my_loss"]
 
 
-def test_rows_of_one_method_share_its_colour_and_differ_in_marker() -> None:
+def test_rows_of_one_method_share_its_color_and_differ_in_marker() -> None:
     names = ["mcl, loss.tau=0.1", "mcl, loss.tau=0.2"]
     styles = assign_styles({names[1]: "mcl", "independent": "independent", names[0]: "mcl"})
     one, other = (styles[name] for name in names)
     assert one == assign_styles({"mcl": "mcl"})["mcl"]
-    assert one.colour == other.colour
+    assert one.color == other.color
     assert (one.marker, one.dash) != (other.marker, other.dash)
 
 
 def test_many_rows_of_one_method_are_told_apart_by_their_own_names() -> None:
     names = [f"temperature={i}" for i in range(palette.SLOTS - len(palette.METHODS))]
     styles = assign_styles(dict.fromkeys(names, "lmcl"))
-    assert len({(style.colour, style.marker) for style in styles.values()}) == len(names)
+    assert len({(style.color, style.marker) for style in styles.values()}) == len(names)
 
 
 def test_more_rows_than_styles_are_drawn_all_the_same() -> None:

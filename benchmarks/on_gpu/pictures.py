@@ -1,4 +1,4 @@
-"""Pictures of the results, as PNG and SVG, in the colours of all pictures of this project."""
+"""Pictures of the results, as PNG and SVG, in the colors of all pictures of this project."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,7 +9,7 @@ from measuring import ratio
 
 from mcl.drawing import new_figure
 from mcl.files import write_atomically
-from mcl.palette import COLOURS, LIGHT, MARKERS
+from mcl.palette import COLORS, LIGHT, MARKERS
 from mcl.reports.figures import files, style
 from mcl.reports.markdown import count
 from on_gpu.journal import UNREADABLE, Journal
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEXTBOOK = "textbook"
-FORMS = {  # colour of each form; its marker follows from its place
+FORMS = {  # color of each form; its marker follows from its place
     TEXTBOOK: 6,
     "eager": 1,
     "captured": 2,
@@ -32,9 +32,9 @@ FORMS = {  # colour of each form; its marker follows from its place
     "reduce-overhead": 5,
     "max-autotune and captured": 0,
 }
-COLOUR = {form: COLOURS[LIGHT][place] for form, place in FORMS.items()}
+COLOR = {form: COLORS[LIGHT][place] for form, place in FORMS.items()}
 MARKER = dict(zip(FORMS, MARKERS, strict=False))
-INK = COLOURS[LIGHT][0]
+INK = COLORS[LIGHT][0]
 PAIRS = (MAIN, *OTHERS)
 FILLS = ("#7fb6dc", "#e8a878", "#8accb6", "#d6a3c0", "#d3bf84", "#b9c0c6", "#4f8fbf", "#c27f4b", "#5aa891", "#dddddd")
 WIDTH, LINE, MARGINS = 7.5, 0.34, 1.3  # inches
@@ -117,7 +117,7 @@ def _rates(rows: Rows, limits: dict[str, float]) -> "Figure | None":
     figure, axes = _lines(by_line, "multiply-adds per second")
     for place, points in enumerate(by_line.values()):
         for form, rate in points.items():
-            mark = _mark(form) if form in COLOUR else {"color": INK, "marker": "|", "markersize": 12, "linestyle": ""}
+            mark = _mark(form) if form in COLOR else {"color": INK, "marker": "|", "markersize": 12, "linestyle": ""}
             axes.errorbar(rate, place, label=form, **mark)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda rate, _: count(rate))  # numbers, not formulas
@@ -136,8 +136,8 @@ def _where(rows: Rows) -> "Figure":
         left = 0.0
         for kind in kinds:
             width = 100 * part.get(kind, 0.0)
-            colour = FILLS[kinds.index(kind) % len(FILLS)]
-            axes.barh(place, width, left=left, height=0.62, color=colour, edgecolor="white", label=kind)
+            color = FILLS[kinds.index(kind) % len(FILLS)]
+            axes.barh(place, width, left=left, height=0.62, color=color, edgecolor="white", label=kind)
             if width > 4:
                 axes.text(left + width / 2, place, f"{width:.0f}", ha="center", va="center", color=INK, fontsize=8)
             left += width
@@ -154,13 +154,13 @@ def _meta_rounds(rows: Rows) -> "Figure":
     figure = new_figure(WIDTH, MARGINS + LINE * len(seconds))
     grid = figure.subplots(1, 2 if memory else 1, sharey=True, squeeze=False)[0]
     places = range(len(seconds))
-    colours = [COLOUR[TEXTBOOK] if TEXTBOOK in name else COLOUR["eager"] for name in seconds]
-    grid[0].barh(places, [1e3 * value for value in seconds.values()], height=0.6, color=colours)
+    colors = [COLOR[TEXTBOOK] if TEXTBOOK in name else COLOR["eager"] for name in seconds]
+    grid[0].barh(places, [1e3 * value for value in seconds.values()], height=0.6, color=colors)
     grid[0].set_xlabel("ms of a meta round")
     grid[0].set_yticks(places, list(seconds))
     grid[0].invert_yaxis()
     if memory:
-        grid[1].barh(places, [memory.get(name, 0) / 1e9 for name in seconds], height=0.6, color=colours)
+        grid[1].barh(places, [memory.get(name, 0) / 1e9 for name in seconds], height=0.6, color=colors)
         grid[1].set_xlabel("peak of tensors, GB")
     for axes in grid:
         axes.grid(axis="y", visible=False)
@@ -173,9 +173,9 @@ def _runs(rows: Rows) -> "Figure":
     numbers, rates = zip(*points, strict=True)
     figure = new_figure(5, 3)
     axes = figure.subplots()
-    axes.plot(numbers, rates, color=COLOURS[LIGHT][1], marker=MARKERS[0], label="at the same time")
+    axes.plot(numbers, rates, color=COLORS[LIGHT][1], marker=MARKERS[0], label="at the same time")
     if numbers[0] == 1:
-        axes.axhline(rates[0], color=COLOURS[LIGHT][6], linestyle="--", label="one after the other")
+        axes.axhline(rates[0], color=COLORS[LIGHT][6], linestyle="--", label="one after the other")
     axes.set(xlabel="runs on one card", ylabel="steps per second of all", ylim=(0, 1.1 * max(rates)))
     axes.set_xscale("log", base=2)
     axes.set_xticks(numbers, list(map(str, numbers)))
@@ -192,11 +192,11 @@ def _training(rows: Rows) -> "Figure | None":
     figure = new_figure(5, 3)
     axes = figure.subplots()
     for number, name in enumerate(curve[-1]["top1"]):
-        colour, marker = COLOURS[LIGHT][number + 1], MARKERS[number]
+        color, marker = COLORS[LIGHT][number + 1], MARKERS[number]
         epochs = [each["epoch"] for each in curve]
         accuracies = [each["top1"][name] for each in curve]
         every = max(1, len(curve) // 10)
-        axes.plot(epochs, accuracies, color=colour, marker=marker, markersize=4, markevery=every, label=name)
+        axes.plot(epochs, accuracies, color=color, marker=marker, markersize=4, markevery=every, label=name)
     axes.set(xlabel="epoch", ylabel="top-1 on the test images, %", xlim=(0, 1.02 * curve[-1]["epoch"]))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
@@ -225,7 +225,7 @@ def _legend(axes: "Axes") -> None:
 
 
 def _mark(form: str) -> dict[str, Any]:
-    return {"color": COLOUR[form], "marker": MARKER[form], "markersize": 6, "linestyle": ""}
+    return {"color": COLOR[form], "marker": MARKER[form], "markersize": 6, "linestyle": ""}
 
 
 def _pair(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Draw the example photos: four kinds of shapes on paper of any colour. ``python draw.py`` makes them again."""
+"""Draw the example photos: four kinds of shapes on paper of any color. ``python draw.py`` makes them again."""
 
 import math
 import random
@@ -13,14 +13,14 @@ SHAPES = ("circle", "square", "star", "triangle")
 
 
 def draw(shape: str, rng: random.Random) -> Image.Image:
-    """Return one photo: a shape of random place, size, turn and colour, a shadow, and scribbles that say nothing."""
+    """Return one photo: a shape of random place, size, turn and color, a shadow, and scribbles that say nothing."""
     size = SIDE * FINE
-    paper, ink = _colour(rng, 150, 256), _colour(rng, 0, 110)
+    paper, ink = _color(rng, 150, 256), _color(rng, 0, 110)
     image = Image.new("RGB", (size, size), paper)
     pen = ImageDraw.Draw(image)
     for _ in range(rng.randrange(1, 4)):
         ends = [rng.randrange(size) for _ in range(4)]
-        pen.line(ends, fill=_colour(rng, 80, 200), width=rng.randrange(2, 3 * FINE))
+        pen.line(ends, fill=_color(rng, 80, 200), width=rng.randrange(2, 3 * FINE))
     radius = size * rng.uniform(0.16, 0.32)
     x, y = (rng.uniform(radius, size - radius) for _ in range(2))
     outline = _outline(shape, radius, rng.uniform(0, 2 * math.pi))
@@ -37,7 +37,7 @@ def _outline(shape: str, radius: float, turn: float) -> list[tuple[float, float]
     return [(length * math.cos(angle), length * math.sin(angle)) for length, angle in zip(radii, angles, strict=True)]
 
 
-def _colour(rng: random.Random, least: int, end: int) -> tuple[int, ...]:
+def _color(rng: random.Random, least: int, end: int) -> tuple[int, ...]:
     return tuple(rng.randrange(least, end) for _ in range(3))
 
 

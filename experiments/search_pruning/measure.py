@@ -172,8 +172,8 @@ def picture(searches: dict[tuple[str, int], list[Trial]]) -> bytes:
         for (pruner, seed), trials in searches.items():
             steps, best = zip(*best_so_far(trials), strict=True)
             label = f"pruner {pruner}" if seed == SEEDS[0] else None
-            colour, dash = LINES[pruner]
-            axes.step(steps, best, dash, where="post", color=colour, label=label)
+            color, dash = LINES[pruner]
+            axes.step(steps, best, dash, where="post", color=color, label=label)
         lowest = min(best_so_far(trials)[8][1] for trials in searches.values())
         axes.set_ylim(bottom=lowest - 2)
         axes.set_xlabel("training steps of all trials")

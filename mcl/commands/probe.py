@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mcl.probing import Subject
     from mcl.runs.probe_record import Measure, ProbeRecord
 
-HELP = "How good the frozen features are, also for other data sets: linear probe, nearest neighbours, few images."
+HELP = "How good the frozen features are, also for other data sets: linear probe, nearest neighbors, few images."
 EPILOG = """\
 The networks stay as they are: weights and batch statistics are frozen, and their features are taken once. Classifiers
 on these features are fitted to the training images of a data set and evaluated once on its test images:
@@ -20,9 +20,9 @@ on these features are fitted to the training images of a data set and evaluated 
   python -m mcl probe RUN/export/first-resnet32.safetensors --dataset cifar10 trainer.device=cpu
 
 Without --dataset, the images are the run's own. Others may have other classes. They are scaled to the size that the
-networks were trained on, and normalised as the run's training images were.
+networks were trained on, and normalized as the run's training images were.
 
-linear: logistic regression (L-BFGS) on standardised features. Its weight decay is chosen on validation images: those
+linear: logistic regression (L-BFGS) on standardized features. Its weight decay is chosen on validation images: those
 of the data set, or a fifth of its training images. n-NN: majority of the n nearest training images by cosine.
 n-shot: nearest class mean of n images a class, mean over draws. python -m mcl report shows the results of finished
 runs beside their accuracies."""
@@ -104,7 +104,7 @@ def _print(record: "ProbeRecord", subject: "Subject", draws: int) -> None:
         soft_wrap=True,
     )
     console.print(
-        f"images of {size}, normalised as the run's training images",
+        f"images of {size}, normalized as the run's training images",
         style="dim",
         soft_wrap=True,
     )

@@ -46,7 +46,7 @@ def build_network(name: str, num_classes: int, *, branches: Literal[True] | str,
 def build_network(
     name: str, num_classes: int, *, branches: bool | str = False, in_channels: int = 3
 ) -> Backbone | Network:
-    """Build a newly initialised network.
+    """Build a newly initialized network.
 
     Examples:
         >>> from mcl import build_network

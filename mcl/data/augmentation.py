@@ -37,7 +37,7 @@ class Augmentation:
         policy: random operations such as rotations and changes of brightness, see
             `mcl.data.random_operations.RandomOperations`; None for none.
         operations, strength: of the policy ``rand``.
-        erasing: probability of replacing a rectangle by the mean colour (torchvision's RandomErasing).
+        erasing: probability of replacing a rectangle by the mean color (torchvision's RandomErasing).
 
     Raises:
         UserError: An argument is out of its range; those of the policy are checked only if there is one.
@@ -132,7 +132,7 @@ class Augmentation:
         return images
 
     def erase(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Set a random part of some images to 0, which is the mean colour of normalised images.
+        """Set a random part of some images to 0, which is the mean color of normalized images.
 
         Args:
             images: (B, C, H, W) float.

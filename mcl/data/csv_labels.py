@@ -33,7 +33,7 @@ class CsvLabels(ListedFiles):
 
     def find_images(self, place: Path, *, test_fraction: float, seed: int) -> tuple[Path, Listing]:
         rows = read_rows(place)
-        self.labelling = sorted(rows)
+        self.labeling = sorted(rows)
         return place.parent, list_rows(str(place), rows, test_fraction=test_fraction, seed=seed)
 
 

@@ -85,7 +85,7 @@ class Dataset(ABC):
         has_validation: whether the data comes with a validation split.
 
     Attributes:
-        resize: size of a test image's shorter side before the centre is cropped; None if its largest centred square
+        resize: size of a test image's shorter side before the center is cropped; None if its largest centered square
             is resampled instead.
         lists_classes: whether the folders in ``root`` are the classes, so that nothing else may be put there.
         notes: on the images, for the user.

@@ -79,9 +79,9 @@ def _register_heic() -> None:
 
 
 def open_image(file: IO[bytes] | Path, channels: int, draft: int | None = None) -> Image.Image:
-    """Open an image in 8 bits, grey (1 channel) or RGB (3).
+    """Open an image in 8 bits, gray (1 channel) or RGB (3).
 
-    The EXIF orientation is applied, 16-bit grey values are scaled to 8 bits, and transparent parts become white.
+    The EXIF orientation is applied, 16-bit gray values are scaled to 8 bits, and transparent parts become white.
 
     Args:
         file: path or content.
@@ -102,9 +102,9 @@ def decode(
 ) -> NDArray[np.uint8]:
     """Decode one image, opened by `open_image`, to (channels, size, size).
 
-    The largest centred square is resampled bilinearly with antialiasing, which equals resizing the shorter side and
-    cropping the centre; an image of the right size is left as it is. With ``resize``, the shorter side is resized to
-    that and the centre is cropped, with exactly the pixels of torchvision.
+    The largest centered square is resampled bilinearly with antialiasing, which equals resizing the shorter side and
+    cropping the center; an image of the right size is left as it is. With ``resize``, the shorter side is resized to
+    that and the center is cropped, with exactly the pixels of torchvision.
 
     Raises:
         FileSystemError: The file system fails to give the file.
@@ -127,7 +127,7 @@ def decode(
 
 
 def to_channels_first(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the pixels (channels, height, width) of a grey or RGB image."""
+    """Return the pixels (channels, height, width) of a gray or RGB image."""
     pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 

@@ -1,6 +1,6 @@
 """Decode JPEG files on the device (nvJPEG on a GPU), and crop, resize and flip a batch there.
 
-The crops are those of Pillow (`mcl.data.resizing`). nvJPEG computes the inverse transform and the colours in another
+The crops are those of Pillow (`mcl.data.resizing`). nvJPEG computes the inverse transform and the colors in another
 way than libjpeg, so its pixels differ by a few levels.
 """
 

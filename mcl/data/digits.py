@@ -1,4 +1,4 @@
-"""The handwritten digits bundled with scikit-learn: 1,797 real grey images of 8 x 8 pixels, nothing to download."""
+"""The handwritten digits bundled with scikit-learn: 1,797 real gray images of 8 x 8 pixels, nothing to download."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,11 +57,11 @@ class Digits(InMemoryDataset):
 
     def read(self) -> tuple[Images, Images]:
         pixels, labels = _load_digits()
-        grey = torch.from_numpy(pixels).float().view(-1, 1, _SIDE, _SIDE) * (255 / 16)
+        gray = torch.from_numpy(pixels).float().view(-1, 1, _SIDE, _SIDE) * (255 / 16)
         size = self.spec.image_size
         if size != _SIDE:
-            grey = F.interpolate(grey, (size, size), mode="bilinear", align_corners=False, antialias=size < _SIDE)
-        digits = Images(grey.round().to(torch.uint8), torch.from_numpy(labels).long())
+            gray = F.interpolate(gray, (size, size), mode="bilinear", align_corners=False, antialias=size < _SIDE)
+        digits = Images(gray.round().to(torch.uint8), torch.from_numpy(labels).long())
         train, test = split(digits.labels, DIGITS_TEST_FRACTION, stream="digits", seed=0)
         return digits.take(train), digits.take(test)
 

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28 x 28 grey (Xiao, Rasul and Vollgraf, 2017)."""
+"""Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28 x 28 gray (Xiao, Rasul and Vollgraf, 2017)."""
 
 import gzip
 from pathlib import Path

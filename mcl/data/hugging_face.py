@@ -100,7 +100,7 @@ class HuggingFace(ListedFiles):
         ]
         names = getattr(features[label], "names", None) or sort_classes({row.label for row in rows})
         self.read = RowReader(str(place), image)
-        self.labelling = [*sorted(rows), image]
+        self.labeling = [*sorted(rows), image]
         return place, list_rows(str(place), rows, classes=names, test_fraction=test_fraction, seed=seed)
 
     def hash_contents(self, paths: list[str]) -> Contents:

@@ -58,7 +58,7 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class CenterSquare:
-    """Decodes the largest centred square of an image, as in decoded folders (`mcl.data.decoding.decode`)."""
+    """Decodes the largest centered square of an image, as in decoded folders (`mcl.data.decoding.decode`)."""
 
     size: int
     channels: int
@@ -94,7 +94,7 @@ class TransformPipeline:
         if pixels.shape != expected or pixels.dtype != np.uint8:
             raise TypeError(
                 f"dataset.transform returns {pixels.dtype} of shape {pixels.shape}, not uint8 of {expected};"
-                " normalisation comes later, on the device"
+                " normalization comes later, on the device"
             )
         return pixels
 

@@ -44,9 +44,9 @@ class ImageNet(Dataset):
     Args:
         root: the folder.
         transform: transforms of training images, applied in order. They are torchvision's (``v2``), take PIL images
-            and return images of ``image_size``; normalisation comes later, on the device.
+            and return images of ``image_size``; normalization comes later, on the device.
         image_size: side in pixels.
-        resize: size of a test image's shorter side before the centre is cropped.
+        resize: size of a test image's shorter side before the center is cropped.
         partial: accept other classes and counts, such as 100 of the classes.
         corrupt: ``stop`` at damaged images, or ``skip`` and count them: another image of the class replaces each in
             training, and none in evaluation. A file that the file system fails to give always stops the run.

@@ -59,7 +59,7 @@ class ListedFiles(Dataset):
         mean, std: None for ImageNet's.
 
     Attributes:
-        labelling: what a fingerprint covers beside classes, names and contents of the files.
+        labeling: what a fingerprint covers beside classes, names and contents of the files.
         read: returns the content of a file.
 
     Raises:
@@ -68,7 +68,7 @@ class ListedFiles(Dataset):
     """
 
     root_means: ClassVar[str]  # what dataset.root is, for the message that asks for it
-    labelling: Sequence[object] = ()
+    labeling: Sequence[object] = ()
     read: Read = staticmethod(read_file)
 
     def __init__(
@@ -92,7 +92,7 @@ class ListedFiles(Dataset):
         if not root:
             raise UserError(f"dataset.root is not set: use dataset.root={self.root_means}.")
         if channels not in _IMAGENET:
-            raise UserError(f"dataset.channels={channels}: must be 3 (colour) or 1 (grey).")
+            raise UserError(f"dataset.channels={channels}: must be 3 (color) or 1 (gray).")
         check_choice("dataset.corrupt", corrupt, ("stop", "skip"))
         check_choice("dataset.storage", storage, ("auto", "memory", "disk"))
         place = Path(os.path.abspath(Path(root).expanduser()))
@@ -136,7 +136,7 @@ class ListedFiles(Dataset):
         """Identify the images by their classes, names, sizes and contents, see :mod:`mcl.data.contents`."""
         paths = sorted(path for split in self.listing[1:] if split for path in split.paths)
         hashed = self.hash_contents(paths)
-        names = digest([*self.listing.classes, *zip(paths, hashed.sizes, strict=True), *self.labelling])
+        names = digest([*self.listing.classes, *zip(paths, hashed.sizes, strict=True), *self.labeling])
         return fingerprint(names, hashed.digest)
 
     def load(self) -> Splits:

@@ -1,4 +1,4 @@
-"""Batches for training and evaluation, augmented and normalised on the device.
+"""Batches for training and evaluation, augmented and normalized on the device.
 
 Batch k of an epoch depends on (seed, epoch, k) alone. It does not depend on where the images are stored, on the number
 of processes or workers, or on the step at which a run resumes.
@@ -32,7 +32,7 @@ class TrainingLoader:
 
     Args:
         split: the training images. Images in memory move to ``device`` as uint8 and stay there.
-        dataset: gives the augmentation and the statistics for normalisation.
+        dataset: gives the augmentation and the statistics for normalization.
         sampler: chooses the images of each batch.
         batch_size: images in a batch, over all processes.
         seed: seed of the order, the random transforms and the augmentation.
@@ -133,7 +133,7 @@ class TrainingLoader:
         return draws.to(self.device, non_blocking=True), draws
 
     def _augment(self, images: Tensor, drawn: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Augment and normalise uint8 images (B, ...), or (views, B, ...) if random transforms made views of them.
+        """Augment and normalize uint8 images (B, ...), or (views, B, ...) if random transforms made views of them.
 
         Args:
             images: of one batch.
@@ -174,7 +174,7 @@ def batches_in_order(
     memory_format: torch.memory_format = torch.contiguous_format,
     shard: Shard = NO_SHARDING,
 ) -> Iterator[Batch]:
-    """Yield this process's share of a split in order, normalised but not augmented; the last batch may be smaller.
+    """Yield this process's share of a split in order, normalized but not augmented; the last batch may be smaller.
 
     Images that are already on ``device`` are not copied: if you evaluate often, move them there once. Unreadable files
     are left out and counted if ``split.skip``.
@@ -188,7 +188,7 @@ def batches_in_order(
 def pixels_in_order(
     split: Images | ImageFiles, *, batch_size: int, device: torch.device, shard: Shard = NO_SHARDING
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield uint8 images, labels and indices as `batches_in_order` does, before normalisation."""
+    """Yield uint8 images, labels and indices as `batches_in_order` does, before normalization."""
     loader: DeviceLoader | DiskLoader
     loader = (
         DiskLoader(split.for_evaluation(), device) if isinstance(split, ImageFiles) else DeviceLoader(split, device)

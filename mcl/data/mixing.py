@@ -1,6 +1,6 @@
 """Mixtures of two images of a batch: mixup (Zhang et al., ICLR 2018) and CutMix (Yun et al., ICCV 2019).
 
-The batch is in random order, and each image is mixed with its neighbour, so pairs are random. They never leave the
+The batch is in random order, and each image is mixed with its neighbor, so pairs are random. They never leave the
 part of one process, and a run draws the same mixtures with any number of processes. An image keeps the larger share of
 its own mixture: its label remains the one by which contrast chooses positives.
 """
@@ -50,11 +50,11 @@ class Mixing:
             )
 
     def shuffle(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the images (B,) of a batch in random order, so that neighbours are random pairs."""
+        """Return the images (B,) of a batch in random order, so that neighbors are random pairs."""
         return batch[torch.randperm(len(batch), generator=generator)]
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw (count, 4) float32: the share of the image itself, whether by CutMix, and the centre of its patch."""
+        """Draw (count, 4) float32: the share of the image itself, whether by CutMix, and the center of its patch."""
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))  # torch has no Beta for it
         by_patch = torch.from_numpy(rng.random(count)) < (0.5 if self.mixup else 1.0) * (self.cutmix > 0)
         blended, cut = (torch.from_numpy(rng.beta(a or 1.0, a or 1.0, count)) for a in (self.mixup, self.cutmix))
@@ -78,9 +78,9 @@ class Mixing:
         by_patch = by_patch.bool()
         half = 0.5 * (1 - share).sqrt()  # of the patch, in sides of the image
         corners = [
-            ((centre * side).floor() + sign * (half * side).floor()).clamp(0, side)
+            ((center * side).floor() + sign * (half * side).floor()).clamp(0, side)
             for sign in (-1, 1)
-            for centre, side in ((x, width), (y, height))
+            for center, side in ((x, width), (y, height))
         ]
         patch = inside(torch.stack(corners, dim=1).long(), height, width)  # (B, 1, H, W)
         own = torch.where(by_patch[:, None, None, None], (~patch).to(images), share[:, None, None, None].to(images))

@@ -1,4 +1,4 @@
-"""Normalisation of uint8 images by the mean and standard deviation of each channel."""
+"""Normalization of uint8 images by the mean and standard deviation of each channel."""
 
 from collections.abc import Sequence
 
@@ -33,6 +33,6 @@ class Normalization:
         self.dtype = dtype
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalise (B, C, H, W) uint8."""
+        """Normalize (B, C, H, W) uint8."""
         pixels = images.to(self.arithmetic, memory_format=self.memory_format)
         return torch.addcmul(self.shift, pixels, self.scale).to(self.dtype)

@@ -30,7 +30,7 @@ Place = Callable[[Image.Image], Placement]  # from an image whose pixels are not
 
 
 def center_square(image: Image.Image) -> Placement:
-    """Place the crop on the largest centred square, as `mcl.data.decoding.decode` does."""
+    """Place the crop on the largest centered square, as `mcl.data.decoding.decode` does."""
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2

@@ -19,13 +19,13 @@ from mcl.untrusted.text import shorten
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Decodes and normalises images as a network expects them."""
+    """Decodes and normalizes images as a network expects them."""
 
-    channels: int  # 3 (colour) or 1 (grey); images are converted
-    image_size: int  # side in pixels; the largest centred square of an image is resampled to it
+    channels: int  # 3 (color) or 1 (gray); images are converted
+    image_size: int  # side in pixels; the largest centered square of an image is resampled to it
     mean: tuple[float, ...]  # per channel, in [0, 1] units
     std: tuple[float, ...]
-    resize: int | None = None  # resize the shorter side to this and crop the centre instead
+    resize: int | None = None  # resize the shorter side to this and crop the center instead
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Preprocessing":
@@ -46,7 +46,7 @@ class Preprocessing:
         return self.normalize(torch.stack([self._read(Path(path)) for path in paths]))
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Normalise (B, channels, height, width) uint8 to float32."""
+        """Normalize (B, channels, height, width) uint8 to float32."""
         return Normalization(self.mean, self.std, device=images.device)(images)
 
     def as_dict(self) -> dict[str, Any]:

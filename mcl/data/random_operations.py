@@ -18,7 +18,7 @@ from mcl.errors import UserError, check_choice
 Policy = Literal["trivial", "rand"]
 BINS = 31  # of strengths
 COLUMNS = 3  # of the draws for one operation
-_GREY = (0.2989, 0.587, 0.114)  # shares of the colours, as in torchvision
+_GRAY = (0.2989, 0.587, 0.114)  # shares of the colors, as in torchvision
 
 
 class RandomOperations(NamedTuple):
@@ -87,11 +87,11 @@ class RandomOperations(NamedTuple):
 
 
 def affine(images: Tensor, parameters: Tensor) -> Tensor:
-    """Move pixels, to the nearest neighbour; black where an image has none.
+    """Move pixels, to the nearest neighbor; black where an image has none.
 
     Args:
         images: (B, C, H, W) uint8.
-        parameters: (B, 6), rows of the matrix from a pixel of the result to one of the image, from the centre.
+        parameters: (B, 6), rows of the matrix from a pixel of the result to one of the image, from the center.
     """
     height, width = images.shape[-2:]
     x, y = (torch.linspace((1.0 - side) / 2, (side - 1.0) / 2, side, device=images.device) for side in (width, height))
@@ -109,11 +109,11 @@ def _brightness(images: Tensor, parameters: Tensor) -> Tensor:
 
 
 def _color(images: Tensor, parameters: Tensor) -> Tensor:
-    return images if images.shape[1] == 1 else _blend(images.float(), _grey(images), parameters)
+    return images if images.shape[1] == 1 else _blend(images.float(), _gray(images), parameters)
 
 
 def _contrast(images: Tensor, parameters: Tensor) -> Tensor:
-    return _blend(images.float(), _grey(images).mean((-3, -2, -1), keepdim=True), parameters)
+    return _blend(images.float(), _gray(images).mean((-3, -2, -1), keepdim=True), parameters)
 
 
 def _sharpness(images: Tensor, parameters: Tensor) -> Tensor:
@@ -204,12 +204,12 @@ def _column(parameters: Tensor, i: int) -> Tensor:
     return parameters[:, i, None, None, None]
 
 
-def _grey(images: Tensor) -> Tensor:
-    """Return grey levels (B, 1, H, W) float, in whole numbers."""
+def _gray(images: Tensor) -> Tensor:
+    """Return gray levels (B, 1, H, W) float, in whole numbers."""
     if images.shape[1] == 1:
         return images.float()
     red, green, blue = images.unbind(1)
-    return red.mul(_GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2]).floor_()[:, None]
+    return red.mul(_GRAY[0]).add_(green, alpha=_GRAY[1]).add_(blue, alpha=_GRAY[2]).floor_()[:, None]
 
 
 def _blend(images: Tensor, others: Tensor, parameters: Tensor) -> Tensor:

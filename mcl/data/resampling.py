@@ -47,7 +47,7 @@ class Resampled(Sampler):
     def check(self, counts: Sequence[int], batch_size: int, class_names: Sequence[str]) -> list[str]:
         if batch_size < 2:
             raise UserError(
-                f"trainer.batch_size={batch_size}: must be at least 2, as batch normalisation needs several images."
+                f"trainer.batch_size={batch_size}: must be at least 2, as batch normalization needs several images."
             )
         if not sum(counts):
             raise UserError("There are no training images.")

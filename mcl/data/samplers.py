@@ -48,7 +48,7 @@ class Shuffle(Sampler):
 
     Args:
         drop_last: drop the last batch if it is not full. A batch of a single image is always dropped, because batch
-            normalisation cannot train on it.
+            normalization cannot train on it.
     """
 
     def __init__(self, drop_last: bool = False):
@@ -185,7 +185,7 @@ class _Plan(NamedTuple):
 def _check_batch_size(batch_size: int) -> None:
     if batch_size < 2:
         raise UserError(
-            f"trainer.batch_size={batch_size}: must be at least 2, because batch normalisation needs several images."
+            f"trainer.batch_size={batch_size}: must be at least 2, because batch normalization needs several images."
         )
 
 

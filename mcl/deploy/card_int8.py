@@ -6,7 +6,7 @@ from mcl.deploy.card_parts import escape, table
 from mcl.deploy.quantization import LARGE_LOSS, Quantized
 
 _METHOD = """\
-Quantised by onnxruntime: weights in int8 with a scale for each channel, activations in uint8, in the ranges that
+Quantized by onnxruntime: weights in int8 with a scale for each channel, activations in uint8, in the ranges that
 {calibration:,} training images have (without augmentation, drawn with seed {seed}). Accuracy of both files, measured by
 onnxruntime on the same {images:,} test images, in percent; the difference has a 95 % interval over test images
 (Agresti and Min, 2005) and the p-value of McNemar's exact test."""

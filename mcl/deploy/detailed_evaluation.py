@@ -41,7 +41,7 @@ def evaluate_run(run: SavedRun, split: Split = "test", weights: Weights = "last"
 
     Raises:
         UserError: There is no such split, or the dataset does not fit the networks: a class that they were not trained
-            on, another normalisation, images too small.
+            on, another normalization, images too small.
     """
     trainer = run.trainer_options
     dataset = run.dataset
@@ -49,7 +49,7 @@ def evaluate_run(run: SavedRun, split: Split = "test", weights: Weights = "last"
     trained_label = torch.tensor(match_classes(dataset, run.classes))  # (classes of the dataset,)
     if (dataset.mean, dataset.std) != (run.preprocessing.mean, run.preprocessing.std):
         raise UserError(
-            f"{spec.name} is normalised otherwise than the images of training were. Give"
+            f"{spec.name} is normalized otherwise than the images of training were. Give"
             f" dataset.mean={list(run.preprocessing.mean)} dataset.std={list(run.preprocessing.std)}."
         )
     cohort, loss = run.learner(weights)

@@ -10,7 +10,7 @@ from mcl.deploy.formats import logits
 from mcl.errors import UserError
 from mcl.extras import require
 from mcl.networks.backbone import Backbone
-from mcl.networks.torchvision import COLOURS
+from mcl.networks.torchvision import COLORS
 from mcl.untrusted.tensors import load_safetensors, load_state_file
 
 NATIVE = "native"
@@ -69,8 +69,8 @@ def check(path: Path, backbone: Backbone, library: str, shape: tuple[int, int, i
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        grey = " It takes colour images; this network takes grey ones." if backbone.in_channels == 1 else ""
-        raise UserError(f"--names {library}: {title} does not take these weights: {reason}.{grey}") from error
+        gray = " It takes color images; this network takes gray ones." if backbone.in_channels == 1 else ""
+        raise UserError(f"--names {library}: {title} does not take these weights: {reason}.{gray}") from error
     images = torch.randn(CHECKED_IMAGES, *shape, generator=torch.Generator().manual_seed(0))
     expected, actual = logits(backbone, images), logits(model.eval(), images)
     if not torch.equal(expected, actual):
@@ -83,7 +83,7 @@ def usage(backbone: Backbone, library: str, file: str) -> str:
     """Return how a file is loaded with a library alone, as Markdown."""
     name, classes = getattr(backbone, "model", ""), backbone.num_classes
     options = dict(getattr(backbone, "options", {}))
-    if library == "timm" and backbone.in_channels != COLOURS:
+    if library == "timm" and backbone.in_channels != COLORS:
         options["in_chans"] = backbone.in_channels
     more = "".join(f", {option}={value!r}" for option, value in options.items())
     function = "timm.create_model" if library == "timm" else "torchvision.models.get_model"

@@ -104,7 +104,7 @@ def _card(
         "## Recipe",
         *recipe(run),
         "## How to use them",
-        "Normalisation is not part of the files: they take normalised images, as below.",
+        "Normalization is not part of the files: they take normalized images, as below.",
         usage.strip(),
     ]
     return "\n\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""Quantise exported ONNX files to 8 bits, and measure on the test images what that costs."""
+"""Quantize exported ONNX files to 8 bits, and measure on the test images what that costs."""
 
 import json
 import tempfile
@@ -74,7 +74,7 @@ def quantize(run: SavedRun, files: Mapping[str, Path], *, calibration: int, seed
     """Write an int8 file, and a JSON file of its accuracy, beside each ONNX file of a run's networks.
 
     Weights become int8, with a scale for each output channel; activations become uint8, in the range between the
-    smallest and the largest value of the calibration images. Batch normalisation is already part of the convolutions.
+    smallest and the largest value of the calibration images. Batch normalization is already part of the convolutions.
 
     Args:
         run: the run; the training images of its data set calibrate, the test images measure.
@@ -127,13 +127,13 @@ def _drawn(train: Images | ImageFiles, count: int, seed: int) -> Images | ImageF
 
 
 def _pixels(split: Images | ImageFiles, preprocessing: Preprocessing) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield normalised images (B, channels, size, size) and their labels (B,)."""
+    """Yield normalized images (B, channels, size, size) and their labels (B,)."""
     for images, labels, _ in pixels_in_order(split, batch_size=BATCH, device=torch.device("cpu")):
         yield preprocessing.normalize(images), labels
 
 
 def _quantize_one(path: Path, images: Tensor) -> Path:
-    """Write the int8 file of an ONNX file, calibrated on normalised images."""
+    """Write the int8 file of an ONNX file, calibrated on normalized images."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     quantized = path.with_name(f"{path.stem}{SUFFIX}.onnx")

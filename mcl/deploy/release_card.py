@@ -43,7 +43,7 @@ class ReleaseFacts:
         seeds: The number of these seeds.
         accuracy: Accuracy over them, by the name of the network; ``ensemble`` is that of the ensemble.
         command: The command that trains the run; empty if it is unknown.
-        license: SPDX identifier of the licence.
+        license: SPDX identifier of the license.
         hub: Whether it is in the layout of Hugging Face's Hub: the first network is ``model.safetensors``, beside it is
             ``config.json``, and ``name`` is that of a repository or a folder.
     """
@@ -94,7 +94,7 @@ def release_card(run: SavedRun, facts: ReleaseFacts, files: Mapping[str, str], h
         *usage(run, facts.name, files, hub=facts.hub),
         "## Check",
         check(run),
-        "## Licence",
+        "## License",
         f"{facts.license}. The images that the networks were trained on have terms of their own.",
     ]
     return f"---\n{_header(run, facts, hashes)}---\n\n" + "\n\n".join(parts) + "\n"

@@ -13,7 +13,7 @@ from mcl.data.decoding import open_header, open_image
 ORIENTATION = 0x0112  # tag of EXIF
 _SIDE, _FREQUENCIES = 32, 8  # pixels that the hash sees, and frequencies of each direction that it keeps
 THUMBNAIL = 16
-_FLAT = 4.0  # standard deviation of grey values, of 255, below which a picture has nothing to compare
+_FLAT = 4.0  # standard deviation of gray values, of 255, below which a picture has nothing to compare
 _DCT = np.cos(np.pi / (2 * _SIDE) * np.outer(np.arange(_FREQUENCIES), 2 * np.arange(_SIDE) + 1))  # (8, 32), type II
 
 
@@ -27,7 +27,7 @@ class PictureFacts:
         rotated: whether EXIF data turn or mirror it.
         digest: hash of its size and pixels; equal for the same pixels in different files.
         similarity_hash: 64 bits, of which similar pictures share most; None for a flat picture.
-        thumbnail: 16 x 16 grey values.
+        thumbnail: 16 x 16 gray values.
         sums: sums of the values and of their squares, for each channel, divided by the number of pixels.
     """
 
@@ -52,8 +52,8 @@ def picture_facts(content: bytes) -> PictureFacts:
     with open_header(io.BytesIO(content)) as file:
         mode, form = file.mode, file.format or "unknown"
         rotated = file.getexif().get(ORIENTATION, 1) in range(2, 9)
-    grey = image.convert("L")
-    thumbnail = grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    gray = image.convert("L")
+    thumbnail = gray.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     pixels = image.tobytes()
     shares = np.array(image.histogram(), np.float64).reshape(3, 256) / (image.width * image.height)
     values = np.arange(256) / 255
@@ -63,17 +63,17 @@ def picture_facts(content: bytes) -> PictureFacts:
         format=form,
         rotated=rotated,
         digest=hashlib.sha256(b"%d,%d," % image.size + pixels).digest()[:16],
-        similarity_hash=similarity_hash(grey) if np.asarray(thumbnail).std() >= _FLAT else None,
+        similarity_hash=similarity_hash(gray) if np.asarray(thumbnail).std() >= _FLAT else None,
         thumbnail=thumbnail.tobytes(),
         sums=np.stack([shares @ values, shares @ values**2]),
     )
 
 
-def similarity_hash(grey: Image.Image) -> int:
-    """Return 64 bits: which of the 8 x 8 lowest frequencies (cosine transform) of a grey picture exceed their median.
+def similarity_hash(gray: Image.Image) -> int:
+    """Return 64 bits: which of the 8 x 8 lowest frequencies (cosine transform) of a gray picture exceed their median.
 
     Scaling, compression, and small changes of brightness and contrast change few bits.
     """
-    small = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR), np.float64)
+    small = np.asarray(gray.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR), np.float64)
     frequencies = _DCT @ small @ _DCT.T
     return int.from_bytes(np.packbits(frequencies > np.median(frequencies)).tobytes(), "big")

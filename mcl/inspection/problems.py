@@ -128,9 +128,9 @@ def _long(inspection: Inspection) -> Finding | None:
     one = len(files) == 1
     return Finding(
         "long",
-        f"{pluralize(len(files), 'picture')} {'is' if one else 'are'} longer than {LONG}:1, and the centred square that"
-        f" is used leaves out more than half of {'it' if one else 'each'}: {_summarize(names)}. Crop"
-        f" {'it' if one else 'them'} by hand if what matters is not in the centre.",
+        f"{pluralize(len(files), 'picture')} {'is' if one else 'are'} longer than {LONG}:1, and the centered square"
+        f" that is used leaves out more than half of {'it' if one else 'each'}: {_summarize(names)}. Crop"
+        f" {'it' if one else 'them'} by hand if what matters is not in the center.",
         files,
     )
 

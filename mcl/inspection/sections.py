@@ -73,7 +73,7 @@ def _pictures(inspection: Inspection) -> Section:
     if len({(facts.width, facts.height) for facts in pictures}) > 1 or square < len(pictures):
         lines.append(
             f"They differ in size or are not square: set dataset.image_size, such as dataset.image_size={size}. The"
-            " centred square of each is scaled to it."
+            " centered square of each is scaled to it."
         )
     return Section("Pictures", lines)
 
@@ -84,14 +84,14 @@ def _files(inspection: Inspection) -> Section:
     turned = sum(facts.rotated for facts in pictures)
     lines = [
         f"Formats: {_frequent((facts.format for facts in pictures), None)}.",
-        f"Modes: {_frequent((facts.mode for facts in pictures), None)}. Training reads all as 8-bit RGB, or as grey"
+        f"Modes: {_frequent((facts.mode for facts in pictures), None)}. Training reads all as 8-bit RGB, or as gray"
         " values with dataset.channels=1.",
         f"{pluralize(turned, 'picture')} turned or mirrored by EXIF data, which training applies.",
     ]
     if modes & {"RGBA", "LA", "PA", "La", "RGBa"}:
         lines.append("Transparent parts become white.")
     if any(mode.startswith("I") for mode in modes):
-        lines.append("16-bit grey values are scaled to 8 bits.")
+        lines.append("16-bit gray values are scaled to 8 bits.")
     if inspection.files.ignored:
         names = ", ".join(f"{count:,} {printable(name)}" for name, count in inspection.files.ignored.items())
         lines.append(f"Other files, which are ignored: {names}.")

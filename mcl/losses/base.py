@@ -148,7 +148,7 @@ class Loss(nn.Module):
         raise NotImplementedError
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of raw terms, which training minimises."""
+        """Return the weighted sum of raw terms, which training minimizes."""
         return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
 
     def ensemble(self, outputs: Sequence[Outputs]) -> Tensor | None:

@@ -57,7 +57,7 @@ def mutual_contrast(
     if ``tau`` or ``tau * temperature`` is below 0.05, or ``tau * temperature`` is 1 or more.
 
     Args:
-        projections: list over N >= 2 networks of (S_i, B, D), L2-normalised. Stage counts may differ.
+        projections: list over N >= 2 networks of (S_i, B, D), L2-normalized. Stage counts may differ.
         labels: (B,) classes.
         weights: (G, G, B) matching weights of the G nodes, counted network by network, stage by stage. One entry
             weights both directions of its ordered pair of nodes. Blocks of one network with itself are ignored.
@@ -92,11 +92,11 @@ def mutual_contrast(
         vcl = hard_weights.sum(1) * (repulsion - (nodes * means).sum(2) / tau)
         exponentials = x.exp()
         total = exponentials.sum(2)
-        normaliser = total.log()
+        normalizer = total.log()
         with torch.no_grad():
             target = exponentials / total[:, :, None]
-            negentropy = (target * x).sum(2) - normaliser
-        soft_vcl = weights.sum(1) * (negentropy + normaliser) - (_mix(weights, target) * x).sum(2)
+            negentropy = (target * x).sum(2) - normalizer
+        soft_vcl = weights.sum(1) * (negentropy + normalizer) - (_mix(weights, target) * x).sum(2)
 
         # Across networks: one product compares a network with all later ones. Gathering both ends of each pair instead
         # would scatter-add the gradients, which is slower and not deterministic on a GPU.
@@ -183,11 +183,11 @@ def _cross_network_terms(
 
     exponentials = x.exp()
     rows, columns = exponentials.sum(3), exponentials.sum(1)  # (S, B, L), (S, L, B)
-    row_normaliser, column_normaliser = rows.log(), columns.log()
+    row_normalizer, column_normalizer = rows.log(), columns.log()
     with torch.no_grad():
         product = exponentials * x
-        row_negentropy = product.sum(3) / rows - row_normaliser
-        column_negentropy = product.sum(1) / columns - column_normaliser
+        row_negentropy = product.sum(3) / rows - row_normalizer
+        column_negentropy = product.sum(1) / columns - column_normalizer
         # Swap n and m: the exponentials at [s, m, l, n] move to [s, n, l, m]. Torch copies a transpose of two
         # dimensions in tiles, but not one of four.
         swapped = exponentials.view(stages * batch, others * batch).T.contiguous()
@@ -195,8 +195,8 @@ def _cross_network_terms(
     product = swapped * x  # each direction's target times the other's similarities
     # Row n is drawn to the distribution of column n and column n to that of row n, with one weight, so the two
     # negentropies may be exchanged.
-    row_terms = row_negentropy + row_normaliser - product.sum(3) / columns.detach().mT
-    column_terms = column_negentropy + column_normaliser - product.sum(1) / rows.detach().mT
+    row_terms = row_negentropy + row_normalizer - product.sum(3) / columns.detach().mT
+    column_terms = column_negentropy + column_normalizer - product.sum(1) / rows.detach().mT
     return torch.stack([repulsion, (row_weights * row_terms).sum() + (weights * column_terms).sum()])
 
 

@@ -71,7 +71,7 @@ class ContrastSampler(nn.Module):
 def mix(x: Tensor) -> Tensor:
     """Hash 64-bit integers with a bijection; any change of the argument changes about half of the bits.
 
-    The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), in the wrapping arithmetic of int64.
+    The finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), in the wrapping arithmetic of int64.
     """
     x = (x ^ _logical_shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _logical_shift(x, 27)) * _signed(0x94D049BB133111EB)

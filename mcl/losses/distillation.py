@@ -14,7 +14,7 @@ def kl_divergence(teacher: Tensor, student: Tensor, *, temperature: float, epsil
     Args:
         teacher, student: logits (..., B, C), broadcast against each other; leading dimensions are summed.
         temperature: T.
-        epsilon: added to the teacher's probabilities without normalising them again, as several official codes do.
+        epsilon: added to the teacher's probabilities without normalizing them again, as several official codes do.
     """
     log_target = (full_precision(teacher) / temperature).log_softmax(-1)
     target = log_target.exp()

@@ -18,7 +18,7 @@ def synergy(logits: Tensor, *, epsilon: float = 1e-8) -> Tensor:
 
     Args:
         logits: (N, B, C); detached as teachers.
-        epsilon: added to all probabilities, which are then normalised again: the divergence is bounded.
+        epsilon: added to all probabilities, which are then normalized again: the divergence is bounded.
     """
     probabilities = full_precision(logits).softmax(-1)
     smoothed = ((probabilities + epsilon) / (1 + logits.shape[-1] * epsilon)).log()

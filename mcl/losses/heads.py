@@ -9,7 +9,7 @@ from mcl.losses.numerics import l2_normalize
 
 
 class ProjectionHead(nn.Module):
-    """Linear, ReLU, Linear, L2 normalisation.
+    """Linear, ReLU, Linear, L2 normalization.
 
     Args:
         width: width of the features.

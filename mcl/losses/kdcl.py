@@ -80,28 +80,28 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _best_mixture(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return weights (B, N) on the simplex that minimise the cross-entropy of the mixed logits, for each image.
+    """Return weights (B, N) on the simplex that minimize the cross-entropy of the mixed logits, for each image.
 
     The minimum lies inside one of the faces of the simplex. On all faces at once, Newton's method finds the minimum of
     the plane through the face; the step log(1 + r) / r, with r the range of the change of the logits, makes
-    it converge from the centre (Bach 2010). The best result that lies in its face is the minimum.
+    it converge from the center (Bach 2010). The best result that lies in its face is the minimum.
     """
     z = (logits if logits.device.type == "mps" else logits.double()).movedim(0, 1)  # (B, N, C)
     networks = z.shape[1]
     if networks == 1:
         return z.new_ones(len(z), 1)
-    z = z - z.gather(-1, labels.long()[:, None, None].expand(-1, networks, 1))  # the same cost, without cancelling
+    z = z - z.gather(-1, labels.long()[:, None, None].expand(-1, networks, 1))  # the same cost, without canceling
     subsets = [face for size in range(2, networks + 1) for face in combinations(range(networks), size)]
     eye = torch.eye(networks, dtype=z.dtype, device=z.device)
     faces = torch.stack([torch.stack([eye[i] for i in face]).sum(0) for face in subsets])[:, None]  # (F, 1, N)
-    mixture = (faces / faces.sum(-1, keepdim=True)).expand(-1, len(z), -1)  # (F, B, N), from the centres
+    mixture = (faces / faces.sum(-1, keepdim=True)).expand(-1, len(z), -1)  # (F, B, N), from the centers
     system = z.new_zeros(*mixture.shape[:2], networks + 1, networks + 1)  # of the step and the multiplier
     system[..., networks, :networks] = system[..., :networks, networks] = faces
     for _ in range(_NEWTON_STEPS):
         p = torch.einsum("fbn,bnc->fbc", mixture, z).softmax(-1)[..., None, :]  # (F, B, 1, C)
         gradient = (p * z).sum(-1)  # (F, B, N)
-        centred = z - gradient[..., None]  # (F, B, N, C)
-        curvature = (p * centred) @ centred.mT * faces[..., None] * faces[..., None, :]
+        centered = z - gradient[..., None]  # (F, B, N, C)
+        curvature = (p * centered) @ centered.mT * faces[..., None] * faces[..., None, :]
         ridge = 1e-12 * curvature.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None] + 1e-30 + (1 - faces)
         system[..., :networks, :networks] = curvature + ridge.diag_embed()
         right = F.pad(-gradient * faces, (0, 1))

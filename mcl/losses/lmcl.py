@@ -1,6 +1,6 @@
 """L-MCL: layer-wise mutual contrastive learning with learned matching weights (TPAMI 2023, arXiv 2207.11518).
 
-A training step minimises, over networks i, j and stages k, m,
+A training step minimizes, over networks i, j and stages k, m,
 
     L = sum_ik CE(l_ik) + sum_i CE(a_i)                          classification; a_i are aggregated logits
       + sum_ij T² KL(softmax(a_j / T) ‖ softmax(l_iS / T))       distillation

@@ -5,7 +5,7 @@ matching maps features, a list over networks of lists over stages of (B, width),
 nodes of one network have no meaning, and contrast ignores them.
 
 L-MCL (arXiv 2207.11518, adaptive layer matching): w[p, q] = sigmoid(cos(W_p f_p, W_q f_q)), with W learned by
-meta-optimisation.
+meta-optimization.
 """
 
 from collections.abc import Sequence

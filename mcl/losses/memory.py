@@ -79,7 +79,7 @@ class MemoryBank(nn.Module):
         uses at least float32, even under autocast, and float64 if ``tau * temperature`` is 1 or more.
 
         Args:
-            projections: list over the N networks of (S_i, B, D), L2-normalised. Stage counts may differ.
+            projections: list over the N networks of (S_i, B, D), L2-normalized. Stage counts may differ.
             index: (B,) int64, the samples' own rows.
             positives: (B, P) rows of their class.
             negatives: (B, K) rows of other classes.
@@ -147,7 +147,7 @@ class _Scores(NamedTuple):
 
     hard: Tensor  # (B, S) InfoNCE: minus the mean log-probability of the positives
     soft: Tensor  # (B, S, C) softened similarities
-    normaliser: Tensor  # (B, S) their logsumexp
+    normalizer: Tensor  # (B, S) their logsumexp
     target: Tensor  # (B, S, C) their softmax, detached
     negentropy: Tensor  # (B, S) of the target
 
@@ -155,17 +155,17 @@ class _Scores(NamedTuple):
     def of(cls, similarity: Tensor, positives: int, temperature: float) -> "_Scores":
         """Compute the scores of similarities (B, S, C) whose first columns are the positives."""
         soft = similarity / temperature
-        normaliser = soft.logsumexp(2)
+        normalizer = soft.logsumexp(2)
         with torch.no_grad():
-            target = (soft - normaliser[:, :, None]).exp()
-            negentropy = (target * soft).sum(2) - normaliser
+            target = (soft - normalizer[:, :, None]).exp()
+            negentropy = (target * soft).sum(2) - normalizer
         hard = similarity.logsumexp(2) - similarity[:, :, :positives].mean(2)
-        return cls(hard, soft, normaliser, target, negentropy)
+        return cls(hard, soft, normalizer, target, negentropy)
 
 
 def _pair_terms(p: _Scores, q: _Scores, weights: Tensor) -> Tensor:
     """Return (2,): the InfoNCE of both sides and their mutual divergences, weighted by (B, S_p, S_q) and summed."""
     hard = (weights.sum(2) * p.hard).sum() + (weights.sum(1) * q.hard).sum()
     overlap = p.soft @ q.target.mT + p.target @ q.soft.mT  # each side's target times the other's similarities
-    ends = (p.normaliser + p.negentropy)[:, :, None] + (q.normaliser + q.negentropy)[:, None]
+    ends = (p.normalizer + p.negentropy)[:, :, None] + (q.normalizer + q.negentropy)[:, None]
     return torch.stack([hard, (weights * (ends - overlap)).sum()])

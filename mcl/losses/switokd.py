@@ -63,7 +63,7 @@ def switch(teacher: Tensor, student: Tensor, labels: Tensor) -> Switch:
 class SwitOKD(FormLoss):
     """Teachers and students learn from each other; a teacher learns from a student only while it does not pause.
 
-    Every network minimises its cross-entropy and its divergences from all others. A teacher drops what it learns from a
+    Every network minimizes its cross-entropy and its divergences from all others. A teacher drops what it learns from a
     student while it pauses for that student, and does not move at all while it pauses for all of them.
 
     Args:

@@ -77,9 +77,9 @@ class Backbone(nn.Module):
     """An image classifier, ``backbone(images) -> logits``.
 
     A new architecture is a subclass whose constructor passes its stem, stages and head to this one. It overrides
-    ``initialise`` if its weights do not start from PyTorch's defaults, and ``stages_after`` or ``branch`` if its
+    ``initialize`` if its weights do not start from PyTorch's defaults, and ``stages_after`` or ``branch`` if its
     auxiliary branches of the kind ``copy`` are not copies of its own stages. A layer with parameters has
-    ``reset_parameters``, as PyTorch's layers do, so that a copy of it can be initialised again.
+    ``reset_parameters``, as PyTorch's layers do, so that a copy of it can be initialized again.
 
     Args:
         name: name of the architecture, e.g. ``resnet32``.
@@ -107,7 +107,7 @@ class Backbone(nn.Module):
         self.stem = stem
         self.stages = nn.ModuleList(stages)
         self.head = head
-        self.apply(self.initialise)
+        self.apply(self.initialize)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, in_channels, height, width) to logits (B, num_classes)."""
@@ -210,16 +210,16 @@ class Backbone(nn.Module):
         return {}
 
     @staticmethod
-    def initialise(module: nn.Module) -> None:
-        """Initialise one layer. Called on every submodule; keeps PyTorch's defaults unless overridden."""
+    def initialize(module: nn.Module) -> None:
+        """Initialize one layer. Called on every submodule; keeps PyTorch's defaults unless overridden."""
 
     def stages_after(self, k: int) -> Iterable[nn.Module]:
         """Return the stages that a branch tapping stage k (from 1) copies."""
         return self.stages[k:]
 
     def branch(self, k: int) -> Branch:
-        """Return newly initialised copies of the stages after stage k (from 1) and of the head."""
-        return copy.deepcopy(Branch(self.stages_after(k), self.head)).apply(_reset).apply(self.initialise)
+        """Return newly initialized copies of the stages after stage k (from 1) and of the head."""
+        return copy.deepcopy(Branch(self.stages_after(k), self.head)).apply(_reset).apply(self.initialize)
 
 
 def classifier_of(head: nn.Module, num_classes: int) -> nn.Module:
@@ -238,7 +238,7 @@ def tensor_names(module: nn.Module, *layers: nn.Module) -> list[str]:
 
 
 def kaiming_fan_out(module: nn.Module) -> None:
-    """Initialise a convolution as ResNets do (He et al., ICCV 2015): normal, variance 2 / fan-out."""
+    """Initialize a convolution as ResNets do (He et al., ICCV 2015): normal, variance 2 / fan-out."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
@@ -273,13 +273,13 @@ def make_stages(
 
 
 def conv_bn_relu(inputs: int, outputs: int, kernel_size: int) -> nn.Sequential:
-    """Return a convolution of stride 1 that keeps the side, batch normalisation and ReLU."""
+    """Return a convolution of stride 1 that keeps the side, batch normalization and ReLU."""
     conv = nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def bn_relu(channels: int) -> nn.Sequential:
-    """Return batch normalisation and ReLU."""
+    """Return batch normalization and ReLU."""
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 

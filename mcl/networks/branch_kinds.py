@@ -19,7 +19,7 @@ from mcl.networks.feature_layout import AsMap
 
 
 def make_branches(backbone: Backbone, kind: str) -> list[Branch]:
-    """Return a newly initialised branch for each stage of a backbone but the last.
+    """Return a newly initialized branch for each stage of a backbone but the last.
 
     Args:
         backbone: whose outputs of stages the branches take.
@@ -109,7 +109,7 @@ def _dks_branches(backbone: Backbone) -> list[Branch]:
             depths[-1] = max(1, depths[-1] // 2)
         stages = make_stages(made.block, widths, depths, first_stride=2)
         _take_drop_path(stages, list(backbone.stages[k:]))
-        branches.append(Branch(stages, made.head(widths[-1])).apply(backbone.initialise))
+        branches.append(Branch(stages, made.head(widths[-1])).apply(backbone.initialize))
     return branches
 
 

@@ -22,7 +22,7 @@ class LibraryBackbone(Backbone):
 
     The modules are those of the library's own model; `mcl.networks.model_graph` reads the order in which it runs them.
     In evaluation mode the logits equal the library's to the last bit, which the constructor checks on one image. The
-    features are the inputs of the last layer. Weights start as the library initialises them, those of branches too.
+    features are the inputs of the last layer. Weights start as the library initializes them, those of branches too.
 
     Args:
         name, num_classes: as in `Backbone` and `Head`.
@@ -122,7 +122,7 @@ class LibraryBackbone(Backbone):
         return names
 
     def library_model(self) -> nn.Module:
-        """Return the library's own model, newly initialised."""
+        """Return the library's own model, newly initialized."""
         return self._create()
 
     def load_pretrained(self) -> str | None:

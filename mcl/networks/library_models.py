@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mcl.errors import UserError
 from mcl.networks.library_names import check_name
-from mcl.networks.torchvision import COLOURS, brief, make_grey
+from mcl.networks.torchvision import COLORS, brief, make_gray
 
 _SIDES = (64, 224, 256, 299)  # of images to look at a model with, the first that it takes
 # Options that the network sets itself, or that would read files or fetch something.
@@ -25,7 +25,7 @@ _WITH_AUXILIARY_OUTPUTS = ("googlenet", "inception_v3")  # of torchvision
 def create_model(
     library: str, model: str, *, num_classes: int, in_channels: int, options: Mapping[str, Any]
 ) -> nn.Module:
-    """Build a newly initialised classifier of a library.
+    """Build a newly initialized classifier of a library.
 
     Args:
         library: ``timm`` or ``torchvision``.
@@ -57,9 +57,9 @@ def create_model(
         given = f" with options={dict(options)}" if options else ""
         raise UserError(f"{name}: {library} cannot build it{given}: {brief(error)}") from error
     if in_channels == 1:
-        make_grey(nn.Sequential(created))
-    elif in_channels != COLOURS:
-        raise UserError(f"{name}: in_channels={in_channels}: must be 3 (colour) or 1 (grey).")
+        make_gray(nn.Sequential(created))
+    elif in_channels != COLORS:
+        raise UserError(f"{name}: in_channels={in_channels}: must be 3 (color) or 1 (gray).")
     return created
 
 
@@ -120,7 +120,7 @@ def pretrained_state(library: str, model: str, weights: str, **arguments: Any) -
 
             fetched = get_model(model, weights=weights)
             if arguments["in_channels"] == 1:
-                make_grey(nn.Sequential(fetched))
+                make_gray(nn.Sequential(fetched))
     except Exception as error:  # no such weights, no connection, no space
         raise UserError(
             f"{name}: {library} cannot give these weights: {brief(error)}. Name its weights (a tag of"

@@ -56,7 +56,7 @@ class ResNet(Backbone):
         )
         self.block_stages = blocks
 
-    initialise = staticmethod(kaiming_fan_out)
+    initialize = staticmethod(kaiming_fan_out)
 
     def branch(self, k: int) -> Branch:
         """Return a branch whose classifier starts with a zero bias."""

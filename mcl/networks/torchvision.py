@@ -15,7 +15,7 @@ from mcl.errors import UserError, did_you_mean
 from mcl.networks.backbone import Backbone, Branch, Head
 from mcl.networks.weights import load_weights
 
-COLOURS = 3  # channels of the images that torchvision's models take
+COLORS = 3  # channels of the images that torchvision's models take
 
 
 class TorchvisionBackbone(Backbone):
@@ -26,7 +26,7 @@ class TorchvisionBackbone(Backbone):
     must be the whole model. The constructor checks this by comparing the parameters and the output.
 
     An auxiliary branch takes its stages from a new model of the same kind, and from each stage its first blocks, as
-    many as ``branch_depths`` sets. Weights start as torchvision initialises them.
+    many as ``branch_depths`` sets. Weights start as torchvision initializes them.
 
     Args:
         name, num_classes, stride: as in `Backbone` and `Head`.
@@ -38,7 +38,7 @@ class TorchvisionBackbone(Backbone):
         branch_depths: blocks kept of each stage in the branches after stages 1..S-1; None keeps all.
         weights: ``DEFAULT`` or another name of torchvision's pretrained weights, downloaded once; None for new ones.
             If the number of classes differs, the classifier stays new.
-        in_channels: 3, or 1 for grey images, which are treated as colour images of three equal channels.
+        in_channels: 3, or 1 for gray images, which are treated as color images of three equal channels.
 
     Raises:
         UserError: torchvision has no such classifier, or the named modules do not compute what it does.
@@ -59,14 +59,14 @@ class TorchvisionBackbone(Backbone):
         branch_depths: list[int | None] | None = None,
         weights: str | None = None,
         stride: int = 32,
-        in_channels: int = COLOURS,
+        in_channels: int = COLORS,
     ):
         known = list_models(module=models)
         if model not in known:
             near = did_you_mean(model, known, count=3)
             raise UserError(f"network {name}: model={model} is not a classifier of torchvision.{near}")
-        if in_channels not in (1, COLOURS):
-            raise UserError(f"network {name}: in_channels={in_channels}: must be 3 (colour) or 1 (grey).")
+        if in_channels not in (1, COLORS):
+            raise UserError(f"network {name}: in_channels={in_channels}: must be 3 (color) or 1 (gray).")
         depths = branch_depths or [None] * (len(stages) - 1)
         if len(depths) != len(stages) - 1 or any(depth is not None and depth < 1 for depth in depths):
             raise UserError(
@@ -77,11 +77,11 @@ class TorchvisionBackbone(Backbone):
         self._split = partial(_split, name=name, stem=stem, stages=stages, neck=neck or [], head=head)
         source = get_model(model, weights=None, num_classes=num_classes)
         parts = self._split(source)
-        super().__init__(name=name, **parts._asdict(), in_channels=COLOURS, stride=stride)
+        super().__init__(name=name, **parts._asdict(), in_channels=COLORS, stride=stride)
         self._check_against(source)
         self.in_channels = in_channels
         if in_channels == 1:
-            make_grey(parts.stem)
+            make_gray(parts.stem)
 
     def branch(self, k: int) -> Branch:
         """Return the stages after stage k (from 1) and the head of a new model, cut to ``branch_depths``.
@@ -111,7 +111,7 @@ class TorchvisionBackbone(Backbone):
         return load_weights(self, _fetch_weights(self.model, self.weights), source=f"weights={self.weights}").text
 
     def library_model(self) -> nn.Module:
-        """Return torchvision's own model, newly initialised."""
+        """Return torchvision's own model, newly initialized."""
         return get_model(self.model, weights=None, num_classes=self.num_classes)
 
     def library_names(self) -> dict[str, str]:
@@ -211,7 +211,7 @@ def brief(error: BaseException) -> str:
 
 
 @torch.no_grad()
-def make_grey(stem: nn.Sequential) -> None:
+def make_gray(stem: nn.Sequential) -> None:
     """Make the first convolution take one channel, as if it were three equal ones."""
     convolution = next(module for module in stem.modules() if isinstance(module, nn.Conv2d))
     convolution.in_channels = 1

@@ -50,7 +50,7 @@ def read_weights(path: Path, option: str) -> dict[str, Tensor]:
 def load_weights(backbone: Backbone, state: Mapping[str, Tensor], *, source: str, strict: bool = True) -> Loaded:
     """Load a state dict into a network. A classifier of another number of classes stays new.
 
-    Weights of colour images are summed over the colours if the network takes grey ones.
+    Weights of color images are summed over the colors if the network takes gray ones.
 
     Args:
         backbone: changed in place.
@@ -109,13 +109,13 @@ def _names(backbone: Backbone, expected: Mapping[str, Tensor], state: Mapping[st
 
 
 def _fit(backbone: Backbone, name: str, tensor: Tensor, expected: Tensor) -> Tensor:
-    """Sum the weights of the first convolution over three colours if the network takes grey images."""
-    if backbone.in_channels == 1 and name.startswith("stem.") and tensor.dim() == 4 and _in_colour(expected, tensor):
+    """Sum the weights of the first convolution over three colors if the network takes gray images."""
+    if backbone.in_channels == 1 and name.startswith("stem.") and tensor.dim() == 4 and _in_color(expected, tensor):
         return tensor.sum(1, keepdim=True, dtype=torch.promote_types(tensor.dtype, torch.float32))
     return tensor
 
 
-def _in_colour(expected: Tensor, tensor: Tensor) -> bool:
+def _in_color(expected: Tensor, tensor: Tensor) -> bool:
     return expected.shape[1] == 1 and tuple(tensor.shape) == (len(expected), 3, *expected.shape[2:])
 
 

@@ -70,8 +70,8 @@ class WideResNet(Backbone):
         self.block_stages = blocks
 
     @staticmethod
-    def initialise(module: nn.Module) -> None:
-        """Initialise convolutions as in ResNets, and the biases of classifiers with zero."""
+    def initialize(module: nn.Module) -> None:
+        """Initialize convolutions as in ResNets, and the biases of classifiers with zero."""
         kaiming_fan_out(module)
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)

@@ -13,7 +13,7 @@ from mcl.data.loaders import pixels_in_order
 from mcl.data.preprocessing import Preprocessing
 from mcl.networks.backbone import Backbone
 
-_GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow converts
+_GRAY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow converts
 
 
 class Features(NamedTuple):
@@ -44,7 +44,7 @@ def extract(
     """Run networks once on all images of a split, without augmentation.
 
     Args:
-        networks: on ``device``, in evaluation mode: batch normalisation keeps its statistics.
+        networks: on ``device``, in evaluation mode: batch normalization keeps its statistics.
         split: the images; those of another size or number of channels are converted.
         preprocessing: what the networks expect.
         batch_size: images at once.
@@ -69,11 +69,11 @@ def pooled_features(network: Backbone, images: Tensor) -> Tensor:
 def fit_pixels(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Return uint8 images (B, channels, side, side) with the channels and the size that a network expects.
 
-    Grey images get three equal channels, colour images their luminance; the size changes bilinearly, with antialiasing.
+    Gray images get three equal channels, color images their luminance; the size changes bilinearly, with antialiasing.
     """
     if images.shape[1] != preprocessing.channels:
         if preprocessing.channels == 1:
-            weights = torch.tensor(_GREY, device=images.device)[:, None, None]
+            weights = torch.tensor(_GRAY, device=images.device)[:, None, None]
             images = (images * weights).sum(1, keepdim=True).round().to(torch.uint8)
         else:
             images = images.expand(-1, preprocessing.channels, -1, -1)

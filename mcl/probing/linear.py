@@ -13,7 +13,7 @@ GRADIENT = 1e-7  # its largest entry at the minimum: under weak weight decay, it
 
 
 class LinearClassifier(NamedTuple):
-    """A classifier of standardised features."""
+    """A classifier of standardized features."""
 
     mean: Tensor  # (d,)
     scale: Tensor  # (d,), the reciprocal deviation; 1 for a feature that is constant
@@ -41,9 +41,9 @@ def is_extreme(weight_decay: float) -> bool:
 def fit(
     features: Tensor, labels: Tensor, classes: int, weight_decay: float, start: LinearClassifier | None = None
 ) -> LinearClassifier:
-    """Minimise the mean cross-entropy plus ``weight_decay / 2`` times the squared norm of the weights, by L-BFGS.
+    """Minimize the mean cross-entropy plus ``weight_decay / 2`` times the squared norm of the weights, by L-BFGS.
 
-    Features are standardised by their own mean and deviation; the bias does not decay. The problem is convex, so
+    Features are standardized by their own mean and deviation; the bias does not decay. The problem is convex, so
     ``start`` and the number of threads change the result by rounding only.
 
     Args:

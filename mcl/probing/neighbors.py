@@ -1,4 +1,4 @@
-"""Classify by the nearest images in the space of features: k nearest neighbours, and the nearest class mean."""
+"""Classify by the nearest images in the space of features: k nearest neighbors, and the nearest class mean."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,14 +16,14 @@ def nearest_neighbors(
 ) -> dict[int, Tensor]:
     """Classify by the majority of the k training images with the highest cosine similarity.
 
-    If classes have equally many of them, the one whose neighbours are more similar in sum wins, then the lower label.
+    If classes have equally many of them, the one whose neighbors are more similar in sum wins, then the lower label.
 
     Args:
         train: features (N, d).
         labels: (N,).
         test: features (M, d).
         classes: C.
-        ks: numbers of neighbours; those above N are left out.
+        ks: numbers of neighbors; those above N are left out.
 
     Returns:
         The predicted labels (M,), by k.

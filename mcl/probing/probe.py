@@ -1,4 +1,4 @@
-"""Probe networks: a linear classifier, nearest neighbours and few images a class, on frozen features."""
+"""Probe networks: a linear classifier, nearest neighbors and few images a class, on frozen features."""
 
 import statistics
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ def probe(subject: Subject, options: Options = Options()) -> Probed:
 
     The weight decay of the linear probe is chosen on validation images: those of the data set, or a fifth of its
     training images. The classifier is then fitted again to all of them and evaluated once on the test images. Nearest
-    neighbours and few images come from the same training images. All features are taken once.
+    neighbors and few images come from the same training images. All features are taken once.
 
     Raises:
         UserError: The images cannot be read, or a class has none for training.

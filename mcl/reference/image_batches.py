@@ -1,4 +1,4 @@
-"""Training batches image by image: each is cropped, flipped and normalised by itself, with PIL, in this process.
+"""Training batches image by image: each is cropped, flipped and normalized by itself, with PIL, in this process.
 
 The order and the random draws are those of `mcl.data.loaders.TrainingLoader`, so the batches are equal up to rounding.
 """
@@ -41,7 +41,7 @@ class Batches:
             yield Batch(torch.stack(images), labels[indices], indices)
 
     def _transform(self, image: Image.Image, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
-        """Pad, crop at (top, left), flip, convert to [0, 1] and normalise: (C, H, W)."""
+        """Pad, crop at (top, left), flip, convert to [0, 1] and normalize: (C, H, W)."""
         width, height = image.size
         augmentation = self.dataset.augmentation
         image = F.pad(image, augmentation.padding, padding_mode=augmentation.padding_mode)

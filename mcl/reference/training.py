@@ -91,7 +91,7 @@ class TextbookTraining:
             yield from self.batches.epoch(epoch)
 
     def descend(self, batch: Batch) -> dict[str, float]:
-        """Take one optimisation step on a batch; return the values of `step`."""
+        """Take one optimization step on a batch; return the values of `step`."""
         self.method.train()
         terms, outputs = self.method.terms(batch)
         total = self.loss.total(terms)
@@ -123,7 +123,7 @@ class TextbookTraining:
             momentum=self.schedule.momentum,
             weight_decay=group.get("weight_decay", 0.0),
         )
-        self.method.load_state_dict(before)  # restores the buffers of batch normalisation
+        self.method.load_state_dict(before)  # restores the buffers of batch normalization
         for name, parameter in meta.items():
             parameter.grad = gradients[name]
         self.meta_optimizer.step()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mcl.drawing import new_figure
-from mcl.palette import COLOURS, LIGHT
+from mcl.palette import COLORS, LIGHT
 from mcl.reports.cost_marks import Point, cost_axis
 from mcl.reports.panels import Panel, row_key, row_styles
 from mcl.reports.rows import Rows
@@ -26,12 +26,12 @@ def line_figure(rows: Rows, panels: Sequence[tuple[Panel, list[Point]]]) -> "Fig
         points = sorted(points, key=lambda point: point[1])
         set_title(accuracy, panel.title, panel.caption([row for row, *_ in points], at_end=True), panels=2)
         for place, (row, cost, by_seed) in enumerate(points):
-            colour, top1 = COLOURS[LIGHT][styles[row_key(rows, row)].colour], estimate(by_seed.values())
+            color, top1 = COLORS[LIGHT][styles[row_key(rows, row)].color], estimate(by_seed.values())
             if top1.interval:
-                accuracy.hlines(place, *top1.interval, colors=colour, linewidth=1.2)
-            accuracy.plot(list(by_seed.values()), [place] * len(by_seed), "|", color=colour, markersize=7, alpha=0.8)
+                accuracy.hlines(place, *top1.interval, colors=color, linewidth=1.2)
+            accuracy.plot(list(by_seed.values()), [place] * len(by_seed), "|", color=color, markersize=7, alpha=0.8)
             for axes, value in ((accuracy, top1.mean or 0.0), (price, cost)):
-                axes.plot([value], [place], "o", color=colour, markersize=6, markeredgecolor="white", zorder=3)
+                axes.plot([value], [place], "o", color=color, markersize=6, markeredgecolor="white", zorder=3)
         accuracy.set_yticks(range(len(points)), [row_key(rows, row) for row, *_ in points])
         accuracy.set_ylim(len(points) - 0.5, -0.5)
         cost_axis(price, [cost for _, cost, _ in points])

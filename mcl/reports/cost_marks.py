@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mcl.palette import COLOURS, LIGHT, MARKERS
+from mcl.palette import COLORS, LIGHT, MARKERS
 from mcl.reports.markdown import count
 from mcl.reports.panels import Panel, row_key, row_styles
 from mcl.reports.rows import Row, Rows
@@ -31,16 +31,16 @@ def cost_figure(rows: Rows, panels: Sequence[tuple[Panel, list[Point]]]) -> "Fig
         cost_axis(axes, costs)
         for (row, cost, by_seed), (place, crowd) in zip(points, crowded(costs), strict=True):
             key = row_key(rows, row)
-            colour, marker = COLOURS[LIGHT][styles[key].colour], MARKERS[styles[key].marker]
+            color, marker = COLORS[LIGHT][styles[key].color], MARKERS[styles[key].marker]
             top1 = estimate(by_seed.values())
             mean = top1.mean or 0.0
             width = max(1.2, WIDEST - STEP * place) if crowd > 1 else 1.2
             if top1.interval:
-                axes.vlines(cost, *top1.interval, colors=colour, linewidth=width, alpha=0.35 if width > 1.2 else 1.0)
-            axes.plot([cost] * len(by_seed), list(by_seed.values()), "_", color=colour, markersize=9, alpha=0.8)
-            axes.plot([cost], [mean], marker, color=colour, markersize=6, markeredgecolor="white", zorder=3)
+                axes.vlines(cost, *top1.interval, colors=color, linewidth=width, alpha=0.35 if width > 1.2 else 1.0)
+            axes.plot([cost] * len(by_seed), list(by_seed.values()), "_", color=color, markersize=9, alpha=0.8)
+            axes.plot([cost], [mean], marker, color=color, markersize=6, markeredgecolor="white", zorder=3)
             if crowd > 1:
-                _name_mark(axes, key, cost, mean, colour, place)
+                _name_mark(axes, key, cost, mean, color, place)
     label_axes(figure, grid, "multiply-adds of training", "test top-1, %")
     legend(figure, shown, lines=False)
     return figure
@@ -53,7 +53,7 @@ def crowded(costs: Sequence[float]) -> list[tuple[int, int]]:
     return [(group.index(i), len(group)) for i, group in enumerate(groups)]
 
 
-def _name_mark(axes: "Axes", name: str, cost: float, mean: float, colour: str, place: int) -> None:
+def _name_mark(axes: "Axes", name: str, cost: float, mean: float, color: str, place: int) -> None:
     """Write a name beside its mark, to the right and to the left in turn, with a line that leads to it."""
     side = 1 if place % 2 else -1
     axes.annotate(
@@ -64,8 +64,8 @@ def _name_mark(axes: "Axes", name: str, cost: float, mean: float, colour: str, p
         ha="left" if side > 0 else "right",
         va="center",
         fontsize=7.5,
-        color=colour,
-        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 4},
+        color=color,
+        arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 4},
         parse_math=False,
     )
 

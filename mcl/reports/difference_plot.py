@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mcl.palette import COLOURS, INK, LIGHT
+from mcl.palette import COLORS, INK, LIGHT
 from mcl.reports.comparisons import Comparisons, Difference
 from mcl.reports.figures import Picture, alternative_text, files
 from mcl.reports.markdown import interval, listed, signed
@@ -78,10 +78,10 @@ def _draw(axes: "Axes", rows: Rows, names: Sequence[str], panel: dict[str, Diffe
     axes.axvline(0, color=INK[LIGHT], linewidth=0.8)
     for name, one in panel.items():
         found, place = one.comparison.difference, names.index(name)
-        colour = COLOURS[LIGHT][styles[row_key(rows, one.row)].colour]
+        color = COLORS[LIGHT][styles[row_key(rows, one.row)].color]
         if found.interval:
-            axes.hlines(place, *found.interval, colors=colour, linewidth=1.4)
-        face = colour if one.is_finding else "white"
-        axes.plot([found.mean or 0.0], [place], "o", color=colour, markerfacecolor=face, markersize=5.5)
+            axes.hlines(place, *found.interval, colors=color, linewidth=1.4)
+        face = color if one.is_finding else "white"
+        axes.plot([found.mean or 0.0], [place], "o", color=color, markerfacecolor=face, markersize=5.5)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOMENTS = 5  # of training, at which matching weights are shown
-REACHES = (0.05, 0.1, 0.25)  # of the colours on either side of the neutral weight; none lies further than 0.23
+REACHES = (0.05, 0.1, 0.25)  # of the colors on either side of the neutral weight; none lies further than 0.23
 ROUNDING = 1e-9
 Weights = dict[tuple[str, str], float]
 
@@ -54,8 +54,8 @@ def matching(rows: Rows, formats: Sequence[str]) -> Picture | None:
     from matplotlib.colors import Normalize
 
     every = _values(drawn)
-    reach = colour_reach(drawn)
-    colours = ScalarMappable(Normalize(NEUTRAL - reach, NEUTRAL + reach), diverging())
+    reach = color_reach(drawn)
+    colors = ScalarMappable(Normalize(NEUTRAL - reach, NEUTRAL + reach), diverging())
     columns = max(len(strip.moments) for strip in drawn)
     figure = new_figure(2.0 * columns + 1.6, 2.7 * len(drawn))
     texts = []
@@ -66,13 +66,13 @@ def matching(rows: Rows, formats: Sequence[str]) -> Picture | None:
         for axes in line[len(moments) :]:
             axes.set_axis_off()
         for axes, (epoch, weights) in zip(line, moments, strict=False):
-            _heat_map(axes, weights, colours, digits=2 if reach > 0.1 else 3)
+            _heat_map(axes, weights, colors, digits=2 if reach > 0.1 else 3)
             axes.set_title(f"epoch {epoch}")
         line[len(moments) // 2].set_xlabel(across)
         line[0].set_ylabel(down)
         for axes in line[1 : len(moments)]:
             axes.set_yticklabels([])
-        part.colorbar(colours, ax=line.tolist(), shrink=0.8, label="matching weight", pad=0.01)
+        part.colorbar(colors, ax=line.tolist(), shrink=0.8, label="matching weight", pad=0.01)
         weights = moments[-1][1]
         most, least = max(weights, key=weights.__getitem__), min(weights, key=weights.__getitem__)
         texts.append(
@@ -84,15 +84,15 @@ def matching(rows: Rows, formats: Sequence[str]) -> Picture | None:
         "Matching weights",
         alternative_text("Heat maps of the matching weight of each stage of one network with each of another.", texts),
         "Mean over runs, and over the steps since the previous line of metrics.jsonl. Weights can lie between 0.27 and"
-        f" 0.73; those here lie between {min(every):.3f} and {max(every):.3f}. All maps have one colour scale, from"
+        f" 0.73; those here lie between {min(every):.3f} and {max(every):.3f}. All maps have one color scale, from"
         f" {NEUTRAL - reach:.2f} to {NEUTRAL + reach:.2f}, so epochs can be compared. 0.5 is the weight of two stages"
         " whose embeddings are orthogonal.",
         files(figure, formats),
     )
 
 
-def colour_reach(strips: Sequence[Strip]) -> float:
-    """Return how far from `NEUTRAL` the colours reach: one of `REACHES`, so that most reports have the same scale."""
+def color_reach(strips: Sequence[Strip]) -> float:
+    """Return how far from `NEUTRAL` the colors reach: one of `REACHES`, so that most reports have the same scale."""
     furthest = max(abs(value - NEUTRAL) for value in _values(strips))
     return next((reach for reach in REACHES if reach >= furthest - ROUNDING), furthest)
 
@@ -134,16 +134,14 @@ def _values(strips: Sequence[Strip]) -> list[float]:
     return [value for strip in strips for _, weights in strip.moments for value in weights.values()]
 
 
-def _heat_map(axes: "Axes", weights: Weights, colours: Any, *, digits: int) -> None:
+def _heat_map(axes: "Axes", weights: Weights, colors: Any, *, digits: int) -> None:
     down, across = axes_of([weights])
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=7)
     axes.set_xticks(range(len(across)), [stage.split(".")[1] for stage in across])
     axes.set_yticks(range(len(down)), [stage.split(".")[1] for stage in down])
-    axes.imshow(
-        [[weights.get((a, b), float("nan")) for b in across] for a in down], cmap=colours.cmap, norm=colours.norm
-    )
+    axes.imshow([[weights.get((a, b), float("nan")) for b in across] for a in down], cmap=colors.cmap, norm=colors.norm)
     for (a, b), value in weights.items():
         axes.text(
             across.index(b),

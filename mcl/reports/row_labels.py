@@ -17,7 +17,7 @@ LOSSES = ("independent", "deep_supervision", "mcl", "lmcl")  # each adds to the 
 def place_labels(run: Run) -> dict[str, str]:
     """Return the dataset, the pair and the loss of a run.
 
-    A dataset is labelled by ``dataset.name``. One without a name, and the loss, are labelled by the path of the run
+    A dataset is labeled by ``dataset.name``. One without a name, and the loss, are labeled by the path of the run
     folder if it has the usual form.
     """
     dataset, loss = mapping(run.config["dataset"]), mapping(run.config.get("loss"))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcl.drawing import new_figure
-from mcl.palette import COLOURS, LIGHT
+from mcl.palette import COLORS, LIGHT
 from mcl.reports.figures import files, style
 from mcl.search.space import Space
 from mcl.search.storage import quiet_optuna
@@ -46,7 +46,7 @@ def importance_picture(shares: Mapping[str, float], formats: Sequence[str]) -> d
     with style():
         figure = new_figure(6.0, 0.8 + 0.35 * len(names))
         axes = figure.subplots()
-        axes.barh(names, [shares[name] for name in names], color=COLOURS[LIGHT][0], height=0.6)
+        axes.barh(names, [shares[name] for name in names], color=COLORS[LIGHT][0], height=0.6)
         axes.set_xlim(0, 1)
         axes.set_xlabel("share in the importance (PED-ANOVA)")
         return files(figure, formats)

@@ -11,7 +11,7 @@ from mcl.config.objective import ACCURACIES, directions, names, value
 from mcl.console import display_path, pluralize
 from mcl.drawing import new_figure
 from mcl.files import expand_home
-from mcl.palette import COLOURS, LIGHT, MARKERS, assign_styles
+from mcl.palette import COLORS, LIGHT, MARKERS, assign_styles
 from mcl.program import program
 from mcl.reports.figures import files, style
 from mcl.reports.image_sets import set_aside_other_images
@@ -213,15 +213,15 @@ def _pictures(
     runs = [run for run, *_ in done]
     method = place_labels(runs[0])["loss"]
     drawn = assign_styles({method: method})[method]
-    marker, colour = MARKERS[drawn.marker], COLOURS[LIGHT][drawn.colour]
+    marker, color = MARKERS[drawn.marker], COLORS[LIGHT][drawn.color]
     with style():
         figure = new_figure(2.6 * len(panels) + 0.8, 3.4)
         figure.suptitle(_title(runs), fontsize=9)
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         scores = [score for *_, score in done]
         for axes, (option, values) in zip(grid, panels.items(), strict=True):
-            axes.plot(values[1:], scores[1:], marker, color=colour, markersize=4, alpha=0.8)
-            axes.plot(values[:1], scores[:1], marker, color=colour, markersize=8, markeredgecolor="black")
+            axes.plot(values[1:], scores[1:], marker, color=color, markersize=4, alpha=0.8)
+            axes.plot(values[:1], scores[:1], marker, color=color, markersize=8, markeredgecolor="black")
             if min(values) > 0 and max(values) > 10 * min(values):
                 axes.set_xscale("log")
                 axes.xaxis.set_major_formatter(

@@ -5,7 +5,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from mcl.drawing import new_figure
-from mcl.palette import COLOURS, DASHES, LIGHT, MARKERS, Style
+from mcl.palette import COLORS, DASHES, LIGHT, MARKERS, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def legend(figure: "Figure", styles: Mapping[str, Style], *, lines: bool) -> Non
 def line_style(row_style: Style) -> dict[str, Any]:
     """Return the keyword arguments of a matplotlib line."""
     return {
-        "color": COLOURS[LIGHT][row_style.colour],
+        "color": COLORS[LIGHT][row_style.color],
         "linestyle": DASHES[row_style.dash],
         "marker": MARKERS[row_style.marker],
     }

@@ -21,7 +21,7 @@ LINEAR = "linear"
 
 
 def neighbors(k: int) -> str:
-    """Return the name of the measure of k nearest neighbours."""
+    """Return the name of the measure of k nearest neighbors."""
     return f"{k}-NN"
 
 

@@ -55,7 +55,7 @@ def check_claim(where: str, claim: Claim, baseline: Mapping[str, str], labels: M
         further = set(row) - set(baseline) if name == "claim.tuned" else set()
         if set(row) != set(baseline) | further:
             raise UserError(f"{where}: {name} must name the factors of the baseline: {', '.join(baseline)}.")
-        labelled = tuple(str(row[factor]) for factor in [*baseline, *sorted(further)])
-        if (other := named.get(labelled)) in ("baseline", "claim.method"):
+        labeled = tuple(str(row[factor]) for factor in [*baseline, *sorted(further)])
+        if (other := named.get(labeled)) in ("baseline", "claim.method"):
             raise UserError(f"{where}: {name} and {other} are the same row.")
-        named[labelled] = name
+        named[labeled] = name

@@ -17,7 +17,7 @@ from mcl.studies.claim import Claim
 from mcl.studies.labels import check_labels, label_text
 
 FILE = "study.yaml"
-LABELLED = ("skip", "baseline", "claim", "published")  # parts that name rows by their labels
+LABELED = ("skip", "baseline", "claim", "published")  # parts that name rows by their labels
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def read_page(file: Path) -> Page:
         content = OmegaConf.load(file)
         if not isinstance(content, DictConfig):
             raise UserError(f"{file}: must be a mapping of title, vary, seeds and so on.")
-        for name in LABELLED:
+        for name in LABELED:
             if OmegaConf.is_config(part := content.get(name)):
                 content[name] = _with_label_texts(OmegaConf.to_container(part))
         page: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Page), content))

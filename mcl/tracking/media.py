@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 NAMED, NUMBERED = 40, 20  # largest numbers of classes whose names fit on the axes, and counts into the squares
 LONGEST_NAME = 18  # letters of a class name beside an image
 UPRIGHT_NAME = 2  # letters of a class name that fit below a square
-WEIGHTS = (0.25, 0.75)  # ends of the colour scale of matching weights, which lie between 0.27 and 0.73
+WEIGHTS = (0.25, 0.75)  # ends of the color scale of matching weights, which lie between 0.27 and 0.73
 WRONG = "firebrick"
 LETTERS = 10  # of a title to an inch of its image
 
 
 @fonts_of_the_system()
 def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -> bytes:
-    """Draw a confusion matrix as PNG, each row normalised to shares of the true class.
+    """Draw a confusion matrix as PNG, each row normalized to shares of the true class.
 
     Args:
         confusion: (classes, classes) counts, [label, prediction].
@@ -115,8 +115,8 @@ def samples_picture(snapshot: Snapshot, title: str = "") -> bytes:
             lines.append(
                 f"{name} {_shortened(snapshot.classes[int(predicted[i])])} {confidence:.0%}{'' if right else ' ✗'}"
             )
-        colour = "black" if right else WRONG  # the last prediction decides: the ensemble's, if there is one
-        axes.set_title("\n".join(lines), fontsize=7, parse_math=False, color=colour)
+        color = "black" if right else WRONG  # the last prediction decides: the ensemble's, if there is one
+        axes.set_title("\n".join(lines), fontsize=7, parse_math=False, color=color)
     return _png(figure)
 
 

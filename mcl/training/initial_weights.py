@@ -73,9 +73,9 @@ def load_initial_weights(
 
 
 def start_from(place: Path, cohort: Cohort, classes: Sequence[str] = ()) -> list[str]:
-    """Initialise networks from a checkpoint; its other weights are ignored.
+    """Initialize networks from a checkpoint; its other weights are ignored.
 
-    A branched checkpoint can initialise unbranched networks, but not vice versa. The heads of the loss, its matching
+    A branched checkpoint can initialize unbranched networks, but not vice versa. The heads of the loss, its matching
     network and the optimizers start afresh, and so do classifiers of another number of classes.
 
     Args:
@@ -119,14 +119,14 @@ def start_from(place: Path, cohort: Cohort, classes: Sequence[str] = ()) -> list
 
 
 def start_network_from(place: Path, cohort: Cohort, key: str, classes: Sequence[str] = ()) -> str | None:
-    """Initialise one network from a run of any pair, or from an exported file.
+    """Initialize one network from a run of any pair, or from an exported file.
 
     Of a run, the network whose weights fit is taken; if several fit, the one with the same key.
 
     Args:
         place: a run folder, a checkpoint, or a file of ``python -m mcl export`` (torch or safetensors).
         cohort: the networks.
-        key: the network to initialise. With auxiliary branches, the run must have them too.
+        key: the network to initialize. With auxiliary branches, the run must have them too.
         classes: as in `load_initial_weights`.
 
     Returns:

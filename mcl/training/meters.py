@@ -28,7 +28,7 @@ class Meters:
 
     @torch.no_grad()
     def update(self, values: Mapping[str, Tensor], step: int, weight: float = 1.0) -> None:
-        """Add one step's scalars. No host synchronisation.
+        """Add one step's scalars. No host synchronization.
 
         Args:
             values: scalars of this process's shard of the batch.

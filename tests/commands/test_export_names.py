@@ -52,17 +52,17 @@ def test_a_file_for_torchvision_needs_torchvision_alone(command: Callable[..., A
     (code,) = [part.partition("```")[0] for part in card.split("```python\n")[1:]]
     with contextlib.chdir("run/export"):
         exec(code, {})
-    # The file also initialises a network, here with other classes.
+    # The file also initializes a network, here with other classes.
     other = [*SYNTHETIC, "dataset.classes=4", "trainer.batch_size=8", *typed[:2], "hydra.run.dir=other"]
     started = command(*other, f"pair.first.weights={file}")
     assert "the classifier starts new: 3 classes there, 4 here" in started.out
 
 
-def test_grey_networks_have_no_file_for_torchvision(command: Callable[..., Any], capfd: Any) -> None:
+def test_gray_networks_have_no_file_for_torchvision(command: Callable[..., Any], capfd: Any) -> None:
     typed = ["dataset.image_size=64", "network@pair.first=imagenet/shufflenetv2_05x", "dataset.channels=1"]
     assert command(*SYNTHETIC, *typed, "hydra.run.dir=run").status == 0
     assert main(["export", "run", "--format", "torch", "--names", "torchvision"]) == 1
-    assert "It takes colour images; this network takes grey ones." in capfd.readouterr().err
+    assert "It takes color images; this network takes gray ones." in capfd.readouterr().err
 
 
 SMALL = ["timm/test_resnet", "timm/test_convnext", "timm/test_vit", "torchvision/resnet18"]

@@ -27,7 +27,7 @@ def test_features_are_probed_on_images_with_other_classes(run: Path, capsys: pyt
     assert main(["probe", str(run), *DIGITS]) == 0
     output = capsys.readouterr().out
     assert "digits: test, 359 images, 10 classes" in output
-    assert "images of 1 x 8 x 8, normalised as the run's training images" in output
+    assert "images of 1 x 8 x 8, normalized as the run's training images" in output
     (file,) = find_probes(run)
     record = read_probe(file)
     assert (record.train, record.validation, record.test) == (120, 20, 359)

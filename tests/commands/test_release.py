@@ -287,7 +287,7 @@ def test_another_seed_is_released_when_asked_and_the_card_says_so(home: Path, tm
     assert header_of((tmp_path / "first/independent-resnet8/README.md").read_text())["mcl"]["seed"] == 0
 
 
-def test_rows_are_chosen_by_label_and_licence_by_identifier(
+def test_rows_are_chosen_by_label_and_license_by_identifier(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = ["release", "experiments/small", "--out", str(tmp_path)]

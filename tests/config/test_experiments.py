@@ -20,7 +20,7 @@ from mcl.runs.pair import networks_of
 COMMON = {
     "seed": 0,
     "init_from": None,
-    "dataset.mean": None,  # the set's own: see test_images_are_normalised_as_published
+    "dataset.mean": None,  # the set's own: see test_images_are_normalized_as_published
     "dataset.std": None,
     "dataset.limit": None,
     "dataset.validation": 0,
@@ -175,7 +175,7 @@ def test_every_setting_of_a_method_equals_its_published_one(
     )
 
 
-def test_images_are_normalised_as_published(composed: Callable[..., DictConfig]) -> None:
+def test_images_are_normalized_as_published(composed: Callable[..., DictConfig]) -> None:
     dataset = build(composed("experiment=cifar100_lmcl").dataset, path="dataset")
     assert dataset.mean == (0.5071, 0.4867, 0.4408)
     assert dataset.std == (0.2675, 0.2565, 0.2761)

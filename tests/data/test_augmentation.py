@@ -91,7 +91,7 @@ def test_operations_are_those_of_torchvision(policy: str, channels: int, side: i
             image, name, strength, interpolation=v2.InterpolationMode.NEAREST, fill=reference._fill
         )
         difference = (expected.int() - changed.int()).abs()
-        if name == "Color":  # its grey levels are rounded down: an error of the last bit of a float can show
+        if name == "Color":  # its gray levels are rounded down: an error of the last bit of a float can show
             assert difference.max() <= 1
             assert (difference > 0).float().mean() < 0.01
         else:
@@ -105,7 +105,7 @@ def test_several_operations_follow_one_another() -> None:
     assert torch.equal(two.apply(images, draws), one.apply(one.apply(images, first), second))
 
 
-def test_erasing_fills_some_images_with_the_mean_colour() -> None:
+def test_erasing_fills_some_images_with_the_mean_color() -> None:
     augmentation, images = Augmentation(erasing=0.5), torch.rand(400, 3, 16, 16, generator=rng()) + 1
     erased = augmentation.erase(images, augmentation.draw(400, rng()))
     share = (erased == 0).all(1).float().mean((1, 2))

@@ -14,7 +14,7 @@ HEADER = "file,label,split"
 
 @pytest.fixture
 def write(tmp_path: Path):
-    """``write(*lines)`` writes pictures/labels.csv beside images a0.png to a7.png, each of one grey value."""
+    """``write(*lines)`` writes pictures/labels.csv beside images a0.png to a7.png, each of one gray value."""
     root = tmp_path / "pictures"
     root.mkdir()
     for number in range(8):

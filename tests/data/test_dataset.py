@@ -123,8 +123,8 @@ def test_synthetic_images_are_the_same_for_any_number_of_classes():
 def test_synthetic_classes_are_distinguishable():
     splits = Synthetic(classes=20, image_size=16).load()
     train, test = (part.images.float().flatten(1) for part in splits[:2])
-    centres = torch.stack([train[splits.train.labels == label].mean(0) for label in range(20)])
-    assert (torch.cdist(test, centres).argmin(1) == splits.test.labels).float().mean() > 0.99
+    centers = torch.stack([train[splits.train.labels == label].mean(0) for label in range(20)])
+    assert (torch.cdist(test, centers).argmin(1) == splits.test.labels).float().mean() > 0.99
 
 
 @pytest.mark.parametrize(

@@ -24,18 +24,18 @@ def test_image_of_the_right_size_is_untouched(tmp_path, name):
     assert np.array_equal(pixels, RGB.transpose(2, 0, 1))
 
 
-def test_grey_image_becomes_three_equal_channels(tmp_path):
+def test_gray_image_becomes_three_equal_channels(tmp_path):
     pixels = decode(saved(tmp_path / "a.png", Image.fromarray(RGB[..., 0])), 8, 3)
     assert np.array_equal(pixels, np.stack([RGB[..., 0]] * 3))
 
 
-def test_colour_becomes_grey_by_luminance(tmp_path):
+def test_color_becomes_gray_by_luminance(tmp_path):
     pixels = decode(saved(tmp_path / "a.png", Image.fromarray(RGB)), 8, 1)
     assert pixels.shape == (1, 8, 8)
     assert np.abs(pixels[0] - RGB @ [0.299, 0.587, 0.114]).max() <= 1
 
 
-def test_palette_image_gives_the_colours_of_its_palette(tmp_path):
+def test_palette_image_gives_the_colors_of_its_palette(tmp_path):
     palette = Image.fromarray(RGB).quantize(16)
     pixels = decode(saved(tmp_path / "a.png", palette), 8, 3)
     assert np.array_equal(pixels, np.asarray(palette.convert("RGB")).transpose(2, 0, 1))
@@ -56,13 +56,13 @@ def test_transparent_parts_become_white(tmp_path, mode):
     assert (pixels[:, :, 4:] == 0).all()
 
 
-def test_half_transparent_black_is_grey(tmp_path):
+def test_half_transparent_black_is_gray(tmp_path):
     pixels = decode(saved(tmp_path / "a.png", Image.new("RGBA", (8, 8), (0, 0, 0, 128))), 8, 3)
     assert np.abs(pixels.astype(int) - 127).max() <= 1
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
-def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path, name):
+def test_sixteen_bit_gray_is_scaled_and_not_clipped(tmp_path, name):
     values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     pixels = decode(saved(tmp_path / name, Image.fromarray(values)), 8, 1)
     assert np.array_equal(pixels[0], np.round(values / 257))
@@ -88,7 +88,7 @@ def test_exif_orientation_is_respected(tmp_path):
 
 
 @pytest.mark.parametrize(("width", "height"), [(24, 8), (8, 24), (48, 16), (15, 45)])
-def test_other_shapes_are_cropped_at_the_centre(tmp_path, width, height):
+def test_other_shapes_are_cropped_at_the_center(tmp_path, width, height):
     image = np.zeros((height, width, 3), np.uint8)
     third = max(width, height) // 3
     if width > height:
@@ -97,7 +97,7 @@ def test_other_shapes_are_cropped_at_the_centre(tmp_path, width, height):
         image[third : 2 * third] = 200
     pixels = decode(saved(tmp_path / "a.png", Image.fromarray(image)), 8, 3)
     assert pixels.shape == (3, 8, 8)
-    assert (pixels[:, 1:-1, 1:-1] == 200).all()  # antialiasing mixes the neighbours into the edge
+    assert (pixels[:, 1:-1, 1:-1] == 200).all()  # antialiasing mixes the neighbors into the edge
     assert pixels.min() > 120
 
 
@@ -168,7 +168,7 @@ def test_format_without_its_decoder_says_what_to_install(tmp_path, monkeypatch, 
         *[("a.webp", "RGBA"), ("a.gif", "P"), ("a.bmp", "L"), ("a.pgm", "L"), ("a.jpg", "L"), ("a.jpg", "RGB")],
     ],
 )
-def test_every_mode_of_a_format_gives_its_colours(tmp_path, name, mode):
+def test_every_mode_of_a_format_gives_its_colors(tmp_path, name, mode):
     image = Image.new("RGB", (8, 8), (204, 204, 204)).convert(mode)
     options = {"lossless": True} if name.endswith("webp") else {}
     pixels = decode(saved(tmp_path / name, image, **options), 8, 3)

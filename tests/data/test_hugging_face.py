@@ -80,7 +80,7 @@ def test_disk_gives_the_same_pixels_and_can_be_sent_to_workers(save):
     assert np.array_equal(np.stack([files.decode(files.path(i)) for i in range(2)]), in_memory.images)
 
 
-def test_unlabelled_test_split_is_left_out(save):
+def test_unlabeled_test_split_is_left_out(save):
     splits = HuggingFace(root=save(train=[0, 1], validation=[1, 0], test=[-1, -1])).load()
     assert splits.test.labels.tolist() == [1, 0]
     assert splits.validation is None

@@ -58,7 +58,7 @@ def test_similar_hashes_of_uncorrelated_thumbnails_are_not_linked() -> None:
 
 def test_groups_hold_equal_and_similar_pictures() -> None:
     small = facts(picture(1).resize((40, 30)), "JPEG")
-    flat = [facts(Image.new("RGB", (9, 9), colour)) for colour in ("white", "black", "white")]
+    flat = [facts(Image.new("RGB", (9, 9), color)) for color in ("white", "black", "white")]
     pictures = [facts(picture(0)), facts(picture(1)), facts(picture(0), "TIFF"), small, facts(picture(2)), *flat]
     groups = find_groups(pictures)
     assert groups.linked == [[0, 2], [1, 3], [5, 7]]
@@ -68,7 +68,7 @@ def test_groups_hold_equal_and_similar_pictures() -> None:
 
 
 def test_flat_pictures_alone() -> None:
-    assert find_groups([facts(Image.new("RGB", (9, 9), colour)) for colour in ("white", "black")]).linked == []
+    assert find_groups([facts(Image.new("RGB", (9, 9), color)) for color in ("white", "black")]).linked == []
 
 
 def test_many_equal_hashes_cost_no_pair_each() -> None:

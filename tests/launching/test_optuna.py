@@ -1,4 +1,4 @@
-"""A search over the loss weights: it maximises validation accuracy and resumes after a kill."""
+"""A search over the loss weights: it maximizes validation accuracy and resumes after a kill."""
 
 import subprocess
 import sys

@@ -105,7 +105,7 @@ def test_tables_are_not_saved():
     assert not draws().state_dict()
 
 
-def test_mix_is_the_finaliser_of_splitmix64():
+def test_mix_is_the_finalizer_of_splitmix64():
     def expected(x: int) -> int:
         x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
         x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64

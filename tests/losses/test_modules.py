@@ -101,7 +101,7 @@ def test_projection_head_ends_on_the_unit_sphere():
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(5))
 
 
-def test_projection_head_normalises_in_float32_under_autocast():
+def test_projection_head_normalizes_in_float32_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         embedding = ProjectionHead(4, 7)(features()[0][0])
     assert embedding.dtype == torch.float32

@@ -88,7 +88,7 @@ def test_branches_have_weights_of_their_own() -> None:
         assert (draws[i] != draws[j]).all()
 
 
-def test_branch_of_a_trained_backbone_is_newly_initialised() -> None:
+def test_branch_of_a_trained_backbone_is_newly_initialized() -> None:
     backbone = build_network("resnet8", 5)
     backbone(IMAGES + 3)  # moves the running statistics
     for parameter in backbone.parameters():

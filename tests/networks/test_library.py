@@ -179,7 +179,7 @@ def test_dropout_by_a_function_follows_the_mode() -> None:
 
 
 @pytest.mark.parametrize("name", ["timm/test_resnet", "torchvision/mnasnet0_5"])
-def test_grey_images(name: str) -> None:
+def test_gray_images(name: str) -> None:
     backbone = network(name, in_channels=1)
     assert backbone(images(backbone)).shape == (2, CLASSES)
     backbone.check_input(1, 64)

@@ -87,13 +87,13 @@ def test_training_mode_output_equals_torchvision() -> None:
     assert torch.equal(backbone.head.neck[1].running_mean, original.conv5[1].running_mean)
 
 
-def test_grey_image_equals_colour_image_with_equal_channels() -> None:
+def test_gray_image_equals_color_image_with_equal_channels() -> None:
     torch.manual_seed(0)
-    colour = small().eval()
+    color = small().eval()
     torch.manual_seed(0)
-    grey = small(in_channels=1).eval()
+    gray = small(in_channels=1).eval()
     images = torch.randn(2, 1, 64, 64)
-    torch.testing.assert_close(grey(images), colour(images.expand(-1, 3, -1, -1)))
+    torch.testing.assert_close(gray(images), color(images.expand(-1, 3, -1, -1)))
 
 
 def test_named_weights_come_from_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,12 +59,12 @@ def test_a_classifier_of_other_classes_stays_new() -> None:
     assert "the classifier starts new: 7 classes there, 5 here" in loaded.text
 
 
-def test_weights_of_colour_images_suit_grey_ones() -> None:
+def test_weights_of_color_images_suit_gray_ones() -> None:
     original = get_model("shufflenet_v2_x0_5", num_classes=5)
-    grey = small(in_channels=1)
-    load_weights(grey, original.state_dict(), source="w")
+    gray = small(in_channels=1)
+    load_weights(gray, original.state_dict(), source="w")
     images = torch.randn(2, 1, 64, 64)
-    torch.testing.assert_close(grey.eval()(images), original.eval()(images.expand(-1, 3, -1, -1)))
+    torch.testing.assert_close(gray.eval()(images), original.eval()(images.expand(-1, 3, -1, -1)))
 
 
 def test_own_networks_load_by_their_own_names() -> None:

@@ -29,8 +29,8 @@ def test_features_are_what_the_classifier_gets_and_nothing_of_the_network_change
 
 def test_other_sizes_and_channels_are_converted() -> None:
     assert torch.equal(fit_pixels(images(3, 8), PREPROCESSING), images(3, 8))
-    grey = fit_pixels(images(1, 8), PREPROCESSING)
-    assert torch.equal(grey, images(1, 8).expand(-1, 3, -1, -1))
+    gray = fit_pixels(images(1, 8), PREPROCESSING)
+    assert torch.equal(gray, images(1, 8).expand(-1, 3, -1, -1))
     small = fit_pixels(images(3, 16), PREPROCESSING)
     assert (small.shape, small.dtype) == ((7, 3, 8, 8), torch.uint8)
     assert abs(float(small.float().mean() - images(3, 16).float().mean())) < 1

@@ -9,11 +9,11 @@ from mcl.probing.linear import WEIGHT_DECAYS, choose_weight_decay, fit, is_extre
 
 
 def points(count: int, seed: int, noise: float = 1.5) -> tuple[Tensor, Tensor]:
-    """Return features (count, 6) of three classes around three centres, of very different scales, and labels."""
+    """Return features (count, 6) of three classes around three centers, of very different scales, and labels."""
     rng = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 3
-    centres = torch.eye(3).repeat(1, 2)
-    features = centres[labels] + noise * torch.randn(count, 6, generator=rng)
+    centers = torch.eye(3).repeat(1, 2)
+    features = centers[labels] + noise * torch.randn(count, 6, generator=rng)
     return features * torch.tensor([1.0, 100.0, 0.01, 1.0, 5.0, 1.0]) + 3, labels
 
 

@@ -1,4 +1,4 @@
-"""Nearest neighbours and few images a class: votes, ties, draws."""
+"""Nearest neighbors and few images a class: votes, ties, draws."""
 
 import pytest
 import torch

@@ -9,7 +9,7 @@ from support.report_pages import cells, three_seeds
 def test_first_and_last_moment_of_learned_matching(tmp_path: Path, page: Callable[..., str]) -> None:
     text = page(three_seeds(tmp_path / "runs"))
     # 0.5 + 0.1 * share of training * (0.5 - distance of the stages / 2). At the end the three equal stages have 0.55,
-    # the four neighbours 0.5, the two others 0.45: means 0.55, (4 * 0.5 + 2 * 0.45) / 6, and 0.5056 of all nine.
+    # the four neighbors 0.5, the two others 0.45: means 0.55, (4 * 0.5 + 2 * 0.45) / 6, and 0.5056 of all nine.
     below = text.split("## Where the learned weights go\n")[1].split("\n## ")[0]
     first, last = [line.strip("|").split(" | ") for line in below.splitlines() if line.startswith("| lmcl")]
     assert first[2:5:2] == ["1", "0.512"]  # a quarter of training: 0.5125

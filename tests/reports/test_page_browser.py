@@ -106,7 +106,7 @@ def choose(browser: Any, chart: str, name: str) -> None:
 
 
 def luminance(browser: Any, script: str) -> float:
-    """Return the luminance of a colour, from 0 to 255."""
+    """Return the luminance of a color, from 0 to 255."""
     text = browser.execute_script(f"return {script}")
     red, green, blue = (float(part) for part in text.strip("rgba()").split(",")[:3])
     return 0.299 * red + 0.587 * green + 0.114 * blue

@@ -1,4 +1,4 @@
-"""The picture of a search: its title, and the colour of its method."""
+"""The picture of a search: its title, and the color of its method."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from support.run_folders import write_run
 
-from mcl.palette import COLOURS, LIGHT, MARKERS, METHODS
+from mcl.palette import COLORS, LIGHT, MARKERS, METHODS
 from mcl.reports import search_report
 from mcl.runs.reading import find_runs, read_run
 
@@ -25,5 +25,5 @@ def test_title_says_network_method_data_epoch_and_number(tmp_path: Path, monkeyp
     ticks = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
     assert {"0.01", "0.1", "1"} <= {*ticks}
     for line in figure.axes[0].lines:
-        assert line.get_color() == COLOURS[LIGHT][METHODS["lmcl"]]
+        assert line.get_color() == COLORS[LIGHT][METHODS["lmcl"]]
         assert line.get_marker() == MARKERS[METHODS["lmcl"]]

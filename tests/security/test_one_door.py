@@ -121,7 +121,7 @@ def files() -> dict[str, str]:
         "def f():\n from mcl.runs.summary import read_bytes\n read_bytes(path)",
     ],
 )
-def test_a_reader_is_recognised(code: str) -> None:
+def test_a_reader_is_recognized(code: str) -> None:
     assert list(readers(code))
 
 
@@ -130,7 +130,7 @@ def test_the_doors_own_functions_are_no_readers() -> None:
 
 
 @pytest.mark.parametrize("code", ["open(p, 'wb')", "open(p)", "path.open('w')", "os.open(p, 0)", "(a / b).open('a')"])
-def test_opening_a_file_is_recognised(code: str) -> None:
+def test_opening_a_file_is_recognized(code: str) -> None:
     assert list(opens(code))
 
 

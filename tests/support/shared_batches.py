@@ -45,7 +45,7 @@ PEERS = sys.argv[2] == "peers"
 DEVICE = find_device(sys.argv[3] if len(sys.argv) > 3 else "cpu")
 ACCUMULATE = int(os.environ.get("ACCUMULATE", "1"))
 COLLECTIVES = ("all_gather", "all_reduce", "broadcast", "reduce_scatter")
-LR = 1e-3  # nothing is normalised
+LR = 1e-3  # nothing is normalized
 
 
 class Peers(Loss):

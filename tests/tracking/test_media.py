@@ -39,7 +39,7 @@ def test_each_pair_of_networks_has_a_heat_map() -> None:
     assert matching_pictures({"train/total": 1.0}) == {}
 
 
-def test_one_weight_has_one_colour_in_all_heat_maps() -> None:
+def test_one_weight_has_one_color_in_all_heat_maps() -> None:
     expected = bytes(diverging()((0.4 - 0.25) / 0.5, bytes=True)[:3])
     for other in (0.41, 0.7):
         metrics = {"matching/first.stage1/second.stage1": 0.4, "matching/first.stage1/second.backbone": other}

@@ -226,7 +226,7 @@ def test_no_color_is_respected(
     make_run: MakeRun, time: Clock, open_screen: Callable[[], FakeTerminal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = open_screen()
-    colour = re.compile(r"\x1b\[[0-9;]*\b(3[0-9]|38)\b[0-9;]*m")
+    color = re.compile(r"\x1b\[[0-9;]*\b(3[0-9]|38)\b[0-9;]*m")
 
     def play() -> str:
         screen.seek(0)
@@ -238,11 +238,11 @@ def test_no_color_is_respected(
         tracker.finish("interrupted", error=KeyboardInterrupt())
         return screen.getvalue()
 
-    assert colour.search(play())
+    assert color.search(play())
     monkeypatch.setenv("NO_COLOR", "1")
     shown = play()
     assert "ensemble" in shown
-    assert not colour.search(shown)
+    assert not color.search(shown)
 
 
 def test_final_table_has_every_number(

@@ -38,7 +38,7 @@ def renamed(names: tuple[str, ...]) -> tuple[Dataset, Splits, str]:
     return dataset, splits, fingerprint
 
 
-def relabelled() -> tuple[Dataset, Splits, str]:
+def relabeled() -> tuple[Dataset, Splits, str]:
     dataset, splits, fingerprint = images()
     return dataset, splits._replace(train=splits.train._replace(labels=splits.train.labels.flip(0))), fingerprint
 
@@ -52,7 +52,7 @@ def relabelled() -> tuple[Dataset, Splits, str]:
         (lambda: images(validation=0.25), "train images: 9, not 12"),
         (lambda: renamed(("a", "c", "b")), "class 1 is c, not b"),
         (lambda: (*images()[:2], "other"), "fingerprint: other, not "),
-        (relabelled, "labels: "),
+        (relabeled, "labels: "),
     ],
 )
 def test_processes_with_different_images_fail_before_training(

@@ -155,7 +155,7 @@ def test_missing_checkpoint_is_named(command: Callable) -> None:
     assert not Path("runs").exists()
 
 
-def test_branched_checkpoint_initialises_unbranched_networks(tmp_path: Path) -> None:
+def test_branched_checkpoint_initializes_unbranched_networks(tmp_path: Path) -> None:
     branched, plain = cohort("resnet8", "resnet8"), cohort("resnet8", branched=False)
     start_from(saved(branched, tmp_path / "file.pt"), plain)
     weight = "networks.first.backbone.head.classifier.weight"

@@ -51,7 +51,7 @@ class _Doubled(torch.autograd.Function):
 
 
 class Network(Backbone):
-    """A convolution, normalisation and dropout, and one more layer."""
+    """A convolution, normalization and dropout, and one more layer."""
 
     def __init__(self, layer: nn.Module, *, name: str):
         stage = [nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Dropout(0.3), layer]

@@ -15,10 +15,10 @@ def test_snapshot_has_every_prediction_and_a_few_original_images(count: int, bat
     labels = torch.randint(0, 3, (count,), generator=rng)
     logits = torch.randn(count, 3, generator=rng)
     recorder = SnapshotRecorder(dataset, count, ProcessGroup())
-    normalised = (images / 255 - 0.4) / 0.2
+    normalized = (images / 255 - 0.4) / 0.2
     parts = torch.arange(count).split(batch_size)
     for part, batch in zip(
-        parts, recorder.watch(Batch(normalised[part], labels[part], part) for part in parts), strict=True
+        parts, recorder.watch(Batch(normalized[part], labels[part], part) for part in parts), strict=True
     ):
         heads = {"first/stage1": -logits[part], "first/backbone": logits[part], "ensemble": logits[part]}
         recorder.on_batch(heads, batch.labels)

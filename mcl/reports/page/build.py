@@ -23,7 +23,7 @@ CHARTS = {  # chart -> title and caption, unless a picture of the report has the
     ACCURACY: (
         "Accuracy over training",
         "Top-1, %. Thick lines are means over the finished runs of a row; bands reach from the worst to the best of"
-        " them. Each method has a colour, a dash and a marker.",
+        " them. Each method has a color, a dash and a marker.",
     ),
     TERMS: ("Terms of the loss", "Raw: as a term is computed. Weighted: as it enters the total."),
     PACE: ("Learning rate and speed", "Images per second depend on the machine, and on what else it had to do."),

@@ -13,8 +13,8 @@
 
   // Text that Plotly shows as it is: it takes some tags for its own.
   const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const colour = (name) => getComputedStyle(root).getPropertyValue("--" + name).trim();
-  const ofRow = (row) => colour("row-" + row.style.colour);
+  const color = (name) => getComputedStyle(root).getPropertyValue("--" + name).trim();
+  const ofRow = (row) => color("row-" + row.style.color);
   const faint = (hex) => "rgba(" + [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)).join(",") + ",0.18)";
   const listed = (names) => (names.length > 1 ? names.slice(0, -1).join(", ") + " and " + names.at(-1) : names[0]);
 
@@ -60,15 +60,15 @@
   }
 
   function show(chart, traces, layout) {
-    const axis = { gridcolor: colour("line"), linecolor: colour("line"), zeroline: false, automargin: true };
+    const axis = { gridcolor: color("line"), linecolor: color("line"), zeroline: false, automargin: true };
     const base = {
-      font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("ink") },
+      font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: color("ink") },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       margin: { l: 56, r: 20, t: 12, b: 48 }, // to the right there is room for half a number below the last tick
-      hoverlabel: { bgcolor: colour("raised"), bordercolor: colour("line"), font: { color: colour("ink") }, namelength: -1 },
+      hoverlabel: { bgcolor: color("raised"), bordercolor: color("line"), font: { color: color("ink") }, namelength: -1 },
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
-      modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("muted"), activecolor: colour("ink") },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: color("muted"), activecolor: color("ink") },
       dragmode: touch ? false : "zoom",
       ...layout,
       xaxis: { ...axis, ...layout.xaxis },
@@ -230,8 +230,8 @@
 
   function heatMap(element, trace, x, y, layout) {
     const square = { ticks: "", showgrid: false, constrain: "domain", type: "category" };
-    // The scales are made so that the ink can be read on all of their colours.
-    show(element, [{ type: "heatmap", xgap: 1, ygap: 1, textfont: { color: colour("ink") }, ...trace }], {
+    // The scales are made so that the ink can be read on all of their colors.
+    show(element, [{ type: "heatmap", xgap: 1, ygap: 1, textfont: { color: color("ink") }, ...trace }], {
       margin: { l: 56, r: 12, t: 36, b: 48 },
       xaxis: { ...square, title: { text: plain(x) } },
       yaxis: { ...square, title: { text: plain(y) }, autorange: "reversed", scaleanchor: "x", constraintoward: "top" },
@@ -274,7 +274,7 @@
           texttemplate: "%{text}",
           zmin: neutral - reach,
           zmax: neutral + reach,
-          colorscale: [[0, colour("low")], [0.5, colour("middle")], [1, colour("high")]],
+          colorscale: [[0, color("low")], [0.5, color("middle")], [1, color("high")]],
           colorbar: { title: { text: "weight", side: "right" }, thickness: 12, outlinewidth: 0 },
           hovertemplate: "%{y} and %{x}: %{z:.4f}<extra></extra>",
         },
@@ -315,7 +315,7 @@
           zmax: 1,
           xgap: names.length <= NUMBERED ? 1 : 0,
           ygap: names.length <= NUMBERED ? 1 : 0,
-          colorscale: [[0, colour("few")], [1, colour("much")]],
+          colorscale: [[0, color("few")], [1, color("much")]],
           colorbar: { title: { text: "share of the true class", side: "right" }, thickness: 12, outlinewidth: 0, tickformat: ".0%" },
           hovertemplate: "true %{y}, predicted %{x}<br>%{customdata} (%{z:.1%})<extra></extra>",
         },

@@ -6,7 +6,7 @@ from typing import Any
 
 from mcl.reports.cost_marks import crowded, window
 from mcl.reports.cost_plot import cost_panels, has_many_rows
-from mcl.reports.matching_maps import NEUTRAL, Strip, axes_of, colour_reach, strips
+from mcl.reports.matching_maps import NEUTRAL, Strip, axes_of, color_reach, strips
 from mcl.reports.page.confusion_matrices import Matrix
 from mcl.reports.page.series import ACCURACY, PACE, TERMS, Line, lines, thinned
 from mcl.reports.panels import dataset_name, last_epoch, method_name, row_key, row_styles, run_counts
@@ -110,7 +110,7 @@ def _matching(rows: Rows) -> dict[str, Any] | None:
     drawn = [strip for row in rows.rows for strip in strips(rows, row, MOMENTS)]
     if not drawn:
         return None
-    return {"neutral": NEUTRAL, "reach": colour_reach(drawn), "strips": [_strip(strip) for strip in drawn]}
+    return {"neutral": NEUTRAL, "reach": color_reach(drawn), "strips": [_strip(strip) for strip in drawn]}
 
 
 def _strip(strip: Strip) -> dict[str, Any]:

@@ -15,7 +15,7 @@ PLAIN_WIDTH = 120  # columns, if standard output is not a terminal
 
 
 def make_console() -> "Console":
-    """Return a console on standard output, without markup. Colours follow ``NO_COLOR`` and ``FORCE_COLOR``.
+    """Return a console on standard output, without markup. Colors follow ``NO_COLOR`` and ``FORCE_COLOR``.
 
     From then on, a character that the encoding of standard output lacks is printed as ``?``.
     """

@@ -27,9 +27,9 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhe
 
 def twelve(place: Path) -> list[Job]:
     """Return twelve jobs. The first two wait for each other, so they must run at the same time; three others fail."""
-    behaviour = [[f"touch={place}/{i}", f"wait={place}/{1 - i}"] for i in range(2)] + [[] for _ in range(10)]
-    behaviour[4], behaviour[6], behaviour[9] = ["raise=no luck"], ["kill"], ["once=sleep:600"]
-    return [a_job(place / f"job{i}", *what) for i, what in enumerate(behaviour)]
+    behavior = [[f"touch={place}/{i}", f"wait={place}/{1 - i}"] for i in range(2)] + [[] for _ in range(10)]
+    behavior[4], behavior[6], behavior[9] = ["raise=no luck"], ["kill"], ["once=sleep:600"]
+    return [a_job(place / f"job{i}", *what) for i, what in enumerate(behavior)]
 
 
 def test_other_jobs_finish_if_one_raises_one_is_killed_and_one_hangs(run: Run, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_unlike_networks_are_fused_to_the_width_of_the_first():
 
 
 def normalized_with_relu(channel: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Normalise a channel (B, H, W) by its mean and its biased variance, then take what is positive."""
+    """Normalize a channel (B, H, W) by its mean and its biased variance, then take what is positive."""
     mean = channel.sum() / channel.numel()
     variance = ((channel - mean) ** 2).sum() / channel.numel()
     x = weight * (channel - mean) / (variance + 1e-5).sqrt() + bias

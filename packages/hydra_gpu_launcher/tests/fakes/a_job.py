@@ -1,7 +1,7 @@
-"""A job for tests: ``a_job.py FOLDER BEHAVIOUR...``. It behaves like a training program, without torch.
+"""A job for tests: ``a_job.py FOLDER BEHAVIOR...``. It behaves like a training program, without torch.
 
 It locks its folder, resumes what an earlier attempt has saved, saves and exits with status 75 at SIGTERM, and writes
-summary.json last. ``trace.jsonl`` has a line for every start, end and stop. With the behaviour ``by torchrun`` it exits
+summary.json last. ``trace.jsonl`` has a line for every start, end and stop. With the behavior ``by torchrun`` it exits
 with status 1 if the folder is in use. On a fake GPU (``fake_pynvml.py``), ``memory=FOLDER:GIB`` uses memory until the
 job ends, and ``fits=FOLDER:GIB`` runs out of it if all jobs there use more.
 """
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fakes.folders import lock_folder, read_summary, write_atomically
 
 IN_USE = 69
-folder, behaviour = Path(sys.argv[1]), sys.argv[2:]
+folder, behavior = Path(sys.argv[1]), sys.argv[2:]
 held: list[Path] = []  # files that stand for memory
 
 
@@ -103,11 +103,11 @@ try:
 except BlockingIOError:
     print(f"error: {folder} is in use by another process", file=sys.stderr)
     write_atomically(os.environ["GPU_LAUNCHER_RETURN_FILE"], json.dumps({"exit_status": IN_USE}))
-    sys.exit(1 if "by torchrun" in behaviour else IN_USE)
+    sys.exit(1 if "by torchrun" in behavior else IN_USE)
 signal.signal(signal.SIGTERM, stopped)
-if read_summary(folder) is None or "whatever is there" in behaviour:
+if read_summary(folder) is None or "whatever is there" in behavior:
     trace("started")
-    for what in behaviour:
+    for what in behavior:
         act(what)
     write_atomically(folder / "summary.json", json.dumps({"name": folder.name}))
     trace("ended")

@@ -1,4 +1,4 @@
-"""Jobs without torch, and their traces. As a script it is a launcher: ``small_jobs.py FOLDER NAME:BEHAVIOUR...``."""
+"""Jobs without torch, and their traces. As a script it is a launcher: ``small_jobs.py FOLDER NAME:BEHAVIOR...``."""
 
 import json
 import os
@@ -26,9 +26,9 @@ HERE = Path(__file__).parent
 PACKAGE = HERE.parents[1]  # as PYTHONPATH
 
 
-def a_job(folder: Path, *behaviour: str, **fields: Any) -> Job:
-    """Return a job with this behaviour: see ``a_job.py``."""
-    command = (sys.executable, str(HERE / "a_job.py"), str(folder), *behaviour)
+def a_job(folder: Path, *behavior: str, **fields: Any) -> Job:
+    """Return a job with this behavior: see ``a_job.py``."""
+    command = (sys.executable, str(HERE / "a_job.py"), str(folder), *behavior)
     return LockingJob(**{"name": folder.name, "folder": folder, "command": command} | fields)
 
 
@@ -95,7 +95,7 @@ def sweep_of(
 if __name__ == "__main__":
     job_specs = [argument.partition(":") for argument in sys.argv[2:]]
     sweep = sweep_of(
-        [a_job(Path(sys.argv[1]) / name, *behaviour.split()) for name, _, behaviour in job_specs], Console(width=200)
+        [a_job(Path(sys.argv[1]) / name, *behavior.split()) for name, _, behavior in job_specs], Console(width=200)
     )
     try:
         sweep.run()
