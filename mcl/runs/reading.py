@@ -147,8 +147,8 @@ def read_run(folder: Path) -> Run:
         run.config = decode_config(read_bytes(folder / CONFIG, MAX_CONFIG), CONFIG)
         seed = run.config.get("seed")
         run.seed = seed if isinstance(seed, int) else None
+        summary = read_summary(folder)  # before the metrics: once it is there, they are complete
         _read_metrics(run)
-        summary = read_summary(folder)
         if summary is None:
             run.status, run.reason = _why_unfinished(run)
             return run

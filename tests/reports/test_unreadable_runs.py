@@ -10,9 +10,10 @@ import pytest
 from support.report_pages import cells, study_of, three_seeds
 from support.run_folders import write_run
 
+from mcl.runs import reading
 from mcl.runs.lock import FolderLock
 from mcl.runs.reading import find_runs, read_run
-from mcl.runs.summary import with_checksum
+from mcl.runs.summary import read_summary, with_checksum
 
 Page = Callable[..., str]
 
@@ -40,6 +41,22 @@ def test_status_of_unfinished_runs_is_reported(tmp_path: Path, page: Page) -> No
     assert "loss=lmcl seed=3" not in below  # it is running
     assert "`python sweep.py study=two`" in below
     assert cells(text, "Accuracy", "lmcl")[-1] == "0 of 5"
+
+
+def test_run_that_ends_while_it_is_read_has_its_whole_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_run(tmp_path, "lmcl", 0, [72.0, 72.0])
+    whole = (folder / "metrics.jsonl").read_bytes()
+    first, _, _ = whole.partition(b"\n")
+    (folder / "metrics.jsonl").write_bytes(first + b"\n")
+
+    def read_then_end(folder: Path) -> dict[str, Any] | None:
+        (folder / "metrics.jsonl").write_bytes(whole)
+        return read_summary(folder)
+
+    monkeypatch.setattr(reading, "read_summary", read_then_end)
+    run = read_run(folder)
+    assert run.finished
+    assert run.notes == []
 
 
 @pytest.mark.parametrize("without", [(), ("sha256",)])
