@@ -45,12 +45,12 @@ def at_cost(run: Run, budget: float) -> Evaluation | None:
 
 
 def by_name(run: Run, evaluation: Evaluation) -> dict[str, float]:
-    """Return top-1 in percent of each network name, networks of one name averaged."""
-    by_network: dict[str, list[float]] = {}
+    """Return top-1 in percent of each network name, networks of one name averaged; without one that lacks a number."""
+    by_network: dict[str, list[float | None]] = {}
     for network in deployed_networks(run.summary):
-        if (top1 := evaluation.top1.get(str(network.get("key")))) is not None:
-            by_network.setdefault(network["name"], []).append(top1)
-    return {name: sum(values) / len(values) for name, values in by_network.items()}
+        by_network.setdefault(network["name"], []).append(evaluation.top1.get(str(network.get("key"))))
+    means = {name: None if None in values else mean_of_known(values) for name, values in by_network.items()}
+    return {name: mean for name, mean in means.items() if mean is not None}
 
 
 def mean_training_cost(row: Row) -> float | None:

@@ -1,11 +1,12 @@
 """Cost and accuracy of a run at a step."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.run_folders import write_run
 
-from mcl.reports.equal_cost import at_cost, training_cost
+from mcl.reports.equal_cost import at_cost, by_name, training_cost
 from mcl.runs.reading import read_run
 
 
@@ -26,6 +27,13 @@ def test_last_evaluation_within_a_budget_is_read(tmp_path: Path) -> None:
         assert evaluation is not None
         assert evaluation.epoch == epoch
     assert at_cost(run, 0.4e6) is None
+
+
+def test_mean_of_networks_of_one_name_needs_all_of_them(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path, "independent", 0, [80.0, 60.0]))
+    whole = run.evaluations[-1]
+    assert by_name(run, whole) == {"resnet8": pytest.approx(70.0)}
+    assert by_name(run, replace(whole, top1={"first": 80.0})) == {}
 
 
 def test_run_without_recorded_cost_has_none(tmp_path: Path) -> None:
