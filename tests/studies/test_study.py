@@ -182,7 +182,7 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
     "imagenet_heterogeneous": 3 * 2,
     "methods": 26,
     "few_images": 13,
-    "few_images_100_per_class": 15,
+    "few_images_100_per_class": 17,
     "few_images_tuned": 4,
     "few_images_heterogeneous": 3,
     "few_images_tuning": 0,
