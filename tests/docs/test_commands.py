@@ -29,7 +29,9 @@ DEFAULT_RUN = "runs/digits/resnet8/lmcl/73f50a34ac"
 NOT_RUN = {  # pattern of a whole command -> why no test runs it
     r"pip install .*": "changes the environment and needs a network; that its extras exist is checked below",
     r"pytest": "runs this test",
-    r"python -m mcl report experiments/(few|methods|tiny|timm)_\w+": "tests/reports/test_archive.py draws them again",
+    r"python -m mcl report experiments/(few|methods|tiny|timm)_\w+( --baseline .+)?": (
+        "tests/reports/test_archive.py draws them again"
+    ),
     r"python -m mcl evaluate few_images_tuned/.*": "needs CIFAR-10; tests/commands/test_release.py checks the logits",
     r"python docs/notebook.py": "writes into docs/; tests/docs/test_notebook.py compares what it writes",
     r"python -m build": "builds the wheel, as tests/test_distribution.py does",
