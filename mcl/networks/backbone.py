@@ -99,6 +99,8 @@ class Backbone(nn.Module):
         self, *, name: str, stem: nn.Module, stages: Iterable[nn.Module], head: Head, in_channels: int, stride: int
     ):
         super().__init__()
+        if hasattr(type(self), "initialise"):  # as an earlier version called it; it would start from other weights
+            raise UserError(f"{type(self).__name__}.initialise: this method is called initialize. Rename it.")
         self.name = name
         self.in_channels = in_channels
         self.stride = stride

@@ -178,6 +178,14 @@ def test_unknown_block_is_refused() -> None:
         ResNet(name="mine", num_classes=5, depths=[1], block="basci")  # type: ignore[arg-type]
 
 
+def test_initialization_under_its_earlier_name_is_not_lost() -> None:
+    class Mine(ResNet):
+        def initialise(self, module: nn.Module) -> None: ...
+
+    with pytest.raises(UserError, match=r"Mine\.initialise: this method is called initialize"):
+        Mine(name="mine", num_classes=5, depths=[1])
+
+
 def test_widths_that_blocks_cannot_have_are_refused() -> None:
     with pytest.raises(UserError, match=r"widths=\[48, 97\]: needs one even number"):
         ShuffleNetV2(name="mine", num_classes=5, depths=[1, 1], widths=[48, 97])
