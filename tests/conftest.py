@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and f
 
 import pytest
 import torch
+from fakes.small_jobs import hear_signals
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from support.shared_compositions import _own_compositions, _shared_compositions  # noqa: F401 - fixtures
@@ -26,6 +27,9 @@ os.environ.pop("COLUMNS", None)  # pytest-xdist sets it to the width of its own 
 console.ANNOUNCE_AFTER = loader.FIRST_LINE = 3600.0  # seconds: on a busy machine, any work may seem long
 
 os.environ["WANDB_MODE"] = "disabled"  # except in tests that enable it; subprocesses inherit it
+
+
+_signals_are_heard = pytest.fixture(scope="session", autouse=True)(hear_signals)  # also under nohup
 
 
 class CommandResult(NamedTuple):
