@@ -5,7 +5,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,10 @@ def wait_for(typed: Typed, watch: Watch, aimed: str, rng: random.Random, forked:
         return typed.wait_for_cpu(delay)
     skip = rng.randrange(2) if aimed != "final files" else 0  # not always the first one after the start
     pause = 0.0002 if aimed in ("checkpoint", "final files") else 0.002
-    reached: Callable[[], bool] = lambda: watch.phase() == aimed  # noqa: E731
+
+    def reached() -> bool:
+        return watch.phase() == aimed
+
     for _ in range(skip):
         if not typed.wait_until(reached, pause) or not typed.wait_until(lambda: watch.phase() != aimed, pause):
             return False

@@ -176,16 +176,22 @@ def _make_ready(name: str, make: Callable[[str], Form], setup: Setup, warm_up: C
     return form
 
 
+class _Messages(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.logged: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.logged.append(record.getMessage())
+
+
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
     """Yield a list that receives the warnings which training logs, such as why it does not capture."""
-    logged: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("mcl")
+    handler, logger = _Messages(), logging.getLogger("mcl")
     logger.addHandler(handler)
     try:
-        yield logged
+        yield handler.logged
     finally:
         logger.removeHandler(handler)
 

@@ -154,9 +154,8 @@ def _explain_key(cause: OmegaConfBaseException, chain: list[BaseException], type
     value = typed_value(full_key, typed)
     parent = cause.parent_node
     siblings = [str(key) for key in parent] if isinstance(parent, DictConfig) and not parent._is_none() else []
-    if isinstance(cause, InterpolationKeyError):  # the option exists; what its value refers to does not
-        return _one_line(f"{full_key}: {str(cause.msg or cause).partition('full_key:')[0]}")
-    if isinstance(parent, DictConfig) and not parent._is_none() and str(cause.key) not in siblings:
+    exists = isinstance(cause, InterpolationKeyError)  # the option does; what its value refers to does not
+    if isinstance(parent, DictConfig) and not parent._is_none() and str(cause.key) not in siblings and not exists:
         group = full_key.partition(".")[0]
         if "/" in full_key:
             return str(misplaced_choice(full_key, value or "VALUE") or not_in_defaults(full_key, value or "NAME"))

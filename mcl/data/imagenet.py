@@ -212,7 +212,7 @@ def _build_index(root: Path, classes: list[str], folder: Path) -> None:
         arrays[f"{split}_paths"] = as_bytes([path for path, _ in files])
         arrays[f"{split}_labels"] = np.repeat(np.arange(len(classes)), [len(files) for files in by_class])
     arrays["contents"] = np.array(content_digest(root, paths, sizes))
-    np.savez(folder / "index.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(folder / "index.npz", **arrays)  # type: ignore[arg-type] # no key is allow_pickle
 
 
 def _files_of_class(root: Path, split: str, name: str) -> list[tuple[str, int]]:

@@ -20,7 +20,7 @@ from mcl.data.published import Published
 from mcl.deploy.kinds import build_kind, check_classes
 from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.run_source import open_run_source
-from mcl.errors import UserError, unknown
+from mcl.errors import UserError, check_choice
 from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone
 from mcl.networks.cohort import Cohort
@@ -120,7 +120,7 @@ class SavedRun:
     @cached_property
     def dataset(self) -> Dataset:
         """The dataset of the configuration; its images are not read."""
-        dataset: Dataset = self._build(Dataset, self.config.dataset, path="dataset")  # type: ignore[type-abstract]
+        dataset = self._build_dataset(self.config)
         if isinstance(dataset, Published) and self.config.dataset.get("root") == self.stored_root:
             dataset.may_fetch = self.stored_root is None  # nothing is written to a place that the file names
         return dataset
@@ -134,7 +134,7 @@ class SavedRun:
     @cached_property
     def _own_dataset(self) -> Dataset:
         """The dataset that the run was trained on, without overrides."""
-        return self._build(Dataset, self.own_config.dataset, path="dataset")  # type: ignore[type-abstract]
+        return self._build_dataset(self.own_config)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -268,6 +268,9 @@ class SavedRun:
     def _architecture(self, key: str) -> Any:
         return backbone_node(plain(self.config)["pair"][key], path=f"pair.{key}", allow=self.allow)
 
+    def _build_dataset(self, config: Any) -> Dataset:
+        return self._build(Dataset, config.dataset, path="dataset")  # type: ignore[type-abstract] # builds a subclass
+
     def _build(self, kind: type[T], node: Any, *, path: str, **supplied: Any) -> T:
         return build_kind(kind, node, path=path, allow=self.allow, **supplied)
 
@@ -283,8 +286,7 @@ class SavedRun:
 
 def check_weights(weights: str) -> None:
     """Raise UserError unless ``weights`` is ``last`` or ``best``."""
-    if weights not in get_args(Weights):
-        raise unknown("choice", f"weights={weights}", get_args(Weights))
+    check_choice("weights", weights, get_args(Weights))
 
 
 def build_with_weights(build: Callable[[], Backbone], state: Mapping[str, Tensor], path: Path) -> Backbone:

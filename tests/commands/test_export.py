@@ -177,7 +177,7 @@ def test_older_weights_are_taken_only_when_asked(
 
 
 def test_weights_have_two_names(run: Path) -> None:
-    with pytest.raises(UserError, match=r"weights=bst: there is no such choice. Did you mean 'best'\?"):
+    with pytest.raises(UserError, match=r"weights=bst: expected one of last, best. Did you mean 'best'\?"):
         mcl.load(run, weights="bst")  # type: ignore[arg-type]
 
 
