@@ -89,6 +89,6 @@ def sort_labels(labels: Iterable[str], first: str | None) -> list[str]:
         parts = re.findall(r"\d+(?:\.\d+)?|\D+", label)
         if label in LOSSES:
             return label != first, [(0, LOSSES.index(label), "")]
-        return label != first, [(0, float(part), "") if part[0].isdigit() else (1, 0.0, part) for part in parts]
+        return label != first, [(0, float(part), "") if part[0].isdecimal() else (1, 0.0, part) for part in parts]
 
     return sorted(labels, key=key)
