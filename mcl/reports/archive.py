@@ -54,10 +54,8 @@ def show_as_packed(runs: Iterable[Run], place: Path) -> None:
 
 
 def needs_archive(study: Study) -> bool:
-    """Return whether a planned run of a study, or every trial of its search, has no folder here."""
-    if study.base is not None:  # a search
-        return not any(study.base.folder.parent.glob("*/"))
-    return not all(planned.folder.is_dir() for planned in (*study.runs, *study.teachers))
+    """Return whether a planned run of a study has no folder here; of a search, which plans none, always."""
+    return study.search is not None or not all(planned.folder.is_dir() for planned in (*study.runs, *study.teachers))
 
 
 def _folder(run: Run) -> str:

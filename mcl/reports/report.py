@@ -121,7 +121,7 @@ def _print_notes(runs: Sequence[Run]) -> None:
 
 
 def _archived(study: Study | None, archive: Path | None) -> AbstractContextManager[list[Run]]:
-    """Return the runs of the archive if the study has none of its own; otherwise no runs."""
+    """Return the runs of the archive if the study lacks runs of its own; otherwise no runs."""
     if study is None or archive is None or not needs_archive(study):
         return nullcontext([])
     return archived_runs(archive)

@@ -42,7 +42,7 @@ def find_trials(study: "Study", archived: Sequence[Run] = ()) -> list[Trial]:
 
     Args:
         study: study with a search.
-        archived: runs that are taken in place of those in the study's folder of runs.
+        archived: runs that count beside those in the study's folder of runs, unless they are there, too.
     """
     trials = list(_trials(study, archived))
     set_aside_other_images(run for run, _ in trials)
@@ -53,7 +53,9 @@ def _trials(study: "Study", archived: Sequence[Run]) -> Iterator[Trial]:
     space = space_of(study)
     with composing() as compose:
         matcher = RunMatcher(space, lambda overrides: compose(overrides).config)
-        for run in archived or map(read_run, _folders(study, space)):
+        runs = list(map(read_run, _folders(study, space)))
+        here = {run.folder.name for run in runs}
+        for run in [*runs, *(run for run in archived if run.folder.name not in here)]:
             values = matcher.values(run)
             if values is not None:
                 yield run, values

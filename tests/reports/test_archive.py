@@ -16,6 +16,7 @@ from mcl.config.conf_folder import conf_folder
 from mcl.errors import UserError
 from mcl.reports.archive import pack_runs
 from mcl.reports.report import write_report
+from mcl.reports.results_table import read_runs
 from mcl.runs.archived import ARCHIVE, archived_runs
 from mcl.runs.reading import find_runs, read_run
 from mcl.runs.stored_config import read_config, write_config
@@ -94,6 +95,19 @@ def test_local_runs_have_precedence_over_the_archive(tmp_path: Path, page: Calla
     study = study_of(three_seeds(tmp_path / "runs"), [0, 1, 2])
     (tmp_path / ARCHIVE).write_bytes(b"never opened")
     assert "6 finished runs in 2 rows." in page(study=study, archive=tmp_path / ARCHIVE)
+
+
+def test_archived_trials_count_beside_other_runs_of_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = EXPERIMENTS / "few_images_tuning_lmcl"
+    monkeypatch.chdir(tmp_path)
+    Path("search").mkdir()
+    for file in ("study.yaml", ARCHIVE):
+        shutil.copy(committed / file, "search")
+    write_run(tmp_path, "lmcl", 0, [70, 70], folder=tmp_path / "runs" / "cifar10-jpeg" / "resnet8" / "lmcl" / "other")
+    trials = (committed / "results.csv").read_text().splitlines()[1:]
+    assert len(read_runs("search").finished) == len(trials) > 0
 
 
 @pytest.mark.parametrize("options", [["--out", "elsewhere"], []])
