@@ -63,7 +63,7 @@ def read_planned(planned: Sequence[PlannedRun], archived: Iterable[Run] = ()) ->
 def plan_rows(
     study: Study, runs: Sequence[PlannedRun] | None = None, *, archived: Sequence[Run] = (), estimate: bool
 ) -> list[PlannedRow]:
-    """Return the rows of a study in the order of its page.
+    """Return the rows of a study, in the order of their first runs: that of its page.
 
     Args:
         study: study with its runs.
@@ -72,19 +72,14 @@ def plan_rows(
         estimate: estimate the duration of a run: the mean of the finished runs of the row, or else from multiply-adds
             at the speed of the other finished runs or, without any, of this machine. This builds networks.
     """
+    chosen = study.runs if runs is None else runs
+    each_once = {run.folder: run for run in [*chosen, *(study.runs if estimate else [])]}
+    found = dict(zip(each_once, read_planned(list(each_once.values()), archived), strict=True))
     planned: dict[tuple[str, ...], list[PlannedRun]] = {}
-    for run in study.runs if runs is None else runs:
+    for run in chosen:
         planned.setdefault(tuple(run.labels.values()), []).append(run)
-    rows = [
-        PlannedRow(row[0].labels, row, read_planned(row, archived))
-        for row in sorted(planned.values(), key=lambda row: _position(study, row[0].labels))
-    ]
-    return _with_seconds(rows, read_planned(study.runs, archived)) if estimate else rows
-
-
-def _position(study: Study, labels: dict[str, str]) -> list[int]:
-    known = [(study.factors.get(factor, []), label) for factor, label in labels.items()]
-    return [choices.index(label) if label in choices else -1 for choices, label in known]  # -1: a teacher
+    rows = [PlannedRow(row[0].labels, row, [found[run.folder] for run in row]) for row in planned.values()]
+    return _with_seconds(rows, found.values()) if estimate else rows
 
 
 def _share_done(run: Run) -> float:
@@ -100,7 +95,7 @@ def _epochs(run: Run) -> Any:
     return mapping(run.config.get("trainer")).get("epochs")
 
 
-def _with_seconds(rows: Sequence[PlannedRow], runs: Sequence[Run]) -> list[PlannedRow]:
+def _with_seconds(rows: Sequence[PlannedRow], runs: Iterable[Run]) -> list[PlannedRow]:
     """Return the rows with estimates, from those of ``runs`` that are finished."""
     counted = [
         (total, seconds)

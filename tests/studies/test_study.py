@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.report_pages import study_of, three_seeds
 from support.run_folders import write_run
 
 from mcl.errors import UserError
 from mcl.runs.identity import config_hash
+from mcl.runs.reading import read_run
 from mcl.studies.plan import plan_rows
 from mcl.studies.planned_run import PlannedRun
 from mcl.studies.study import Study, find_study, load_study, only, studies_folder, study_names
@@ -249,3 +251,11 @@ def test_plan_of_a_run_with_odd_settings_is_shown(epochs: object, page: Callable
         (row,) = plan_rows(replace(page(), runs=[planned]), estimate=False)
         assert row.standing().startswith("1 unfinished at epoch 4 of ")
         assert row.seconds_left is None
+
+
+def test_plan_with_an_estimate_reads_every_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, read = study_of(three_seeds(tmp_path), [0, 1, 2]), []
+    monkeypatch.setattr("mcl.studies.plan.read_run", lambda folder: read.append(folder) or read_run(folder))
+    (row,) = plan_rows(study, study.runs[:2], estimate=True)
+    assert row.seconds == 20.5
+    assert sorted(read) == sorted(run.folder for run in study.runs)
