@@ -187,20 +187,15 @@ def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archi
         run.seed = planned.seed
         run.command = f"{program('train')} {shlex.join(planned.overrides)}"
         _set_aside_other_settings(run)
-        labels = tuple(planned.labels.get(factor, "") for factor in study.factors)
-        rows.setdefault(labels, Row(dict(planned.labels), [])).runs.append(run)
+        rows.setdefault(tuple(planned.labels.values()), Row(dict(planned.labels), [])).runs.append(run)
     name_folders(run for row in rows.values() for run in row.runs)
     set_aside_other_images(run for row in rows.values() for run in row.runs)
 
-    def order(labels: tuple[str, ...]) -> list[int]:
-        known = zip(labels, study.factors.values(), strict=True)
-        return [choices.index(label) if label in choices else -1 for label, choices in known]
-
     chosen = dict(study.baseline if baseline is None else baseline)
     compared = set(chosen) or set(list(study.factors)[-1:])
-    in_order = [_sort_runs(rows[labels]) for labels in sorted(rows, key=order)]
+    sorted_rows = list(map(_sort_runs, rows.values()))
     claim = study.claim if baseline is None else None
-    found = Rows(dict(study.factors), in_order, chosen, compared, claim=claim, ranked=study.ranks)
+    found = Rows(dict(study.factors), sorted_rows, chosen, compared, claim=claim, ranked=study.ranks)
     return _check_baseline(replace(found, teachers=_teachers(study, archived)))
 
 
