@@ -1,7 +1,7 @@
 """Probes in a report: how good the frozen features of the networks are, beside their accuracy."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mcl.reports.accuracy_tables import key, key_header
 from mcl.reports.markdown import NONE, cell, interval, percent, with_deviation
@@ -22,11 +22,13 @@ class Probed:
 
     Args:
         name: of the data set.
+        label: the name, with the selection of images if another one has the same name.
         records: the records, by the run they belong to (its ``id``).
     """
 
     name: str
-    records: dict[int, ProbeRecord] = field(default_factory=dict)
+    label: str
+    records: dict[int, ProbeRecord]
 
     def networks(self, run: Run) -> dict[str, list[NetworkProbe]]:
         """Return the probes of a run's deployed networks, by their names."""
@@ -40,13 +42,16 @@ class Probed:
 
 def probed_sets(rows: Rows) -> list[Probed]:
     """Return the data sets that finished runs were probed with, after training; of equal names, each selection."""
-    found: dict[tuple[str, str], Probed] = {}
+    found: dict[tuple[str, str], dict[int, ProbeRecord]] = {}
     for run in (run for row in rows.rows for run in row.finished):
         for record in run.probes:
             if record.weights == "last" and record.step == run.summary.get("steps", record.step):
-                probed = found.setdefault((record.dataset, record.images), Probed(record.dataset))
-                probed.records[id(run)] = record
-    return [found[place] for place in sorted(found)]
+                found.setdefault((record.dataset, record.images), {})[id(run)] = record
+    names = [name for name, _ in found]
+    return [
+        Probed(name, f"{name}_{images}" if names.count(name) > 1 else name, records)
+        for (name, images), records in sorted(found.items())
+    ]
 
 
 def probe_table(rows: Rows, probed: Probed) -> Table:
@@ -63,7 +68,7 @@ def probe_table(rows: Rows, probed: Probed) -> Table:
             numbers += [with_deviation(measured[name]) for name in names if name != LINEAR]
             body.append([key(rows, row, network), *numbers, str(len(of_runs))])
     headers = ["own top-1", "linear", "95 % interval", *(name for name in names if name != LINEAR), "runs"]
-    label = f"probe-{file_name(probed.name)}"
+    label = f"probe-{file_name(probed.label)}"
     return Table(label, f"{CAPTION.format(name=probed.name)}.", [key_header(rows), *headers], body).without_empty()
 
 
@@ -118,12 +123,10 @@ def _interval(of_runs: Sequence[Sequence[NetworkProbe]], linear: Estimate) -> st
 
 def probe_columns(run: Run, key: str, probed: Sequence[Probed]) -> dict[str, float]:
     """Return ``{"probe_digits_linear": 94.7, ...}`` of one network of a run, for ``results.csv``."""
-    names = [each.name for each in probed]
     columns = {}
     for each in probed:
         record = each.records.get(id(run))
         if record is not None and key in record.networks:
-            again = f"_{record.images}" if names.count(each.name) > 1 else ""
             for name, measure in record.networks[key].measures.items():
-                columns[f"probe_{each.name}{again}_{name}"] = measure.top1
+                columns[f"probe_{each.label}_{name}"] = measure.top1
     return columns

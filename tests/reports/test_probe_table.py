@@ -1,6 +1,7 @@
 """Probes of runs in a report: beside accuracy, with an interval over seeds or over test images."""
 
 import csv
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,10 +75,12 @@ def test_other_images_have_a_table_of_their_own(
 ) -> None:
     probed(runs["lmcl"][0], [60.0])
     probed(runs["lmcl"][1], [70.0], data="other")
-    text = page(tmp_path / "runs")
+    text = page(tmp_path / "runs", latex=True)
     assert text.count("### photos") == 2
     header = (tmp_path / "out" / "results.csv").read_text().splitlines()[0]
     assert header.count("probe_photos_") == 2
+    labels = re.findall(r"\\label{tab:(probe-photos.*)}", (tmp_path / "out" / "tables.tex").read_text())
+    assert len(set(labels)) == len(labels) == 2
 
 
 def test_a_damaged_probe_is_named_and_left_out(
