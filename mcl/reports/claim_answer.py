@@ -74,7 +74,9 @@ def _paragraph(rows: Rows, gain: Difference, controls: dict[str, Difference | No
     method, baseline = (row_key(rows, row) for row in (gain.row, gain.other))
     where = ", ".join(filter(None, [rows.name(gain.row, rows.shared), gain.network]))
     cost = [f"{ratio:.2f} × its {name}" for name, ratio in _ratios(gain.row, gain.other).items()]
-    text = f"{method} minus {baseline}: {_numbers(gain)} of test top-1 ({METRICS[metric]})"
+    text = f"{method} minus {baseline}: {_numbers(gain)}"
+    if gain.comparison.difference.mean is not None:
+        text += f" of test top-1 ({METRICS[metric]})"
     sentences = [f"{text}, at {listed(cost)}." if cost else f"{text}."]
     if not gain.is_finding:
         sentences.append(_not_shown(gain))

@@ -50,6 +50,15 @@ def first_paragraph(text: str) -> str:
     return text.split("\n\n")[2]
 
 
+def test_runs_without_a_seed_in_common_have_no_accuracy_to_compare(tmp_path: Path, page: Page) -> None:
+    study = claim_study(tmp_path / "runs", {"independent": 70.0, "lmcl": 72.0}, Claim({"arm": "lmcl"}), seeds=2)
+    for arm, seed in (("independent", 0), ("lmcl", 1)):
+        (tmp_path / "runs" / arm / str(seed) / "summary.json").unlink()
+    text = first_paragraph(page(study=study))
+    assert "lmcl minus independent: no seed in common, at 2.40 × its multiply-adds" in text
+    assert "Not shown: no seed in common: nothing can be compared." in text
+
+
 @pytest.mark.parametrize(
     ("long", "tuned", "answer", "parts"),
     [
