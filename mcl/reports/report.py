@@ -132,10 +132,7 @@ def _find(
 ) -> Rows | list[Trial]:
     """Return the rows of a report; of a search, its trials."""
     if study is None:
-        folders = list(folders)
-        rows = rows_of_folders(folders)
-        if baseline is not None:
-            rows = rows_of_folders(folders, parse_baseline(baseline, rows.factors))
+        rows = rows_of_folders(folders, baseline)
     elif study.search is not None:
         return find_trials(study, archived)
     else:

@@ -82,7 +82,7 @@ def _label(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def sort_labels(labels: Iterable[str], first: str | None) -> list[str]:
+def sort_labels(labels: Iterable[str], first: str | None = None) -> list[str]:
     """Sort labels naturally, ``resnet8`` before ``resnet20``, with one that comes first."""
 
     def key(label: str) -> tuple[bool, list[tuple[int, float, str]]]:

@@ -207,10 +207,15 @@ def _teachers(study: Study, archived: Iterable[Run]) -> list[Row]:
     return list(rows.values())
 
 
-def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None = None) -> Rows:
+def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | str | None = None) -> Rows:
     """Return rows formed from the runs in some folders: runs that differ only in their seed share a row.
 
     If runs of one dataset with the same settings saw different images, each fingerprint has rows of its own.
+
+    Args:
+        folders: the run folders.
+        baseline: labels of the rows that others are compared with, or text for `parse_baseline`; None for the rows with
+            ``loss=independent``.
     """
     runs = list(map(read_run, folders))
     name_folders(runs)
@@ -221,7 +226,6 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
     rows: dict[str, Row] = {}
     settings: dict[str, dict[str, Any]] = {}
     for run in readable:
-        run.command = "run the command that started it again"
         own = settings_of[id(run)]
         labels = place_labels(run)
         key = json.dumps([labels, images[id(run)], own], sort_keys=True, default=str)
@@ -234,17 +238,18 @@ def rows_of_folders(folders: Iterable[Path], baseline: Mapping[str, str] | None 
     if any(images.values()):
         for row in rows.values():
             row.labels[IMAGES] = images[id(row.runs[0])]
+    names = next((list(row.labels) for row in rows.values()), [])
+    labels_of = {factor: sort_labels({row.labels[factor] for row in rows.values()}) for factor in names}
+    if isinstance(baseline, str):
+        baseline = parse_baseline(baseline, labels_of) if rows else None
     chosen = dict(baseline or {})
     if baseline is None and any(row.labels["loss"] == INDEPENDENT for row in rows.values()):
         chosen = {"loss": INDEPENDENT}
         notes.append("The baseline of a row is the one with `loss=independent` that is otherwise equal.")
-    names = next((list(row.labels) for row in rows.values()), [])
     compared = set(chosen) or {"loss"}
     if "loss" in compared:
         compared |= {factor for factor in names if factor.startswith("loss.")}
-    factors = {
-        factor: sort_labels({row.labels[factor] for row in rows.values()}, first=chosen.get(factor)) for factor in names
-    }
+    factors = {factor: sort_labels(labels, first=chosen.get(factor)) for factor, labels in labels_of.items()}
 
     def order(row: Row) -> list[int]:
         return [labels.index(row.labels[factor]) for factor, labels in factors.items()]

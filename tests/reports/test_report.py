@@ -10,6 +10,7 @@ from support.run_folders import write_run
 
 from mcl.errors import UserError
 from mcl.reports.rows import parse_baseline
+from mcl.runs.reading import find_runs, read_run
 from mcl.studies.study_page import Published
 
 Page = Callable[..., str]
@@ -256,3 +257,18 @@ def test_an_ensemble_is_compared_with_the_networks_of_its_own_runs(tmp_path: Pat
         write_run(tmp_path / "runs", "lmcl", seed, [top1, top1])
     found = cells(page(tmp_path / "runs"), "Ensemble and calibration", "lmcl", "resnet8")
     assert found == ["80.00 ± 10.00", "88.00 ± 7.07", "+3.00"]
+
+
+def test_runs_are_read_once_with_another_baseline_too(
+    tmp_path: Path, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr("mcl.reports.rows.read_run", lambda folder: read.append(folder) or read_run(folder))
+    page(three_seeds(tmp_path / "runs"), baseline="lmcl")
+    assert sorted(read) == find_runs(tmp_path / "runs")
+
+
+def test_unreadable_runs_are_named_with_another_baseline_too(tmp_path: Path, page: Page) -> None:
+    (write_run(tmp_path / "runs", "lmcl", 0, [70, 70]) / "config.yaml").write_text("{")
+    with pytest.raises(UserError, match="No run was found that can be read"):
+        page(tmp_path / "runs", baseline="loss=lmcl")
