@@ -83,8 +83,13 @@ def write_report(
             other runs would be lost and there is no other folder.
     """
     check_not_replaced(out, [RESULTS, *([PAGE] if html else []), *([LATEX] if latex else [])])
-    if latex and study is not None and study.search is not None:
-        raise UserError("--latex: a search has no tables for a paper, only its best trials. Leave --latex out.")
+    if study is not None and study.search is not None:
+        asked = {"--latex": latex, "--baseline": baseline is not None, "--metric": metric != "top1_last"}
+        if given := listed(option for option, is_given in asked.items() if is_given):
+            raise UserError(
+                f"{given}: a search has no tables for a paper, only its best trials by validation accuracy. Leave"
+                f" {given} out."
+            )
     if html:
         require("html", asked="--html")
     command = command or f"python -m mcl report {portable_path(out)}"

@@ -66,15 +66,17 @@ def test_page_offers_the_tables_as_a_download(tmp_path: Path) -> None:
     assert '<a download="tables.tex" href="data:text/plain;base64,JSB0YWJsZXM=">' in page
 
 
+@pytest.mark.parametrize("options", [["--latex"], ["--baseline", "loss=mcl"], ["--metric", "ensemble", "--latex"]])
 def test_report_of_a_search_has_no_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine").mkdir()
     search = "search: {options: {optimizer.lr: 'interval(0.01, 1)'}}"
     Path("mine/study.yaml").write_text(f"title: Mine\nhold: [dataset.validation=0.1]\n{search}\n")
-    assert main(["report", "mine", "--latex"]) == 1
-    assert "error: --latex: a search has no tables for a paper" in capsys.readouterr().err
+    assert main(["report", "mine", *options]) == 1
+    given = " and ".join(option for option in ("--latex", "--baseline", "--metric") if option in options)
+    assert f"error: {given}: a search has no tables for a paper" in capsys.readouterr().err
     assert not Path("mine/RESULTS.md").exists()
 
 
