@@ -11,7 +11,7 @@ from mcl.errors import UserError
 from mcl.extras import require
 from mcl.files import make_folder, write_atomically
 from mcl.reports.accuracy_tables import accuracies_table, accuracy_table, main_table, published_table
-from mcl.reports.alone_table import alone_section
+from mcl.reports.alone_table import alone_section, alone_table
 from mcl.reports.archive import needs_archive, pack_runs, show_as_packed
 from mcl.reports.calibration_table import ensemble_section, ensemble_table
 from mcl.reports.claim_answer import claim_paragraphs, claim_section
@@ -162,11 +162,18 @@ def _rows_files(
     files |= {CSV: as_csv(rows), RESULTS: _marked([*before, *_embedded(drawn), *after])}
     downloads = {CSV: str(files[CSV])}
     if latex:
-        tables = [accuracy_table(rows, metric), baseline_table(rows, comparisons.baseline), ensemble_table(rows)]
-        tables += rank_tables(rows, metric).values() if rows.ranked else ()
-        tables += [*ablation_tables(rows, comparisons).values(), matching_table(rows)]
-        tables += [teacher_table(rows, metric)] if rows.teachers else []
-        tables += [*(probe_table(rows, probed) for probed in probed_sets(rows)), cost_table(rows)]
+        tables = [
+            accuracy_table(rows, metric),
+            baseline_table(rows, comparisons.baseline),
+            alone_table(rows, metric),
+            ensemble_table(rows),
+            *(rank_tables(rows, metric).values() if rows.ranked else ()),
+            *ablation_tables(rows, comparisons).values(),
+            matching_table(rows),
+            teacher_table(rows, metric),
+            *(probe_table(rows, probed) for probed in probed_sets(rows)),
+            cost_table(rows),
+        ]
         files[LATEX] = downloads[LATEX] = in_latex(claim_paragraphs(rows, comparisons, metric), tables, MARK)
     if html:
         from mcl.reports.page.build import page_of_rows

@@ -19,8 +19,9 @@ def partners(runs: Path, **settings: object) -> Path:
 
 
 def test_a_network_with_a_partner_is_compared_with_itself_alone(tmp_path: Path, page: Page) -> None:
-    found = cells(page(partners(tmp_path / "runs")), "Gain over training alone", "mcl")
+    found = cells(page(partners(tmp_path / "runs"), latex=True), "Gain over training alone", "mcl")
     assert found[-4:] == ["71.00", "+2.00", "−0.48 to +4.48", "3"]
+    assert "71.00 & +2.00 & $-$0.48 to +4.48 & 3" in (tmp_path / "out" / "tables.tex").read_text()
 
 
 def test_other_training_is_no_counterpart(tmp_path: Path, page: Page) -> None:
