@@ -1,9 +1,10 @@
 """The page of a study, ``study.yaml``: its schema, read and checked."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -18,6 +19,7 @@ from mcl.studies.labels import check_labels, label_text
 
 FILE = "study.yaml"
 LABELED = ("skip", "baseline", "claim", "published")  # parts that name rows by their labels
+_LISTED = {str: "overrides, such as [loss=lmcl]", int: "whole numbers, such as [0, 1]"}  # what a list of these is
 
 
 @dataclass(frozen=True)
@@ -97,20 +99,43 @@ def read_page(file: Path) -> Page:
         content = OmegaConf.load(file)
         if not isinstance(content, DictConfig):
             raise UserError(f"{file}: must be a mapping of title, vary, seeds and so on.")
+        _check_shape(file, "", OmegaConf.to_container(content, resolve=True), Page)
         for name in LABELED:
             if OmegaConf.is_config(part := content.get(name)):
                 content[name] = _with_label_texts(OmegaConf.to_container(part))
         page: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Page), content))
     except MissingMandatoryValue as error:
         raise UserError(f"{file}: {error.full_key} is not set.") from error
-    except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}.") from error
+    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
         message = (explain(error) or str(error)).removeprefix(f"{file.absolute()}, ")
         raise UserError(f"{file}: {message}") from error
     assert isinstance(page, Page)
-    for name, kind, expected in (("hold", str, "overrides, such as [loss=lmcl]"), ("seeds", int, "whole numbers")):
-        if not all(isinstance(each, kind) for each in getattr(page, name)):
-            raise UserError(f"{file}: {name} must be a list of {expected}.")
     return page
+
+
+def _check_shape(file: Path, name: str, node: Any, hint: Any) -> None:
+    """Raise UserError where a page has, say, text in place of a list. OmegaConf would speak of Python's types."""
+    if isinstance(hint, UnionType):  # of something and None
+        if node is None:
+            return
+        hint = get_args(hint)[0]
+    parts = get_args(hint)
+    if get_origin(hint) is list:
+        if not isinstance(node, list) or (parts[0] in (str, int) and not all(isinstance(each, parts) for each in node)):
+            raise UserError(f"{file}: {name} must be a list of {_LISTED.get(parts[0], 'mappings')}.")
+        for i, each in enumerate(node):
+            _check_shape(file, f"{name}[{i}]", each, parts[0])
+    elif get_origin(hint) is dict or is_dataclass(hint):
+        if not isinstance(node, dict):
+            raise UserError(f"{file}: {name} must be a mapping.")
+        hints = get_type_hints(hint) if is_dataclass(hint) else dict.fromkeys(node, parts[1])
+        for key, each in node.items():
+            if key in hints:
+                _check_shape(file, f"{name}.{key}".lstrip("."), each, hints[key])
+    elif hint is str and (node is None or isinstance(node, dict | list)):
+        raise UserError(f"{file}: {name} must be a single value.")
 
 
 def _with_label_texts(node: Any) -> Any:
@@ -175,5 +200,7 @@ def published_of(file: Path, page: Page, labels: Mapping[str, list[str]]) -> Ite
             for value in (*top1.values(), *deviation.values()):
                 if number(value) is None:
                     raise UserError(f"{file}: published: {row}: {value} is not a number.")
+            if unmatched := deviation.keys() - top1.keys():
+                raise UserError(f"{file}: published: {row}: deviation names {min(unmatched)}, which has no top1.")
             for network, value in top1.items():
                 yield Published(row_labels, str(network), value, deviation.get(network), table.runs, table.source)

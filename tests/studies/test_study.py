@@ -126,7 +126,17 @@ def test_rows_can_be_skipped(page: Callable[..., Study]) -> None:
         ("loss: lmcl, size: small, top1", "loss: lmcl, size: smal, top1", "Did you mean 'small'?"),
         ("resnet8: 70.5", "resnet8: much", "much is not a number"),
         ("deviation: {resnet8: 0.2}", "deviation: {resnet8: little}", "little is not a number"),
+        ("deviation: {resnet8: 0.2}", "deviation: {resnet9: 0.2}", "deviation names resnet9, which has no top1"),
         ("title:", "title: [", "study.yaml: line 3: not valid YAML"),
+        ("title: Two losses, two sizes", "title: [Two losses]", "study.yaml: title must be a single value"),
+        ("seeds: [3, 5]", "seeds: 3", "study.yaml: seeds must be a list of whole numbers, such as [0, 1]."),
+        ("hold: [dataset=synthetic, trainer.max_steps=2]", "hold: loss=mcl", "hold must be a list of overrides"),
+        ("seeds: [3, 5]", "teachers: {big: loss=dml}", "teachers.big must be a list of overrides"),
+        ("seeds: [3, 5]", "skip: {loss: lmcl}", "skip must be a list of mappings"),
+        ("seeds: [3, 5]", "skip: [lmcl]", "skip[0] must be a mapping"),
+        ("seeds: [3, 5]", "claim: lmcl", "claim must be a mapping"),
+        ("seeds: [3, 5]", "claim: {method: {loss: lmcl}, ablations: {a: {loss: mcl}}}", "claim.ablations.a must be a"),
+        ("baseline: {loss: independent}", "baseline: {loss: }", "baseline.loss must be a single value"),
         ("trainer.max_steps=2]", "seed=4]", "seed=4: seeds stand under seeds"),
         (
             "pair=resnet20, optimizer.lr=0.05",
@@ -142,6 +152,12 @@ def test_errors_in_a_study_file_name_the_file(page: Callable[..., Study], old: s
         page(old, new)
     assert message in str(error.value)
     assert "study.yaml" in str(error.value)
+
+
+def test_file_that_cannot_be_read_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:  # it has vanished, as during a sweep
+        load_study(tmp_path)
+    assert str(error.value) == f"{tmp_path / 'study.yaml'}: No such file or directory."
 
 
 def test_study_is_found_by_name_or_by_folder_and_a_near_name_is_suggested(tmp_path: Path) -> None:
