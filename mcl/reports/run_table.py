@@ -138,6 +138,8 @@ class RunTable(list[RunResult]):
     def to_pandas(self) -> "pandas.DataFrame":
         """Return one line per run and network: the columns of ``results.csv``, then the settings that differ.
 
+        Columns that need a whole report are left out: those at equal cost, and of probes.
+
         An unfinished run has one line, without network and numbers.
 
         Raises:
