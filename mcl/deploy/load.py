@@ -36,8 +36,9 @@ def load(
             its folder or its name: ``STUDY/ROW``, which is found in ``experiments/STUDY/weights`` of this project and
             of the working folder.
         network: The network of a run or a release, by number (from 0), key (``"second"``) or name (``"resnet20"``); by
-            default the first one, or the leader of a cohort.
-        weights: The weights of a run: ``"last"``, after training, or ``"best"``, at the network's best epoch.
+            default the first one, or the leader of a cohort. A file holds one network.
+        weights: The weights of a run: ``"last"``, after training, or ``"best"``, at the network's best epoch. A file
+            holds the weights that it was exported with.
         allow: Your own modules whose classes may be built.
         allow_older: Take an older checkpoint if the newest one of a run is damaged or missing.
 
@@ -47,7 +48,7 @@ def load(
 
     Raises:
         UserError: There is nothing to load (the message lists the releases), or it is damaged, or names a class that
-            may not be built; or there are no such weights.
+            may not be built; or there is no such network, or no choice of weights.
     """
     check_weights(weights)
     path = Path(place)
@@ -59,10 +60,20 @@ def load(
                         f"{path} can run code when it is read, so mcl does not read it. Load a file of your own with"
                         " torch.export.load(FILE).module(), or export another format."
                     )
+                _refuse_best(path, weights)
+                if network not in (None, 0, "0"):
+                    raise UserError(f"network {network}: {path} holds one network: choose none.")
                 return format.read(path, allow)
         if is_pretrained(path) and not is_release(path):
+            _refuse_best(path, weights)
             return read_pretrained(path, network, allow)
         run = SavedRun(path, allow=allow, allow_older=allow_older)
         backbone, metadata = run.deployable(run.deployed[0] if network is None else run.key(network), weights)
         metadata.attach_to(backbone)
         return backbone
+
+
+def _refuse_best(path: Path, weights: Weights) -> None:
+    """Raise UserError if best weights are asked for where there is no choice."""
+    if weights == "best":
+        raise UserError(f"{path} holds one network as it was exported: only a run has a choice of best weights.")

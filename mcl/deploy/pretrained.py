@@ -39,6 +39,6 @@ def read_pretrained(folder: Path, network: int | str | None = None, allow: Seque
     refuse_outside_links(folder, [MODEL_CONFIG, MODEL])
     source = f"{folder}/{MODEL_CONFIG}"
     metadata = NetworkMetadata.from_dict(decode_json(read_bytes(folder / MODEL_CONFIG, MAX_JSON), source), source)
-    if network not in (None, 0, metadata.key, metadata.name):
+    if network is not None and str(network) not in ("0", metadata.key, metadata.name):
         raise UserError(f"network {network}: {folder} holds one network, {metadata.key} ({metadata.name}).")
     return rebuild(load_safetensors(folder / MODEL)[1], metadata, folder / MODEL, allow)

@@ -51,7 +51,9 @@ def open_subject(
         UserError: Nothing there has features, an option is wrong, or the data set cannot be probed.
     """
     if place.is_file() and place.suffix in {form.suffix for form in FORMATS.values()}:
-        return _open_file(place, overrides, allow)
+        if networks:
+            raise UserError(f"network {networks[0]}: {place} holds one network: choose none.")
+        return _open_file(place, overrides, weights, allow)
     run = SavedRun(place, overrides, allow, allow_older=allow_older)
     _fit_images(run.config, run.preprocessing, overrides)
     keys = [run.key(network) for network in networks or run.deployed]
@@ -59,8 +61,8 @@ def open_subject(
     return _checked(Subject(backbones, run.preprocessing, run.dataset, run.trainer_options, run))
 
 
-def _open_file(path: Path, overrides: Sequence[str], allow: Sequence[str]) -> Subject:
-    network = load(path, allow=allow)
+def _open_file(path: Path, overrides: Sequence[str], weights: Weights, allow: Sequence[str]) -> Subject:
+    network = load(path, weights=weights, allow=allow)
     if not isinstance(network, Backbone):
         raise UserError(f"{path} gives logits alone, no features: name the run, or its .pt or .safetensors file.")
     if not any(override.startswith("dataset=") for override in overrides):

@@ -176,6 +176,18 @@ def test_older_weights_are_taken_only_when_asked(
     assert "step 5" in (run / "export" / "README.md").read_text()
 
 
+def test_a_file_has_no_choice_of_network_or_weights(run: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (exported,) = export_networks(SavedRun(run), "safetensors", networks=["second"])
+    predict = ["predict", str(exported.path), str(image)]
+    assert main([*predict, "--network", "0"]) == 0
+    for option, value, refusal in (
+        ("--network", "first", f"network first: {exported.path} holds one network"),
+        ("--weights", "best", "only a run has a choice of best weights"),
+    ):
+        assert main([*predict, option, value]) == 1
+        assert refusal in capsys.readouterr().err
+
+
 def test_weights_have_two_names(run: Path) -> None:
     with pytest.raises(UserError, match=r"weights=bst: expected one of last, best. Did you mean 'best'\?"):
         mcl.load(run, weights="bst")  # type: ignore[arg-type]

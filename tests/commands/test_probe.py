@@ -64,8 +64,13 @@ def test_an_exported_file_is_probed_like_its_run(run: Path, capsys: pytest.Captu
     assert read_probe(of_file).networks["first-resnet8"] == read_probe(of_run).networks["first"]
     assert of_file.parent.name == of_run.parent.name
     capsys.readouterr()
-    assert main(["probe", str(file)]) == 1
-    assert "add --dataset NAME" in capsys.readouterr().err
+    for choice, refusal in (
+        ([], "add --dataset NAME"),
+        ([*DIGITS, "--network", "second"], f"network second: {file} holds one network"),
+        ([*DIGITS, "--weights", "best"], "only a run has a choice of best weights"),
+    ):
+        assert main(["probe", str(file), *choice]) == 1
+        assert refusal in capsys.readouterr().err
 
 
 def test_images_for_validation_are_those_of_the_data_set_if_it_has_some(run: Path) -> None:

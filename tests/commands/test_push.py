@@ -90,8 +90,11 @@ def test_two_files_suffice_for_the_main_network(pushed: Path, trained: Path) -> 
         (pushed / name).unlink()
     assert torch.equal(logits("net"), logits(trained, 0, mcl.load))
     assert mcl.from_pretrained("net", "resnet8").classes == ("class_0", "class_1", "class_2", "class_3")
+    assert torch.equal(logits("net", "0"), logits("net"))  # as `--network 0` gives it
     with pytest.raises(UserError, match=r"network second: net holds one network, first \(resnet8\)"):
         mcl.from_pretrained("net", "second")
+    with pytest.raises(UserError, match="net holds one network as it was exported: only a run has a choice"):
+        mcl.load("net", weights="best")
 
 
 def test_the_header_of_the_card_is_valid_for_the_hub(pushed: Path, trained: Path) -> None:
