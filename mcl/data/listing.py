@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mcl.console import summarize
+from mcl.console import pluralize, summarize
 from mcl.data.dataset import require_two_images, split
 from mcl.errors import UserError
 
@@ -172,12 +172,15 @@ def _members(root: Path, split: Path, last: bool) -> dict[str, list[str]]:
 def _files(split: Path, members: dict[str, list[str]]) -> Files:
     classes, paths = list(members), list(members.values())
     if not any(paths):
-        raise UserError(f"No images in {split}: looked for {', '.join(EXTENSIONS)} in its class folders.")
+        loose = sum(is_image(name) for name in os.listdir(split))
+        remedy = f" Its {pluralize(loose, 'image')} must lie in a folder for each class." if loose else ""
+        raise UserError(f"No images in the class folders of {split}: looked for {', '.join(EXTENSIONS)}.{remedy}")
     require_images(split, classes, paths)
     if len(classes) < 2:
+        below = split / classes[0]
+        meant = f" Did you mean dataset.root={below}?" if below.is_dir() and len(_folders(below)) > 1 else ""
         raise UserError(
-            f"{split} has only one class folder, {classes[0]}/, but training needs at least two classes. "
-            f"Did you mean dataset.root={split / classes[0]}?"
+            f"{split} has only one class folder, {classes[0]}/, but training needs at least two classes.{meant}"
         )
     labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(files) for files in paths]))
     return Files([path for files in paths for path in files], labels)

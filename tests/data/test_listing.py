@@ -119,9 +119,16 @@ def test_missing_root_is_named(tmp_path):
 
 def test_folder_without_images_is_named(make_tree):
     root = make_tree(count=0)
-    assert f"No images in {root / 'train'}" in error_of(root=str(root))
+    assert f"No images in the class folders of {root / 'train'}" in error_of(root=str(root))
     (root / "empty").mkdir()
-    assert "No images in" in error_of(root=str(root / "empty"))
+    message = error_of(root=str(root / "empty"))
+    assert f"No images in the class folders of {root / 'empty'}" in message
+    assert "must lie" not in message
+
+
+def test_images_without_class_folders_are_counted(make_tree):
+    root = make_tree()
+    assert "Its 5 images must lie in a folder for each class." in error_of(root=str(root / "train" / "cat"))
 
 
 def test_empty_class_is_named(make_tree):
@@ -169,6 +176,13 @@ def test_class_of_one_image_cannot_be_split(make_tree):
 def test_single_class_suggests_the_folder_below(make_tree):
     root = make_tree()
     assert f"dataset.root={root}" in error_of(root=str(root.parent))
+
+
+def test_single_class_of_images_suggests_no_folder(make_tree):
+    root = make_tree(("",), ("cat",))
+    message = error_of(root=str(root))
+    assert "has only one class folder, cat/" in message
+    assert "Did you mean" not in message
 
 
 def test_classes_of_nested_folders_are_noted(make_tree):
