@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mcl.data.labelled_rows import Row, list_rows, split_name
 from mcl.data.listed_files import ListedFiles
-from mcl.data.listing import Listing
+from mcl.data.listing import Listing, is_image
 from mcl.errors import UserError, did_you_mean
 from mcl.untrusted.limits import MAX_LABELS
 from mcl.untrusted.regular_files import read_bytes
@@ -41,13 +41,15 @@ def read_rows(file: Path) -> list[Row]:
     """Read a CSV file of images.
 
     Raises:
-        UserError: It cannot be read, or a line is wrong; the message has its number.
+        UserError: It is an image or cannot be read, or a line is wrong; the message has its number.
     """
     if not file.is_file():
         is_folder = " It is a folder: dataset=folder reads those." if file.is_dir() else ""
         raise UserError(
             f"dataset.root={file}: there is no such file.{is_folder} Give a CSV file of file,label[,split]."
         )
+    if is_image(file.name):
+        raise UserError(f"{file} is an image. Give the folder of all images, or a CSV file of file,label[,split].")
     try:
         text = read_bytes(file, MAX_LABELS).decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -148,3 +148,8 @@ def test_missing_file_or_folder(write, tmp_path):
     assert "there is no such file. Give a CSV file" in error_of(str(tmp_path / "none.csv"))
     assert "It is a folder: dataset=folder reads those" in error_of(str(Path(write("")).parent))
     assert "use dataset.root=FILE.csv" in error_of("")
+
+
+def test_an_image_is_not_read_as_a_list(tmp_path):
+    (tmp_path / "cat.JPG").write_bytes(b"\xff\xd8")
+    assert "cat.JPG is an image. Give the folder of all images" in error_of(str(tmp_path / "cat.JPG"))
