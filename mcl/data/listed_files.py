@@ -22,7 +22,7 @@ from mcl.data.available_memory import available_memory
 from mcl.data.cache import cache_folder, load_or_build
 from mcl.data.contents import Contents, contents
 from mcl.data.dataset import Dataset, Images, Splits, take_rows
-from mcl.data.decoding import Read, decode_all, find_unreadable, open_header, read_file
+from mcl.data.decoding import MAY_PASS, Read, decode_all, find_unreadable, open_header, read_error, read_file
 from mcl.data.fingerprint import digest, fingerprint
 from mcl.data.image_files import NAMED, CenterSquare, ImageFiles, as_bytes, check_workers
 from mcl.data.listing import Files, Listing
@@ -288,6 +288,8 @@ class ListedFiles(Dataset):
             try:
                 with open_header(self.read(path)) as image:
                     width, height = image.size
+            except MAY_PASS as error:
+                raise read_error(path, error) from error
             except Exception as error:  # a damaged file can raise anything
                 reason = f"Cannot read {path} ({' '.join(str(error).split())})"
                 if skip:

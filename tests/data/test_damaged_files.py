@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.image_folders import error_of, pixels
 
+from mcl.data.decoding import FileSystemError, read_file
 from mcl.data.folder import Folder
 
 
@@ -56,6 +57,21 @@ def test_failure_of_the_file_system_is_neither_skipped_nor_cached(make_tree, mon
     message = error_of(root=str(root), image_size=8, corrupt="skip", storage=storage)
     assert f"Cannot read {root / 'train' / 'cat' / '1.png'} (Too many open files)" in message
     assert len(Folder(root=str(root), image_size=8, corrupt="skip", storage=storage).load().train.labels) == 10
+
+
+@pytest.mark.parametrize("corrupt", ["stop", "skip"])
+def test_failure_of_the_file_system_leaves_the_size_to_no_other_image(make_tree, monkeypatch, corrupt):
+    root = make_tree()
+    first = root / "train" / "cat" / "0.png"
+
+    def failing(path):
+        if path == first:
+            raise FileSystemError("Permission denied")
+        return read_file(path)
+
+    monkeypatch.setattr(Folder, "read", staticmethod(failing))
+    message = error_of(root=str(root), image_size=None, corrupt=corrupt)
+    assert f"Cannot read {first} (Permission denied). The image in it may be intact" in message
 
 
 def test_memory_error_is_not_treated_as_damage(make_tree, monkeypatch):
