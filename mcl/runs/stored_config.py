@@ -1,5 +1,6 @@
 """``config.yaml``: the resolved configuration of a run as plain values."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -13,6 +14,8 @@ from mcl.runs.received import interpolation_in, received_run
 from mcl.untrusted.limits import MAX_CONFIG
 from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.text import decode_yaml
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # not C:/data
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -49,12 +52,17 @@ def encode_config(config: Mapping[str, Any]) -> str:
 
 
 def without_absolute_paths(node: Any) -> Any:
-    """Return a configuration in which the last part stands for an absolute path, such as ``photos`` for a root."""
+    """Return a configuration in which the last part stands for an absolute path, such as ``photos`` for a root.
+
+    The same goes for URLs, which may hold a local path or a password: ``sqlite:////home/me/mlflow.db``.
+    """
     if isinstance(node, dict):
         return {key: without_absolute_paths(child) for key, child in node.items()}
     if isinstance(node, list):
         return [without_absolute_paths(child) for child in node]
     if isinstance(node, str):
+        if _URL.match(node):
+            return PurePosixPath(node).name.rpartition("@")[2]
         for path in (PurePosixPath(node), PureWindowsPath(node)):
             if path.is_absolute() or node.startswith("~"):
                 return path.name

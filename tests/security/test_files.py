@@ -364,7 +364,11 @@ def test_a_bundle_has_no_local_path_and_no_secret(place: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("value", "handed_on"),
-    [("/a/b", "b"), ("C:\\a\\b", "b"), ("~/a", "a"), ("a/b", "a/b"), ("x", "x"), (3, 3), (["/a/b"], ["b"])],
+    [
+        *(("/a/b", "b"), ("C:\\a\\b", "b"), ("C:/a/b", "b"), ("~/a", "a"), ("a/b", "a/b"), ("x", "x"), (3, 3)),
+        *((["/a/b"], ["b"]), ("sqlite:////a/b.db", "b.db"), ("file:/a/b", "b"), ("RUN:first:best", "RUN:first:best")),
+        ("http://user:secret@host:5000", "host:5000"),
+    ],
 )
 def test_absolute_paths_are_cut_to_their_last_part(value: object, handed_on: object) -> None:
     assert without_absolute_paths({"a": {"b": value}}) == {"a": {"b": handed_on}}
