@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mcl.data.samplers import Sampler
+from mcl.data.samplers import Sampler, check_batch_size
 from mcl.data.seeding import generator
 from mcl.errors import UserError
 
@@ -45,10 +45,7 @@ class Resampled(Sampler):
         return max(1, sum(counts) // batch_size)
 
     def check(self, counts: Sequence[int], batch_size: int, class_names: Sequence[str]) -> list[str]:
-        if batch_size < 2:
-            raise UserError(
-                f"trainer.batch_size={batch_size}: must be at least 2, as batch normalization needs several images."
-            )
+        check_batch_size(batch_size)
         if not sum(counts):
             raise UserError("There are no training images.")
         return []

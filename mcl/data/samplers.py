@@ -64,7 +64,7 @@ class Shuffle(Sampler):
         return full + int(left > 1 and not self.drop_last)
 
     def check(self, counts: Sequence[int], batch_size: int, class_names: Sequence[str]) -> list[str]:
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         _check_enough(sum(counts), batch_size)
         left = sum(counts) % batch_size
         if left and (self.drop_last or left == 1):
@@ -119,7 +119,7 @@ class ClassBalanced(Sampler):
         return max(1, sum(counts) // batch_size)
 
     def check(self, counts: Sequence[int], batch_size: int, class_names: Sequence[str]) -> list[str]:
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         if batch_size < self.per_class:
             raise UserError(
                 f"trainer.batch_size={batch_size} is below sampler.per_class={self.per_class}: "
@@ -182,7 +182,8 @@ class _Plan(NamedTuple):
     num_larger: int
 
 
-def _check_batch_size(batch_size: int) -> None:
+def check_batch_size(batch_size: int) -> None:
+    """Raise UserError if a batch is too small for batch normalization."""
     if batch_size < 2:
         raise UserError(
             f"trainer.batch_size={batch_size}: must be at least 2, because batch normalization needs several images."
