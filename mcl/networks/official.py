@@ -61,14 +61,14 @@ def _compare(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], names:
     for problem, keys in (("lacks", expected.keys() - given.keys()), ("also holds", given.keys() - expected.keys())):
         if keys:
             raise UserError(
-                f"this is not an official checkpoint of {names}: it {problem} {summarize(sorted(keys), 3)}. Choose the"
-                " pair= it was trained as; loss=lmcl has auxiliary branches, a baseline (pair=single) has none."
+                f"this is not an official checkpoint of {names}: it {problem} {summarize(sorted(keys), 3)}. Give the"
+                " networks that it was trained as with --pair."
             )
     for key, tensor in expected.items():
         if given[key].shape != tensor.shape:
             raise UserError(
                 f"this is not an official checkpoint of {names}: {key} has shape {tuple(given[key].shape)}, not"
-                f" {tuple(tensor.shape)}. Choose the dataset= (its classes) and the pair= it was trained with."
+                f" {tuple(tensor.shape)}. Give what it was trained with: --pair, and --dataset for the classes."
             )
 
 

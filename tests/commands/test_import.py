@@ -204,7 +204,8 @@ def test_other_files_are_refused_and_no_code_is_run(
     [
         ("resnet32-resnet110", (), "--pair resnet32-resnet110: the checkpoint holds one network;"),
         ("resnet31", (), "Did you mean 'resnet32'"),
-        ("resnet20", (), "not an official checkpoint of resnet20"),
+        ("resnet20", (), "Give the networks that it was trained as with --pair."),
+        ("resnet32", ("--dataset", "cifar100"), "--dataset for the classes."),
         ("resnet32", ("dataset.nope=1",), "dataset.nope: there is no such option"),
         ("resnet32", ("dataset=cifar1",), "Did you mean 'cifar10"),
     ],
