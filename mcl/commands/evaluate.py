@@ -51,11 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     check_out(arguments.out)
     saved = SavedRun(arguments.run, arguments.overrides, arguments.allow, allow_older=arguments.allow_older)
     source = saved.source
-    match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
-    record = evaluation_record(saved, arguments.split, arguments.weights, arguments.overrides)
     name = source.path.stem if source.path.is_file() else source.path.name
     default = source.path / EVALUATION if isinstance(source, Folder) else Path(f"{name}-{EVALUATION}")
-    folder = (arguments.out or default) / record.folder_name
+    out = arguments.out or default
+    check_out(out)
+    match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
+    record = evaluation_record(saved, arguments.split, arguments.weights, arguments.overrides)
+    folder = out / record.folder_name
     console = make_console()
     if isinstance(source, ReleaseFolder):
         difference = check_logits(saved, source.card)
@@ -69,10 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     images = next(iter(scores.values())).images
     table = plain_table(f"{arguments.split}, {images:,} images", numbers=("top-1", "top-5", "balanced", "nll", "ece"))
-    for name, of in scores.items():
-        found = of.result()
-        percents = [accuracy(found[measure], 2) for measure in ("top1", "top5", "balanced_accuracy")]
-        table.add_row(name, *percents, f"{found['nll']:.4f}", accuracy(found["ece"], 2))
+    for head, score in scores.items():
+        result = score.result()
+        percents = [accuracy(result[measure], 2) for measure in ("top1", "top5", "balanced_accuracy")]
+        table.add_row(head, *percents, f"{result['nll']:.4f}", accuracy(result["ece"], 2))
     print_table(console, table)
     if record.folder_name == TEST and (recorded := recorded_top1(saved)):
         differences = [

@@ -66,12 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
         allow=arguments.allow,
         allow_older=arguments.allow_older,
     )
+    source = subject.run.source if subject.run is not None else None
+    default = source.path / EVALUATION if isinstance(source, Folder) else Path(f"{arguments.run.stem}-{EVALUATION}")
+    out = arguments.out or default
+    check_out(out)
     options = Options(arguments.seed, arguments.draws)
     with announced(f"taking the features of {subject.dataset.spec.name}"):
         record = probe(subject, options).record(subject, options, weights=arguments.weights, overrides=overrides)
-    source = subject.run.source if subject.run is not None else None
-    default = source.path / EVALUATION if isinstance(source, Folder) else Path(f"{arguments.run.stem}-{EVALUATION}")
-    folder = (arguments.out or default) / record.folder_name
+    folder = out / record.folder_name
     record.write(folder)
     _print(record, subject, arguments.draws)
     make_console().print(f"\n{display_path(folder)}", style="dim", soft_wrap=True)

@@ -147,6 +147,17 @@ def test_other_evaluations_do_not_replace_that_of_the_run(
     assert (record.split, record.weights, record.step, record.overrides) == ("test", "last", 10, overrides)
 
 
+@pytest.mark.parametrize("command", ["evaluate", "probe"])
+def test_a_place_that_cannot_take_the_results_is_named_before_an_image_is_read(
+    command: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(run / "evaluation")
+    (run / "evaluation").touch()
+    monkeypatch.setattr(Synthetic, "load", lambda dataset: pytest.fail("the work has begun"))
+    assert main([command, str(run)]) == 1
+    assert f"{run / 'evaluation'} is a file, not a folder." in capsys.readouterr().err
+
+
 def test_harmless_options_do_not_make_another_evaluation(run: Path) -> None:
     assert main(["evaluate", str(run), "trainer.device=cpu", "trainer.threads=1"]) == 0
     assert [folder.name for folder in (run / "evaluation").iterdir()] == ["test"]
