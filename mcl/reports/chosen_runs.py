@@ -54,6 +54,9 @@ def choose_runs(rows: Rows, by: Choice, only: Mapping[str, str] | None = None) -
             held out to choose by.
     """
     wanted = [row for row in rows.rows if all(row.labels.get(key) == label for key, label in (only or {}).items())]
+    if only and not wanted:
+        asked = ", ".join(f"{factor}={label}" for factor, label in only.items())
+        raise UserError(f"{asked}: no row has this label. Rows: {'; '.join(map(rows.name, rows.rows)) or 'none'}.")
     chosen = [_choose(rows, row, by) for row in wanted if row.finished]
     if not chosen:
         raise UserError("There is no finished run in these rows. Train them first.")

@@ -297,6 +297,7 @@ def test_rows_are_chosen_by_label_and_license_by_identifier(
     assert "CC-BY-4.0. The images" in card
     for wrong, message in {
         ("--only", "mcl"): "There is no finished run in these rows",
+        ("--only", "loss=mcp"): "loss=mcp: no row has this label. Rows: ",
         ("--only", "nothing"): "--only nothing: no single factor has this label",
         ("--license", "my own: yes"): "give an SPDX identifier",
     }.items():
