@@ -60,7 +60,7 @@ def arrange(words: Sequence[str]) -> list[str]:
     for text, override in zip(overrides, parsed, strict=True):
         key = override.key_or_group
         if not multirun and override.is_sweep_override():
-            raise UserError(_several_values(text, override))
+            raise UserError(_several_values(text))
         if not multirun and not own_files and key.startswith(_LAUNCHER):
             raise UserError(f"{text}: only a multirun has a launcher and a sweeper: add -m, or leave {key} out.")
         check_place(text, override)
@@ -263,7 +263,7 @@ def _explain_bare(words: Sequence[str], i: int, own: Collection[str]) -> str:
     return f"{word}: not an override of the form option=value, such as trainer.epochs=10; --help lists them."
 
 
-def _several_values(text: str, override: Override) -> str:
+def _several_values(text: str) -> str:
     key, _, value = text.partition("=")
     as_list = f"[{value}]"
     if key in _LISTS or key.endswith((".depths", ".devices", ".stages", ".milestones", ".mean", ".std", ".betas")):

@@ -20,7 +20,7 @@ def workspace(project: str, entity: str, networks: Sequence[str] = ("first", "se
     """
     from wandb_workspaces.workspaces import RunsetSettings, Workspace
 
-    sections = [_accuracy(networks), _terms(networks), _matching(networks), _cost(networks), _comparison(networks)]
+    sections = [_accuracy(networks), _terms(), _matching(networks), _cost(networks), _comparison(networks)]
     accuracies = [f"summary:{part}/top1_last" for part in (*networks, "ensemble")]  # every run has these
     settings = RunsetSettings(pinned_columns=["run:displayName", "run:group", *accuracies])
     return Workspace(name=NAME, entity=entity, project=project, sections=sections, runset_settings=settings)
@@ -61,7 +61,7 @@ def _accuracy(networks: Sequence[str]) -> "Section":
     )
 
 
-def _terms(networks: Sequence[str]) -> "Section":
+def _terms() -> "Section":
     from wandb_workspaces.reports.v2 import LinePlot
 
     return _section(
