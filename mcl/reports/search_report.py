@@ -101,10 +101,11 @@ def search_page(
         lines += _best(study, options, objectives, finished)
         if len(objectives) > 1:
             lines += _trade_offs(study, options, objectives, finished)
-        pictures = {f"{PICTURE}.{form}": content for form, content in _pictures(options, done, formats).items()}
+        space = space_of(study)
+        pictures = {f"{PICTURE}.{form}": content for form, content in _pictures(space, done, formats).items()}
         alt = f"Validation top-1 of every trial against {listed(options)}."
         lines += [*[f"![{alt}]({name})" for name in pictures if not name.endswith(".pdf")][:1], ""]
-        shares = importances(space_of(study), [(values, score) for _, values, score in done])
+        shares = importances(space, [(values, score) for _, values, score in done])
         if shares:
             drawn = {f"{IMPORTANCE}.{form}": each for form, each in importance_picture(shares, formats).items()}
             lines += _importance(shares, drawn)
@@ -201,11 +202,11 @@ def _importance(shares: Mapping[str, float], pictures: Mapping[str, bytes]) -> l
 
 
 def _pictures(
-    options: Sequence[str], done: Sequence[tuple[Run, dict[str, Any], float]], formats: Sequence[str]
+    space: Space, done: Sequence[tuple[Run, dict[str, Any], float]], formats: Sequence[str]
 ) -> dict[str, bytes]:
     """Draw one panel for each numeric option, one point for each trial. Return the plot by format."""
     panels: dict[str, list[float]] = {}
-    for option in options:
+    for option in space.distributions:
         with suppress(ValueError):  # an option with words has no axis
             panels[option] = [float(str(values.get(option))) for _, values, _ in done]
     if not panels:
@@ -224,7 +225,7 @@ def _pictures(
         for axes, (option, values) in zip(grid, panels.items(), strict=True):
             axes.plot(values[1:], scores[1:], marker, color=color, markersize=4, alpha=0.8)
             axes.plot(values[:1], scores[:1], marker, color=color, markersize=8, markeredgecolor="black")
-            if min(values) > 0 and max(values) > 10 * min(values):
+            if _is_logarithmic(space.distributions[option], values):
                 axes.set_xscale("log")
                 axes.xaxis.set_major_formatter(
                     FuncFormatter(lambda tick, _: f"{tick:g}")
@@ -233,6 +234,13 @@ def _pictures(
             axes.set_xlabel(option)
         grid[0].set_ylabel("validation top-1, %")
         return files(figure, formats)
+
+
+def _is_logarithmic(distribution: object, values: Sequence[float]) -> bool:
+    """Return whether a range is searched by its logarithm, or choices lie far apart."""
+    if hasattr(distribution, "choices"):
+        return min(values) > 0 and max(values) > 10 * min(values)
+    return bool(getattr(distribution, "log", False))
 
 
 def _title(runs: Sequence[Run]) -> str:
