@@ -114,9 +114,9 @@ class LMCL(MutualLoss):
 
     def inner_objective(self, outputs: Sequence[Outputs], batch: Batch) -> Tensor:
         assert self.meta is not None, "nothing is meta-learned"
-        features = [network.features for network in outputs]
-        if not self.meta.attach_features:
-            features = [[stage.detach() for stage in stages] for stages in features]
+        # Networks that only teach take no part in the unrolled steps, through the weights either.
+        learning = self.learners if self.meta.attach_features else slice(0)
+        features = detach_teachers([network.features for network in outputs], learning)
         return self.total(self._contrast(self._embed(outputs), batch, self.matching(features)))
 
     def outer_objective(self, outputs: Sequence[Outputs], batch: Batch) -> Tensor:

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from mcl.errors import UserError
+from mcl.losses.base import MetaSchedule
 from mcl.losses.dml import DML
 from mcl.losses.kdcl import KDCL
 from mcl.losses.lmcl import LMCL
-from mcl.losses.matching import FixedMatching
+from mcl.losses.matching import FixedMatching, LayerMatching
 from mcl.losses.mcl import MCL
 from mcl.types import Batch, NetworkShape, Outputs
 
@@ -57,6 +58,19 @@ def test_one_way_teaches_the_first_network_alone(name: str) -> None:
     assert all(each.abs().sum() == 0 for each in one_way[1])
     for before, after in zip(mutual[0], one_way[0], strict=True):
         torch.testing.assert_close(before, after)
+
+
+@pytest.mark.parametrize("attach", [True, False])
+@pytest.mark.parametrize("direction", ["mutual", "one_way"])
+def test_networks_that_only_teach_take_no_part_in_the_inner_objective(direction: str, attach: bool) -> None:
+    outputs, batch = outputs_and_batch()
+    meta = MetaSchedule(attach_features=attach)
+    loss = LMCL(widths=WIDTHS, dim=8, matching=LayerMatching, meta=meta, direction=direction)
+    first, second = (network.features[-1] for network in outputs)
+    objective = loss.inner_objective(outputs, batch)
+    learned, taught = torch.autograd.grad(objective, [first, second], allow_unused=True)
+    assert learned is not None
+    assert (taught is None) == (direction == "one_way")
 
 
 @every
