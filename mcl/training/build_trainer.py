@@ -23,7 +23,7 @@ from mcl.training.learner import Learner
 from mcl.training.loss_scaling import LossScaling
 from mcl.training.lr_factors import EQUAL, LrFactors
 from mcl.training.meta_round import MetaRound
-from mcl.training.optimizers import parameter_groups
+from mcl.training.optimizers import parameter_groups, split_by_decay
 from mcl.training.options import TrainerOptions
 from mcl.training.progress import Progress
 from mcl.training.random_state import seed_process
@@ -122,7 +122,9 @@ def _build_optimizers(
     groups = parameter_groups(learner, lr_factors, decay_norm_and_bias=options.decay_norm_and_bias)
     optimizers = [make_optimizer(params=groups)]
     if learner.loss.meta is not None:
-        optimizers.append(make_optimizer(params=list(learner.loss.meta_parameters().values())))
+        meta: list[Any] = list(learner.loss.meta_parameters().values())
+        groups = meta if options.decay_norm_and_bias else split_by_decay([{"params": meta}])
+        optimizers.append(make_optimizer(params=groups))
     return optimizers
 
 

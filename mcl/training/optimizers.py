@@ -30,29 +30,33 @@ def parameter_groups(learner: Learner, lr_factors: LrFactors = EQUAL, *, decay_n
     Args:
         learner: networks and loss.
         lr_factors: factors on the learning rate.
-        decay_norm_and_bias: otherwise, parameters of one dimension are apart, too, without weight decay: biases, and
-            those of normalization layers.
+        decay_norm_and_bias: otherwise, biases and the parameters of normalization layers are apart, too, without
+            weight decay.
     """
     trained = learner.trained_parameters()
     parts, own = lr_factors.groups(learner.cohort, trained), learner.loss.parameter_groups()
     grouped = {id(parameter) for group in (*parts, *own) for parameter in group["params"]}
     parameters = [parameter for parameter in trained if id(parameter) not in grouped]
-    rest: list[dict[str, Any]] = [{"params": parameters}]
+    groups = [{"params": parameters}, *own, *parts]
     if not decay_norm_and_bias:
-        rest, parts = _split_by_decay(rest), _split_by_decay(parts)
-    groups = [*rest, *own, *parts]
+        groups = split_by_decay(groups)
     return groups if len(groups) > 1 else parameters
 
 
-def _split_by_decay(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Split groups of parameters: those of two and more dimensions, and the others, which get no weight decay."""
+def split_by_decay(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Split groups of parameters into biases and those of normalization layers, without weight decay, and others."""
     split: list[dict[str, Any]] = []
     for group in groups:
-        vectors = [each for each in group["params"] if each.dim() <= 1]
-        others = [each for each in group["params"] if each.dim() > 1]
+        vectors = [each for each in group["params"] if is_norm_or_bias(each)]
+        others = [each for each in group["params"] if not is_norm_or_bias(each)]
         split += [{**group, "params": others}] if others else []
         split += [{**group, "params": vectors, "weight_decay": 0.0}] if vectors else []
     return split
+
+
+def is_norm_or_bias(parameter: Tensor) -> bool:
+    """Return whether a parameter is a bias or belongs to a normalization layer, which its one dimension tells."""
+    return parameter.dim() <= 1
 
 
 def set_learning_rate(optimizer: Optimizer, factor: float) -> None:

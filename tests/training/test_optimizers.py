@@ -72,6 +72,14 @@ def test_biases_and_normalization_can_be_left_without_weight_decay() -> None:
     step(trainer)
 
 
+@pytest.mark.parametrize("loss", ["lmcl", "ffl"])
+def test_modules_of_a_loss_are_left_without_weight_decay_too(loss: str) -> None:
+    for optimizer in small("trainer.decay_norm_and_bias=false", f"loss={loss}").optimizers:
+        for group in optimizer.param_groups:
+            kinds = {parameter.dim() > 1 for parameter in group["params"]}
+            assert kinds == {group["weight_decay"] > 0}
+
+
 @pytest.mark.parametrize("decay", ["true", "false"])
 def test_logged_rate_has_no_factor_even_if_all_parts_have_one(decay: str) -> None:
     parts = ["optimizer.layer_decay=0.5", "optimizer.head_lr_factor=10", "optimizer.lr=0.1"]
