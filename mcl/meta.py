@@ -12,7 +12,8 @@ so each step needs one vector-Jacobian product of its own gradient g. Up to roun
 differentiating the unrolled loop (`mcl.reference.unrolled_gradient`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Literal
 
 import torch
@@ -36,6 +37,7 @@ def meta_gradient(
     lr: float,
     momentum: float,
     weight_decay: float,
+    undecayed: Collection[str] = (),
     memory: Literal["keep", "recompute"] = "keep",
     reduce: Reduce = list,
 ) -> tuple[Tensor, Tensors]:
@@ -54,6 +56,7 @@ def meta_gradient(
         lr: learning rate of all unrolled steps.
         momentum: momentum of all unrolled steps (no Nesterov, no dampening), from a zero buffer.
         weight_decay: weight decay of all unrolled steps.
+        undecayed: names of the parameters without weight decay.
         memory: ``keep`` the graphs of all steps for the reverse pass, or ``recompute`` them there one by one, with the
             same random numbers: one graph in memory at a time, at the cost of about one more first-order gradient per
             step and, on the CPU, of returning free memory to the system.
@@ -79,6 +82,7 @@ def meta_gradient(
 
     phi = _leaves(meta_parameters, meta_parameters.values())
     theta = [value.detach() for value in parameters.values()]
+    decays = [name not in undecayed for name in parameters]
     velocity = [torch.zeros_like(value) for value in theta]
     tape: list[tuple[Tensors, Callable[[], list[Tensor]]]] = []
     restore_random_state = _random_state([*theta, *phi.values()])
@@ -90,7 +94,7 @@ def meta_gradient(
             tape.append((leaves, differentiable))
             # The operations of torch.optim.SGD in the same order: the iterates are equal to the last bit.
             torch._foreach_mul_(velocity, momentum)
-            torch._foreach_add_(velocity, torch._foreach_add(gradient, theta, alpha=weight_decay))
+            torch._foreach_add_(velocity, _add_decay(gradient, theta, weight_decay, decays))
             theta = list(torch._foreach_add(theta, velocity, alpha=-lr))
         leaves = _leaves(parameters, theta)
         outer_loss = outer(leaves)
@@ -105,12 +109,21 @@ def meta_gradient(
             products = reduce(_vjp(differentiable(), [*inputs, *phi.values()], u))
             torch._foreach_add_(total, products[len(inputs) :])
             if tape:
-                a = list(torch._foreach_add(torch._foreach_add(a, u, alpha=weight_decay), products[: len(inputs)]))
+                a = list(torch._foreach_add(_add_decay(a, u, weight_decay, decays), products[: len(inputs)]))
                 m = list(torch._foreach_mul(u, momentum))
     finally:
         restore_random_state()
     (outer_loss,) = reduce([outer_loss.detach()])
     return outer_loss, dict(zip(phi, total, strict=True))
+
+
+def _add_decay(
+    vectors: Sequence[Tensor], values: Sequence[Tensor], weight_decay: float, decays: Sequence[bool]
+) -> list[Tensor]:
+    """Return ``vectors + weight_decay * values`` where ``decays`` is true, and the vectors elsewhere."""
+    decayed = list(compress(vectors, decays))
+    sums = iter(torch._foreach_add(decayed, list(compress(values, decays)), alpha=weight_decay) if decayed else ())
+    return [next(sums) if each else vector for vector, each in zip(vectors, decays, strict=True)]
 
 
 def _leaves(names: Iterable[str], values: Iterable[Tensor]) -> Tensors:

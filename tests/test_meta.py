@@ -88,6 +88,17 @@ def test_meta_gradient_agrees_with_recorded_arrays(case, way):
     assert_same(gradients, {name: golden[f"grad.{name}"] for name in meta}, 1e-10)
 
 
+@pytest.mark.parametrize("undecayed", [{"bias"}, {"first", "bias", "second"}], ids=["some", "all"])
+@pytest.mark.parametrize("mode", MODES)
+def test_equals_plain_autograd_if_parameters_do_not_decay(mode, undecayed):
+    problem = Problem(0)
+    arguments = (problem.inner, problem.outer, problem.parameters, problem.meta_parameters)
+    loss, gradients = meta_gradient(*arguments, steps=2, **SGD, undecayed=undecayed, memory=mode)
+    expected_loss, expected = textbook_meta_gradient(*arguments, steps=2, **SGD, undecayed=undecayed)
+    torch.testing.assert_close(loss, expected_loss, rtol=1e-12, atol=0)
+    assert_same(gradients, expected, 1e-10)
+
+
 class BranchedNetwork(nn.Module):
     """Two stages of strided convolution and batch normalization, and a branch after the first."""
 

@@ -91,7 +91,7 @@ def build_trainer(
         mixing=options.mixing,
     )
     optimizers = _build_optimizers(options, learner, lr_factors, make_optimizer)
-    meta_round = _build_meta_round(learner, optimizers)
+    meta_round = _build_meta_round(options, learner, optimizers)
     if options.sync_batch_norm and processes.world_size > 1:
         _synchronize_batch_norm(learner)
     if options.compile:
@@ -128,11 +128,16 @@ def _build_optimizers(
     return optimizers
 
 
-def _build_meta_round(learner: Learner, optimizers: Sequence[Optimizer]) -> MetaRound | None:
+def _build_meta_round(options: TrainerOptions, learner: Learner, optimizers: Sequence[Optimizer]) -> MetaRound | None:
     if learner.loss.meta is None:
         return None
-    weight_decay = optimizers[0].param_groups[0].get("weight_decay", 0.0)
-    return MetaRound(learner.cohort, learner.loss, optimizers[1], weight_decay=weight_decay)
+    return MetaRound(
+        learner.cohort,
+        learner.loss,
+        optimizers[1],
+        weight_decay=optimizers[0].defaults.get("weight_decay", 0.0),
+        decay_norm_and_bias=options.decay_norm_and_bias,
+    )
 
 
 def _synchronize_batch_norm(learner: Learner) -> None:

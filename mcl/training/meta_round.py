@@ -11,6 +11,7 @@ from mcl import distributed
 from mcl.double_backward import DoubleBackward
 from mcl.losses.base import Loss
 from mcl.meta import meta_gradient
+from mcl.training.optimizers import is_norm_or_bias
 from mcl.types import Batch, Outputs
 
 Objective = Callable[[Sequence[Outputs], Batch], Tensor]
@@ -33,9 +34,18 @@ class MetaRound:
         loss: a loss whose ``meta`` is set.
         optimizer: optimizer of ``loss.meta_parameters()``; the caller sets its learning rate.
         weight_decay: weight decay of the unrolled steps.
+        decay_norm_and_bias: otherwise without biases and the parameters of normalization layers.
     """
 
-    def __init__(self, cohort: nn.Module, loss: Loss, optimizer: Optimizer, *, weight_decay: float):
+    def __init__(
+        self,
+        cohort: nn.Module,
+        loss: Loss,
+        optimizer: Optimizer,
+        *,
+        weight_decay: float,
+        decay_norm_and_bias: bool = True,
+    ):
         assert loss.meta is not None, f"{type(loss).__name__} has nothing to meta-learn"
         self.schedule = loss.meta
         self.loss = loss
@@ -45,6 +55,7 @@ class MetaRound:
         self.tied = getattr(cohort, "shared", None) is None
         self.optimizer = optimizer
         self.weight_decay = weight_decay
+        self.decay_norm_and_bias = decay_norm_and_bias
 
     def __call__(self, batch: Batch, outer_batch: Batch, lr: float) -> Tensor:
         """Run one round.
@@ -70,6 +81,7 @@ class MetaRound:
             name: _detach_to_float32(value) for name, value in (parameters | meta).items() if not value.requires_grad
         }
         parameters, meta = _trainable(parameters), _trainable(meta)
+        undecayed = {name for name, value in parameters.items() if is_norm_or_bias(value)}
 
         def call(objective: Objective, batch: Batch, tensors: dict[str, Tensor]) -> Tensor:
             with distributed.sharing(batch.whole):
@@ -86,6 +98,7 @@ class MetaRound:
                 lr=lr if self.schedule.lr is None else self.schedule.lr,
                 momentum=self.schedule.momentum,
                 weight_decay=self.weight_decay,
+                undecayed=() if self.decay_norm_and_bias else undecayed,
                 memory=self.schedule.memory,
                 reduce=distributed.all_reduce_mean,
             )

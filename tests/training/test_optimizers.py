@@ -74,7 +74,9 @@ def test_biases_and_normalization_can_be_left_without_weight_decay() -> None:
 
 @pytest.mark.parametrize("loss", ["lmcl", "ffl"])
 def test_modules_of_a_loss_are_left_without_weight_decay_too(loss: str) -> None:
-    for optimizer in small("trainer.decay_norm_and_bias=false", f"loss={loss}").optimizers:
+    trainer = small("trainer.decay_norm_and_bias=false", f"loss={loss}")
+    assert trainer.meta_round is None or not trainer.meta_round.decay_norm_and_bias
+    for optimizer in trainer.optimizers:
         for group in optimizer.param_groups:
             kinds = {parameter.dim() > 1 for parameter in group["params"]}
             assert kinds == {group["weight_decay"] > 0}
