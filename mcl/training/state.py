@@ -108,7 +108,8 @@ class TrainingState:
     def _load(self, state: Mapping[str, Any]) -> None:
         self.learner.load_state_dict(match_average(state["learner"], wanted=self.learner.average is not None))
         if "optimizers" in state:  # absent if another optimizer continues
-            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            # With resume=force, the optimizer of the meta-parameters may be new, or gone (loss.meta=null).
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=False):
                 if _groups(optimizer.state_dict()) == _groups(saved):
                     _load_optimizer(optimizer, saved)
                 elif self.processes.first:  # resume=force

@@ -190,6 +190,17 @@ def test_forced_other_settings_resume(
     assert Outcome("run").summary["steps"] == 10
 
 
+@pytest.mark.parametrize(("before", "after"), [([], ["loss.meta=null"]), (["loss.meta=null"], [])])
+def test_forced_start_or_end_of_meta_rounds_resumes(
+    before: list[str], after: list[str], small: Small, during_step: DuringStep
+) -> None:
+    during_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert small("run", *before).status == 75
+    done = small("run", *after, "resume=force")
+    assert done.status == 0, done.err
+    assert Outcome("run").summary["steps"] == 10
+
+
 def test_forced_freeze_of_the_other_network_starts_the_optimizer_anew(small: Small, during_step: DuringStep) -> None:
     """The networks are equal, so the momentum of one would fit the other."""
     assert small("source", "loss=independent", "trainer.max_steps=1").status == 0
