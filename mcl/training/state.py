@@ -1,6 +1,7 @@
 """The state of training: networks, loss, optimizers and progress."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from mcl.training.highest_memory import HighestMemory
 from mcl.training.learner import Learner
 from mcl.training.loss_scaling import LossScaling
 from mcl.training.lr_factors import PART
-from mcl.training.meters import Meters
+from mcl.training.meters import Meters, NonFiniteLoss
 from mcl.training.optimizers import match_state_strides
 from mcl.training.options import TrainerOptions
 from mcl.training.progress import Progress, upgrade_checkpoint
@@ -72,15 +73,17 @@ class TrainingState:
         """Return the content of a checkpoint. Every process must call this; synchronizes with the device.
 
         Raises:
-            NonFiniteLoss: a step since the last log point was not finite.
+            NonFiniteLoss: a step or a meta round since the last log point was not finite.
         """
+        meters = self.meters.state_dict()  # before the outer loss: if training diverged, this names the step
+        self.read_outer_loss()
         return {
             **self.progress.state_dict(),
             "processes": self.processes.world_size,
             "data": self.data,
             "learner": self.learner.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "meters": self.meters.state_dict(),
+            "meters": meters,
             "outer_loss": self.outer_loss,
             **({} if self.scaling is None else {"loss_scaling": self.scaling.state_dict()}),
             "results": self.results.state_dict(),
@@ -89,6 +92,22 @@ class TrainingState:
             "peak_memory": self.memory.read(),
             "random_states": self.processes.all_gather_object(random_state(self.options.device)),
         }
+
+    def read_outer_loss(self) -> float | None:
+        """Return the loss of the last meta round; None if it is logged already. Synchronizes with the device.
+
+        Raises:
+            NonFiniteLoss: it is not finite, and so neither are the meta-parameters.
+        """
+        if self.outer_loss is None:
+            return None
+        value = float(self.outer_loss)
+        if not math.isfinite(value):
+            raise NonFiniteLoss(
+                f"the meta round is not finite: outer_loss={value:g}. Nothing was saved after it. Try a smaller"
+                " loss.meta.lr, or optimizer.lr if that is null."
+            )
+        return value
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint.

@@ -160,8 +160,9 @@ class Trainer:
         """Log the averages since the last log point. Synchronizes with the device."""
         metrics = self.meters.read()
         images_per_second = self.state.throughput.read()  # after the meters, which wait for the device
-        if self.state.outer_loss is not None:
-            metrics["meta/outer_loss"] = float(self.state.outer_loss)
+        outer_loss = self.state.read_outer_loss()
+        if outer_loss is not None:
+            metrics["meta/outer_loss"] = outer_loss
             self.state.outer_loss = None
         loss = self.learner.loss
         metrics |= {f"train/weight/{name}": loss.weights[name] for name in loss.ramps}

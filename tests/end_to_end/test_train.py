@@ -186,6 +186,13 @@ def test_validation_chooses_the_best_epoch(command: Command) -> None:
     assert any("validation/first/backbone/top1" in row for row in metrics(only_run()))
 
 
+def test_meta_round_that_is_not_finite_stops_before_anything_is_saved(command: Command) -> None:
+    done = command("loss=lmcl", "loss.meta.lr=1e20", "trainer.max_steps=1")
+    assert done.status == 1
+    assert "the meta round is not finite: outer_loss=nan" in done.err
+    assert not list(Path("runs").rglob("last.pt"))
+
+
 def test_non_finite_loss_stops_and_names_the_step(command: Command) -> None:
     done = command("optimizer.lr=1e12", "loss=independent", "trainer.max_steps=30", "trainer.log_every=10")
     assert done.status == 1
