@@ -127,8 +127,8 @@ class Loss(nn.Module):
         options = " and ".join(f"loss.weights.{each}" for each in unfinished)
         return [
             f"{options}: the run has {epochs} epochs, and the ramp ends at epoch {ramp.length}; it gets to"
-            f" {ramp(epochs - 1):.2g}. A shorter one: 'loss.weights.{name}={{_target_:"
-            f" mcl.losses.ramps.{type(ramp).__name__}, length: {max(1, epochs // 4)}}}'."
+            f" {ramp(epochs - 1):.2g}. A shorter one: 'loss.weights.{name}={{_target_: {type(ramp).__module__}."
+            f"{type(ramp).__name__}, weight: {ramp.weight:g}, length: {max(1, epochs // 4)}}}'."
         ]
 
     def prepare(self, labels: Tensor) -> None:

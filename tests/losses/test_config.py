@@ -1,6 +1,8 @@
 """The choices of a loss on the command line."""
 
+import dataclasses
 import inspect
+import re
 import shutil
 from pathlib import Path
 
@@ -132,6 +134,24 @@ def test_weights_are_numbers_or_ramps_on_the_command_line(choose):
     (note,) = loss.unfinished_ramps(3)
     assert "loss.weights.distillation: the run has 3 epochs, and the ramp ends at epoch 4; it gets to 1." in note
     assert loss.unfinished_ramps(5) == []
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["loss=dml", "loss.weights.distillation={_target_: mcl.losses.ramps.Linear, weight: 2.5, length: 40}"],
+        ["loss=pcl", "loss.reproduce_official_bug=true"],
+    ],
+    ids=["weight", "ramp of a method"],
+)
+def test_the_shorter_ramp_that_a_note_suggests_differs_in_its_length_alone(choose, overrides):
+    config = choose(*overrides)
+    loss = instantiate(config, **sizes(config), _convert_="all")
+    (note,) = loss.unfinished_ramps(1)
+    suggested = re.search(r"'(loss\.weights\.(\w+)=.*)'", note)
+    config = choose(*(each for each in overrides if "weights" not in each), suggested[1])
+    shorter = instantiate(config, **sizes(config), _convert_="all").ramps[suggested[2]]
+    assert shorter == dataclasses.replace(loss.ramps[suggested[2]], length=1)
 
 
 def test_choices_combine_on_the_command_line(choose):
