@@ -159,7 +159,10 @@ class Loss(nn.Module):
         """Take in the logits (N, M, C) of the validation split and its labels (M,), if ``needs_held_out``."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return groups of the loss's parameters with the optimizer's options in which they differ from the others."""
+        """Return groups of the loss's parameters with the optimizer's options in which they differ from the others.
+
+        A learning rate of their own, ``lr``, follows the schedule like that of the others.
+        """
         return []
 
     def decay(self, step: int) -> float:

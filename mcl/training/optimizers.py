@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from mcl.training.learner import Learner
 from mcl.training.lr_factors import EQUAL, LR_FACTOR, PART, LrFactors
 
+_BASE_LR = "initial_lr"  # key in the groups of an optimizer, as torch's schedulers call it
 _FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
 
@@ -34,7 +35,8 @@ def parameter_groups(learner: Learner, lr_factors: LrFactors = EQUAL, *, decay_n
             weight decay.
     """
     trained = learner.trained_parameters()
-    parts, own = lr_factors.groups(learner.cohort, trained), learner.loss.parameter_groups()
+    parts = lr_factors.groups(learner.cohort, trained)
+    own = [{**group, _BASE_LR: group["lr"]} if "lr" in group else group for group in learner.loss.parameter_groups()]
     grouped = {id(parameter) for group in (*parts, *own) for parameter in group["params"]}
     parameters = [parameter for parameter in trained if id(parameter) not in grouped]
     groups = [{"params": parameters}, *own, *parts]
@@ -60,9 +62,9 @@ def is_norm_or_bias(parameter: Tensor) -> bool:
 
 
 def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
-    """Give each group the optimizer's learning rate, times a factor and that of its part of the networks."""
+    """Give each group its own learning rate or the optimizer's, times a factor and that of its part of the networks."""
     for group in optimizer.param_groups:
-        group["lr"] = optimizer.defaults["lr"] * factor * group.get(LR_FACTOR, 1.0)
+        group["lr"] = group.get(_BASE_LR, optimizer.defaults["lr"]) * factor * group.get(LR_FACTOR, 1.0)
 
 
 def base_learning_rate(optimizer: Optimizer) -> float:

@@ -108,6 +108,25 @@ def test_each_part_has_its_learning_rate() -> None:
     assert classifiers[LR_FACTOR] == 10
 
 
+class WithScale(Independent):
+    """Has a parameter with a learning rate of its own."""
+
+    def __init__(self, widths: list[list[int]]):
+        super().__init__(widths=widths)
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": [self.scale], "lr": 0.01}]
+
+
+def test_learning_rate_that_a_loss_gives_its_parameters_follows_the_schedule() -> None:
+    networks = cohort()
+    optimizer = torch.optim.SGD(parameter_groups(Learner(networks, WithScale(networks.widths))), lr=0.1)
+    for factor in (1.0, 0.5):
+        set_learning_rate(optimizer, factor)
+        assert [group["lr"] for group in optimizer.param_groups] == [0.1 * factor, 0.01 * factor]
+
+
 def test_equal_factors_leave_the_optimizer_as_it_was() -> None:
     networks = cohort()
     learner = Learner(networks, Independent(widths=networks.widths))
