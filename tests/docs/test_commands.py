@@ -29,7 +29,7 @@ DEFAULT_RUN = "runs/digits/resnet8/lmcl/73f50a34ac"
 NOT_RUN = {  # pattern of a whole command -> why no test runs it
     r"pip install .*": "changes the environment and needs a network; that its extras exist is checked below",
     r"pytest": "runs this test",
-    r"python -m mcl report experiments/(few|methods|tiny|timm)_\w+( --baseline .+)?": (
+    r"python -m mcl report experiments/(fashion|few|methods|tiny|timm)_\w+( --baseline .+)?": (
         "tests/reports/test_archive.py draws them again"
     ),
     r"python -m mcl evaluate few_images_tuned/.*": "needs CIFAR-10; tests/commands/test_release.py checks the logits",
