@@ -87,8 +87,8 @@ def write_report(
         asked = {"--latex": latex, "--baseline": baseline is not None, "--metric": metric != "top1_last"}
         if given := listed(option for option, is_given in asked.items() if is_given):
             raise UserError(
-                f"{given}: a search has no tables for a paper, only its best trials by validation accuracy. Leave"
-                f" {given} out."
+                f"{given}: a search has its best trials by validation accuracy, no rows to compare and no tables for a"
+                f" paper. Leave {given} out."
             )
     if html:
         require("html", asked="--html")

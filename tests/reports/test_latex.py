@@ -76,7 +76,7 @@ def test_report_of_a_search_has_no_tables(
     Path("mine/study.yaml").write_text(f"title: Mine\nhold: [dataset.validation=0.1]\n{search}\n")
     assert main(["report", "mine", *options]) == 1
     given = " and ".join(option for option in ("--latex", "--baseline", "--metric") if option in options)
-    assert f"error: {given}: a search has no tables for a paper" in capsys.readouterr().err
+    assert f"error: {given}: a search has its best trials" in capsys.readouterr().err
     assert not Path("mine/RESULTS.md").exists()
 
 
