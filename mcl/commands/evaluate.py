@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.runs.identity import choice_name, pair_name
     from mcl.runs.layout import EVALUATION, TEST
 
+    check_out(arguments.out)
     saved = SavedRun(arguments.run, arguments.overrides, arguments.allow, allow_older=arguments.allow_older)
     source = saved.source
     name = source.path.stem if source.path.is_file() else source.path.name

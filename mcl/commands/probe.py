@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.probing import Options, open_subject, probe
     from mcl.runs.layout import EVALUATION
 
+    check_out(arguments.out)
     require_at_least(1, "--draws", arguments.draws)
     require_at_least(0, "--seed", arguments.seed)
     overrides = [*([f"dataset={arguments.dataset}"] if arguments.dataset else []), *arguments.overrides]
