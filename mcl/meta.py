@@ -12,8 +12,7 @@ so each step needs one vector-Jacobian product of its own gradient g. Up to roun
 differentiating the unrolled loop (`mcl.reference.unrolled_gradient`).
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import compress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -36,8 +35,7 @@ def meta_gradient(
     steps: int,
     lr: float,
     momentum: float,
-    weight_decay: float,
-    undecayed: Collection[str] = (),
+    weight_decay: float | Mapping[str, float],
     memory: Literal["keep", "recompute"] = "keep",
     reduce: Reduce = list,
 ) -> tuple[Tensor, Tensors]:
@@ -55,8 +53,7 @@ def meta_gradient(
         steps: SGD steps on the inner objective, 0 or more.
         lr: learning rate of all unrolled steps.
         momentum: momentum of all unrolled steps (no Nesterov, no dampening), from a zero buffer.
-        weight_decay: weight decay of all unrolled steps.
-        undecayed: names of the parameters without weight decay.
+        weight_decay: weight decay in all unrolled steps, of all parameters or of each by its name.
         memory: ``keep`` the graphs of all steps for the reverse pass, or ``recompute`` them there one by one, with the
             same random numbers: one graph in memory at a time, at the cost of about one more first-order gradient per
             step and, on the CPU, of returning free memory to the system.
@@ -82,7 +79,7 @@ def meta_gradient(
 
     phi = _leaves(meta_parameters, meta_parameters.values())
     theta = [value.detach() for value in parameters.values()]
-    decays = [name not in undecayed for name in parameters]
+    decays = [weight_decay[name] if isinstance(weight_decay, Mapping) else weight_decay for name in parameters]
     velocity = [torch.zeros_like(value) for value in theta]
     tape: list[tuple[Tensors, Callable[[], list[Tensor]]]] = []
     restore_random_state = _random_state([*theta, *phi.values()])
@@ -94,7 +91,7 @@ def meta_gradient(
             tape.append((leaves, differentiable))
             # The operations of torch.optim.SGD in the same order: the iterates are equal to the last bit.
             torch._foreach_mul_(velocity, momentum)
-            torch._foreach_add_(velocity, _add_decay(gradient, theta, weight_decay, decays))
+            torch._foreach_add_(velocity, _add_decay(gradient, theta, decays))
             theta = list(torch._foreach_add(theta, velocity, alpha=-lr))
         leaves = _leaves(parameters, theta)
         outer_loss = outer(leaves)
@@ -109,7 +106,7 @@ def meta_gradient(
             products = reduce(_vjp(differentiable(), [*inputs, *phi.values()], u))
             torch._foreach_add_(total, products[len(inputs) :])
             if tape:
-                a = list(torch._foreach_add(_add_decay(a, u, weight_decay, decays), products[: len(inputs)]))
+                a = list(torch._foreach_add(_add_decay(a, u, decays), products[: len(inputs)]))
                 m = list(torch._foreach_mul(u, momentum))
     finally:
         restore_random_state()
@@ -117,13 +114,15 @@ def meta_gradient(
     return outer_loss, dict(zip(phi, total, strict=True))
 
 
-def _add_decay(
-    vectors: Sequence[Tensor], values: Sequence[Tensor], weight_decay: float, decays: Sequence[bool]
-) -> list[Tensor]:
-    """Return ``vectors + weight_decay * values`` where ``decays`` is true, and the vectors elsewhere."""
-    decayed = list(compress(vectors, decays))
-    sums = iter(torch._foreach_add(decayed, list(compress(values, decays)), alpha=weight_decay) if decayed else ())
-    return [next(sums) if each else vector for vector, each in zip(vectors, decays, strict=True)]
+def _add_decay(vectors: Sequence[Tensor], values: Sequence[Tensor], decays: Sequence[float]) -> list[Tensor]:
+    """Return ``vector + decay * value`` for each vector; one call to torch for all with the same decay."""
+    result = list(vectors)
+    for decay in {*decays} - {0.0}:
+        chosen = [index for index, each in enumerate(decays) if each == decay]
+        sums = torch._foreach_add([vectors[i] for i in chosen], [values[i] for i in chosen], alpha=decay)
+        for index, value in zip(chosen, sums, strict=True):
+            result[index] = value
+    return result
 
 
 def _leaves(names: Iterable[str], values: Iterable[Tensor]) -> Tensors:

@@ -88,13 +88,14 @@ def test_meta_gradient_agrees_with_recorded_arrays(case, way):
     assert_same(gradients, {name: golden[f"grad.{name}"] for name in meta}, 1e-10)
 
 
-@pytest.mark.parametrize("undecayed", [{"bias"}, {"first", "bias", "second"}], ids=["some", "all"])
+@pytest.mark.parametrize("decays", [(0.1, 0.0, 0.1), (0.1, 0.2, 0.0), (0.0, 0.0, 0.0)], ids=["two", "three", "none"])
 @pytest.mark.parametrize("mode", MODES)
-def test_equals_plain_autograd_if_parameters_do_not_decay(mode, undecayed):
+def test_equals_plain_autograd_if_each_parameter_has_its_own_decay(mode, decays):
     problem = Problem(0)
+    sgd = {**SGD, "weight_decay": dict(zip(problem.parameters, decays, strict=True))}
     arguments = (problem.inner, problem.outer, problem.parameters, problem.meta_parameters)
-    loss, gradients = meta_gradient(*arguments, steps=2, **SGD, undecayed=undecayed, memory=mode)
-    expected_loss, expected = textbook_meta_gradient(*arguments, steps=2, **SGD, undecayed=undecayed)
+    loss, gradients = meta_gradient(*arguments, steps=2, **sgd, memory=mode)
+    expected_loss, expected = textbook_meta_gradient(*arguments, steps=2, **sgd)
     torch.testing.assert_close(loss, expected_loss, rtol=1e-12, atol=0)
     assert_same(gradients, expected, 1e-10)
 

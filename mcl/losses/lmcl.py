@@ -35,7 +35,7 @@ class LMCL(MutualLoss):
         meta: when and how the matching is learned. None keeps a learned matching at its initial weights, and is
             required for a fixed one.
         weights: factor of each term in the sum; for those left out 0.1 for vcl and icl, else 1.
-        tau, temperature, dim, direction: as in `MutualLoss`.
+        tau, temperature, dim, direction, head_weight_decay: as in `MutualLoss`.
 
     Raises:
         UserError: As in `MutualLoss`, or the temperatures are too low for the contrast, or ``meta`` is set and the
@@ -57,8 +57,9 @@ class LMCL(MutualLoss):
         temperature: float = 3.0,
         dim: int = 128,
         direction: str = "mutual",
+        head_weight_decay: float | None = None,
     ):
-        super().__init__(widths, weights, tau, temperature, dim, direction)
+        super().__init__(widths, weights, tau, temperature, dim, direction, head_weight_decay)
         self.aggregators = nn.ModuleList(Aggregator(each[-1], len(each), inputs=sum(each)) for each in widths)
         self.matching = matching(widths)
         self.contrast = contrast()

@@ -25,7 +25,7 @@ class MCL(MutualLoss):
         widths: per network, per stage, the width of its features. Only the last stage is used.
         weights: factor of each term in the sum; for those left out 0.1 for vcl and icl, 0 for distillation, else 1.
             ``distillation`` draws each network to the mean logits of all; with factor 0 it is not computed.
-        tau, temperature, dim, direction: as in `MutualLoss`.
+        tau, temperature, dim, direction, head_weight_decay: as in `MutualLoss`.
         gather: contrast the samples of all processes; otherwise each process contrasts its own.
 
     Raises:
@@ -44,8 +44,11 @@ class MCL(MutualLoss):
         dim: int = 128,
         gather: bool = True,
         direction: str = "mutual",
+        head_weight_decay: float | None = None,
     ):
-        super().__init__([stages[-1:] for stages in widths], weights, tau, temperature, dim, direction)
+        super().__init__(
+            [stages[-1:] for stages in widths], weights, tau, temperature, dim, direction, head_weight_decay
+        )
         check_temperatures(tau, temperature)
         self.gather = gather
 

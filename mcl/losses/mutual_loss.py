@@ -1,7 +1,7 @@
 """Base class of MCL and L-MCL: their terms and options, and a projection head for each node."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -23,10 +23,11 @@ class MutualLoss(Loss):
         dim: dimension of the embeddings.
         direction: ``mutual``: all networks learn from each other; ``one_way``: the first one alone from the others,
             which learn from the labels.
+        head_weight_decay: weight decay of the projection heads; None: that of the networks.
 
     Raises:
         UserError: As in `Loss`, or there are too few networks, a number is not positive, or there is no such
-            ``direction``.
+            ``direction``, or ``head_weight_decay`` is negative.
     """
 
     terms = ("classification", "distillation", "vcl", "soft_vcl", "icl", "soft_icl")
@@ -43,6 +44,7 @@ class MutualLoss(Loss):
         temperature: float,
         dim: int,
         direction: str = "mutual",
+        head_weight_decay: float | None = None,
     ):
         super().__init__(weights)
         if len(widths) < self.minimum_networks:
@@ -54,7 +56,15 @@ class MutualLoss(Loss):
         for name, value in (("tau", tau), ("temperature", temperature), ("dim", dim)):
             if value <= 0:
                 raise UserError(f"loss.{name}={value}: must be greater than 0.")
+        if head_weight_decay is not None and head_weight_decay < 0:
+            raise UserError(f"loss.head_weight_decay={head_weight_decay}: must not be negative.")
         self.tau = tau
         self.temperature = temperature
         self.learners = learners(direction)
         self.heads = nn.ModuleList(PerStage(ProjectionHead(width, dim) for width in stages) for stages in widths)
+        self.head_weight_decay = head_weight_decay
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        if self.head_weight_decay is None:
+            return []
+        return [{"params": list(self.heads.parameters()), "weight_decay": self.head_weight_decay}]

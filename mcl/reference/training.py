@@ -47,11 +47,16 @@ class TextbookTraining:
             or loss.meta is None
         ):
             raise UserError("The textbook training requires loss=lmcl with loss/contrast=batch and a meta round.")
-        if loss.meta.outer_batch != "same" or not loss.meta.attach_features or parts.options.clip_norm is not None:
-            raise UserError(
-                "The textbook training does not support loss.meta.outer_batch=next, loss.meta.attach_features=false"
-                " or trainer.clip_norm."
-            )
+        published = {
+            "loss.meta.outer_batch": loss.meta.outer_batch == "same",
+            "loss.meta.attach_features": loss.meta.attach_features,
+            "loss.direction": loss.learners == slice(None),
+            "loss.head_weight_decay": loss.head_weight_decay is None,
+            "trainer.clip_norm": parts.options.clip_norm is None,
+            "trainer.decay_norm_and_bias": parts.options.decay_norm_and_bias,
+        }
+        if changed := ", ".join(option for option, is_published in published.items() if not is_published):
+            raise UserError(f"The textbook training supports no other value of {changed} than the published one.")
         if not isinstance(splits.train, Images):
             raise UserError("The textbook training requires images in memory: dataset.storage=memory.")
         self.parts = parts

@@ -4,7 +4,7 @@ Autograd over the whole loop is the definition, and holds the graphs of all step
 between the steps, each step is taken first without a graph, and again with one on the way back.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -31,8 +31,7 @@ def sgd_step(
     *,
     lr: float,
     momentum: float,
-    weight_decay: float,
-    undecayed: Collection[str] = (),
+    weight_decay: float | Mapping[str, float],
     create_graph: bool = True,
 ) -> State:
     """Return the state after one step on a loss of ``state.theta``; differentiable with ``create_graph``."""
@@ -40,7 +39,7 @@ def sgd_step(
     parameters = list(state.theta.values())
     gradients = torch.autograd.grad(loss, parameters, create_graph=create_graph, materialize_grads=True)
     for (name, value), gradient in zip(state.theta.items(), gradients, strict=True):
-        decay = 0.0 if name in undecayed else weight_decay
+        decay = weight_decay[name] if isinstance(weight_decay, Mapping) else weight_decay
         velocity[name] = momentum * state.velocity[name] + gradient + decay * value
         theta[name] = value - lr * velocity[name]
     return State(theta, velocity)
@@ -57,7 +56,7 @@ def meta_gradient(
 ) -> tuple[Tensor, Tensors]:
     """Compute `mcl.meta.meta_gradient` for objectives that depend on at least one of the parameters.
 
-    ``sgd`` holds the ``lr``, ``momentum``, ``weight_decay`` and ``undecayed`` of `sgd_step`.
+    ``sgd`` holds the ``lr``, ``momentum`` and ``weight_decay`` of `sgd_step`.
     """
     phi, state = _leaves(meta_parameters), _at_rest(parameters)
     for _ in range(steps):

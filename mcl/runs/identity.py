@@ -59,6 +59,7 @@ ADDED: dict[str, Any] = {
     "optimizer.head_lr_factor": 1,
     "optimizer.layer_decay": 1,
     "loss.direction": "mutual",
+    "loss.head_weight_decay": None,
     "dataset.class_folder": "first",
     "dataset.augmentation.crop_scale": None,
     "dataset.augmentation.policy": None,

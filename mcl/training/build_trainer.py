@@ -23,7 +23,7 @@ from mcl.training.learner import Learner
 from mcl.training.loss_scaling import LossScaling
 from mcl.training.lr_factors import EQUAL, LrFactors
 from mcl.training.meta_round import MetaRound
-from mcl.training.optimizers import parameter_groups, split_by_decay
+from mcl.training.optimizers import parameter_groups, split_by_decay, weight_decays
 from mcl.training.options import TrainerOptions
 from mcl.training.progress import Progress
 from mcl.training.random_state import seed_process
@@ -135,8 +135,7 @@ def _build_meta_round(options: TrainerOptions, learner: Learner, optimizers: Seq
         learner.cohort,
         learner.loss,
         optimizers[1],
-        weight_decay=optimizers[0].defaults.get("weight_decay", 0.0),
-        decay_norm_and_bias=options.decay_norm_and_bias,
+        weight_decay=weight_decays(learner, optimizers[0]),
     )
 
 

@@ -1,6 +1,6 @@
 """The meta round: update a loss's meta-parameters through unrolled steps of the networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,6 @@ from mcl import distributed
 from mcl.double_backward import DoubleBackward
 from mcl.losses.base import Loss
 from mcl.meta import meta_gradient
-from mcl.training.optimizers import is_norm_or_bias
 from mcl.types import Batch, Outputs
 
 Objective = Callable[[Sequence[Outputs], Batch], Tensor]
@@ -33,8 +32,8 @@ class MetaRound:
             wrapped for data parallelism.
         loss: a loss whose ``meta`` is set.
         optimizer: optimizer of ``loss.meta_parameters()``; the caller sets its learning rate.
-        weight_decay: weight decay of the unrolled steps.
-        decay_norm_and_bias: otherwise without biases and the parameters of normalization layers.
+        weight_decay: weight decay in the unrolled steps, of all parameters or of each by its name: ``cohort.NAME`` or
+            ``loss.NAME``.
     """
 
     def __init__(
@@ -43,8 +42,7 @@ class MetaRound:
         loss: Loss,
         optimizer: Optimizer,
         *,
-        weight_decay: float,
-        decay_norm_and_bias: bool = True,
+        weight_decay: float | Mapping[str, float],
     ):
         assert loss.meta is not None, f"{type(loss).__name__} has nothing to meta-learn"
         self.schedule = loss.meta
@@ -55,7 +53,6 @@ class MetaRound:
         self.tied = getattr(cohort, "shared", None) is None
         self.optimizer = optimizer
         self.weight_decay = weight_decay
-        self.decay_norm_and_bias = decay_norm_and_bias
 
     def __call__(self, batch: Batch, outer_batch: Batch, lr: float) -> Tensor:
         """Run one round.
@@ -81,7 +78,6 @@ class MetaRound:
             name: _detach_to_float32(value) for name, value in (parameters | meta).items() if not value.requires_grad
         }
         parameters, meta = _trainable(parameters), _trainable(meta)
-        undecayed = {name for name, value in parameters.items() if is_norm_or_bias(value)}
 
         def call(objective: Objective, batch: Batch, tensors: dict[str, Tensor]) -> Tensor:
             with distributed.sharing(batch.whole):
@@ -98,7 +94,6 @@ class MetaRound:
                 lr=lr if self.schedule.lr is None else self.schedule.lr,
                 momentum=self.schedule.momentum,
                 weight_decay=self.weight_decay,
-                undecayed=() if self.decay_norm_and_bias else undecayed,
                 memory=self.schedule.memory,
                 reduce=distributed.all_reduce_mean,
             )

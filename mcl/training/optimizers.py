@@ -56,6 +56,13 @@ def split_by_decay(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return split
 
 
+def weight_decays(learner: Learner, optimizer: Optimizer) -> dict[str, float]:
+    """Return the weight decay of each parameter that the optimizer updates, by its name in the learner."""
+    groups = optimizer.param_groups
+    decays = {id(each): group.get("weight_decay", 0.0) for group in groups for each in group["params"]}
+    return {name: decays[id(each)] for name, each in learner.named_parameters() if id(each) in decays}
+
+
 def is_norm_or_bias(parameter: Tensor) -> bool:
     """Return whether a parameter is a bias or belongs to a normalization layer, which its one dimension tells."""
     return parameter.dim() <= 1

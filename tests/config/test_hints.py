@@ -202,6 +202,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "loss=dml loss.form=authors loss.temperature=2": "loss.form=authors has no temperature. Leave it null.",
     "loss=dml loss.reproduce_official_bug=true": "loss.form=paper has no bug to reproduce.",
     "loss=dml loss.temperature=0": "loss.temperature=0: must be greater than 0.",
+    "loss=mcl loss.head_weight_decay=-1": "loss.head_weight_decay=-1: must not be negative.",
     "loss=ffl loss.weight_decay=-1": "loss.weight_decay=-1: must not be negative.",
     "loss=DML": "Did you mean 'dml'?",
     "-m loss=dml,okddip pair=resnet8": "needs at least 3; the pair has 2.",

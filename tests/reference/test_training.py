@@ -136,7 +136,13 @@ def test_meta_round_updates_only_the_matching():
         assert torch.equal(value, before[name]) != name.startswith("loss.matching."), name
 
 
-@pytest.mark.parametrize("override", ["loss=mcl", "loss.meta=null", "loss/contrast=memory", "trainer.clip_norm=1"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("loss=mcl", "loss.meta=null", "loss/contrast=memory", "loss.direction=one_way", "loss.head_weight_decay=0"),
+        *("trainer.clip_norm=1", "trainer.decay_norm_and_bias=false"),
+    ],
+)
 def test_other_methods_are_refused(override):
     parts = build_parts(override)
     with pytest.raises(UserError, match="textbook"):

@@ -84,7 +84,12 @@ def optimizer_of(loss: Loss) -> torch.optim.SGD:
 
 
 def plain_autograd(
-    cohort: nn.Module, loss: Loss, batch: Batch, outer_batch: Batch, lr: float, decay_norm_and_bias: bool = True
+    cohort: nn.Module,
+    loss: Loss,
+    batch: Batch,
+    outer_batch: Batch,
+    lr: float,
+    weight_decay: float | dict[str, float] = WEIGHT_DECAY,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the outer objective and the meta-gradient by autograd over the whole loop, on copies of the modules."""
     moved = {f"cohort.{name}": value for name, value in cohort.named_parameters() if value.requires_grad}
@@ -108,8 +113,7 @@ def plain_autograd(
         steps=loss.meta.steps,
         lr=lr,
         momentum=loss.meta.momentum,
-        weight_decay=WEIGHT_DECAY,
-        undecayed=() if decay_norm_and_bias else [name for name, value in moved.items() if value.dim() < 2],
+        weight_decay=weight_decay,
     )
     return outer_loss, {name.removeprefix("loss."): value for name, value in gradients.items()}
 
@@ -155,11 +159,13 @@ def test_gradient_equals_plain_autograd(steps, memory):
     assert_gradients(loss, expected, 1e-9)
 
 
-def test_biases_and_normalization_do_not_decay_in_the_unrolled_steps_either():
+def test_parameters_decay_by_themselves_in_the_unrolled_steps():
     cohort, loss = make()
-    batch, options = make_batch(1), {"decay_norm_and_bias": False}
-    expected_loss, expected = plain_autograd(cohort, loss, batch, batch, lr=0.1, **options)
-    meta_round = MetaRound(cohort, loss, optimizer_of(loss), weight_decay=WEIGHT_DECAY, **options)
+    batch = make_batch(1)
+    decays = {f"cohort.{name}": WEIGHT_DECAY * (value.dim() > 1) for name, value in cohort.named_parameters()}
+    decays |= {f"loss.{name}": 0.1 for name in loss.inner_parameters()}
+    expected_loss, expected = plain_autograd(cohort, loss, batch, batch, lr=0.1, weight_decay=decays)
+    meta_round = MetaRound(cohort, loss, optimizer_of(loss), weight_decay=decays)
     torch.testing.assert_close(meta_round(batch, batch, 0.1), expected_loss, rtol=1e-12, atol=0)
     assert_gradients(loss, expected, 1e-9)
 

@@ -75,11 +75,26 @@ def test_biases_and_normalization_can_be_left_without_weight_decay() -> None:
 @pytest.mark.parametrize("loss", ["lmcl", "ffl"])
 def test_modules_of_a_loss_are_left_without_weight_decay_too(loss: str) -> None:
     trainer = small("trainer.decay_norm_and_bias=false", f"loss={loss}")
-    assert trainer.meta_round is None or not trainer.meta_round.decay_norm_and_bias
+    if trainer.meta_round is not None:
+        for name, decay in trainer.meta_round.weight_decay.items():
+            assert (decay > 0) == (trainer.learner.get_parameter(name).dim() > 1)
     for optimizer in trainer.optimizers:
         for group in optimizer.param_groups:
             kinds = {parameter.dim() > 1 for parameter in group["params"]}
             assert kinds == {group["weight_decay"] > 0}
+
+
+@pytest.mark.parametrize("loss", ["mcl", "lmcl"])
+def test_projection_heads_decay_by_themselves(loss: str) -> None:
+    trainer = small(f"loss={loss}", "loss.head_weight_decay=0.01", "optimizer.weight_decay=0.1")
+    networks, heads = trainer.optimizers[0].param_groups
+    assert (networks["weight_decay"], heads["weight_decay"]) == (0.1, 0.01)
+    assert {id(each) for each in heads["params"]} == {id(each) for each in trainer.learner.loss.heads.parameters()}
+    if trainer.meta_round is not None:
+        decays = trainer.meta_round.weight_decay
+        assert {decays[f"loss.{name}"] for name in trainer.learner.loss.inner_parameters()} == {0.01}
+        assert {decay for name, decay in decays.items() if name.startswith("cohort.")} == {0.1}
+    step(trainer)
 
 
 @pytest.mark.parametrize("decay", ["true", "false"])
