@@ -33,7 +33,7 @@ from mcl.config.passed import Once
 from mcl.config.schema import TrainConfig
 from mcl.config.signatures import read_signature, signature_of
 from mcl.config.targets import KEYWORDS, PACKAGES, inside, resolve
-from mcl.config.type_hints import describe, fits
+from mcl.config.type_hints import describe, fits, misfit
 from mcl.errors import UserError, unknown
 from mcl.runs.fine_tuning import optimizer_node
 from mcl.runs.identity import flatten
@@ -195,8 +195,8 @@ def _check_options(
             raise unknown_option(f"{prefix}{name}", named, _shown(value), title=title)
         _require_set(f"{prefix}{name}", value)
         if name in named and not fits(value, named[name].annotation):
-            meant = value_in_our_words(f"{prefix}{name}", value)
-            raise UserError(f"{prefix}{name}={value}: {describe(named[name].annotation, value)}{meant}")
+            option, value, hint = misfit(f"{prefix}{name}", value, named[name].annotation)
+            raise UserError(f"{option}={value}: {describe(hint, value)}{value_in_our_words(option, value)}")
     for name, parameter in named.items():
         if parameter.default is parameter.empty and name not in options and not partial:
             raise UserError(f"{prefix}{name} is not set: give {prefix}{name}=VALUE (for {title}).")

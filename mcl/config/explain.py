@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
@@ -31,6 +32,7 @@ _TYPE = re.compile(r"Value '(.*)' of type '\w+' could not be converted to (Integ
 _BOOLEAN = re.compile(r"Value '(.*)' is not a valid bool\b")
 _WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 _BELONGS_ELSEWHERE = re.compile(r"((\w+)[\w.]*): there is no such option of \w+\. It belongs to ")
+_MERGED = re.compile(r"Error merging override ([^=]+)=(.*)")
 _NO_CONFIG = re.compile(r"Cannot find primary config '([^']+)'")
 
 
@@ -69,8 +71,8 @@ def explain(error: BaseException, typed: Sequence[str] = ()) -> str | None:
             return _explain_key(cause, chain, typed)
     if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in chain):
         return _one_line(error)
-    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
-        return _explain_null(typed)
+    if isinstance(error, ValueError | TypeError) and (message := _explain_no_name(typed)):
+        return message
     if isinstance(error, RuntimeError) and str(error).startswith('Could not detect "srun"'):
         return "hydra/launcher=slurm: srun is not on PATH. Use a login node, or hydra/launcher=gpus."
     if type(error).__module__.startswith(("submitit.", "ray.")):  # a job was lost; the text says how
@@ -143,6 +145,8 @@ def _explain_composition(text: str, typed: Sequence[str]) -> str | None:
         return (
             f"--config-name {found[1]}: there is no {found[1]}.yaml in {conf_folder()} or the folder of --config-dir."
         )
+    if (found := _MERGED.match(text)) and found[2].startswith("["):
+        return f"{found[1]}={found[2]}: expected a mapping, not a list. Give {found[1]}.NAME=VALUE for what changes."
     if text.startswith("Could not delete from config. '"):
         key = text.split("'")[1]
         return f"~{key}: there is no option {key} to remove."
@@ -183,15 +187,17 @@ def _explain_key(cause: OmegaConfBaseException, chain: list[BaseException], type
     return _one_line(f"{full_key}: {str(cause.msg or composition or cause).partition('full_key:')[0]}")
 
 
-def _explain_null(typed: Sequence[str]) -> str:
-    """Explain a group that was given a value that cannot be the name of a file."""
+def _explain_no_name(typed: Sequence[str]) -> str | None:
+    """Explain a group that was given a value, or a list of values, that cannot be the name of a file."""
     for text in typed:
         group, _, value = text.lstrip("+").partition("=")
-        if group in choices() and value.lower() in ("null", "true", "false"):
+        given = OverridesParser.create().parse_override(text).value() if group in choices() else ""
+        names = given if isinstance(given, list) else [given]
+        if any(each is None or isinstance(each, int | float) for each in names):
             return (
                 f"{text}: {value} is not a choice of {group}: give {group}=NAME, one of {', '.join(choices()[group])}."
             )
-    return "null is not a choice of a group: give GROUP=NAME, such as pair=resnet8; --help lists the names."
+    return None
 
 
 def typed_value(key: str, typed: Sequence[str]) -> str | None:

@@ -42,6 +42,16 @@ def describe(hint: Any, value: Any) -> str:
     return f"expected {_in_words(hint)}.{did_you_mean(value, choices)}"
 
 
+def misfit(name: str, value: Any, hint: Any) -> tuple[str, Any, Any]:
+    """Return what does not fit, with its dotted name and its hint: the value, or one entry of a mapping that does."""
+    for each in (hint, *typing.get_args(hint)):
+        arguments = typing.get_args(each)
+        if isinstance(value, Mapping) and _accepts(typing.get_origin(each), dict) and len(arguments) == 2:
+            wrong = [key for key, entry in value.items() if not fits(entry, arguments[1])]
+            return misfit(f"{name}.{wrong[0]}", value[wrong[0]], arguments[1]) if wrong else (name, value, hint)
+    return name, value, hint
+
+
 def _in_words(hint: Any) -> str:
     if hint in _WORDS:
         return _WORDS[hint]

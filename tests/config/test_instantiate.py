@@ -140,10 +140,15 @@ def test_right_types_pass(option: str, value: object) -> None:
         ("choice", "kep", "one of keep, recompute. Did you mean 'keep'"),
         ("several", ["a"], "a list"),
         ("several", 3, "a list"),
-        ("table", {"a": "b"}, "a mapping"),
+        ("table", 3, "a mapping"),
         ("pair", [1], "a list"),
     ],
 )
 def test_wrong_types_are_refused_with_readable_messages(option: str, value: object, expected: str) -> None:
     with pytest.raises(UserError, match=f"node.{option}=.*expected {expected}"):
         check({"_target_": f"{__name__}.Typed", option: value}, path="node", allow=[__name__])
+
+
+def test_wrong_entry_of_a_mapping_is_named() -> None:
+    with pytest.raises(UserError, match=r"node\.table\.b=c: expected a number\.$"):
+        check({"_target_": f"{__name__}.Typed", "table": {"a": 1, "b": "c"}}, path="node", allow=[__name__])
