@@ -14,7 +14,10 @@ PLACE is a run folder, any folder with run folders below it, or a study's folder
   python -m mcl sync runs
   python -m mcl sync experiments/quickstart
 
-Files uploaded before are skipped. Successive attempts at one run become one run there."""
+Files uploaded before are skipped, and so are runs that are still training. Successive attempts at one run become one
+run there."""
+
+LOGS = "logs"  # W&B's own, which are not uploaded; one is a link into the home folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,17 +34,26 @@ def run(arguments: argparse.Namespace) -> int:
 
     import wandb
 
+    from mcl.console import display_path
     from mcl.errors import UserError
+    from mcl.runs.lock import holder
     from mcl.untrusted.regular_files import refuse_outside_links
 
     place = arguments.place
     if not place.is_dir():
         raise UserError(f"{place}: there is no such folder.")
-    folders = list(offline_runs(_places(place, arguments.runs)))
-    for folder in folders:  # uploads what links lead to
-        refuse_outside_links(folder.parent, [folder.name])
-    if not folders:
+    found = list(offline_runs(_places(place, arguments.runs)))
+    if not found:
         raise UserError(f"{place}: no run here was tracked by W&B offline.")
+    in_use = {run: process for run in {folder.parents[1] for folder in found} if (process := holder(run)) is not None}
+    for run, process in sorted(in_use.items()):  # `wandb sync` would skip later what the run has yet to write
+        print(f"{display_path(run)} is skipped: in use by {process}.", flush=True)
+    folders = [folder for folder in found if folder.parents[1] not in in_use]
+    if not folders:
+        return 0
+    for folder in folders:  # uploads what links lead to
+        uploaded = (entry.name for entry in folder.iterdir() if entry.name != LOGS)
+        refuse_outside_links(folder.parent, [f"{folder.name}/{name}" for name in uploaded])
     if not arguments.dry_run and not wandb.login(prompt=False, verify=False):
         raise UserError("W&B: not logged in. To log in: wandb login")
     options = ["--dry-run"] if arguments.dry_run else []

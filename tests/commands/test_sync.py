@@ -1,9 +1,11 @@
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from mcl.__main__ import main
 from mcl.commands.sync import offline_runs
+from mcl.runs.lock import FolderLock
 
 
 @pytest.fixture
@@ -39,6 +41,37 @@ def test_offline_runs_are_passed_to_wandb(
     (command,) = commands
     assert command[1:5] == ["-m", "wandb", "sync", "--dry-run"]
     assert [Path(folder).name for folder in command[5:]] == ["offline-run-20260101_000000-x"]
+
+
+def test_link_that_wandb_itself_makes_is_no_obstacle(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("subprocess.run", lambda command, **_: subprocess.CompletedProcess(command, 0))
+    folder = next(runs.glob("a/b/1/wandb/*"))
+    for name in ("logs", "files"):
+        (folder / name).mkdir()
+    (folder / "logs/debug-core.log").symlink_to("/nowhere/core-debug.log")
+    assert main(["sync", str(runs), "--dry-run"]) == 0
+    (folder / "files/config.yaml").symlink_to("/etc/hosts")  # would be uploaded
+    assert main(["sync", str(runs), "--dry-run"]) == 1
+    assert "files/config.yaml is a link that leads out of" in capsys.readouterr().err
+
+
+def test_run_that_is_still_training_is_skipped(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uploaded: list[str] = []
+    monkeypatch.setattr(
+        "subprocess.run", lambda command, **_: uploaded.extend(command[5:]) or subprocess.CompletedProcess(command, 0)
+    )
+    lock = FolderLock(runs / "a/c/2")
+    assert main(["sync", str(runs), "--dry-run"]) == 0
+    assert [Path(folder).name for folder in uploaded] == ["offline-run-20260101_000000-x"]
+    assert "a/c/2 is skipped: in use by process" in capsys.readouterr().out
+    uploaded.clear()
+    assert main(["sync", str(runs / "a/c"), "--dry-run"]) == 0
+    assert not uploaded
+    lock.release()
 
 
 @pytest.mark.parametrize(("place", "message"), [("nowhere", "no such folder"), (".", "no run here was tracked")])
