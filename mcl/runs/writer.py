@@ -40,7 +40,8 @@ class RunWriter:
         self._metrics = folder / METRICS
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / SUMMARY).unlink(missing_ok=True)
+            for outcome in (SUMMARY, FAILURE):  # of an earlier attempt
+                (folder / outcome).unlink(missing_ok=True)
             seconds = cut(folder, step, evaluation_is_due)
             self._file = open(self._metrics, "ab", 0, opener=_no_link)  # noqa: SIM115 - open for as long as the run
         except OSError as error:
@@ -65,7 +66,6 @@ class RunWriter:
         self._file.close()
         try:
             written = {**_finite(summary), METRICS_KEY: metrics_checksum(self.folder)}
-            (self.folder / FAILURE).unlink(missing_ok=True)
         except OSError as error:
             raise write_error(self._metrics, error) from error
         write_atomically(self.folder / SUMMARY, strict_json(with_checksum(written), indent=2) + b"\n")
