@@ -113,7 +113,7 @@ class TrainingState:
         """Continue from a checkpoint.
 
         Raises:
-            UserError: it belongs to other networks or to another loss.
+            UserError: it belongs to other networks or to another loss, or is beyond the last step.
         """
         try:
             self._load(state)
@@ -123,6 +123,12 @@ class TrainingState:
                 f" ({_first_difference(self.learner.state_dict(), state.get('learner', {})) or error}). Give the pair="
                 " and the loss= of the checkpoint, another hydra.run.dir=FOLDER, or start over with resume=never."
             ) from error
+        done, total = self.progress.step, self.progress.total_steps
+        if done > total:  # resume=force: these results would count as those of a shorter run
+            raise UserError(
+                f"The checkpoint is of step {done:,}, but with these settings training ends at step {total:,}. Train at"
+                " least as long, or start over with resume=never."
+            )
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self.learner.load_state_dict(match_average(state["learner"], wanted=self.learner.average is not None))

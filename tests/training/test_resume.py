@@ -190,6 +190,14 @@ def test_forced_other_settings_resume(
     assert Outcome("run").summary["steps"] == 10
 
 
+def test_run_beyond_the_end_of_the_forced_settings_is_refused(small: Small) -> None:
+    assert small("run", "loss=independent").status == 0  # 10 steps
+    done = small("run", "loss=independent", "trainer.max_steps=7", "resume=force")
+    assert done.status == 1
+    assert "The checkpoint is of step 10, but with these settings training ends at step 7." in done.err
+    assert Outcome("run").summary["steps"] == 10
+
+
 @pytest.mark.parametrize(("before", "after"), [([], ["loss.meta=null"]), (["loss.meta=null"], [])])
 def test_forced_start_or_end_of_meta_rounds_resumes(
     before: list[str], after: list[str], small: Small, during_step: DuringStep
