@@ -268,7 +268,7 @@ class RunFolder:
         harmless = [
             line
             for line in differences(flatten(stored), flatten(self.config))
-            if line not in changed and not line.startswith(("resume:", "runs:", "tracking.", f"{WEIGHTS}:"))
+            if line not in changed and not line.startswith(("resume:", "runs:", "tracking", f"{WEIGHTS}:"))
         ]
         if changed and not self.forced:
             lines = [f"  {line}" for line in changed]

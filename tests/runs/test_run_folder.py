@@ -125,12 +125,14 @@ def test_file_system_without_locks_is_reported(
 def test_harmless_changes_are_reported_and_accepted(
     stopped: Path, composed: Composed, opened: Callable[..., RunFolder]
 ) -> None:
-    folder = opened(
-        stopped, composed(*SMALL, *META, "trainer.log_every=7", "trainer.device=cpu", "trainer.max_checkpoints=4")
+    config = composed(
+        *SMALL, *META, "trainer.log_every=7", "trainer.device=cpu", "trainer.max_checkpoints=4", "tracking=none"
     )
+    folder = opened(stopped, config)
     assert folder.saved is not None
     for line in ("trainer.log_every: 3 -> 7", "trainer.device: auto -> cpu", "trainer.max_checkpoints: 2 -> 4"):
         assert f"resuming with {line}" in folder.notes
+    assert not any("tracking" in note for note in folder.notes)
 
 
 def test_changes_of_the_result_are_listed_and_refused(stopped: Path, composed: Composed) -> None:
