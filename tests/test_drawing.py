@@ -35,3 +35,9 @@ def test_a_missing_character_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> N
     with warnings.catch_warnings(record=True) as caught:
         confusion_picture(torch.ones(2, 2, dtype=torch.int64), ["猫", "狗"], "test")
     assert caught == []
+
+
+def test_class_names_on_the_axes_may_be_long_and_are_no_formulas() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a layout in which the names leave no room for the matrix
+        confusion_picture(torch.ones(3, 3, dtype=torch.int64), ["$_$ and $^$", "W" * 120, "猫"], "test")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAMED, NUMBERED = 40, 20  # largest numbers of classes whose names fit on the axes, and counts into the squares
-LONGEST_NAME = 18  # letters of a class name beside an image
+LONGEST_NAME, LONGEST_LABEL = 18, 24  # letters of a class name beside an image, and on an axis
 UPRIGHT_NAME = 2  # letters of a class name that fit below a square
 WEIGHTS = (0.25, 0.75)  # ends of the color scale of matching weights, which lie between 0.27 and 0.73
 WRONG = "firebrick"
@@ -41,9 +41,10 @@ def confusion_picture(confusion: "Tensor", classes: Sequence[str], title: str) -
     _set_title(axes, f"{title}, n = {int(confusion.sum()):,} images", side)
     axes.set(xlabel="predicted", ylabel="true")
     if count <= NAMED:
-        upright = max(map(len, classes)) <= UPRIGHT_NAME
-        axes.set_xticks(range(count), classes, rotation=0 if upright else 90)
-        axes.set_yticks(range(count), classes)
+        labels = [_shortened(name, LONGEST_LABEL) for name in classes]
+        upright = max(map(len, labels)) <= UPRIGHT_NAME
+        axes.set_xticks(range(count), labels, rotation=0 if upright else 90, parse_math=False)
+        axes.set_yticks(range(count), labels, parse_math=False)
     if count <= NUMBERED:
         for label, row in enumerate(confusion.tolist()):
             for predicted, number in enumerate(row):
@@ -126,8 +127,8 @@ def _set_title(axes: "Axes", title: str, width: float) -> None:
     axes.set_title("\n".join(lines), fontsize=10, parse_math=False)
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+def _shortened(name: str, longest: int = LONGEST_NAME) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def _png(figure: "Figure") -> bytes:
