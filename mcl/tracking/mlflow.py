@@ -1,12 +1,14 @@
 """Log to MLflow: a local database, or a server."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from mcl.extras import require
 from mcl.runs.layout import SUMMARY
+from mcl.runs.metrics_file import read_metrics
 from mcl.tracking.attempts import failure_reason, flat_summary
 from mcl.tracking.mlflow_session import LONGEST_VALUE, open_run
 from mcl.tracking.pictures import PictureLog, Pictures
@@ -50,7 +52,12 @@ class MlflowTracker(PictureLog):
         self.begin(run)
         self._client, self._id, tags = open_run(self.uri, self.experiment, run)
         self._sent = int(tags.get(ROW, 0)), int(tags.get(STEP, 0))
-        self._row, self._step = run.resumed_lines, run.resumed_step
+        self._row, self._step = min(self._sent[0], run.resumed_lines), run.resumed_step
+        if self._row < run.resumed_lines:  # rows that an attempt that was killed, or had no MLflow, did not send
+            for _, line in islice(read_metrics(run.run_dir), self._row, run.resumed_lines):
+                if line is not None:
+                    values = {name: value for name, value in line.values.items() if name not in ("step", "time")}
+                    self.log(values, step=line.step, epoch=line.epoch)
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: int) -> None:
         assert self._client is not None, "log comes after start"

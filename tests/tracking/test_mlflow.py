@@ -85,6 +85,18 @@ def test_a_resumed_run_continues_under_its_id_with_every_point_once(make_run: Ma
     assert points(uri, run, TEST) == [(10, 10.0), (20, 20.0), (30, 30.0)]
 
 
+def test_a_resumed_run_sends_the_rows_that_a_killed_attempt_did_not(make_run: MakeRun, uri: str) -> None:
+    tracker, files = MlflowTracker(uri), LocalFiles()
+    for each in (tracker, files):
+        each.start(make_run())
+    for step in (10, 20, 30):
+        files.log({TRAIN: float(step)}, step=step, epoch=1)
+    tracker.log({TRAIN: 10.0}, step=10, epoch=1)  # killed before it has sent the other rows
+    attempt(uri, run := make_run(resumed_step=30, resumed_lines=3), (TRAIN, 40), status="finished", summary={})
+    assert points(uri, run, TRAIN) == [(10, 10.0), (20, 20.0), (30, 30.0), (40, 40.0)]
+    assert "time" not in stored(uri, run).data.metrics
+
+
 def test_a_run_that_starts_over_or_was_deleted_is_a_new_one(make_run: MakeRun, uri: str, tmp_path: Path) -> None:
     ids = []
     for run in (make_run(), make_run(), make_run(resumed_step=10, resumed_lines=1)):
