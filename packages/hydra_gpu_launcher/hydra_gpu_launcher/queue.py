@@ -102,8 +102,8 @@ class JobQueue:
                 if outcome.status in ("waiting", "held", "running"):
                     outcome.status, outcome.reason = "stopped" if outcome.attempts else "not started", ""
             self._board.end(self.outcomes)
-        if all(outcome.finished for outcome in self.outcomes):
-            return  # a signal came too late to matter
+        if self._source is None and all(outcome.finished for outcome in self.outcomes):
+            return  # a signal came too late to matter; a source may have further jobs
         if self._interrupts.first == "SIGINT":
             raise KeyboardInterrupt
         if self._interrupts.first is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from fakes.folders import lock_folder
-from fakes.small_jobs import QueueResult, a_job, alive, traced, wait_until
+from fakes.small_jobs import QueueResult, a_job, alive, traced, wait_until, when
 
 from hydra_gpu_launcher import queue
 from hydra_gpu_launcher.attempt import GUARD
@@ -311,13 +311,3 @@ def test_folder_that_cannot_be_created_fails_only_its_job(run: Run, tmp_path: Pa
     result = run(jobs)
     assert result.statuses == ["failed", "done"]
     assert "Cannot write" in result.outcome(jobs[0]).reason
-
-
-def when(file: Path, act: Callable[[], None]) -> None:
-    """Call a function in a thread once a file exists."""
-
-    def wait() -> None:
-        wait_until(file.exists)
-        act()
-
-    threading.Thread(target=wait, daemon=True).start()

@@ -1,10 +1,12 @@
 """Jobs that a source proposes one at a time: the next one starts as soon as a device is free."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes.small_jobs import QueueResult, a_job, traced
+from fakes.small_jobs import QueueResult, a_job, traced, when
 
 from hydra_gpu_launcher.errors import LauncherError
 from hydra_gpu_launcher.job import Job, Outcome
@@ -76,3 +78,11 @@ def test_error_of_the_source_stops_the_jobs_that_run(run: Run, tmp_path: Path) -
     with pytest.raises(LauncherError, match="too many failed"):
         run([], source=Strict(a_job(tmp_path / "a", "raise=no luck"), hanging))
     assert traced(hanging.folder, "done") == []
+
+
+def test_interrupt_is_reported_if_running_jobs_finish_but_further_ones_are_left(run: Run, tmp_path: Path) -> None:
+    source = Listed(a_job(tmp_path / "a", "deaf", f"touch={tmp_path}/on", "sleep=0.5"), a_job(tmp_path / "b"))
+    when(tmp_path / "on", lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        run([], source=source, devices=[0])
+    assert source.seen == ["next a", "done a"]

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -53,6 +54,16 @@ def wait_until(holds: Callable[[], object], seconds: float = 30.0) -> None:
     while not holds():
         assert time.monotonic() < until, "the condition did not become true in time"
         time.sleep(0.02)
+
+
+def when(file: Path, act: Callable[[], object]) -> None:
+    """Call a function in a thread once a file exists."""
+
+    def wait() -> None:
+        wait_until(file.exists)
+        act()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def hear_signals() -> None:
