@@ -191,7 +191,7 @@ class JobQueue:
         """
         now = time.monotonic()
         for outcome in list(self._queue):
-            if self._ask_at.get(id(outcome), now) > now:
+            if self._ask_at.get(id(outcome), now) > now or self._has_failed_on(outcome, slot):
                 continue
             if not self._admission.admits(outcome, slot, self._running):
                 return None
@@ -207,6 +207,11 @@ class JobQueue:
                 self._queue.remove(outcome)
                 return outcome
         return None
+
+    def _has_failed_on(self, outcome: Outcome, slot: Slot) -> bool:
+        """Return whether a retry should wait for another GPU: this one may be why the job has failed."""
+        others = any(other.device != slot.device for other in self._slots)
+        return bool(slot.gpus) and outcome.attempts > 0 and outcome.device == slot.device and others
 
     def _hold(self, outcome: Outcome, user: str) -> None:
         """Leave a job waiting while another process uses its folder."""

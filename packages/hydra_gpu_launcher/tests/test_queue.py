@@ -116,6 +116,15 @@ def test_failed_job_is_retried_after_the_others(run: Run, tmp_path: Path) -> Non
     assert ", attempt 2: " in jobs[0].log.read_text()
 
 
+def test_retries_of_jobs_that_failed_on_a_broken_gpu_run_on_another(run: Run, tmp_path: Path) -> None:
+    broken = "import os, sys, time; sys.exit('lost') if os.environ['CUDA_VISIBLE_DEVICES'] == '1' else time.sleep(0.3)"
+    jobs = [Job(name, tmp_path / name, (sys.executable, "-c", broken)) for name in "abcde"]
+    result = run(jobs, retries=1)
+    assert result.statuses == ["done"] * 5
+    assert "failed" in result.printed
+    assert {outcome.device for outcome in result.sweep.outcomes} == {"GPU 0"}
+
+
 def test_job_with_a_status_to_requeue_runs_again_with_its_resume_command(run: Run, tmp_path: Path) -> None:
     job = a_job(tmp_path / "a", "once=exit:75", "exit=3")
     resumed = a_job(tmp_path / "a")
