@@ -63,6 +63,7 @@ class Board:
         self._live: Live | None = None
         self._outcomes: Sequence[Outcome] = []
         self._slots = 1
+        self._more = False
         self._progress: dict[Attempt, tuple[float, float | None] | None] = {}
         self._began = self._drawn = time.monotonic()
 
@@ -74,7 +75,7 @@ class Board:
             slots: the device of each slot.
             more: whether further jobs follow.
         """
-        self._outcomes, self._slots = outcomes, len(slots)
+        self._outcomes, self._slots, self._more = outcomes, len(slots), more
         done = sum(outcome.finished for outcome in outcomes)
         already = f", {done} of them done before" if done else ""
         devices = ", ".join(
@@ -170,7 +171,9 @@ class Board:
         yield Text.assemble("\n", _counts(self._outcomes), (times, "dim"))
 
     def _seconds_left(self, running: Mapping[Attempt, Outcome]) -> float | None:
-        """Estimate the time left, as if each waiting job took the mean time of the others."""
+        """Estimate the time left, as if each waiting job took the mean time of the others; None if more may follow."""
+        if self._more:
+            return None
         left = {
             attempt: progress[1]
             for attempt, progress in self._progress.items()

@@ -10,8 +10,9 @@ import pytest
 from fakes.small_jobs import QueueResult, a_job, sweep_of
 from rich.console import Console
 
-from hydra_gpu_launcher.board import Score, final_table
+from hydra_gpu_launcher.board import Board, Score, final_table
 from hydra_gpu_launcher.console import make_console
+from hydra_gpu_launcher.job import Outcome
 
 Run = Callable[..., QueueResult]
 
@@ -47,6 +48,20 @@ def test_terminal_shows_one_table_in_place(run: Run, tmp_path: Path, monkeypatch
     assert "1 job: 1 running" in shown
     assert "started" not in shown
     assert shown.rstrip().endswith("1 job: 1 done in 0:00") or "1 job: 1 done in 0:0" in shown
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_time_left_is_estimated_unless_further_jobs_may_follow(
+    more: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hydra_gpu_launcher.board.REFRESH_SECONDS", 0.0)
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None, legacy_windows=False)
+    board = Board(screen)
+    outcomes = [Outcome(a_job(tmp_path / "a"), "done", seconds=60.0), Outcome(a_job(tmp_path / "b"))]
+    board.begin(outcomes, ["GPU 0"], more=more)
+    board.update({})
+    board.end(outcomes)
+    assert ("about 1:00 left" in screen.file.getvalue()) == (not more)  # type: ignore[attr-defined]
 
 
 def test_score_of_a_caller_has_its_own_column(run: Run, tmp_path: Path) -> None:
