@@ -120,8 +120,8 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     page = read_page(file)
     factors = {str(name): choices_of(file, str(name), node) for name, node in page.vary.items()}
     labels = {name: list(choices) for name, choices in factors.items()}
-    _check_page(file, page, labels)
     chosen = list(page.seeds if seeds is None else seeds)
+    _check_page(file, page, labels, chosen)
     if not chosen or len(set(chosen)) < len(chosen):
         raise UserError(f"{file}: seeds are {chosen}: give at least one, and none twice.")
     rows = [row for row in _rows(labels) if not any(skipped.items() <= row.items() for skipped in page.skip)]
@@ -164,7 +164,7 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     )
 
 
-def _check_page(file: Path, page: Page, labels: Mapping[str, list[str]]) -> None:
+def _check_page(file: Path, page: Page, labels: Mapping[str, list[str]], seeds: Sequence[int]) -> None:
     """Raise UserError unless the rows that a page names exist, and its search is whole."""
     check_labels(f"{file}: baseline", page.baseline, labels)
     if page.claim is not None:
@@ -172,7 +172,7 @@ def _check_page(file: Path, page: Page, labels: Mapping[str, list[str]]) -> None
     for skipped in page.skip:
         check_labels(f"{file}: skip", skipped, labels)
     if page.search is not None:
-        check_search(file, page)
+        check_search(file, page, seeds)
 
 
 def teachers_of(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
@@ -188,10 +188,12 @@ def only(study: Study, wanted: Mapping[str, Any]) -> list[PlannedRun]:
         wanted: factor -> label, or a list of labels.
 
     Raises:
-        UserError: a factor or label is unknown.
+        UserError: a factor or label is unknown, no row has these labels, or the study is a search.
     """
     if not isinstance(wanted, Mapping):
         raise UserError(f"only={wanted}: give labels by factor, such as 'only={{loss: lmcl}}'.")
+    if wanted and study.search is not None:
+        raise UserError("only: a search has no rows to choose from. Leave only out.")
     lists = {factor: labels if isinstance(labels, list) else [labels] for factor, labels in wanted.items()}
     labels = {factor: [label_text(label) for label in chosen] for factor, chosen in lists.items()}
     for factor, chosen in labels.items():
@@ -199,7 +201,10 @@ def only(study: Study, wanted: Mapping[str, Any]) -> list[PlannedRun]:
             raise UserError(f"only: {factor} has no label, so nothing would run.")
         for label in chosen:
             check_labels("only", {factor: label}, study.factors)
-    return [run for run in study.runs if all(run.labels[factor] in chosen for factor, chosen in labels.items())]
+    runs = [run for run in study.runs if all(run.labels[factor] in chosen for factor, chosen in labels.items())]
+    if study.runs and not runs:
+        raise UserError("only: the study skips these combinations of labels, so nothing would run.")
+    return runs
 
 
 def _rows(labels: Mapping[str, list[str]]) -> Iterator[dict[str, str]]:

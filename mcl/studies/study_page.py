@@ -1,6 +1,6 @@
 """The page of a study, ``study.yaml``: its schema, read and checked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -170,11 +170,11 @@ def choices_of(file: Path, factor: str, node: Any) -> dict[str, list[str]]:
     )
 
 
-def check_search(file: Path, page: Page) -> None:
+def check_search(file: Path, page: Page, seeds: Sequence[int]) -> None:
     """Raise UserError unless the page of a search has what a search needs, and nothing else."""
     search = page.search
     assert search is not None
-    if page.vary or page.teachers or len(page.seeds) > 1:
+    if page.vary or page.teachers or len(seeds) > 1:
         raise UserError(f"{file}: a search takes its settings from search.options: no vary, no teachers, and one seed.")
     if not search.options or search.trials < 1 or search.at_once < 1:
         raise UserError(f"{file}: search needs options, and at least one of trials and at_once.")

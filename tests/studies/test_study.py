@@ -246,6 +246,23 @@ def check_experiments(runs: list[PlannedRun], composed: Callable[..., object]) -
         assert run.folder.name == config_hash(composed(f"experiment=cifar100_{loss}", "pair=resnet56"))  # type: ignore[arg-type]
 
 
+def test_rows_that_do_not_exist_cannot_be_chosen(page: Callable[..., Study]) -> None:
+    study = page("seeds: [3, 5]", "skip: [{loss: lmcl, size: large}]")
+    assert [run.labels["size"] for run in only(study, {"loss": "lmcl"})] == ["small"]
+    with pytest.raises(UserError, match="only: the study skips these combinations"):
+        only(study, {"loss": "lmcl", "size": "large"})
+
+
+def test_search_has_no_rows_and_one_seed(page: Callable[..., Study]) -> None:
+    search = "hold: [dataset=synthetic, dataset.validation=0.5]\nsearch: {options: {loss.dim: '16,32'}}\n"
+    study = page(PAGE[PAGE.index("hold:") :], search)
+    assert only(study, {}) == []
+    with pytest.raises(UserError, match="only: a search has no rows"):
+        only(study, {"loss": "lmcl"})
+    with pytest.raises(UserError, match="one seed"):
+        page(PAGE[PAGE.index("hold:") :], search, seeds=[1, 2])
+
+
 def test_truth_values_name_rows_as_hydra_writes_them(page: Callable[..., Study]) -> None:
     varied = "vary:\n  trainer.test: [true, false]\n  size: {true: [pair=resnet8], false: [pair=resnet20]}"
     text = PAGE[PAGE.index("vary:") :]
