@@ -50,7 +50,8 @@ def _print_time(console: "Console", rows: Sequence[PlannedRow], at_once: int | N
     if known:
         text = f"about {format_duration(sum(known))} one after another"
         if at_once and at_once > 1:
-            text += f", {format_duration(sum(known) / at_once)} with {at_once} at a time"
+            together = max([sum(known) / at_once, *(row.longest_left for row in rows)])
+            text += f", {format_duration(together)} with {at_once} at a time"
         if len(known) < len(rows):
             text += f", without {pluralize(len(rows) - len(known), 'row')} of unknown length"
         console.print(text, soft_wrap=True)

@@ -42,6 +42,11 @@ class PlannedRow:
             return 0.0
         return None if self.seconds is None else runs_left * self.seconds
 
+    @property
+    def longest_left(self) -> float:
+        """Duration of the run that has most left; 0 if unknown."""
+        return max(1 - _share_done(run) for run in self.found) * (self.seconds or 0.0)
+
     def standing(self) -> str:
         """Return the status of the runs, such as ``"2 finished, 1 at epoch 7 of 20"``."""
         counts: Counter[str] = Counter()

@@ -10,6 +10,7 @@ import yaml
 from support.report_pages import study_of, three_seeds
 from support.run_folders import write_run
 
+from mcl.commands.shown_plan import print_plan
 from mcl.errors import UserError
 from mcl.runs.identity import config_hash
 from mcl.runs.reading import read_run
@@ -261,6 +262,17 @@ def test_search_has_no_rows_and_one_seed(page: Callable[..., Study]) -> None:
         only(study, {"loss": "lmcl"})
     with pytest.raises(UserError, match="one seed"):
         page(PAGE[PAGE.index("hold:") :], search, seeds=[1, 2])
+
+
+def test_runs_at_the_same_time_take_as_long_as_the_longest(
+    page: Callable[..., Study], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = page("seeds: [3, 5]", "seeds: [3]")
+    rows = [replace(row, seconds=60.0, how="known") for row in plan_rows(study, estimate=False)[:3]]
+    print_plan(study, rows, 2)
+    assert "about 3:00 one after another, 1:30 with 2 at a time" in capsys.readouterr().out
+    print_plan(study, rows, 8)
+    assert "about 3:00 one after another, 1:00 with 8 at a time" in capsys.readouterr().out
 
 
 def test_truth_values_name_rows_as_hydra_writes_them(page: Callable[..., Study]) -> None:
