@@ -40,12 +40,17 @@ def stream(
         config: Of the multirun.
         task: The function that Hydra would call for each job.
         proposals: what to run.
+
+    Raises:
+        LauncherError: a job has failed, and ``fail_fast`` has stopped the others.
     """
     machine = find_machine(options, config)
     source = _Source(machine, loader, without_mode(config), JobMaker(options, config, task, Fingerprints()), proposals)
     queue = JobQueue([], machine.slots, options, Board(score=TOP1), machine.monitor, source)
     with environment_variable(FULL_ERROR, "1" if ASKED_FOR_TRACEBACKS else None):
         queue.run()
+    if options.fail_fast and (failure := queue.failure()) is not None:
+        raise failure
 
 
 class _Source:

@@ -141,6 +141,16 @@ def test_two_objectives_give_the_trade_offs(command: Command) -> None:
     assert all(len(solution["values"]) == 2 for solution in best("runs")["solutions"])
 
 
+def test_fail_fast_ends_a_search_with_the_failure(command: Command) -> None:
+    sweeper = ["hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "hydra.sweeper.max_failure_rate=1.0"]
+    launcher = ["hydra/launcher=gpus", "hydra.launcher.devices=cpu", "hydra.launcher.per_gpu=1"]
+    job = [*SMALL, "loss=independent", "dataset.validation=0.4", "trainer.batch_size=1000,1001"]
+    done = command("-m", *sweeper, *launcher, "hydra.launcher.fail_fast=true", *job)
+    assert done.status == 1
+    assert "1 of 1 jobs failed: trainer.batch_size=100" in done.err
+    assert len(list(Path("runs").rglob("job.log"))) == 1
+
+
 def test_finished_runs_are_a_warm_start(command: Command) -> None:
     job = [*SMALL, "trainer.max_steps=1", "loss=independent", "dataset.validation=0.4", "seed=0"]
     assert command(*job, "optimizer.lr=0.05").status == 0
