@@ -168,6 +168,15 @@ def test_value_that_cannot_be_sent_back_is_none_with_a_line_in_the_log(tmp_path:
     assert "The return value, of type lock, cannot be pickled" in (tmp_path / "runs" / "0" / "job.log").read_text()
 
 
+def test_value_that_cannot_be_read_back_is_none_and_the_others_are_returned(tmp_path: Path) -> None:
+    odd = ("class Odd(Exception):", "    def __init__(self, one, other): super().__init__(one)", "")
+    app(tmp_path, *odd, "return Odd(1, 2) if config.x == 1 else config.x")
+    status, out, err = run_app(tmp_path, "+x=1,2", "hydra.launcher.devices=cpu")
+    assert status == 0, err
+    assert returned(out) == [None, 2]
+    assert "runs/0/job_return.pickle cannot be read" in out + err
+
+
 def test_search_gets_the_values(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     app(tmp_path, "return (config.x - 2) ** 2")

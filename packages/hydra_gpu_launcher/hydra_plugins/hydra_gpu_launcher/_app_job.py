@@ -1,5 +1,6 @@
 """A job of an application of which nothing is known but its folder. Hydra does not scan ``_*.py``."""
 
+import logging
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from hydra_gpu_launcher.console import display_path
 from hydra_gpu_launcher.errors import LauncherError
 from hydra_gpu_launcher.job import LOG, Job
 from hydra_plugins.hydra_gpu_launcher._run_pickled import RETURN
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,17 @@ class AppJob(Job):
 
 
 def read_return(folder: Path) -> dict[str, Any]:
-    """Return the ``return_value`` and the ``working_dir`` that a finished job has kept; empty if it kept none."""
+    """Return the ``return_value`` and the ``working_dir`` that a finished job has kept.
+
+    Empty if it kept none, or if they cannot be read, which is logged.
+    """
     try:
         with open(folder / RETURN, "rb") as file:
             return dict(pickle.load(file))
     except FileNotFoundError:
+        return {}
+    except Exception as error:  # damaged, or of a class that cannot be unpickled: the other jobs have their values
+        logger.warning("%s cannot be read, so None is returned: %s", display_path(folder / RETURN), error)
         return {}
 
 
