@@ -47,7 +47,7 @@ class Trials:
         sampler: node of the sampler.
         n_trials: trials to begin, those of earlier processes included; trials of a warm start do not count.
         n_jobs: trials that may run at the same time.
-        max_failure_rate: the largest fraction of the trials of this process that may fail.
+        max_failure_rate: the largest fraction of its trials that may fail, those of earlier processes included.
         for_job: overrides that tell a job which trial it is, from the number of the trial.
     """
 
@@ -67,7 +67,7 @@ class Trials:
         self._n_jobs, self._max_failure_rate = n_jobs, max_failure_rate
         self._for_job = for_job
         self._running: set[int] = set()
-        self._ended = self._failed = self._stopped = 0
+        self._stopped = 0
         self._error: BaseException | None = None
         self._interrupted = list(self._clean_up())
         self._left = n_trials - len(self.begun())
@@ -100,7 +100,7 @@ class Trials:
 
     def completed(self, number: int, returned: Any) -> None:
         """Record what the job of a trial returned: its objective, or None if it was pruned."""
-        self._end(number)
+        self._running.discard(number)
         trial = self.study.get_trials(deepcopy=False)[number]
         if returned is None and PRUNED_AFTER in trial.user_attrs:
             self._tell(number, state="PRUNED")
@@ -115,7 +115,7 @@ class Trials:
         Raises:
             UserError: too many have failed.
         """
-        self._end(number)
+        self._running.discard(number)
         self._fail(number, error)
 
     def left_running(self, number: int) -> None:
@@ -172,21 +172,20 @@ class Trials:
             supplied["seed"] = int(np.random.SeedSequence([int(seed), number]).generate_state(1)[0])
         return build(self._sampler_node, "sampler", **supplied)
 
-    def _end(self, number: int) -> None:
-        self._running.discard(number)
-        self._ended += 1
-
     def _fail(self, number: int, error: BaseException) -> None:
-        self._failed += 1
         self._error = error
         self._tell(number, state="FAIL")
         self._check_failures(at_end=False)
 
     def _check_failures(self, *, at_end: bool) -> None:
-        enough = at_end or self._ended >= self._n_jobs or self._max_failure_rate == 0
-        if self._failed and enough and self._failed > self._max_failure_rate * self._ended:
+        if self._error is None:
+            return
+        ended = [trial.state.name for trial in self.begun() if trial.state.is_finished()]
+        failed = ended.count("FAIL")
+        enough = at_end or len(ended) >= self._n_jobs or self._max_failure_rate == 0
+        if enough and failed > self._max_failure_rate * len(ended):
             raise UserError(
-                f"{self._failed} of {self._ended} trials failed, more than"
+                f"{failed} of {len(ended)} trials failed, more than"
                 f" hydra.sweeper.max_failure_rate={self._max_failure_rate:g} allows. The last one: {self._error}"
             )
 

@@ -109,6 +109,25 @@ def test_search_stops_when_too_many_trials_fail(rate: float, ended: int, start: 
     assert len(states(trials)) == ended
 
 
+def test_search_with_trials_that_always_fail_can_be_continued(start: Start) -> None:
+    """Of six trials two fail, and again when a larger search retries them first: still two of all trials."""
+    options: dict[str, Any] = {"max_failure_rate": 0.4, "n_jobs": 2}
+
+    def run_some(trials: Trials) -> None:
+        while (proposal := trials.next()) is not None:
+            number = trials.study.trials[proposal.number].user_attrs.get(RETRY_OF, proposal.number)
+            if number in (2, 4):
+                trials.failed(proposal.number, UserError("diverged"))
+            else:
+                trials.completed(proposal.number, 50.0)
+        trials.check_end()
+
+    run_some(start(n_trials=6, **options))
+    larger = start(n_trials=8, **options)
+    run_some(larger)
+    assert [trial.state.name for trial in larger.begun()].count("COMPLETE") == 6
+
+
 def test_no_more_trials_than_jobs_are_open(start: Start) -> None:
     trials = start(n_jobs=2)
     open_trials = [trials.next(), trials.next()]
