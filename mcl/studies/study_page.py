@@ -7,12 +7,14 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mcl.config import catalog
 from mcl.config.explain import explain
 from mcl.errors import UserError, unknown
+from mcl.files import expand_home
 from mcl.runs.reading import number
 from mcl.studies.claim import Claim
 from mcl.studies.labels import check_labels, label_text
@@ -53,14 +55,15 @@ class Search:
     @property
     def settings(self) -> list[str]:
         """Return the overrides of Hydra's sweeper."""
-        places = [self.warm_start] if isinstance(self.warm_start, str) else self.warm_start or []
+        given = [self.warm_start] if isinstance(self.warm_start, str) else self.warm_start or []
+        places = [QuotedString(str(expand_home(str(place))), Quote.single).with_quotes() for place in given]
         return [
             "hydra/sweeper=optuna",
             f"hydra/sweeper/sampler={self.sampler}",
             f"hydra/sweeper/pruner={self.pruner}",
             f"hydra.sweeper.n_trials={self.trials}",
             f"hydra.sweeper.n_jobs={self.at_once}",
-            *([f"hydra.sweeper.warm_start=[{','.join(map(str, places))}]"] if places else []),
+            *([f"hydra.sweeper.warm_start=[{','.join(places)}]"] if places else []),
         ]
 
 

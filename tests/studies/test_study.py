@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from support.report_pages import study_of, three_seeds
 from support.run_folders import write_run
 
@@ -17,6 +18,7 @@ from mcl.runs.reading import read_run
 from mcl.studies.plan import plan_rows
 from mcl.studies.planned_run import PlannedRun
 from mcl.studies.study import Study, find_study, load_study, only, studies_folder, study_names
+from mcl.studies.study_page import Search
 
 PAGE = """
 title: Two losses, two sizes
@@ -262,6 +264,14 @@ def test_search_has_no_rows_and_one_seed(page: Callable[..., Study]) -> None:
         only(study, {"loss": "lmcl"})
     with pytest.raises(UserError, match="one seed"):
         page(PAGE[PAGE.index("hold:") :], search, seeds=[1, 2])
+
+
+def test_folders_of_a_warm_start_may_have_any_name() -> None:
+    places = ["runs", "/data/lr=0.1 (old), é's", "~/runs", "1e3"]
+    override = OverridesParser.create().parse_override(Search(warm_start=places).settings[-1])
+    assert override.key_or_group == "hydra.sweeper.warm_start"
+    assert list(map(str, override.value())) == [*places[:2], str(Path.home() / "runs"), "1e3"]  # type: ignore[arg-type]
+    assert Search(warm_start="runs").settings[-1] == "hydra.sweeper.warm_start=['runs']"
 
 
 def test_runs_at_the_same_time_take_as_long_as_the_longest(
