@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.config.conf_folder import conf_folder
+from mcl.config.quoting import quoted
 from mcl.console import display_path
 from mcl.errors import UserError
 from mcl.program import start
@@ -22,7 +22,6 @@ MULTIRUN_KEYS = (
     *("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper"),
 )
 _JOB_NUMBER = re.compile(r"hydra[.:]job\.(num|id)\b")
-_PLAIN = re.compile(r"[\w.+-]*/[\w./+-]*", re.ASCII)  # needs no quotes; without a slash, it could be a number
 
 
 def program_of(task: TaskFunction) -> list[str]:
@@ -88,13 +87,6 @@ def job_command(
     if (name := config.hydra.job.config_name) != CONFIG_NAME:
         command.append(f"--config-name={name}")
     return [*command, *overrides, f"hydra.run.dir={quoted(display_path(folder))}"]
-
-
-def quoted(path: str) -> str:
-    """Return a path as a value in Hydra's grammar."""
-    if _PLAIN.fullmatch(path):
-        return path
-    return QuotedString(path.replace("${", "\\${"), Quote.single).with_quotes()
 
 
 def varied(jobs: Sequence[Sequence[str]]) -> list[str]:

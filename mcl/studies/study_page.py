@@ -7,12 +7,12 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mcl.config import catalog
 from mcl.config.explain import explain
+from mcl.config.quoting import quoted
 from mcl.errors import UserError, unknown
 from mcl.files import expand_home
 from mcl.runs.reading import number
@@ -56,7 +56,7 @@ class Search:
     def settings(self) -> list[str]:
         """Return the overrides of Hydra's sweeper."""
         given = [self.warm_start] if isinstance(self.warm_start, str) else self.warm_start or []
-        places = [QuotedString(str(expand_home(str(place))), Quote.single).with_quotes() for place in given]
+        places = [quoted(str(expand_home(str(place)))) for place in given]
         return [
             "hydra/sweeper=optuna",
             f"hydra/sweeper/sampler={self.sampler}",

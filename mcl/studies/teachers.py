@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.override_parser.types import Quote, QuotedString
-
+from mcl.config.quoting import quoted
 from mcl.errors import UserError, unknown
 from mcl.runs.archived import archived_runs
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
@@ -20,7 +19,6 @@ from mcl.studies.planned_run import PlannedRun
 
 CHECKPOINT = "checkpoint"  # in summary.json: the checksum of the last checkpoint
 _USE = re.compile(r"(\+{0,2})(pair\.(\w+)\.weights)=\{([^{}]*)\}")  # pair.second.weights={resnet110}
-_PLAIN = re.compile(r"[\w./~-]+")
 
 
 @dataclass(frozen=True)
@@ -88,13 +86,9 @@ def with_teachers(overrides: Sequence[str], teachers: Mapping[str, Teacher]) -> 
         if name not in teachers:
             raise unknown("teacher", f"{option}={name}", teachers)
         teacher = teachers[name]
-        filled.append(f"{plus}{option}={_quoted(str(teacher.run.folder))}")
+        filled.append(f"{plus}{option}={quoted(str(teacher.run.folder))}")
         used[option] = teacher.run
         checksums[key] = teacher.checksum
         all_here &= teacher.is_here
     values = ", ".join(f'{key}: "{checksum}"' for key, checksum in checksums.items())
     return WithTeachers(filled, used, () if all_here else (f"weights_checksums={{{values}}}",))
-
-
-def _quoted(path: str) -> str:
-    return path if _PLAIN.fullmatch(path) else QuotedString(path, Quote.double).with_quotes()

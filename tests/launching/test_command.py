@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 from PIL import Image
 
 import train
 from hydra_gpu_launcher.job import Job
 from hydra_plugins.mcl_gpus import _launch
-from hydra_plugins.mcl_gpus._command import quoted, varied
+from hydra_plugins.mcl_gpus._command import varied
 from mcl.config.launch import launch
 
 ROOT = Path(__file__).parents[2]
@@ -279,19 +277,6 @@ def test_launcher_under_torchrun_is_refused(command: Command, monkeypatch: pytes
     done = command("-m", "hydra/launcher=gpus")
     assert done.status == 1
     assert "start it with python instead of torchrun" in done.err
-
-
-PATHS = ["runs/a/0123", "/abs/x-1.5+2", "no slash", "10", "null", "a b/c", "a,b/c=d", 'it\'s/"so"', "x\\'/", "a/${b}"]
-
-
-@pytest.mark.parametrize("path", [*PATHS, "é/ü"])
-def test_any_folder_name_survives_hydras_grammar(path: str) -> None:
-    (override,) = OverridesParser.create().parse_overrides([f"hydra.run.dir={quoted(path)}"])
-    assert str(OmegaConf.create({"dir": override.value()}).dir) == path
-
-
-def test_plain_folders_are_not_quoted() -> None:
-    assert quoted("runs/digits/resnet8/lmcl/0123456789") == "runs/digits/resnet8/lmcl/0123456789"
 
 
 def test_job_labels_show_the_differing_options() -> None:

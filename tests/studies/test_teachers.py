@@ -55,6 +55,12 @@ def finish(run: PlannedRun, monkeypatch: pytest.MonkeyPatch, value: float) -> No
     )
 
 
+def test_teachers_may_be_in_a_folder_of_any_name(page: Callable[..., Study]) -> None:
+    study = page(extra=["runs='é/a~b'"])
+    assert all("é/a~b" in str(teacher.folder) for teacher in study.teachers)
+    assert [run.stand_ins != () for run in study.runs] == [False, True] * 2
+
+
 def test_every_row_has_the_teacher_of_its_seed(page: Callable[..., Study]) -> None:
     study = page()
     assert [(run.labels, run.seed) for run in study.teachers] == [({"teacher": "resnet14"}, seed) for seed in (0, 1)]
@@ -125,8 +131,8 @@ def test_place_of_a_teacher_is_quoted_and_two_teachers_have_two_checksums(tmp_pa
     )
     assert taught.overrides == [
         "loss=kd",
-        f'pair.second.weights="{tmp_path}/a, (b)/one"',
-        f'+pair.third.weights="{tmp_path}/a, (b)/own recipe"',
+        f"pair.second.weights='{tmp_path}/a, (b)/one'",
+        f"+pair.third.weights='{tmp_path}/a, (b)/own recipe'",
         "x={a: 1}",
     ]
     assert taught.teachers == {"pair.second.weights": runs["one"], "pair.third.weights": runs["own recipe"]}
