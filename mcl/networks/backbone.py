@@ -225,12 +225,15 @@ class Backbone(nn.Module):
 
 
 def classifier_of(head: nn.Module, num_classes: int) -> nn.Module:
-    """Return the last layer of a head: its ``classifier``, or the last one with an output for each class."""
+    """Return the last layer of a head: its ``classifier``, or the last one with an output for each class.
+
+    A head without such a layer, as one of cosines is, is its own classifier.
+    """
     layer = getattr(head, "classifier", None)
     if isinstance(layer, nn.Module):
         return layer
     layers = [each for each in head.modules() if isinstance(each, nn.Linear | nn.Conv2d)]
-    return [each for each in layers if each.weight.shape[0] == num_classes][-1]
+    return next((each for each in reversed(layers) if each.weight.shape[0] == num_classes), head)
 
 
 def tensor_names(module: nn.Module, *layers: nn.Module) -> list[str]:

@@ -1,17 +1,19 @@
 """Weights of a file, in a network."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 from torchvision.models import get_model
 
 from mcl import build_network
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone, Head
+from mcl.networks.branches import Network
 from mcl.networks.torchvision import TorchvisionBackbone
 from mcl.networks.weights import load_weights, read_weights
 
@@ -57,6 +59,30 @@ def test_a_classifier_of_other_classes_stays_new() -> None:
     assert torch.equal(backbone.stem[0].weight, original.conv1[0].weight)
     assert loaded.new_classifier
     assert "the classifier starts new: 7 classes there, 5 here" in loaded.text
+
+
+class Cosines(nn.Module):
+    """A head of cosines with one weight for each class, without a linear layer."""
+
+    def __init__(self, width: int, num_classes: int):
+        super().__init__()
+        self.width, self.num_classes = width, num_classes
+        self.weight = nn.Parameter(torch.randn(num_classes, width))
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        features = maps.mean((2, 3))
+        return features, normalize(features) @ normalize(self.weight).T
+
+
+def test_a_head_without_a_linear_layer_is_its_own_classifier() -> None:
+    def own(classes: int) -> Backbone:
+        stages = [nn.Conv2d(4, 4, 3) for _ in range(2)]
+        head = cast(Head, Cosines(4, classes))
+        return Backbone(name="own", stem=nn.Identity(), stages=stages, head=head, in_channels=4, stride=1)
+
+    network = Network(own(5), branched=True)
+    assert network.classifiers() == [network.branches[0].head, network.backbone.head]
+    assert load_weights(network.backbone, own(7).state_dict(), source="w").new_classifier
 
 
 def test_weights_of_color_images_suit_gray_ones() -> None:
