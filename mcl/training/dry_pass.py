@@ -107,12 +107,22 @@ def _check_backbone(place: str, backbone: Backbone, images: Tensor) -> None:
 
 
 def _run_network(place: str, network: Network, images: Tensor) -> Outputs:
+    """Return the outputs of a network for images, after a try of its backward pass, whose graph is kept."""
     try:
         outputs: Outputs = network(images)
     except Exception as error:
         raise UserError(
             f"{place}: the branches of {type(network.backbone).__name__} ({place}.branches={network.branch_kind}) fail:"
             f" {_reason(error)}.{' Override stages_after or branch (docs/extend.md).' * (network.branch_kind == COPY)}"
+        ) from error
+    logits = torch.stack([each.sum() for each in outputs.logits])
+    try:
+        if logits.requires_grad:
+            logits.sum().backward(retain_graph=True)
+    except RuntimeError as error:
+        raise UserError(
+            f"{place}: the backward pass of {type(network.backbone).__name__} fails: {_reason(error)}. No stage may"
+            " change its input in place, as nn.ReLU(inplace=True) does: a branch reads the same feature maps."
         ) from error
     return outputs
 
