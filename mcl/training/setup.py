@@ -270,5 +270,10 @@ def _backbone(make: Callable[..., Any], node: dict[str, Any], *, path: str, **su
             " mcl.networks.backbone.Backbone. A network needs a stem, stages and a head: see docs/extend.md."
         )
     if not target.startswith("mcl."):  # ours are tested
+        if built.num_classes != supplied["num_classes"]:
+            raise UserError(
+                f"{path}: {built.name} has {built.num_classes} classes, and the dataset has {supplied['num_classes']}."
+                " Pass num_classes of its constructor to its head."
+            )
         built.check_stride(path)
     return built

@@ -28,10 +28,10 @@ def block(i, o, s=1):
 class Net(Backbone):
     def __init__(
         self, *, num_classes: int, in_channels: int, second: int = 8, head: int = 8, stride: int = 2,
-        inplace: bool = False,
+        classes: int | None = None, inplace: bool = False,
     ):
         stages = [block(8, 8), nn.Sequential(nn.ReLU(inplace), block(second, 8, 2))]
-        head = Head(head, num_classes)
+        head = Head(head, classes or num_classes)
         super().__init__(
             name="net", stem=block(in_channels, 8), stages=stages, head=head, in_channels=in_channels, stride=stride
         )
@@ -217,6 +217,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     f"{NET} +pair.first.second=4": "stage 2 of Net cannot take what stage 1 gives, a tensor of shape (2, 8, 8, 8)",
     f"{NET} +pair.first.head=4": "the head of Net cannot take what stage 2 gives",
     f"{NET} +pair.first.stride=8": "which is a stride of about 2.",
+    f"{NET} +pair.first.classes=7": "pair.first: net has 7 classes, and the dataset has 10.",
     f"{NET} +pair.first.inplace=true": "No stage may change its input in place, as nn.ReLU(inplace=True) does",
     f"{NET.replace('.Net', '.NoChannels')}": "does not take in_channels, which training gives it.",
     f"{MINE} +loss.kind=undeclared": "returns a term 'other' that it does not declare",
