@@ -125,11 +125,11 @@ def unknown_option(
         return UserError(f"{problem} It belongs to sweep.py: {program('sweep')} study=NAME {write(key, value)}.")
     for similar in (False, True):
         near = nearest(last, [*TYPED_OPTIONS, *known]) if similar and re.fullmatch(r"pair\.[\w-]+", front) else []
-        if near and near[0] in TYPED_OPTIONS:
+        if near and near[0] in TYPED_OPTIONS and near[0] != last:
             return UserError(f"{problem} Write {write(f'{front}.{near[0]}', value)}.")
         if (similar or key.startswith("hydra.")) and nearest(last, known):
             break
-        found = suggest(key, value, own=own, similar=similar)
+        found = [each for each in suggest(key, value, own=own, similar=similar) if each.partition("=")[0] != key]
         if similar and front:
             found = [each for each in found if each.partition("=")[0].rpartition(".")[0] != front]
         if found:
