@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone, Branch, Head
 from mcl.networks.counting import outline
-from mcl.networks.library_models import create_model, opaque_functions, pretrained_state, test_images
+from mcl.networks.library_models import SIDE_OPTION, create_model, opaque_functions, pretrained_state, test_images
 from mcl.networks.model_graph import Graph, between, build_part, path_of, read_graph
 from mcl.networks.stage_search import Stages, choose_stages
 from mcl.networks.torchvision import brief
@@ -110,7 +110,7 @@ class LibraryBackbone(Backbone):
             raise UserError(
                 f"network {self.name} does not take images of {image_size} x {image_size} pixels, but of {self._side} x"
                 f" {self._side} ({brief(error)}). Set dataset.image_size={self._side} or, if the model has this option,"
-                f" pair.NETWORK.options.img_size={image_size}."
+                f" pair.NETWORK.options.{SIDE_OPTION[self.library]}={image_size}."
             ) from error
 
     def library_names(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Build models of timm and torchvision by name, and fetch weights for them."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from mcl.networks.library_names import check_name
 from mcl.networks.torchvision import COLORS, brief, make_gray
 
 _SIDES = (64, 224, 256, 299)  # of images to look at a model with, the first that it takes
+SIDE_OPTION = {"timm": "img_size", "torchvision": "image_size"}  # of models that take one size of images alone
 # Options that the network sets itself, or that would read files or fetch something.
 _NOT_OPTIONS = (
     *("num_classes", "in_chans", "features_only", "out_indices", "weights", "pretrained", "pretrained_cfg"),
@@ -78,11 +79,12 @@ def test_images(model: nn.Module, in_channels: int, options: Mapping[str, Any]) 
     Raises:
         RuntimeError: it takes none of the usual sizes.
     """
-    size = options.get("img_size", getattr(model, "pretrained_cfg", {}).get("input_size", [0])[-1])
-    size = size[-1] if isinstance(size, list | tuple) else size
+    given = next((options[name] for name in SIDE_OPTION.values() if name in options), None)
+    size = given or getattr(model, "pretrained_cfg", {}).get("input_size", 0)
+    size = size[-1] if isinstance(size, Sequence) else size
     device = next(model.parameters()).device
     problem: Exception | None = None
-    for side in [size] if "img_size" in options else [_SIDES[0], *([size] if size else []), *_SIDES[1:]]:
+    for side in [size] if given else [_SIDES[0], *([size] if size else []), *_SIDES[1:]]:
         drawn = torch.randn(1, in_channels, side, side, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
         images = drawn.to(device)
         try:

@@ -251,6 +251,14 @@ def test_other_image_sizes_are_refused_before_training() -> None:
     network("timm/test_resnet").check_input(3, 96)
 
 
+def test_a_transformer_of_torchvision_takes_the_size_that_its_option_names() -> None:
+    with torch.device("meta"):
+        backbone = network("torchvision/vit_b_32", options={"image_size": 96})
+        assert backbone.test_side == 96
+        with pytest.raises(UserError, match=r"but of 96 x 96 .*options\.image_size=64\."):
+            backbone.check_input(3, 64)
+
+
 def test_model_of_one_stage_has_no_branches() -> None:
     backbone = network("timm/pit_ti_224")
     assert Network(backbone, branched=False)(images(backbone)).logits[0].shape == (2, CLASSES)
