@@ -121,6 +121,8 @@ def pretrained_state(library: str, model: str, weights: str, **arguments: Any) -
             from torchvision.models import get_model
 
             fetched = get_model(model, weights=weights)
+            if model in _WITH_AUXILIARY_OUTPUTS:
+                fetched.AuxLogits = None  # of inception_v3; the networks here have no auxiliary outputs
             if arguments["in_channels"] == 1:
                 make_gray(nn.Sequential(fetched))
     except Exception as error:  # no such weights, no connection, no space

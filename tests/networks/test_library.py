@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models import WeightsEnum, get_model
 
 from mcl.errors import UserError
 from mcl.networks.branches import Network
@@ -249,6 +250,15 @@ def test_other_image_sizes_are_refused_before_training() -> None:
     with pytest.raises(UserError, match=r"does not take images of 64 x 64 pixels, but of 160 x 160 .*img_size=64"):
         network("timm/test_maxvit").check_input(3, 64)
     network("timm/test_resnet").check_input(3, 96)
+
+
+def test_pretrained_weights_of_inception_load_without_its_auxiliary_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.device("meta"):
+        fetched = get_model("inception_v3", init_weights=False).state_dict()
+        monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *_, **__: fetched)
+        text = network("torchvision/inception_v3", weights="DEFAULT").load_pretrained()
+    assert text is not None
+    assert "the classifier starts new: 1000 classes there" in text
 
 
 def test_a_transformer_of_torchvision_takes_the_size_that_its_option_names() -> None:
