@@ -204,7 +204,7 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
     "methods": 26,
     "few_images": 13,
     "few_images_100_per_class": 17,
-    "fashion_mnist_100_per_class": 8,
+    "fashion_mnist_100_per_class": 10,
     "fashion_mnist_100_per_class_tuning": 0,
     "fashion_mnist_100_per_class_tuning_lmcl": 0,
     "few_images_tuned": 4,
