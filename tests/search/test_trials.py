@@ -110,7 +110,7 @@ def test_search_stops_when_too_many_trials_fail(rate: float, ended: int, start: 
 
 
 def test_search_with_trials_that_always_fail_can_be_continued(start: Start) -> None:
-    """Of six trials two fail, and again when a larger search retries them first: still two of all trials."""
+    """Two of six trials fail, and again when a larger search retries them first: still two of all trials."""
     options: dict[str, Any] = {"max_failure_rate": 0.4, "n_jobs": 2}
 
     def run_some(trials: Trials) -> None:
