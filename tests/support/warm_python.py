@@ -134,6 +134,8 @@ def _start(listener: socket.socket, selector: selectors.BaseSelector, running: s
         connection.close()
 
     def heard() -> None:
+        if connection.fileno() < 0:  # closed by `ended`, an event of the same moment
+            return
         numbers = connection.recv(16)
         if not numbers:  # the client was killed
             selector.unregister(connection)
