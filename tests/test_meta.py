@@ -92,10 +92,9 @@ def test_meta_gradient_agrees_with_recorded_arrays(case, way):
 @pytest.mark.parametrize("mode", MODES)
 def test_equals_plain_autograd_if_each_parameter_has_its_own_decay(mode, decays):
     problem = Problem(0)
-    sgd = {**SGD, "weight_decay": dict(zip(problem.parameters, decays, strict=True))}
-    arguments = (problem.inner, problem.outer, problem.parameters, problem.meta_parameters)
-    loss, gradients = meta_gradient(*arguments, steps=2, **sgd, memory=mode)
-    expected_loss, expected = textbook_meta_gradient(*arguments, steps=2, **sgd)
+    weight_decay = dict(zip(problem.parameters, decays, strict=True))
+    loss, gradients = problem.gradient(weight_decay=weight_decay, memory=mode)
+    expected_loss, expected = problem.gradient(textbook_meta_gradient, weight_decay=weight_decay)
     torch.testing.assert_close(loss, expected_loss, rtol=1e-12, atol=0)
     assert_same(gradients, expected, 1e-10)
 

@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     name = source.path.stem if source.path.is_file() else source.path.name
     default = source.path / EVALUATION if isinstance(source, Folder) else Path(f"{name}-{EVALUATION}")
     out = arguments.out or default
-    check_out(out, option="--out " if arguments.out else "")
+    if arguments.out is None:
+        check_out(out, option="")
     match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
     record = evaluation_record(saved, arguments.split, arguments.weights, arguments.overrides)
     folder = out / record.folder_name

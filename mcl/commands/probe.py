@@ -69,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     source = subject.run.source if subject.run is not None else None
     default = source.path / EVALUATION if isinstance(source, Folder) else Path(f"{arguments.run.stem}-{EVALUATION}")
     out = arguments.out or default
-    check_out(out, option="--out " if arguments.out else "")
+    if arguments.out is None:
+        check_out(out, option="")
     options = Options(arguments.seed, arguments.draws)
     with announced(f"taking the features of {subject.dataset.spec.name}"):
         record = probe(subject, options).record(subject, options, weights=arguments.weights, overrides=overrides)

@@ -190,13 +190,12 @@ def _explain_key(cause: OmegaConfBaseException, chain: list[BaseException], type
 def _explain_no_name(typed: Sequence[str]) -> str | None:
     """Explain a group that was given a value, or a list of values, that cannot be the name of a file."""
     for text in typed:
-        group, _, value = text.lstrip("+").partition("=")
+        key, _, value = text.lstrip("+").partition("=")
+        group = key.partition("@")[0]  # network@pair.first
         given = OverridesParser.create().parse_override(text).value() if group in choices() else ""
         names = given if isinstance(given, list) else [given]
         if any(each is None or isinstance(each, int | float) for each in names):
-            return (
-                f"{text}: {value} is not a choice of {group}: give {group}=NAME, one of {', '.join(choices()[group])}."
-            )
+            return f"{text}: {value} is not a choice of {group}: give {key}=NAME, one of {', '.join(choices()[group])}."
     return None
 
 

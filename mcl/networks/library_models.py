@@ -1,7 +1,7 @@
 """Build models of timm and torchvision by name, and fetch weights for them."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,7 +81,7 @@ def test_images(model: nn.Module, in_channels: int, options: Mapping[str, Any]) 
     """
     given = next((options[name] for name in SIDE_OPTION.values() if name in options), None)
     size = given or getattr(model, "pretrained_cfg", {}).get("input_size", 0)
-    size = size[-1] if isinstance(size, Sequence) else size
+    size = size[-1] if isinstance(size, list | tuple) else size
     device = next(model.parameters()).device
     problem: Exception | None = None
     for side in [size] if given else [_SIDES[0], *([size] if size else []), *_SIDES[1:]]:

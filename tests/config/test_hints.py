@@ -209,6 +209,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "loss=mcl loss.head_weight_decay=-1": "loss.head_weight_decay=-1: must not be negative.",
     "loss.weights.vcl=abc": "loss.weights.vcl=abc: expected a number or null.",
     "loss=3": "loss=3: 3 is not a choice of loss: give loss=NAME, one of ",
+    "network@pair.first=null": "null is not a choice of network: give network@pair.first=NAME, one of ",
     "tracking=[none,1]": "tracking=[none,1]: [none,1] is not a choice of tracking: give tracking=NAME, one of ",
     "loss.weights=[1]": "loss.weights=[1]: expected a mapping, not a list. Give loss.weights.NAME=VALUE",
     "loss=ffl loss.weight_decay=-1": "loss.weight_decay=-1: must not be negative.",
