@@ -203,7 +203,7 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
     "imagenet_heterogeneous": 3 * 2,
     "methods": 26,
     "few_images": 13,
-    "few_images_100_per_class": 17,
+    "few_images_100_per_class": 18,
     "fashion_mnist_100_per_class": 10,
     "fashion_mnist_100_per_class_tuning": 0,
     "fashion_mnist_100_per_class_tuning_lmcl": 0,
