@@ -20,7 +20,7 @@ from mcl.deploy.formats import logits
 from mcl.deploy.onnx_file import INPUT, OnnxNetwork, quiet
 from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
-from mcl.files import write_atomically
+from mcl.files import write_atomically, write_error
 from mcl.intervals import PairedDifference, paired_difference
 from mcl.untrusted.limits import MAX_NETWORK
 from mcl.untrusted.regular_files import read_bytes
@@ -139,15 +139,18 @@ def _quantize_one(path: Path, images: Tensor) -> Path:
     quantized = path.with_name(f"{path.stem}{SUFFIX}.onnx")
     with tempfile.TemporaryDirectory(prefix="mcl-int8-") as folder, quiet():
         file = Path(folder) / quantized.name
-        quantize_static(
-            path,
-            file,
-            _Calibration(images),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
+        try:
+            quantize_static(
+                path,
+                file,
+                _Calibration(images),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+        except OSError as error:
+            raise write_error(file, error) from error
         write_atomically(quantized, read_bytes(file, MAX_NETWORK))
     return quantized
 

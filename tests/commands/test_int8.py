@@ -1,5 +1,6 @@
 """``python -m mcl export --int8`` and ``--format torch-export``: files to deploy, measured and without mcl."""
 
+import errno
 import json
 import re
 import shutil
@@ -98,6 +99,15 @@ def test_a_large_loss_is_noted(run: Path, capsys: pytest.CaptureFixture[str], mo
     assert main(["export", str(run), *INT8, "--network", "first"]) == 0
     assert "note: first-resnet8-int8.onnx: int8 loses more than" in capsys.readouterr().out
     assert "Try more calibration images (`--calibration`)" in (run / "export" / "README.md").read_text()
+
+
+def test_a_full_disk_is_an_error_for_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # of a write: it names no file
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_static", full)
+    with pytest.raises(UserError, match=r"No space left on device\. Free some space there"):
+        quantization._quantize_one(tmp_path / "first.onnx", torch.zeros(1, 1, 8, 8))
 
 
 @pytest.mark.parametrize(
