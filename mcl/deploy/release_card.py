@@ -101,7 +101,6 @@ def release_card(run: SavedRun, facts: ReleaseFacts, files: Mapping[str, str], h
 
 
 def _header(run: SavedRun, facts: ReleaseFacts, hashes: Mapping[str, str]) -> str:
-    spec = run.dataset.spec
     title = facts.name.rpartition("/")[2]
     main = run.deployed[0] if facts.hub else None
     metrics = [
@@ -109,7 +108,7 @@ def _header(run: SavedRun, facts: ReleaseFacts, hashes: Mapping[str, str]) -> st
         for network in sorted(run.summary["networks"], key=lambda network: network["key"] != main)
         if network["top1_last"] is not None
     ]
-    dataset = file_name(spec.name)
+    dataset = file_name(run.stored["dataset"].get("name") or run.dataset.spec.name)  # the images may be elsewhere
     header: dict[str, Any] = {
         "license": facts.license.lower(),
         "library_name": "mcl",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from support.releases import drawn, header_of, logits_of, small_study
 from torch import Tensor
 
@@ -165,6 +166,18 @@ def test_a_release_keeps_what_chose_it(pushed: Path, small_study: Path) -> None:
         in Path("chosen/README.md").read_text()
     )
     assert str(place) not in Path("chosen/README.md").read_text() + Path("chosen/run.json").read_text()
+
+
+def test_photos_that_are_elsewhere_need_not_be_there(command: Callable[..., Any]) -> None:
+    for i in range(8):
+        Path(f"my photos/class_{i % 2}").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (30 * i, 0, 0)).save(f"my photos/class_{i % 2}/{i}.png")
+    photos = ["dataset=folder", "dataset.root=my photos", "trainer.max_steps=1", "trainer.batch_size=2"]
+    done = command(*photos, "pair=single", "loss=independent", "hydra.run.dir=run", "tracking=none")
+    assert done.status == 0, done.err
+    Path("my photos").rename("moved")
+    assert main(["push", "run", "--to", "./new"]) == 0
+    assert header_of(Path("new/README.md").read_text())["datasets"] == ["my_photos"]
 
 
 @pytest.mark.parametrize("place", ["./new", "me/new"])
