@@ -144,6 +144,21 @@ def test_export_with_other_logits_is_detected(undisturbed: Outcome, tmp_path: Pa
         largest_difference(one, other, (1, 8, 8), tmp_path / "file")
 
 
+def test_rounding_grows_with_the_largest_logit(tmp_path: Path) -> None:
+    class Logits(torch.nn.Module):
+        def __init__(self, small: float, large: float):
+            super().__init__()
+            self.values = torch.tensor([small, large])
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.values.expand(len(images), 2)
+
+    assert largest_difference(Logits(0.0, 1e4), Logits(0.05, 1e4), (1, 8, 8), tmp_path) == pytest.approx(0.05)
+    for other in (Logits(0.0, 1.1e4), Logits(float("nan"), 1e4), Logits(2.0, 1e4)):
+        with pytest.raises(UserError, match="computes other logits than PyTorch"):
+            largest_difference(Logits(0.0, 1e4), other, (1, 8, 8), tmp_path)
+
+
 def test_best_weights_are_those_of_the_best_epoch(undisturbed: Outcome) -> None:
     best = undisturbed.state["best"]["first"]
     network = mcl.load(undisturbed.folder, weights="best")
