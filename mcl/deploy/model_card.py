@@ -1,12 +1,15 @@
 """The model card: networks, training data and recipe, accuracy, usage."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from mcl.deploy.card_int8 import int8_section
 from mcl.deploy.card_parts import accuracies, data, escape, network_table, origin, recipe
 from mcl.deploy.quantization import Quantized
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.untrusted.damage import refuse_damaged
+from mcl.untrusted.limits import MAX_JSON
+from mcl.untrusted.regular_files import read_bytes
 
 _ONNX = """\
 With onnxruntime and numpy alone (`images` uint8, of shape B x {channels} x {size} x {size}):
@@ -55,6 +58,7 @@ with torch.no_grad():
 print([about["classes"][label] for label in logits.argmax(1)])
 ```
 """
+_BEGINNING = "Image classifiers of "
 _USAGE = {".onnx": f"{_ONNX}\n{_MCL}", ".pt2": _PROGRAM}
 
 
@@ -81,6 +85,12 @@ def model_card(
         return _card(run, weights, files, int8, usage)
 
 
+def is_model_card(path: Path) -> bool:
+    """Return whether a file is the card of an export, which another export may replace."""
+    parts = read_bytes(path, MAX_JSON).decode(errors="replace").split("\n\n", 2)
+    return len(parts) > 1 and parts[0].startswith("# ") and parts[1].startswith(_BEGINNING)
+
+
 def _card(
     run: SavedRun, weights: Weights, files: Mapping[str, str], int8: Sequence[Quantized], usage: str | None
 ) -> str:
@@ -92,7 +102,7 @@ def _card(
         usage = usage.format(file=first, channels=spec.channels, size=spec.image_size)
     parts = [
         f"# {escape(', '.join(dict.fromkeys(names[key] for key in files)))}",
-        f"Image classifiers of {len(run.classes)} classes, {origin(run)} Auxiliary branches and everything else that"
+        f"{_BEGINNING}{len(run.classes)} classes, {origin(run)} Auxiliary branches and everything else that"
         " only training needs are left out.",
         "## Networks",
         network_table(run, weights, files),

@@ -159,6 +159,15 @@ def test_rounding_grows_with_the_largest_logit(tmp_path: Path) -> None:
             largest_difference(Logits(0.0, 1e4), other, (1, 8, 8), tmp_path)
 
 
+def test_a_readme_that_is_not_a_card_is_not_replaced(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("README.md").write_text("# My project\n\nAll that I know.\n")
+    assert main(["export", str(run), "--format", "torch", "--out", "."]) == 1
+    assert "README.md is not the card of an export, which would replace it. Give another" in capsys.readouterr().err
+    assert (Path("README.md").read_text(), list(Path().glob("*.pt"))) == ("# My project\n\nAll that I know.\n", [])
+    for _ in range(2):
+        assert main(["export", str(run), "--format", "torch", "--out", "out"]) == 0
+
+
 def test_best_weights_are_those_of_the_best_epoch(undisturbed: Outcome) -> None:
     best = undisturbed.state["best"]["first"]
     network = mcl.load(undisturbed.folder, weights="best")
