@@ -17,8 +17,14 @@ or use the float32 file."""
 
 def int8_section(results: Sequence[Quantized]) -> list[str]:
     """Return the section, in paragraphs: method, accuracies of both files, sizes; nothing without an int8 file."""
-    if not results:
-        return []
+    together: dict[tuple[object, ...], list[Quantized]] = {}  # measured in the same way
+    for result in results:
+        together.setdefault((result.calibration, result.seed, result.images, *result.changes), []).append(result)
+    section = [paragraph for group in together.values() for paragraph in _measured(group)]
+    return ["## int8", *section, *large_losses(results)] if results else []
+
+
+def _measured(results: Sequence[Quantized]) -> list[str]:
     rows = []
     for result in results:
         before, after = (file.stat().st_size for file in (result.float32, result.path))
@@ -30,10 +36,10 @@ def int8_section(results: Sequence[Quantized]) -> list[str]:
     headers = ["file", "bytes, float32", "bytes, int8", "top-1, float32", "top-1, int8", "difference", "p"]
     first = results[0]
     method = _METHOD.format(calibration=first.calibration, seed=first.seed, images=first.images)
-    section = ["## int8", method.replace("\n", " "), table([*headers, "same label, %"], rows)]
+    section = [method.replace("\n", " "), table([*headers, "same label, %"], rows)]
     if first.changes:
         section.append(f"Measured with other settings than the run's: {escape(', '.join(first.changes))}.")
-    return section + large_losses(results)
+    return section
 
 
 def large_losses(results: Sequence[Quantized]) -> list[str]:

@@ -18,7 +18,7 @@ from mcl.deploy.library_state_dicts import NATIVE
 from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.model_card import is_model_card, model_card
 from mcl.deploy.onnx_file import OnnxNetwork
-from mcl.deploy.quantization import Quantized, check_images, quantize
+from mcl.deploy.quantization import Quantized, check_images, measured_files, quantize
 from mcl.deploy.recipe import encode_recipe
 from mcl.deploy.run_source import Folder
 from mcl.deploy.saved_run import SavedRun, Weights
@@ -85,8 +85,8 @@ def export_networks(
         if not isinstance(run.source, Folder):
             raise UserError(f"{run.source.path} is not a run folder: name a folder for the files with --out FOLDER.")
         folder = run.source.path / EXPORT
-    elif (found := folder / CARD).exists() and not is_model_card(found):
-        raise UserError(f"{found} is not the card of an export, which would replace it. Give another folder with --out.")
+    elif (card := folder / CARD).exists() and not is_model_card(card):
+        raise UserError(f"{card} is not the card of an export, which would replace it. Give another folder with --out.")
     make_folder(folder)
     keys = [run.key(network) for network in networks or run.deployed]
     export_one = _export_one if names in (None, NATIVE) else partial(_export_renamed, names)
@@ -97,10 +97,9 @@ def export_networks(
     if calibration is not None:
         for key, result in quantize(run, files, calibration=calibration, seed=seed).items():
             exported[key] = replace(exported[key], int8=result)
-    int8 = [file.int8 for file in exported.values() if file.int8 is not None]
     usage = next(iter(exported.values())).usage
-    card = model_card(run, weights, {key: file.name for key, file in files.items()}, int8, usage)
-    write_atomically(folder / CARD, card)
+    names_of_files = {key: file.name for key, file in files.items()}
+    write_atomically(folder / CARD, model_card(run, weights, names_of_files, measured_files(folder), usage))
     return list(exported.values())
 
 

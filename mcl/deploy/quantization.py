@@ -1,5 +1,6 @@
 """Quantize exported ONNX files to 8 bits, and measure on the test images what that costs."""
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,9 +22,10 @@ from mcl.deploy.onnx_file import INPUT, OnnxNetwork, quiet
 from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
 from mcl.files import write_atomically, write_error
-from mcl.intervals import PairedDifference, paired_difference
-from mcl.untrusted.limits import MAX_NETWORK
+from mcl.intervals import Interval, PairedDifference, paired_difference
+from mcl.untrusted.limits import MAX_JSON, MAX_NETWORK
 from mcl.untrusted.regular_files import read_bytes
+from mcl.untrusted.text import decode_json
 
 SUFFIX = "-int8"
 BATCH = 128  # images at once
@@ -121,6 +123,39 @@ def quantize(run: SavedRun, files: Mapping[str, Path], *, calibration: int, seed
     return results
 
 
+def measured_files(folder: Path) -> list[Quantized]:
+    """Return the int8 files in a folder that, like their float32 files, are still those that `quantize` measured."""
+    measured = []
+    for record in sorted(folder.glob(f"*{SUFFIX}.json")):
+        path, float32 = (record.with_name(f"{stem}.onnx") for stem in (record.stem, record.stem.removesuffix(SUFFIX)))
+        try:
+            values = decode_json(read_bytes(record, MAX_JSON), str(record))
+            if values["sha256"] != _sha256(path) or values["float32_sha256"] != _sha256(float32):
+                continue
+            difference, interval, p = (values["difference"][name] for name in PairedDifference._fields)
+            result = Quantized(
+                path=path,
+                float32=float32,
+                difference=PairedDifference(float(difference), Interval(*map(float, interval)), float(p)),
+                images=int(values["images"]),
+                float32_top1=float(values["float32_top1"]),
+                int8_top1=float(values["int8_top1"]),
+                same_labels=float(values["same_labels"]),
+                calibration=int(values["calibration"]),
+                seed=int(values["seed"]),
+                data=str(values["data"]),
+                changes=[str(change) for change in values["changes"]],
+            )
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):  # damaged, or of an earlier version
+            continue
+        measured.append(result)
+    return measured
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(read_bytes(path, MAX_NETWORK)).hexdigest()
+
+
 def _drawn(train: Images | ImageFiles, count: int, seed: int) -> Images | ImageFiles:
     order = torch.randperm(len(train.labels), generator=generator("calibration", seed))
     return train.take(order[:count].sort().values)
@@ -171,6 +206,7 @@ def _as_json(result: Quantized) -> str:
 
     values = asdict(result) | {"path": result.path.name, "float32": result.float32.name}
     sizes = {"bytes": result.path.stat().st_size, "float32_bytes": result.float32.stat().st_size}
+    hashes = {"sha256": _sha256(result.path), "float32_sha256": _sha256(result.float32)}
     difference = {**result.difference._asdict(), "interval": list(result.difference.interval)}
-    values |= {"difference": difference, **sizes, "onnxruntime": onnxruntime.__version__}
+    values |= {"difference": difference, **sizes, **hashes, "onnxruntime": onnxruntime.__version__}
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

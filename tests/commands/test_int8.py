@@ -101,6 +101,26 @@ def test_a_large_loss_is_noted(run: Path, capsys: pytest.CaptureFixture[str], mo
     assert "Try more calibration images (`--calibration`)" in (run / "export" / "README.md").read_text()
 
 
+def test_a_later_export_keeps_what_was_measured_while_the_files_are_the_same(run: Path) -> None:
+    def rows() -> list[str]:
+        return re.findall(r"^\| \S+-int8\.onnx \|", (run / "export" / "README.md").read_text(), re.MULTILINE)
+
+    assert main(["export", str(run), *INT8, "--network", "first"]) == 0
+    for file in (run / "export").glob("first-*"):
+        shutil.copy(file, file.with_name(file.name.replace("first", "second")))
+    record = run / "export" / "second-resnet8-int8.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"calibration": 8}))
+    both = ["| first-resnet8-int8.onnx |", "| second-resnet8-int8.onnx |"]
+    for _ in range(2):
+        assert main(["export", str(run), "--format", "torch"]) == 0
+        assert rows() == both
+    card = (run / "export" / "README.md").read_text()
+    assert (card.count("that 16 training images have"), card.count("that 8 training images have")) == (1, 1)
+    (run / "export" / "second-resnet8.onnx").write_bytes(b"other weights")
+    assert main(["export", str(run), "--format", "torch"]) == 0
+    assert rows() == both[:1]
+
+
 def test_a_full_disk_is_an_error_for_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")  # of a write: it names no file
