@@ -12,7 +12,7 @@ from mcl.networks.weights import load_weights, read_weights
 from mcl.runs import checkpoints
 from mcl.runs.checkpoint_files import read_checksum
 from mcl.runs.layout import deployed_prefix
-from mcl.runs.pair import STRICT, WEIGHTS
+from mcl.runs.pair import STRICT, WEIGHTS, option_of_networks
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import read_config
 from mcl.runs.weights_places import WeightsPlace, checksum_of_place, places_of
@@ -37,12 +37,22 @@ def weights_of(pair: Mapping[Any, Any], checksums: Mapping[str, str] | None = No
     Args:
         pair: the group of the configuration.
         checksums: ``weights_checksums`` of the configuration.
+
+    Raises:
+        UserError: pretrained weights by name are to be loaded in part.
     """
+    places = places_of(pair)
+    for key, name in option_of_networks(pair, WEIGHTS).items():
+        if name and key not in places and not pair[key].get(STRICT, True):
+            raise UserError(
+                f"pair.{key}.{STRICT}=false: loads a part of the weights of a file or a run, and pair.{key}.{WEIGHTS}="
+                f"{name} is a name of weights, which are loaded as a whole. Leave out one of the two."
+            )
     return {
         key: NetworkWeights(
             place, str(pair[key][WEIGHTS]), bool(pair[key].get(STRICT, True)), (checksums or {}).get(key)
         )
-        for key, place in places_of(pair).items()
+        for key, place in places.items()
     }
 
 

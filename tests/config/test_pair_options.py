@@ -51,6 +51,7 @@ def test_bad_combinations_name_their_option(pair: dict[str, Any], init_from: Any
         (FROZEN, "run"),
         (FROZEN, {"second": "run"}),
         ({"first": NETWORK, "second": {**NETWORK, "frozen": True, "weights": "DEFAULT"}}, None),
+        ({"first": {**NETWORK, "weights": "DEFAULT", "weights_strict": False}}, None),  # of a run that is read
     ],
 )
 def test_good_combinations_pass(pair: dict[str, Any], init_from: Any) -> None:

@@ -139,6 +139,11 @@ def test_other_classes_and_new_branches_are_said(tmp_path: Path) -> None:
         load(cohort(7, frozen=True, first="resnet8"), place)
 
 
+def test_weights_by_name_are_not_loaded_in_part() -> None:
+    with pytest.raises(UserError, match=r"weights_strict=false: .* pair\.first\.weights=DEFAULT is a name of weights"):
+        weights_of({"first": {"weights": "DEFAULT", "weights_strict": False}})
+
+
 def test_files_hold_one_network(tmp_path: Path) -> None:
     torch.save(build_network("resnet8", 4).state_dict(), tmp_path / "w.pt")
     load(cohort(first="resnet8"), tmp_path / "w.pt")
