@@ -67,14 +67,14 @@ def list_rows(
 
 
 def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Sort class names; if all are whole numbers, by value.
+    """Sort class names; if all are whole numbers, by value, and those of equal value (1, 01) as texts.
 
     >>> sort_classes(["10", "9"]), sort_classes(["b", "10", "9"])
     (('9', '10'), ('10', '9', 'b'))
     """
     numbers = {name: int(name) for name in names if name.removeprefix("-").isdecimal() and len(name) < 20}
     names = list(names)
-    return tuple(sorted(names, key=numbers.__getitem__) if len(numbers) == len(names) else sorted(names))
+    return tuple(sorted(names, key=(lambda name: (numbers[name], name)) if len(numbers) == len(names) else None))
 
 
 def split_name(given: str) -> str | None:

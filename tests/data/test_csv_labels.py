@@ -1,5 +1,6 @@
 """dataset=csv: images that a CSV file lists."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from PIL import Image
 
 from mcl.data.csv_labels import CsvLabels
+from mcl.data.labelled_rows import sort_classes
 from mcl.errors import UserError
 
 HEADER = "file,label,split"
@@ -153,3 +155,8 @@ def test_missing_file_or_folder(write, tmp_path):
 def test_an_image_is_not_read_as_a_list(tmp_path):
     (tmp_path / "cat.JPG").write_bytes(b"\xff\xd8")
     assert "cat.JPG is an image. Give the folder of all images" in error_of(str(tmp_path / "cat.JPG"))
+
+
+def test_classes_of_equal_value_have_one_order():
+    names = ["1", "01", "001", "0001", "2"]
+    assert {sort_classes(order) for order in itertools.permutations(names)} == {("0001", "001", "01", "1", "2")}
