@@ -1,6 +1,7 @@
 """Match the classes of a dataset, by name, to those that networks were trained on."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from mcl.console import summarize
@@ -20,7 +21,7 @@ def match_classes(dataset: Dataset, trained: Sequence[str]) -> tuple[int, ...]:
     Raises:
         UserError: The networks were not trained on a class of the dataset, or names are not unique.
     """
-    known = list(map(printable, trained))
+    known = list(map(_comparable, trained))
     names = _names(dataset, known)
     if list(names) == known:
         return tuple(range(len(known)))
@@ -46,9 +47,14 @@ def describe_match(labels: Sequence[int], trained: Sequence[str]) -> str:
     return "Classes are matched by name: another order in this dataset."
 
 
+def _comparable(name: str) -> str:
+    """Return a name as runs store it, with accents composed: folders from a Mac spell them as letter and accent."""
+    return printable(unicodedata.normalize("NFC", name))
+
+
 def _names(dataset: Dataset, trained: Sequence[str]) -> tuple[str, ...]:
     """Return a dataset's class names; for ImageNet the published words if the networks were trained with these."""
-    names = tuple(map(printable, dataset.spec.classes))  # as a run stores them
+    names = tuple(map(_comparable, dataset.spec.classes))
     if isinstance(dataset, ImageNet) and len(names) == len(trained) == CLASSES:
         identifiers = all(map(_WORDNET_ID.fullmatch, names)) and names != tuple(trained)
         if identifiers and tuple(trained) == (words := ImageNet.published_classes()):

@@ -207,6 +207,7 @@ def test_labels_follow_the_names_of_classes_not_their_order() -> None:
     assert match_classes(named(Synthetic(), "fox", "cat"), trained) == (2, 0)
     stored = (r"caf\udce9", r"a\nb")  # as runs store names that do not print
     assert match_classes(named(Synthetic(), "caf\udce9", "a\nb"), stored) == (0, 1)
+    assert match_classes(named(Synthetic(), "cafe\u0301", "tea"), ("tea", "caf\xe9")) == (1, 0)  # from a Mac
     for unknown in (("cat", "dog", "wolf"), ("wolf",)):
         with pytest.raises(UserError, match="do not know wolf"):
             match_classes(named(Synthetic(), *unknown), trained)
