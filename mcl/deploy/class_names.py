@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
 from mcl.console import summarize
@@ -36,6 +37,16 @@ def match_classes(dataset: Dataset, trained: Sequence[str]) -> tuple[int, ...]:
             f" {summarize(repeated)} names several classes."
         )
     return tuple(known.index(name) for name in names)
+
+
+def told_apart(classes: Sequence[str]) -> list[str]:
+    """Return class names as keys: a name that several classes have is followed by the label.
+
+    >>> told_apart(["crane", "dog", "crane"])
+    ['crane (label 0)', 'dog', 'crane (label 2)']
+    """
+    counts = Counter(classes)
+    return [f"{name} (label {label})" if counts[name] > 1 else name for label, name in enumerate(classes)]
 
 
 def describe_match(labels: Sequence[int], trained: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from mcl.data.fingerprint import same_images
 from mcl.data.loaders import batches_in_order
-from mcl.deploy.class_names import match_classes
+from mcl.deploy.class_names import match_classes, told_apart
 from mcl.deploy.classification_metrics import Scores
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.devices import use_tf32, use_threads
@@ -125,7 +125,11 @@ def write_evaluation(
     record.write(folder)
     recalls = {name: head.per_class() for name, head in scores.items()}
     table = {
-        name: {**head.result(), "images": head.images, "per_class": dict(zip(classes, recalls[name], strict=True))}
+        name: {
+            **head.result(),
+            "images": head.images,
+            "per_class": dict(zip(told_apart(classes), recalls[name], strict=True)),
+        }
         for name, head in scores.items()
     }
     write_atomically(folder / SCORES, strict_json(table, indent=2) + b"\n")

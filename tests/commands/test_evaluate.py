@@ -19,7 +19,7 @@ from mcl.data.imagenet import ImageNet
 from mcl.data.synthetic import Synthetic
 from mcl.deploy.class_names import match_classes
 from mcl.deploy.classification_metrics import Scores
-from mcl.deploy.detailed_evaluation import evaluate_run
+from mcl.deploy.detailed_evaluation import evaluate_run, evaluation_record, write_evaluation
 from mcl.deploy.saved_run import SavedRun, build_kind
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
@@ -357,6 +357,15 @@ def test_scores_equal_hand_computed_values() -> None:
     p, q = confident.softmax(1)[0, 0].item(), torch.tensor([0.0, 0.0, 0.1]).softmax(0)[2].item()
     assert result["ece"] == pytest.approx(100 * (2 * abs(0.5 - p) + (1 - q)) / 3, rel=1e-5)
     assert result["nll"] == pytest.approx(-(torch.tensor([p, (1 - p) / 2, q]).log().sum().item()) / 3, rel=1e-3)
+
+
+def test_classes_of_one_name_keep_their_own_accuracy(run: Path, tmp_path: Path) -> None:
+    scores = Scores(3)
+    scores.update(torch.eye(3), torch.tensor([0, 1, 0]))
+    record = evaluation_record(SavedRun(run))
+    write_evaluation({"first/backbone": scores}, ("crane", "dog", "crane"), tmp_path / "out", record, "a run")
+    (table,) = json.loads((tmp_path / "out" / "scores.json").read_text()).values()
+    assert table["per_class"] == {"crane (label 0)": 50, "dog": 100, "crane (label 2)": None}
 
 
 def test_class_without_images_has_no_accuracy() -> None:
