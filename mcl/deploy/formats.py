@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from mcl.deploy.kinds import build_kind
-from mcl.deploy.metadata import NetworkMetadata
+from mcl.deploy.metadata import WITHOUT_METADATA, NetworkMetadata
 from mcl.deploy.onnx_file import OnnxNetwork, encode_onnx
 from mcl.deploy.saved_run import build_with_weights
 from mcl.deploy.torch_program import encode_program, read_program
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
 from mcl.runs import checkpoints
+from mcl.runs.checkpoint_files import read_checksum
 from mcl.runs.pair import network_node
 from mcl.untrusted.tensors import load_safetensors
 
@@ -47,6 +48,8 @@ def read_torch(path: Path, allow: Sequence[str] = ()) -> Backbone:
         UserError: The file cannot be read, is the checkpoint of a run, or names a class that may not be built, or its
             weights do not fit.
     """
+    if path.is_file() and read_checksum(path) is None:
+        raise UserError(f"{path} {WITHOUT_METADATA}")
     content = checkpoints.load(path)
     if _NETWORK not in content:
         raise UserError(f"{path} is a checkpoint of a run: name its run folder instead.")

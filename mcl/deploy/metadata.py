@@ -12,6 +12,11 @@ from mcl.errors import UserError
 from mcl.runs.received import checked_network_key, class_names, file_name, received
 from mcl.untrusted.text import decode_json, printable
 
+WITHOUT_METADATA = (
+    "is not a file that python -m mcl export wrote, or one with --names timm or torchvision, which holds weights alone:"
+    " export again without --names."
+)
+
 
 @dataclass(frozen=True)
 class NetworkMetadata:
@@ -62,7 +67,7 @@ class NetworkMetadata:
         except UserError:  # a ValueError too, with a message of its own
             raise
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise UserError(f"{source} is not a file that python -m mcl export wrote.") from error
+            raise UserError(f"{source} {WITHOUT_METADATA}") from error
 
     @classmethod
     def from_text(cls, values: Mapping[str, str] | None, source: str) -> "NetworkMetadata":
@@ -73,5 +78,5 @@ class NetworkMetadata:
                 name: decode_json(value, f"{source}: {name}") for name, value in own.items() if value is not None
             }
         except UserError as error:
-            raise UserError(f"{source} is not a file that python -m mcl export wrote.") from error
+            raise UserError(f"{source} {WITHOUT_METADATA}") from error
         return cls.from_dict(decoded, source)

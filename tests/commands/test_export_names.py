@@ -65,6 +65,14 @@ def test_gray_networks_have_no_file_for_torchvision(command: Callable[..., Any],
     assert "It takes color images; this network takes gray ones." in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("format", ["torch", "safetensors"])
+def test_a_file_for_a_library_is_no_network_for_mcl(format: str, tmp_path: Path) -> None:
+    file = tmp_path / ("first.pt" if format == "torch" else "first.safetensors")
+    file.write_bytes(library_state_dicts.encode({"fc.weight": torch.ones(2, 3)}, format, "timm"))
+    with pytest.raises(UserError, match="or one with --names timm or torchvision, which holds weights alone: export"):
+        mcl.load(file)
+
+
 SMALL = ["timm/test_resnet", "timm/test_convnext", "timm/test_vit", "torchvision/resnet18"]
 LARGE = ["torchvision/convnext_tiny", "torchvision/vit_b_32", "timm/convnext_atto", "timm/vit_tiny_patch16_224"]
 
