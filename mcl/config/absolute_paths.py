@@ -3,11 +3,11 @@
 import copy
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mcl.files import expand_home
 from mcl.runs.pair import WEIGHTS, networks_of
 from mcl.runs.weights_places import parse_place
 
@@ -34,4 +34,4 @@ def with_absolute_paths(config: DictConfig, folder: str) -> DictConfig:
 def _absolute(value: Any, folder: str) -> Any:
     if isinstance(value, Mapping):
         return {key: _absolute(each, folder) for key, each in value.items()}
-    return None if value is None else os.path.join(folder, Path(str(value)).expanduser())
+    return None if value is None else os.path.join(folder, expand_home(str(value)))

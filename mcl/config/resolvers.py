@@ -13,6 +13,7 @@ from mcl.config.checks import check_targets, check_without_imports
 from mcl.config.instantiate import build
 from mcl.config.trial_build import try_building
 from mcl.errors import UserError
+from mcl.files import expand_home
 from mcl.program import program
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.identity import config_hash, run_folder
@@ -116,7 +117,7 @@ def _expand_home(path: Any) -> str:
 
 
 def _basename(path: Any) -> str | None:
-    return Path(str(path)).expanduser().resolve().name if path is not None else None
+    return expand_home(str(path)).resolve().name if path is not None else None
 
 
 def _checksum_of(place: Any) -> Any:

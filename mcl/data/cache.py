@@ -12,6 +12,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from mcl.errors import UserError
+from mcl.files import expand_home
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 def cache_folder(choice: str | None = None) -> Path:
     """Return the folder of prepared data: ``choice``, ``$MCL_CACHE``, or ``mcl`` in the platform's cache folder."""
     if choice := choice or os.environ.get("MCL_CACHE"):
-        return Path(choice).expanduser()
+        return expand_home(choice)
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "mcl"
     if sys.platform == "win32":

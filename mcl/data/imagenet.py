@@ -23,6 +23,7 @@ from mcl.data.image_files import CenterSquare, ImageFiles, TransformPipeline, as
 from mcl.data.listing import is_image, require_folder, require_images, require_same_classes
 from mcl.data.placement import DeviceCrop, RandomPlacement
 from mcl.errors import UserError, check_choice
+from mcl.files import expand_home
 
 TRAIN, TEST = "train", "val"
 CLASSES = 1000
@@ -91,7 +92,7 @@ class ImageNet(Dataset):
         self.device_crop = None
         if decode == "gpu":
             self.device_crop = DeviceCrop(RandomPlacement(transform, image_size), image_size, 3)
-        self.root = Path(os.path.abspath(Path(root).expanduser()))
+        self.root = Path(os.path.abspath(expand_home(root)))
         self.listing = _list_images(self.root, cache_folder(cache_dir))
         if not partial:
             _require_complete(self.root, self.listing)

@@ -27,6 +27,7 @@ from mcl.data.fingerprint import digest, fingerprint
 from mcl.data.image_files import NAMED, CenterSquare, ImageFiles, as_bytes, check_workers
 from mcl.data.listing import Files, Listing
 from mcl.errors import UserError, check_choice
+from mcl.files import expand_home
 
 log = logging.getLogger(__name__)
 _IMAGENET = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.449,), (0.226,))}
@@ -95,7 +96,7 @@ class ListedFiles(Dataset):
             raise UserError(f"dataset.channels={channels}: must be 3 (color) or 1 (gray).")
         check_choice("dataset.corrupt", corrupt, ("stop", "skip"))
         check_choice("dataset.storage", storage, ("auto", "memory", "disk"))
-        place = Path(os.path.abspath(Path(root).expanduser()))
+        place = Path(os.path.abspath(expand_home(root)))
         self.root, self.listing = self.find_images(place, test_fraction=test_fraction, seed=seed)
         if self.listing.validation and validation:
             raise UserError(

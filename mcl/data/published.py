@@ -17,6 +17,7 @@ from mcl.data.cache import cache_folder, load_or_build
 from mcl.data.dataset import Images, InMemoryDataset
 from mcl.data.fingerprint import digest, fingerprint
 from mcl.errors import UserError
+from mcl.files import expand_home
 
 Parts = tuple[Images, Images]
 
@@ -69,7 +70,7 @@ class Published(InMemoryDataset):
             validation=validation,
             seed=seed,
         )
-        self.root = Path(root).expanduser() if root else cache_folder() / "downloads"
+        self.root = expand_home(root) if root else cache_folder() / "downloads"
         self.may_fetch = True  # whether missing files may be downloaded to the root
         self._chosen = bool(root)
         self._contents: str | None = None  # hash of the images, once they were read

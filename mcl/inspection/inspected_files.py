@@ -10,6 +10,7 @@ from mcl.data.csv_labels import read_rows
 from mcl.data.labelled_rows import list_rows
 from mcl.data.listing import SPLITS, Files, images_below, is_image, list_folder
 from mcl.errors import UserError
+from mcl.files import expand_home
 
 TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"  # all: the splits could not be made out
 TEST_FRACTION, SEED = 0.2, 0  # the defaults of dataset=folder
@@ -45,7 +46,7 @@ def find_files(place: Path) -> InspectedFiles:
     Raises:
         UserError: There is no such folder or file, no image in it, or the CSV file is wrong.
     """
-    place = Path(os.path.abspath(place.expanduser()))
+    place = Path(os.path.abspath(expand_home(place)))
     if place.is_file():
         rows = read_rows(place)
         named = [(row.path, row.split or ALL, row.label) for row in rows]

@@ -19,6 +19,7 @@ from mcl.data.dataset import Splits
 from mcl.data.preprocessing import Preprocessing
 from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
+from mcl.files import expand_home
 from mcl.runs.checkpoint_files import expand_places, read_checksum
 from mcl.runs.hydra_folder import write_hydra_folder
 from mcl.runs.identity import config_hash
@@ -290,7 +291,7 @@ def _refuse_place_in_data(config: DictConfig, folder: Path) -> None:
         resolve(config.dataset._target_, path="dataset", allow=config.allow_modules), "lists_classes", False
     ):
         return
-    if folder.resolve().is_relative_to(Path(root).expanduser().resolve()):
+    if folder.resolve().is_relative_to(expand_home(root).resolve()):
         raise UserError(
             f"hydra.run.dir={folder} lies in dataset.root={root}, where it would be taken for a class of images. Choose"
             " a folder outside the images."

@@ -1,6 +1,7 @@
 """The layouts of image folders: splits, classes, links, and errors that name what is missing."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from PIL import Image
 from support.image_folders import error_of, pixels
 
 from mcl.data.folder import Folder
+from mcl.inspection.inspected_files import find_files
 
 
 @pytest.mark.parametrize(
@@ -226,3 +228,11 @@ def test_last_folder_names_the_class_below_splits(tmp_path):
     listing = Folder(root=str(tmp_path / "pets"), class_folder="last").listing
     assert listing.classes == ("cat", "dog")
     assert listing.test.paths == ["val/cat/1.png", "val/c/dog/1.png"]
+
+
+def test_a_folder_whose_name_begins_like_that_of_a_home_is_a_folder(make_tree, monkeypatch):
+    root = make_tree()
+    root = root.rename(root.parent / "~old")
+    monkeypatch.chdir(root.parent)
+    assert Folder(root="~old").root == root
+    assert find_files(Path("~old")).root == root
