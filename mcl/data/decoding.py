@@ -71,6 +71,12 @@ def open_header(file: IO[bytes] | Path) -> Image.Image:
         raise UnidentifiedImageError(_MISSING.get(brand, "no image, or one of an unknown format")) from None
 
 
+def optional_decoders() -> list[str]:
+    """Return in what the formats that can be read differ from those of a recent Pillow alone."""
+    differences = ["heic"] if find_spec("pillow_heif") else []
+    return differences if find_spec("PIL._avif") else [*differences, "no avif"]
+
+
 @functools.cache
 def _register_heic() -> None:
     import pillow_heif

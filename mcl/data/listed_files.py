@@ -22,7 +22,16 @@ from mcl.data.available_memory import available_memory
 from mcl.data.cache import cache_folder, load_or_build
 from mcl.data.contents import Contents, contents
 from mcl.data.dataset import Dataset, Images, Splits, take_rows
-from mcl.data.decoding import MAY_PASS, Read, decode_all, find_unreadable, open_header, read_error, read_file
+from mcl.data.decoding import (
+    MAY_PASS,
+    Read,
+    decode_all,
+    find_unreadable,
+    open_header,
+    optional_decoders,
+    read_error,
+    read_file,
+)
 from mcl.data.fingerprint import digest, fingerprint
 from mcl.data.image_files import NAMED, CenterSquare, ImageFiles, as_bytes, check_workers
 from mcl.data.listing import Files, Listing
@@ -247,7 +256,7 @@ class ListedFiles(Dataset):
     def _cache_name(self, paths: list[str]) -> str:
         """Return a name derived from everything that determines the pixels of these files."""
         size, channels = self.spec.image_size, self.spec.channels
-        key = digest([_CACHE_FORMAT, size, channels, *self.hash_contents(paths).key])
+        key = digest([_CACHE_FORMAT, size, channels, *self.hash_contents(paths).key, *optional_decoders()])
         return f"{self.root.name}-{size}px-{key}"
 
     def _stop(self, paths: list[str], unreadable: dict[int, str]) -> NoReturn:

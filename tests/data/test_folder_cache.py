@@ -127,3 +127,17 @@ def test_one_of_two_processes_decodes_and_the_other_waits(warm, make_tree):
     assert sorted(map(len, outputs)) == [1, 2]
     expected = hashlib.sha256(Folder(root=root).load().train.images.numpy().tobytes()).hexdigest()
     assert {lines[-1] for lines in outputs} == {expected}
+
+
+def test_files_that_lacked_a_decoder_are_tried_again_once_it_is_installed(make_tree, decoded, monkeypatch):
+    root = make_tree()
+    installed: list[str] = []
+    monkeypatch.setattr("mcl.data.decoding.find_spec", lambda name: name in installed)
+    monkeypatch.setattr("mcl.data.decoding._register_heic", lambda: None)
+    (root / "train" / "cat" / "0.heic").write_bytes(b"\0\0\0\x1cftypheic" + b"\0" * 20)
+    for packages in ([], [], ["pillow_heif"], ["pillow_heif"]):
+        installed[:] = packages
+        dataset = Folder(root=str(root), image_size=8, corrupt="skip")
+        dataset.load()
+        assert len(dataset.unreadable) == 1
+    assert decoded == [21, 21]
