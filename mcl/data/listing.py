@@ -13,7 +13,7 @@ from mcl.data.dataset import require_two_images, split
 from mcl.errors import UserError
 
 EXTENSIONS = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif"),
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif"),
     *(".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
 )
 _TRAIN, _VALIDATION, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")

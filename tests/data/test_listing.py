@@ -230,6 +230,12 @@ def test_last_folder_names_the_class_below_splits(tmp_path):
     assert listing.test.paths == ["val/cat/1.png", "val/c/dog/1.png"]
 
 
+def test_pictures_as_windows_names_them_are_taken(make_tree):
+    root = make_tree()
+    Image.new("RGB", (8, 8)).save(root / "train" / "cat" / "photo.JFIF", "JPEG")
+    assert Folder(root=str(root)).spec.counts == (6, 5)
+
+
 def test_a_folder_whose_name_begins_like_that_of_a_home_is_a_folder(make_tree, monkeypatch):
     root = make_tree()
     root = root.rename(root.parent / "~old")
