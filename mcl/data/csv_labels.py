@@ -80,6 +80,9 @@ def read_rows(file: Path) -> list[Row]:
 def _columns(file: Path, header: list[str]) -> dict[str, int]:
     """Return the positions of the columns."""
     names = [name.strip().lower() for name in header]
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and {FILE, LABEL} <= {each.strip(' "') for each in names[0].split(separator)}:
+            raise UserError(f"{file}, line 1: {name} separate its columns. Save the file with commas in their place.")
     for name in (FILE, LABEL, SPLIT):
         if names.count(name) > 1 or (name != SPLIT and name not in names):
             shown = shorten(",".join(header)) or "empty"

@@ -157,6 +157,13 @@ def test_an_image_is_not_read_as_a_list(tmp_path):
     assert "cat.JPG is an image. Give the folder of all images" in error_of(str(tmp_path / "cat.JPG"))
 
 
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_table_with_another_separator_is_named(tmp_path, separator, name):
+    (tmp_path / "labels.csv").write_text(f"File{separator}Label\n0.png{separator}cat\n")
+    with pytest.raises(UserError, match=f"line 1: {name} separate its columns. Save the file with commas"):
+        CsvLabels(root=str(tmp_path / "labels.csv"))
+
+
 def test_classes_of_equal_value_have_one_order():
     names = ["1", "01", "001", "0001", "2"]
     assert {sort_classes(order) for order in itertools.permutations(names)} == {("0001", "001", "01", "1", "2")}
