@@ -108,6 +108,7 @@ def rebuild(state: Mapping[str, Tensor], metadata: NetworkMetadata, path: Path, 
         in_channels=metadata.preprocessing.channels,
     )
     backbone = build_with_weights(build, state, path)
+    backbone.check_input(metadata.preprocessing.channels, metadata.preprocessing.image_size)
     metadata.attach_to(backbone)
     return backbone.eval()
 

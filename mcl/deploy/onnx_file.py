@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mcl.console import pluralize
 from mcl.deploy.metadata import NetworkMetadata
+from mcl.errors import UserError
 from mcl.extras import require
 from mcl.networks.backbone import Backbone
 from mcl.untrusted.tensors import load_onnx
@@ -63,7 +65,18 @@ class OnnxNetwork(nn.Module):
         options.log_severity_level = 4
         options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads leave the cores to others
         metadata, self.session = load_onnx(path, options)
-        NetworkMetadata.from_text(metadata, str(path)).attach_to(self)
+        about = NetworkMetadata.from_text(metadata, str(path))
+        about.attach_to(self)
+        shape, classes = about.preprocessing.image_shape, len(about.classes)
+        try:
+            fits = self(torch.zeros(1, *shape)).shape == (1, classes)
+        except Exception:  # onnxruntime raises its own kinds
+            fits = False
+        if not fits:
+            raise UserError(
+                f"{path} is damaged or was altered: it does not map images of {' x '.join(map(str, shape))} to"
+                f" {pluralize(classes, 'logit')}, as its metadata state."
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         """Map preprocessed images (B, channels, size, size) to logits (B, classes)."""

@@ -198,6 +198,28 @@ def test_older_weights_are_taken_only_when_asked(
     assert "step 5" in (run / "export" / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("classes", ["a"]), ("classes", list("abcde")), ("preprocessing", {"image_size": 12}), ("preprocessing", {})],
+)
+def test_metadata_that_do_not_fit_the_graph_are_one_line(
+    name: str, value: Any, run: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    (exported,) = export_networks(SavedRun(run), "onnx", networks=["first"])
+    model = onnx.load(exported.path)
+    (entry,) = [entry for entry in model.metadata_props if entry.key == name]
+    if name == "preprocessing":
+        value = json.loads(entry.value) | (value or {"channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3})
+    entry.value = json.dumps(value)
+    onnx.save(model, exported.path)
+    capsys.readouterr()
+    for command in (["predict", str(exported.path), str(image)], ["latency", str(exported.path)]):
+        assert main(command) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "is damaged or was altered: it does not map images of" in line
+
+
 def test_a_file_has_no_choice_of_network_or_weights(run: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (exported,) = export_networks(SavedRun(run), "safetensors", networks=["second"])
     predict = ["predict", str(exported.path), str(image)]
