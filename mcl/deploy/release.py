@@ -34,7 +34,7 @@ def write_release(run: SavedRun, folder: Path, facts: ReleaseFacts) -> list[Path
     if not run.summary or not run.finished:
         raise UserError(f"{run.source.path} is not a finished run: let its training end before you release it.")
     if folder.is_dir() and not is_release(folder) and any(not file.name.startswith(".") for file in folder.iterdir()):
-        raise UserError(f"{folder} holds other files. Choose another folder with --out.")
+        raise UserError(f"{folder} holds other files. Choose another folder.")
     contents: dict[str, bytes] = {}
     files: dict[str, str] = {}
     main = run.deployed[0] if facts.hub else None

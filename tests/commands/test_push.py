@@ -152,7 +152,7 @@ def test_pushing_again_gives_the_same_bytes_and_other_files_are_not_touched(
     assert {file.name: file.read_bytes() for file in pushed.iterdir() if file.is_file()} == before
     (pushed / "run.json").unlink()
     assert main(["push", str(trained), "--to", "net"]) == 1
-    assert "holds other files" in capsys.readouterr().err
+    assert "holds other files. Choose another folder.\n" in capsys.readouterr().err
 
 
 def test_a_release_keeps_what_chose_it(pushed: Path, small_study: Path) -> None:
