@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from mcl.console import pluralize
 from mcl.data.fingerprint import same_images
 from mcl.data.loaders import batches_in_order
 from mcl.deploy.class_names import match_classes, told_apart
@@ -47,6 +48,11 @@ def evaluate_run(run: SavedRun, split: Split = "test", weights: Weights = "last"
     dataset = run.dataset
     spec = dataset.spec
     trained_label = torch.tensor(match_classes(dataset, run.classes))  # (classes of the dataset,)
+    if spec.channels != (channels := run.preprocessing.channels):
+        raise UserError(
+            f"{spec.name} has images of {pluralize(spec.channels, 'channel')}, and the networks take {channels}. Give"
+            f" dataset.channels={channels}, or other images if {spec.name} does not have this option."
+        )
     if (dataset.mean, dataset.std) != (run.preprocessing.mean, run.preprocessing.std):
         raise UserError(
             f"{spec.name} is normalized otherwise than the images of training were. Give"

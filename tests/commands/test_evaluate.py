@@ -238,6 +238,7 @@ def test_imported_networks_have_imagenet_class_names(tmp_path: Path, monkeypatch
         (["trainer.device=tpu"], ["trainer.device=tpu"]),
         (["dataset=digits"], ["10 classes", "4"]),
         (["dataset.mean=[0.1]"], ["dataset.mean=[0.5]"]),
+        (["dataset.channels=3"], ["3 channels, and the networks take 1", "dataset.channels=1"]),
         (["pair=resnet14"], ["do not fit"]),
         (["dataset.image_size=1"], ["1"]),
         (["--split", "validation"], ["validation", "dataset.validation"]),
