@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.deploy.release_folder import ReleaseFolder
     from mcl.deploy.run_source import Folder
     from mcl.deploy.saved_run import SavedRun
+    from mcl.errors import UserError
+    from mcl.runs.evaluation_record import read_record
     from mcl.runs.identity import choice_name, pair_name
     from mcl.runs.layout import EVALUATION, TEST
 
@@ -59,6 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
     record = evaluation_record(saved, arguments.split, arguments.weights, arguments.overrides)
     folder = out / record.folder_name
+    earlier = None if arguments.out is None else read_record(folder)
+    if earlier is not None and earlier.run not in ("", record.run):
+        raise UserError(f"{folder} holds the evaluation of another run, {earlier.run}. Give another folder with --out.")
     console = make_console()
     if isinstance(source, ReleaseFolder):
         difference = check_logits(saved, source.card)

@@ -32,6 +32,7 @@ class EvaluationRecord:
         overrides: overrides of the evaluation.
         code: version, commit and state of the code that evaluated.
         date: date in UTC, as ISO 8601.
+        run: hash of the run; empty if it is unknown.
     """
 
     split: str
@@ -44,6 +45,7 @@ class EvaluationRecord:
     overrides: Sequence[str]
     code: Mapping[str, Any]
     date: str
+    run: str = ""
 
     @property
     def folder_name(self) -> str:
@@ -108,6 +110,7 @@ def read_record(folder: Path) -> EvaluationRecord | None:
             overrides=[str(override) for override in values["overrides"]],
             code=dict(values["code"]),
             date=str(values["date"]),
+            run=str(values.get("run", "")),
         )
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{file} is not a record of an evaluation.") from error

@@ -90,6 +90,17 @@ def test_best_weights_and_other_splits_can_be_evaluated(run: Path, capsys: pytes
         assert best[f"{key}/backbone"].result()["top1"] == pytest.approx(network["top1_best"])
 
 
+def test_evaluations_of_two_runs_do_not_share_a_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert main(["evaluate", str(run), "--out", "out"]) == 0
+    record = Path("out/test/evaluation.json")
+    before = json.loads(record.read_text())
+    record.write_text(json.dumps({**before, "run": "0123456789"}))
+    assert main(["evaluate", str(run), "--out", "out"]) == 1
+    assert "out/test holds the evaluation of another run, 0123456789. Give another" in capsys.readouterr().err
+    assert json.loads(record.read_text())["date"] == before["date"]
+
+
 def test_best_networks_of_different_epochs_have_their_own_shared_stages(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
