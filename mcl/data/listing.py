@@ -62,12 +62,16 @@ def list_folder(root: Path, *, test_fraction: float, seed: int, last: bool = Fal
     )
     if train is None:
         if other := test or validation:
-            raise UserError(f"dataset.root={root} has {other.name}/ but no train/ folder.")
+            raise UserError(
+                f"dataset.root={root} has {other.name}/ but no train/ folder. Add one or, if {other.name} is a class,"
+                " rename its folder."
+            )
         return _single_tree(root, _members(root, root, last), test_fraction, seed)
     if test is None and validation is None:
         raise UserError(
             f"dataset.root={root} has {train.name}/ but no test split: val/, valid/, validation/ or test/. "
-            f"Add one, or use dataset.root={train} to split dataset.test_fraction from it."
+            f"Add one; or use dataset.root={train} to split dataset.test_fraction from it; or, if {train.name} is a"
+            " class, rename its folder."
         )
     members = _members(root, train, last)
     others = {split: _members(root, split, last) for split in (test, validation) if split}

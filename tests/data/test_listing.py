@@ -230,6 +230,11 @@ def test_last_folder_names_the_class_below_splits(tmp_path):
     assert listing.test.paths == ["val/cat/1.png", "val/c/dog/1.png"]
 
 
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_a_class_that_is_named_like_a_split_is_to_be_renamed(make_tree, name):
+    assert f"if {name} is a class, rename its folder" in error_of(root=str(make_tree([""], [name, "bus"])))
+
+
 def test_pictures_as_windows_names_them_are_taken(make_tree):
     root = make_tree()
     Image.new("RGB", (8, 8)).save(root / "train" / "cat" / "photo.JFIF", "JPEG")
