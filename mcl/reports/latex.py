@@ -1,12 +1,21 @@
 """The answer to a claim and the tables of a report for a paper, in LaTeX with the package booktabs."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from mcl.reports.claim_answer import Paragraph
 from mcl.reports.tables import Table
 from mcl.untrusted.text import printable
 
+
+def _greek_name(letter: str) -> str:
+    """Return ``tau`` for τ, ``Omega`` for Ω; Unicode calls λ ``GREEK SMALL LETTER LAMDA``."""
+    name = unicodedata.name(letter).rpartition(" ")[2].replace("LAMDA", "LAMBDA")
+    return name.capitalize() if letter.isupper() else name.lower()
+
+
+_GREEK = "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ"
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
@@ -19,7 +28,14 @@ _SPECIAL = {
     "±": r"$\pm$",
     "×": r"$\times$",
     "–": "--",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "→": r"$\to$",
+    **{letter: rf"$\{_greek_name(letter)}$" for letter in _GREEK},
+    "[": "{[}",  # at the beginning of a line, both would be arguments of the rule or of the line break before it
+    "*": "{*}",
 }
+_EFFECT = re.compile(r"\bd\\_z\b")
 _NOT_IN_A_LABEL = re.compile(r"[\\&%$#{}~^]")
 
 
@@ -70,4 +86,4 @@ def _line(cells: Iterable[str]) -> str:
 
 def _text(text: str) -> str:
     """Return text with the symbol of the effect size as in a formula."""
-    return escaped(text).replace(r"d\_z", "$d_z$")
+    return _EFFECT.sub("$d_z$", escaped(text))

@@ -23,6 +23,14 @@ def test_special_characters_are_escaped() -> None:
         r"50 \% \& a\_b \#1 \{x\} \$5 C:\textbackslash{}x \textasciitilde{}\textasciicircum{} $<$ 1 \textbar{}"
     )
     assert escaped("−0.5 ± 1 × – \x1b") == r"$-$0.5 $\pm$ 1 $\times$ -- \textbackslash{}x1b"
+    assert escaped("λτ ≤ 1 → Ω") == r"$\lambda$$\tau$ $\leq$ 1 $\to$ $\Omega$"
+
+
+def test_labels_are_no_formulas_and_no_arguments_of_the_line_before() -> None:
+    rows = [[label, "1"] for label in ("padded_zeros", "[1, 2]", "*")]
+    text = in_latex([], [Table("a", "d_z", ["row", "d_z"], rows)], "mark")
+    assert "padded\\_zeros & 1 \\\\\n{[}1, 2] & 1 \\\\\n{*} & 1 \\\\\n" in text
+    assert "row & $d_z$" in text
 
 
 def test_table_has_numbers_on_the_right_and_no_closing_words() -> None:
