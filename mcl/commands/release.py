@@ -64,8 +64,12 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(f"{place} is a search, which has no rows. Export the run of a trial: python -m mcl export.")
         rows = rows_of_folders(find_runs(place)) if study is None else rows_of_study(study)
     only: dict[str, str] = {}
-    for label in arguments.only:
-        only |= parse_baseline(label, rows.factors, option="--only")
+    for text in arguments.only:
+        for factor, label in parse_baseline(text, rows.factors, option="--only").items():
+            if only.setdefault(factor, label) != label:
+                raise UserError(
+                    f"--only: {factor} is given as {only[factor]} and as {label}. Type one command for each."
+                )
     out = arguments.out or place / WEIGHTS
     name = file_name(place.resolve().name)
     for chosen in choose_runs(rows, arguments.choose, only):

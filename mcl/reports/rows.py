@@ -313,7 +313,7 @@ def _set_aside_other_settings(run: Run) -> None:
 
 def parse_baseline(text: str, factors: Mapping[str, Sequence[str]], *, option: str = "--baseline") -> dict[str, str]:
     """Parse ``"loss=mcl,pair=resnet8"``, or a label alone if a single factor has it, into ``{factor: label}``."""
-    chosen = {}
+    chosen: dict[str, str] = {}
     whole = text.partition("=")[2] or text
     one = any(whole.strip() in labels for labels in factors.values())  # a label may have a comma
     for part in [text] if one else text.split(","):
@@ -327,7 +327,8 @@ def parse_baseline(text: str, factors: Mapping[str, Sequence[str]], *, option: s
                     f" Give factor=label; factors are {', '.join(factors)}."
                 )
             factor, label = owners[0], factor
-        chosen[factor] = label
+        if chosen.setdefault(factor, label) != label:
+            raise UserError(f"{option} {text}: {factor} has one label, not {chosen[factor]} and {label}.")
     return chosen
 
 

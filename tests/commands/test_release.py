@@ -299,6 +299,7 @@ def test_rows_are_chosen_by_label_and_license_by_identifier(
         ("--only", "mcl"): "There is no finished run in these rows",
         ("--only", "loss=mcp"): "loss=mcp: no row has this label. Rows: ",
         ("--only", "nothing"): "--only nothing: no single factor has this label",
+        ("--only", "loss=independent", "--only", "loss=mcl"): "--only: loss is given as independent and as mcl",
         ("--license", "my own: yes"): "give an SPDX identifier",
     }.items():
         assert main([*place, *wrong]) == 1

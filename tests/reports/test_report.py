@@ -226,6 +226,12 @@ def test_label_with_a_comma_can_be_typed_alone() -> None:
         parse_baseline("arm=lmcl, tuned,pair=resnet8", factors)
 
 
+@pytest.mark.parametrize("given", ["loss=mcl,loss=lmcl", "loss=mcl,lmcl", "mcl,lmcl"])
+def test_two_baselines_of_one_factor_are_refused(given: str) -> None:
+    with pytest.raises(UserError, match=f"--baseline {given}: loss has one label, not mcl and lmcl"):
+        parse_baseline(given, {"loss": ["independent", "mcl", "lmcl"]})
+
+
 def test_baseline_can_be_chosen(tmp_path: Path, page: Page) -> None:
     text = page(three_seeds(tmp_path / "runs"), baseline="lmcl")
     assert cells(text, "Differences from the baseline", "independent")[1] == "−2.00"
