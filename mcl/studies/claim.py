@@ -31,6 +31,17 @@ class Claim:
         """The baselines that a gain has to survive, by what they control for."""
         return {name: row for name, row in (("equal cost", self.equal_cost), ("tuned", self.tuned)) if row}
 
+    @property
+    def rows(self) -> dict[str, dict[str, str]]:
+        """The rows that it names, by their places in ``study.yaml``."""
+        controls = {f"claim.{name.replace(' ', '_')}": row for name, row in self.controls.items()}
+        answers = {
+            f"claim.ablations.{question}, {i}": row
+            for question, rows in self.ablations.items()
+            for i, row in enumerate(rows, 1)
+        }
+        return {"claim.method": self.method, **controls, **answers}
+
 
 def check_claim(where: str, claim: Claim, baseline: Mapping[str, str], labels: Mapping[str, list[str]]) -> None:
     """Check that the rows of a claim exist, are different, and are named by the factors of the baseline.
@@ -41,14 +52,7 @@ def check_claim(where: str, claim: Claim, baseline: Mapping[str, str], labels: M
     """
     if not baseline:
         raise UserError(f"{where}: claim needs a baseline, such as baseline: {{loss: independent}}.")
-    rows = {"claim.method": claim.method}
-    controls = {name: row for name, row in claim.controls.items() if (name, row) != ("tuned", baseline)}
-    rows |= {f"claim.{name.replace(' ', '_')}": row for name, row in controls.items()}
-    rows |= {
-        f"claim.ablations.{question}, {i}": row
-        for question, answers in claim.ablations.items()
-        for i, row in enumerate(answers, 1)
-    }
+    rows = {name: row for name, row in claim.rows.items() if (name, row) != ("claim.tuned", baseline)}
     named: dict[tuple[str, ...], str] = {tuple(str(label) for label in baseline.values()): "baseline"}
     for name, row in rows.items():
         check_labels(f"{where}: {name}", row, labels)

@@ -127,6 +127,10 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     rows = [row for row in _rows(labels) if not any(skipped.items() <= row.items() for skipped in page.skip)]
     if not rows:
         raise UserError(f"{file}: skip leaves no row.")
+    for where, named in {"baseline": page.baseline, **(page.claim.rows if page.claim else {})}.items():
+        if not any(named.items() <= row.items() for row in rows):
+            labels_named = ", ".join(f"{factor}: {label}" for factor, label in named.items())
+            raise UserError(f"{file}: skip leaves no row for {where}: {{{labels_named}}}.")
     written = [*factors.values(), page.teachers]
     for override in [*page.hold, *(each for choices in written for held in choices.values() for each in held)]:
         if option(override) == "seed":

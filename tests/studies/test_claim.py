@@ -79,6 +79,8 @@ def test_claim_in_the_documentation_is_valid(tmp_path: Path) -> None:
         ("tuned: {arm: tuned}", "tuned: {size: small}", "claim.tuned must name the factors of the baseline: arm"),
         ("equal_cost: {arm: long}", "equal_cost: {arm: independent}", "claim.equal_cost and baseline are the same row"),
         ("[{arm: without vcl}]", "[{arm: lmcl}]", "claim.ablations.terms, 1 and claim.method are the same row"),
+        ("claim:", "skip: [{arm: long}]\nclaim:", "skip leaves no row for claim.equal_cost: {arm: long}."),
+        ("claim:", "skip: [{arm: independent}]\nclaim:", "skip leaves no row for baseline: {arm: independent}."),
         ("baseline: {arm: independent}", "", "claim needs a baseline, such as baseline: {loss: independent}"),
     ],
 )
