@@ -1,7 +1,7 @@
 """The plan of a study: its runs, their status, an estimate of the remaining time."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
@@ -52,8 +52,8 @@ class PlannedRow:
         counts: Counter[str] = Counter()
         for run in self.found:
             status: str = "to do" if run.status == "missing" else run.status
-            if run.evaluations and not run.finished:
-                status += f" at epoch {run.evaluations[-1].epoch} of {_epochs(run)}"
+            if run.evaluated_epoch and not run.finished:
+                status += f" at epoch {run.evaluated_epoch} of {_trainer(run).get('epochs')}"
             counts[status] += 1
         return ", ".join(f"{count} {status}" for status, count in counts.items())
 
@@ -91,13 +91,13 @@ def _share_done(run: Run) -> float:
     """Return the share of a run that is done, from 0 to 1."""
     if run.finished:
         return 1.0
-    epochs = number(_epochs(run))
-    return min(1.0, run.evaluations[-1].epoch / epochs) if run.evaluations and epochs else 0.0
+    counts = {"epochs": run.evaluated_epoch, "max_steps": run.evaluated_step}  # training ends at the first
+    ends = {name: number(_trainer(run).get(name)) for name in counts}
+    return min(1.0, max((done / end for name, done in counts.items() if done and (end := ends[name])), default=0.0))
 
 
-def _epochs(run: Run) -> Any:
-    """Return ``trainer.epochs`` as it stands in the settings of a run."""
-    return mapping(run.config.get("trainer")).get("epochs")
+def _trainer(run: Run) -> Mapping[str, Any]:
+    return mapping(run.config.get("trainer"))
 
 
 def _with_seconds(rows: Sequence[PlannedRow], runs: Iterable[Run]) -> list[PlannedRow]:

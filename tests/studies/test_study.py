@@ -309,6 +309,13 @@ def test_plan_of_a_run_with_odd_settings_is_shown(epochs: object, page: Callable
         assert row.seconds_left is None
 
 
+def test_plan_of_a_run_that_max_steps_ends_counts_its_steps(page: Callable[..., Study], tmp_path: Path) -> None:
+    settings = {"trainer__epochs": 100, "trainer__max_steps": 80}
+    folder = write_run(tmp_path, "independent", 3, [70.0, 70.0], settings=settings, finished=False)
+    (row,) = plan_rows(replace(page(), runs=[replace(page().runs[0], folder=folder)]), estimate=False)
+    assert replace(row, seconds=60.0).seconds_left == 30.0  # 40 of 80 steps
+
+
 def test_plan_with_an_estimate_reads_every_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study, read = study_of(three_seeds(tmp_path), [0, 1, 2]), []
     monkeypatch.setattr("mcl.studies.plan.read_run", lambda folder: read.append(folder) or read_run(folder))
