@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 3  # of small multiples
 LINE, MARGIN = 0.24, 1.1  # inches of a row that has a line of its own, and around all of them
-CHARACTERS = 11  # of a legend, per inch
+CHARACTERS, MARK = 11, 6  # of a legend, per inch; as wide as the mark of an entry
 BAND = "band: worst to best run"
 
 
@@ -31,7 +31,8 @@ def small_multiples(panels: int) -> tuple["Figure", list["Axes"]]:
 
 def set_title(axes: "Axes", title: str, caption: str, panels: int) -> None:
     """Write a title and a caption above a panel, in lines that fit its width."""
-    axes.set_title(f"{title}\n{fill(caption, 40 if panels > 1 else 75)}", parse_math=False)
+    width = 40 if panels > 1 else 75
+    axes.set_title(f"{fill(title, width)}\n{fill(caption, width)}", parse_math=False)
 
 
 def label_axes(figure: "Figure", grid: Sequence["Axes"], x: str, y: str) -> None:
@@ -42,18 +43,20 @@ def label_axes(figure: "Figure", grid: Sequence["Axes"], x: str, y: str) -> None
 
 
 def legend(figure: "Figure", styles: Mapping[str, Style], *, lines: bool) -> None:
-    """Explain above a figure what the rows look like, and the bands around lines."""
+    """Explain above a figure what the rows look like, and the bands around lines; long names take several lines."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Line2D | Patch] = []
+    width = int(figure.get_figwidth() * CHARACTERS)
     for key, row_style in styles.items():
         line = line_style(row_style)
-        handles.append(Line2D([], [], **(line if lines else {**line, "linestyle": ""}), markersize=5, label=key))
+        label = fill(key, width - MARK)
+        handles.append(Line2D([], [], **(line if lines else {**line, "linestyle": ""}), markersize=5, label=label))
     if lines:
         handles.append(Patch(facecolor="#808080", alpha=0.3, label=BAND))
-    characters = 6 + max(len(str(handle.get_label())) for handle in handles)  # of the longest entry, with its mark
-    columns = int(figure.get_figwidth() * CHARACTERS / characters)
+    characters = MARK + max(len(line) for handle in handles for line in str(handle.get_label()).split("\n"))
+    columns = width // characters
     figure.legend(
         handles=handles, loc="outside upper center", ncols=max(1, min(5, columns, len(handles))), handlelength=3
     )

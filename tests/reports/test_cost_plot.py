@@ -32,6 +32,21 @@ def test_marks_stand_at_their_true_cost(tmp_path: Path) -> None:
     assert axes.get_title() == "resnet8\nresnet8 on digits, epoch 4, n = 3 runs"
 
 
+def test_long_names_stay_within_the_picture(tmp_path: Path) -> None:
+    long = "a label of many words " * 8
+    for seed in range(2):
+        for loss, value in (("mcl", f"{long} 1"), ("mcl", f"{long} 2"), ("independent", "")):
+            write_run(tmp_path, loss, seed, [70.0 + seed, 71.0], settings={"loss__form": value})
+    rows = rows_of_folders(find_runs(tmp_path))
+    figure = cost_figure(rows, cost_panels(rows, "top1_last"))
+    figure.draw_without_rendering()
+    (legend,), (axes,) = figure.legends, figure.axes
+    for part in (legend, *axes.texts):
+        ends = part.get_window_extent()
+        assert figure.bbox.x0 <= ends.x0 < ends.x1 <= figure.bbox.x1
+    assert axes.bbox.width > figure.bbox.width / 2
+
+
 def test_many_rows_have_a_line_each_in_the_order_of_their_cost(tmp_path: Path) -> None:
     losses = ["lmcl", "mcl", "independent", "dml", "kdcl", "kd", "one", "okddip", "pcl"]
     for loss in losses:
