@@ -51,24 +51,28 @@ def as_csv(rows: Rows) -> str:
     runs were probed, ``probe_DATASET_MEASURE`` follow, in percent.
     """
     header = [*map(_factor_column, rows.factors), *COLUMNS]
-    probed = probed_sets(rows)
-    probes = {
-        (id(run), str(key)): columns
-        for run in rows.runs
-        for key in (network.get("key") for network in run.summary.get("networks", ()) if run.finished)
-        if (columns := probe_columns(run, str(key), probed))
-    }
-    header += dict.fromkeys(name for columns in probes.values() for name in columns)
+    lines = [line for _, of_run in lines_of(rows) for line in of_run]
+    header += dict.fromkeys(name for line in lines for name in line if name not in header)  # of probes
     content = io.StringIO()
-    writer = csv.DictWriter(content, header, restval="", extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(content, header, restval="", lineterminator="\n")
     writer.writeheader()
+    for line in lines:
+        writer.writerow(dict(zip(line, without_formulas(line.values()), strict=True)))
+    return content.getvalue()
+
+
+def lines_of(rows: Rows) -> list[tuple[Run, list[dict[str, Any]]]]:
+    """Return each run with its lines, ``{column: value}``, among them those at equal cost and of probes."""
+    probed = probed_sets(rows)
     budgets = {id(row): cheapest(group) for group in rows.groups().values() for row in group}
+    found = []
     for row in rows.rows:
         for run in row.runs:
-            for line in run_lines(run, row.labels, budgets[id(row)]):
-                line |= probes.get((id(run), str(line.get("key"))), {})
-                writer.writerow(dict(zip(line, without_formulas(line.values()), strict=True)))
-    return content.getvalue()
+            lines = run_lines(run, row.labels, budgets[id(row)])
+            for line in lines if run.finished else []:
+                line |= probe_columns(run, str(line["key"]), probed)
+            found.append((run, lines))
+    return found
 
 
 def trials_as_csv(

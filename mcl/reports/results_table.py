@@ -10,6 +10,7 @@ from typing import Any
 from mcl.console import display_path
 from mcl.errors import UserError
 from mcl.reports.archive import needs_archive
+from mcl.reports.csv_file import lines_of, run_lines
 from mcl.reports.rows import Rows, rows_of_folders, rows_of_study
 from mcl.reports.run_table import NetworkResult, RunResult, RunTable
 from mcl.reports.search_report import find_trials
@@ -44,8 +45,8 @@ def read_runs(place: str | os.PathLike[str], *, runs: str | os.PathLike[str] | N
             archived = unpack_runs(place / ARCHIVE, files.path)
         if study.search is None:
             return _table(rows_of_study(study, archived=archived), files)
-        trials = find_trials(study, archived)
-        return RunTable(_result(run, {name: str(value) for name, value in own.items()}, files) for run, own in trials)
+        trials = [(run, {name: str(value) for name, value in own.items()}) for run, own in find_trials(study, archived)]
+        return RunTable(_result(run, labels, run_lines(run, labels), files) for run, labels in trials)
     if runs is not None:
         raise UserError(f"runs={runs}: only a study's folder has its runs elsewhere; {place} is not one.")
     if not place.is_file():
@@ -72,10 +73,12 @@ class _TemporaryFolder:
 
 def _table(rows: Rows, files: object) -> RunTable:
     left_out = [f"{display_path(run.shown_folder)}: {run.reason or '; '.join(run.notes)}" for run in rows.unplaced]
-    return RunTable((_result(run, row.labels, files) for row in rows.rows for run in row.runs), rows.notes + left_out)
+    labels = {id(run): row.labels for row in rows.rows for run in row.runs}
+    runs = (_result(run, labels[id(run)], lines, files) for run, lines in lines_of(rows))
+    return RunTable(runs, rows.notes + left_out)
 
 
-def _result(run: Run, labels: dict[str, str], files: object) -> RunResult:
+def _result(run: Run, labels: dict[str, str], lines: list[dict[str, Any]], files: object) -> RunResult:
     summary = run.summary if run.finished else {}
     return RunResult(
         labels=dict(labels),
@@ -89,6 +92,7 @@ def _result(run: Run, labels: dict[str, str], files: object) -> RunResult:
         summary=summary,
         notes=tuple(run.notes),
         _run=run,
+        _lines=lines,
         _files=files,
     )
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcl.extras import require
-from mcl.reports.csv_file import run_lines
 from mcl.reports.statistics import mean_of_known
 from mcl.runs.identity import identity
 from mcl.runs.metrics_file import read_metrics
@@ -79,6 +78,7 @@ class RunResult:
     summary: dict[str, Any] = field(repr=False)
     notes: tuple[str, ...]
     _run: Run = field(repr=False, compare=False)
+    _lines: list[dict[str, Any]] = field(repr=False, compare=False)  # those of results.csv
     _files: object = field(repr=False, compare=False)  # an unpacked archive, which exists as long as this does
 
     @property
@@ -138,8 +138,6 @@ class RunTable(list[RunResult]):
     def to_pandas(self) -> "pandas.DataFrame":
         """Return one line per run and network: the columns of ``results.csv``, then the settings that differ.
 
-        Columns that need a whole report are left out: those at equal cost, and of probes.
-
         An unfinished run has one line, without network and numbers.
 
         Raises:
@@ -154,5 +152,5 @@ class RunTable(list[RunResult]):
         lines = []
         for run, settings in zip(self, own, strict=True):
             values = {name: settings.get(name) for name in differing if name not in run.labels}
-            lines += [{**line, **values} for line in run_lines(run._run, run.labels)]
+            lines += [{**line, **values} for line in run._lines]
         return pandas.DataFrame(lines)

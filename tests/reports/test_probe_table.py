@@ -10,6 +10,7 @@ import pytest
 from support.report_pages import cells, three_seeds
 
 from mcl.intervals import Interval
+from mcl.reports import read_runs
 from mcl.reports.archive import pack_runs
 from mcl.runs.archived import ARCHIVE, unpack_runs
 from mcl.runs.probe_record import Measure, NetworkProbe, ProbeRecord, find_probes, read_probe
@@ -52,6 +53,18 @@ def test_networks_of_one_name_count_once_and_the_interval_is_over_seeds(
     values = {(line["loss"], line["seed"], line["key"]): line["probe_photos_linear"] for line in lines}
     assert values["lmcl", "1", "second"] == "63.0"
     assert values["independent", "1", "second"] == ""
+
+
+def test_pandas_has_the_columns_of_probes_and_at_equal_cost(
+    runs: dict[str, list[Path]], tmp_path: Path, page: Callable[..., str]
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    probed(runs["lmcl"][1], [60.0, 62.0])
+    page(tmp_path / "runs")
+    stored, frame = pandas.read_csv(tmp_path / "out" / "results.csv"), read_runs(tmp_path / "runs").to_pandas()
+    for column in ("equal_cost", "top1_at_equal_cost", "epoch_at_equal_cost", "probe_photos_linear"):
+        assert stored[column].notna().any()
+        assert frame[column].fillna(-1).tolist() == stored[column].fillna(-1).tolist()
 
 
 def test_one_run_has_the_interval_of_its_test_images(
