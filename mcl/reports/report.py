@@ -19,7 +19,7 @@ from mcl.reports.comparisons import Comparisons, compare_rows
 from mcl.reports.cost_tables import cost_section, cost_table
 from mcl.reports.csv_file import as_csv, finished_in, hashes, trials_as_csv
 from mcl.reports.difference_tables import ablation_section, ablation_tables, baseline_table, difference_section
-from mcl.reports.figures import Picture
+from mcl.reports.figures import FORMATS, Picture
 from mcl.reports.findings import findings
 from mcl.reports.latex import in_latex
 from mcl.reports.local_paths import portable_path
@@ -111,6 +111,7 @@ def write_report(
             files[ARCHIVE] = pack_runs([*runs, *(run for row in teachers for run in row.runs)])
     _write(out, files)
     _print_notes([*runs, *apart])
+    _print_older_pictures(out, files)
     return out / RESULTS
 
 
@@ -123,6 +124,14 @@ def _print_notes(runs: Sequence[Run]) -> None:
         print(f"note: {note}", file=sys.stderr)
     if len(notes) > MAX_NOTES:
         print(f"note: {len(notes) - MAX_NOTES} more, see {RESULTS}", file=sys.stderr)
+
+
+def _print_older_pictures(out: Path, files: Iterable[str]) -> None:
+    """Print which pictures here are of an earlier report in other formats, as they may show other numbers."""
+    drawn = [Path(name) for name in files if name.endswith(FORMATS)]
+    others = {str(path.with_suffix(f".{form}")) for path in drawn for form in FORMATS} - set(files)
+    if older := sorted(name for name in others if (out / name).is_file()):
+        print(f"note: {listed(older)} beside it: of an earlier report, not of this one", file=sys.stderr)
 
 
 def _archived(study: Study | None, archive: Path | None) -> AbstractContextManager[list[Run]]:

@@ -14,6 +14,7 @@ from support.run_folders import write_run
 
 from mcl.__main__ import main
 from mcl.errors import UserError
+from mcl.reports.figures import Picture
 
 Page = Callable[..., str]
 
@@ -53,6 +54,20 @@ def test_command_writes_identical_files_with_plots(
     for name in plots:
         assert re.search(rf"!\[[^\]]{{80,}}\]\({name}\.png\)", text)  # with an alternative text that says something
     assert "python -m mcl report runs/digits --format png --format svg --format pdf" in text
+
+
+def test_pictures_of_an_earlier_report_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three_seeds(tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "mcl.reports.report.pictures", lambda *given: [Picture("cost", "", "", "", dict.fromkeys(given[-1], b""))]
+    )
+    assert main(["report", "runs/digits", "--format", "svg", "--format", "pdf"]) == 0
+    assert "earlier" not in capsys.readouterr().err
+    assert main(["report", "runs/digits"]) == 0
+    assert "note: cost.pdf and cost.svg" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
