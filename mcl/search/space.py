@@ -80,6 +80,8 @@ def _distribution(text: str, override: Override) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
+    if "log" in getattr(value, "tags", ()) and not isinstance(value, IntervalSweep):
+        raise UserError(f"{text}: only an interval has a logarithmic scale, as in tag(log,interval(0.01,1.0)).")
     try:
         if isinstance(value, IntervalSweep):
             make = IntDistribution if _whole(value.start, value.end) else FloatDistribution

@@ -42,6 +42,8 @@ def test_typed_values_replace_those_of_the_parameters() -> None:
         (["a=interval(2,1)"], r"a=interval\(2,1\)"),
         (["a=tag(log,interval(0.0,1.0))"], "log"),
         (["a=glob(*)"], "takes choices"),
+        (["a=tag(log,range(16,256,16))"], r"range\(16,256,16\)\): only an interval has a logarithmic scale"),
+        (["a=tag(log,choice(1,10,100))"], "only an interval has a logarithmic scale"),
     ],
 )
 def test_wrong_range_is_one_sentence(arguments: list[str], message: str) -> None:
