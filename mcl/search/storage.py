@@ -55,8 +55,7 @@ def open_storage(place: str) -> "BaseStorage":
         if "://" in place:
             return optuna.storages.get_storage(place)
         Path(place).parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{place}.lock")  # released with its process; Optuna's own locks then wait half a minute
-        return optuna.storages.JournalStorage(JournalFileBackend(place, lock))  # type: ignore[arg-type]
+        return optuna.storages.JournalStorage(JournalFileBackend(place, _lock(place)))  # type: ignore[arg-type]
     except Exception as error:  # of SQLAlchemy, of a driver of a database, of the file system
         reason = str(error).partition("\n")[0]
         raise UserError(
@@ -66,12 +65,17 @@ def open_storage(place: str) -> "BaseStorage":
 
 
 def drop_torn_line(journal: Path) -> None:
-    """Cut off the last line of a journal file if a killed process left it without an end. Nobody else may write."""
+    """Cut off the last line of a journal file if a killed process left it without an end."""
     if not journal.is_file():
         return
-    with open(journal, "r+b") as file:
+    with _lock(str(journal)), open(journal, "r+b") as file:  # another search may be writing to the same file
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)
+
+
+def _lock(journal: str) -> FileLock:
+    """Return the lock of a journal file, which ends with its process; Optuna's own would then wait half a minute."""
+    return FileLock(f"{journal}.lock")
 
 
 def place_for_jobs(place: str) -> str:
