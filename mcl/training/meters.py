@@ -34,14 +34,22 @@ class Meters:
             values: scalars of this process's shard of the batch.
             step: their step.
             weight: their factor in the mean over processes (`mcl.distributed.weight`).
+
+        Raises:
+            UserError: they have other names than those before, as those of a loss that begins a term later.
         """
-        row = torch.stack(list(values.values())).to(torch.float32)
+        names = tuple(values) if self._sums is None else self.names
+        if changed := set(names) ^ values.keys():
+            raise UserError(
+                f"step {step} has other values than those before: {', '.join(sorted(changed))}. A loss must return all"
+                " its terms in every step; a ramp (loss.weights.TERM) or a factor of 0 switches one off."
+            )
+        row = torch.stack([values[name] for name in names]).to(torch.float32)
         if self._sums is None:
-            self._clear(tuple(values), torch.zeros_like(row))
+            self._clear(names, torch.zeros_like(row))
         assert self._sums is not None
         assert self._bad_step is not None
         assert self._bad_values is not None
-        assert self.names == tuple(values), "names must be the same in every step"
         self._sums.add_(row, alpha=weight)
         self._count += 1
         newly_bad = (self._bad_step < 0) & ~row.isfinite().all()

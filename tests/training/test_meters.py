@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from mcl import distributed
+from mcl.errors import UserError
 from mcl.training.meters import Meters, NonFiniteLoss
 
 
@@ -29,6 +30,15 @@ def test_first_non_finite_step_is_named_with_its_values() -> None:
     meters.update(scalars(a=float("inf"), b=8.0), 12)
     with pytest.raises(NonFiniteLoss, match=r"step 11: a=nan; finite: b=7\. Nothing"):
         meters.read()
+
+
+def test_names_are_the_same_in_every_step_in_any_order() -> None:
+    meters = Meters()
+    meters.update(scalars(a=1.0, b=2.0), 0)
+    meters.update(scalars(b=4.0, a=3.0), 1)
+    with pytest.raises(UserError, match="step 2 has other values than those before: b, c"):
+        meters.update(scalars(a=1.0, c=2.0), 2)
+    assert meters.read() == {"a": 2.0, "b": 3.0}
 
 
 def test_only_first_non_finite_values_are_named() -> None:
