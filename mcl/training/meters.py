@@ -12,7 +12,16 @@ from mcl.errors import UserError
 
 
 class NonFiniteLoss(UserError):
-    """The loss became NaN or infinite; training stopped before anything was saved from it."""
+    """The loss became NaN or infinite; training stopped before anything was saved from it.
+
+    Args:
+        message: for the user.
+        step: the first step whose values were not finite; 0 if it is not known.
+    """
+
+    def __init__(self, message: str, step: int = 0):
+        super().__init__(message)
+        self.step = step
 
 
 class Meters:
@@ -109,12 +118,14 @@ class Meters:
 def _raise_for_first_bad_step(names: Sequence[str], steps: Tensor, values: Tensor) -> NoReturn:
     """Raise NonFiniteLoss, given the first bad step of each process, or -1 (W,), and its values (W, names)."""
     steps = steps.where(steps >= 0, steps.max() + 1)
+    first = int(steps.min())
     scalars = dict(zip(names, values[steps.argmin()].tolist(), strict=True))
     bad = _summarize({name: value for name, value in scalars.items() if not math.isfinite(value)})
     finite = _summarize({name: value for name, value in scalars.items() if math.isfinite(value)})
     raise NonFiniteLoss(
-        f"the loss is not finite at step {int(steps.min())}: {bad}; finite: {finite}. Nothing was saved after it."
-        " Try a smaller optimizer.lr or trainer.clip_norm=5, and float32 if trainer.precision is another."
+        f"the loss is not finite at step {first}: {bad}; finite: {finite}. Nothing was saved after it."
+        " Try a smaller optimizer.lr or trainer.clip_norm=5, and float32 if trainer.precision is another.",
+        first,
     )
 
 

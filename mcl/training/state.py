@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,7 @@ class TrainingState:
         memory: peak memory so far.
         best: state dict of each backbone at its best epoch, by network key; on the CPU, in the first process only.
         outer_loss: loss of the last meta round; None once it is logged.
+        outer_step: the step that this meta round followed.
         scaling: scale of the loss in float16; None otherwise.
     """
 
@@ -67,6 +69,7 @@ class TrainingState:
     memory: HighestMemory = field(default_factory=HighestMemory)
     best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     outer_loss: Tensor | None = None
+    outer_step: int = 0
     scaling: LossScaling | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -75,7 +78,8 @@ class TrainingState:
         Raises:
             NonFiniteLoss: a step or a meta round since the last log point was not finite.
         """
-        meters = self.meters.state_dict()  # before the outer loss: if training diverged, this names the step
+        with self._naming_meta_round():  # before the outer loss: if training diverged, this names the step
+            meters = self.meters.state_dict()
         self.read_outer_loss()
         return {
             **self.progress.state_dict(),
@@ -92,6 +96,28 @@ class TrainingState:
             "peak_memory": self.memory.read(),
             "random_states": self.processes.all_gather_object(random_state(self.options.device)),
         }
+
+    def read_meters(self) -> dict[str, float]:
+        """Return the averages since the last log point, and reset them. Synchronizes with the device.
+
+        Raises:
+            NonFiniteLoss: a step was not finite.
+        """
+        with self._naming_meta_round():
+            return self.meters.read()
+
+    @contextmanager
+    def _naming_meta_round(self) -> Iterator[None]:
+        """Let the error of a step that is not finite begin with the meta round before it, if that was not either."""
+        try:
+            yield
+        except NonFiniteLoss as error:
+            if self.outer_step < error.step:
+                try:
+                    self.read_outer_loss()
+                except NonFiniteLoss as earlier:
+                    raise NonFiniteLoss(f"{earlier} After it, {error}", error.step) from error
+            raise
 
     def read_outer_loss(self) -> float | None:
         """Return the loss of the last meta round; None if it is logged already. Synchronizes with the device.

@@ -145,6 +145,7 @@ class Trainer:
             if self.meta_round.schedule.outer_batch == "next" and next_batch is not None:
                 outer_batch = next_batch
             self.state.outer_loss = self.meta_round(batch, outer_batch, self.learning_rate)
+            self.state.outer_step = self.progress.step
         return values
 
     @property
@@ -158,7 +159,7 @@ class Trainer:
 
     def _log_averages(self) -> None:
         """Log the averages since the last log point. Synchronizes with the device."""
-        metrics = self.meters.read()
+        metrics = self.state.read_meters()
         images_per_second = self.state.throughput.read()  # after the meters, which wait for the device
         outer_loss = self.state.read_outer_loss()
         if outer_loss is not None:

@@ -191,6 +191,9 @@ def test_meta_round_that_is_not_finite_stops_before_anything_is_saved(command: C
     assert done.status == 1
     assert "the meta round is not finite: outer_loss=nan" in done.err
     assert not list(Path("runs").rglob("last.pt"))
+    done = command("loss=lmcl", "loss.meta.lr=1e20", "trainer.max_steps=3")
+    assert "the meta round is not finite: outer_loss=nan" in done.err
+    assert "After it, the loss is not finite at step 1: train/" in done.err
 
 
 def test_non_finite_loss_stops_and_names_the_step(command: Command) -> None:
