@@ -54,7 +54,12 @@ def try_building(config: DictConfig) -> None:
 
 
 def check_network_count(loss_class: Any, keys: list[str]) -> None:
-    """Raise UserError if the loss needs more networks."""
+    """Raise UserError if the class of a loss is no loss, or needs more networks."""
+    if isinstance(loss_class, type) and not hasattr(loss_class, "minimum_networks"):
+        raise UserError(
+            f"loss._target_={loss_class.__module__}.{loss_class.__name__}: not a subclass of mcl.losses.base.Loss. A"
+            " loss returns named terms: see docs/extend.md."
+        )
     minimum = getattr(loss_class, "minimum_networks", 1)
     if len(keys) < minimum:
         choices = {2: "a pair of two (pair=resnet8)", 3: "three or more (pair=resnet8_x4)"}

@@ -152,7 +152,14 @@ def _check_loss(loss: Loss, outputs: list[Outputs], images: Tensor, num_classes:
                 f"loss: term {term!r} of {name} is {_shape(value)}, not a tensor of shape (), one number for the batch:"
                 f" {'average it with .mean()' if isinstance(value, Tensor) else 'keep it a tensor'}."
             )
-    if terms and not loss.total(terms).requires_grad:
+    if not terms:
+        raise UserError(f"loss: {name} returns no term: nothing can be learned from it.")
+    aggregated = loss.aggregate(outputs)
+    if aggregated is not None and len(aggregated) != len(outputs):
+        raise UserError(
+            f"loss: aggregate() of {name} returns {len(aggregated)} logits for {len(outputs)} networks: one for each."
+        )
+    if not loss.total(terms).requires_grad:
         raise UserError(f"loss: the terms of {name} do not depend on the networks: nothing can be learned from them.")
 
 

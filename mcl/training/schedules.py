@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Callable
+from numbers import Real
 
 from mcl.console import pluralize
 from mcl.errors import UserError
@@ -63,8 +64,12 @@ class Constant:
 
 
 def schedule_notes(schedule: Callable[[int, int], float], epochs: int) -> list[str]:
-    """Return notes on a schedule that does not get to its end, or changes nothing, within a number of epochs."""
-    factors = {schedule(epoch, epochs) for epoch in range(epochs)}
+    """Return notes on a schedule that does not get to its end, or changes nothing, within a number of epochs.
+
+    Raises:
+        UserError: It fails, or a factor is not a finite number from 0.
+    """
+    factors = {_factor(schedule, epoch, epochs) for epoch in range(epochs)}
     length = pluralize(epochs, "epoch")
     notes = []
     if isinstance(schedule, Cosine | MultiStep | Constant) and epochs <= schedule.warmup_epochs:
@@ -82,6 +87,23 @@ def schedule_notes(schedule: Callable[[int, int], float], epochs: int) -> list[s
     elif factors == {1.0} and not isinstance(schedule, Constant) and epochs > 1:
         notes.append(f"the schedule does not change the learning rate in {length}: use schedule=cosine.")
     return notes
+
+
+def _factor(schedule: Callable[[int, int], float], epoch: int, epochs: int) -> float:
+    """Return the factor of an epoch, checked: the schedule may be a class of the user's."""
+    name = type(schedule).__name__
+    try:
+        factor = schedule(epoch, epochs)
+    except Exception as error:
+        raise UserError(
+            f"schedule: {name} fails for epoch {epoch} of {epochs}: {error}. It is called as schedule(epoch, epochs)."
+        ) from error
+    if not isinstance(factor, Real) or not 0 <= factor < math.inf:
+        raise UserError(
+            f"schedule: {name} returns {factor} for epoch {epoch} of {epochs}, not a factor on the learning rate, which"
+            " is a finite number, 0 or more."
+        )
+    return factor
 
 
 def _warm_up(epoch: int, warmup_epochs: int) -> float:

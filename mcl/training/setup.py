@@ -115,8 +115,10 @@ def assemble(config: DictConfig) -> Parts:
     loss_class = resolve(config.loss._target_, path="loss", allow=config.allow_modules)
     check_network_count(loss_class, list(networks_of(config.pair)))
     dataset: Dataset = make(config.dataset, path="dataset")
+    _check_class("dataset", dataset, Dataset)
     spec = dataset.spec
     sampler: Sampler = make(config.sampler, path="sampler")
+    _check_class("sampler", sampler, Sampler)
     _check_batches(options, spec)
     notes = [*dataset.notes, *sampler.check(spec.counts, options.batch_size, spec.classes)]
     cohort = build_cohort(config, spec.num_classes, spec.channels, **needs(loss_class))
@@ -126,6 +128,8 @@ def assemble(config: DictConfig) -> Parts:
     check_batch_memory(dataset, cohort, options, processes=distributed.world_size())
     seed_everything(config.seed)
     loss: Loss = make(config.loss, path="loss", **loss_arguments(loss_class, cohort.widths, cohort.shapes))
+    if not hasattr(loss, "weights"):
+        raise UserError(f"loss: the constructor of {type(loss).__name__} must call super().__init__(weights).")
     check_contrast_memory(loss, cohort, options, processes=distributed.world_size())
     set_targets(loss, options, spec)
     notes += _loss_notes(loss, options, spec, sampler)
@@ -149,6 +153,15 @@ def assemble(config: DictConfig) -> Parts:
         deployed=deployed_keys(loss, cohort, config.pair.get(LEADER), deployed_options(config.pair)),
         notes=notes,
     )
+
+
+def _check_class(path: str, built: object, base: type) -> None:
+    """Raise UserError unless the class of a part is a subclass of ``base``."""
+    if not isinstance(built, base):
+        raise UserError(
+            f"{path}._target_ builds {type(built).__module__}.{type(built).__name__}, which is not a subclass of"
+            f" {base.__module__}.{base.__name__}: see docs/extend.md."
+        )
 
 
 def _check_batches(options: TrainerOptions, spec: DataSpec) -> None:

@@ -51,11 +51,34 @@ class Mine(Loss):
         good = classification(logits, batch.labels)
         return {
             "undeclared": {"other": good}, "vector": {"extra": logits[0].mean(1)}, "float": {"extra": 0.5},
-            "detached": {"extra": good.detach()}, "no dict": good,
+            "detached": {"extra": good.detach()}, "no dict": good, "no term": {}, "one": {"classification": good},
         }[self.kind]
+
+    def aggregate(self, outputs):
+        return [outputs[0].logits[-1]] if self.kind == "one" else None
+
+class Forgetful(Loss):
+    def __init__(self, *, widths: list[list[int]]):
+        nn.Module.__init__(self)
+
+class NoLoss(nn.Module):
+    def __init__(self, *, widths: list[list[int]]):
+        super().__init__()
+
+class Downwards:
+    def __init__(self, returned: float | None = None):
+        self.returned = returned
+
+    def __call__(self, epoch, epochs):
+        return self.returned
+
+class OnlyEpoch:
+    def __call__(self, epoch): ...
 """
 NET = "allow_modules=[own_parts] network@pair.first=custom pair.first._target_=own_parts.Net"
 VIT = "network@pair.first=timm/test_vit network@pair.second=timm/test_vit dataset.image_size=32"
+OWN_SAMPLER = "allow_modules=[own_parts] sampler=shuffle ~sampler.drop_last"
+OWN_SCHEDULE = "allow_modules=[own_parts] ~schedule.warmup_epochs"
 MINE = "allow_modules=[own_parts] loss=custom loss._target_=own_parts.Mine"
 TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other programs
     # bare names, and what other programs call things
@@ -228,6 +251,16 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     f"{MINE} +loss.kind=float {VIT}": "term 'extra' of Mine is a float",  # its stages return tokens, no maps
     f"{MINE} +loss.kind=detached": "do not depend on the networks",
     f"{MINE} '+loss.kind=no dict'": "not a dict of named terms",
+    f"{MINE} '+loss.kind=no term'": "loss: Mine returns no term",
+    f"{MINE} +loss.kind=one": "aggregate() of Mine returns 1 logits for 2 networks",
+    MINE.replace("Mine", "Forgetful"): "the constructor of Forgetful must call super().__init__(weights)",
+    MINE.replace("Mine", "NoLoss"): "own_parts.NoLoss: not a subclass of mcl.losses.base.Loss",
+    "loss=custom loss._target_=torch.nn.CrossEntropyLoss": "not a subclass of mcl.losses.base.Loss",
+    f"{OWN_SCHEDULE} schedule._target_=own_parts.Downwards +schedule.returned=-1": "returns -1 for epoch 0 of 20",
+    f"{OWN_SCHEDULE} schedule._target_=own_parts.Downwards": "returns None for epoch 0 of 20, not a factor",
+    f"{OWN_SCHEDULE} schedule._target_=own_parts.OnlyEpoch": "It is called as schedule(epoch, epochs)",
+    f"{OWN_SAMPLER} sampler._target_=own_parts.Downwards": "not a subclass of mcl.data.samplers.Sampler: see",
+    "allow_modules=[own_parts] dataset=custom dataset._target_=own_parts.Downwards": "mcl.data.dataset.Dataset: see",
     # studies
     "sweep quickstart": "a study is run with study=quickstart.",
     "sweep plan=true study=quickstart": "Did you mean 'plan_only'?",
