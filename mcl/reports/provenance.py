@@ -71,16 +71,16 @@ def missing(rows: Rows, study: Study | None) -> list[str]:
         lines += ["## Runs that do not count", ""]
         for row in rows.rows:
             if absent := [run.seed for run in row.runs if run.status == "missing"]:
-                lines.append(f"- {cell(rows.name(row))}, {seeds(absent)}: planned, and not run yet")
+                lines.append(f"- {_named(rows, row, absent)}: planned, and not run yet")
         for row, run in unfinished:
             if run.status != "missing":
-                lines.append(f"- {_named(rows, row, run)}: {run.status}. {_with_folder(run, run.reason)}")
+                lines.append(f"- {_named(rows, row, [run.seed])}: {run.status}. {_with_folder(run, run.reason)}")
         for run in rows.unplaced:
             reasons = "; ".join(filter(None, [run.reason, *run.notes]))
             lines.append(f"- {run.status}. {_with_folder(run, reasons)}")
         lines += ["", *_commands([run for _, run in unfinished if run.status != "running"], study)]
     odd = [
-        f"- {_named(rows, row, run)}: {_with_folder(run, note)}"
+        f"- {_named(rows, row, [run.seed])}: {_with_folder(run, note)}"
         for row in rows.rows
         for run in row.runs
         for note in run.notes
@@ -116,8 +116,9 @@ def _commands(unfinished: Sequence[Run], study: Study | None) -> list[str]:
     return [f"`{study.command}` starts the missing runs and resumes the others. One by one:", "", *block]
 
 
-def _named(rows: Rows, row: Row, run: Run) -> str:
-    return f"{cell(rows.name(row))}, {seeds([run.seed])}"
+def _named(rows: Rows, row: Row, numbers: Sequence[int | None]) -> str:
+    """Return the name of a row, if it has one, and some of its seeds."""
+    return ", ".join(filter(None, [cell(rows.name(row)), seeds(numbers)]))
 
 
 def _with_folder(run: Run, text: str) -> str:

@@ -119,6 +119,13 @@ def test_study_without_runs_is_reported(
     assert "trainer.epochs=2 seed=1 runs=elsewhere" in text
 
 
+def test_the_only_row_of_a_study_without_factors_has_no_name(tmp_path: Path, page: Page) -> None:
+    study = study_of(three_seeds(tmp_path / "runs"), [0, 1, 2, 3])
+    planned = [replace(run, labels={}) for run in study.runs if run.labels == study.runs[0].labels]
+    text = page(study=replace(study, factors={}, baseline={}, runs=planned))
+    assert "\n- seed 3: planned, and not run yet" in text
+
+
 def test_results_are_not_replaced_by_those_of_fewer_runs(tmp_path: Path, page: Page) -> None:
     runs = three_seeds(tmp_path / "runs")
     text = page(study=study_of(runs, [0, 1, 2]))
