@@ -12,7 +12,12 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from mcl import extras
 from mcl.config.catalog import choices, preset_options
@@ -158,7 +163,7 @@ def _explain_key(cause: OmegaConfBaseException, chain: list[BaseException], type
     value = typed_value(full_key, typed)
     parent = cause.parent_node
     siblings = [str(key) for key in parent] if isinstance(parent, DictConfig) and not parent._is_none() else []
-    exists = isinstance(cause, InterpolationKeyError)  # the option does; what its value refers to does not
+    exists = isinstance(cause, InterpolationResolutionError)  # the option does; what its value refers to does not
     if isinstance(parent, DictConfig) and not parent._is_none() and str(cause.key) not in siblings and not exists:
         group = full_key.partition(".")[0]
         if "/" in full_key:

@@ -285,6 +285,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "mcl bundle empty --out empty": "this is a folder. Give the name of a file",
     "mcl evaluate empty --out file": "is a file, not a folder.",
 }
+TYPED["'runs=${oc.env:NOWHERE_SET}/runs'"] = "Environment variable 'NOWHERE_SET' not found"
 TYPED["'hydra.run.dir=${rus}/here'"] = "hydra.run.dir: Interpolation key 'rus' not found"
 TYPED["pair.first=resnet20"] = "a network is chosen with network@pair.first=resnet20."
 
