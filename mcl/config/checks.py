@@ -79,15 +79,19 @@ def check_without_imports(config: DictConfig) -> None:
     check_pair(values["pair"], values.get("init_from"))
     check_direction(values["loss"], values["pair"])
     check_fine_tuning(values["optimizer"])
-    # Interpolations of the trainer ask torch for the device.
-    trainer = config.trainer
-    trainer = OmegaConf.masked_copy(trainer, [key for key in trainer if not OmegaConf.is_interpolation(trainer, key)])
+    keys = [str(key) for key in config.trainer if not _asks_torch(config, str(key))]
+    trainer = OmegaConf.to_container(OmegaConf.create({key: config.trainer[key] for key in keys}))
     _check_nodes({**_nodes(config), "trainer": trainer}, config.allow_modules, import_targets=False)
 
 
 def check_targets(config: DictConfig) -> None:
     """Import every target and check its options; raises as `check_config` does."""
     _check_nodes(_nodes(config), config.allow_modules, import_targets=True)
+
+
+def _asks_torch(config: DictConfig, key: str) -> bool:
+    """Return whether an option of the trainer is resolved by asking torch for the device."""
+    return key in ("precision", "channels_last") and OmegaConf.is_interpolation(config.trainer, key)
 
 
 def _nodes(config: DictConfig) -> dict[str, Any]:

@@ -110,3 +110,10 @@ def test_pair_files_contain_only_network_choices_and_shared_stages(choice: str) 
 
 def test_no_file_of_conf_lies_outside_a_group() -> None:
     assert sorted(Path(file).name for file in conf_folder().glob("*.yaml")) == ["sweep.yaml", "train.yaml"]
+
+
+def test_any_option_of_the_trainer_may_be_an_interpolation() -> None:
+    config = compose(
+        "train", ["trainer.epochs=${seed}", "seed=3", "trainer.batch_size=${dataset.limit}", "dataset.limit=8"]
+    )
+    assert (config.trainer.epochs, config.trainer.batch_size) == (3, 8)

@@ -286,6 +286,8 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "mcl evaluate empty --out file": "is a file, not a folder.",
 }
 TYPED["'runs=${oc.env:NOWHERE_SET}/runs'"] = "Environment variable 'NOWHERE_SET' not found"
+TYPED["'trainer.epochs=${own:3}'"] = "trainer.epochs: Unsupported interpolation type own"
+TYPED["'trainer.epochs=${trainer.none}'"] = "trainer.epochs: Interpolation key 'trainer.none' not found"
 TYPED["'hydra.run.dir=${rus}/here'"] = "hydra.run.dir: Interpolation key 'rus' not found"
 TYPED["pair.first=resnet20"] = "a network is chosen with network@pair.first=resnet20."
 
