@@ -59,8 +59,8 @@ class LocalFiles(Tracker):
     ) -> None:
         if self._writer is None:
             return
-        writer, self._writer = self._writer, None
         if status == "finished":
-            writer.finish(summary or {})
+            self._writer.finish(summary or {})  # if the disk is full, `finish` is called again, to say so
         else:
-            writer.fail(status, error)
+            self._writer.fail(status, error)
+        self._writer = None

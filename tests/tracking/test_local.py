@@ -160,6 +160,23 @@ def test_full_disk_raises_user_error(make_run: MakeRun, monkeypatch: pytest.Monk
         tracker.log({}, step=1, epoch=1)
 
 
+def test_full_disk_at_the_end_is_the_recorded_reason(
+    make_run: MakeRun, summary: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, tracker = make_run(), LocalFiles()
+    train(tracker, run, until=4)
+
+    def disk_full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", disk_full)
+        with pytest.raises(UserError, match=r"summary\.json: No space left") as failure:
+            tracker.finish("finished", summary)
+    tracker.finish("failed", summary, failure.value)  # as the run does
+    assert "summary.json: No space left" in json.loads((run.run_dir / "failure.json").read_text())["message"]
+
+
 def test_line_written_in_several_parts_is_complete(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run, tracker = make_run(), LocalFiles()
     tracker.start(run)
