@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mcl.commands.arguments import add_place, study_at
+from mcl.runs.layout import WANDB
+from mcl.runs.reading import find_runs
 
 HELP = "Upload the W&B files of a run, a folder of runs or a study that were written offline."
 EPILOG = """\
@@ -65,8 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
 def offline_runs(places: Iterable[Path]) -> Iterator[Path]:
     """Yield the folders that W&B wrote offline below these places, oldest first within each."""
     for place in places:
+        runs = find_runs(place) if place.is_dir() else []
         yield from sorted(
-            {file.parent for file in place.glob("**/wandb/offline-run-*/*.wandb")}, key=lambda at: at.name
+            {file.parent for run in runs for file in run.glob(f"{WANDB}/offline-run-*/*.wandb")},
+            key=lambda at: at.name,
         )
 
 

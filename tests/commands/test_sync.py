@@ -20,12 +20,20 @@ def runs(tmp_path: Path) -> Path:
         folder = tmp_path / run / "wandb" / attempt
         folder.mkdir(parents=True)
         (folder / f"run-{attempt[-1]}.wandb").touch()
+        (tmp_path / run / "config.yaml").touch()
     return tmp_path
 
 
 def test_every_attempt_below_a_place_is_found(runs: Path) -> None:
     assert [folder.name[12:20] for folder in offline_runs([runs])] == ["20260101", "20260102", "20260103"]
     assert [folder.name[-1] for folder in offline_runs([runs / "a/c/2"])] == ["y", "y"]
+
+
+def test_runs_behind_a_link_to_another_disk_are_found_once(runs: Path) -> None:
+    (runs / "a/c").rename(runs / "disk")
+    (runs / "a/c").symlink_to(runs / "disk")
+    (runs / "a/again").symlink_to(runs / "disk")
+    assert [folder.name[12:20] for folder in offline_runs([runs / "a"])] == ["20260101", "20260102", "20260103"]
 
 
 def test_offline_runs_are_passed_to_wandb(
