@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from mcl.console import shortened
+from mcl.runs.hydra_folder import without_secrets
 
 GROUP = "MCL_GROUP"  # environment variable, inherited by every process that is started for the group
 VARIED = "MCL_VARIED"  # likewise: the options that differ between its runs, with spaces in between
@@ -87,7 +88,7 @@ def multirun_name(arguments: Sequence[str]) -> str | None:
         for i, argument in enumerate(arguments)
         if argument.startswith(CONFIG_FLAGS)
     ]
-    return shortened(" ".join([*overrides, *flags]) or "multirun", MAX_LENGTH)
+    return shortened(" ".join([*without_secrets(overrides), *flags]) or "multirun", MAX_LENGTH)
 
 
 def short_options(options: Collection[str]) -> dict[str, str]:

@@ -14,12 +14,14 @@ from mcl.runs.layout import CONFIG
 HYDRA, OVERRIDES = "hydra.yaml", "overrides.yaml"  # beside config.yaml, as Hydra names them
 HIDDEN = "***"
 _SECRET = re.compile(r"api_?key|token|secret|passw|credential", re.IGNORECASE)
+_PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/@\s]+@")  # of a URL, such as postgresql://me:PASSWORD@host/mlflow
 
 
 def write_hydra_folder(run: Path, config: DictConfig, hydra: Any) -> None:
     """Write ``config.yaml``, ``hydra.yaml`` and ``overrides.yaml`` with interpolations as they were typed.
 
-    Values of options that are named like a key, a token, a secret or a password are replaced by ``***``.
+    Values of options that are named like a key, a token, a secret or a password are replaced by ``***``, as are
+    passwords in URLs.
 
     Args:
         run: the run folder.
@@ -42,7 +44,10 @@ def write_hydra_folder(run: Path, config: DictConfig, hydra: Any) -> None:
 
 
 def without_secrets(node: Any, name: str = "") -> Any:
-    """Return plain data with the values of secret options hidden, in mappings and in overrides ``option=value``."""
+    """Return plain data with the values of secret options hidden, in mappings and in overrides ``option=value``.
+
+    Passwords in URLs are hidden, too.
+    """
     if isinstance(node, Mapping):
         return {key: without_secrets(child, str(key)) for key, child in node.items()}
     if isinstance(node, list):
@@ -51,5 +56,6 @@ def without_secrets(node: Any, name: str = "") -> Any:
         return node
     if _SECRET.search(name):
         return HIDDEN
+    node = _PASSWORD.sub(rf"\1{HIDDEN}@", node)
     option, equals, value = node.partition("=")
     return f"{option}={HIDDEN}" if equals and value and _SECRET.search(node) else node

@@ -21,7 +21,7 @@ from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
 from mcl.files import expand_home
 from mcl.runs.checkpoint_files import expand_places, read_checksum
-from mcl.runs.hydra_folder import write_hydra_folder
+from mcl.runs.hydra_folder import without_secrets, write_hydra_folder
 from mcl.runs.identity import config_hash
 from mcl.runs.metrics_file import count_kept_lines
 from mcl.runs.run_folder import RunFolder
@@ -251,15 +251,16 @@ class Run:
                 raise lost from error
 
     def _info(self, folder: RunFolder, parts: Parts, trainer: Trainer, fingerprint: str) -> RunInfo:
+        overrides = without_secrets(self.overrides)  # trackers may send them to a server
         return RunInfo(
             run_dir=self.path,
-            name=run_name(self.config, self.choices, self.overrides, self.varied),
+            name=run_name(self.config, self.choices, overrides, self.varied),
             run_id=folder.hash,
             total_steps=trainer.progress.total_steps,
             total_epochs=trainer.progress.total_epochs,
             networks=parts.networks,
-            config=folder.config,
-            overrides=self.overrides,
+            config=without_secrets(folder.config),
+            overrides=overrides,
             code=folder.about["code"],
             facts={
                 "device": device_name(parts.options.device),

@@ -77,6 +77,25 @@ def test_default_run_logs_everything_offline(command: Callable[..., Any]) -> Non
 
 
 @pytest.mark.drawn
+def test_secrets_reach_no_tracker(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(".")
+    Path("own_tracker.py").write_text(
+        "import mcl.tracking\n\n"
+        "class Mine(mcl.tracking.Tracker):\n"
+        "    name = 'mine'\n"
+        "    def __init__(self, token: str): ...\n"
+        "    def start(self, run): ...\n"
+        "    def log(self, metrics, *, step, epoch): ...\n"
+        "    def finish(self, status, summary=None, error=None): ...\n"
+    )
+    own = ["+tracking.mine._target_=own_tracker.Mine", "+tracking.mine.token=Hunter2", "allow_modules=[own_tracker]"]
+    done = command(*TWO_STEPS, *own, "hydra.run.dir=run")
+    assert done.status == 0, done.err
+    (records,) = read_all(Path("run"))
+    assert begun(records)["config"]["update"]["tracking"]["mine"]["token"] == "***"
+    assert "Hunter2" not in str(records)
+
+
 def test_pictures_come_with_the_evaluation_and_exported_networks_as_an_artifact(command: Callable[..., Any]) -> None:
     tracking = [f"tracking.wandb.{option}" for option in ("pictures=1", "gradients=1", "artifacts=true")]
     options = [*tracking, "trainer.export=safetensors"]
