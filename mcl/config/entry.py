@@ -27,6 +27,7 @@ from mcl.config.schema import register
 from mcl.config.shown_jobs import shown_jobs
 from mcl.errors import OUT_OF_MEMORY, UserError, causes, is_out_of_memory
 from mcl.files import WriteError, write_atomically
+from mcl.program import is_first_process
 from mcl.runs.renames import current_overrides
 from mcl.signals import EXIT_STATUS, Stopped, program_signals, report_stop
 
@@ -66,7 +67,7 @@ def main(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         try:
             _run_command_line(run)
         except Stopped as stop:
-            if _first_process():
+            if is_first_process():
                 report_stop(stop)
                 _write_exit_status(EXIT_STATUS[stop.name])
             raise
@@ -84,7 +85,7 @@ def main(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
 
 def _run_command_line(run: Callable[[], None]) -> None:
     """Check the words of the command line, and run what they ask for with Hydra."""
-    words = current_overrides(arrange(sys.argv[1:]), announce=_first_process())
+    words = current_overrides(arrange(sys.argv[1:]), announce=is_first_process())
     group = multirun_name(words)
     # With FULL_ERROR set, Hydra raises exceptions; otherwise it prints tracebacks and exits.
     with environment_variable(FULL_ERROR, "1"), grouped(group, swept_options(words) if group else ()):
@@ -104,14 +105,10 @@ def _exit_if_explained(error: Exception) -> None:
         return
     if is_out_of_memory(error):  # in any process: the others only see that it is gone
         _exit(message, OUT_OF_MEMORY)
-    if not _first_process():  # a wrong configuration is wrong in every process: the first one reports it
+    if not is_first_process():  # a wrong configuration is wrong in every process: the first one reports it
         time.sleep(SECONDS_TO_REPORT)
         sys.exit(USAGE_ERROR)
     _exit(message, _status(error))
-
-
-def _first_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _status(error: BaseException) -> int:
@@ -123,7 +120,7 @@ def _status(error: BaseException) -> int:
 def _write_return_file(returned: Any) -> None:
     """Write what the task returned, or ``{"exit_status": ...}``, where the launcher looks for it."""
     file = os.environ.get(RETURN_FILE)
-    if file and _first_process():
+    if file and is_first_process():
         write_atomically(file, json.dumps(returned))
 
 
@@ -133,7 +130,7 @@ def _write_exit_status(status: int) -> None:
     The first process writes it or, before that one notices anything, the one that ran out of memory.
     """
     file = os.environ.get(RETURN_FILE)
-    if file and (status == OUT_OF_MEMORY or (_first_process() and not os.path.exists(file))):
+    if file and (status == OUT_OF_MEMORY or (is_first_process() and not os.path.exists(file))):
         with suppress(UserError):
             write_atomically(file, json.dumps({"exit_status": status}))
 

@@ -323,3 +323,10 @@ def test_failed_rendezvous_names_what_is_missing(command: Callable[..., Any], mo
     result = command(*TRAIN[1:])
     assert result.status == 1
     assert "RANK, MASTER_ADDR, MASTER_PORT is not set" in result.err
+
+
+def test_process_that_is_alone_reports_whatever_its_rank(
+    command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")  # of a pod, without torchrun
+    assert command("lr=0.1").err == "error: lr: there is no such option. Write optimizer.lr=0.1.\n"
