@@ -72,7 +72,7 @@ def options() -> dict[str, list[str]]:
     found |= {f"pair.{key}.{name}": [] for key in ("first", "second") for name in TYPED_OPTIONS}
     found |= {f"optimizer.{name}": [] for name in OPTIMIZER_OPTIONS}
     for file, group, name in _files([conf_folder()]):
-        text = file.read_text(encoding="utf-8")
+        text = _read(file)
         if (package := _package(group, text)) == "_global_":  # sets options of other groups
             continue
         for path in _paths(_content(text)):
@@ -85,7 +85,7 @@ def targets(option: str) -> list[str | None]:
     found = []
     for choice in options().get(option, ()):
         group, _, name = choice.partition("=")
-        text = (conf_folder() / group / f"{name}.yaml").read_text(encoding="utf-8")
+        text = _read(conf_folder() / group / f"{name}.yaml")
         node: Any = _content(text)
         for part in option.removeprefix(f"{_package(group, text)}.").split(".")[:-1]:
             node = node.get(part, {})  # empty below a key with a dot, as searches have
@@ -139,7 +139,7 @@ def takers(subgroup: str) -> list[str]:
     found = []
     for each in choices().get(group, []):
         file = next(file for folder in conf_folders() if (file := folder / group / f"{each}.yaml").is_file())
-        defaults = _content(file.read_text(encoding="utf-8")).get("defaults", [])
+        defaults = _content(_read(file)).get("defaults", [])
         keys = [key for entry in defaults if isinstance(entry, dict) for key in entry]
         bases = [entry for entry in defaults if isinstance(entry, str) and entry != "_self_"]
         if name in keys or any(f"{group}={base}" in found for base in bases):
@@ -150,9 +150,14 @@ def takers(subgroup: str) -> list[str]:
 def preset_options(group: str, name: str) -> set[str]:
     """Return the options that a preset such as ``recipe=dks`` sets, also through the presets that it builds on."""
     file = next((file for folder in conf_folders() if (file := folder / group / f"{name}.yaml").is_file()), None)
-    content = {} if file is None else _content(file.read_text(encoding="utf-8"))
+    content = {} if file is None else _content(_read(file))
     bases = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
     return set(_paths(content)).union(*(preset_options(group, base) for base in bases))
+
+
+def _read(file: Path) -> str:
+    """Return a YAML file as text; Hydra reports one that is not UTF-8 when it is chosen."""
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _content(text: str) -> dict[str, Any]:

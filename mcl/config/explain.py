@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -69,6 +70,8 @@ def explain(error: BaseException, typed: Sequence[str] = ()) -> str | None:
             return f"{key} is not set: give {key}=VALUE."
         if isinstance(cause, yaml.MarkedYAMLError) and cause.problem_mark is not None:
             return f"{cause.problem_mark.name}, line {cause.problem_mark.line + 1}: not valid YAML: {cause.problem}."
+        if isinstance(cause, UnicodeDecodeError) and (file := _file_read_by_hydra(cause)):
+            return f"{file}: not UTF-8 from byte {cause.start} on: save it as UTF-8."
         if message := _explain_composition(str(cause), typed):
             return message
     for cause in reversed(chain):
@@ -113,6 +116,12 @@ def _is_in_own_module(error: BaseException, folder: str) -> bool:
     own = ("mcl", "hydra_plugins", "packages", "tests")
     others = [*(str(ROOT / name) for name in own), sys.prefix, sys.base_prefix]
     return raised_below(error, folder) and not any(raised_below(error, other) for other in others)
+
+
+def _file_read_by_hydra(error: BaseException) -> str | None:
+    """Return the file that Hydra was reading, which some of its errors do not name."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((frame.f_locals["full_path"] for frame in frames if "full_path" in frame.f_locals), None)
 
 
 def _explain_preset(message: str, typed: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from mcl.program import program
 from mcl.runs.pair import PAIR_OPTIONS, TYPED_OPTIONS
 
 NETWORKS = ("first", "second")
+PRESETS = ("experiment", "recipe", "speed", "debug")  # groups whose files set options of others
 
 
 def write(key: str, value: str | None = None) -> str:
@@ -105,6 +106,8 @@ def unknown_option(
     """
     known = [str(each) for each in siblings]
     kind = f"option of {title}" if title else "option"
+    if key in PRESETS:
+        return no_package(key)
     problem = f"{key}: there is no such {kind}."
     front, _, last = key.rpartition(".")
     target = str((node or {}).get("_target_", ""))
@@ -164,6 +167,8 @@ def not_in_defaults(key: str, value: str) -> UserError:
     group, _, package = key.partition("@")
     if group == "network":
         return _network(key, package.removeprefix("pair."), value)
+    if package.partition(".")[0] in PRESETS:
+        return no_package(package.partition(".")[0])
     if package:
         return UserError(
             f"{key}={value}: only networks take an @, as in network@pair.first=resnet8. Write {group}={value}."
@@ -173,6 +178,14 @@ def not_in_defaults(key: str, value: str) -> UserError:
             f"{key}={value}: only {_list(fitting)} {'have' if len(fitting) > 1 else 'has'} a choice of {group}."
         )
     return unknown("group", key, choices())
+
+
+def no_package(preset: str) -> UserError:
+    """Make the error for a file of a preset whose options Hydra places below ``experiment`` and the like."""
+    return UserError(
+        f"{preset}=NAME: the first line of its file, without a byte order mark, must be '# @package _global_', because"
+        " it sets options of the whole run."
+    )
 
 
 def _network(key: str, name: str, value: str) -> UserError:

@@ -331,6 +331,25 @@ def test_a_wrong_command_gets_one_line_that_says_what_to_type(line: str, typed: 
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"defaults:\n- override /loss: dml\n", "experiment=NAME: the first line of its file, without"),
+        (b"seed: 3\n", "must be '# @package _global_'"),
+        (b"\xef\xbb\xbf# @package _global_\nseed: 3\n", "must be '# @package _global_'"),
+        (b"# @package _global_\n# gr\xf6\xdfe\nseed: 3\n", "conf/experiment/own.yaml: not UTF-8 from byte 24 on"),
+    ],
+)
+def test_a_wrong_file_of_an_own_experiment_gets_one_line(
+    content: bytes, message: str, typed: Callable[[str], str]
+) -> None:
+    Path("conf/experiment").mkdir(parents=True)
+    Path("conf/experiment/own.yaml").write_bytes(content)
+    (error,) = typed("experiment=own").splitlines()
+    assert message in error
+    assert "trainer.epochs" in typed("trainer.epoch=1")  # a file that is not chosen is no obstacle
+
+
 def test_every_option_can_be_asked_for_its_type() -> None:
     types = {option: type_of(option) for option in options()}
     assert (types["trainer.epochs"], types["seed"], types["loss.contrast.neg_k"]) == (int, int, int)
