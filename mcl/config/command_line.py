@@ -26,7 +26,9 @@ _WITH_VALUE |= {"--experimental-rerun"}
 _PERHAPS_WITH_VALUE = {"--info", "-i"}
 _ALONE = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"}
 _ALONE |= {"--shell-completion", "-sc"}
-_ONLY_SHOW = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+_SHOW_CONFIG = {"--cfg", "-c", "--info", "-i"}
+_ONLY_SHOW = {"--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc"} | _SHOW_CONFIG
+_OF_SHOWN_CONFIG = {"--resolve", "--package", "-p"}
 CONFIG_PATH = ("--config-path", "-cp")
 MULTIRUN = {"--multirun", "-m"}
 _LAUNCHER = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
@@ -52,9 +54,13 @@ def arrange(words: Sequence[str]) -> list[str]:
     _check_flags(flags)
     flags = _with_config_path(flags)
     names = {flag.partition("=")[0] for flag in flags}
-    if names & _ONLY_SHOW:
+    if (unused := names & _OF_SHOWN_CONFIG) and not names & _ONLY_SHOW:
+        raise UserError(f"{unused.pop()}: only says how to show the configuration: add --cfg job, or leave it out.")
+    if names & (_ONLY_SHOW - _SHOW_CONFIG):
         return [*flags, *overrides]
     parsed = parse(overrides)
+    if names & _SHOW_CONFIG:
+        return [*flags, *overrides]
     multirun = bool(names & MULTIRUN) or any(each.key_or_group == "hydra.mode" for each in parsed)
     own_files = any(name.startswith(("--config", "-c")) or name == "--experimental-rerun" for name in names)
     for text, override in zip(overrides, parsed, strict=True):
