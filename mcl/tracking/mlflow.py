@@ -10,7 +10,7 @@ from mcl.extras import require
 from mcl.runs.layout import SUMMARY
 from mcl.runs.metrics_file import read_metrics
 from mcl.tracking.attempts import failure_reason, flat_summary
-from mcl.tracking.mlflow_session import LONGEST_VALUE, open_run
+from mcl.tracking.mlflow_session import LONGEST_VALUE, accepted_name, open_run
 from mcl.tracking.pictures import PictureLog, Pictures
 from mcl.tracking.tracker import RunInfo, Status
 
@@ -72,7 +72,7 @@ class MlflowTracker(PictureLog):
         from mlflow.entities import Metric, RunTag
 
         numbers = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
-        metrics = [Metric(name, value, int(1000 * time()), step) for name, value in numbers.items()]
+        metrics = [Metric(accepted_name(name), value, int(1000 * time()), step) for name, value in numbers.items()]
         for start in range(METRICS, len(metrics), METRICS):
             client.log_batch(self._id, metrics=metrics[start : start + METRICS])
         client.log_batch(self._id, metrics[:METRICS], tags=[RunTag(name, str(value)) for name, value in tags.items()])

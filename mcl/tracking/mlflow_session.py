@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from typing import TYPE_CHECKING
 
 from mcl.runs.layout import MLFLOW
@@ -42,6 +43,11 @@ def open_run(uri: str | None, experiment: str, run: RunInfo) -> "tuple[MlflowCli
     return client, _create(client, experiment, run), {}
 
 
+def accepted_name(name: str) -> str:
+    """Return a name that MLflow accepts for a metric or a parameter, such as ``kl_p__q_`` for a term ``kl(p||q)``."""
+    return re.sub(r"[^/\w.\- ]", "_", name)
+
+
 def _one_at_a_time() -> "BaseFileLock":
     """Wait for the other jobs of this user on this machine: MLflow fails if two of them make a database."""
     from filelock import FileLock
@@ -62,7 +68,7 @@ def _create(client: "MlflowClient", experiment: str, run: RunInfo) -> str:
     tags = {name: str(value)[:LONGEST_VALUE] for name, value in about.items() if value}
     created = client.create_run(_experiment_id(client, experiment), tags=tags, run_name=run.name)
     run_id = str(created.info.run_id)
-    params = [Param(name, str(value)[:LONGEST_VALUE]) for name, value in flat_config(run.config).items()]
+    params = [Param(accepted_name(name), str(value)[:LONGEST_VALUE]) for name, value in flat_config(run.config).items()]
     for start in range(0, len(params), PARAMS):
         client.log_batch(run_id, params=params[start : start + PARAMS])
     keep_id(run, MLFLOW, run_id)

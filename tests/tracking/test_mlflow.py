@@ -54,6 +54,14 @@ def attempt(uri: str, run: RunInfo, *rows: tuple[str, int], status: Any = "inter
     trackers.finish(status, **end)
 
 
+def test_names_that_mlflow_does_not_accept_are_changed(make_run: MakeRun, uri: str, caplog: Any) -> None:
+    run = make_run(config={"loss": {"weights": {"kl(p||q)": 0.5}}})
+    attempt(uri, run, ("train/kl(p||q)", 10), (TRAIN, 10))
+    assert caplog.messages == []
+    assert points(uri, run, "train/kl_p__q_") == [(10, 10.0)]
+    assert stored(uri, run).data.params["loss.weights.kl_p__q_"] == "0.5"
+
+
 def test_metrics_settings_and_summary_are_stored(make_run: MakeRun, summary: dict[str, Any], uri: str) -> None:
     config = {"optimizer": {"lr": 0.5}, "loss": {"_target_": "x" * 9000}}
     run = make_run(config=config, group="study", code={"commit": "abc"}, facts={"data": "1f"}, tags=("digits", "lmcl"))
