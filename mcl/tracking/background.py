@@ -119,7 +119,7 @@ class Background(Tracker):
 
     def _raise(self, missing: Callable[[], str]) -> None:
         if self._error is not None:
-            reason = f"{type(self._error).__name__}: {self._error}".rstrip(".: ")
+            reason = " ".join(f"{type(self._error).__name__}: {self._error}".split()).rstrip(".: ")
             raise IncompleteTracking(f"It failed with {reason}.{missing()}") from self._error
 
     def _rows_to_come(self) -> str:

@@ -213,6 +213,6 @@ class Trackers(list[Tracker]):
                 return error
             self.remove(tracker)
             whole = isinstance(error, IncompleteTracking)
-            reason = str(error) if whole else f"It failed with {type(error).__name__}: {error}"
+            reason = str(error) if whole else f"It failed with {type(error).__name__}: {' '.join(str(error).split())}"
             logger.warning("%s %s. %s", tracker.name, problem, reason)
         return None

@@ -30,7 +30,7 @@ class Recorder(Tracker):
         if self.gate is not None:
             self.gate.wait()
         if step == self.fails_at:
-            raise OSError("disk full")
+            raise OSError("disk\n  full")  # as those of pydantic, on several lines
         self.calls.append(step)
 
     def finish(
