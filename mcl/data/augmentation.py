@@ -66,8 +66,13 @@ class Augmentation:
         if (policy := self._policy) is not None:
             policy.check()
 
-    def check_size(self, image_size: int) -> None:
-        """Raise UserError if images of this side, in pixels, are too small to be mirrored over the padding."""
+    def check_images(self, image_size: int, channels: int) -> None:
+        """Raise UserError if images of this side, in pixels, are too small to be mirrored, or have no gray levels."""
+        if self.policy is not None and channels not in (1, 3):
+            raise UserError(
+                f"dataset.augmentation.policy={self.policy}: its operations are for images of 1 or 3 channels, but"
+                f" these have {channels}. Use dataset.augmentation.policy=null."
+            )
         if self.padding_mode == "reflect" and self.padding >= image_size:
             raise UserError(
                 f"dataset.augmentation.padding={self.padding}: with padding_mode=reflect, it must be less than the"

@@ -129,7 +129,7 @@ class Dataset(ABC):
         if min(self.std) <= 0:
             raise UserError(f"dataset.std={list(std)}: must be above 0.")
         self.augmentation = augmentation or Augmentation()
-        self.augmentation.check_size(image_size)
+        self.augmentation.check_images(image_size, channels)
         self.unreadable: dict[str, str] = {}
         self.limit = limit
         self.validation = validation

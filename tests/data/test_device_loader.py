@@ -84,6 +84,12 @@ def test_images_too_small_to_be_mirrored_are_an_error():
         Augmentation(padding_mode="mirror")
 
 
+def test_operations_for_gray_and_color_refuse_other_channels():
+    for channels in (2, 4):
+        with pytest.raises(UserError, match=rf"policy=rand: .* 1 or 3 channels, but these have {channels}"):
+            Synthetic(channels=channels, augmentation=Augmentation(policy="rand"))
+
+
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_normalization(images, memory_format):
     normalize = Normalization(MEAN, STD, device="cpu", memory_format=memory_format)
