@@ -11,6 +11,7 @@ from mcl.files import expand_home
 from mcl.runs.pair import WEIGHTS, networks_of
 from mcl.runs.weights_places import parse_place
 
+MLFLOW_URI, DATABASE = "tracking.mlflow.uri", "sqlite:///"
 PATHS = ("dataset.root", "dataset.cache_dir", "init_from")  # what a run reads; all left out of its identity
 
 
@@ -21,6 +22,9 @@ def with_absolute_paths(config: DictConfig, folder: str) -> DictConfig:
         value = OmegaConf.select(config, key)
         if value is not None:
             OmegaConf.update(config, key, _absolute(value, folder), merge=False)
+    uri = OmegaConf.select(config, MLFLOW_URI)
+    if str(uri).startswith(DATABASE):  # with a fourth slash, the path is absolute, and stays
+        OmegaConf.update(config, MLFLOW_URI, DATABASE + os.path.join(folder, uri.removeprefix(DATABASE)), merge=False)
     for key, network in networks_of(config.pair).items():
         weights = network.get(WEIGHTS) if isinstance(network, Mapping) else None
         if not isinstance(weights, str):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 from support.small_runs import Outcome
 
@@ -231,3 +231,16 @@ def test_paths_of_weights_start_where_they_were_typed(
     assert weights_of(moved.pair, moved.weights_checksums)["first"].place.file.is_file()
     library = composed("network@pair.first=timm/lcnet_050", "++pair.first.weights=pretrained")
     assert with_absolute_paths(library, str(tmp_path)).pair.first.weights == "pretrained"
+
+
+@pytest.mark.parametrize(
+    ("typed", "opened"),
+    [
+        ("sqlite:///runs.db", "sqlite:////here/runs.db"),
+        ("sqlite:////data/runs.db", "sqlite:////data/runs.db"),
+        ("http://host:5000", "http://host:5000"),
+    ],
+)
+def test_database_of_mlflow_starts_where_the_command_was_typed(typed: str, opened: str) -> None:
+    config = OmegaConf.create({"pair": {}, "tracking": {"mlflow": {"uri": typed}}})
+    assert with_absolute_paths(config, "/here").tracking.mlflow.uri == opened
