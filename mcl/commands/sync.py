@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 def offline_runs(places: Iterable[Path]) -> Iterator[Path]:
     """Yield the folders that W&B wrote offline below these places, oldest first within each."""
     for place in places:
-        runs = [place, *find_runs(place)] if place.is_dir() else []
+        runs = find_runs(place) if place.is_dir() else []
         yield from sorted(
             {file.parent for run in runs for file in run.glob(f"{WANDB}/offline-run-*/*.wandb")},
             key=lambda at: at.name,

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from mcl.console import shortened
-from mcl.runs.hydra_folder import without_secrets
+from mcl.runs.secret_values import without_secrets
 
 GROUP = "MCL_GROUP"  # environment variable, inherited by every process that is started for the group
 VARIED = "MCL_VARIED"  # likewise: the options that differ between its runs, with spaces in between

@@ -1,7 +1,5 @@
 """``.hydra`` in a run folder: the command as Hydra records it, for people and tools. No part of a run reads it."""
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 from mcl.errors import UserError
 from mcl.files import write_atomically
 from mcl.runs.layout import CONFIG
+from mcl.runs.secret_values import without_secrets
 
 HYDRA, OVERRIDES = "hydra.yaml", "overrides.yaml"  # beside config.yaml, as Hydra names them
-HIDDEN = "***"
-_SECRET = re.compile(r"api_?key|token|secret|passw|credential", re.IGNORECASE)
-_PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/@\s]+@")  # of a URL, such as postgresql://me:PASSWORD@host/mlflow
 
 
 def write_hydra_folder(run: Path, config: DictConfig, hydra: Any) -> None:
@@ -41,21 +37,3 @@ def write_hydra_folder(run: Path, config: DictConfig, hydra: Any) -> None:
     for name, content in files.items():
         plain = without_secrets(OmegaConf.to_container(content, resolve=False, enum_to_str=True))
         write_atomically(folder / name, OmegaConf.to_yaml(OmegaConf.create(plain)))
-
-
-def without_secrets(node: Any, name: str = "") -> Any:
-    """Return plain data with the values of secret options hidden, in mappings and in overrides ``option=value``.
-
-    Passwords in URLs are hidden, too.
-    """
-    if isinstance(node, Mapping):
-        return {key: without_secrets(child, str(key)) for key, child in node.items()}
-    if isinstance(node, list):
-        return [without_secrets(child, name) for child in node]
-    if not isinstance(node, str) or not node or "${" in node:  # an interpolation names a variable, not its value
-        return node
-    if _SECRET.search(name):
-        return HIDDEN
-    node = _PASSWORD.sub(rf"\1{HIDDEN}@", node)
-    option, equals, value = node.partition("=")
-    return f"{option}={HIDDEN}" if equals and value and _SECRET.search(node) else node

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from mcl.console import shortened
-from mcl.runs.hydra_folder import without_secrets
 from mcl.runs.layout import WANDB
+from mcl.runs.secret_values import without_secrets
 from mcl.tracking.attempts import keep_id, kept_id
 from mcl.tracking.tracker import RunInfo
 
@@ -27,6 +27,17 @@ FLUSH_SECONDS = 0.5  # a killed process loses at most this much of what it logge
 LONGEST_NAME, LONGEST_TAG = 128, 64  # letters that W&B takes
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def _arguments_without_secrets() -> Iterator[None]:
+    """Hide the secrets in the command line, which W&B records by itself."""
+    typed = sys.argv
+    sys.argv = without_secrets(typed)
+    try:
+        yield
+    finally:
+        sys.argv = typed
 
 
 class Session:
@@ -61,33 +72,33 @@ class Session:
         wandb.teardown()  # else the id would be in use
         return self._init(run, "offline", wandb_id)
 
+    @_arguments_without_secrets()
     def _init(self, run: RunInfo, mode: Any, wandb_id: str) -> "wandb.Run":
         import wandb
 
-        with _arguments_without_secrets():
-            return wandb.init(
-                dir=run.run_dir,
-                project=self.project,
-                entity=self.entity,
-                mode=mode,
-                id=wandb_id,
-                resume="allow",
-                reinit="create_new",  # else a run that was not finished would be taken for this one
-                name=shortened(run.name, LONGEST_NAME),
-                group=run.group and shortened(run.group, LONGEST_NAME),
-                job_type=run.job_type,
-                tags=[shortened(tag, LONGEST_TAG) for tag in run.tags],
-                config={**run.config, "overrides": run.overrides, "code": run.code},
-                settings=wandb.Settings(
-                    silent=True,
-                    console="off",  # mcl.tracking.wandb_logs writes the Logs tab
-                    git_commit=run.code.get("commit"),
-                    init_timeout=INIT_SECONDS if mode == "online" else DISK_SECONDS,
-                    finish_timeout=FINISH_SECONDS if mode == "online" else DISK_SECONDS,
-                    finish_timeout_raises=True,
-                    x_transaction_log_flush_interval=FLUSH_SECONDS,
-                ),
-            )
+        return wandb.init(
+            dir=run.run_dir,
+            project=self.project,
+            entity=self.entity,
+            mode=mode,
+            id=wandb_id,
+            resume="allow",
+            reinit="create_new",  # else a run that was not finished would be taken for this one
+            name=shortened(run.name, LONGEST_NAME),
+            group=run.group and shortened(run.group, LONGEST_NAME),
+            job_type=run.job_type,
+            tags=[shortened(tag, LONGEST_TAG) for tag in run.tags],
+            config={**run.config, "overrides": run.overrides, "code": run.code},
+            settings=wandb.Settings(
+                silent=True,
+                console="off",  # mcl.tracking.wandb_logs writes the Logs tab
+                git_commit=run.code.get("commit"),
+                init_timeout=INIT_SECONDS if mode == "online" else DISK_SECONDS,
+                finish_timeout=FINISH_SECONDS if mode == "online" else DISK_SECONDS,
+                finish_timeout_raises=True,
+                x_transaction_log_flush_interval=FLUSH_SECONDS,
+            ),
+        )
 
     def _choose_mode(self, settings: "wandb.Settings") -> Any:
         """Return a mode for ``wandb.init`` that never prompts and does not need an unreachable server."""
@@ -115,17 +126,6 @@ def sweep_run_id() -> str | None:
 def disabled() -> bool:
     """Return whether ``WANDB_MODE`` turns W&B off."""
     return os.environ.get("WANDB_MODE") == "disabled"
-
-
-@contextmanager
-def _arguments_without_secrets() -> Iterator[None]:
-    """Hide the secrets in the command line, which W&B records by itself."""
-    typed = sys.argv
-    sys.argv = without_secrets(typed)
-    try:
-        yield
-    finally:
-        sys.argv = typed
 
 
 def _new_id(run: RunInfo) -> str:

@@ -21,10 +21,11 @@ from mcl.distributed.process_group import ProcessGroup
 from mcl.errors import UserError
 from mcl.files import expand_home
 from mcl.runs.checkpoint_files import expand_places, read_checksum
-from mcl.runs.hydra_folder import without_secrets, write_hydra_folder
+from mcl.runs.hydra_folder import write_hydra_folder
 from mcl.runs.identity import config_hash
 from mcl.runs.metrics_file import count_kept_lines
 from mcl.runs.run_folder import RunFolder
+from mcl.runs.secret_values import without_secrets
 from mcl.runs.unreadable import add_unreadable
 from mcl.signals import Stopped, program_signals
 from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary

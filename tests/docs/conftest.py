@@ -42,6 +42,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         offline = home / run / "wandb" / "offline-run-20260101_000000-x"
         offline.mkdir(parents=True)
         (offline / "run-x.wandb").touch()
+    (home / PLANNED_RUN / "config.yaml").write_text("seed: 0\n")
     shapes = json.loads(gzip.decompress(GOLDEN.read_bytes()))["lmcl_resnet32_cifar"]
     state = {key: filled("official-", key, shape) for key, shape in shapes.items()}
     torch.save({"net": state, "acc": 0.7091, "epoch": 299}, home / "F.pth.tar")

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from mcl.__main__ import main
-from mcl.runs.hydra_folder import without_secrets
 
 QUICK = ["trainer.max_steps=1", "trainer.batch_size=20", "dataset.limit=4", "tracking=none", "loss=independent"]
 
@@ -51,14 +50,3 @@ def test_link_out_of_the_run_folder_is_refused(command: Callable[..., Any]) -> N
     done = command(*QUICK, "hydra.run.dir=run2", "hydra.output_subdir=../elsewhere")
     assert "hydra.output_subdir=../elsewhere: must be a folder inside the run folder." in done.err
     assert list(Path("elsewhere").iterdir()) == []
-
-
-def test_secrets_are_hidden() -> None:
-    plain = {"api_key": "a", "keys": ["b"], "env": {"MY_TOKEN": "${oc.env:T}"}, "o": ["x.password=c", "lr=1"], "n": 1}
-    hidden = {"api_key": "***", "keys": ["b"], "env": {"MY_TOKEN": "${oc.env:T}"}, "o": ["x.password=***", "lr=1"]}
-    assert without_secrets(plain) == hidden | {"n": 1}
-    assert without_secrets({"uri": "postgresql://me:pass@host/db"}) == {"uri": "postgresql://me:***@host/db"}
-    assert without_secrets(["t.uri=http://me:p=w@host:5000", "u=http://host:80/a@b"]) == [
-        "t.uri=http://me:***@host:5000",
-        "u=http://host:80/a@b",
-    ]
