@@ -79,7 +79,8 @@ def check_without_imports(config: DictConfig) -> None:
     check_pair(values["pair"], values.get("init_from"))
     check_direction(values["loss"], values["pair"])
     check_fine_tuning(values["optimizer"])
-    trainer = {key: config.trainer[key] for key in map(str, config.trainer) if not _asks_torch(config, key)}
+    keys = [str(key) for key in config.trainer if not _asks_torch(config, str(key))]
+    trainer = OmegaConf.to_container(OmegaConf.create({key: config.trainer[key] for key in keys}))  # plain: lists too
     _check_nodes({**_nodes(config), "trainer": trainer}, config.allow_modules, import_targets=False)
 
 
