@@ -15,9 +15,7 @@ from mcl.types import Batch, NetworkShape, Outputs
 
 
 class Fusion(nn.Module):
-    """A classifier on the last feature maps of all networks together.
-
-    Depthwise 3x3 convolution, batch normalization, ReLU, 1x1 convolution, batch normalization, ReLU, pooling, linear.
+    """Classify the last feature maps of all networks together: depthwise 3x3 and 1x1 convolution, pooling, linear.
 
     Args:
         widths: channels of the networks' maps; the fused map has as many as the first.
@@ -38,8 +36,7 @@ class Fusion(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Map the networks' maps (B, width, H, W) to logits (B, C)."""
         x = self.bn1(self.depthwise(torch.cat(list(maps), dim=1))).relu()
-        x = self.bn2(self.pointwise(x)).relu()
-        return self.classifier(x.mean((-2, -1)))
+        return self.classifier(self.bn2(self.pointwise(x)).relu().mean((-2, -1)))
 
 
 class FFL(FormLoss):
