@@ -8,6 +8,7 @@ import torch
 from torch.backends.cpu import get_cpu_capability as cpu_capability
 
 from mcl.errors import UserError
+from mcl.torchrun import local_rank, world_size
 
 ALL_THREADS = torch.get_num_threads()  # before any run of this process lowered it
 PIXELS_PER_THREAD = 2**15  # 32 images of 32 x 32
@@ -23,8 +24,8 @@ def find_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cuda" and int(os.environ.get("WORLD_SIZE", 1)) > 1 and torch.cuda.is_available():
-        number, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if name == "cuda" and world_size() > 1 and torch.cuda.is_available():
+        number, gpus = local_rank(), torch.cuda.device_count()
         if number >= gpus:
             raise UserError(
                 f"process {number + 1} of this machine finds {gpus} GPU{'s' * (gpus > 1)}: start one process per GPU"
@@ -32,7 +33,7 @@ def find_device(name: str) -> torch.device:
             )
         torch.cuda.set_device(number)
         return torch.device("cuda", number)
-    if name.startswith("cuda:") and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if name.startswith("cuda:") and world_size() > 1:
         raise UserError(
             f"trainer.device={name}: each of several processes takes a GPU of its own; use trainer.device=cuda."
         )

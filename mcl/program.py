@@ -1,8 +1,9 @@
 """How the programs are typed: ``python train.py`` in a checkout, ``mcl train`` where only the package is installed."""
 
 import functools
-import os
 from pathlib import Path
+
+from mcl.torchrun import rank
 
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout, or where packages are installed
 
@@ -29,8 +30,7 @@ def start(name: str) -> list[str]:
 
 def is_first_process() -> bool:
     """Return whether this process prints for its run: it is alone, or torchrun's first."""
-    alone = os.environ.get("WORLD_SIZE", "1") == "1"  # RANK may be set all the same, as in pods of a cluster
-    return alone or os.environ.get("RANK", "0") == "0"
+    return rank() == 0
 
 
 def is_installed(folder: Path) -> bool:

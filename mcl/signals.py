@@ -1,6 +1,6 @@
 """Stop signals: from the first line of a program to its last end, they stop it in order, with a status of its own.
 
-Entry points call `catch_stop_signals` first. This file therefore imports nothing but the standard library.
+Entry points call `catch_stop_signals` first. This file therefore imports nothing slow.
 """
 
 import atexit
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any, TextIO
+
+from mcl.torchrun import rank, world_size
 
 # 75 is EX_TEMPFAIL of sysexits.h: try again. SIGHUP: the terminal was closed. SIGUSR2: submitit lets Slurm send it
 # before the time limit of a job.
@@ -56,7 +58,7 @@ class StopSignals:
         self.received: str | None = None
         self.at_once = at_once
         self.cleanups: list[Callable[[], object]] = []
-        self.echo = SEVERAL if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ECHO
+        self.echo = SEVERAL if world_size() > 1 else ECHO
         self._received_at = 0.0
         self._deferred = 0  # with blocks entered
         self._second: threading.Timer | None = None  # lets the next signal kill the process
@@ -142,7 +144,7 @@ class StopSignals:
             self.clean_up()
         with suppress(Exception):
             sys.stdout.flush()
-        if os.environ.get("RANK", "0") == "0":
+        if rank() == 0:
             with suppress(OSError):  # the terminal is gone
                 os.write(2, f"\nStopped by {self.received}.\n".encode())
         os._exit(EXIT_STATUS[self.received])

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # From the lowest. A package imports from lower layers, and from packages of its own layer without an import cycle.
 LAYERS = [
     {"accelerators", "errors", "types", "extras", "lazy", "version", "allocator", "signals", "program"}
-    | {"double_backward", "gradient_rescaling"},
+    | {"double_backward", "gradient_rescaling", "torchrun"},
     {"files", "console", "devices", "distributed", "drawing", "intervals", "meta", "palette"}
     | {"peak_memory", "untrusted"},
     {"runs", "networks", "losses", "data"},

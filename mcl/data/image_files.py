@@ -15,6 +15,7 @@ from torch import Tensor
 from mcl.data.decoding import Read, decode, open_image, read_file, to_channels_first
 from mcl.data.placement import DeviceCrop
 from mcl.errors import UserError
+from mcl.torchrun import local_world_size
 
 MAX_WORKERS = 16
 NAMED = 10  # unreadable files that a message names
@@ -112,7 +113,7 @@ def check_workers(workers: int | None) -> int:
     """
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(MAX_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        return max(1, min(MAX_WORKERS, cores // local_world_size()))
     if workers < 0:
         raise UserError(f"dataset.workers={workers}: must be 0 (the training process reads) or more.")
     return workers

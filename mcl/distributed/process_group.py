@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mcl.errors import UserError, causes
 from mcl.program import in_checkout
+from mcl.torchrun import rank, world_size
 
 T = TypeVar("T")
 
@@ -40,8 +41,8 @@ class ProcessGroup:
 
     def __init__(self) -> None:
         ProcessGroup.runs += 1
-        self.world_size = int(os.environ.get("WORLD_SIZE", 1))
-        self.rank = int(os.environ.get("RANK", 0)) if self.world_size > 1 else 0
+        self.world_size = world_size()
+        self.rank = rank()
         if self.world_size > 1 and _store is None:
             _join()
 
@@ -142,7 +143,7 @@ def _join() -> None:
     global _store, _group
     address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
     program = "train.py" if in_checkout() else "-m mcl train"
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
         raise UserError(
             f"WORLD_SIZE={os.environ['WORLD_SIZE']} asks for several processes, but {', '.join(missing)} is"
@@ -152,8 +153,8 @@ def _join() -> None:
     gpus = torch.cuda.is_available()
     backend, timeout = ("cpu:gloo,cuda:nccl", _NCCL_TIMEOUT) if gpus else ("gloo", _TIMEOUT)
     try:
-        _store, rank, size = next(dist.rendezvous("env://", timeout=_TIMEOUT))
-        dist.init_process_group(backend, store=_store, rank=rank, world_size=size, timeout=timeout)
+        _store, number, size = next(dist.rendezvous("env://", timeout=_TIMEOUT))
+        dist.init_process_group(backend, store=_store, rank=number, world_size=size, timeout=timeout)
         _group = dist.new_group(backend="gloo", timeout=_TIMEOUT) if gpus else None
     except (RuntimeError, OSError, ValueError) as error:
         reason = "that port is in use" if "EADDRINUSE" in str(error) else str(error).strip().splitlines()[0]

@@ -1,6 +1,5 @@
 """Find the result of a run that has finished, without importing torch, which takes seconds."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from mcl.data.fingerprint import same_images
 from mcl.data.known_fingerprints import known_fingerprint
 from mcl.runs.identity import config_hash
 from mcl.runs.summary import intact_summary
+from mcl.torchrun import world_size
 
 
 def finished_summary(config: DictConfig) -> dict[str, Any] | None:
@@ -20,8 +20,7 @@ def finished_summary(config: DictConfig) -> dict[str, Any] | None:
         None if it has not finished, or if that takes a closer look: `mcl.training.run.Run` looks.
     """
     hydra = HydraConfig.get()
-    several_processes = os.environ.get("WORLD_SIZE", "1") != "1"
-    if several_processes or config.resume.name == "never" or not str(hydra.run.dir).strip():
+    if world_size() > 1 or config.resume.name == "never" or not str(hydra.run.dir).strip():
         return None
     summary = intact_summary(Path(hydra.runtime.output_dir))
     if summary is None or summary.get("config_hash") != config_hash(config):
