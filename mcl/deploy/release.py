@@ -8,7 +8,7 @@ from mcl.deploy.card_logits import check_logits
 from mcl.deploy.formats import encode_safetensors
 from mcl.deploy.pretrained import MODEL, MODEL_CONFIG, encode_model_config
 from mcl.deploy.release_card import ReleaseFacts, release_card
-from mcl.deploy.release_folder import CARD, RUN, SUFFIX, ReleaseFolder, is_release
+from mcl.deploy.release_folder import CARD, RUN, SUFFIX, ReleaseFolder, is_release, listed_networks
 from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
 from mcl.files import write_atomically, write_error
@@ -22,7 +22,7 @@ def write_release(run: SavedRun, folder: Path, facts: ReleaseFacts) -> list[Path
 
     Args:
         run: A finished run, opened without overrides.
-        folder: Where to write; created if necessary. An older release there is replaced.
+        folder: Where to write; created if necessary. An older release there is replaced; other files stay.
         facts: What the card states beside what the run holds.
 
     Returns:
@@ -50,9 +50,8 @@ def write_release(run: SavedRun, folder: Path, facts: ReleaseFacts) -> list[Path
     contents[CARD] = release_card(run, facts, files, hashes).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob(f"*{SUFFIX}"):
-            if old.name not in contents:
-                old.unlink()
+        for old in listed_networks(folder) - set(contents):  # files that are not of the older release stay
+            (folder / old).unlink(missing_ok=True)
     except OSError as error:
         raise write_error(folder, error) from error
     for name, content in contents.items():

@@ -118,6 +118,17 @@ def is_release(folder: Path) -> bool:
     return (folder / CARD).is_file() and (folder / RUN).is_file()
 
 
+def listed_networks(folder: Path) -> set[str]:
+    """Return the names of the networks that the card of a release lists; none if there is no such card."""
+    try:
+        card = read_bytes(folder / CARD, MAX_JSON).decode(errors="replace")
+        files = _header(card, f"{folder}/{CARD}").get("files")
+    except (OSError, UserError):
+        return set()
+    names = map(str, files) if isinstance(files, dict) else ()
+    return {name for name in names if name.endswith(SUFFIX) and file_name(name) == name}
+
+
 def release_folders() -> dict[str, Path]:
     """Return the folder of every release, by the name that `mcl.load` takes: ``few_images_tuned/lmcl-resnet8``.
 

@@ -260,10 +260,13 @@ def test_the_same_runs_give_the_same_bytes_and_replace_an_older_release(copied: 
     old = out / "independent-resnet8"
     shutil.copytree(copied, old)
     (old / "first-resnet20.safetensors").write_bytes(b"of an older release")
+    (old / "mine.safetensors").write_bytes(b"of nobody else")
+    card = (old / "README.md").read_text()
+    (old / "README.md").write_text(card.replace("  files:\n", "  files:\n    first-resnet20.safetensors: 1\n", 1))
     assert main(["release", str(home / "experiments" / "small"), "--out", str(out)]) == 0
-    assert {file.name: file.read_bytes() for file in old.iterdir()} == {
-        file.name: file.read_bytes() for file in copied.iterdir()
-    }
+    written = {file.name: file.read_bytes() for file in old.iterdir()}
+    assert written.pop("mine.safetensors") == b"of nobody else"
+    assert written == {file.name: file.read_bytes() for file in copied.iterdir()}
 
 
 def test_other_files_are_not_replaced(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
