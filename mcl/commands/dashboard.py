@@ -13,7 +13,7 @@ The file holds the workspace in W&B's own form. Panels: accuracy, loss terms, ma
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``dashboard``."""
-    parser.add_argument("--project", default="mcl", help="W&B project; default: %(default)s")
+    parser.add_argument("--project", help="W&B project; default: WANDB_PROJECT, else mcl")
     parser.add_argument("--entity", help="team or user of the project; default: that of the login")
     parser.add_argument("--networks", type=int, default=2, help="networks of a run; default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("dashboard.json"), metavar="FILE", help="default: %(default)s")
@@ -33,11 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mcl.console import display_path
     from mcl.files import write_atomically
+    from mcl.tracking.wandb_session import project_of
     from mcl.tracking.wandb_workspace import workspace
 
     logged_in = not arguments.offline and wandb.login(prompt=False, verify=False)
     entity = arguments.entity or (wandb.Api().default_entity if logged_in else "") or ""
-    built = workspace(arguments.project, entity, keys[: arguments.networks])
+    project = arguments.project or project_of(wandb.setup(wandb.Settings(silent=True)).settings)
+    built = workspace(project, entity, keys[: arguments.networks])
     write_atomically(
         arguments.out, built._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n"
     )

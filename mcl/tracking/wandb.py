@@ -47,7 +47,7 @@ class WandbTracker(Tracker):
     against ``step``, evaluations against ``epoch``.
 
     Args:
-        project: the W&B project.
+        project: the W&B project; None for W&B's own choice, such as ``WANDB_PROJECT``, else ``mcl``.
         entity: the team or user it belongs to; None for the default of the login.
         mode: ``"auto"`` is online when logged in and offline otherwise; ``"online"`` warns when not logged in. There is
             never a prompt, and a server that cannot be reached means offline. The mode set by ``WANDB_MODE`` or
@@ -68,7 +68,7 @@ class WandbTracker(Tracker):
 
     def __init__(
         self,
-        project: str = "mcl",
+        project: str | None = None,
         entity: str | None = None,
         mode: Mode = "auto",
         pictures: Pictures = "auto",

@@ -47,7 +47,7 @@ class Session:
         project, entity, mode: as for `mcl.tracking.WandbTracker`.
     """
 
-    def __init__(self, project: str, entity: str | None, mode: Mode):
+    def __init__(self, project: str | None, entity: str | None, mode: Mode):
         self.project = project
         self.entity = entity
         self.mode = mode
@@ -57,6 +57,7 @@ class Session:
         import wandb
 
         settings = wandb.setup(wandb.Settings(silent=True, x_service_wait=DISK_SECONDS)).settings
+        self.project = self.project or project_of(settings)
         mode = self._choose_mode(settings)
         wandb_id = (None if sweep_run_id() else kept_id(run, WANDB)) or _new_id(run)
         try:
@@ -116,6 +117,11 @@ class Session:
             logger.warning("W&B: %s cannot be reached, so this run is written offline.", settings.base_url)
             return "offline"
         return "online"
+
+
+def project_of(settings: "wandb.Settings") -> str:
+    """Return the project that W&B itself would take, from ``WANDB_PROJECT`` or its settings file, else ours."""
+    return settings.project or "mcl"
 
 
 def sweep_run_id() -> str | None:

@@ -86,6 +86,20 @@ def test_offline_run_logs_everything_and_prints_one_line(
     assert line.endswith(str(run.run_dir))
 
 
+
+@pytest.mark.parametrize(("given", "project"), [(None, "of-environment"), ("typed", "typed")])
+def test_project_is_that_of_wandb_if_none_is_given(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, given: str | None, project: str
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "of-environment")
+    run = make_run()
+    tracker = WandbTracker(project=given)
+    tracker.start(run)
+    tracker.finish("finished", {})
+    (records,) = read_all(run.run_dir)
+    assert [record["run"]["project"] for record in records if record["type"] == "run"] == [project]
+
+
 def test_wandb_sweep_run_uses_the_id_set_by_the_agent(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SWEEP_ID", "asweep")
     monkeypatch.setenv("WANDB_RUN_ID", "named")
