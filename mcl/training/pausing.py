@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mcl.errors import UserError
 from mcl.networks.cohort import Cohort
 
 
@@ -21,10 +22,16 @@ def keep_paused(cohort: Cohort, optimizer: Optimizer, paused: Tensor | None) -> 
         cohort: the networks.
         optimizer: the optimizer that takes a step in this context.
         paused: (N,) bool, on the device; None if no network ever is.
+
+    Raises:
+        UserError: `paused` has another shape or type.
     """
     if paused is None:
         yield
         return
+    if paused.shape != (len(cohort.keys),) or paused.dtype != torch.bool:
+        given = f"{str(paused.dtype).removeprefix('torch.')} of shape {tuple(paused.shape)}"
+        raise UserError(f"loss: paused() returns {given}. Return one bool for each of the {len(cohort.keys)} networks.")
     parameters = _with_networks(cohort)
     before = [(parameter, parameter.detach().clone(), _copy_state(optimizer, parameter)) for parameter, _ in parameters]
     yield

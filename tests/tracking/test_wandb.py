@@ -86,7 +86,6 @@ def test_offline_run_logs_everything_and_prints_one_line(
     assert line.endswith(str(run.run_dir))
 
 
-
 @pytest.mark.parametrize(("given", "project"), [(None, "of-environment"), ("typed", "typed")])
 def test_project_is_that_of_wandb_if_none_is_given(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, given: str | None, project: str

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
+from mcl.errors import UserError
 from mcl.losses.base import Loss
 from mcl.networks.backbone import Backbone, Head
 from mcl.networks.cohort import Cohort
@@ -131,3 +132,12 @@ def test_a_shared_module_pauses_only_with_all_its_networks() -> None:
         optimizer.step()
     moved = {name for name, parameter in cohort.named_parameters() if not torch.equal(parameter, before[name])}
     assert moved == {name for name in before if not name.startswith("networks.a.backbone.head")}
+
+
+@pytest.mark.parametrize("paused", [torch.zeros(3, dtype=torch.bool), torch.zeros(2), torch.tensor(False)])
+def test_anything_but_one_bool_for_each_network_is_refused(paused: Tensor) -> None:
+    cohort = Cohort({key: lambda: Dense(3, 2) for key in "ab"}, branched=False, seed=0)
+    optimizer = torch.optim.SGD(cohort.parameters(), lr=0.1)
+    message = r"paused\(\) returns .*one bool for each of the 2 networks"
+    with pytest.raises(UserError, match=message), keep_paused(cohort, optimizer, paused):
+        pass
