@@ -21,6 +21,7 @@ APART = {
     "mcl/benchmarking/measure.py": "what the benchmark asks of its own process",
     "mcl/config/build_network.py": "conf/",
     "mcl/config/catalog.py": "the files of conf/",
+    "mcl/config/checks.py": "OmegaConf.create of options of this process",
     "mcl/config/loader.py": "compositions of this process",
     "mcl/config/signatures.py": "source files of installed packages",
     "mcl/data/available_memory.py": "/proc",
