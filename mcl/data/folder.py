@@ -8,7 +8,7 @@ from mcl.data.augmentation import Augmentation
 from mcl.data.dataset import Splits
 from mcl.data.image_files import ImageFiles
 from mcl.data.listed_files import ListedFiles
-from mcl.data.listing import Listing, list_folder, nested_folders
+from mcl.data.listing import Listing, list_folder, nested_folders, unused_splits
 from mcl.data.placement import DeviceCrop, center_square
 from mcl.errors import UserError, check_choice
 
@@ -78,8 +78,9 @@ class Folder(ListedFiles):
             validation=validation,
             seed=seed,
         )
+        self.notes = unused_splits(self.root, self.listing)
         if class_folder == "first":
-            self.notes = nested_folders(self.root, self.listing)
+            self.notes += nested_folders(self.root, self.listing)
 
     def find_images(self, place: Path, *, test_fraction: float, seed: int) -> tuple[Path, Listing]:
         last = self.class_folder == "last"

@@ -93,6 +93,15 @@ def list_folder(root: Path, *, test_fraction: float, seed: int, last: bool = Fal
     )
 
 
+def unused_splits(root: Path, listing: Listing) -> list[str]:
+    """Return a note if a folder is named like a split and none of its images are used, such as Train/ beside train/."""
+    used = list(dict.fromkeys(Path(files.paths[0]).parts[0] for files in listing[1:] if files))
+    others = [folder.name for folder in _folders(root) if folder.name.lower() in SPLITS and folder.name not in used]
+    if not others:
+        return []
+    return [f"{root}: the splits are {summarize(used)}; not used: {summarize(others)}."]
+
+
 def nested_folders(root: Path, listing: Listing) -> list[str]:
     """Return a note if the classes are folders whose images all lie in several subfolders of their own."""
     part = Path(os.path.commonpath([os.path.dirname(path) for path in listing.train.paths]))  # train, or the root

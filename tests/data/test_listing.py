@@ -45,9 +45,21 @@ def test_test_split_without_labels_is_ignored(make_tree):
     root = make_tree(("train", "val"))
     (root / "test" / "images").mkdir(parents=True)
     shutil.copy(root / "val" / "cat" / "0.png", root / "test" / "images")
-    splits = Folder(root=str(root)).load()
+    dataset = Folder(root=str(root))
+    splits = dataset.load()
     assert splits.validation is None
     assert torch.equal(splits.test.images[0], pixels(root / "val" / "cat" / "0.png"))
+    assert dataset.notes == [f"{root}: the splits are train, val; not used: test."]
+
+
+def test_two_folders_of_one_split_are_noted(make_tree):
+    root = make_tree(("train", "Train", "training", "test"))
+    dataset = Folder(root=str(root))
+    assert dataset.spec.counts == (5, 5)
+    assert dataset.notes == [f"{root}: the splits are train, test; not used: Train, training."]
+    for other in ("Train", "training"):
+        shutil.rmtree(root / other)
+    assert Folder(root=str(root)).notes == []
 
 
 def test_single_tree_is_split_class_by_class(make_tree):
