@@ -229,17 +229,18 @@ def _marked(lines: Sequence[str]) -> str:
     return "\n".join([MARK, "", *lines]) + "\n"
 
 
-def check_not_replaced(out: Path, marked: Iterable[str] = (RESULTS,)) -> None:
+def check_not_replaced(out: Path, marked: Iterable[str] = (RESULTS,), others: Iterable[str] = (CSV,)) -> None:
     """Raise UserError if a report in ``out`` would replace files that no report has written.
 
     Args:
         out: the folder.
         marked: names of files that contain `MARK` if a report has written them.
+        others: names of files that stand beside ``RESULTS.md`` if a report has written them.
     """
     lost = [out / name for name in marked if (out / name).is_file()]
     lost = [path for path in lost if MARK.encode() not in read_bytes(path, MAX_CSV)]
-    if (out / CSV).is_file() and not (out / RESULTS).is_file():  # a report leaves both
-        lost.append(out / CSV)
+    if not (out / RESULTS).is_file():
+        lost += [path for name in others if (path := out / name).is_file()]
     if lost:
         raise UserError(
             f"{lost[0]} was not written by this command, and would be lost. Choose another folder with --out, or, of"
@@ -248,6 +249,7 @@ def check_not_replaced(out: Path, marked: Iterable[str] = (RESULTS,)) -> None:
 
 
 def _write(out: Path, files: Mapping[str, bytes | str]) -> None:
+    check_not_replaced(out, others=[name for name in files if name.endswith(FORMATS)])
     make_folder(out)
     for name, content in files.items():
         write_atomically(out / name, content)

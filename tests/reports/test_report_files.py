@@ -70,6 +70,19 @@ def test_pictures_of_an_earlier_report_are_named(
     assert "note: cost.pdf and cost.svg" in capsys.readouterr().err
 
 
+def test_pictures_that_no_report_has_drawn_are_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three_seeds(tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mcl.reports.report.pictures", lambda *given: [Picture("cost", "", "", "", {"png": b"ours"})])
+    (own := tmp_path / "paper" / "cost.png").parent.mkdir()
+    own.write_bytes(b"mine")
+    assert main(["report", "runs/digits", "--out", "paper"]) == 1
+    assert "paper/cost.png was not written by this command, and would be lost" in capsys.readouterr().err
+    assert (own.read_bytes(), [own]) == (b"mine", list(own.parent.iterdir()))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
