@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     outputs = {"--json": arguments.json, "--html": arguments.html, "--list": arguments.list, "--sheet": arguments.sheet}
     for option, out in outputs.items():
         check_out(out, is_file=True, option=f"{option} ")
+        if out is not None and out.is_file() and arguments.folder.is_file() and out.samefile(arguments.folder):
+            raise UserError(f"{option} {out}: this is the file to inspect, and would be lost. Give another name.")
     if arguments.html:
         require("html", asked="--html")
 

@@ -53,6 +53,14 @@ def test_every_output_is_written(root: Path, tmp_path: Path) -> None:
     assert "default-src 'none'" in page
 
 
+def test_the_inspected_file_is_not_replaced(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = root / "labels.csv"
+    labels.write_text("file,label\ntrain/dog/0.png,dog\n")
+    assert main(["inspect", str(labels), "--list", str(labels)]) == 1
+    assert f"--list {labels}: this is the file to inspect" in capsys.readouterr().err
+    assert labels.read_text() == "file,label\ntrain/dog/0.png,dog\n"
+
+
 def test_hostile_names_and_files(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(root / "train/dog/1.png", root / "train/dog/\x1b[31mred\n.png")
     shutil.copy(root / "train/dog/2.png", os.fsencode(root / "train/dog") + b"/\xff.png")
