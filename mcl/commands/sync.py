@@ -1,12 +1,15 @@
 """``python -m mcl sync``: upload offline runs to Weights & Biases."""
 
 import argparse
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mcl.commands.arguments import add_place, study_at
 from mcl.runs.layout import WANDB
 from mcl.runs.reading import find_runs
+from mcl.untrusted.limits import MAX_METRICS
+from mcl.untrusted.regular_files import read_bytes
 
 HELP = "Upload the W&B files of a run, a folder of runs or a study that were written offline."
 EPILOG = """\
@@ -16,10 +19,15 @@ PLACE is a run folder, any folder with run folders below it, or a study's folder
   python -m mcl sync runs
   python -m mcl sync experiments/quickstart
 
-Files uploaded before are skipped, and so are runs that are still training. Successive attempts at one run become one
-run there."""
+Files uploaded before are skipped, and so are runs that are still training or that were moved before they were
+uploaded. Successive attempts at one run become one run there."""
 
 LOGS = "logs"  # W&B's own, which are not uploaded; one is a link into the home folder
+STAGING = f"/{WANDB}/data/artifacts/staging/".encode()  # where `mcl.tracking` lets W&B keep copies of tables
+MOVED = (
+    "it was moved since W&B wrote it. W&B looks for the copies of its tables in the old place, and would leave them out"
+    " without an error. Move it back, or make a link to it there, and name the link."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pass the offline files to ``wandb sync``; return its exit status."""
-    import os
     import subprocess
     import sys
 
@@ -47,10 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
     found = list(offline_runs(_places(place, arguments.runs)))
     if not found:
         raise UserError(f"{place}: no run here was tracked by W&B offline.")
-    in_use = {run: process for run in {folder.parents[1] for folder in found} if (process := holder(run)) is not None}
-    for run, process in sorted(in_use.items()):  # `wandb sync` would skip later what the run has yet to write
-        print(f"{display_path(run)} is skipped: in use by {process}.", flush=True)
-    folders = [folder for folder in found if folder.parents[1] not in in_use]
+    skipped = {folder.parents[1]: MOVED for folder in found if _was_moved(folder)}
+    for run in {folder.parents[1] for folder in found}:
+        if (process := holder(run)) is not None:  # `wandb sync` would skip later what the run has yet to write
+            skipped[run] = f"in use by {process}."
+    for run, reason in sorted(skipped.items()):
+        print(f"{display_path(run)} is skipped: {reason}", flush=True)
+    folders = [folder for folder in found if folder.parents[1] not in skipped]
     if not folders:
         return 0
     for folder in folders:  # uploads what links lead to
@@ -72,6 +82,18 @@ def offline_runs(places: Iterable[Path]) -> Iterator[Path]:
             {file.parent for run in runs for file in run.glob(f"{WANDB}/offline-run-*/*.wandb")},
             key=lambda at: at.name,
         )
+
+
+def _was_moved(folder: Path) -> bool:
+    """Return whether W&B, which stores absolute paths, looks for copies of a run's tables in another run folder."""
+    files = list(folder.glob("*.wandb"))
+    if all(file.with_name(f"{file.name}.synced").exists() for file in files):
+        return False
+    content = b"".join(read_bytes(file, MAX_METRICS) for file in files)
+    run = folder.parents[1]
+    return STAGING in content and not any(
+        os.fsencode(path) + STAGING in content for path in (run.absolute(), run.resolve())
+    )
 
 
 def _places(place: Path, runs: Path | None) -> list[Path]:

@@ -65,6 +65,27 @@ def test_link_that_wandb_itself_makes_is_no_obstacle(
     assert "files/config.yaml is a link that leads out of" in capsys.readouterr().err
 
 
+def test_moved_run_is_skipped_because_its_tables_would_be_lost(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uploaded: list[str] = []
+    monkeypatch.setattr(
+        "subprocess.run", lambda command, **_: uploaded.extend(command[5:]) or subprocess.CompletedProcess(command, 0)
+    )
+    (file,) = (runs / "a/b/1").glob("wandb/offline-run-*/*.wandb")
+    for place, count in ((runs / "a/b/1", 1), (runs / "old", 0)):
+        uploaded.clear()
+        file.write_bytes(b"2." + bytes(place / "wandb/data/artifacts/staging/tmp1") + b'"')
+        assert main(["sync", str(runs / "a/b"), "--dry-run"]) == 0
+        assert len(uploaded) == count
+    assert "a/b/1 is skipped: it was moved since W&B wrote it." in capsys.readouterr().out
+    (runs / "old").symlink_to(runs / "a/b/1")
+    assert main(["sync", str(runs / "old"), "--dry-run"]) == 0
+    file.with_name(f"{file.name}.synced").touch()
+    assert main(["sync", str(runs / "a/b"), "--dry-run"]) == 0
+    assert len(uploaded) == 2
+
+
 def test_run_that_is_still_training_is_skipped(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
