@@ -61,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
     record = evaluation_record(saved, arguments.split, arguments.weights, arguments.overrides)
     folder = out / record.folder_name
-    earlier = None if arguments.out is None else read_record(folder)
+    in_run = arguments.out is None and isinstance(source, Folder)
+    earlier = None if in_run else read_record(folder)
     if earlier is not None and earlier.run not in ("", record.run):
         raise UserError(f"{folder} holds the evaluation of another run, {earlier.run}. Give another folder with --out.")
     console = make_console()

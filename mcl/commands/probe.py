@@ -1,10 +1,12 @@
 """``python -m mcl probe``: how good the frozen features of a run's networks are, on any data set."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcl.commands.arguments import add_run, add_weights, check_out, require_at_least
+from mcl.errors import UserError
 
 if TYPE_CHECKING:
     from mcl.probing import Subject
@@ -51,8 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Probe, print a table and write the record."""
     from mcl.console import announced, display_path, make_console
     from mcl.deploy.run_source import Folder
-    from mcl.probing import Options, open_subject, probe
-    from mcl.runs.layout import EVALUATION
+    from mcl.probing import Options, open_subject, probe, probe_record
+    from mcl.runs.layout import EVALUATION, PROBE
+    from mcl.runs.probe_record import read_probe
 
     check_out(arguments.out)
     require_at_least(1, "--draws", arguments.draws)
@@ -72,9 +75,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is None:
         check_out(out, option="")
     options = Options(arguments.seed, arguments.draws)
-    with announced(f"taking the features of {subject.dataset.spec.name}"):
-        record = probe(subject, options).record(subject, options, weights=arguments.weights, overrides=overrides)
+    record = probe_record(subject, options, weights=arguments.weights, overrides=overrides)
     folder = out / record.folder_name
+    in_run = arguments.out is None and isinstance(source, Folder)
+    if not in_run and (folder / PROBE).is_file() and (other := read_probe(folder / PROBE).run) not in ("", record.run):
+        raise UserError(f"{folder} holds the probe of another run or file, {other}. Give another folder with --out.")
+    with announced(f"taking the features of {subject.dataset.spec.name}"):
+        record = replace(record, **vars(probe(subject, options)))
     record.write(folder)
     _print(record, subject, arguments.draws)
     make_console().print(f"\n{display_path(folder)}", style="dim", soft_wrap=True)

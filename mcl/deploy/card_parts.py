@@ -101,6 +101,11 @@ def recipe(run: SavedRun) -> list[str]:
     return [choices, f"{seed}{run.step:,} steps taken.{base}"]
 
 
+def settings_hash(run: SavedRun) -> str:
+    """Return the sentence that identifies a run that was trained by mcl."""
+    return f"The hash of its settings, which names its folder, is {escape(run.hash)}."
+
+
 def _choice(part: str, settings: Mapping[str, Any]) -> str:
     """Describe one part of the identity, such as ``SGD: lr 0.1, momentum 0.9``."""
     own = {key.removeprefix(f"{part}."): value for key, value in settings.items() if key.startswith(f"{part}.")}

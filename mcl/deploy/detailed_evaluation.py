@@ -93,7 +93,7 @@ def evaluation_record(
         other_images=not same_images(run.checkpoint.get("data", fingerprint), fingerprint),
         changes=run.changes,
         overrides=list(overrides),
-        run=str(run.checkpoint.get("config_hash") or ""),
+        run=run.hash,
         code=code_version(),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

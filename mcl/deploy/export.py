@@ -16,7 +16,7 @@ from mcl.deploy import library_state_dicts
 from mcl.deploy.formats import FORMATS, logits
 from mcl.deploy.library_state_dicts import NATIVE
 from mcl.deploy.metadata import NetworkMetadata
-from mcl.deploy.model_card import is_model_card, model_card
+from mcl.deploy.model_card import check_replaced, model_card
 from mcl.deploy.onnx_file import OnnxNetwork
 from mcl.deploy.quantization import Quantized, check_images, measured_files, quantize
 from mcl.deploy.recipe import encode_recipe
@@ -73,8 +73,8 @@ def export_networks(
         seed: Seed of the choice of these images.
 
     Raises:
-        UserError: A file cannot be written, would replace a README.md of other content, or does not compute what the
-            network computes; or the data set of the run cannot calibrate and measure int8 files.
+        UserError: A file cannot be written, would replace a README.md of other content or of another run, or does not
+            compute what the network computes; or the data set of the run cannot calibrate and measure int8 files.
     """
     require(format, asked=f"format {format}")
     if calibration is not None:
@@ -85,8 +85,8 @@ def export_networks(
         if not isinstance(run.source, Folder):
             raise UserError(f"{run.source.path} is not a run folder: name a folder for the files with --out FOLDER.")
         folder = run.source.path / EXPORT
-    elif (card := folder / CARD).exists() and not is_model_card(card):
-        raise UserError(f"{card} is not the card of an export, which would replace it. Give another folder with --out.")
+    elif (card := folder / CARD).exists():
+        check_replaced(card, run)
     make_folder(folder)
     keys = [run.key(network) for network in networks or run.deployed]
     export_one = _export_one if names in (None, NATIVE) else partial(_export_renamed, names)

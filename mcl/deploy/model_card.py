@@ -1,12 +1,14 @@
 """The model card: networks, training data and recipe, accuracy, usage."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mcl.deploy.card_int8 import int8_section
-from mcl.deploy.card_parts import accuracies, data, escape, network_table, origin, recipe
+from mcl.deploy.card_parts import accuracies, data, escape, network_table, origin, recipe, settings_hash
 from mcl.deploy.quantization import Quantized
 from mcl.deploy.saved_run import SavedRun, Weights
+from mcl.errors import UserError
 from mcl.untrusted.damage import refuse_damaged
 from mcl.untrusted.limits import MAX_JSON
 from mcl.untrusted.regular_files import read_bytes
@@ -59,6 +61,7 @@ print([about["classes"][label] for label in logits.argmax(1)])
 ```
 """
 _BEGINNING = "Image classifiers of "
+_RUN = re.compile(r"(?:which names its folder, is|SHA-256) (\w+)")  # the hash of its settings, or of an imported file
 _USAGE = {".onnx": f"{_ONNX}\n{_MCL}", ".pt2": _PROGRAM}
 
 
@@ -85,10 +88,15 @@ def model_card(
         return _card(run, weights, files, int8, usage)
 
 
-def is_model_card(path: Path) -> bool:
-    """Return whether a file is the card of an export, which another export may replace."""
-    parts = read_bytes(path, MAX_JSON).decode(errors="replace").split("\n\n", 2)
-    return len(parts) > 1 and parts[0].startswith("# ") and parts[1].startswith(_BEGINNING)
+def check_replaced(card: Path, run: SavedRun) -> None:
+    """Raise UserError unless a README.md is the card of an export of this run. Older cards name no run."""
+    text = read_bytes(card, MAX_JSON).decode(errors="replace")
+    parts = text.split("\n\n", 2)
+    if len(parts) < 2 or not parts[0].startswith("# ") or not parts[1].startswith(_BEGINNING):
+        raise UserError(f"{card} is not the card of an export, which would replace it. Give another folder with --out.")
+    other = _RUN.search(text)
+    if other is not None and other[1] != run.hash:
+        raise UserError(f"{card.parent} holds the export of another run, {other[1]}. Give another folder with --out.")
 
 
 def _card(
@@ -113,6 +121,7 @@ def _card(
         *data(run),
         "## Recipe",
         *recipe(run),
+        *([settings_hash(run)] if run.imported is None else []),
         "## How to use them",
         "Normalization is not part of the files: they take normalized images, as below.",
         usage.strip(),

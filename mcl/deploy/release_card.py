@@ -163,7 +163,7 @@ def _over_seeds(run: SavedRun, facts: ReleaseFacts) -> list[str]:
 
 
 def _command(run: SavedRun, facts: ReleaseFacts) -> list[str]:
-    digest = f"The hash of its settings, which names its folder, is {card_parts.escape(run.summary['config_hash'])}."
+    digest = card_parts.settings_hash(run)
     return [f"```sh\n{facts.command}\n```", digest] if facts.command else [digest]
 
 

@@ -106,6 +106,11 @@ class SavedRun:
         return self.imported is not None or self.summary.get("steps") == self.step
 
     @property
+    def hash(self) -> str:
+        """The hash of the run's settings; of an imported one, the SHA-256 of its file; empty if there is neither."""
+        return str(self.checkpoint.get("config_hash") or (self.imported or {}).get("sha256", ""))
+
+    @property
     def chosen_on(self) -> Literal["validation", "test"]:
         """The split on which the best epochs were chosen."""
         results = self.checkpoint.get("results") or {}

@@ -48,26 +48,28 @@ class Probed:
     validation: int
     test: int
 
-    def record(self, subject: Subject, options: Options, *, weights: Weights, overrides: Sequence[str]) -> ProbeRecord:
-        """Return the record of this result, with everything that says what was probed."""
-        run, dataset = subject.run, subject.dataset
-        selection = {"limit": dataset.limit, "validation": dataset.validation, "seed": dataset.seed}
-        return ProbeRecord(
-            dataset=dataset.spec.name,
-            data=dataset.fingerprint(),
-            selection=selection | {f"probe.{name}": value for name, value in vars(options).items()},
-            classes=dataset.spec.num_classes,
-            train=self.train,
-            validation=self.validation,
-            test=self.test,
-            weights=weights,
-            step=0 if run is None else run.step,
-            finished=run is None or run.finished,
-            overrides=list(overrides),
-            code=code_version(),
-            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            networks=self.networks,
-        )
+
+def probe_record(subject: Subject, options: Options, *, weights: Weights, overrides: Sequence[str]) -> ProbeRecord:
+    """Return the record of a probe before it starts: everything that says what is probed, without results."""
+    run, dataset = subject.run, subject.dataset
+    selection = {"limit": dataset.limit, "validation": dataset.validation, "seed": dataset.seed}
+    return ProbeRecord(
+        dataset=dataset.spec.name,
+        data=dataset.fingerprint(),
+        selection=selection | {f"probe.{name}": value for name, value in vars(options).items()},
+        classes=dataset.spec.num_classes,
+        train=0,
+        validation=0,
+        test=0,
+        weights=weights,
+        step=0 if run is None else run.step,
+        finished=run is None or run.finished,
+        overrides=list(overrides),
+        code=code_version(),
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        networks={},
+        run=subject.hash,
+    )
 
 
 def probe(subject: Subject, options: Options = Options()) -> Probed:

@@ -1,5 +1,6 @@
 """The subject of a probe: the networks of a run or of an exported file, and the images of any data set."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.errors import UserError
 from mcl.networks.backbone import Backbone
 from mcl.training.options import TrainerOptions
+from mcl.untrusted.limits import MAX_NETWORK
+from mcl.untrusted.regular_files import read_bytes
 
 
 class Subject(NamedTuple):
@@ -26,6 +29,7 @@ class Subject(NamedTuple):
     dataset: Dataset
     trainer: TrainerOptions  # device, threads and batch size
     run: SavedRun | None  # None for an exported file
+    hash: str  # of the run, or the SHA-256 of the file
 
 
 def open_subject(
@@ -58,7 +62,7 @@ def open_subject(
     _fit_images(run.config, run.preprocessing, overrides)
     keys = [run.key(network) for network in networks or run.deployed]
     backbones = {key: run.backbone(key, weights) for key in keys}
-    return _checked(Subject(backbones, run.preprocessing, run.dataset, run.trainer_options, run))
+    return _checked(Subject(backbones, run.preprocessing, run.dataset, run.trainer_options, run, run.hash))
 
 
 def _open_file(path: Path, overrides: Sequence[str], weights: Weights, allow: Sequence[str]) -> Subject:
@@ -72,7 +76,8 @@ def _open_file(path: Path, overrides: Sequence[str], weights: Weights, allow: Se
     _fit_images(config, preprocessing, overrides)
     dataset: Dataset = build_kind(Dataset, config.dataset, path="dataset", allow=allow)  # type: ignore[type-abstract]
     trainer = build_kind(TrainerOptions, config.trainer, path="trainer", allow=allow)
-    return _checked(Subject({path.stem: network}, preprocessing, dataset, trainer, None))
+    digest = hashlib.sha256(read_bytes(path, MAX_NETWORK)).hexdigest()
+    return _checked(Subject({path.stem: network}, preprocessing, dataset, trainer, None, digest))
 
 
 def _fit_images(config: DictConfig, preprocessing: Preprocessing, overrides: Sequence[str]) -> None:

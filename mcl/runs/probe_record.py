@@ -73,6 +73,7 @@ class ProbeRecord:
         code: version, commit and state of the code that probed.
         date: date in UTC, as ISO 8601.
         networks: the results, by the key of the network.
+        run: hash of the run, or SHA-256 of the exported file; empty if it is unknown.
     """
 
     dataset: str
@@ -89,6 +90,7 @@ class ProbeRecord:
     code: Mapping[str, Any]
     date: str
     networks: Mapping[str, NetworkProbe]
+    run: str = ""
 
     @property
     def images(self) -> str:
@@ -138,6 +140,7 @@ def read_probe(file: Path) -> ProbeRecord:
             code=dict(values["code"]),
             date=str(values["date"]),
             networks={str(key): _network(network) for key, network in values["networks"].items()},
+            run=str(values.get("run", "")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"{file} is not a record of a probe.") from error

@@ -90,14 +90,21 @@ def test_best_weights_and_other_splits_can_be_evaluated(run: Path, capsys: pytes
         assert best[f"{key}/backbone"].result()["top1"] == pytest.approx(network["top1_best"])
 
 
-def test_evaluations_of_two_runs_do_not_share_a_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("out", [["--out", "out"], []])
+def test_evaluations_of_two_runs_do_not_share_a_folder(
+    out: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = str(run)
+    if not out:
+        place = "run.zip"
+        assert main(["bundle", str(run)]) == 0
     for _ in range(2):
-        assert main(["evaluate", str(run), "--out", "out"]) == 0
-    record = Path("out/test/evaluation.json")
+        assert main(["evaluate", place, *out]) == 0
+    record = Path("out" if out else "run-evaluation", "test/evaluation.json")
     before = json.loads(record.read_text())
     record.write_text(json.dumps({**before, "run": "0123456789"}))
-    assert main(["evaluate", str(run), "--out", "out"]) == 1
-    assert "out/test holds the evaluation of another run, 0123456789. Give another" in capsys.readouterr().err
+    assert main(["evaluate", place, *out]) == 1
+    assert f"{record.parent} holds the evaluation of another run, 0123456789. Give" in capsys.readouterr().err
     assert json.loads(record.read_text())["date"] == before["date"]
 
 

@@ -168,6 +168,20 @@ def test_a_readme_that_is_not_a_card_is_not_replaced(run: Path, capsys: pytest.C
         assert main(["export", str(run), "--format", "torch", "--out", "out"]) == 0
 
 
+def test_exports_of_two_runs_do_not_share_a_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(run), "--format", "torch", "--out", "out"]) == 0
+    card = Path("out/README.md")
+    own = str(SavedRun(run).hash)
+    card.write_text(card.read_text().replace(own, "0123456789"))
+    before = {file.name: file.stat().st_mtime_ns for file in Path("out").iterdir()}
+    assert main(["export", str(run), "--format", "safetensors", "--out", "out"]) == 1
+    assert "out holds the export of another run, 0123456789. Give another folder" in capsys.readouterr().err
+    assert {file.name: file.stat().st_mtime_ns for file in Path("out").iterdir()} == before
+    card.write_text(card.read_text().replace("The hash of its settings, which names its folder, is 0123456789.", ""))
+    assert main(["export", str(run), "--format", "safetensors", "--out", "out"]) == 0  # beside an older card
+    assert own in card.read_text()
+
+
 def test_best_weights_are_those_of_the_best_epoch(undisturbed: Outcome) -> None:
     best = undisturbed.state["best"]["first"]
     network = mcl.load(undisturbed.folder, weights="best")

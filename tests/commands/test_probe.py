@@ -73,6 +73,21 @@ def test_an_exported_file_is_probed_like_its_run(run: Path, capsys: pytest.Captu
         assert refusal in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("out", [["--out", "out"], []])
+def test_probes_of_two_files_do_not_share_a_folder(
+    out: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run), "--format", "safetensors", "--network", "first"]) == 0
+    command = ["probe", str(run / "export" / "first-resnet8.safetensors"), *DIGITS, *out]
+    assert main(command) == 0
+    (record,) = Path("out" if out else "first-resnet8-evaluation").glob(f"*/{PROBE}")
+    values = json.loads(record.read_text())
+    record.write_text(json.dumps({**values, "run": "0123456789"}))
+    assert main(command) == 1
+    assert f"{record.parent} holds the probe of another run or file, 0123456789" in capsys.readouterr().err
+    assert json.loads(record.read_text())["date"] == values["date"]
+
+
 def test_images_for_validation_are_those_of_the_data_set_if_it_has_some(run: Path) -> None:
     overrides = ["dataset=digits", "dataset.limit=12", "dataset.validation=0.1"]
     result = probe(open_subject(run, overrides, networks=["first"]), Options(draws=1))
