@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from mcl.commands.arguments import add_run, check_out
+from mcl.errors import UserError
 
 HELP = "Pack a run into one file that anyone can evaluate: settings, numbers, networks, hashes."
 EPILOG = "python -m mcl evaluate, export and predict, and mcl.load, take the file in place of the run folder."
@@ -23,6 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_out(arguments.out, is_file=True)
     saved = SavedRun(arguments.run, allow=arguments.allow, allow_older=arguments.allow_older)
     path = arguments.out or Path(f"{arguments.run.resolve().name}.zip")
+    if arguments.out is None and path.exists() and SavedRun(path, allow=arguments.allow).hash != saved.hash:
+        raise UserError(f"{path} is here already, and holds another run. Name the file with --out FILE.")
     names = write_bundle(saved, path)
     print(f"{path}  {path.stat().st_size / 1e6:.2f} MB: {', '.join(names)}")
     return 0

@@ -30,6 +30,19 @@ def test_a_bundle_has_the_same_bytes_each_time(run: Path) -> None:
     assert len({Path(name).read_bytes() for name in ("one.zip", "two.zip", "three.zip")}) == 1
 
 
+def test_a_bundle_named_after_its_folder_does_not_replace_that_of_another_run(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        assert main(["bundle", str(run)]) == 0
+    before = Path("run.zip").stat().st_mtime_ns
+    monkeypatch.setattr(SavedRun, "hash", property(lambda self: str(self.source.path)))
+    assert main(["bundle", str(run)]) == 1
+    assert "run.zip is here already, and holds another run. Name the file" in capsys.readouterr().err
+    assert Path("run.zip").stat().st_mtime_ns == before
+    assert main(["bundle", str(run), "--out", "run.zip"]) == 0
+
+
 def test_bundle_can_replace_its_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bundle", str(run), "--out", "gift.zip"]) == 0
     with zipfile.ZipFile("gift.zip") as archive:
