@@ -41,12 +41,15 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.deploy.release import write_release
     from mcl.deploy.release_card import check_license
     from mcl.deploy.saved_run import SavedRun
+    from mcl.errors import UserError
     from mcl.runs.received import file_name
 
     license, name = check_license(arguments.license), repository(arguments.to)
     folder = Path(arguments.to)
     if name is None:
         check_out(folder, option="--to ")
+        if arguments.private:
+            raise UserError(f"--private: {folder} is a folder, and nothing is uploaded. Leave --private out.")
     elif not arguments.dry_run:
         check_login(name)
     saved = SavedRun(arguments.run, allow=arguments.allow, allow_older=arguments.allow_older)

@@ -202,6 +202,16 @@ def test_without_a_login_nothing_is_uploaded(
     )
 
 
+def test_a_folder_is_not_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["push", "run", "--to", "./new", "--private"]) == 1
+    assert (
+        capsys.readouterr().err == "error: --private: new is a folder, and nothing is uploaded. Leave --private out.\n"
+    )
+
+
 REAL = {name: inspect.signature(getattr(hub.HfApi, name)) for name in ("create_repo", "upload_folder")}
 REAL["snapshot_download"] = inspect.signature(hub.snapshot_download)
 
