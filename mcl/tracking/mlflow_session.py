@@ -17,6 +17,8 @@ LONGEST_VALUE = 500  # letters of a parameter or a tag; older servers take no mo
 PARAMS = 100  # of one request
 PATIENCE_SECONDS = 600  # of waiting for a database that another job makes
 
+logger = logging.getLogger(__name__)
+
 
 def open_run(uri: str | None, experiment: str, run: RunInfo) -> "tuple[MlflowClient, str, dict[str, str]]":
     """Return a client, the id of the run there, and its tags, which are empty for a new run.
@@ -38,8 +40,12 @@ def open_run(uri: str | None, experiment: str, run: RunInfo) -> "tuple[MlflowCli
         try:
             client.update_run(known, status="RUNNING")
             return client, known, client.get_run(known).data.tags
-        except MlflowException:  # it was deleted there, so this continues as a new one
-            pass
+        except MlflowException:  # it was deleted there, or the default store is that of another working folder
+            logger.warning(
+                "MLflow: run %s is not in this store, so this continues as a new one. tracking.mlflow.uri names another"
+                " store.",
+                known,
+            )
     return client, _create(client, experiment, run), {}
 
 

@@ -105,13 +105,17 @@ def test_a_resumed_run_sends_the_rows_that_a_killed_attempt_did_not(make_run: Ma
     assert "time" not in stored(uri, run).data.metrics
 
 
-def test_a_run_that_starts_over_or_was_deleted_is_a_new_one(make_run: MakeRun, uri: str, tmp_path: Path) -> None:
-    ids = []
+def test_a_run_that_starts_over_or_was_deleted_is_a_new_one(
+    make_run: MakeRun, uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids: list[str] = []
     for run in (make_run(), make_run(), make_run(resumed_step=10, resumed_lines=1)):
+        assert "MLflow" not in caplog.text
         attempt(uri, run, (TRAIN, 10))
         ids.append(stored(uri, run).info.run_id)
         uri = uri if len(ids) == 1 else (tmp_path / "other").as_uri()
     assert len(set(ids)) == 3
+    assert f"MLflow: run {ids[1]} is not in this store, so this continues as a new one." in caplog.text
 
 
 def test_pictures_and_networks_are_files_of_the_run(make_run: MakeRun, uri: str, tmp_path: Path) -> None:
