@@ -12,7 +12,7 @@ EPILOG = "python -m mcl evaluate, export and predict, and mcl.load, take the fil
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``bundle``."""
-    add_run(parser, help="run folder")
+    add_run(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: named after the folder, with .zip, here")
 
 
