@@ -55,7 +55,6 @@ def run(arguments: argparse.Namespace) -> int:
     from mcl.deploy.run_source import Folder
     from mcl.probing import Options, open_subject, probe, probe_record
     from mcl.runs.layout import EVALUATION, PROBE
-    from mcl.runs.probe_record import read_probe
 
     check_out(arguments.out)
     require_at_least(1, "--draws", arguments.draws)
@@ -78,14 +77,33 @@ def run(arguments: argparse.Namespace) -> int:
     record = probe_record(subject, options, weights=arguments.weights, overrides=overrides)
     folder = out / record.folder_name
     in_run = arguments.out is None and isinstance(source, Folder)
-    if not in_run and (folder / PROBE).is_file() and (other := read_probe(folder / PROBE).run) not in ("", record.run):
-        raise UserError(f"{folder} holds the probe of another run or file, {other}. Give another folder with --out.")
+    earlier = _earlier(folder / PROBE, in_run=in_run)
+    if earlier is not None and not in_run and earlier.run not in ("", record.run):
+        raise UserError(
+            f"{folder} holds the probe of another run or file, {earlier.run}. Give another folder with --out."
+        )
     with announced(f"taking the features of {subject.dataset.spec.name}"):
         record = replace(record, **vars(probe(subject, options)))
-    record.write(folder)
+    is_same = earlier is not None and (earlier.run, earlier.code) == (record.run, record.code)
+    kept = earlier.networks if earlier is not None and is_same else {}
+    replace(record, networks={**kept, **record.networks}).write(folder)
     _print(record, subject, arguments.draws)
     make_console().print(f"\n{display_path(folder)}", style="dim", soft_wrap=True)
     return 0
+
+
+def _earlier(file: Path, *, in_run: bool) -> "ProbeRecord | None":
+    """Return the record that is here already; None if there is none, or a damaged one in the run's own folder."""
+    from mcl.runs.probe_record import read_probe
+
+    if not file.is_file():
+        return None
+    try:
+        return read_probe(file)
+    except UserError:
+        if in_run:
+            return None
+        raise
 
 
 def _print(record: "ProbeRecord", subject: "Subject", draws: int) -> None:

@@ -42,6 +42,18 @@ def test_features_are_probed_on_images_with_other_classes(run: Path, capsys: pyt
     assert (run / "checkpoints" / "last.pt").read_bytes() == weights
 
 
+def test_networks_that_were_probed_before_stay_in_the_record(run: Path) -> None:
+    for network in ("first", "second"):
+        assert main(["probe", str(run), *DIGITS, "--network", network]) == 0
+    (file,) = find_probes(run)
+    assert list(read_probe(file).networks) == ["first", "second"]
+    values = json.loads(file.read_text())
+    for before, expected in (({**values, "code": {}}, ["first"]), ("damaged", ["first"])):
+        file.write_text(json.dumps(before))
+        assert main(["probe", str(run), *DIGITS, "--network", "first"]) == 0
+        assert list(read_probe(file).networks) == expected
+
+
 def test_the_same_seed_gives_the_same_numbers(run: Path) -> None:
     def networks(*options: str) -> object:
         assert main(["probe", str(run), *DIGITS, "--network", "first", "--out", "out", *options]) == 0
