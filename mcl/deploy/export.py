@@ -87,7 +87,6 @@ def export_networks(
         folder = run.source.path / EXPORT
     elif (card := folder / CARD).exists():
         check_replaced(card, run)
-    make_folder(folder)
     keys = [run.key(network) for network in networks or run.deployed]
     export_one = _export_one if names in (None, NATIVE) else partial(_export_renamed, names)
     exported = {key: export_one(run, format, key, weights, folder) for key in keys}
@@ -117,7 +116,7 @@ def export_best(folder: Path, config: DictConfig) -> list[Path]:
 def _export_one(run: SavedRun, format: str, key: str, weights: Weights, folder: Path) -> Exported:
     backbone, metadata = run.deployable(key, weights)
     path = folder / f"{metadata.file_stem}{FORMATS[format].suffix}"
-    write_atomically(path, FORMATS[format].encode(backbone, metadata))
+    _write(path, FORMATS[format].encode(backbone, metadata))
     exported = FORMATS[format].read(path, run.allow)
     shape = metadata.preprocessing.image_shape
     difference = largest_difference(backbone, exported, shape, path)
@@ -133,9 +132,15 @@ def _export_renamed(library: str, run: SavedRun, format: str, key: str, weights:
     backbone, metadata = run.deployable(key, weights)
     content = library_state_dicts.encode(library_state_dicts.library_state(backbone, library), format, library)
     path = folder / f"{metadata.file_stem}-{library}{FORMATS[format].suffix}"
-    write_atomically(path, content)
+    _write(path, content)
     checked = library_state_dicts.check(path, backbone, library, metadata.preprocessing.image_shape)
     return Exported(path, 0.0, checked=checked, usage=library_state_dicts.usage(backbone, library, path.name))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file; its folder is created only now, so that an export that is refused leaves none."""
+    make_folder(path.parent)
+    write_atomically(path, content)
 
 
 def _add_recipe(exported: Exported, backbone: Backbone, metadata: NetworkMetadata) -> Exported:

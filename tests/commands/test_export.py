@@ -182,6 +182,12 @@ def test_exports_of_two_runs_do_not_share_a_folder(run: Path, capsys: pytest.Cap
     assert own in card.read_text()
 
 
+@pytest.mark.parametrize("refused", [["--network", "third"], ["--names", "torchvision"]])
+def test_an_export_that_is_refused_leaves_no_folder(refused: list[str], run: Path) -> None:
+    assert main(["export", str(run), "--format", "torch", "--out", "out", *refused]) == 1
+    assert not Path("out").exists()
+
+
 def test_best_weights_are_those_of_the_best_epoch(undisturbed: Outcome) -> None:
     best = undisturbed.state["best"]["first"]
     network = mcl.load(undisturbed.folder, weights="best")
