@@ -20,7 +20,8 @@ from mcl.studies.claim import Claim
 from mcl.studies.labels import check_labels, label_text
 
 FILE = "study.yaml"
-LABELED = ("skip", "baseline", "claim", "published")  # parts that name rows by their labels
+PUBLISHED = "published"
+LABELED = ("skip", "baseline", "claim", PUBLISHED)  # parts that name rows by their labels
 _LISTED = {str: "overrides, such as [loss=lmcl]", int: "whole numbers, such as [0, 1]"}  # what a list of these is
 
 
@@ -105,7 +106,8 @@ def read_page(file: Path) -> Page:
         _check_shape(file, "", OmegaConf.to_container(content, resolve=True), Page)
         for name in LABELED:
             if OmegaConf.is_config(part := content.get(name)):
-                content[name] = _with_label_texts(OmegaConf.to_container(part))
+                kinds = (bool,) if name == PUBLISHED else (bool, int, float)  # the accuracies there stay numbers
+                content[name] = _with_label_texts(OmegaConf.to_container(part), kinds)
         page: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Page), content))
     except MissingMandatoryValue as error:
         raise UserError(f"{file}: {error.full_key} is not set.") from error
@@ -141,13 +143,16 @@ def _check_shape(file: Path, name: str, node: Any, hint: Any) -> None:
         raise UserError(f"{file}: {name} must be a single value.")
 
 
-def _with_label_texts(node: Any) -> Any:
-    """Return plain data with truth values as `label_text` writes them; OmegaConf would write ``True``."""
+def _with_label_texts(node: Any, kinds: tuple[type, ...]) -> Any:
+    """Return plain data with values of some kinds as `label_text` writes them.
+
+    OmegaConf would write ``True``, and takes no number for a label in a list, such as that of ``skip``.
+    """
     if isinstance(node, dict):
-        return {key: _with_label_texts(child) for key, child in node.items()}
+        return {key: _with_label_texts(child, kinds) for key, child in node.items()}
     if isinstance(node, list):
-        return [_with_label_texts(child) for child in node]
-    return label_text(node) if isinstance(node, bool) else node
+        return [_with_label_texts(child, kinds) for child in node]
+    return label_text(node) if isinstance(node, kinds) else node
 
 
 def choices_of(file: Path, factor: str, node: Any) -> dict[str, list[str]]:

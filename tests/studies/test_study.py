@@ -298,6 +298,15 @@ def test_truth_values_name_rows_as_hydra_writes_them(page: Callable[..., Study])
     assert [run.labels for run in only(study, {"trainer.test": True})] == [{"trainer.test": "true", "size": "true"}]
 
 
+def test_numbers_name_rows_wherever_a_page_names_some(page: Callable[..., Study]) -> None:
+    varied = "vary:\n  optimizer.lr: [0.1, 0.5, 1.5]\n  trainer.epochs: [1, 2]"
+    claim = "{method: {optimizer.lr: 0.5}, ablations: {rate: [{optimizer.lr: 1.5}]}}"
+    named = f"skip: [{{optimizer.lr: 0.5, trainer.epochs: 2}}]\nbaseline: {{optimizer.lr: 0.1}}\nclaim: {claim}\n"
+    study = page(PAGE[PAGE.index("vary:") :], f"{varied}\n{named}")
+    rows = [" ".join(run.labels.values()) for run in study.runs]
+    assert rows == ["0.1 1", "0.1 2", "0.5 1", "1.5 1", "1.5 2"]
+
+
 @pytest.mark.parametrize("epochs", ["x", None, [1]])
 def test_plan_of_a_run_with_odd_settings_is_shown(epochs: object, page: Callable[..., Study], tmp_path: Path) -> None:
     planned = replace(page().runs[0], folder=write_run(tmp_path, "independent", 3, [70.0, 70.0], finished=False))
