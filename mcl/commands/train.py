@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from mcl.config import new_folders, objective
 from mcl.config.absolute_paths import with_absolute_paths
+from mcl.config.checks import check_config
 from mcl.config.compose import explained
 from mcl.config.entry import main
 from mcl.errors import UserError
@@ -86,6 +87,8 @@ def _fit(config: DictConfig) -> dict[str, Any]:
 
             export_best(Path(hydra.runtime.output_dir), config)
         return summary
+
+    check_config(config)  # hydra.run.dir=FOLDER skips the checks that come with naming a folder
 
     from mcl.deploy.export import export_best
     from mcl.training.pruning import Pruned, Pruner

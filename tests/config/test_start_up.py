@@ -107,6 +107,23 @@ def test_result_of_a_finished_run_needs_no_torch(
     assert not modules & {*SLOW, "torch", "numpy"}
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("+foo=1", "foo: there is no such option"),
+        ("seed=-1", "seed=-1: must be from 0"),
+        ("objective=top1", "objective=top1"),
+        ("optimizer.head_lr_factor=0", "optimizer.head_lr_factor=0: expected a number above 0"),
+    ],
+)
+def test_a_chosen_folder_skips_no_check(option: str, message: str, command: Callable[..., Any]) -> None:
+    typed = command(*QUICK, option)
+    assert typed.status == 1
+    assert message in typed.err
+    assert typed.err.count("\n") == 1
+    assert not Path("run").exists()
+
+
 @pytest.mark.parametrize("change", ["data", "sha256", "config_hash"])
 def test_summary_that_does_not_fit_is_looked_at_closely(change: str, command: Callable[..., Any]) -> None:
     assert command(*QUICK).status == 0
