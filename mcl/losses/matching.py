@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mcl.errors import UserError
 from mcl.losses.heads import PerStage
 from mcl.losses.numerics import l2_normalize
 
@@ -23,10 +24,15 @@ class LayerMatching(nn.Module):
     Args:
         widths: per network, per stage, the width of its features.
         dim: dimension of the projections.
+
+    Raises:
+        UserError: ``dim`` is below 1.
     """
 
     def __init__(self, widths: Sequence[Sequence[int]], dim: int = 128):
         super().__init__()
+        if dim < 1:
+            raise UserError(f"loss.matching.dim={dim}: must be at least 1.")
         self.projections = nn.ModuleList(PerStage(nn.Linear(width, dim) for width in stages) for stages in widths)
 
     def forward(self, features: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -234,6 +234,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "loss=dml loss.reproduce_official_bug=true": "loss.form=paper has no bug to reproduce.",
     "loss=dml loss.temperature=0": "loss.temperature=0: must be greater than 0.",
     "loss=mcl loss.head_weight_decay=-1": "loss.head_weight_decay=-1: must not be negative.",
+    "loss.matching.dim=0": "loss.matching.dim=0: must be at least 1.",
     "loss.weights.vcl=abc": "loss.weights.vcl=abc: expected a number or null.",
     "loss=3": "loss=3: 3 is not a choice of loss: give loss=NAME, one of ",
     "network@pair.first=null": "null is not a choice of network: give network@pair.first=NAME, one of ",
