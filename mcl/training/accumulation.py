@@ -81,7 +81,8 @@ def check_accumulation(chunks: int, batch_size: int, processes: int) -> None:
         several = f" on each of {processes} processes" if processes > 1 else ""
         raise UserError(
             f"trainer.accumulate={chunks}: trainer.batch_size={batch_size} does not divide into {chunks} chunks"
-            f"{several} of at least {SMALLEST} images. Use a multiple of {chunks * processes}."
+            f"{several} of at least {SMALLEST} images. Use a multiple of {chunks * processes}, at least"
+            f" {SMALLEST * chunks * processes}."
         )
 
 

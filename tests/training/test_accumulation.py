@@ -185,6 +185,8 @@ def test_four_chunks_keep_a_quarter_of_the_feature_maps() -> None:
 def test_a_batch_that_does_not_divide_is_refused() -> None:
     with pytest.raises(UserError, match=r"batch_size=30 does not divide into 4 chunks"):
         check_accumulation(4, 30, 1)
-    with pytest.raises(UserError, match=r"on each of 2 processes of at least 2 images. Use a multiple of 8"):
+    with pytest.raises(
+        UserError, match=r"on each of 2 processes of at least 2 images. Use a multiple of 8, at least 16\."
+    ):
         check_accumulation(4, 12, 2)
     check_accumulation(4, 16, 2)
