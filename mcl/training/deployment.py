@@ -13,7 +13,7 @@ def deployed_keys(
 ) -> list[str]:
     """Return the keys of the networks that are deployed, first those that are reported first.
 
-    A frozen network only teaches: it is deployed if the user names it, or if there is no other.
+    A frozen network only teaches: it is deployed if the user names it.
 
     Args:
         loss: may choose them.
@@ -48,5 +48,5 @@ def _chosen(loss: Loss, cohort: Cohort) -> list[str]:
             f"loss {type(loss).__name__} deploys the networks {list(chosen)}, counted from 0; the pair has {len(keys)}."
             f" Choose one with pair.leader={keys[-1]}."
         )
-    frozen = {key for key, network in cohort.items() if network.frozen}
-    return [keys[i] for i in chosen if keys[i] not in frozen] or [keys[i] for i in chosen]
+    trained = [key for key, network in cohort.items() if not network.frozen]
+    return [keys[i] for i in chosen if keys[i] in trained] or trained

@@ -101,6 +101,9 @@ def test_the_loss_or_the_option_chooses_what_is_deployed(
     loss = Leading(widths=networks.widths)
     loss.chosen = chosen
     assert deployed_keys(loss, networks, leader) == expected
+    networks["b"].frozen = True
+    loss.chosen = [1]
+    assert deployed_keys(loss, networks, leader) == ["a"]  # not the one that only teaches
     loss.chosen = [2]
     with pytest.raises(UserError, match=r"deploys the networks \[2\].*pair\.leader=b"):
         deployed_keys(loss, networks, None)
