@@ -24,7 +24,8 @@ def classification(
         labels: (B,) classes.
         mixed: the second label of each image and the share of the first; None: images are not mixed.
         smoothing: share of the target that is spread over all classes (Szegedy et al., CVPR 2016).
-        weights: (C,) factor on the images of each class. The mean is over images, not over their weights: parts of a
+        weights: (C,) factor on the images of each class; of smoothed labels, on the share of each class, as
+            `torch.nn.functional.cross_entropy` has it. The mean is over images, not over their weights: parts of a
             batch then add up to the whole.
     """
     together = torch.cat(list(logits))
