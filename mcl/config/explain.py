@@ -33,6 +33,7 @@ REPORTED_BY_A_JOB = re.compile(  # only the text of an error comes back from job
 )
 _NOT_LOADED = re.compile(r"Could not load '([\w/]+)'")
 _NOT_OVERRIDDEN = re.compile(r"Could not override '([^']+)'\.\s+(?:Did you mean to override|No match in the defaults)")
+_TWICE = re.compile(r"(\S+?)(?: appears more than once in the final defaults|\. To override a value use)")
 _ENUM = re.compile(r"Invalid value '(.*)', expected one of \[(.*)\]")
 _TYPE = re.compile(r"Value '(.*)' of type '\w+' could not be converted to (Integer|Float|Boolean)")
 _BOOLEAN = re.compile(r"Value '(.*)' is not a valid bool\b")
@@ -152,6 +153,8 @@ def _explain_composition(text: str, typed: Sequence[str]) -> str | None:
         value, recipe = (typed_value(key, typed) for key in (found[1], "recipe"))
         asked = f"recipe={recipe} chooses {found[1]}. " if recipe and not value else ""
         return f"{asked}{not_in_defaults(found[1], value or 'NAME')}"
+    if found := _TWICE.search(text):
+        return f"{found[1]} is chosen already. Write {found[1]}={typed_value(found[1], typed) or 'NAME'}, without +."
     if found := _NOT_LOADED.search(text):  # one name of a list, such as tracking=[wandb,mine]
         group, _, name = found[1].rpartition("/")
         return str(unknown_choice(group, name, choices().get(group, ())))

@@ -223,6 +223,8 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "loss=one pair=resnet32-resnet110 pair.shared_stages=2": "have unlike stages and cannot share them.",
     "loss=okddip pair=resnet8": "needs at least 3; the pair has 2. Choose three or more (pair=resnet8_x4)",
     "loss=okddip loss.leader=4": "loss.leader=4: the networks have the indices 0 to 3; -1 is the last.",
+    "loss=okddip +network@pair.third=wrn_16_2": "chosen already. Write network@pair.third=wrn_16_2, without +.",
+    "pair=resnet8_x4 +network@pair.third=wrn_16_2": "chosen already. Write network@pair.third=wrn_16_2, without +.",
     "loss=okddip pair=resnet8 +network@pair.third=wrn_16_2 loss.leader=0": "their widths differ: [64, 128].",
     "loss=kd": "needs one frozen network, its teacher; 0 of 2 are frozen. Give pair.second.frozen=true",
     "loss=kd pair.second.frozen=true": "it would stay at random weights.",
