@@ -249,7 +249,8 @@ def check_not_replaced(out: Path, marked: Iterable[str] = (RESULTS,), others: It
 
 
 def _write(out: Path, files: Mapping[str, bytes | str]) -> None:
-    check_not_replaced(out, others=[name for name in files if name.endswith(FORMATS)])
+    if not (out / FILE).is_file():  # the pictures in a study's folder are those of its report
+        check_not_replaced(out, others=[name for name in files if name.endswith(FORMATS)])
     make_folder(out)
     for name, content in files.items():
         write_atomically(out / name, content)

@@ -8,9 +8,11 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 from support.small_runs import SMALL
+from support.wandb_files import final_summary, read_all
 
 from mcl.config.compose import compose_train
 
+RUN = "hydra.run.dir=run"
 FILE = Path(__file__).parents[2] / "experiments" / "loss_weights" / "wandb_sweep.yaml"
 PROPOSED = {
     "loss.weights.vcl": 0.0625,
@@ -56,19 +58,13 @@ def test_sweep_metric_is_reported_by_runs(
 ) -> None:
     import wandb
 
-    logged: dict[str, Any] = {}
     monkeypatch.setenv("WANDB_MODE", "offline")
-    finish = wandb.Run.finish
-
-    def and_look(run: wandb.Run, *arguments: Any, **options: Any) -> None:
-        logged.update(dict(run.summary))
-        finish(run, *arguments, **options)
-
-    monkeypatch.setattr(wandb.Run, "finish", and_look)
     proposed = [override for override in started[3:] if override.startswith(("loss.weights", "tracking="))]
-    done = command(*proposed, *SMALL, "dataset.validation=0.2", "trainer.max_steps=2", "loss.dim=16")
+    done = command(*proposed, *SMALL, "dataset.validation=0.2", "trainer.max_steps=2", "loss.dim=16", RUN)
     wandb.teardown()
     assert done.status == 0, done.err
+    (records,) = read_all(Path("run"))
+    logged = final_summary(records)
     sweep = yaml.safe_load(FILE.read_text())
     assert 0 <= logged[sweep["metric"]["name"]] <= 100
     assert sweep["metric"]["goal"] == "maximize"
