@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,7 +24,9 @@ Files uploaded before are skipped, and so are runs that are still training or th
 uploaded. Successive attempts at one run become one run there."""
 
 LOGS = "logs"  # W&B's own, which are not uploaded; one is a link into the home folder
-STAGING = f"/{WANDB}/data/artifacts/staging/".encode()  # where `mcl.tracking` lets W&B keep copies of tables
+STAGING = re.compile(  # where `mcl.tracking` lets W&B keep copies of tables
+    rb'(/[^\x00-\x1f"]{0,4096})' + f"/{WANDB}/data/artifacts/staging/".encode()
+)
 MOVED = (
     "it was moved since W&B wrote it. W&B looks for the copies of its tables in the old place, and would leave them out"
     " without an error. Move it back, or make a link to it there, and name the link."
@@ -54,10 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
     found = list(offline_runs(_places(place, arguments.runs)))
     if not found:
         raise UserError(f"{place}: no run here was tracked by W&B offline.")
-    skipped = {folder.parents[1]: MOVED for folder in found if _was_moved(folder)}
-    for run in {folder.parents[1] for folder in found}:
-        if (process := holder(run)) is not None:  # `wandb sync` would skip later what the run has yet to write
-            skipped[run] = f"in use by {process}."
+    skipped: dict[Path, str] = {}
+    for folder in found:
+        run = folder.parents[1]
+        if run not in skipped and (process := holder(run)) is not None:
+            skipped[run] = f"in use by {process}."  # `wandb sync` would skip later what the run has yet to write
+        elif run not in skipped and _was_moved(folder):
+            skipped[run] = MOVED
     for run, reason in sorted(skipped.items()):
         print(f"{display_path(run)} is skipped: {reason}", flush=True)
     folders = [folder for folder in found if folder.parents[1] not in skipped]
@@ -90,10 +96,11 @@ def _was_moved(folder: Path) -> bool:
     if all(file.with_name(f"{file.name}.synced").exists() for file in files):
         return False
     content = b"".join(read_bytes(file, MAX_METRICS) for file in files)
+    places = {found[1].lstrip(b"/") for found in STAGING.finditer(content)}
     run = folder.parents[1]
-    return STAGING in content and not any(
-        os.fsencode(path) + STAGING in content for path in (run.absolute(), run.resolve())
-    )
+    own = [os.fsencode(path) for path in (run.absolute(), run.resolve())]
+    # Only the end of a path is whole where W&B's format divides it into two blocks.
+    return bool(places) and not any(path.endswith(place) for path in own for place in places)
 
 
 def _places(place: Path, runs: Path | None) -> list[Path]:

@@ -73,9 +73,10 @@ def test_moved_run_is_skipped_because_its_tables_would_be_lost(
         "subprocess.run", lambda command, **_: uploaded.extend(command[5:]) or subprocess.CompletedProcess(command, 0)
     )
     (file,) = (runs / "a/b/1").glob("wandb/offline-run-*/*.wandb")
-    for place, count in ((runs / "a/b/1", 1), (runs / "old", 0)):
+    divided = bytes(runs / "a") + b"\x9c\x00\x01/b/1"  # by the head of a block
+    for place, count in ((bytes(runs / "a/b/1"), 1), (divided, 1), (bytes(runs / "old"), 0)):
         uploaded.clear()
-        file.write_bytes(b"2." + bytes(place / "wandb/data/artifacts/staging/tmp1") + b'"')
+        file.write_bytes(b"2/" + place + b'/wandb/data/artifacts/staging/tmp1"')
         assert main(["sync", str(runs / "a/b"), "--dry-run"]) == 0
         assert len(uploaded) == count
     assert "a/b/1 is skipped: it was moved since W&B wrote it." in capsys.readouterr().out
