@@ -58,6 +58,7 @@ def test_sweep_metric_is_reported_by_runs(
 ) -> None:
     import wandb
 
+    wandb.teardown()  # it keeps the mode of its first use in this process
     monkeypatch.setenv("WANDB_MODE", "offline")
     proposed = [override for override in started[3:] if override.startswith(("loss.weights", "tracking="))]
     done = command(*proposed, *SMALL, "dataset.validation=0.2", "trainer.max_steps=2", "loss.dim=16", RUN)
