@@ -65,13 +65,19 @@ def test_link_that_wandb_itself_makes_is_no_obstacle(
     assert "files/config.yaml is a link that leads out of" in capsys.readouterr().err
 
 
-def test_moved_run_is_skipped_because_its_tables_would_be_lost(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    uploaded: list[str] = []
+@pytest.fixture
+def uploaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders that W&B's own command gets."""
+    folders: list[str] = []
     monkeypatch.setattr(
-        "subprocess.run", lambda command, **_: uploaded.extend(command[5:]) or subprocess.CompletedProcess(command, 0)
+        "subprocess.run", lambda command, **_: folders.extend(command[5:]) or subprocess.CompletedProcess(command, 0)
     )
+    return folders
+
+
+def test_moved_run_is_skipped_because_its_tables_would_be_lost(
+    runs: Path, uploaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     (file,) = (runs / "a/b/1").glob("wandb/offline-run-*/*.wandb")
     divided = bytes(runs / "a") + b"\x9c\x00\x01/b/1"  # by the head of a block
     for place, count in ((bytes(runs / "a/b/1"), 1), (divided, 1), (bytes(runs / "old"), 0)):
@@ -88,12 +94,8 @@ def test_moved_run_is_skipped_because_its_tables_would_be_lost(
 
 
 def test_run_that_is_still_training_is_skipped(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runs: Path, uploaded: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    uploaded: list[str] = []
-    monkeypatch.setattr(
-        "subprocess.run", lambda command, **_: uploaded.extend(command[5:]) or subprocess.CompletedProcess(command, 0)
-    )
     lock = FolderLock(runs / "a/c/2")
     assert main(["sync", str(runs), "--dry-run"]) == 0
     assert [Path(folder).name for folder in uploaded] == ["offline-run-20260101_000000-x"]
