@@ -24,8 +24,18 @@ def run(arguments: argparse.Namespace) -> int:
     check_out(arguments.out, is_file=True)
     saved = SavedRun(arguments.run, allow=arguments.allow, allow_older=arguments.allow_older)
     path = arguments.out or Path(f"{arguments.run.resolve().name}.zip")
-    if arguments.out is None and path.exists() and SavedRun(path, allow=arguments.allow).hash != saved.hash:
-        raise UserError(f"{path} is here already, and holds another run. Name the file with --out FILE.")
+    if arguments.out is None and path.exists() and _hash(path, arguments.allow) != saved.hash:
+        raise UserError(f"{path} is here already, and is not a bundle of this run. Name the file with --out FILE.")
     names = write_bundle(saved, path)
     print(f"{path}  {path.stat().st_size / 1e6:.2f} MB: {', '.join(names)}")
     return 0
+
+
+def _hash(path: Path, allow: list[str]) -> str | None:
+    """Return the hash of the run in a bundle; None of a file that is no bundle."""
+    from mcl.deploy.saved_run import SavedRun
+
+    try:
+        return SavedRun(path, allow=allow).hash
+    except UserError:
+        return None

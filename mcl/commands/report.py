@@ -13,7 +13,7 @@ PLACE is a folder of runs (runs that differ only in the seed share a row) or a s
   python -m mcl report experiments/quickstart --html
   python -m mcl report runs --baseline loss=mcl --metric ensemble --format svg --out /tmp/report
 
-Run folders are read, never changed. RESULTS.md, results.csv and the plots go to PLACE or the folder of --out.
+The files of runs are read, never changed. RESULTS.md, results.csv and the plots go to PLACE or the folder of --out.
 Runs of a study that are not here are taken from PLACE/runs.tar.xz, which --archive writes."""
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from mcl.config.compose import compose_train
+from mcl.console import summarize
 from mcl.data.dataset import Dataset
 from mcl.data.preprocessing import Preprocessing
 from mcl.deploy.formats import FORMATS
@@ -93,8 +94,11 @@ def _checked(subject: Subject) -> Subject:
     spec = subject.dataset.spec
     if spec.num_classes < 2:
         raise UserError(f"{spec.name} has one class: a probe needs at least two.")
-    if min(spec.counts) < 2:
-        raise UserError(f"{spec.name}: a class has fewer than 2 training images: one is held out to choose by.")
+    if small := [name for name, count in zip(spec.classes, spec.counts, strict=True) if count < 2]:
+        raise UserError(
+            f"{spec.name}: these classes have fewer than 2 training images, of which one is held out to choose by:"
+            f" {summarize(small)}."
+        )
     for backbone in subject.networks.values():
         backbone.check_input(subject.preprocessing.channels, subject.preprocessing.image_size)
     return subject

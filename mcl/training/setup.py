@@ -55,7 +55,7 @@ from mcl.training.schedules import schedule_notes
 from mcl.training.second_derivatives import check_twice_differentiable
 from mcl.training.soft_targets import set_targets
 from mcl.training.trainer import Trainer
-from mcl.training.views import count_views
+from mcl.training.views import count_views, view_notes
 
 
 @dataclass
@@ -139,6 +139,7 @@ def assemble(config: DictConfig) -> Parts:
     _try_passes(config, cohort, loss, spec)
     check_average(options.ema, loss)
     count_views(options, loss, dataset, len(cohort.keys))
+    notes += view_notes(options, len(cohort.keys))
     schedule: Callable[[int, int], float] = make(config.schedule, path="schedule")
     notes += schedule_notes(schedule, options.epochs)
     return Parts(

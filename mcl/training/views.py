@@ -22,3 +22,10 @@ def count_views(options: TrainerOptions, loss: Loss, dataset: Dataset, networks:
             " dataset.augmentation.padding=4 or dataset.augmentation.flip=true, or use trainer.views=shared."
         )
     return networks
+
+
+def view_notes(options: TrainerOptions, networks: int) -> list[str]:
+    """Return a note if views were asked for and there is one network, whose view is the only one."""
+    if options.views == "separate" and networks == 1:
+        return ["trainer.views=separate changes nothing: there is one network."]
+    return []

@@ -38,9 +38,18 @@ def test_a_bundle_named_after_its_folder_does_not_replace_that_of_another_run(
     before = Path("run.zip").stat().st_mtime_ns
     monkeypatch.setattr(SavedRun, "hash", property(lambda self: str(self.source.path)))
     assert main(["bundle", str(run)]) == 1
-    assert "run.zip is here already, and holds another run. Name the file" in capsys.readouterr().err
+    assert "run.zip is here already, and is not a bundle of this run. Name the file" in capsys.readouterr().err
     assert Path("run.zip").stat().st_mtime_ns == before
     assert main(["bundle", str(run), "--out", "run.zip"]) == 0
+
+
+def test_a_bundle_named_after_its_folder_does_not_replace_another_archive(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("run.zip").write_bytes(b"photos")
+    assert main(["bundle", str(run)]) == 1
+    assert "run.zip is here already, and is not a bundle of this run. Name the file" in capsys.readouterr().err
+    assert Path("run.zip").read_bytes() == b"photos"
 
 
 def test_bundle_can_replace_its_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,7 +119,7 @@ def test_too_few_images_leave_a_measure_out(run: Path) -> None:
         (["--dataset", "digit"], ["digit", "digits"]),
         (["--draws", "0"], ["--draws 0", "at least 1"]),
         (["--seed", "-1"], ["--seed -1"]),
-        (["--dataset", "digits", "dataset.limit=1"], ["fewer than 2 training images"]),
+        (["--dataset", "digits", "dataset.limit=1"], ["fewer than 2 training images", ": 0, 1, 2, 3, 4 and 5 more."]),
         (["--network", "third"], ["choose 0 or first"]),
         (["--weights", "best", "pair=resnet14"], ["do not fit"]),
     ],

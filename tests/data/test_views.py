@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from mcl.distributed.sharding import Shard
 from mcl.errors import UserError
 from mcl.losses.independent import Independent
 from mcl.training.options import TrainerOptions
-from mcl.training.views import count_views
+from mcl.training.views import count_views, view_notes
 
 Make = Callable[..., TrainingLoader]
 
@@ -108,3 +109,11 @@ def test_datasets_know_whether_their_images_are_random(tmp_path: Path) -> None:
     assert Digits(augmentation=Augmentation(padding=1)).is_random
     assert not Digits(augmentation=None).is_random
     assert imagenet(tmp_path).is_random
+
+
+@pytest.mark.parametrize(("views", "networks", "notes"), [("separate", 1, 1), ("separate", 2, 0), ("shared", 1, 0)])
+def test_separate_views_of_one_network_are_noted(
+    views: Literal["shared", "separate"], networks: int, notes: int
+) -> None:
+    options = TrainerOptions(epochs=1, batch_size=4, device="cpu", views=views)
+    assert len(view_notes(options, networks)) == notes
