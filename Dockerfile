@@ -20,7 +20,7 @@ CMD ["--help"]
 
 FROM nvidia/cuda:12.6.3-base-ubuntu24.04 AS cuda
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 python3-venv \
+    && apt-get install -y --no-install-recommends gcc libc6-dev python3 python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/* \
     && python3 -m venv /venv
 ENV PATH=/venv/bin:$PATH

@@ -2,7 +2,8 @@
 
 import os
 import platform
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch.backends.cpu import get_cpu_capability as cpu_capability
@@ -82,8 +83,8 @@ def use_threads(device: torch.device, threads: int | None, *, pixels: int) -> No
 
 def use_deterministic(deterministic: bool) -> None:
     """Use deterministic kernels only, or allow faster, nondeterministic ones."""
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    # In every run: CUDA reads it at the first product of the process, of which a later run may be deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic  # input sizes do not change, so trying kernels pays off
@@ -96,6 +97,17 @@ def use_tf32(precision: str) -> None:
     """
     torch.backends.cudnn.allow_tf32 = precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Allow TF32 in convolutions and matrix products meanwhile, or not."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def has_tf32(device: torch.device) -> bool:

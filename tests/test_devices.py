@@ -1,5 +1,6 @@
 """Devices and precision: the given device is used, and float32 stays float32 on any hardware."""
 
+import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -9,7 +10,17 @@ from support.gpu import needs_gpu
 
 from mcl import devices
 from mcl.config.compose import compose_train
-from mcl.devices import autocast, default_precision, find_device, has_tf32, precision_notes, use_tf32
+from mcl.data import random_operations, resizing
+from mcl.data.random_operations import RandomOperations
+from mcl.devices import (
+    autocast,
+    default_precision,
+    find_device,
+    has_tf32,
+    precision_notes,
+    use_deterministic,
+    use_tf32,
+)
 from mcl.errors import UserError
 from mcl.training.setup import assemble
 
@@ -119,6 +130,31 @@ def test_float32_in_place_of_tf32_is_reported(tf32_restored: None) -> None:
     options = ["trainer.device=cpu", "dataset=synthetic", "loss=independent", "tracking=none"]
     notes = [note for note in assemble(compose_train([*options, "trainer.precision=tf32"])).notes if "TF32" in note]
     assert notes == ["trainer.precision=tf32: cpu does not support TF32, so this run is in float32."]
+
+
+def test_pixels_are_not_computed_in_tf32(tf32_restored: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = []
+
+    def note(images: torch.Tensor, *_: object) -> torch.Tensor:
+        allowed.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+        return images
+
+    monkeypatch.setattr(resizing, "_round", note)
+    monkeypatch.setattr(random_operations, "affine", note)
+    use_tf32("tf32")
+    box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
+    resizing.resize_parts(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), box, box, torch.tensor([False]), 4, 4)
+    RandomOperations("trivial").apply(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.tensor([[1.0, 3.0, 1.0]]))
+    assert allowed == [(False, False)] * 3
+    assert torch.backends.cudnn.allow_tf32
+    assert torch.backends.cuda.matmul.allow_tf32
+
+
+def test_every_run_prepares_cuda_for_later_deterministic_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+    use_deterministic(False)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
 @needs_gpu

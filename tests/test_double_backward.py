@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from support.gpu import needs_gpu
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -21,6 +22,7 @@ CONVOLUTIONS = [
     {"groups": 2, "padding": 1},
     {"groups": 4, "bias": False},
 ]
+FORMATS = pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -118,22 +120,33 @@ def network() -> nn.Sequential:
 
 def second_derivatives(model: nn.Module, memory_format: torch.memory_format) -> list[Tensor]:
     """Return the derivatives of the squared gradient norm by parameters and images."""
-    images = drawn(4, 3, 9, 9).detach().contiguous(memory_format=memory_format).requires_grad_()
-    inputs = [*model.parameters(), images]
+    inputs = list(model.parameters())
+    images = drawn(4, 3, 9, 9).detach().to(inputs[0].device, memory_format=memory_format).requires_grad_()
+    inputs.append(images)
     loss = model(images).square().sum()
     gradients = torch.autograd.grad(loss, inputs, create_graph=True)
     return list(torch.autograd.grad(sum(g.square().sum() for g in gradients), inputs, materialize_grads=True))
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_network_second_derivatives_equal_pytorch(memory_format: torch.memory_format) -> None:
-    replaced, original = network().to(memory_format=memory_format), network()
+def assert_equal_to_pytorch(memory_format: torch.memory_format, device: str) -> None:
+    replaced, original = network().to(device, memory_format=memory_format), network().to(device)
     with DoubleBackward():
         actual = second_derivatives(replaced, memory_format)
     for value, expected in zip(actual, second_derivatives(original, torch.contiguous_format), strict=True):
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-9)
     for name, buffer in original.named_buffers():
         torch.testing.assert_close(replaced.get_buffer(name), buffer, rtol=1e-12, atol=1e-12)
+
+
+@FORMATS
+def test_network_second_derivatives_equal_pytorch(memory_format: torch.memory_format) -> None:
+    assert_equal_to_pytorch(memory_format, "cpu")
+
+
+@needs_gpu
+@FORMATS
+def test_network_second_derivatives_equal_pytorch_on_a_gpu(memory_format: torch.memory_format) -> None:
+    assert_equal_to_pytorch(memory_format, "cuda")
 
 
 class Counting(TorchDispatchMode):

@@ -28,8 +28,10 @@ class Done(NamedTuple):
         return next((line.strip() for line in reversed(self.output.splitlines()) if line.strip()), "no output")
 
 
-def run(setup: Setup, command: Sequence[str], limit: float, **environment: str) -> Done:
-    """Run ``python COMMAND`` in the project's folder; stop it after ``limit`` seconds."""
+def run(
+    setup: Setup, command: Sequence[str], limit: float, *, stop: signal.Signals = signal.SIGTERM, **environment: str
+) -> Done:
+    """Run ``python COMMAND`` in the project's folder; send it a signal after ``limit`` seconds."""
     variables = {"WANDB_MODE": "disabled", "MCL_CACHE": str(setup.out / "cache"), "COLUMNS": "200", **environment}
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
@@ -46,7 +48,7 @@ def run(setup: Setup, command: Sequence[str], limit: float, **environment: str) 
         output, _ = process.communicate(timeout=limit)
         return Done(process.returncode, output)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(stop)
         try:
             output, _ = process.communicate(timeout=GRACE)
         except subprocess.TimeoutExpired:

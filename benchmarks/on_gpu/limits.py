@@ -1,5 +1,6 @@
 """The machine: its card, driver and clocks, and the limits it reaches with a large matrix product and a large copy."""
 
+import math
 import subprocess
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,8 @@ from on_gpu.setup import Setup, one_line
 TITLE = "The machine and its limits"
 PRECISIONS = {"float32": "float32", "tf32": "float32", "bfloat16": "bfloat16", "float16": "float16"}
 SIDE, BYTES = 8192, 2**30  # of the matrices; of the copy
-REPEATS, SECONDS = 10, 0.3
+REPEATS = 10
+LOADED = 2.0  # seconds of products beside the query of the clock, which takes most of one
 QUERY = (
     *("name", "driver_version", "memory.total", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.draw"),
     *("power.limit", "temperature.gpu", "utilization.gpu", "mig.mode.current"),
@@ -30,7 +32,8 @@ def measure(setup: Setup) -> dict[str, Any]:
             continue
         products[precision] = _product(setup, getattr(torch, dtype), tf32=precision == "tf32")
         if setup.device == "cuda":
-            clocks[precision] = _clock_under_load(setup, getattr(torch, dtype), tf32=precision == "tf32")
+            rate = products[precision]
+            clocks[precision] = _clock_under_load(setup, getattr(torch, dtype), rate, tf32=precision == "tf32")
     return {
         "card": before,
         "clocks_under_load": clocks,
@@ -49,11 +52,12 @@ def _product(setup: Setup, dtype: Any, *, tf32: bool) -> float:
     """Return the multiply-adds per second of the fastest product of two large square matrices."""
     import torch
 
+    from mcl import devices
     from mcl.benchmarking import time_in_turns
     from on_gpu.forms import waiting
 
     side = setup.size(SIDE, 64)
-    with _tf32(tf32):
+    with devices.tf32(tf32):
         one, other = (torch.randn(side, side, device=setup.device).to(dtype) for _ in range(2))
         calls = {"product": lambda: torch.mm(one, other)}
         seconds = time_in_turns(calls, setup.size(REPEATS, 2), warm_up=2, synchronize=waiting(setup))["product"]
@@ -76,34 +80,19 @@ def _copy(setup: Setup, source: str, target: str) -> float:
     return (1 if source != target else 2) * size / min(seconds)
 
 
-def _clock_under_load(setup: Setup, dtype: Any, *, tf32: bool) -> str:
-    """Return the clock of the multiprocessors while products are computed."""
+def _clock_under_load(setup: Setup, dtype: Any, rate: float, *, tf32: bool) -> str:
+    """Return the clock of the multiprocessors while products are computed, at so many multiply-adds per second."""
     import torch
 
-    with _tf32(tf32):
+    from mcl import devices
+
+    with devices.tf32(tf32):
         one = torch.randn(SIDE, SIDE, device=setup.device).to(dtype)
-        for _ in range(60):  # asynchronous: the query below runs beside them
+        for _ in range(math.ceil(LOADED * rate / SIDE**3)):  # asynchronous: the query below runs beside them
             torch.mm(one, one)
         clock = _query().get("clocks.sm", "unknown")
         torch.cuda.synchronize()
     return clock
-
-
-def _tf32(allowed: bool) -> Any:
-    from contextlib import contextmanager
-
-    import torch
-
-    @contextmanager
-    def context() -> Any:
-        before = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = allowed
-        try:
-            yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = before
-
-    return context()
 
 
 def _query() -> dict[str, str]:

@@ -36,7 +36,7 @@ def items(setup: Setup) -> list[Item]:
     """Return all items in the order in which they are measured."""
     plan = [
         Item("limits", "limits", 20),
-        Item("tests/fast", "gpu_tests", 45, {"fast": True, "seconds": 90}),
+        Item("tests/fast", "gpu_tests", 120, {"fast": True, "seconds": 240}),
         *(_step(MAIN, precision, STEP, 45) for precision in ("bfloat16", "float32")),
         *(_loop(precision) for precision in ("bfloat16", "float32")),
         _meta_round(MAIN, "bfloat16"),
@@ -55,7 +55,7 @@ def items(setup: Setup) -> list[Item]:
         _meta_round("imagenet/resnet18", "bfloat16"),
         *(_step(pair, "bfloat16", COMPILED, 150) for pair in OTHERS),
         _step(MAIN, "bfloat16", AUTOTUNED, 300),
-        Item("tests/all", "gpu_tests", 120, {"fast": False, "seconds": 600}),
+        Item("tests/all", "gpu_tests", 240, {"fast": False, "seconds": 600}),
         Item("training", "real_training", 150, {"pair": MAIN, "precision": "bfloat16"}, grows=True),
     ]
     if setup.tiny:

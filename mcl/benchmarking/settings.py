@@ -11,7 +11,8 @@ from mcl.benchmarking.isolated import Measurement
 Config = Mapping[str, Any]  # the user's, resolved
 Answer = Mapping[str, Any]  # result of `mcl.benchmarking.measure.measure` with the fastest setting so far
 
-WARM_UP, LEAST = 3, 3  # steps that are not timed, and the fewest that are
+WARM_UP = 6  # steps that are not timed: the fourth to sixth record CUDA graphs
+LEAST = 3  # steps that are timed, the fewest
 COMPARED = WARM_UP + LEAST  # the first steps, whose losses are compared: every setting takes at least these
 TOLERANCE = 0.01
 GAIN = 1.05

@@ -56,6 +56,9 @@ def decode_jpegs(contents: Sequence[Tensor], channels: int, device: torch.device
             return None
         return image
 
+    if device.type == "cuda":
+        # torchvision decodes on a stream of its own, into memory that kernels on this one may still read.
+        torch.cuda.current_stream(device).synchronize()
     try:
         return list(decode_jpeg(list(contents), mode, device=device))
     except RuntimeError:  # one of them is damaged, or of a kind that nvJPEG does not know

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from mcl.devices import tf32
 from mcl.errors import UserError, check_choice
 
 Policy = Literal["trivial", "rand"]
@@ -58,6 +59,7 @@ class RandomOperations(NamedTuple):
         signs = 2 * torch.randint(2, shape, generator=generator) - 1
         return torch.cat([numbers, bins, signs], dim=2).flatten(1).float()
 
+    @tf32(allowed=False)  # the same pixels whatever the precision of the networks
     def apply(self, images: Tensor, draws: Tensor) -> Tensor:
         """Apply the operations in order.
 

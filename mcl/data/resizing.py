@@ -8,7 +8,10 @@ the order of the columns of one of them. So a part that needs no resizing is exa
 import torch
 from torch import Tensor
 
+from mcl.devices import tf32
 
+
+@tf32(allowed=False)  # the same pixels whatever the precision of the networks
 def resize_parts(images: Tensor, boxes: Tensor, bounds: Tensor, flips: Tensor, height: int, width: int) -> Tensor:
     """Resize a part of each image, and flip some of them left to right.
 

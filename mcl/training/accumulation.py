@@ -75,8 +75,20 @@ class AccumulatedStep(TrainStep):
                 gradient.copy_(average)
 
 
-def check_accumulation(chunks: int, batch_size: int, processes: int) -> None:
-    """Raise UserError unless the part of a batch of each process divides into chunks of at least two images."""
+def check_accumulation(chunks: int, batch_size: int, processes: int, *, overwritten: bool = False) -> None:
+    """Raise UserError unless the part of a batch of each process divides into chunks of at least two images.
+
+    Args:
+        chunks: number of chunks.
+        batch_size: images of all processes.
+        processes: number of processes.
+        overwritten: a call of the networks writes over the outputs and gradients of the one before.
+    """
+    if chunks > 1 and overwritten:
+        raise UserError(
+            f"trainer.accumulate={chunks}: trainer.compile=reduce-overhead would overwrite the outputs of each chunk by"
+            " those of the next one. Use trainer.compile=true."
+        )
     if chunks > 1 and (batch_size % (chunks * processes) or batch_size < SMALLEST * chunks * processes):
         several = f" on each of {processes} processes" if processes > 1 else ""
         raise UserError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mcl.errors import causes
+from mcl.errors import UserError, causes
 from mcl.training.learner import Learner
 from mcl.training.options import TrainerOptions
 from mcl.training.recording import CudaGraphs, Recorded, Recorder
@@ -173,8 +173,14 @@ class CapturedStep(TrainStep):
             self._stop("a step draws random numbers on the host, which a replay would repeat")
 
     def _fall_back(self, error: Exception) -> None:
-        reason = str(causes(error)[-1]).strip() or type(error).__name__
-        self._stop(f"recording failed ({reason.splitlines()[0]})")
+        reason = (str(causes(error)[-1]).strip() or type(error).__name__).splitlines()[0]
+        if not self.recorder.recovers:
+            raise UserError(
+                f"trainer.capture: a step could not be recorded as a CUDA graph ({reason}), and PyTorch"
+                f" {torch.__version__} cannot go on after that. Run the same command with trainer.capture=off, or with"
+                " PyTorch 2.13 or later."
+            ) from error
+        self._stop(f"recording failed ({reason})")
 
     def _stop(self, reason: str) -> None:
         self.enabled = False

@@ -49,5 +49,7 @@ def _histogram(values: Tensor) -> Histogram:
     low, high = (float(each) for each in values.aminmax())
     if low == high:
         low, high = low - 1e-12, high + 1e-12
+    if torch.are_deterministic_algorithms_enabled():
+        values = values.cpu()  # CUDA has no deterministic kernel
     counts = torch.histc(values, bins=BINS, min=low, max=high)
     return Histogram([round(count) for count in counts.tolist()], torch.linspace(low, high, BINS + 1).tolist())

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Generic, Protocol, TypeVar
 
 import torch
+from torch.torch_version import TorchVersion
 
 from mcl.training.random_state import host_state
 
@@ -13,6 +14,11 @@ T = TypeVar("T")
 
 class Recorder(Protocol):
     """Records functions for one device."""
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the device can compute on after a recording has failed."""
+        ...
 
     def side_stream(self) -> AbstractContextManager[None]:
         """Return a context that runs on the stream of the recordings, after all work so far and before all later."""
@@ -34,10 +40,15 @@ class Recorder(Protocol):
 class CudaGraphs:
     """Records CUDA graphs, which share one pool of memory.
 
+    Before PyTorch 2.13, a recording that fails leaves the random generator and the pool of memory as if it went on
+    (pytorch/pytorch pull requests 176752 and 180395).
+
     Args:
         device: a CUDA device.
         generators: generators on the device that the functions draw from, apart from the global one.
     """
+
+    recovers = TorchVersion(torch.__version__) >= "2.13"
 
     def __init__(self, device: torch.device, generators: Sequence[torch.Generator] = ()):
         self.device = device

@@ -169,7 +169,8 @@ def _check_batches(options: TrainerOptions, spec: DataSpec) -> None:
     """Raise UserError unless batches divide among processes, chunks and mixtures, and something is evaluated."""
     world_size = distributed.world_size()
     Shard(distributed.rank(), world_size).check(options.batch_size)
-    check_accumulation(options.accumulate, options.batch_size, world_size)
+    overwritten = options.compile == "reduce-overhead" and options.device.type == "cuda"
+    check_accumulation(options.accumulate, options.batch_size, world_size, overwritten=overwritten)
     options.mixing.check(options.batch_size, world_size)
     if not options.test and not spec.has_validation:
         raise UserError(

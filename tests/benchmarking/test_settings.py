@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from mcl.benchmarking.isolated import Measurement
-from mcl.benchmarking.settings import ALTERNATIVES, Tried, fastest, joined, judge, largest_deviation, search
+from mcl.benchmarking.settings import ALTERNATIVES, COMPARED, Tried, fastest, joined, judge, largest_deviation, search
 
-LOSSES = [10.0, 9.0, 8.0, 7.0, 6.0, 5.0]
+LOSSES = [10.0 - 0.5 * step for step in range(COMPARED)]
 CONFIG: dict[str, Any] = {"trainer": {}, "loss": {"meta": {"memory": "keep"}}, "dataset": {"decode": "cpu"}}
 
 

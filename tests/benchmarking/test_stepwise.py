@@ -6,6 +6,8 @@ from support.recorded_calls import RecordedCalls
 from support.small_runs import SMALL
 
 from mcl.benchmarking import StepwiseTraining
+from mcl.benchmarking.settings import LEAST, WARM_UP
+from mcl.benchmarking.steps import run_steps
 from mcl.config.compose import compose_train
 from mcl.training import build_trainer
 from mcl.training.setup import assemble
@@ -45,3 +47,14 @@ def test_steps_and_the_loop_take_the_same_way(monkeypatch: pytest.MonkeyPatch) -
             weights.append(torch.cat([each.detach().flatten() for each in trainer.learner.trained_parameters()]))
     assert recorder.replays > 0
     assert all(torch.equal(other, weights[0]) for other in weights[1:])
+
+
+def test_graphs_are_recorded_before_steps_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, recordings = RecordedCalls(), list[int]()
+    monkeypatch.setattr(build_trainer, "graph_recorder", lambda *_: recorder)
+    trainer = small_trainer()
+    steps = run_steps(
+        trainer, 20, warm_up=WARM_UP, least=LEAST, budget=0.0, after_step=lambda: recordings.append(recorder.recorded)
+    )
+    assert len(steps.seconds) == LEAST
+    assert recordings[WARM_UP - 1] == recordings[-1] == 2

@@ -14,7 +14,7 @@ from typing import Any
 
 import gpu
 import pytest
-from on_gpu import contrasts, in_short, requirements
+from on_gpu import contrasts, gpu_tests, in_short, requirements
 from on_gpu.forms import PROBLEMS, TINY
 from on_gpu.journal import Journal
 from on_gpu.kernels import kind_of, shares
@@ -223,6 +223,23 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
     command = [sys.executable, "-c", DYING, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "measured, failed, measured, True, stopped after 0 s"
+
+
+@pytest.mark.slow
+def test_tests_that_ended_before_the_others_were_stopped_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tests = "import time\nimport pytest\n\n\n@pytest.mark.gpu\ndef test_one():\n    pass\n\n\n"
+    tests += "@pytest.mark.gpu\ndef test_two():\n    time.sleep(600)\n"
+    (tmp_path / "test_times.py").write_text(tests)
+    monkeypatch.setattr(gpu_tests, "_places", lambda root: [str(tmp_path / "test_times.py")])
+    found = gpu_tests.measure(Setup("cpu", False, tmp_path), fast=True, seconds=20)
+    assert len(found["passed"]) == 1
+    assert gpu_tests.line(found).endswith("stopped after 20 s")
+    (row,) = [
+        line for line in gpu_tests.report([{"arguments": {"fast": True}, "found": found}], {}) if "fast ones," in line
+    ]
+    assert row.startswith("| the fast ones, those that ended in 20 s | 1 |")
 
 
 @pytest.mark.slow

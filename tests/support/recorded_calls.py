@@ -28,6 +28,8 @@ class RecordedCalls:
         generators: generators that functions draw from, apart from torch's global one, which is the device's here.
     """
 
+    recovers = True
+
     def __init__(self, generators: Sequence[torch.Generator] = ()):
         self.generators = list(generators)
         self.recorded = self.replays = 0

@@ -190,3 +190,6 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
     ):
         check_accumulation(4, 12, 2)
     check_accumulation(4, 16, 2)
+    check_accumulation(1, 16, 1, overwritten=True)
+    with pytest.raises(UserError, match=r"accumulate=2: trainer\.compile=reduce-overhead would overwrite"):
+        check_accumulation(2, 16, 1, overwritten=True)

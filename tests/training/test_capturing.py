@@ -14,11 +14,13 @@ from support.small_runs import META, SMALL, UNSTEADY, assert_same
 from torch import Tensor
 
 from mcl.config.compose import compose_train
+from mcl.errors import UserError
 from mcl.losses.independent import Independent
 from mcl.signals import Stopped, StopSignals
 from mcl.tracking.tracker import Trackers
 from mcl.training import build_trainer
 from mcl.training.capturing import CapturedStep, obstacle
+from mcl.training.recording import CudaGraphs
 from mcl.training.setup import assemble
 from mcl.training.train_step import TrainStep
 from mcl.training.trainer import Trainer
@@ -37,8 +39,9 @@ RUNS = {  # 3 epochs of 4 batches of 7 images and one of 4; meta rounds at steps
     "ffl": ["schedule=cosine"],
     "switokd": ["schedule=constant"],  # its teacher pauses in step 6, after the update was recorded
     "kdcl": ["loss.form=general", "dataset.validation=0.2"],
+    "kdcl linear": ["loss.form=linear"],
 }
-SLOW = ("deep_supervision", "lmcl", "one", "pcl", "ffl", "kdcl")  # on the CPU
+SLOW = ("deep_supervision", "lmcl", "one", "pcl", "ffl", "kdcl", "kdcl linear")  # on the CPU
 
 
 @pytest.fixture
@@ -87,7 +90,7 @@ def assert_equal(one: Trainer, other: Trainer) -> None:
 def test_captured_training_equals_eager_training_bit_for_bit(
     loss: str, recorder: RecordedCalls, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = [f"loss={loss}", *RUNS[loss]]
+    options = [f"loss={loss.split()[0]}", *RUNS[loss]]
     eager, captured = trainer_of(*options, eager=True), trainer_of(*options)
     assert fit(captured) == fit(eager)
     assert recorder.recorded >= 2 - ("+optimizer.fused=false" in options)
@@ -101,7 +104,7 @@ def test_captured_training_equals_eager_training_bit_for_bit(
 @needs_gpu
 @pytest.mark.parametrize("loss", RUNS)
 def test_captured_training_equals_eager_training_on_a_gpu(loss: str, caplog: pytest.LogCaptureFixture) -> None:
-    options = [f"loss={loss}", "trainer.deterministic=true", "trainer.precision=float32", *RUNS[loss]]
+    options = [f"loss={loss.split()[0]}", "trainer.deterministic=true", "trainer.precision=float32", *RUNS[loss]]
     eager, captured = (trainer_of(*options, eager=eager, device="cuda") for eager in (True, False))
     assert type(eager.train_step) is TrainStep
     assert isinstance(captured.train_step, CapturedStep)
@@ -150,6 +153,10 @@ def test_a_failed_recording_on_a_gpu_leaves_training_as_it_was(
     monkeypatch.setattr(Independent, "forward", reading)
     options = ["loss=independent", "trainer.deterministic=true", "optimizer.lr=1e-4"]
     eager, captured = (trainer_of(*options, eager=eager, device="cuda") for eager in (True, False))
+    if not CudaGraphs.recovers:
+        with pytest.raises(UserError, match=r"trainer\.capture=off"):
+            fit(captured)
+        return
     assert fit(captured) == fit(eager)
     assert_equal(eager, captured)
     assert isinstance(captured.train_step, CapturedStep)
@@ -286,6 +293,15 @@ def test_what_cannot_be_replayed_runs_eagerly_and_says_why_once(
     (line,) = [record.message for record in caplog.records if record.message.startswith("trainer.capture")]
     assert reason in line
     assert recorder.recorded == 0
+
+
+def test_training_ends_where_pytorch_cannot_go_on_after_a_failed_recording(
+    recorder: RecordedCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "recovers", False, raising=True)
+    _, captured = altered(monkeypatch, lambda loss, batch: float(batch.labels.sum()))
+    with pytest.raises(UserError, match=r"operation not permitted.*cannot go on.*with trainer\.capture=off"):
+        fit(captured)
 
 
 def test_obstacles_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,24 @@ def test_gradients_that_are_equal_or_not_finite_have_a_histogram(composed: Compo
     assert counts["first/stem"] == sum(parameter.numel() for parameter in parameters) - 1
 
 
+def test_histograms_of_deterministic_runs_are_counted_on_the_host(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = assemble(composed(*SMALL, "loss=independent")).learner
+    for parameter in learner.trained_parameters():
+        parameter.grad = torch.randn_like(parameter)
+    moved, cpu = [], torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: moved.append(self) or cpu(self))
+    plain = gradient_histograms(learner)
+    assert moved == []
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert gradient_histograms(learner) == plain
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert len(moved) == len(plain)
+
+
 def test_no_histogram_is_computed_unless_a_tracker_wants_it(
     command: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
