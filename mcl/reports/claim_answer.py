@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcl.console import pluralize
-from mcl.reports.comparisons import Comparisons, Difference
+from mcl.reports.comparisons import NOTHING_SHOWN, Comparisons, Difference
 from mcl.reports.equal_cost import cost_ratio, time_ratio
 from mcl.reports.findings import could_show
 from mcl.reports.markdown import cell, interval, listed, percent, probability, signed
@@ -92,13 +92,13 @@ def _is_tuned(rows: Rows, gain: Difference) -> bool:
 
 def _not_shown(gain: Difference) -> str:
     """Return why a gain is not shown, and how large it would have to be to be shown by as many runs."""
-    sentence = f"Not shown: {gain.conclusion}."
+    sentences = [f"Not shown: {gain.conclusion}."] if gain.conclusion != NOTHING_SHOWN else []
     if gain.detectable is not None:
-        sentence += (
-            f" With the spread of these runs, a true difference of {percent(gain.detectable)} points would be shown in"
+        sentences.append(
+            f"With the spread of these runs, a true difference of {percent(gain.detectable)} points would be shown in"
             " four of five such studies; a smaller one may exist."
         )
-    return sentence
+    return " ".join(sentences)
 
 
 def _control(rows: Rows, gain: Difference, name: str, one: Difference | None) -> str:
@@ -132,14 +132,16 @@ def _cost_of_control(one: Difference) -> str:
     if not ratios:
         return ""
     cost = ", ".join(f"{ratio:.2f} × the {name}" for name, ratio in ratios.items())
-    cheaper = all(ratio < 1 - TOLERANCE for ratio in ratios.values())
+    cheaper = min(ratios.values()) < 1 - TOLERANCE
     return f", {cost} of the method{': less than equal cost' if cheaper else ''}"
 
 
 def _ratios(row: Row, other: Row) -> dict[str, float]:
-    """Return the cost of a row's training divided by another row's, as far as it was measured."""
-    ratios = {"multiply-adds": cost_ratio(row, other), "training time": time_ratio(row, other)}
-    return {name: ratio for name, ratio in ratios.items() if ratio}
+    """Return the cost of a row's training divided by another row's: its time only if no multiply-adds were counted."""
+    if ratio := cost_ratio(row, other):
+        return {"multiply-adds": ratio}
+    ratio = time_ratio(row, other)
+    return {"training time": ratio} if ratio else {}
 
 
 def _numbers(one: Difference) -> str:
@@ -150,7 +152,7 @@ def _numbers(one: Difference) -> str:
     about = [f"95 % interval {interval(found, difference=True)}"] if found.interval else []
     about.append(f"{pluralize(found.count, 'pair')} of equal seed")
     if one.holm is not None:
-        corrected = f"after Holm's correction over {pluralize(one.family, 'test')}" if one.family > 1 else "in one test"
+        corrected = f"after Holm's correction over {one.family} comparisons" if one.family > 1 else "in one test"
         about += [
             f"p = {probability(one.holm)} {corrected}".replace("= <", "<"),
             f"d_z {signed(one.comparison.effect)}",

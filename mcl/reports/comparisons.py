@@ -10,6 +10,7 @@ from mcl.reports.rows import Row, Rows
 from mcl.reports.statistics import LEVEL, Comparison, compare, holm
 
 ALPHA = 1 - LEVEL
+NOTHING_SHOWN = "no difference shown"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Difference:
         network: the name of the network.
         comparison: comparison of the runs of the two rows.
         holm: p after Holm's correction over the family; None without a test.
-        family: number of comparisons that are corrected together and have a test.
+        family: number of comparisons that are corrected together.
         detectable: the true difference, up or down, that these runs would show with power 0.8, at the corrected level
             and with the spread seen; None without a test.
     """
@@ -61,7 +62,7 @@ class Difference:
             return f"{side}, by more than chance alone would often give"
         if self.comparison.p < ALPHA:
             return f"{side}, but not beyond chance once all {self.family} comparisons are counted"
-        return "no difference shown"
+        return NOTHING_SHOWN
 
     @property
     def left_out(self) -> str:
@@ -95,32 +96,57 @@ class _Pair:
     comparison: Comparison
 
 
+@dataclass
+class _Family:
+    """Comparisons that are corrected together.
+
+    Args:
+        pairs: those of rows with runs.
+        planned: number of these, and of those that await runs.
+    """
+
+    pairs: list[_Pair] = field(default_factory=list)
+    planned: int = 0
+
+    def add(self, pairs: Sequence[_Pair], planned: int) -> None:
+        self.pairs += pairs
+        self.planned += planned
+
+
 def compare_rows(rows: Rows, metric: str) -> Comparisons:
     """Compare every row with its baseline, and the method of a claim with its controls and ablations.
 
-    The comparisons that decide a claim are named in ``study.yaml`` before any run, so they are a family of their own
-    for Holm's correction. All others are the second family.
+    The comparisons that decide a claim are named in ``study.yaml``, so they are a family of their own for Holm's
+    correction. All others are the second family. Of a study, a family has all comparisons that it plans, so that a
+    finding does not depend on how many of the others have runs.
     """
     notes = _without_runs(rows)
+    claim = rows.claim
+    methods = [row for row in rows.rows if claim is not None and rows.has_labels(row, claim.method)]
+    primary, secondary = _Family(), _Family()
     baseline: list[_Pair] = []
     for row in rows.rows:
         if rows.baseline and row not in rows.baselines_of(row):
-            pairs, reasons = _pairs(rows, row, rows.baseline, metric)
+            pairs, planned, reasons = _pairs(rows, row, rows.baseline, metric)
+            (primary if row in methods else secondary).add(pairs, planned)
             baseline += pairs
             notes += reasons
-    claim = rows.claim
-    methods = [row for row in rows.rows if claim is not None and rows.has_labels(row, claim.method)]
 
-    def with_methods(others: Sequence[dict[str, str]]) -> list[_Pair]:
-        found = (_pairs(rows, method, labels, metric) for method in methods for labels in others)
-        return [pair for pairs, _ in found for pair in pairs if pair.other not in rows.baselines_of(pair.row)]
+    def with_methods(others: Sequence[dict[str, str]], family: _Family) -> list[_Pair]:
+        found: list[_Pair] = []
+        for method in methods:
+            for labels in others:
+                if rows.counterparts(method, labels) != rows.baselines_of(method):
+                    pairs, planned, _ = _pairs(rows, method, labels, metric)
+                    family.add(pairs, planned)
+                    found += pairs
+        return found
 
-    controls = {name: with_methods([labels]) for name, labels in (claim.controls if claim else {}).items()}
-    ablations = {question: with_methods(answers) for question, answers in (claim.ablations if claim else {}).items()}
-    primary = [pair for pair in baseline if pair.row in methods] + [one for group in controls.values() for one in group]
-    secondary = [pair for pair in baseline if pair.row not in methods]
-    secondary += [one for group in ablations.values() for one in group]
-    tested = {id(pair): one for family in (primary, secondary) for pair, one in _tested(family)}
+    controls = {name: with_methods([labels], primary) for name, labels in (claim.controls if claim else {}).items()}
+    ablations = {
+        question: with_methods(answers, secondary) for question, answers in (claim.ablations if claim else {}).items()
+    }
+    tested = {id(pair): one for family in (primary, secondary) for pair, one in _tested(family, planned=rows.planned)}
 
     def results(pairs: Sequence[_Pair]) -> list[Difference]:
         return [tested[id(pair)] for pair in pairs]
@@ -138,37 +164,42 @@ def _without_runs(rows: Rows) -> list[str]:
     return [f"Not compared, because no run has finished: {'; '.join(names)}."] if names else []
 
 
-def _pairs(rows: Rows, row: Row, labels: dict[str, str], metric: str) -> tuple[list[_Pair], list[str]]:
-    """Compare a row with the one that has some labels and is otherwise equal, network by network."""
+def _pairs(rows: Rows, row: Row, labels: dict[str, str], metric: str) -> tuple[list[_Pair], int, list[str]]:
+    """Compare a row with the one that has some labels and is otherwise equal, network by network.
+
+    Returns:
+        The comparisons, how many there are once both rows have runs, and notes.
+    """
     candidates = rows.counterparts(row, labels)
     if len(candidates) != 1:
         wanted = listed(f"{factor}={label}" for factor, label in labels.items())
         why = f"{len(candidates)} rows have" if candidates else "no row has"
-        return [], [f"{rows.name(row)}: not compared, because {why} {wanted} and is otherwise equal."]
+        return [], 0, [f"{rows.name(row)}: not compared, because {why} {wanted} and is otherwise equal."]
     (other,) = candidates
     pairs, notes = [], []
     if differ(fingerprint(run) for run in [*row.finished, *other.finished]):
         notes.append(f"{rows.name(row)}: its runs saw other images than those of its baseline.")
-    others = other.values(metric)
-    for network, values in row.values(metric).items():
+    own, others = row.values(metric), other.values(metric)
+    for network, values in own.items():
         if network in others:
             pairs.append(_Pair(row, other, network, compare(values, others[network])))
         elif others:
             notes.append(f"{rows.name(row)}: its baseline has no network {network}.")
-    return pairs, notes
+    return pairs, len(pairs) or max(1, len(own), len(others)), notes
 
 
-def _tested(family: Sequence[_Pair]) -> Iterator[tuple[_Pair, Difference]]:
+def _tested(family: _Family, *, planned: bool) -> Iterator[tuple[_Pair, Difference]]:
     """Yield each pair of a family with its difference, whose p is corrected over the family."""
-    tested = [pair.comparison.p for pair in family if pair.comparison.p is not None]
-    adjusted = holm(tested)
+    made = [pair.comparison.p for pair in family.pairs if pair.comparison.p is not None]
+    tests = family.planned if planned else len(made)
+    adjusted = holm(made, tests)
     # The step of Holm's correction at which the next finding would be made: alpha / tests if there is none yet.
-    alpha = ALPHA / max(1, len(tested) - sum(p < ALPHA for p in adjusted))
+    alpha = ALPHA / max(1, tests - sum(p < ALPHA for p in adjusted))
     remaining = iter(adjusted)
-    for pair in family:
+    for pair in family.pairs:
         corrected = least = None
         found = pair.comparison.difference
         if pair.comparison.p is not None and found.deviation is not None:
             corrected = next(remaining)
             least = detectable(found.count, found.deviation, alpha)
-        yield pair, Difference(pair.row, pair.other, pair.network, pair.comparison, corrected, len(tested), least)
+        yield pair, Difference(pair.row, pair.other, pair.network, pair.comparison, corrected, tests, least)

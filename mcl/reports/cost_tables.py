@@ -93,8 +93,8 @@ def _equal_cost(rows: Rows) -> list[str]:
     if not body and not silent:
         return []
     lines = ["### At equal cost", ""]
-    if body and known < 2:
-        lines += ["Unknown: the runs of at most one row were evaluated by then.", ""]
+    if body and known < max(2, len(body) / 2):
+        lines += ["Unknown: the runs of most rows were not evaluated by then.", ""]
     elif body:
         headers = ["top-1 by then", "top-1 at its own end", "epoch", "multiply-adds"]
         lines += [

@@ -12,6 +12,7 @@ from mcl.reports.equal_cost import at_cost, cheapest
 from mcl.reports.probe_table import probe_columns, probed_sets
 from mcl.reports.rows import Rows
 from mcl.runs.reading import Run, mapping
+from mcl.runs.summary import deployed_networks
 from mcl.untrusted.limits import MAX_CSV
 from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.spreadsheet import without_formulas
@@ -30,7 +31,7 @@ COSTS = ("step", "meta_round", "total")
 MEMORY = ("gpu", "process")
 CODE = ("version", "commit", "dirty")
 COLUMNS = (  # behind those of the factors
-    *("seed", "status", "folder", "config_hash", "key", "network", *OF_NETWORK, *ENSEMBLE, *OF_RUN),
+    *("seed", "status", "folder", "config_hash", "key", "network", "deployed", *OF_NETWORK, *ENSEMBLE, *OF_RUN),
     *TIMES,
     *(f"peak_memory_{name}" for name in MEMORY),
     *(f"training_multiply_adds_{name}" for name in COSTS),
@@ -43,12 +44,12 @@ def as_csv(rows: Rows) -> str:
     """Return one line per run and network. Unfinished runs are included, without network and numbers.
 
     Columns are the factors (``images_label`` for one that is called like the column ``images``), then ``seed``,
-    ``status``, ``folder``, ``config_hash``; ``key``, ``network`` and the numbers of the network in summary.json; the
-    numbers of its run in summary.json, repeated for each network. Accuracies and calibration errors are in percent,
-    ``peak_memory_*`` in bytes; ``training_multiply_adds_*`` are of a step per image, of a meta round per image, and in
-    total; ``equal_cost`` is the cost at which the cheapest row compared with this one ended, ``top1_at_equal_cost`` and
-    ``epoch_at_equal_cost`` are of this run's last evaluation by then. ``data`` is the fingerprint of the images. If
-    runs were probed, ``probe_DATASET_MEASURE`` follow, in percent.
+    ``status``, ``folder``, ``config_hash``; ``key``, ``network``, ``deployed`` and the numbers of the network in
+    summary.json; the numbers of its run in summary.json, repeated for each network. Accuracies and calibration errors
+    are in percent, ``peak_memory_*`` in bytes; ``training_multiply_adds_*`` are of a step per image, of a meta round
+    per image, and in total; ``equal_cost`` is the cost at which the cheapest row compared with this one ended,
+    ``top1_at_equal_cost`` and ``epoch_at_equal_cost`` are of this run's last evaluation by then. ``data`` is the
+    fingerprint of the images. If runs were probed, ``probe_DATASET_MEASURE`` follow, in percent.
     """
     header = [*map(_factor_column, rows.factors), *COLUMNS]
     lines = [line for _, of_run in lines_of(rows) for line in of_run]
@@ -151,9 +152,9 @@ def run_lines(run: Run, labels: Mapping[str, str], budget: float | None = None) 
     if budget is not None:
         common["equal_cost"] = round(budget)
         at = at_cost(run, budget)
-    lines = []
+    lines, deployed = [], deployed_networks(summary)
     for network in summary["networks"]:
-        line = {**common, "key": network.get("key"), "network": network["name"]}
+        line = {**common, "key": network.get("key"), "network": network["name"], "deployed": network in deployed}
         line |= {name: network.get(name) for name in OF_NETWORK}
         if at is not None:
             line["epoch_at_equal_cost"] = at.epoch

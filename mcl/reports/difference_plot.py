@@ -7,7 +7,7 @@ from mcl.palette import COLORS, INK, LIGHT
 from mcl.reports.comparisons import Comparisons, Difference
 from mcl.reports.figures import Picture, alternative_text, files
 from mcl.reports.markdown import interval, listed, signed
-from mcl.reports.panels import dataset_name, other_key, row_key, row_styles, run_counts
+from mcl.reports.panels import counts, dataset_name, other_key, row_key, row_styles
 from mcl.reports.rows import METRICS, Rows
 from mcl.reports.small_multiples import COLUMNS, LINE, MARGIN, set_title, small_multiples
 
@@ -23,6 +23,7 @@ def difference_plot(rows: Rows, comparisons: Comparisons, metric: str, formats: 
     panels = difference_panels(rows, comparisons)
     if not panels:
         return None
+    controls = [one for group in comparisons.controls.values() for one in group]
     texts = []
     for title, panel in panels.items():
         found = [(name, one.comparison.difference) for name, one in panel.items()]
@@ -38,7 +39,7 @@ def difference_plot(rows: Rows, comparisons: Comparisons, metric: str, formats: 
         f"Each row minus its baseline, in points of test top-1 ({METRICS[metric]}), paired by seed. Bars are 95 %"
         " intervals of one comparison, without correction; a mark is filled if the difference is shown after Holm's"
         f" correction.{minus}",
-        files(_figure(rows, panels), formats),
+        files(_figure(rows, panels, controls), formats),
     )
 
 
@@ -58,15 +59,17 @@ def difference_panels(rows: Rows, comparisons: Comparisons) -> Panels:
     return panels
 
 
-def _figure(rows: Rows, panels: Panels) -> "Figure":
+def _figure(rows: Rows, panels: Panels, controls: Sequence[Difference]) -> "Figure":
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    names.sort(key=lambda name: any(name in panel and panel[name] in controls for panel in panels.values()))
     figure, grid = small_multiples(len(panels))
     lines = -(-len(panels) // COLUMNS)
     longest = max(map(len, names))
     figure.set_size_inches(3.0 * min(len(panels), COLUMNS) + 0.07 * longest + 0.6, lines * (LINE * len(names) + MARGIN))
     for i, (axes, (title, panel)) in enumerate(zip(grid, panels.items(), strict=True)):
         compared = [one.row for one in panel.values()]
-        set_title(axes, title, f"{dataset_name(compared)}, n = {run_counts(compared)}", len(panels))
+        pairs = counts((len(one.comparison.seeds) for one in panel.values()), "pair")
+        set_title(axes, title, f"{dataset_name(compared)}, n = {pairs}", len(panels))
         _draw(axes, rows, names, panel)
         axes.set_yticks(range(len(names)), names if i % COLUMNS == 0 else [""] * len(names))
     figure.supxlabel("difference, points of top-1", fontsize=9)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from mcl.console import pluralize
 from mcl.reports.accuracy_tables import key, key_header
-from mcl.reports.comparisons import Comparisons, Difference
+from mcl.reports.comparisons import ALPHA, Comparisons, Difference
 from mcl.reports.markdown import NONE, cell, interval, listed, percent, probability, signed
 from mcl.reports.rows import Rows
 from mcl.reports.tables import Table
@@ -19,7 +19,8 @@ def baseline_table(rows: Rows, differences: Sequence[Difference]) -> Table:
         f"Each row minus the row with {_labels(rows.baseline)} that is otherwise equal, in percentage points, paired by"
         " seed."
     )
-    return Table("differences", caption, [key_header(rows), *HEADERS, "conclusion"], body, closing=1)
+    headers = [key_header(rows), *HEADERS, "conclusion"]
+    return Table("differences", caption, headers, body, closing=1, explanation=_explanation(differences))
 
 
 def ablation_table(rows: Rows, question: str, differences: Sequence[Difference], gains: Sequence[Difference]) -> Table:
@@ -47,7 +48,7 @@ def ablation_table(rows: Rows, question: str, differences: Sequence[Difference],
         " points, paired by seed."
     )
     headers = [key_header(rows), "over the baseline", f"method − row, {HEADERS[0]}", *HEADERS[1:], "conclusion"]
-    return Table(name, caption, headers, body, closing=1)
+    return Table(name, caption, headers, body, closing=1, explanation=_explanation(differences))
 
 
 def difference_section(rows: Rows, comparisons: Comparisons) -> list[str]:
@@ -113,6 +114,15 @@ def _numbers(one: Difference) -> list[str]:
     ]
 
 
+def _explanation(differences: Sequence[Difference]) -> str:
+    """Return what the columns mean, in short; rows may differ in the family that they are corrected with."""
+    families = listed(sorted({one.family for one in differences}))
+    return (
+        f"p: paired t-test, two-sided; p (Holm): corrected over {families} comparisons, a finding if below {ALPHA:g};"
+        " d_z: mean over deviation of the differences; detectable: what four of five such studies would show."
+    )
+
+
 def _labels(labels: Mapping[str, str]) -> str:
     return listed(f"{factor} = {label}" for factor, label in labels.items())
 
@@ -145,13 +155,14 @@ def _correction(rows: Rows, tested: Sequence[Difference]) -> str:
     """Return how the tests of a table are corrected, in words."""
     if rows.claim is None:
         tests = tested[0].family
-        return f"Holm's correction over the {tests} tests of this table" if tests > 1 else "one test, no correction"
+        which = "that the study plans" if rows.planned else "of this table"
+        return f"Holm's correction over the {tests} comparisons {which}" if tests > 1 else "one test, no correction"
     families = {rows.has_labels(one.row, rows.claim.method): one.family for one in tested}
     parts = []
     if True in families:
         parts.append(
-            f"the {pluralize(families[True], 'test')} of the study's claim (method against baseline and controls)"
+            f"the {pluralize(families[True], 'comparison')} of the study's claim (method against baseline and controls)"
         )
     if False in families:
-        parts.append(f"the {pluralize(families[False], 'other test')} of this report")
+        parts.append(f"the {pluralize(families[False], 'other comparison')} that it plans")
     return f"Holm's correction over {', and separately over '.join(parts)}"

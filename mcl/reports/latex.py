@@ -66,7 +66,7 @@ def _environment(one: Table) -> list[str]:
     return [
         r"\begin{table}",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
-        rf"\caption{{{escaped(one.caption)}}}",
+        rf"\caption{{{_text(' '.join(filter(None, [one.caption, one.explanation])))}}}",
         rf"\label{{tab:{_NOT_IN_A_LABEL.sub('-', one.name)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",

@@ -72,8 +72,10 @@ def interval(estimate: Estimate, *, difference: bool = False) -> str:
 
 
 def probability(p: float | None) -> str:
-    """Format a p-value: ``"0.031"``, ``"< 0.001"``."""
-    return NONE if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """Format a p-value: ``"0.031"``, ``"< 0.001"``; close to 0.05, with the digits that tell on which side it is."""
+    if p is None:
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.5f}" if f"{p:.3f}" == "0.050" else f"{p:.3f}"
 
 
 def count(value: float | None) -> str:

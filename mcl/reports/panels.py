@@ -63,10 +63,10 @@ def row_styles(rows: Rows) -> dict[str, Style]:
 
 
 def method_name(row: Row) -> str:
-    """Return the method of a row: the label that names a loss, else the loss of its runs."""
-    known = [row.labels.get("loss", ""), *(label for label in row.labels.values() if label in METHODS)]
+    """Return the method of a row: the label that is a method's name, else the loss of its runs, else its label."""
+    known = (label for label in row.labels.values() if label in METHODS)
     stored = (place_labels(run)["loss"] for run in row.runs if run.config)
-    return next(filter(None, [*known, *stored]), "")
+    return next(filter(None, [*known, *stored, row.labels.get("loss", "")]), "")
 
 
 def dataset_name(rows: Iterable[Row]) -> str:
@@ -88,8 +88,13 @@ def last_epoch_of(runs: Iterable[Run]) -> str:
 
 def run_counts(rows: Iterable[Row]) -> str:
     """Return how many finished runs each of some rows has, such as ``"3 runs"``."""
-    counts = sorted({len(row.finished) for row in rows})
-    return f"{_range(counts)} run{'s' * (counts != [1])}"
+    return counts(len(row.finished) for row in rows)
+
+
+def counts(numbers: Iterable[int], noun: str = "run") -> str:
+    """Return the range of some numbers: ``"1 run"``, ``"3 to 5 pairs"``."""
+    different = sorted(set(numbers))
+    return f"{_range(different)} {noun}{'s' * (different != [1])}"
 
 
 def _range(values: Sequence[int]) -> str:

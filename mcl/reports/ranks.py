@@ -1,6 +1,7 @@
 """Ranks of the rows of a study, with intervals: which method is where, as far as these runs can tell."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -35,8 +36,8 @@ class Rank:
     better_than: tuple[Row, ...]
 
 
-def ranks(rows: Sequence[Row], metric: str) -> tuple[list[Rank], int]:
-    """Rank rows that are otherwise equal, best first; return the number of tests, too.
+def ranks(rows: Sequence[Row], metric: str, *, planned: bool) -> tuple[list[Rank], int]:
+    """Rank rows that are otherwise equal, best first; return the number of tests, too: of a plan, of all rows.
 
     Every two rows are compared by a t-test paired by seed, with Holm's correction over all of them. A row's interval
     counts those that are shown to be better or worse; so all intervals together hold with the level of the tests (as
@@ -46,7 +47,8 @@ def ranks(rows: Sequence[Row], metric: str) -> tuple[list[Rank], int]:
     means = {id(row): fmean(by_seed.values()) for row, by_seed in values}  # rounded as in the other tables
     pairs = [(one[0], other[0], compare(one[1], other[1])) for one, other in itertools.combinations(values, 2)]
     tested = [(one, other, found) for one, other, found in pairs if found.p is not None]
-    adjusted = holm([found.p for _, _, found in tested if found.p is not None])
+    tests = math.comb(len(rows), 2) if planned else len(tested)
+    adjusted = holm([found.p for _, _, found in tested if found.p is not None], tests)
     shown = [
         (one, other) if found.difference.mean > 0 else (other, one)
         for (one, other, found), p in zip(tested, adjusted, strict=True)
@@ -64,14 +66,14 @@ def ranks(rows: Sequence[Row], metric: str) -> tuple[list[Rank], int]:
         )
         for row in in_order
     ]
-    return places, len(tested)
+    return places, tests
 
 
 def rank_tables(rows: Rows, metric: str) -> dict[str, Table]:
     """Return the table of each group of rows that are compared with one another, by the name of the group."""
     tables = {}
     for name, group in rows.groups().items():
-        found, tests = ranks(group, metric)
+        found, tests = ranks(group, metric, planned=rows.planned)
         if len(found) > 1:
             body = [
                 [key(rows, one.row), percent(one.mean), str(one.rank), _interval(one), _names(rows, one.better_than)]

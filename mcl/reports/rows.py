@@ -82,6 +82,7 @@ class Rows:
         unplaced: runs that belong to no row, each with the reason.
         claim: the claim of the study, if it has one and the baseline is its own.
         ranked: whether the report ranks the rows.
+        planned: whether a study plans the rows, run or not.
         teachers: runs that were trained before those of the rows, which start from their weights.
     """
 
@@ -93,6 +94,7 @@ class Rows:
     unplaced: list[Run] = field(default_factory=list)
     claim: Claim | None = None
     ranked: bool = False
+    planned: bool = False
     teachers: list[Row] = field(default_factory=list)
 
     @property
@@ -195,7 +197,7 @@ def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archi
     compared = set(chosen) or set(list(study.factors)[-1:])
     sorted_rows = list(map(_sort_runs, rows.values()))
     claim = study.claim if baseline is None else None
-    found = Rows(dict(study.factors), sorted_rows, chosen, compared, claim=claim, ranked=study.ranks)
+    found = Rows(dict(study.factors), sorted_rows, chosen, compared, claim=claim, ranked=study.ranks, planned=True)
     return _check_baseline(replace(found, teachers=_teachers(study, archived)))
 
 

@@ -106,9 +106,14 @@ def compare(values: Mapping[int, float], baseline: Mapping[int, float]) -> Compa
     return Comparison(difference, p, effect, seeds, unpaired, baseline_unpaired)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values, in the order given, that hold for all of them together (Holm 1979)."""
+def holm(p_values: Sequence[float], tests: int) -> list[float]:
+    """Return p-values, in the order given, that hold for all of them together (Holm 1979).
+
+    Args:
+        p_values: of the tests that were made.
+        tests: number of tests; those that were not made yet count as not significant.
+    """
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    scaled = (min(1.0, (len(order) - rank) * p_values[i]) for rank, i in enumerate(order))
+    scaled = (min(1.0, (tests - rank) * p_values[i]) for rank, i in enumerate(order))
     adjusted = dict(zip(order, accumulate(scaled, max), strict=True))
     return [adjusted[i] for i in range(len(p_values))]

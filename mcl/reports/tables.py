@@ -17,6 +17,7 @@ class Table:
         rows: the cells, as text.
         words: number of columns, from the left, that hold words.
         closing: number of columns, from the right, that hold words.
+        explanation: what the columns mean, for a table without a page around it.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     words: int = 1
     closing: int = 0
+    explanation: str = ""
 
     def without_empty(self) -> "Table":
         """Return the table less the columns of numbers that are empty in every row."""

@@ -36,7 +36,7 @@ def study(tmp_path: Path) -> Study:
 
 def test_interval_counts_the_rows_shown_to_be_better_and_worse(study: Study) -> None:
     rows = rows_of_study(study)
-    found, tests = ranks(rows.rows, "top1_last")
+    found, tests = ranks(rows.rows, "top1_last", planned=False)
     assert tests == 3
     places = {one.row.labels["loss"]: (one.rank, one.first, one.last) for one in found}
     assert places == {"b": (1, 1, 2), "a": (2, 1, 2), "c": (3, 3, 3)}
@@ -50,8 +50,9 @@ def test_equal_means_share_a_rank_and_no_test_leaves_all_ranks_open(tmp_path: Pa
         folder = write_run(tmp_path, "independent", 0, [50.0, 50.0], folder=tmp_path / loss / "0")
         rows.append(PlannedRun({"loss": loss}, 0, [], folder))
     study = replace(study_of(tmp_path, []), factors={"loss": ["a", "b"]}, baseline={}, runs=rows, ranks=True)
-    found, tests = ranks(rows_of_study(study).rows, "top1_last")
-    assert tests == 0
+    for planned in (False, True):
+        found, tests = ranks(rows_of_study(study).rows, "top1_last", planned=planned)
+        assert tests == planned
     assert [(one.rank, one.first, one.last) for one in found] == [(1, 1, 2), (1, 1, 2)]
 
 
@@ -77,5 +78,5 @@ def test_networks_that_are_not_deployed_do_not_count() -> None:
 
 
 def test_rows_without_results_have_no_ranks() -> None:
-    assert ranks([Row({"loss": "a"}, [])], "top1_last") == ([], 0)
+    assert ranks([Row({"loss": "a"}, [])], "top1_last", planned=True) == ([], 0)
     assert Rows({}, [], {}, set()).ranked is False

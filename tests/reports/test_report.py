@@ -45,7 +45,7 @@ def test_different_networks_have_a_line_each_and_one_correction(tmp_path: Path, 
     # t of the second: mean 5/3, deviation sqrt(7/12), t^2 = (25/9) * 3 / (7/12) = 100/7, p = 1 - sqrt(t^2 / (2 + t^2))
     assert (first[3], second[3]) == ("0.074", "0.063")
     assert (first[4], second[4]) == ("0.127", "0.127")  # twice the smaller, and no less for the larger
-    assert "over the 2 tests" in text
+    assert "over the 2 comparisons of this table" in text
     # both are tested at 0.025: the noncentrality is 7.9978
     assert first[-2:] == ["±4.62", "no difference shown"]
 

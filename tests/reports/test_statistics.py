@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from mcl.reports.markdown import probability
 from mcl.reports.statistics import compare, estimate, holm
 
 
@@ -86,10 +87,18 @@ def test_one_run_has_no_deviation_and_equal_runs_no_interval() -> None:
 
 def test_holm_correction_is_stepwise_and_monotone() -> None:
     # 0.01 * 3 = 0.03; 0.03 * 2 = 0.06; 0.04 * 1 = 0.04, but not below the one before
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.01, 0.04, 0.03], 3) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_holm_counts_tests_that_were_not_made() -> None:
+    assert holm([0.01, 0.04], 4) == pytest.approx([0.04, 0.12])
+
+
+def test_p_close_to_the_level_has_the_digits_that_decide() -> None:
+    assert [probability(p) for p in (0.04996, 0.05004, 0.0494, 0.0004)] == ["0.04996", "0.05004", "0.049", "< 0.001"]
 
 
 def test_holm_is_capped_at_one_and_keeps_a_single_test() -> None:
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
-    assert holm([0.02]) == [0.02]
-    assert holm([]) == []
+    assert holm([0.6, 0.7], 2) == [1.0, 1.0]
+    assert holm([0.02], 1) == [0.02]
+    assert holm([], 0) == []
