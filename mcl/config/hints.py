@@ -12,11 +12,12 @@ from mcl.config.schema import TrainConfig
 from mcl.config.signatures import read_signature
 from mcl.config.targets import PACKAGES, inside
 from mcl.errors import UserError, nearest, unknown
-from mcl.networks.library_names import LIBRARIES, libraries_with
+from mcl.networks.library_names import LIBRARIES, TARGET, libraries_with
 from mcl.program import program
 from mcl.runs.pair import PAIR_OPTIONS, TYPED_OPTIONS
 
 NETWORKS = ("first", "second")
+LIBRARY_BACKBONE = TARGET.rpartition(".")[2]
 PRESETS = ("experiment", "recipe", "speed", "debug")  # groups whose files set options of others
 
 
@@ -111,6 +112,9 @@ def unknown_option(
     problem = f"{key}: there is no such {kind}."
     front, _, last = key.rpartition(".")
     target = str((node or {}).get("_target_", ""))
+    if title == LIBRARY_BACKBONE and not nearest(last, known):
+        typed = write(f"{front}.options.{last}", value)
+        return UserError(f"{problem} If the library's own function has this argument, write {typed}.")
     owners = options().get(key)
     of_hydra = owners and key.startswith("hydra.")
     if target and not title and not of_hydra and not nearest(last, known):  # the class may have what no file lists

@@ -141,6 +141,7 @@ TYPED = {  # after `python train.py`; `sweep` and `mcl` stand for the other prog
     "pair.second.branch=byot": "Write pair.second.branches=byot.",
     "pair.second.drop_pth=0.1": "Write pair.second.drop_path=0.1.",
     "network@pair.first=hcgnet_a1 pair.first.drop_path=0.1": "there is no such option of HCGNet. Known: ",
+    "network@pair.first=torchvision/resnet18 pair.first.drop_path=0.1": "write pair.first.options.drop_path=0.1.",
     "pair.second.weigths=DEFAULT": "Write pair.second.weights=DEFAULT.",
     "pair.first.weight_decay=0.1": "or optimizer.weight_decay=0.1.",
     "pair.branches=light": "each network has this option. Write pair.first.branches=light.",
