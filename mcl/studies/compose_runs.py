@@ -21,18 +21,16 @@ class RunComposer:
         file: the page, for messages; archived runs lie beside it.
         hold: overrides of every run, teachers included.
         factors: factor -> label -> overrides.
-        rows: label of each factor.
+        rows: seed -> rows that have a run of it, each with the label of each factor.
         teachers: name -> overrides.
-        seeds: of every row, and of every teacher.
         extra: overrides of every run, which come last.
     """
 
     file: Path
     hold: Sequence[str]
     factors: Mapping[str, Mapping[str, list[str]]]
-    rows: Sequence[dict[str, str]]
+    rows: Mapping[int, Sequence[dict[str, str]]]
     teachers: Mapping[str, list[str]]
-    seeds: Sequence[int]
     extra: Sequence[str]
 
     def compose(self) -> Iterator[tuple[PlannedRun, Composed]]:
@@ -42,15 +40,15 @@ class RunComposer:
             UserError: an override is invalid, or two rows give the same run.
         """
         runs: dict[Path, PlannedRun] = {}
-        progress = Progress(len(self.seeds) * len(self.rows))
+        progress = Progress(sum(map(len, self.rows.values())))
         archived = runs_of_archive(self.file.parent / ARCHIVE)
         with composing() as compose:
-            for seed in self.seeds:
+            for seed, rows in self.rows.items():
                 teachers = {
                     name: find_teacher(self._run({"teacher": name}, own, seed, {}, compose)[0], archived)
                     for name, own in self.teachers.items()
                 }
-                for row in self.rows:
+                for row in rows:
                     varied = [override for name, label in row.items() for override in self.factors[name][label]]
                     run, composed = self._run(row, varied, seed, teachers, compose)
                     if (same := runs.get(run.folder)) is not None:

@@ -21,8 +21,9 @@ from mcl.program import program
 from mcl.search.space import WITHOUT_TEST
 from mcl.studies.claim import Claim, check_claim
 from mcl.studies.compose_runs import RunComposer
-from mcl.studies.labels import check_labels, label_text
+from mcl.studies.labels import check_labels, has_labels, label_lists
 from mcl.studies.planned_run import PlannedRun
+from mcl.studies.skipped import skipped_of
 from mcl.studies.study_page import FILE, Page, Published, Search, check_search, choices_of, published_of, read_page
 
 
@@ -124,11 +125,16 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     _check_page(file, page, labels, chosen)
     if not chosen or len(set(chosen)) < len(chosen):
         raise UserError(f"{file}: seeds are {chosen}: give at least one, and none twice.")
-    rows = [row for row in _rows(labels) if not any(skipped.items() <= row.items() for skipped in page.skip)]
-    if not rows:
+    skipped = skipped_of(file, page.skip, labels, page.seeds)
+    rows = {
+        seed: [row for row in _rows(labels) if not any(each.leaves_out(row, seed) for each in skipped)]
+        for seed in dict.fromkeys([*page.seeds, *chosen])
+    }
+    every_row = list(itertools.chain(*rows.values()))
+    if not any(rows[seed] for seed in chosen):
         raise UserError(f"{file}: skip leaves no row.")
     for where, named in {"baseline": page.baseline, **(page.claim.rows if page.claim else {})}.items():
-        if not any(named.items() <= row.items() for row in rows):
+        if not any(named.items() <= row.items() for row in every_row):
             labels_named = ", ".join(f"{factor}: {label}" for factor, label in named.items())
             raise UserError(f"{file}: skip leaves no row for {where}: {{{labels_named}}}.")
     written = [*factors.values(), page.teachers]
@@ -141,7 +147,8 @@ def load_study(folder: Path, extra: Sequence[str] = (), seeds: Sequence[int] | N
     base: Composed | None = None
     precision_is_open = False
     precisions = set()
-    for run, base in RunComposer(file, page.hold, factors, rows, page.teachers, chosen, extra).compose():
+    chosen_rows = {seed: rows[seed] for seed in chosen}
+    for run, base in RunComposer(file, page.hold, factors, chosen_rows, page.teachers, extra).compose():
         runs.append(run)
         precision_is_open |= leaves_precision_open(base.config)
         precisions.add(str(OmegaConf.select(base.config, "trainer.precision")))
@@ -173,8 +180,6 @@ def _check_page(file: Path, page: Page, labels: Mapping[str, list[str]], seeds: 
     check_labels(f"{file}: baseline", page.baseline, labels)
     if page.claim is not None:
         check_claim(str(file), page.claim, page.baseline, labels)
-    for skipped in page.skip:
-        check_labels(f"{file}: skip", skipped, labels)
     if page.search is not None:
         check_search(file, page, seeds)
 
@@ -198,14 +203,9 @@ def only(study: Study, wanted: Mapping[str, Any]) -> list[PlannedRun]:
         raise UserError(f"only={wanted}: give labels by factor, such as 'only={{loss: lmcl}}'.")
     if wanted and study.search is not None:
         raise UserError("only: a search has no rows to choose from. Leave only out.")
-    lists = {factor: labels if isinstance(labels, list) else [labels] for factor, labels in wanted.items()}
-    labels = {factor: [label_text(label) for label in chosen] for factor, chosen in lists.items()}
-    for factor, chosen in labels.items():
-        if not chosen:
-            raise UserError(f"only: {factor} has no label, so nothing would run.")
-        for label in chosen:
-            check_labels("only", {factor: label}, study.factors)
-    runs = [run for run in study.runs if all(run.labels[factor] in chosen for factor, chosen in labels.items())]
+    labels = label_lists(wanted)
+    check_labels("only", labels, study.factors)
+    runs = [run for run in study.runs if has_labels(run.labels, labels)]
     if study.runs and not runs:
         raise UserError("only: the study skips these combinations of labels, so nothing would run.")
     return runs

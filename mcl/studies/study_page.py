@@ -21,7 +21,7 @@ from mcl.studies.labels import check_labels, label_text
 
 FILE = "study.yaml"
 PUBLISHED = "published"
-LABELED = ("skip", "baseline", "claim", PUBLISHED)  # parts that name rows by their labels
+LABELED = ("baseline", "claim", PUBLISHED)  # parts that name rows by their labels
 _LISTED = {str: "overrides, such as [loss=lmcl]", int: "whole numbers, such as [0, 1]"}  # what a list of these is
 
 
@@ -83,7 +83,7 @@ class Page:
     text: str = ""
     hold: list[str] = field(default_factory=list)
     vary: dict[str, Any] = field(default_factory=dict)
-    skip: list[dict[str, str]] = field(default_factory=list)
+    skip: list[dict[str, Any]] = field(default_factory=list)  # factor, or ``seed``, -> label or list of labels
     seeds: list[int] = field(default_factory=lambda: [0])
     baseline: dict[str, str] = field(default_factory=dict)
     claim: Claim | None = None
@@ -146,7 +146,7 @@ def _check_shape(file: Path, name: str, node: Any, hint: Any) -> None:
 def _with_label_texts(node: Any, kinds: tuple[type, ...]) -> Any:
     """Return plain data with values of some kinds as `label_text` writes them.
 
-    OmegaConf would write ``True``, and takes no number for a label in a list, such as that of ``skip``.
+    OmegaConf would write ``True``, and takes no number for a label in a list, such as an ablation of ``claim``.
     """
     if isinstance(node, dict):
         return {key: _with_label_texts(child, kinds) for key, child in node.items()}

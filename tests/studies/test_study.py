@@ -109,6 +109,27 @@ def test_rows_can_be_skipped(page: Callable[..., Study]) -> None:
     ]
 
 
+def test_rows_can_have_fewer_seeds(page: Callable[..., Study]) -> None:
+    skip = "skip: [{loss: lmcl, size: [small, large], seed: [4, 5]}, {size: large, seed: 5}]"
+    study = page("seeds: [3, 5]", f"seeds: [3, 4, 5]\n{skip}")
+    seeds: dict[tuple[str, ...], list[int]] = {}
+    for run in study.runs:
+        seeds.setdefault(tuple(run.labels.values()), []).append(run.seed)
+    assert seeds == {
+        ("independent", "small"): [3, 4, 5],
+        ("independent", "large"): [3, 4],
+        ("lmcl", "small"): [3],
+        ("lmcl", "large"): [3],
+    }
+    rows = {tuple(row.labels.values()): len(row.planned) for row in plan_rows(study, estimate=False)}
+    assert rows == {labels: len(own) for labels, own in seeds.items()}
+
+
+def test_seeds_on_the_command_line_may_leave_out_rows_of_a_claim(page: Callable[..., Study]) -> None:
+    named = "skip: [{loss: lmcl, seed: 5}]\nseeds: [3, 5]\nclaim: {method: {loss: lmcl}}"
+    assert {run.labels["loss"] for run in page("seeds: [3, 5]", named, seeds=[5]).runs} == {"independent"}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -147,6 +168,10 @@ def test_rows_can_be_skipped(page: Callable[..., Study]) -> None:
             "small and independent, large give the same run",
         ),
         ("seeds: [3, 5]", "skip: [{loss: lmcl}, {loss: independent}]", "skip leaves no row"),
+        ("seeds: [3, 5]", "skip: [{loss: [lmcl, independant]}]", "skip: loss has no independant. Did you mean"),
+        ("seeds: [3, 5]", "skip: [{loss: []}]", "skip: loss has no label: give at least one"),
+        ("seeds: [3, 5]", "skip: [{loss: lmcl, seed: 4}]", "skip: seeds has no 4. It has 0."),
+        ("seeds: [3, 5]", "skip: [{loss: lmcl, seed: []}]", "skip: seed is an empty list"),
         ("seeds: [3, 5]", "search: {options: {}}", "a search takes its settings from search.options"),
     ],
 )
@@ -188,7 +213,7 @@ def test_study_in_the_documentation_is_valid(tmp_path: Path) -> None:
     first, taught = (text.partition("```")[0] for text in re.split("```yaml\n(?=title|hold: .*\nteachers)", manual)[1:])
     (tmp_path / "study.yaml").write_text(first)
     study = load_study(tmp_path)
-    assert len(study.runs) == 3 * 3
+    assert len(study.runs) == 3 * 2 + 1  # of the large networks, one row and one seed
     assert len(study.published) == 1
     (tmp_path / "study.yaml").write_text(f"title: Teachers\n{taught}")
     study = load_study(tmp_path)
@@ -204,6 +229,8 @@ ROWS = {  # what is shipped -> how many runs of each seed it is
     "methods": 26,
     "few_images": 13,
     "few_images_100_per_class": 18,
+    "few_images_100_per_class_variants": 7 + 4,
+    "few_images_500_per_class": 5,
     "fashion_mnist_100_per_class": 10,
     "fashion_mnist_100_per_class_tuning": 0,
     "fashion_mnist_100_per_class_tuning_lmcl": 0,
