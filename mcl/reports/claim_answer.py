@@ -13,7 +13,9 @@ from mcl.reports.rows import METRICS, Row, Rows
 
 TOLERANCE = 0.1  # by which a row may cost less than the method and still be called at equal cost
 TUNED = "tuned"
-CONTROLS = {"equal cost": "the baseline at equal cost", TUNED: "the tuned baseline"}
+EQUAL_COST = "equal cost"
+CONTROLS = {EQUAL_COST: "the baseline at equal cost", TUNED: "the tuned baseline"}
+CHEAPER = "the baseline at less than equal cost"
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,9 @@ def answer(gain: Difference, controls: dict[str, Difference | None], *, is_tuned
     if not gain.is_gain:
         return "the method is lower than its baseline"
     tested = {name: one for name, one in controls.items() if one is not None and one.holm is not None}
-    lost = [CONTROLS[name] for name, one in tested.items() if not one.is_gain]
-    kept = [CONTROLS[name] for name, one in tested.items() if one.is_gain]
+    named = {name: CHEAPER if _is_cheaper(name, one) else CONTROLS[name] for name, one in tested.items()}
+    lost = [named[name] for name, one in tested.items() if not one.is_gain]
+    kept = [named[name] for name, one in tested.items() if one.is_gain]
     missing = [words for name, words in CONTROLS.items() if name not in tested and not (is_tuned and name == TUNED)]
     parts = [f"a gain is shown over {CONTROLS[TUNED] if is_tuned else 'the baseline'}"]
     if kept:
@@ -112,7 +115,7 @@ def _control(rows: Rows, gain: Difference, name: str, one: Difference | None) ->
     if one is None or one.comparison.difference.mean is None:
         return f"Against {words}: not tested, because no runs of equal seed have finished."
     row = other_key(rows, one.row, one.other)
-    if name == "equal cost":
+    if name == EQUAL_COST:
         row += _cost_of_control(one)
     if one.holm is None:
         verdict = f"not tested: {one.conclusion}"
@@ -132,8 +135,12 @@ def _cost_of_control(one: Difference) -> str:
     if not ratios:
         return ""
     cost = ", ".join(f"{ratio:.2f} × the {name}" for name, ratio in ratios.items())
-    cheaper = min(ratios.values()) < 1 - TOLERANCE
-    return f", {cost} of the method{': less than equal cost' if cheaper else ''}"
+    return f", {cost} of the method{': less than equal cost' if _is_cheaper(EQUAL_COST, one) else ''}"
+
+
+def _is_cheaper(name: str, one: Difference) -> bool:
+    """Return whether a row that stands for equal cost did cost less than the method."""
+    return name == EQUAL_COST and min(_ratios(one.other, one.row).values(), default=1.0) < 1 - TOLERANCE
 
 
 def _ratios(row: Row, other: Row) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Accuracy against the cost of training, for a few rows: every mark stands at its true cost, beside its name."""
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from mcl.palette import COLORS, LIGHT, MARKERS
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Point = tuple[Row, float, dict[int, float]]  # a row, its multiply-adds of training, its accuracy by seed
-LONGEST = 30  # letters of a name beside its mark; the legend has all of it
+LINE, LINES = 16, 2  # letters and lines of a name beside its mark; the legend has all of it
 WIDEST, STEP = 6.0, 2.0  # of intervals at one cost, in points: each is narrower than the one behind it
 
 
@@ -58,7 +59,7 @@ def _name_mark(axes: "Axes", name: str, cost: float, mean: float, color: str, pl
     """Write a name beside its mark, to the right and to the left in turn, with a line that leads to it."""
     side = 1 if place % 2 else -1
     axes.annotate(
-        name if len(name) <= LONGEST else f"{name[: LONGEST - 1].rstrip()}…",
+        fill(name, LINE, max_lines=LINES, placeholder="…", break_on_hyphens=False),
         (cost, mean),
         xytext=(side * 22, (place // 2) * 14 + side * 6),
         textcoords="offset points",

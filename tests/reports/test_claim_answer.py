@@ -64,7 +64,7 @@ def test_runs_without_a_seed_in_common_have_no_accuracy_to_compare(tmp_path: Pat
     [
         (
             *(70.2, 70.5),
-            "a gain is shown over the baseline, and over the baseline at equal cost and the tuned baseline",
+            "a gain is shown over the baseline, and over the baseline at less than equal cost and the tuned baseline",
             [
                 "(independent long, 0.42 × the multiply-adds of the method: less than equal cost): +1.80 points",
                 "the gain survives",
@@ -72,12 +72,14 @@ def test_runs_without_a_seed_in_common_have_no_accuracy_to_compare(tmp_path: Pat
         ),
         (
             *(72.0, 70.5),
-            "a gain is shown over the baseline, and over the tuned baseline, but not over the baseline at equal cost",
+            "a gain is shown over the baseline, and over the tuned baseline,"
+            " but not over the baseline at less than equal cost",
             ["the gain does not survive: no difference is shown (one of 0."],
         ),
         (
             *(74.0, 70.5),
-            "a gain is shown over the baseline, and over the tuned baseline, but not over the baseline at equal cost",
+            "a gain is shown over the baseline, and over the tuned baseline,"
+            " but not over the baseline at less than equal cost",
             ["the gain does not survive: the method is lower"],
         ),
         (
@@ -131,7 +133,7 @@ def test_baseline_may_itself_be_tuned(tmp_path: Path, page: Page) -> None:
     claim = Claim({"arm": "lmcl"}, {"arm": "independent long"}, {"arm": "independent"})
     means = {"independent": 70.0, "lmcl": 72.0, "independent long": 70.2}
     text = first_paragraph(page(study=claim_study(tmp_path / "runs", means, claim)))
-    assert "a gain is shown over the tuned baseline, and over the baseline at equal cost.**" in text
+    assert "a gain is shown over the tuned baseline, and over the baseline at less than equal cost.**" in text
     assert "over 2 comparisons" in text
     assert text.endswith("The baseline itself is tuned.")
     check_claim("study.yaml", claim, {"arm": "independent"}, {"arm": list(means)})
