@@ -107,5 +107,7 @@ def _released(path: Path) -> Path:
     releases, name = release_folders(), path.as_posix()
     if name in releases:
         return releases[name]
-    known = f"{did_you_mean(name, releases)} Released networks: {', '.join(releases) or 'none'}."
+    neighbors = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    known = did_you_mean(path.name, neighbors) or did_you_mean(name, releases)
+    known = known or f" Released networks: {', '.join(releases) or 'none'}."
     raise UserError(f"{path}: there is no such run folder or file, and no release has this name.{known}")

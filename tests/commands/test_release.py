@@ -142,9 +142,13 @@ def test_a_release_is_loaded_in_one_line_by_name(released: Path, home: Path) -> 
     assert release_folders()[NAME].resolve() == released
 
 
-def test_an_unknown_name_gets_the_list(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match=rf"Did you mean '{NAME}'\? Released networks: .*{NAME}"):
+def test_an_unknown_name_gets_the_nearest_one_or_the_list(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=rf"Did you mean '{NAME}'\?$"):
         mcl.load("small/independent-resnet9")
+    with pytest.raises(UserError, match=rf"Did you mean '{released.name}'\?$"):
+        mcl.load(f"{released}s")
+    with pytest.raises(UserError, match=rf"Released networks: .*{NAME}"):
+        mcl.load("nowhere/x")
     assert main(["evaluate", "nowhere/x"]) == 1
     assert "no release has this name" in capsys.readouterr().err
 
