@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +42,7 @@ from mcl.launching.gpu_query import (
 )
 from mcl.launching.run_job import TOP1, RunJob
 from mcl.runs.identity import config_hash, identity
+from mcl.runs.secret_values import without_secrets
 
 
 class Returned(JobReturn):
@@ -219,6 +222,7 @@ def _job(config: DictConfig, folder: Path, command: Sequence[str], label: str, f
         name=str(folder.relative_to(runs)) if folder.is_relative_to(runs) else str(folder),
         folder=folder,
         command=tuple(command),
+        typed=shlex.join(without_secrets(list(command))),
         config_hash=None if config.resume.name == "never" else config_hash(config),
         same_data=partial(fingerprints.agree, config),
         varied=label,
@@ -229,9 +233,18 @@ def _job(config: DictConfig, folder: Path, command: Sequence[str], label: str, f
 
 
 def _kind(config: DictConfig) -> str:
-    """Return the settings that decide how much memory a run needs: all but its seed and factors such as ``lr``."""
-    settings = {name: value for name, value in identity(config).items() if not isinstance(value, float)}
-    return json.dumps({**settings, "seed": None}, sort_keys=True, default=str)
+    """Return the settings that decide how much memory a run needs, as text.
+
+    Its seeds, its initial weights and factors such as ``lr`` do not, but a factor of 0 leaves a part out.
+    """
+    settings = {
+        name: value
+        for name, value in identity(config).items()
+        if name not in ("seed", "dataset.seed")
+        and not re.fullmatch(r"init_from.*|pair\.[^.]+\.weights", name)
+        and not (value and isinstance(OmegaConf.select(config, name), float))
+    }
+    return json.dumps(settings, sort_keys=True, default=str)
 
 
 def fill(returned: Returned, outcome: Outcome, failure: Exception | None) -> None:

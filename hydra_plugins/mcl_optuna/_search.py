@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
@@ -25,10 +26,10 @@ from mcl.search.storage import (
     FOLDER,
     JOURNAL,
     build,
-    drop_torn_line,
     open_storage,
     place_for_jobs,
     quiet_optuna,
+    shown,
 )
 from mcl.search.trial_reports import PRUNER
 from mcl.search.trials import Proposal, Trials, count_combinations, is_grid
@@ -58,8 +59,8 @@ def search(
             raise UserError(f"hydra.sweeper.warm_start={missing}: there is no such folder. Give a folder of runs.")
         name = options.study_name or _name(options, space)
         folder = Path(str(config.hydra.sweep.dir)) / FOLDER / name
-        with _locked(folder):
-            place = options.storage or str(folder / JOURNAL)
+        place = options.storage or str(folder / JOURNAL)
+        with _locked(folder), _alone_in(options.storage, name):
             study = _open(place, name, options, space, pruner)
             n_trials = options.n_trials
             if is_grid(options.sampler):
@@ -79,9 +80,7 @@ def search(
             )
             before = len(trials.begun())
             so_far = f", {before} of them begun before" if before else ""
-            console.print(
-                f"search {name}: {pluralize(n_trials, 'trial')}{so_far}; {display_path(place)}", soft_wrap=True
-            )
+            console.print(f"search {name}: {pluralize(n_trials, 'trial')}{so_far}; {shown(place)}", soft_wrap=True)
             if not trials.finished:
                 _run(launcher, trials)
             _report(study, Path(str(config.hydra.sweep.dir)), names(objective))
@@ -173,11 +172,30 @@ def _locked(folder: Path) -> Iterator[None]:
             folder.parent.rmdir()
 
 
+@contextmanager
+def _alone_in(place: str | None, name: str) -> Iterator[None]:
+    """Let no second process with another folder of runs run the same search in the same file."""
+    if place is None or "://" in place:
+        yield
+        return
+    lock = FileLock(f"{place}.{name}.lock", timeout=0)
+    try:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (Timeout, OSError) as error:
+        reason = "another process runs this search there" if isinstance(error, Timeout) else error.strerror
+        raise UserError(
+            f"hydra.sweeper.storage={shown(place)}: {reason}. Wait until it has ended, or give another file."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _open(place: str, name: str, options: Options, space: Space, pruner: Any) -> Any:
     import optuna
 
-    if "://" not in place:
-        drop_torn_line(Path(place))
     settings = _settings(options, space)
     study = optuna.create_study(
         study_name=name,
@@ -190,8 +208,8 @@ def _open(place: str, name: str, options: Options, space: Space, pruner: Any) ->
     if stored is not None and stored != settings:
         changed = [key for key in settings if stored.get(key) != settings[key]]
         raise UserError(
-            f"hydra.sweeper.study_name={name}: the search of this name in {place} has other {' and '.join(changed)}."
-            " Choose another name, or leave study_name out."
+            f"hydra.sweeper.study_name={name}: the search of this name in {shown(place)} has other"
+            f" {' and '.join(changed)}. Choose another name, or leave study_name out."
         )
     if stored is None:
         study.set_user_attr(SETTINGS, settings)

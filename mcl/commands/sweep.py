@@ -15,7 +15,7 @@ from mcl.config import launch, objective
 from mcl.config.entry import FULL_ERROR, INTERRUPTED
 from mcl.config.explain import explain
 from mcl.config.grouping import grouped
-from mcl.console import announced, display_path
+from mcl.console import announced, display_path, pluralize
 from mcl.devices import precision_notes
 from mcl.errors import UserError
 from mcl.files import expand_home
@@ -24,7 +24,7 @@ from mcl.reports.archive import needs_archive
 from mcl.runs.archived import ARCHIVE, archived_runs
 from mcl.runs.reading import Run, read_run
 from mcl.signals import EXIT_STATUS, Stopped, program_signals, report_stop
-from mcl.studies.plan import plan_rows
+from mcl.studies.plan import PlannedRow, plan_rows
 from mcl.studies.planned_run import PlannedRun
 from mcl.studies.study import Study, find_study, load_study, only, study_names, teachers_of
 
@@ -106,7 +106,11 @@ def _sweep(task: launch.Task, asked: Asked) -> int:
 def _plan(
     asked: Asked, study: Study, runs: list[PlannedRun], archived: Sequence[Run], archive: Path
 ) -> list[PlannedRun]:
-    """Print the plan of a study, and return its runs without those that are finished in an archive and count there."""
+    """Print the plan of a study, and return the runs to launch.
+
+    Those that are finished in an archive and count there are left out. A cluster gets no finished run; other launchers
+    find out themselves.
+    """
     settings = asked.settings
     with announced("looking for finished runs" + (" and timing a step of each kind" if settings.plan_only else "")):
         counted = archived if settings.archived else []
@@ -119,10 +123,26 @@ def _plan(
     names = {run.folder.name for run in archived}
     only_there = [run for run in runs if run.folder.name in names and not run.folder.is_dir()]
     if settings.archived:
-        return [run for run in runs if run not in only_there]
-    if only_there:
+        _warn_of_teachers(only_there, rows)
+        runs = [run for run in runs if run not in only_there]
+    elif only_there:
         print(f"{len(only_there)} of these are finished in {display_path(archive)}: archived=true counts them.\n")
+    if asked.slots is None:
+        runs = [run for run in runs if "resume=never" in run.overrides or not read_run(run.folder).finished]
     return runs
+
+
+def _warn_of_teachers(archived: Sequence[PlannedRun], rows: Sequence[PlannedRow]) -> None:
+    """Print how many archived runs no longer count if a teacher, whose weights no archive has, trains to others."""
+    again = {teacher.folder for teacher in teachers_of(planned for row in rows for planned in row.unfinished)}
+    again = {folder for folder in again if not folder.is_dir()}
+    taught = [run for run in archived if any(teacher.folder in again for teacher in run.teachers.values())]
+    if taught:
+        print(
+            f"note: {pluralize(len(taught), 'archived run')} had a teacher that is trained again, because an archive"
+            " has no weights. On another machine its weights may differ; these runs then do not count, and would run"
+            " again.\n"
+        )
 
 
 def _print_notes(asked: Asked, study: Study) -> None:
@@ -144,8 +164,11 @@ def _launch_and_report(task: launch.Task, asked: Asked, study: Study, runs: Sequ
     with grouped(study.group, study.varied):
         taught_later = [run for run in runs if run.stand_ins and not read_run(run.folder).finished]
         first = [*teachers_of(taught_later), *(run for run in runs if not run.stand_ins)]
+        first = list({run.folder: run for run in first}.values())  # a teacher may be a row, too
         failures = _run(task, study, first, hydra)
-        if taught_later:
+        if taught_later and failures and launch.stops_at_failure(hydra):
+            failures.append(f"fail_fast: {pluralize(len(taught_later), 'run')} with teachers not started.")
+        elif taught_later:
             study, runs, waiting = _with_trained_teachers(asked, taught_later, place)
             failures += [*waiting, *_run(task, study, runs, hydra)]
     for message in failures:

@@ -8,7 +8,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobRuntime, setup_globals
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, setup_globals
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
@@ -27,7 +27,8 @@ def launch(task: Task, jobs: Sequence[Sequence[str]], settings: Sequence[str]) -
         settings: overrides of Hydra itself (``hydra/launcher=gpus``) and of the folder of all jobs (``runs=``).
 
     Returns:
-        The outcome of each job, in order; that of a failed job holds its exception.
+        The outcome of each job, in order; that of a failed job holds its exception. If the launcher stops at the first
+        failure, the jobs of later batches have none.
     """
     context, config = _prepare(settings)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
@@ -35,7 +36,14 @@ def launch(task: Task, jobs: Sequence[Sequence[str]], settings: Sequence[str]) -
     returns: list[JobReturn] = []
     for first in range(0, len(jobs), size):
         returns += launcher.launch([list(job) for job in jobs[first : first + size]], initial_job_idx=first)
+        if config.hydra.launcher.get("fail_fast") and any(each.status is JobStatus.FAILED for each in returns):
+            break
     return returns
+
+
+def stops_at_failure(settings: Sequence[str]) -> bool:
+    """Return whether the launcher that ``settings`` choose starts nothing more when a job has failed."""
+    return bool(_prepare(settings)[1].hydra.launcher.get("fail_fast"))
 
 
 def search(task: Task, common: Sequence[str], settings: Sequence[str]) -> None:

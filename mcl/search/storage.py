@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
+from mcl.console import display_path
 from mcl.errors import UserError
 from mcl.extras import require
+from mcl.runs.secret_values import without_secrets
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -49,33 +49,27 @@ def open_storage(place: str) -> "BaseStorage":
         UserError: it cannot be opened.
     """
     import optuna
-    from optuna.storages.journal import JournalFileBackend
+
+    from mcl.search.journal import Journal
 
     try:
         if "://" in place:
             return optuna.storages.get_storage(place)
         Path(place).parent.mkdir(parents=True, exist_ok=True)
-        return optuna.storages.JournalStorage(JournalFileBackend(place, _lock(place)))  # type: ignore[arg-type]
+        return optuna.storages.JournalStorage(Journal(place))
+    except UserError:
+        raise
     except Exception as error:  # of SQLAlchemy, of a driver of a database, of the file system
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"hydra.sweeper.storage={place}: it cannot be opened ({reason}). Give the path of a file, or a URL such as"
-            " sqlite:///search.db."
+            f"hydra.sweeper.storage={shown(place)}: it cannot be opened ({reason}). Give the path of a file, or a URL"
+            " such as sqlite:///search.db."
         ) from error
 
 
-def drop_torn_line(journal: Path) -> None:
-    """Cut off the last line of a journal file if a killed process left it without an end."""
-    if not journal.is_file():
-        return
-    with _lock(str(journal)), open(journal, "r+b") as file:  # another search may be writing to the same file
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
-
-
-def _lock(journal: str) -> FileLock:
-    """Return the lock of a journal file, which ends with its process; Optuna's own would then wait half a minute."""
-    return FileLock(f"{journal}.lock")
+def shown(place: str) -> str:
+    """Return a storage as messages name it: a path shortened, a URL without its password."""
+    return str(without_secrets(place)) if "://" in place else display_path(place)
 
 
 def place_for_jobs(place: str) -> str:

@@ -194,7 +194,7 @@ class Trials:
 
         with quiet_optuna():
             try:
-                self.study.tell(number, values, state=TrialState[state])
+                self.study.tell(number, values, state=TrialState[state], skip_if_finished=True)
             except RuntimeError as error:
                 if ENDED_BY_GRID not in str(error):
                     raise

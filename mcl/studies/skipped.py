@@ -17,7 +17,7 @@ class Skipped:
 
     Args:
         labels: factor -> labels.
-        seeds: the seeds without a run; None for all.
+        seeds: the seeds with a run; None for no seed.
     """
 
     labels: dict[str, list[str]]
@@ -25,7 +25,7 @@ class Skipped:
 
     def leaves_out(self, row: Mapping[str, str], seed: int) -> bool:
         """Return whether a row has no run of a seed."""
-        return has_labels(row, self.labels) and (self.seeds is None or seed in self.seeds)
+        return has_labels(row, self.labels) and (self.seeds is None or seed not in self.seeds)
 
 
 def skipped_of(
@@ -46,7 +46,7 @@ def skipped_of(
     for each in skip:
         wanted = label_lists({factor: label for factor, label in each.items() if factor != SEED})
         check_labels(f"{file}: skip", wanted, labels)
-        skipped_seeds = None
+        kept = None
         if SEED in each:
             given = each[SEED]
             skipped_seeds = list(given) if isinstance(given, list) else [given]
@@ -55,5 +55,6 @@ def skipped_of(
             for seed in skipped_seeds:
                 if seed not in seeds:
                     raise UserError(f"{file}: skip: seeds has no {seed}. It has {', '.join(map(str, seeds))}.")
-        found.append(Skipped(wanted, skipped_seeds))
+            kept = [seed for seed in seeds if seed not in skipped_seeds]
+        found.append(Skipped(wanted, kept))
     return found

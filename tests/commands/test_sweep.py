@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.utils import JobReturn, JobStatus
 
 import train
 from mcl.__main__ import main as report
 from mcl.commands.sweep import main
 from mcl.commands.sweep_arguments import understand
 from mcl.config.conf_folder import conf_folder
+from mcl.errors import UserError
 from mcl.runs.checkpoint_files import read_checksum
 from mcl.studies.plan import plan_rows
 from mcl.studies.study import load_study
@@ -247,6 +249,40 @@ def test_runs_on_a_cluster_need_a_precision_that_does_not_depend_on_this_machine
         assert "4 runs" in out
 
 
+def test_a_cluster_gets_unfinished_runs_alone(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    assert sweep("seeds=[0]")[0] == 0
+    submitted: list[list[str]] = []
+    monkeypatch.setattr("mcl.config.launch.launch", lambda task, jobs, settings: submitted.extend(jobs) or [])
+    assert sweep("trainer.device=cpu", launcher="slurm")[0] == 0
+    assert [next(text for text in job if text.startswith("seed=")) for job in submitted] == ["seed=1", "seed=1"]
+    submitted.clear()
+    assert sweep("trainer.device=cpu", "resume=never", launcher="slurm")[0] == 0
+    assert len(submitted) == 4
+
+
+def test_fail_fast_starts_no_row_of_a_teacher(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched: list[int] = []
+
+    def fail(task: object, jobs: list[list[str]], settings: list[str]) -> list[JobReturn]:
+        launched.append(len(jobs))
+        return [JobReturn(status=JobStatus.FAILED, _return_value=UserError("no luck"))]
+
+    monkeypatch.setattr("mcl.config.launch.launch", fail)
+    status, _, err = sweep("seeds=[0]", "hydra.launcher.fail_fast=true", study="taught", launcher="gpus")
+    assert (status, launched) == (1, [2])
+    assert "error: no luck\nerror: fail_fast: 1 run with teachers not started." in err
+
+
+def test_teacher_that_is_a_row_is_trained_once(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = "resnet14: [loss=independent, pair=single, network@pair.first=resnet14]"
+    Path("taught/study.yaml").write_text(TAUGHT.replace("loss:\n", f"loss:\n    {row}\n", 1))
+    launched: list[list[str]] = []
+    monkeypatch.setattr("mcl.config.launch.launch", lambda task, jobs, settings: launched.extend(jobs) or [])
+    sweep("seeds=[0]", study="taught")
+    assert len(launched) == len(set(map(tuple, launched))) == 2
+
+
 def test_study_is_planned_for_the_devices_of_its_runs(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("tiny/study.yaml").write_text(PAGE.replace("  - trainer.precision=float32\n", ""))
     monkeypatch.setattr(
@@ -332,6 +368,11 @@ def test_teachers_are_trained_before_the_rows_that_need_them(sweep: Sweep) -> No
     assert status == 0, err
     assert "2 runs, 0 of them unfinished" in out
     assert not Path("runs").exists()
+    assert "note:" not in out
+    with_row = re.sub(r"( +)kd: \[(.*)", r"\g<0>\n\1hot kd: [loss.temperature=9, \2", TAUGHT)
+    Path("taught/study.yaml").write_text(with_row)
+    _, out, _ = sweep("seeds=[0]", "archived=true", "plan_only=true", study="taught")
+    assert "note: 1 archived run had a teacher that is trained again, because an archive has no weights." in out
 
 
 def test_rows_of_a_teacher_that_failed_are_not_started(sweep: Sweep) -> None:

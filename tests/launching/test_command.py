@@ -71,7 +71,17 @@ def test_jobs_need_the_same_memory_unless_something_but_the_seed_or_a_factor_dif
     launched: Callable[..., NotRun],
 ) -> None:
     assert len({job.kind for job in launched("loss=independent", "seed=0,1", "optimizer.lr=0.05,0.1").jobs}) == 1
+    assert len({job.kind for job in launched("loss=lmcl", "loss.weights.vcl=0.5,1.0").jobs}) == 1
+    assert len({job.kind for job in launched("loss=lmcl", "loss.weights.vcl=0.5,0.0").jobs}) == 2
+    assert len({job.kind for job in launched("loss=independent", "seed=0,1", "dataset.seed=${seed}").jobs}) == 1
     assert len({job.kind for job in launched("loss=independent", "trainer.batch_size=32,64").jobs}) == 2
+
+
+def test_log_of_a_job_hides_passwords(launched: Callable[..., NotRun]) -> None:
+    (job,) = launched("seed=3", "tracking=mlflow", "tracking.mlflow.uri='postgresql://me:secret@place'").jobs
+    assert "secret" in "".join(job.command)
+    assert "secret" not in job.typed
+    assert job.typed.startswith(sys.executable)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 from support.fake_slurm import wait_until
 from support.small_runs import SMALL
 
@@ -164,6 +165,16 @@ def test_finished_runs_are_a_warm_start(command: Command) -> None:
     assert len(trials("found")) == 1
 
 
+def test_second_search_in_the_same_journal_is_refused(command: Command) -> None:
+    job = [*SMALL, "trainer.max_steps=1", "loss=independent", "dataset.validation=0.4", "optimizer.lr=0.1,0.2"]
+    search = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "hydra.sweeper.study_name=s", *job]
+    with FileLock("a.journal.s.lock"):
+        done = command(*search, "hydra.sweeper.storage=a.journal")
+    assert done.status == 1
+    assert "hydra.sweeper.storage=a.journal: another process runs this search there." in done.err
+    assert command(*search, "hydra.sweeper.storage=a.journal").status == 0
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -173,7 +184,7 @@ def test_finished_runs_are_a_warm_start(command: Command) -> None:
         (["optimizer.lr=0.1,1", "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0"),
         (["optimizer.lr=0.1,1", "hydra.sweeper.pruner=asha"], "hydra/sweeper/pruner=asha"),
         (["optimizer.lr=0.1,1", "hydra/sweeper/pruner=asha", "hydra.sweeper.pruner.min_resource=-1"], "min_resource"),
-        (["optimizer.lr=0.1,1", "hydra.sweeper.storage=nosql://x"], "hydra.sweeper.storage=nosql://x"),
+        (["optimizer.lr=0.1,1", "hydra.sweeper.storage=nosql://me:pw@x"], "hydra.sweeper.storage=nosql://me:***@x"),
         (["optimizer.lr=0.1,1", "hydra.sweeper.warm_start=nowhere"], "nowhere"),
         (["optimizer.lr=0.1,1", "optimizer.mometum=0.5"], "optimizer.mometum"),
     ],

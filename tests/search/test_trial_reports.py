@@ -2,17 +2,15 @@
 
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from filelock import FileLock
 
 from mcl.errors import UserError
-from mcl.search.storage import build, drop_torn_line, open_storage
+from mcl.search.storage import build, open_storage
 from mcl.search.trial_reports import PRUNED_AFTER, PRUNER, TrialPruner
 
 ROOT = Path(__file__).parents[2]
@@ -103,30 +101,6 @@ def test_lock_that_a_killed_process_left_does_not_block(study: Any, tmp_path: Pa
     before = time.monotonic()
     study.ask()
     assert time.monotonic() - before < 10
-
-
-def test_torn_last_line_of_a_journal_is_dropped(study: Any, tmp_path: Path) -> None:
-    study.ask()
-    journal = tmp_path / "a.journal"
-    whole = journal.read_bytes()
-    journal.write_bytes(whole + b'{"op_code":4,"wor')
-    drop_torn_line(journal)
-    assert journal.read_bytes() == whole
-
-
-def test_line_that_another_search_is_writing_is_not_torn(study: Any, tmp_path: Path) -> None:
-    study.ask()
-    journal = tmp_path / "a.journal"
-    whole = journal.read_bytes()
-    with FileLock(f"{journal}.lock"):
-        journal.write_bytes(whole[:-5])
-        second = threading.Thread(target=drop_torn_line, args=[journal])
-        second.start()
-        second.join(0.3)
-        with open(journal, "ab") as file:
-            file.write(whole[-5:])
-    second.join(10)
-    assert journal.read_bytes() == whole
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,10 @@ def test_rows_can_have_fewer_seeds(page: Callable[..., Study]) -> None:
         ("lmcl", "small"): [3],
         ("lmcl", "large"): [3],
     }
+    more = page("seeds: [3, 5]", f"seeds: [3, 4, 5]\n{skip}", seeds=[5, 6, 3])
+    assert [run.seed for run in more.runs if run.labels == {"loss": "lmcl", "size": "small"}] == [3]
+    assert [run.seed for run in more.runs if run.labels == {"loss": "independent", "size": "large"}] == [3]
+    assert [run.seed for run in more.runs if run.labels == {"loss": "independent", "size": "small"}] == [5, 6, 3]
     rows = {tuple(row.labels.values()): len(row.planned) for row in plan_rows(study, estimate=False)}
     assert rows == {labels: len(own) for labels, own in seeds.items()}
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hydra_gpu_launcher import guard
 from hydra_gpu_launcher.errors import LauncherError
@@ -36,7 +36,7 @@ class Attempt:
         resumed: whether an earlier attempt has begun the job.
 
     Raises:
-        LauncherError: the folder of the job is not writable, or its log is a link.
+        LauncherError: the folder of the job is not writable, its log is a link, or no process can be started.
     """
 
     def __init__(self, job: Job, slot: Slot, number: int, grace: float, returns: Path, *, resumed: bool = False):
@@ -51,32 +51,11 @@ class Attempt:
         read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._write_fd, False)
         try:
-            job.folder.mkdir(parents=True, exist_ok=True)
-            with open(job.log, "ab", buffering=0, opener=_open_no_link) as log:
-                log.write(
-                    self._header().encode(errors="surrogateescape")
-                )  # the command line as given, with undecodable bytes
-                self._before = log.tell()
-                self._process = subprocess.Popen(
-                    [*GUARD, str(read_fd), str(grace), ",".join(map(str, slot.cores)), *self._command],
-                    env={**os.environ, **slot.environment, RETURN_FILE: str(returns), "PYTHONUNBUFFERED": "1"},
-                    pass_fds=[read_fd],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,  # Ctrl-C is for the launcher, which passes it on
-                )
-        except OSError as error:
+            with self._open_log() as log:
+                self._process = self._start(log, read_fd)
+        except LauncherError:
             os.close(self._write_fd)
-            if job.log.is_symlink():
-                raise LauncherError(
-                    f"{job.log} is a link, so the output of the job would be added to another file. Remove the link,"
-                    " then run the same command again."
-                ) from error
-            raise LauncherError(
-                f"Cannot write {job.log}: {error.strerror or error}. See that its disk has space and that its folder"
-                " can be written to, then run the same command again."
-            ) from error
+            raise
         finally:
             os.close(read_fd)
         self.began, self.began_at = time.monotonic(), time.time()
@@ -150,16 +129,58 @@ class Attempt:
         messages = [line for line in errors if line.startswith("error: ")]  # as programs print it for their users
         return (messages or errors or lines or [""])[-1].removeprefix("error: ")
 
+    def _open_log(self) -> BinaryIO:
+        """Open the log and write the command line as given, with undecodable bytes."""
+        job = self.job
+        try:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            log = open(job.log, "ab", buffering=0, opener=_open_no_link)  # noqa: SIM115 - the caller closes it
+            try:
+                log.write(self._header().encode(errors="surrogateescape"))
+                self._before = log.tell()
+            except OSError:
+                log.close()
+                raise
+        except OSError as error:
+            if job.log.is_symlink():
+                raise LauncherError(
+                    f"{job.log} is a link, so the output of the job would be added to another file. Remove the link,"
+                    " then run the same command again."
+                ) from error
+            raise LauncherError(
+                f"Cannot write {job.log}: {error.strerror or error}. See that its disk has space and that its folder"
+                " can be written to, then run the same command again."
+            ) from error
+        return log
+
+    def _start(self, log: BinaryIO, read_fd: int) -> "subprocess.Popen[bytes]":
+        slot = self.slot
+        arguments = [str(read_fd), str(self._grace), ",".join(map(str, slot.cores)), *self._command]
+        try:
+            return subprocess.Popen(
+                [*GUARD, *arguments],
+                env={**os.environ, **slot.environment, RETURN_FILE: str(self._returns), "PYTHONUNBUFFERED": "1"},
+                pass_fds=[read_fd],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the launcher, which passes it on
+            )
+        except OSError as error:
+            raise LauncherError(f"Cannot start the process of {self.job.name}: {error.strerror or error}.") from error
+
     def _outlives_guard(self) -> bool:
         """Return whether processes are left after the end of the guard, as after SIGKILL to it.
 
-        The kernel then sends SIGTERM to the job. Processes left after the grace period are killed.
+        The kernel then sends SIGTERM to the job. Processes left after the grace period are killed, unless they cannot.
         """
         survivors = processes_with(f"{RETURN_FILE}={self._returns}")
         if survivors and self._deadline is None:
             self._deadline = time.monotonic() + self._grace
         if self._deadline is not None and time.monotonic() >= self._deadline:
             kill_all(survivors)
+            if time.monotonic() >= self._deadline + guard.UNKILLABLE:
+                return False
         return bool(survivors)
 
     def _header(self) -> str:

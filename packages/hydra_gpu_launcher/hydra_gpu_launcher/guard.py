@@ -25,7 +25,8 @@ RETURN_FILE = "GPU_LAUNCHER_RETURN_FILE"  # to which a job writes its return val
 LINGER = 5.0  # seconds for processes left behind by a job that ended by itself
 PAUSE = 0.05
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+UNKILLABLE = 60.0  # seconds after SIGKILL in which a process ends, unless the kernel waits for a device that is gone
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 LINUX = sys.platform.startswith("linux")
 
 
@@ -78,7 +79,7 @@ def _start(command: list[str]) -> int:
 
 def _wait(job: int, pipe: int, signal_fd: int, grace: float) -> tuple[int, bool]:
     """Wait for the end of the job. Return its status from ``waitpid``, and whether to kill what is left at once."""
-    sources, deadline, killing = [pipe, signal_fd], None, False
+    sources, deadline, killing, last = [pipe, signal_fd], None, False, None
     while True:
         ready, _, _ = select.select(
             sources, [], [], None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -97,11 +98,14 @@ def _wait(job: int, pipe: int, signal_fd: int, grace: float) -> tuple[int, bool]
         if stop and deadline is None:
             deadline = time.monotonic() + grace
             _send(job, signal.SIGTERM)
+        if last is not None and time.monotonic() >= last:
+            return int(signal.SIGKILL), True
         if killing or (deadline is not None and time.monotonic() >= deadline):
             _send(job, signal.SIGKILL)
             if not killing:
                 _print_error(f"still running {grace:g} s after SIGTERM: killed")
-            deadline, killing = time.monotonic() + 60.0, True
+            last = last or time.monotonic() + UNKILLABLE
+            deadline, killing = last, True
 
 
 def _reap(job: int) -> "int | None":
@@ -119,11 +123,14 @@ def _reap(job: int) -> "int | None":
 
 
 def _clean_up(job: int, patience: float) -> None:
-    """Terminate, then kill the processes that are left, until there are none."""
+    """Terminate, then kill the processes that are left, until there are none but those that cannot be killed."""
     deadline = time.monotonic() + patience
     terminated: set[int] = set()
     while remaining := _remaining_processes(job):
         late = time.monotonic() >= deadline
+        if time.monotonic() >= deadline + UNKILLABLE:
+            _print_error(f"left running, because SIGKILL does not end them: {', '.join(map(str, remaining))}")
+            return
         for process in remaining:
             if late:
                 _send(process, signal.SIGKILL)

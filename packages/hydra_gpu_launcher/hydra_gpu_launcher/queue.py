@@ -209,9 +209,18 @@ class JobQueue:
         return None
 
     def _has_failed_on(self, outcome: Outcome, slot: Slot) -> bool:
-        """Return whether a retry should wait for another GPU: this one may be why the job has failed."""
-        others = any(other.device != slot.device for other in self._slots)
-        return bool(slot.gpus) and outcome.attempts > 0 and outcome.device == slot.device and others
+        """Return whether a retry should wait for another GPU: this one may be why the job has failed.
+
+        It does not wait for a GPU that only others use, or that is gone.
+        """
+        if not slot.gpus or not outcome.attempts or outcome.device != slot.device:
+            return False
+        busy = {attempt.slot.device for attempt in self._running}
+        return any(
+            other.device in busy or self._admission.admits(outcome, other, self._running)
+            for other in self._slots
+            if other.device != slot.device
+        )
 
     def _hold(self, outcome: Outcome, user: str) -> None:
         """Leave a job waiting while another process uses its folder."""

@@ -139,6 +139,19 @@ def test_busy_gpu_is_never_taken(
     assert "GPU 1 is in use" not in result.printed, "by our own jobs"
 
 
+@pytest.mark.parametrize("other", ["busy", "lost"])
+def test_retry_does_not_wait_for_a_gpu_that_no_job_of_the_queue_frees(
+    run: Run, tmp_path: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    (tmp_path / "other").mkdir()
+    second = FakeGpu(tmp_path / "other", others=4.0 if other == "busy" else 0.0, lost=other == "lost")
+    install(monkeypatch, {A: gpu, B: second})
+    jobs = [a_job(tmp_path / "a", "once=raise:no luck"), a_job(tmp_path / "b")]
+    result = run(jobs, wait_for_free=True, retries=1, uuids={"0": A, "1": B})
+    assert result.statuses == ["done", "done"]
+    assert {line["gpu"] for job in jobs for line in traced(job.folder)} == {"0"}
+
+
 def test_job_waits_until_the_gpu_stays_free(
     run: Run, tmp_path: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
