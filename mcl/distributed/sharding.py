@@ -23,6 +23,11 @@ class Split(NamedTuple):
         return max(1, min(self.processes, self.images // SMALLEST))
 
     @property
+    def shortest(self) -> int:
+        """Number of images of the shortest piece."""
+        return self.images // self.pieces
+
+    @property
     def even(self) -> bool:
         """Whether every process has the same number of images, and a piece of its own."""
         return self.images % self.processes == 0 and self.pieces == self.processes

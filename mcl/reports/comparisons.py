@@ -185,7 +185,8 @@ def _pairs(rows: Rows, row: Row, labels: dict[str, str], metric: str) -> tuple[l
             pairs.append(_Pair(row, other, network, compare(values, others[network])))
         elif others:
             notes.append(f"{rows.name(row)}: its baseline has no network {network}.")
-    return pairs, len(pairs) or max(1, len(own), len(others)), notes
+    planned = len(pairs) or max(len(own), len(others)) or max(row.kinds, other.kinds)
+    return pairs, planned, notes
 
 
 def _tested(family: _Family, *, planned: bool) -> Iterator[tuple[_Pair, Difference]]:

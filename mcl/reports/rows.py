@@ -43,10 +43,12 @@ class Row:
     Args:
         labels: factor -> label.
         runs: runs in order of their seeds, each seed once, finished or not.
+        kinds: different networks that a run deploys, as far as a plan says.
     """
 
     labels: dict[str, str]
     runs: list[Run]
+    kinds: int = 1
 
     @property
     def finished(self) -> list[Run]:
@@ -189,7 +191,8 @@ def rows_of_study(study: Study, baseline: Mapping[str, str] | None = None, archi
         run.seed = planned.seed
         run.command = f"{program('train')} {shlex.join(planned.overrides)}"
         _set_aside_other_settings(run)
-        rows.setdefault(tuple(planned.labels.values()), Row(dict(planned.labels), [])).runs.append(run)
+        row = rows.setdefault(tuple(planned.labels.values()), Row(dict(planned.labels), [], planned.kinds))
+        row.runs.append(run)
     name_folders(run for row in rows.values() for run in row.runs)
     set_aside_other_images(run for row in rows.values() for run in row.runs)
 

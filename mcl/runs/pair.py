@@ -66,3 +66,14 @@ def frozen_stages(pair: Mapping[Any, Any]) -> dict[str, int]:
 def deployed_options(pair: Mapping[Any, Any]) -> dict[str, bool]:
     """Return ``pair.KEY.deployed`` of the networks that have it, by key."""
     return {key: deployed for key, deployed in option_of_networks(pair, DEPLOYED).items() if deployed is not None}
+
+
+def count_deployed_kinds(pair: Mapping[Any, Any]) -> int:
+    """Return how many different networks a run deploys, unless its loss chooses fewer."""
+    leader, options, frozen = pair.get(LEADER), deployed_options(pair), frozen_keys(pair)
+    kinds = [
+        without_options(node, TYPED_OPTIONS)
+        for key, node in networks_of(pair).items()
+        if options.get(key, key not in frozen if leader is None else key == leader)
+    ]
+    return max(1, sum(kind not in kinds[:i] for i, kind in enumerate(kinds)))

@@ -8,6 +8,7 @@ from mcl.config.compose import Composed, composing
 from mcl.config.loader import Progress
 from mcl.errors import UserError
 from mcl.runs.archived import ARCHIVE
+from mcl.runs.pair import count_deployed_kinds
 from mcl.runs.renames import current_overrides
 from mcl.studies.planned_run import PlannedRun
 from mcl.studies.teachers import Teacher, find_teacher, runs_of_archive, with_teachers
@@ -76,5 +77,6 @@ class RunComposer:
         except UserError as error:
             name = ", ".join(labels.values()) or self.file.parent.name
             raise UserError(f"{self.file}, {name}: {error}") from error
-        run = PlannedRun(labels, seed, taught.overrides, composed.folder, taught.teachers, taught.stand_ins)
+        kinds = count_deployed_kinds(composed.config.pair)
+        run = PlannedRun(labels, seed, taught.overrides, composed.folder, taught.teachers, taught.stand_ins, kinds)
         return run, composed

@@ -17,6 +17,7 @@ class PlannedRun:
     folder: Path  # its run folder; a stand-in, while a teacher is not trained
     teachers: Mapping[str, "PlannedRun"] = field(default_factory=dict)  # ``pair.second.weights`` -> run of the weights
     stand_ins: tuple[str, ...] = ()  # overrides for the checksums of weights that are not here; empty if all are
+    kinds: int = 1  # different networks that it deploys
 
     @property
     def settings(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mcl import distributed
-from mcl.distributed.sharding import SMALLEST
+from mcl.distributed.sharding import SMALLEST, Split
 from mcl.errors import UserError
 from mcl.training.random_state import random_state, set_random_state
 from mcl.training.train_step import TrainStep
@@ -41,7 +41,7 @@ class AccumulatedStep(TrainStep):
 
     def backpropagate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], list[Outputs]]:
         learner, device = self.learner, batch.images.device
-        pieces = max(1, min(self.chunks, len(batch.labels) // SMALLEST))
+        pieces = count_chunks(self.chunks, batch)
         chunks = batch.images.tensor_split(pieces, dim=IMAGES)
         states, first, teaching = [], [], []
         for images in chunks:
@@ -73,6 +73,15 @@ class AccumulatedStep(TrainStep):
         for gradient, average in zip(gradients, distributed.all_reduce_mean(gradients), strict=True):
             if average is not gradient:
                 gradient.copy_(average)
+
+
+def count_chunks(most: int, batch: Batch) -> int:
+    """Return the number of chunks of a batch, each of two images or more: the same in every process.
+
+    Synchronized batch normalization waits for the other processes in each forward pass.
+    """
+    images = len(batch.labels) if batch.whole is None else Split(batch.whole, distributed.world_size()).shortest
+    return max(1, min(most, images // SMALLEST))
 
 
 def check_accumulation(chunks: int, batch_size: int, processes: int, *, overwritten: bool = False) -> None:

@@ -158,7 +158,7 @@ def _build_train_step(
         make_step = functools.partial(AccumulatedStep, options.accumulate)
         broadcast_learner(learner)
     elif world_size > 1:
-        model = data_parallel(learner)
+        model = data_parallel(learner, deterministic=options.deterministic)
     elif recorder is not None:
         make_step = functools.partial(CapturedStep, recorder)
     return make_step(

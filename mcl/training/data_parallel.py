@@ -19,15 +19,23 @@ def broadcast_learner(learner: Learner) -> None:
     distributed.broadcast([*learner.parameters(), *learner.buffers()])
 
 
-def data_parallel(learner: Learner) -> DistributedDataParallel:
-    """Give all processes the learner of the first one. Return a wrapper that averages gradients over processes."""
+def data_parallel(learner: Learner, *, deterministic: bool = False) -> DistributedDataParallel:
+    """Give all processes the learner of the first one. Return a wrapper that averages gradients over processes.
+
+    Args:
+        learner: networks and loss.
+        deterministic: add the gradients of three or more processes in the same order in every step. Otherwise the first
+            step of a process sends them in other buckets, so that a resumed run differs in the last digits.
+    """
     broadcast_learner(learner)
     meta = [parameter for parameter in learner.loss.meta_parameters().values() if parameter.requires_grad]
     for parameter in meta:
         parameter.requires_grad_(False)  # the meta round trains them: backward must not wait for their gradients
     # Gradients are sent bucket by bucket while the backward pass still runs. static_graph would not be safe: a loss may
     # pause networks or change with the epoch, and then other parameters get gradients.
-    wrapper = DistributedDataParallel(learner, gradient_as_bucket_view=True, **_KEEP_BUFFERS)
+    # A search for unused parameters keeps the first buckets.
+    options = {**_KEEP_BUFFERS, "gradient_as_bucket_view": True, "find_unused_parameters": deterministic}
+    wrapper = DistributedDataParallel(learner, **options)
     for parameter in meta:
         parameter.requires_grad_()
     return wrapper
@@ -36,8 +44,10 @@ def data_parallel(learner: Learner) -> DistributedDataParallel:
 def float_buffers(learner: Learner) -> list[Tensor]:
     """Return the buffers to average over processes: batch statistics, as each process sees other images.
 
-    Static ones, those of frozen networks and stages, and a moving average that collects none are the same everywhere.
+    Static ones, those that no checkpoint holds, those of frozen networks and stages, and a moving average that collects
+    none are the same everywhere.
     """
+    stored = learner.state_dict().keys()
     static = {f"loss.{name}" for name in learner.loss.static_buffers()}
     frozen = [module for network in learner.cohort for module in network.frozen_modules()]
     left_out = {id(buffer) for module in frozen for buffer in module.buffers()}
@@ -51,5 +61,5 @@ def float_buffers(learner: Learner) -> list[Tensor]:
     return [
         buffer
         for name, buffer in learner.named_buffers()
-        if buffer.is_floating_point() and name not in static and id(buffer) not in left_out
+        if buffer.is_floating_point() and name in stored and name not in static and id(buffer) not in left_out
     ]

@@ -1,5 +1,6 @@
 """The meta round: update a loss's meta-parameters through unrolled steps of the networks."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -63,7 +64,8 @@ class MetaRound:
             lr: learning rate of the unrolled steps if the loss's schedule sets none.
 
         Returns:
-            The outer objective after the unrolled steps, a detached scalar on the device; the mean over processes.
+            The outer objective after the unrolled steps, a detached scalar on the device; the mean over processes. NaN
+            if the gradient is not finite, and so neither are the meta-parameters.
         """
         batch, outer_batch = _detach_batch(batch), _detach_batch(outer_batch)
         # Layers such as batch normalization write into buffers as they run: let them write into copies.
@@ -100,7 +102,10 @@ class MetaRound:
         for name, parameter in meta.items():
             parameter.grad = gradients[name].to(parameter.dtype)
         self.optimizer.step()
-        return outer_loss
+        if not gradients:
+            return outer_loss
+        finite = torch.stack([gradient.isfinite().all() for gradient in gradients.values()]).all()
+        return outer_loss.masked_fill(~finite, math.nan)
 
 
 class _Objectives(nn.Module):

@@ -21,7 +21,7 @@ class Results:
     chosen_on: str
     last: dict[str, float] = field(default_factory=dict)  # test metrics of the last evaluation; empty without it
     last_validation: dict[str, float] = field(default_factory=dict)  # empty without a validation split
-    best: dict[str, dict[str, Any]] = field(default_factory=dict)  # key -> chosen, top1 (None if not tested), epoch
+    best: dict[str, dict[str, Any]] = field(default_factory=dict)  # key -> chosen, top1 (or None if unknown), epoch
     best_head: dict[str, float] = field(default_factory=dict)  # key -> top-1, maximum over stage heads and epochs
     calibration: dict[str, float] = field(default_factory=dict)  # head -> error on the test split at the end
 
@@ -48,7 +48,8 @@ class Results:
         self.last_validation = dict(by_split.get("validation", {}))
         for key, _ in self.networks:
             chosen = selection[f"{key}/{BACKBONE}/top1"]
-            if key not in self.best or chosen > self.best[key]["chosen"]:
+            before = self.best.get(key, {}).get("chosen")
+            if before is None or chosen > before:
                 top1 = test.get(f"{key}/{BACKBONE}/top1")
                 self.best[key] = {"chosen": chosen, "top1": top1, "epoch": epoch}
                 improved.append(key)
@@ -98,6 +99,7 @@ class Results:
             "last": self.last,
             "last_validation": self.last_validation,
             "best": self.best,
+            "chosen_on": self.chosen_on,
             "best_head": self.best_head,
             "calibration": self.calibration,
         }
@@ -106,4 +108,6 @@ class Results:
         """Restore the results of a checkpoint."""
         self.last, self.last_validation = dict(state["last"]), dict(state.get("last_validation", {}))
         self.best, self.best_head = dict(state["best"]), dict(state["best_head"])
+        if state.get("chosen_on", self.chosen_on) != self.chosen_on:  # resume=force: the next evaluation is the best
+            self.best = {key: {**best, "chosen": None} for key, best in self.best.items()}
         self.calibration = dict(state.get("calibration", {}))

@@ -11,6 +11,8 @@ from support.report_pages import cells, study_of
 from support.run_folders import write_run
 
 from mcl.errors import UserError
+from mcl.reports.comparisons import _pairs
+from mcl.reports.rows import Row, Rows
 from mcl.studies.claim import Claim, check_claim
 from mcl.studies.planned_run import PlannedRun
 from mcl.studies.study import Study
@@ -179,6 +181,12 @@ def test_claim_is_a_family_of_its_own(tmp_path: Path, page: Page) -> None:
     other = cells(text, "Differences from the baseline", "independent tuned")
     p, corrected = float(other[4]), float(other[5])
     assert corrected == pytest.approx(p, abs=2e-3)  # the largest p of its family, so it is not multiplied
+
+
+def test_rows_of_two_networks_count_twice_before_they_have_run() -> None:
+    rows = [Row({"loss": loss}, [], kinds=2) for loss in ("independent", "mcl")]
+    both = Rows({"loss": ["independent", "mcl"]}, rows, {"loss": "independent"}, {"loss"}, planned=True)
+    assert _pairs(both, rows[1], {"loss": "independent"}, "top1_last") == ([], 2, [])
 
 
 @pytest.mark.parametrize("one", [None, 69.0])

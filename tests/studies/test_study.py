@@ -109,6 +109,21 @@ def test_rows_can_be_skipped(page: Callable[..., Study]) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [
+        ("pair=resnet8", 1),
+        ("pair=resnet8, network@pair.second=resnet20", 2),
+        ("pair=resnet8, network@pair.second=resnet20, pair.leader=second", 1),
+        ("pair=resnet8, network@pair.second=resnet20, pair.second.deployed=false", 1),
+        ("pair=resnet8, network@pair.second=resnet20, +network@pair.third=resnet8", 2),
+    ],
+)
+def test_a_planned_run_knows_how_many_networks_it_deploys(page: Callable[..., Study], options: str, kinds: int) -> None:
+    study = page("small: [pair=resnet8]", f"small: [{options}]", seeds=[0])
+    assert {run.kinds for run in study.runs if run.labels["size"] == "small"} == {kinds}
+
+
 def test_rows_can_have_fewer_seeds(page: Callable[..., Study]) -> None:
     skip = "skip: [{loss: lmcl, size: [small, large], seed: [4, 5]}, {size: large, seed: 5}]"
     study = page("seeds: [3, 5]", f"seeds: [3, 4, 5]\n{skip}")

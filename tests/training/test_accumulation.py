@@ -12,13 +12,14 @@ from mcl import build_network
 from mcl.config.compose import compose_train
 from mcl.data.samplers import Shuffle
 from mcl.data.synthetic import Synthetic
+from mcl.distributed.sharding import Split
 from mcl.errors import UserError
 from mcl.losses.base import Loss, MetaSchedule
 from mcl.losses.lmcl import LMCL
 from mcl.losses.matching import LayerMatching
 from mcl.losses.mcl import MCL
 from mcl.networks.cohort import Cohort
-from mcl.training.accumulation import AccumulatedStep, check_accumulation
+from mcl.training.accumulation import AccumulatedStep, check_accumulation, count_chunks
 from mcl.training.build_trainer import build_trainer
 from mcl.training.learner import Learner
 from mcl.training.options import TrainerOptions
@@ -180,6 +181,16 @@ def test_four_chunks_keep_a_quarter_of_the_feature_maps() -> None:
     batch = batch_of(128, side=16)
     whole, chunked = (peak_of_saved_tensors(trainer_of(MCL, accumulate), batch) for accumulate in (1, 4))
     assert chunked < 0.35 * whole
+
+
+@pytest.mark.parametrize(("processes", "chunks"), [(2, 2), (2, 4), (4, 2), (4, 8)])
+def test_every_process_has_as_many_chunks(processes: int, chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcl.distributed.world_size", lambda: processes)
+    for images in range(1, 70):
+        split = Split(images, processes)
+        shares = [batch_of(len(split.part(rank)))._replace(whole=images) for rank in range(processes)]
+        assert len({count_chunks(chunks, share) for share in shares}) == 1
+        assert all(len(share.labels) >= min(images, 2 * count_chunks(chunks, share)) for share in shares)
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:

@@ -297,6 +297,22 @@ def test_frozen_parameters_stay_fixed_in_unrolled_steps(frozen, memory):
     assert_same_state(snapshot(cohort, loss), before)
 
 
+def test_gradient_that_is_not_finite_shows_in_the_outer_loss(monkeypatch):
+    cohort, loss = SmallCohort(), AgreementLoss()
+    optimizer = torch.optim.SGD(loss.meta_parameters().values(), lr=0.1)
+    parameters = {f"loss.{name}": value for name, value in loss.meta_parameters().items()}
+    for broken in (False, True):
+        gradients = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        if broken:
+            next(iter(gradients.values()))[0] = torch.inf
+        result = (torch.tensor(1.5), gradients)
+        monkeypatch.setattr("mcl.training.meta_round.meta_gradient", lambda *_, result=result, **__: result)
+        batch = Batch(torch.randn(4, 3, 8, 8), torch.arange(4), torch.arange(4))
+        outer_loss = MetaRound(cohort, loss, optimizer, weight_decay=0.0)(batch, batch, lr=0.1)
+        assert bool(outer_loss.isnan()) == broken
+        assert broken or outer_loss == 1.5
+
+
 def test_loss_with_nothing_to_learn_is_refused():
     cohort, _ = make()
     with pytest.raises(AssertionError, match="Loss has nothing to meta-learn"):

@@ -65,3 +65,15 @@ def test_results_survive_a_checkpoint() -> None:
     for one in (results, again):
         one.add(2, {"test": evaluation(45, 45)})
     assert again.summary() == results.summary()
+
+
+def test_best_epoch_that_another_split_has_chosen_does_not_count() -> None:
+    results = Results(NETWORKS, chosen_on="test")
+    results.add(1, {"test": evaluation(50, 40)})
+    forced = Results(NETWORKS, chosen_on="validation")
+    forced.load_state_dict(results.state_dict())
+    assert forced.summary()["networks"][0]["validation_top1_best"] is None
+    assert forced.add(2, {"test": evaluation(45, 45), "validation": evaluation(12, 13)}) == ["first", "second"]
+    first, second = forced.summary()["networks"]
+    assert (first["best_epoch"], first["validation_top1_best"], first["top1_best"]) == (2, 12, 45)
+    assert second["validation_top1_best"] == 13
