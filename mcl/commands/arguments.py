@@ -26,7 +26,10 @@ def add_run(parser: argparse.ArgumentParser, metavar: str = "RUN", help: str = "
 def add_weights(parser: argparse.ArgumentParser) -> None:
     """Add ``--weights``."""
     parser.add_argument(
-        "--weights", choices=["last", "best"], default="last", help="of the end of training, or of the best epoch"
+        "--weights",
+        choices=["last", "best"],
+        default="last",
+        help="of the end of training, or of the best epoch; default: %(default)s",
     )
 
 

@@ -10,6 +10,7 @@ from mcl.networks.library_names import LIBRARIES
 
 if TYPE_CHECKING:
     from mcl.deploy.quantization import Quantized
+    from mcl.deploy.saved_run import SavedRun
 
 HELP = "Write the networks of a run as PyTorch, safetensors or ONNX files, also int8, checked, with a model card."
 EPILOG = """\
@@ -100,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         if file.recipe is not None:
             print(f"{display_path(file.recipe)}  its layers in order, and their tensors")
     print(display_path(files[0].path.parent / CARD))
+    print(f"weights: {_weights(saved, saved.chosen_keys(arguments.network), arguments.weights)}")
     for note in large_losses([file.int8 for file in files if file.int8 is not None]):
         print(f"note: {note}")
     return 0
@@ -115,6 +117,17 @@ def _check_int8(arguments: argparse.Namespace) -> None:
     given = {"--calibration": arguments.calibration, "--seed": arguments.seed}
     for option in [*arguments.overrides[:1], *(name for name, value in given.items() if value is not None)]:
         raise UserError(f"{option}: export reads images only with --int8. Add --int8, or leave {option} out.")
+
+
+def _weights(run: "SavedRun", keys: list[str], weights: str) -> str:
+    """Describe the weights that were exported, and how to take the best ones if validation images chose them."""
+    epochs = run.best_epochs(keys)
+    named = [f"{epoch} of {key}" if len(epochs) > 1 else str(epoch) for key, epoch in epochs.items()]
+    best = f"best epoch {', '.join(named)}"
+    if weights == "best":
+        return f"{best}, chosen on the {run.chosen_on} images"
+    last = "last" if run.imported is not None else f"last (step {run.step:,})"
+    return f"{last}; {best}: --weights best" if epochs and run.chosen_on == "validation" else last
 
 
 def _print_int8(result: "Quantized") -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from mcl.deploy.card_images import describe_reading
 from mcl.deploy.saved_run import SavedRun, Weights
 from mcl.networks.counting import multiply_adds, parameters
 from mcl.runs.identity import identity
@@ -41,8 +42,8 @@ def origin(run: SavedRun) -> str:
     return f"trained in one run{by}.{unfinished}"
 
 
-def accuracies(run: SavedRun, weights: Weights) -> str:
-    """Return the accuracies that a run measured with these weights, or why there are none."""
+def accuracies(run: SavedRun, weights: Weights, keys: Iterable[str]) -> str:
+    """Return the accuracies that a run measured of some networks with these weights, or why there are none."""
     results: Mapping[str, Any] = run.checkpoint.get("results") or {}
     evaluated_step = run.checkpoint.get("evaluated_step", run.step)
     remedy = "`python -m mcl evaluate RUN` measures them."
@@ -58,8 +59,8 @@ def accuracies(run: SavedRun, weights: Weights) -> str:
             f" {evaluated_step:,}. {remedy}"
         )
     rows = []
-    for key, name in zip(run.keys, run.names, strict=True):
-        last, best = results["last"], results["best"].get(key, {})
+    for key in keys:
+        name, last, best = run.name(key), results["last"], results["best"].get(key, {})
         if weights == "best":
             rows.append((key, name, f"{best['top1']:.2f}", "", f"epoch {best['epoch']:g}"))
         else:
@@ -77,6 +78,7 @@ def data(run: SavedRun) -> list[str]:
         f"{_dataset(run)} Images of {spec.channels} channels,"
         f" {spec.image_size} x {spec.image_size}; pixels x in [0, 1] become (x - mean) / std with mean"
         f" {_numbers(spec.mean)} and std {_numbers(spec.std)}.",
+        describe_reading(spec),
         f"Classes, by label: {escape(', '.join(run.classes))}.",
     ]
 

@@ -87,9 +87,8 @@ def export_networks(
         folder = run.source.path / EXPORT
     elif (card := folder / CARD).exists():
         check_replaced(card, run)
-    keys = [run.key(network) for network in networks or run.deployed]
     export_one = _export_one if names in (None, NATIVE) else partial(_export_renamed, names)
-    exported = {key: export_one(run, format, key, weights, folder) for key in keys}
+    exported = {key: export_one(run, format, key, weights, folder) for key in run.chosen_keys(networks)}
     if names == NATIVE:
         exported = {key: _add_recipe(file, *run.deployable(key, weights)) for key, file in exported.items()}
     files = {key: file.path for key, file in exported.items()}
@@ -134,7 +133,7 @@ def _export_renamed(library: str, run: SavedRun, format: str, key: str, weights:
     path = folder / f"{metadata.file_stem}-{library}{FORMATS[format].suffix}"
     _write(path, content)
     checked = library_state_dicts.check(path, backbone, library, metadata.preprocessing.image_shape)
-    return Exported(path, 0.0, checked=checked, usage=library_state_dicts.usage(backbone, library, path.name))
+    return Exported(path, 0.0, checked=checked, usage=library_state_dicts.usage(backbone, metadata, library, path.name))
 
 
 def _write(path: Path, content: bytes) -> None:

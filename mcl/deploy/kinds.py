@@ -1,7 +1,7 @@
 """The classes that a received file may name, each bound to its place, and how they are built."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
@@ -99,32 +99,35 @@ def check_classes(node: Any, *, path: str = "", allow: Sequence[str] = ()) -> No
         allow: the caller's own modules, whose classes and functions may stand anywhere.
 
     Raises:
-        UserError: A class does not belong in its place, or a number of a network is too large.
+        UserError: A class does not belong in its place, or a number of a network is too large. The numbers of the
+            caller's own classes have no limit.
     """
-    for place, value in _values(node, path):
-        if isinstance(value, Mapping) and "_target_" in value:
-            _check_class(value["_target_"], place, allow)
-        elif place.startswith(_SIZED) and isinstance(value, int | float) and abs(value) > MAX_SIZE:
-            raise UserError(f"{place}={shorten(value)}: no number of a received network may be above {MAX_SIZE:,}.")
+    _check(node, path, allow, trusted=False)
 
 
-def _values(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield path and value of a node and of everything inside it."""
-    yield path, node
+def _check(node: Any, place: str, allow: Sequence[str], *, trusted: bool) -> None:
+    """Check a node and everything inside it; ``trusted`` is whether it is an argument of the caller's own class."""
+    if isinstance(node, Mapping) and "_target_" in node:
+        trusted = _is_own_class(node["_target_"], place, allow)
+    elif not trusted and place.startswith(_SIZED) and isinstance(node, int | float) and abs(node) > MAX_SIZE:
+        raise UserError(f"{place}={shorten(node)}: no number of a received network may be above {MAX_SIZE:,}.")
     children = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
     for key, child in children:
-        yield from _values(child, f"{path}.{key}" if path else str(key))
+        _check(child, f"{place}.{key}" if place else str(key), allow, trusted=trusted)
 
 
-def _check_class(name: Any, place: str, allow: Sequence[str]) -> None:
+def _is_own_class(name: Any, place: str, allow: Sequence[str]) -> bool:
+    """Return whether a ``_target_`` is of the caller's modules; raises unless it is, or belongs in its place."""
     allowed = set().union(*(classes for pattern, classes in CLASSES.items() if _matches(pattern, place)))
     if isinstance(name, str) and name in allowed:
-        return
+        return False
     where = f"{shorten(place)}._target_={shorten(name)}"
     if isinstance(name, str) and inside(name, [*PACKAGES, *allow]):
         target = resolve(name, path=place, allow=allow)
-        if defined_in(target, allow) or f"{target.__module__}.{getattr(target, '__qualname__', '')}" in allowed:
-            return
+        if defined_in(target, allow):
+            return True
+        if f"{target.__module__}.{getattr(target, '__qualname__', '')}" in allowed:
+            return False
     what = f"only {', '.join(sorted(allowed))}" if allowed else "nothing"
     home = shorten(str(name).rpartition(".")[0] or name)
     trust = f" If you trust what it names: --allow {home} (mcl.load: allow=[{home!r}])."

@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mcl.deploy.card_images import reading_code
 from mcl.deploy.formats import logits
+from mcl.deploy.metadata import NetworkMetadata
 from mcl.errors import UserError
 from mcl.extras import require
 from mcl.networks.backbone import Backbone
@@ -15,6 +17,23 @@ from mcl.untrusted.tensors import load_safetensors, load_state_file
 
 NATIVE = "native"
 CHECKED_IMAGES = 4
+_USAGE = """\
+With {library}, numpy and Pillow alone:
+
+```python
+{imports}
+from PIL import Image, ImageOps
+
+{reading}
+network = {create}
+network.load_state_dict({load})
+network.eval()
+mean, std = (torch.tensor(values)[:, None, None] for values in ({mean}, {std}))
+with torch.no_grad():
+    logits = network((torch.from_numpy(images) / 255 - mean) / std)
+classes = {classes}
+print([classes[label] for label in logits.argmax(1)])
+```"""
 
 
 def library_state(backbone: Backbone, library: str) -> dict[str, Tensor]:
@@ -79,8 +98,8 @@ def check(path: Path, backbone: Backbone, library: str, shape: tuple[int, int, i
     return f"loads strictly into {title}, equal logits"
 
 
-def usage(backbone: Backbone, library: str, file: str) -> str:
-    """Return how a file is loaded with a library alone, as Markdown."""
+def usage(backbone: Backbone, metadata: NetworkMetadata, library: str, file: str) -> str:
+    """Return how a file is loaded and used with a library alone, as Markdown."""
     name, classes = getattr(backbone, "model", ""), backbone.num_classes
     options = dict(getattr(backbone, "options", {}))
     if library == "timm" and backbone.in_channels != COLORS:
@@ -91,8 +110,17 @@ def usage(backbone: Backbone, library: str, file: str) -> str:
     module, load = ("torch", f'torch.load("{file}", weights_only=True)')
     if file.endswith(".safetensors"):
         module, load = "safetensors.torch", f'safetensors.torch.load_file("{file}")'
-    imports = "\n".join(f"import {each}" for each in sorted([module, library]))
-    return f"With {library} alone:\n\n```python\n{imports}\n\nnetwork = {create}\nnetwork.load_state_dict({load})\n```"
+    spec = metadata.preprocessing
+    return _USAGE.format(
+        library=library,
+        imports="\n".join(f"import {each}" for each in sorted({module, library, "numpy", "torch"})),
+        reading=reading_code(spec),
+        create=create,
+        load=load,
+        mean=list(spec.mean),
+        std=list(spec.std),
+        classes=list(metadata.classes),
+    )
 
 
 def _model(backbone: Backbone, library: str) -> nn.Module:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mcl.deploy.card_images import reading_code
 from mcl.deploy.card_int8 import int8_section
 from mcl.deploy.card_parts import accuracies, data, escape, network_table, origin, recipe, settings_hash
 from mcl.deploy.quantization import Quantized
@@ -14,11 +15,13 @@ from mcl.untrusted.limits import MAX_JSON
 from mcl.untrusted.regular_files import read_bytes
 
 _ONNX = """\
-With onnxruntime and numpy alone (`images` uint8, of shape B x {channels} x {size} x {size}):
+With onnxruntime, numpy and Pillow alone:
 
 ```python
 import json, numpy, onnxruntime
+from PIL import Image, ImageOps
 
+{reading}
 session = onnxruntime.InferenceSession("{file}")
 about = session.get_modelmeta().custom_metadata_map
 preprocessing, classes = json.loads(about["preprocessing"]), json.loads(about["classes"])
@@ -45,18 +48,20 @@ python -m mcl predict {file} image.png
 
 
 _PROGRAM = """\
-With PyTorch alone (`images` uint8, of shape B x {channels} x {size} x {size}). Reading a program of torch.export can
-run code in it, so load it only if you trust where it comes from:
+With PyTorch, numpy and Pillow alone. Reading a program of torch.export can run code in it, so load it only if you trust
+where it comes from:
 
 ```python
-import json, torch
+import json, numpy, torch
+from PIL import Image, ImageOps
 
+{reading}
 extra = {{"metadata.json": ""}}
 network = torch.export.load("{file}", extra_files=extra).module()
 about = json.loads(extra["metadata.json"])
 mean, std = (torch.tensor(about["preprocessing"][name])[:, None, None] for name in ("mean", "std"))
 with torch.no_grad():
-    logits = network((images / 255 - mean) / std)
+    logits = network((torch.from_numpy(images) / 255 - mean) / std)
 print([about["classes"][label] for label in logits.argmax(1)])
 ```
 """
@@ -104,18 +109,17 @@ def _card(
 ) -> str:
     spec = run.preprocessing
     first = next(iter(files.values()))
-    names = dict(zip(run.keys, run.names, strict=True))
     if usage is None:
         usage = next((text for suffix, text in _USAGE.items() if first.endswith(suffix)), _MCL)
-        usage = usage.format(file=first, channels=spec.channels, size=spec.image_size)
+        usage = usage.format(file=first, channels=spec.channels, size=spec.image_size, reading=reading_code(spec))
     parts = [
-        f"# {escape(', '.join(dict.fromkeys(names[key] for key in files)))}",
+        f"# {escape(', '.join(dict.fromkeys(run.name(key) for key in files)))}",
         f"{_BEGINNING}{len(run.classes)} classes, {origin(run)} Auxiliary branches and everything else that"
         " only training needs are left out.",
         "## Networks",
         network_table(run, weights, files),
         "## Accuracy",
-        accuracies(run, weights),
+        accuracies(run, weights, files),
         *int8_section(int8),
         "## Data",
         *data(run),

@@ -76,7 +76,8 @@ def quantize(run: SavedRun, files: Mapping[str, Path], *, calibration: int, seed
     """Write an int8 file, and a JSON file of its accuracy, beside each ONNX file of a run's networks.
 
     Weights become int8, with a scale for each output channel; activations become uint8, in the range between the
-    smallest and the largest value of the calibration images. Batch normalization is already part of the convolutions.
+    smallest and the largest value of the calibration images. Batch normalization is already part of a convolution where
+    it follows one.
 
     Args:
         run: the run; the training images of its data set calibrate, the test images measure.

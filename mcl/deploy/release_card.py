@@ -83,7 +83,7 @@ def release_card(run: SavedRun, facts: ReleaseFacts, files: Mapping[str, str], h
         card_parts.network_table(run, "last", files),
         f"[{RUN}]({RUN}) holds all settings and results of the run.",
         "## Accuracy",
-        card_parts.accuracies(run, "last"),
+        card_parts.accuracies(run, "last", files),
         *_over_seeds(run, facts),
         "## Data",
         *card_parts.data(run),

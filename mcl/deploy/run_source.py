@@ -17,6 +17,11 @@ from mcl.untrusted.text import shorten
 LIMITS = {CONFIG: MAX_CONFIG, SUMMARY: MAX_JSON, IMPORTED: MAX_JSON, METRICS: MAX_METRICS}
 HASHES = "SHA256SUMS"  # in a bundle: one line "<sha256>  <file>" for every other file
 
+_NO_RUN = (
+    "is not a run: give a run folder, a bundle or a release. Exported files (.onnx, .pt, .safetensors) are for"
+    " python -m mcl predict and latency."
+)
+
 
 class Folder:
     """A run folder.
@@ -73,7 +78,9 @@ class Bundle:
             self.files = read_zip(path)
             listed = dict(line.split("  ", 1)[::-1] for line in self.files[HASHES].decode().splitlines())
         except (DamagedArchive, OSError, KeyError, ValueError) as error:
-            raise UserError(f"{path} is not a bundle of a run, or is damaged: {shorten(error)}") from error
+            is_bundle = path.suffix == ".zip" or isinstance(error, OSError)
+            problem = f"is not a bundle of a run, or is damaged: {shorten(error)}" if is_bundle else _NO_RUN
+            raise UserError(f"{path} {problem}") from error
         for name, limit in LIMITS.items():
             if len(self.files.get(name, b"")) > limit:
                 raise UserError(f"{path}: {name} has more than {limit:,} bytes.")

@@ -171,6 +171,24 @@ class SavedRun:
         with torch.device("meta"):  # no weight is drawn
             return [self._factory(key)().name for key in self.keys]
 
+    def name(self, key: str) -> str:
+        """Return the name of a network's architecture."""
+        return self.names[self.keys.index(key)]
+
+    def best_epochs(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return the best epochs, by key, of those networks whose best weights the run has.
+
+        Raises:
+            UserError: What the run holds is damaged.
+        """
+        with refuse_damaged(self.source.path):
+            weights = self.checkpoint.get("best") or {}
+            return {key: int(self.checkpoint["results"]["best"][key]["epoch"]) for key in keys if key in weights}
+
+    def chosen_keys(self, networks: Sequence[int | str]) -> list[str]:
+        """Return the keys of networks that are given as in `key`; of those that are deployed if none is given."""
+        return [self.key(network) for network in networks or self.deployed]
+
     def key(self, network: int | str) -> str:
         """Return the key of a network that is given by its number (from 0), key or name.
 
@@ -207,7 +225,7 @@ class SavedRun:
         """
         with refuse_damaged(self.source.path):
             metadata = NetworkMetadata(
-                name=self.names[self.keys.index(key)],
+                name=self.name(key),
                 key=key,
                 architecture=self._architecture(key),
                 classes=self.classes,

@@ -122,6 +122,12 @@ def test_card_has_the_accuracy_of_its_weights_or_none(run: Path) -> None:
     assert "| top-1 |" not in card
 
 
+def test_card_has_the_accuracy_of_the_exported_networks_alone(run: Path) -> None:
+    assert "| second |" not in card_of(run)
+    both = model_card(SavedRun(run), "last", {"first": "first.pt", "second": "second.pt"})
+    assert "| second | resnet8 |" in both
+
+
 def test_card_names_the_split_that_chose_the_best_epoch(run: Path) -> None:
     assert "chosen" not in card_of(run)
     assert "chosen on these same test images" in card_of(run, "best")
@@ -257,6 +263,27 @@ def test_weights_have_two_names(run: Path) -> None:
         mcl.load(run, weights="bst")  # type: ignore[arg-type]
 
 
+def test_export_prints_the_weights_that_it_took(
+    small: Callable[..., Any], undisturbed: Outcome, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def printed(run: Path, *options: str) -> str:
+        capfd.readouterr()
+        assert main(["export", str(run), "--format", "torch", "--out", "out", *options]) == 0
+        return capfd.readouterr().out.splitlines()[-1]
+
+    assert small("run", "loss=independent", "dataset.validation=0.25").status == 0
+    first, second = (network["best_epoch"] for network in Outcome("run").summary["networks"])
+    one, both = f"best epoch {first}", f"best epoch {first} of first, {second} of second"
+    step = Outcome("run").state["step"]
+    assert printed(Path("run"), "--network", "first") == f"weights: last (step {step}); {one}: --weights best"
+    assert printed(Path("run")) == f"weights: last (step {step}); {both}: --weights best"
+    best = ["--weights", "best"]
+    assert printed(Path("run"), *best) == f"weights: {both}, chosen on the validation images"
+    shutil.rmtree("out")
+    assert printed(undisturbed.folder) == "weights: last (step 10)"  # the test images chose: no advice
+    assert printed(undisturbed.folder, *best).endswith(", chosen on the test images")
+
+
 def test_training_exports_the_best_backbones_when_asked(small: Callable[..., Any]) -> None:
     done = small("run", "loss=independent", "trainer.export=safetensors")
     assert done.status == 0, done.err
@@ -327,6 +354,20 @@ def test_exported_file_that_names_other_code_is_refused(undisturbed: Outcome, tm
         file.write_bytes(FORMATS[form].encode(backbone, about))
         with pytest.raises(UserError, match=r"os\.system"):
             mcl.load(file)
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["export", "--format", "torch"], ["bundle"]])
+@pytest.mark.parametrize("form", ["torch", "safetensors"])
+def test_an_exported_file_is_not_a_run(
+    form: str, command: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (exported,) = export_networks(SavedRun(run), form, networks=["first"])
+    assert main([command[0], str(exported.path), *command[1:]]) == 1
+    error = capsys.readouterr().err
+    assert error == (
+        f"error: {exported.path} is not a run: give a run folder, a bundle or a release. Exported files (.onnx, .pt,"
+        " .safetensors) are for python -m mcl predict and latency.\n"
+    )
 
 
 def test_checkpoint_is_not_accepted_as_an_exported_file(run: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -37,6 +38,10 @@ def metadata(backbone: Backbone) -> NetworkMetadata:
     return NetworkMetadata(backbone.name, "first", {}, ("a", "b"), preprocessing, "last", 1)
 
 
+def usage(backbone: Backbone, file: str) -> str:
+    return library_state_dicts.usage(backbone, metadata(backbone), "timm", file)
+
+
 def test_a_file_for_torchvision_needs_torchvision_alone(command: Callable[..., Any], capfd: Any) -> None:
     typed = ["dataset.image_size=64", "network@pair.first=imagenet/shufflenetv2_05x", "hydra.run.dir=run"]
     assert command(*SYNTHETIC, *typed).status == 0
@@ -50,8 +55,14 @@ def test_a_file_for_torchvision_needs_torchvision_alone(command: Callable[..., A
         assert torch.equal(model.eval()(images), mcl.load("run")(images))
     card = Path("run/export/README.md").read_text()
     (code,) = [part.partition("```")[0] for part in card.split("```python\n")[1:]]
+    Image.linear_gradient("L").resize((50, 90)).save("run/export/image.png")
+    done: dict[str, Any] = {}
     with contextlib.chdir("run/export"):
-        exec(code, {})
+        exec(code, done)
+        network = mcl.load("..")
+        with torch.no_grad():
+            torch.testing.assert_close(done["logits"], network(network.preprocessing("image.png")))
+    assert capfd.readouterr().out == f"{[network.classes[label] for label in done['logits'].argmax(1)]}\n"
     # The file also initializes a network, here with other classes.
     other = [*SYNTHETIC, "dataset.classes=4", "trainer.batch_size=8", *typed[:2], "hydra.run.dir=other"]
     started = command(*other, f"pair.first.weights={file}")
@@ -105,7 +116,7 @@ def test_card_creates_a_model_with_the_same_options() -> None:
     pytest.importorskip("timm")
     options = {"img_size": 32}
     backbone = LibraryBackbone(name="vit", num_classes=2, library="timm", model="test_vit", options=options)
-    assert 'create_model("test_vit", num_classes=2, img_size=32)' in library_state_dicts.usage(backbone, "timm", "f.pt")
+    assert 'create_model("test_vit", num_classes=2, img_size=32)' in usage(backbone, "f.pt")
 
 
 def test_a_resnet_of_torchvision_is_one_of_timm(tmp_path: Path) -> None:
@@ -119,7 +130,7 @@ def test_a_resnet_of_torchvision_is_one_of_timm(tmp_path: Path) -> None:
         library_state_dicts.check(path, backbone, "timm", (3, 64, 64))
         == "loads strictly into timm's resnet18, equal logits"
     )
-    assert "import timm\nimport torch\n" in library_state_dicts.usage(backbone, "timm", "file.pt")
+    assert "import timm\nimport torch\n" in usage(backbone, "file.pt")
 
 
 def test_own_networks_have_no_names_elsewhere(tmp_path: Path) -> None:

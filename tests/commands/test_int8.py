@@ -11,12 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.small_runs import Outcome
 
 import mcl
 from mcl.__main__ import main
+from mcl.config.build_network import build_network
+from mcl.data.preprocessing import Preprocessing
 from mcl.deploy import quantization
 from mcl.deploy.export import export_networks
+from mcl.deploy.formats import FORMATS
+from mcl.deploy.metadata import NetworkMetadata
 from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
 
@@ -68,6 +73,14 @@ def test_weights_have_a_scale_for_each_channel_and_activations_are_unsigned(run:
         assert scales[weight.input[1]] in (16, 32, 64)
         assert types[activation.input[2]] == "UINT8"
     assert "BatchNormalization" not in {node.op_type for node in graph.node}
+
+
+@pytest.mark.parametrize(("name", "left"), [("resnet8", 0), ("wrn_10_1", 4)])  # 3 of 7 norms follow a convolution
+def test_normalization_is_part_of_a_convolution_where_it_follows_one(name: str, left: int) -> None:
+    preprocessing = Preprocessing(3, 32, (0.5,) * 3, (0.25,) * 3)
+    about = NetworkMetadata(name, "first", {}, ("a", "b"), preprocessing, "last", 0)
+    graph = onnx.load_from_string(FORMATS["onnx"].encode(build_network(name, 2).eval(), about)).graph
+    assert [node.op_type for node in graph.node].count("BatchNormalization") == left
 
 
 def test_int8_file_takes_batches_of_any_size_and_loads_like_any_other(run: Path) -> None:
@@ -157,17 +170,18 @@ def test_errors_come_before_anything_is_written(
 def test_a_program_of_torch_export_runs_as_its_card_says_without_mcl(run: Path) -> None:
     (file,) = export_networks(SavedRun(run), "torch-export", networks=["first"])
     (code,) = re.findall(r"```python\n(.*?)```", (run / "export" / "README.md").read_text(), re.DOTALL)
-    images = torch.randint(0, 256, (7, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    torch.save(images, run / "export" / "images.pt")
+    names = [f"{number}.png" for number in range(7)]
+    for name, pixels in zip(names, np.random.default_rng(0).integers(0, 256, (7, 15, 20), np.uint8), strict=True):
+        Image.fromarray(pixels).save(run / "export" / name)
     script = "import sys\nsys.modules['mcl'] = None  # any import of it fails\nimport torch\n"
-    script += "for batch in (1, 7):\n    images = torch.load('images.pt')[:batch]\n"
-    script += "".join(f"    {line}\n" for line in code.splitlines())
-    script += "    torch.save(logits, f'{batch}.pt')\n"
+    for batch in (1, 7):
+        several = ", ".join(f'read("{name}")' for name in names[:batch])
+        script += code.replace('read("image.png")', several) + f"torch.save(logits, '{batch}.pt')\n"
     done = subprocess.run([sys.executable, "-c", script], cwd=run / "export", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     network = mcl.load(run)
     with torch.no_grad():
-        expected = network(network.preprocessing.normalize(images))
+        expected = network(network.preprocessing(*(run / "export" / name for name in names)))
     for batch in (1, 7):
         torch.testing.assert_close(torch.load(run / "export" / f"{batch}.pt"), expected[:batch])
     assert done.stdout.splitlines()[1] == str([network.classes[label] for label in expected.argmax(1)])

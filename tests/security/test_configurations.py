@@ -189,6 +189,19 @@ def test_arguments_are_checked_before_anything_is_built(option: str, value: Any,
     refused("predict", in_safetensors(place, {option: value}), "image.png")
 
 
+def test_numbers_of_the_callers_own_class_alone_have_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = "from mcl.networks.resnet import ResNet as Same\nclass Net:\n    pass\n"
+    (tmp_path / "own_networks.py").write_text(own)
+    monkeypatch.syspath_prepend(tmp_path)
+    net = {"_target_": "own_networks.Net", "hidden": 16384, "sizes": [{"wide": 10**6}]}
+    for path in ("pair.first", "architecture"):
+        check_classes(net, path=path, allow=["own_networks"])
+    ours = {"_target_": "mcl.networks.resnet.ResNet", "depths": [8193]}
+    for other in (ours, ours | {"_target_": "own_networks.Same"}):  # found there, but not defined there
+        with pytest.raises(UserError, match=r"pair\.second\.depths\.0=8193: no number of a received network may be"):
+            check_classes({"pair": {"first": net, "second": other}}, allow=["own_networks"])
+
+
 @pytest.mark.parametrize(
     "key", ["../../x", "a/b", "a\\b", "", ".", "..", ".x", "a b", "a\nb", "a\x1b[2J", "é", "x" * 101]
 )

@@ -62,7 +62,7 @@ OPENED = {  # open() or os.open(): the reason
     "mcl/tracking/pictures.py": "a picture that this process made",
     "mcl/tracking/wandb.py": "a run of W&B, which is no file",
     "mcl/tracking/wandb_media.py": "a picture that this process made",
-    "mcl/search/storage.py": "cuts a torn line off the journal of a search of this user",
+    "mcl/search/journal.py": "cuts a torn line off the journal of a search of this user",
     "mcl/runs/unreadable.py": "appends to unreadable.txt, by O_NOFOLLOW",
     "mcl/runs/writer.py": "appends to metrics.jsonl, by O_NOFOLLOW",
 }
