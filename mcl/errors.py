@@ -19,6 +19,10 @@ class UserError(ValueError):
     status: int = 1
 
 
+class ImagesNotFound(UserError):
+    """The place that should hold the images does not exist."""
+
+
 def nearest(given: str, allowed: Iterable[object], count: int = 1, cutoff: float = 0.6) -> list[str]:
     """Return the allowed names that are most similar to a given one, at most ``count``; case is ignored.
 

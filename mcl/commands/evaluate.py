@@ -2,8 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcl.commands.arguments import add_run, add_weights, check_out
+
+if TYPE_CHECKING:
+    from mcl.deploy.saved_run import SavedRun
 
 HELP = "Evaluate a run, a bundle or a release: accuracies, calibration, per-class accuracy, confusion matrices."
 EPILOG = """\
@@ -11,13 +15,14 @@ The run's own configuration is replayed; overrides on this command line change i
 
   python -m mcl evaluate runs/cifar10/resnet32/lmcl/0123456789
   python -m mcl evaluate RUN dataset.root=/elsewhere trainer.device=cpu
-  python -m mcl evaluate RUN dataset=folder dataset.root=/other/images dataset.image_size=32
+  python -m mcl evaluate RUN dataset=folder dataset.root=/other/images dataset.image_size=32 dataset.test_fraction=1
   python -m mcl evaluate BUNDLE.zip --weights best
   python -m mcl evaluate few_images_tuned/lmcl-resnet8 dataset.root=/elsewhere
 
-Classes of another dataset are matched by name. Results on other images, with other settings or before the end of
-training go to their own folder. Otherwise the accuracies that the run recorded are printed below. Of a release, the
-networks are first compared with the logits in its card.
+Classes of another dataset are matched by name. Of images without splits, dataset.test_fraction of each class is
+evaluated: 1 for all. Results on other images, with other settings or before the end of training go to their own folder.
+Otherwise the accuracies that the run recorded are printed below. Of a release, the networks are first compared with the
+logits in its card.
 
 nll: negative log-likelihood in nats; ece: expected calibration error over 15 bins; balanced: mean of the accuracies of
 all classes. The ensemble is the mean of the backbones' probabilities."""
@@ -58,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or default
     if arguments.out is None:
         check_out(out, option="")
+    if arguments.split == "train" and saved.dataset.untrainable:
+        raise UserError(f"--split train: {saved.dataset.untrainable}")
     match = describe_match(match_classes(saved.dataset, saved.classes), saved.classes)
     record = evaluation_record(saved, arguments.split, arguments.weights, arguments.overrides)
     folder = out / record.folder_name
@@ -69,7 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     if isinstance(source, ReleaseFolder):
         difference = check_logits(saved, source.card)
         console.print(f"logits of the {IMAGES} images of the card: within {difference:.1e}", style="dim")
-    for note in filter(None, [OTHER_IMAGES if record.other_images else "", match]):
+    part = _describe_part(saved, other_images=record.other_images) if arguments.split == "test" else ""
+    for note in filter(None, [OTHER_IMAGES if record.other_images else "", match, part]):
         console.print(note, style="yellow")
     scores = evaluate_run(saved, arguments.split, arguments.weights)
     method = choice_name(None, saved.config.loss)
@@ -94,3 +102,14 @@ def run(arguments: argparse.Namespace) -> int:
     )
     console.print(f"per class, confusion matrices: {display_path(folder)}", style="dim", soft_wrap=True)
     return 0
+
+
+def _describe_part(saved: "SavedRun", *, other_images: bool) -> str:
+    """Describe which part of the images is the test split if the images came without one; else return an empty text."""
+    dataset = saved.dataset
+    if dataset.untrainable and not other_images and saved.imported is None:
+        return "All images are evaluated, also those that the run was trained on."
+    if dataset.drawn_fraction is None:
+        return ""
+    part = f"The test split is a part of the images, drawn at random: {dataset.drawn_fraction:g} of each class."
+    return f"{part} dataset.test_fraction=1 evaluates all." if other_images else part

@@ -3,13 +3,17 @@
 from omegaconf import DictConfig
 
 from mcl.config.instantiate import build
-from mcl.errors import UserError
+from mcl.errors import ImagesNotFound
 
 
 def data_fingerprint(config: DictConfig) -> str | None:
-    """Return the fingerprint of the images that a run would see, or None if they cannot be found."""
+    """Return the fingerprint of the images that a run would see, or None if their place does not exist.
+
+    Raises:
+        UserError: The images cannot be used.
+    """
     try:
         fingerprint = build(config.dataset, path="dataset", allow=config.allow_modules).fingerprint()
-    except UserError:
+    except ImagesNotFound:
         return None
     return str(fingerprint)

@@ -8,7 +8,7 @@ from pathlib import Path
 from mcl.data.labelled_rows import Row, list_rows, split_name
 from mcl.data.listed_files import ListedFiles
 from mcl.data.listing import Listing, is_image
-from mcl.errors import UserError, did_you_mean
+from mcl.errors import ImagesNotFound, UserError, did_you_mean
 from mcl.untrusted.limits import MAX_LABELS
 from mcl.untrusted.regular_files import read_bytes
 from mcl.untrusted.text import shorten
@@ -21,7 +21,8 @@ class CsvLabels(ListedFiles):
 
     Columns may have any order, and others are ignored. Files are named relative to the folder of the CSV file, or by
     absolute paths. Splits are train, val (or validation) and test. Without that column, ``test_fraction`` of each class
-    becomes the test split; with train and val alone, val is the test split. Fingerprints cover the classes and splits.
+    becomes the test split; with train and val alone, val is the test split. Without train, the images can be evaluated
+    and not trained on. Fingerprints cover the classes and splits.
 
     The arguments are those of :class:`mcl.data.listed_files.ListedFiles`; ``root`` is the CSV file.
 
@@ -45,7 +46,7 @@ def read_rows(file: Path) -> list[Row]:
     """
     if not file.is_file():
         is_folder = " It is a folder: dataset=folder reads those." if file.is_dir() else ""
-        raise UserError(
+        raise ImagesNotFound(
             f"dataset.root={file}: there is no such file.{is_folder} Give a CSV file of file,label[,split]."
         )
     if is_image(file.name):

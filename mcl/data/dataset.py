@@ -89,6 +89,8 @@ class Dataset(ABC):
             is resampled instead.
         lists_classes: whether the folders in ``root`` are the classes, so that nothing else may be put there.
         notes: on the images, for the user.
+        untrainable: why nothing can be trained on the images, which can be evaluated; empty if it can.
+        drawn_fraction: fraction of each class that was drawn as the test split; None if the data comes with one.
         unreadable: the damaged files that were skipped so far, and why; disk loaders add to it.
 
     Raises:
@@ -99,6 +101,8 @@ class Dataset(ABC):
     resize: int | None = None
     lists_classes: ClassVar[bool] = False
     notes: Sequence[str] = ()
+    untrainable: str = ""
+    drawn_fraction: float | None = None
 
     def __init__(
         self,
@@ -241,4 +245,9 @@ def _per_channel(option: str, values: Sequence[float], channels: int) -> tuple[f
     numbers = tuple(float(value) for value in values)
     if len(numbers) not in (1, channels):
         raise UserError(f"dataset.{option}={list(numbers)}: give 1 value, or {channels}, one for each channel.")
+    if max(numbers) > 1:
+        raise UserError(
+            f"dataset.{option}={list(numbers)}: pixels are in [0, 1], so no value is above 1. Divide those of pixels in"
+            f" [0, 255] by 255: dataset.{option}=[{','.join(f'{number / 255:.4g}' for number in numbers)}]."
+        )
     return numbers if len(numbers) == channels else numbers * channels

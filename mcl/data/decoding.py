@@ -22,6 +22,7 @@ class FileSystemError(Exception):
 
 
 _HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")  # bytes 4 to 12 of a file
+_SIXTEEN_BITS_AT_MOST = ("PNG", "PPM")  # formats whose 16 bits Pillow, or an older version of it, opens as 32
 _MISSING = {
     **dict.fromkeys(_HEIC, "HEIC, or a relative of it; pip install pillow-heif reads HEIC"),
     **dict.fromkeys((b"ftypavif", b"ftypavis"), "AVIF, which Pillow reads from 11.3; pip install -U pillow"),
@@ -100,7 +101,7 @@ def open_image(file: IO[bytes] | Path, channels: int, draft: int | None = None) 
     with open_header(file) as opened:
         if draft is not None and min(opened.size) > draft:
             opened.draft(None, (draft, draft))
-        return _eight_bit(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
+        return _eight_bit(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB", opened.format)
 
 
 def decode(
@@ -203,11 +204,13 @@ def _unreadable(
     return dict(sorted(unreadable.items()))
 
 
-def _eight_bit(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits; older versions of Pillow open some of these as 32
+def _eight_bit(image: Image.Image, mode: str, format: str | None) -> Image.Image:
+    if image.mode == "F" or (image.mode == "I" and format not in _SIXTEEN_BITS_AT_MOST):
+        raise ValueError(
+            "floating-point pixels and those of 32 bits have no fixed range; save the image with 8 or 16 bits"
+        )
+    if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("floating-point pixels have no fixed range; save the image with 8 or 16 bits")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

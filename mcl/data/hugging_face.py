@@ -13,7 +13,7 @@ from mcl.data.fingerprint import digest
 from mcl.data.labelled_rows import Row, list_rows, sort_classes, split_name
 from mcl.data.listed_files import ListedFiles
 from mcl.data.listing import Listing
-from mcl.errors import UserError, did_you_mean
+from mcl.errors import ImagesNotFound, UserError, did_you_mean
 from mcl.extras import require
 
 _LABELS = ("label", "labels", "class", "target", "fine_label")  # taken for the labels if no column is a ClassLabel
@@ -23,8 +23,9 @@ class HuggingFace(ListedFiles):
     """A dataset in the folder that ``dataset.save_to_disk(FOLDER)`` wrote. Nothing is downloaded.
 
     Its splits are train, validation (or val) and test. A dataset without splits, or with train alone, is split by
-    ``test_fraction``; with train and validation alone, the latter is the test split. A test split without labels (-1)
-    is left out. Images are named by split and row: ``train/12``.
+    ``test_fraction``; with train and validation alone, the latter is the test split. Without train, the images can be
+    evaluated and not trained on. A test split without labels (-1) is left out. Images are named by split and row:
+    ``train/12``.
 
     Args:
         root: the folder.
@@ -139,7 +140,7 @@ def _load(folder: str) -> dict[str, Any]:
     import datasets
 
     if not os.path.isdir(folder):
-        raise UserError(f"dataset.root={folder}: there is no such folder. Give one that save_to_disk has written.")
+        raise ImagesNotFound(f"dataset.root={folder}: there is no such folder. Give one that save_to_disk has written.")
     try:
         loaded = datasets.load_from_disk(folder)
     except FileNotFoundError as error:
@@ -152,8 +153,10 @@ def _load(folder: str) -> dict[str, Any]:
     if not isinstance(loaded, Mapping):
         return {"train": loaded}
     splits = {name: split for given, split in loaded.items() if (name := split_name(given)) and len(split)}
-    if "train" not in splits:
-        raise UserError(f"dataset.root={folder}: has the splits {', '.join(loaded) or 'none'}, but none named train.")
+    if not splits:
+        raise UserError(
+            f"dataset.root={folder}: has the splits {', '.join(loaded) or 'none'}, but none named train or test."
+        )
     return splits
 
 

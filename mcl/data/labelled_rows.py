@@ -6,8 +6,7 @@ from typing import NamedTuple
 import torch
 
 from mcl.console import summarize
-from mcl.data.dataset import require_two_images, split
-from mcl.data.listing import SPLITS, Files, Listing, require_fraction
+from mcl.data.listing import SPLITS, Files, Listing, draw_test, test_alone
 from mcl.errors import UserError
 
 
@@ -50,20 +49,18 @@ def list_rows(
         if empty:
             raise UserError(f"{source} has no image of class {summarize(empty)}{f' in split {name}' if name else ''}.")
     if "" in files:
-        everything = files[""]
-        require_fraction(test_fraction)
-        require_two_images(
-            names, everything.labels.bincount().tolist(), f"{source}: dataset.test_fraction={test_fraction}"
-        )
-        rest, held_out = split(everything.labels, test_fraction, stream="test", seed=seed)
-        return Listing(names, everything.take(rest), everything.take(held_out), None)
-    if "train" not in files or len(files) < 2:
-        raise UserError(
-            f"{source} has the splits {summarize(list(files))}, but training needs train and test or val. Leave the"
-            " splits out to have dataset.test_fraction drawn."
-        )
+        return draw_test(names, files[""], test_fraction, seed, source=f"{source}: ")
+    incomplete = (
+        f"{source} has the splits {summarize(list(files))}, but training needs train and test or val. Leave the"
+        " splits out to have dataset.test_fraction drawn."
+    )
+    if files.keys() == {"train"}:
+        raise UserError(incomplete)
     test = files.get("test") or files["validation"]
-    return Listing(names, files["train"], test, files.get("validation") if "test" in files else None)
+    validation = files.get("validation") if "test" in files else None
+    if "train" not in files:
+        return test_alone(names, test, validation, incomplete)
+    return Listing(names, files["train"], test, validation)
 
 
 def sort_classes(names: Iterable[str]) -> tuple[str, ...]:

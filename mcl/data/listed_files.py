@@ -40,7 +40,7 @@ from mcl.files import expand_home
 
 log = logging.getLogger(__name__)
 _IMAGENET = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.449,), (0.226,))}
-_CACHE_FORMAT = 2  # increased whenever decoding changes, so that old caches are not read
+_CACHE_FORMAT = 3  # increased whenever decoding changes, so that old caches are not read
 
 
 class ListedFiles(Dataset):
@@ -56,7 +56,7 @@ class ListedFiles(Dataset):
         channels: 3 or 1; images are converted.
         image_size: side in pixels, see :func:`mcl.data.decoding.decode`; None for that of the first image, which must
             then be square.
-        test_fraction: fraction of each class that becomes the test split, if there is none.
+        test_fraction: fraction of each class that becomes the test split, if there is none; 1 to evaluate all images.
         corrupt: ``stop`` at damaged files, or ``skip`` and count them; ``spec`` includes them. File system
             errors are never skipped: they stop the run, and the next start tries the file again.
         storage: decode all images into ``memory``, or leave them on ``disk`` and read them during training; ``auto``
@@ -111,17 +111,19 @@ class ListedFiles(Dataset):
             raise UserError(
                 f"dataset.validation={validation}: {place} has a validation split. Use dataset.validation=0."
             )
+        self.untrainable = self.listing.untrainable
+        self.drawn_fraction = test_fraction if self.listing.drawn else None
         super().__init__(
             name=name or place.name,
             classes=self.listing.classes,
             channels=channels,
             image_size=self._size_of_first(skip=corrupt == "skip") if image_size is None else image_size,
-            counts=self.listing.train.labels.bincount().tolist(),
+            counts=self.listing.train.labels.bincount(minlength=len(self.listing.classes)).tolist(),
             mean=mean or _IMAGENET[channels][0],
             std=std or _IMAGENET[channels][1],
             augmentation=augmentation,
             limit=limit,
-            validation=validation,
+            validation=0.0 if self.untrainable else validation,  # there is nothing to hold out
             seed=seed,
             has_validation=self.listing.validation is not None,
         )
@@ -144,17 +146,18 @@ class ListedFiles(Dataset):
 
     def fingerprint(self) -> str:
         """Identify the images by their classes, names, sizes and contents, see :mod:`mcl.data.contents`."""
-        paths = sorted(path for split in self.listing[1:] if split for path in split.paths)
+        paths = sorted(path for split in self.listing.splits for path in split.paths)
         hashed = self.hash_contents(paths)
         names = digest([*self.listing.classes, *zip(paths, hashed.sizes, strict=True), *self.labeling])
         return fingerprint(names, hashed.digest)
 
     def load(self) -> Splits:
         train, test, validation = self.listing.train, self.listing.test, self.listing.validation
-        kept, held_out = self.select(train.labels)
-        if self.validation:
-            validation = train.take(held_out)
-        train = train.take(kept)
+        if not self.untrainable:
+            kept, held_out = self.select(train.labels)
+            if self.validation:
+                validation = train.take(held_out)
+            train = train.take(kept)
         # Sorted by name, so that one cache serves every way of splitting the same files.
         paths = sorted(train.paths + test.paths + (validation.paths if validation else []))
         images: Tensor | None = None
@@ -189,10 +192,11 @@ class ListedFiles(Dataset):
             UserError: A class has no readable file.
         """
         readable = [position for position, path in enumerate(files.paths) if path in rows]
+        has_files = bool(files.paths)
         files = files.take(torch.tensor(sorted(readable, key=files.paths.__getitem__), dtype=torch.int64))
         counts = files.labels.bincount(minlength=self.spec.num_classes).tolist()
         empty = [name for name, count in zip(self.spec.classes, counts, strict=True) if count == 0]
-        if empty:
+        if has_files and empty:
             raise UserError(
                 f"No image in the {name} split of class {summarize(empty)} of {self.root} can be read. Repair these"
                 " files, or remove the class folder."
@@ -291,9 +295,9 @@ class ListedFiles(Dataset):
         return True
 
     def _size_of_first(self, *, skip: bool) -> int:
-        """Return the side of the first training image, or of the first that is not damaged."""
+        """Return the side of the first training image, or test image, or of the first that is not damaged."""
         reason = ""
-        for name in self.listing.train.paths:
+        for name in self.listing.splits[0].paths:
             path = self.root / name
             try:
                 with open_header(self.read(path)) as image:

@@ -1,7 +1,8 @@
 """List trees of class folders. No image is opened."""
 
 import os
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from mcl.console import pluralize, summarize
 from mcl.data.dataset import require_two_images, split
-from mcl.errors import UserError
+from mcl.errors import ImagesNotFound, UserError
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif"),
@@ -37,9 +38,16 @@ class Listing(NamedTuple):
     """The classes and files of a dataset on disk."""
 
     classes: tuple[str, ...]
-    train: Files
+    train: Files  # empty if there are only images to evaluate
     test: Files
     validation: Files | None
+    untrainable: str = ""  # why nothing can be trained on these images; empty if it can
+    drawn: bool = False  # whether the test split was drawn from the images, by ``test_fraction``
+
+    @property
+    def splits(self) -> list[Files]:
+        """Return the splits that have images."""
+        return [files for files in (self.train, self.test, self.validation) if files is not None and files.paths]
 
 
 def list_folder(root: Path, *, test_fraction: float, seed: int, last: bool = False) -> Listing:
@@ -47,10 +55,10 @@ def list_folder(root: Path, *, test_fraction: float, seed: int, last: bool = Fal
 
     Two layouts are understood. In the first, ``root`` has a train/ folder and one or both of val|valid|validation/ and
     test/ (if both, the former is the validation split), each with class folders. In the second, ``root`` has the class
-    folders, and ``test_fraction`` of each class becomes the test split. Images may be at any depth below their class
-    folder. With ``last``, the class is instead the name of the folder that contains an image, at any depth. Classes are
-    sorted by name. Ignored are files without an image's extension, hidden files and folders, and links to a folder that
-    contains them.
+    folders, and ``test_fraction`` of each class becomes the test split. Without train/, or with ``test_fraction=1``,
+    the images can be evaluated and not trained on. Images may be at any depth below their class folder. With ``last``,
+    the class is instead the name of the folder that contains an image, at any depth. Classes are sorted by name.
+    Ignored are files without an image's extension, hidden files and folders, and links to a folder that contains them.
 
     Raises:
         UserError: ``root`` has neither layout; the message describes the difference.
@@ -60,42 +68,70 @@ def list_folder(root: Path, *, test_fraction: float, seed: int, last: bool = Fal
     train, validation, test = (
         next((by_name[name] for name in names if name in by_name), None) for names in (_TRAIN, _VALIDATION, _TEST)
     )
-    if train is None:
-        if other := test or validation:
-            raise UserError(
-                f"dataset.root={root} has {other.name}/ but no train/ folder. Add one or, if {other.name} is a class,"
-                " rename its folder."
-            )
-        return _single_tree(root, _members(root, root, last), test_fraction, seed)
-    if test is None and validation is None:
+    parts = [part for part in (train, test, validation) if part]
+    if not parts:
+        members = _members(root, root, last)
+        return draw_test(tuple(members), _files(root, members), test_fraction, seed)
+    if parts == [train]:
         raise UserError(
-            f"dataset.root={root} has {train.name}/ but no test split: val/, valid/, validation/ or test/. "
-            f"Add one; or use dataset.root={train} to split dataset.test_fraction from it; or, if {train.name} is a"
-            " class, rename its folder."
+            f"dataset.root={root} has {parts[0].name}/ but no test split: val/, valid/, validation/ or test/. "
+            f"Add one; or use dataset.root={parts[0]} to split dataset.test_fraction from it; or, if {parts[0].name} is"
+            " a class, rename its folder."
         )
-    members = _members(root, train, last)
-    others = {split: _members(root, split, last) for split in (test, validation) if split}
-    if test and validation and not others[test].keys() & members.keys():
+    first = parts[0]
+    by_part = {first: _members(root, first, last)}
+    by_part |= {part: _spelled_as(by_part[first], _members(root, part, last)) for part in parts[1:]}
+    if train and test and validation and not by_part[test].keys() & by_part[train].keys():
         test = None  # some benchmarks have a test split without labels: its folders are no classes
     if test is None:
         test, validation = validation, None
     assert test
+    classes = tuple(by_part[first])
 
-    def other_split(split: Path) -> Files:
-        require_same_classes(root, train.name, list(members), split.name, list(others[split]))
-        return _files(split, others[split])
+    def files_of(part: Path) -> Files:
+        require_same_classes(root, first.name, classes, part.name, list(by_part[part]))
+        return _files(part, by_part[part])
 
-    return Listing(
-        tuple(members),
-        _files(train, members),
-        other_split(test),
-        other_split(validation) if validation else None,
-    )
+    if train is None:
+        untrainable = (
+            f"dataset.root={root} has {first.name}/ but no train/ folder. Add one or, if {first.name} is a class,"
+            " rename its folder."
+        )
+        if not classes:
+            raise UserError(untrainable)
+        return test_alone(classes, files_of(test), files_of(validation) if validation else None, untrainable)
+    return Listing(classes, files_of(train), files_of(test), files_of(validation) if validation else None)
+
+
+def draw_test(classes: tuple[str, ...], files: Files, test_fraction: float, seed: int, *, source: str = "") -> Listing:
+    """Draw the test split from files without splits; ``test_fraction=1`` takes them all.
+
+    Args:
+        classes, files: the classes and their files.
+        test_fraction, seed: which part of each class becomes the test split.
+        source: beginning of the message for a class of one image.
+
+    Raises:
+        UserError: ``test_fraction`` is out of its range, or a class cannot be split.
+    """
+    option = f"dataset.test_fraction={test_fraction}"
+    if not 0 < test_fraction <= 1:
+        raise UserError(f"{option}: must be a fraction above 0 and below 1, or 1 to evaluate all images.")
+    if test_fraction == 1:
+        return test_alone(classes, files, None, f"{option}: leaves no image to train on. Use a fraction below 1.")
+    require_two_images(classes, files.labels.bincount().tolist(), f"{source}{option}")
+    rest, held_out = split(files.labels, test_fraction, stream="test", seed=seed)
+    return Listing(classes, files.take(rest), files.take(held_out), None, drawn=True)
+
+
+def test_alone(classes: tuple[str, ...], test: Files, validation: Files | None, untrainable: str) -> Listing:
+    """List images that can be evaluated and not trained on; ``untrainable`` is the reason."""
+    return Listing(classes, test.take(torch.empty(0, dtype=torch.int64)), test, validation, untrainable)
 
 
 def unused_splits(root: Path, listing: Listing) -> list[str]:
     """Return a note if a folder is named like a split and none of its images are used, such as Train/ beside train/."""
-    used = list(dict.fromkeys(Path(files.paths[0]).parts[0] for files in listing[1:] if files))
+    used = list(dict.fromkeys(Path(files.paths[0]).parts[0] for files in listing.splits))
     others = [folder.name for folder in _folders(root) if folder.name.lower() in SPLITS and folder.name not in used]
     if not others:
         return []
@@ -104,9 +140,10 @@ def unused_splits(root: Path, listing: Listing) -> list[str]:
 
 def nested_folders(root: Path, listing: Listing) -> list[str]:
     """Return a note if the classes are folders whose images all lie in several subfolders of their own."""
-    part = Path(os.path.commonpath([os.path.dirname(path) for path in listing.train.paths]))  # train, or the root
+    paths = listing.splits[0].paths
+    part = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))  # train, or the root
     subfolders: dict[str, set[str]] = {}
-    for path in listing.train.paths:
+    for path in paths:
         parts = Path(path).relative_to(part).parts
         subfolders.setdefault(parts[0], set()).add(parts[1] if len(parts) > 2 else "")
     nested = [f"{name}/{sub}" for name in sorted(subfolders) for sub in sorted(subfolders[name]) if sub]
@@ -124,9 +161,9 @@ def is_image(name: str) -> bool:
 
 
 def require_folder(root: Path) -> None:
-    """Raise UserError unless ``root`` is a folder."""
+    """Raise ImagesNotFound unless ``root`` is a folder."""
     if not root.is_dir():
-        raise UserError(
+        raise ImagesNotFound(
             f"dataset.root={root}: there is no such folder. Give that of your images with dataset.root=FOLDER."
         )
 
@@ -157,21 +194,6 @@ def require_images(split: Path, classes: Sequence[str], files: Sequence[Sequence
         )
 
 
-def _single_tree(root: Path, members: dict[str, list[str]], test_fraction: float, seed: int) -> Listing:
-    """List class folders without splits, and split each class."""
-    require_fraction(test_fraction)
-    files = _files(root, members)
-    require_two_images(list(members), files.labels.bincount().tolist(), f"dataset.test_fraction={test_fraction}")
-    rest, held_out = split(files.labels, test_fraction, stream="test", seed=seed)
-    return Listing(tuple(members), files.take(rest), files.take(held_out), None)
-
-
-def require_fraction(test_fraction: float) -> None:
-    """Raise UserError unless ``dataset.test_fraction`` leaves something on both sides."""
-    if not 0 < test_fraction < 1:
-        raise UserError(f"dataset.test_fraction={test_fraction}: must be a fraction above 0 and below 1.")
-
-
 def _members(root: Path, split: Path, last: bool) -> dict[str, list[str]]:
     """Return the files of each class of a split, sorted by class and path."""
     if not last:
@@ -180,6 +202,16 @@ def _members(root: Path, split: Path, last: bool) -> dict[str, list[str]]:
     for path in [path for folder in _folders(split) for path in images_below(folder, root)]:
         members.setdefault(os.path.basename(os.path.dirname(path)), []).append(path)
     return {name: sorted(members[name]) for name in sorted(members)}
+
+
+def _spelled_as(train: Collection[str], members: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return the files of each class under its name in ``train``: Unicode spells an accented letter in two ways."""
+    spelling = {unicodedata.normalize("NFC", name): name for name in train}
+    files: dict[str, list[str]] = {}
+    for name, paths in members.items():
+        own = name if name in train else spelling.get(unicodedata.normalize("NFC", name), name)
+        files.setdefault(own, []).extend(paths)
+    return dict(sorted(files.items()))
 
 
 def _files(split: Path, members: dict[str, list[str]]) -> Files:

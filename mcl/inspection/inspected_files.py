@@ -62,6 +62,8 @@ def find_files(place: Path) -> InspectedFiles:
         raise UserError(f"{place}: there is no such folder. Give that of your images: python -m mcl inspect FOLDER.")
     try:
         listing = read(test_fraction=TEST_FRACTION, seed=SEED)
+        if listing.untrainable:
+            raise UserError(listing.untrainable)
     except UserError as error:
         paths, splits, classes = ([row[column] for row in named] for column in range(3))
         return InspectedFiles(root, paths, splits, classes, str(error), "", ignored)

@@ -12,6 +12,13 @@ from mcl.networks.counting import outline
 from mcl.networks.feature_layout import Layout
 
 
+class MeanStd(NamedTuple):
+    """A normalization of images: mean and standard deviation of each channel, in [0, 1] units."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 class Head(nn.Module):
     """Neck, global average pooling, hidden layers, linear classifier.
 
@@ -193,6 +200,10 @@ class Backbone(nn.Module):
 
         Called once, before training begins, unless the weights come from a file or a run.
         """
+        return None
+
+    def pretrained_normalization(self) -> MeanStd | None:
+        """Return the normalization that the weights of `load_pretrained` were trained with; None if it is unknown."""
         return None
 
     def library_model(self) -> nn.Module | None:

@@ -8,9 +8,16 @@ import torch
 from torch import Tensor, fx, nn
 
 from mcl.errors import UserError
-from mcl.networks.backbone import Backbone, Branch, Head
+from mcl.networks.backbone import Backbone, Branch, Head, MeanStd
 from mcl.networks.counting import outline
-from mcl.networks.library_models import SIDE_OPTION, create_model, opaque_functions, pretrained_state, test_images
+from mcl.networks.library_models import (
+    SIDE_OPTION,
+    create_model,
+    opaque_functions,
+    pretrained_normalization,
+    pretrained_state,
+    test_images,
+)
 from mcl.networks.model_graph import Graph, between, build_part, path_of, read_graph
 from mcl.networks.stage_search import Stages, choose_stages
 from mcl.networks.torchvision import brief
@@ -137,6 +144,12 @@ class LibraryBackbone(Backbone):
             self.library, self.model, self.weights, in_channels=self.in_channels, options=self.options
         )
         return load_weights(self, given, source=f"weights={self.weights}").text
+
+    def pretrained_normalization(self) -> MeanStd | None:
+        """Return the normalization that the library's weights of the name ``weights`` were trained with."""
+        if self.weights is None:
+            return None
+        return pretrained_normalization(self.library, self.model, self.weights, self.in_channels)
 
     def _check_against(self, source: nn.Module, images: Tensor) -> None:
         """Raise ``UserError`` unless this computes the same as the model it was made from."""

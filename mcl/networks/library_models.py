@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mcl.errors import UserError
+from mcl.networks.backbone import MeanStd
 from mcl.networks.library_names import check_name
-from mcl.networks.torchvision import COLORS, brief, make_gray
+from mcl.networks.torchvision import COLORS, brief, fit_channels, make_gray, normalization_of
 
 _SIDES = (64, 224, 256, 299)  # of images to look at a model with, the first that it takes
 SIDE_OPTION = {"timm": "img_size", "torchvision": "image_size"}  # of models that take one size of images alone
@@ -113,10 +114,9 @@ def pretrained_state(library: str, model: str, weights: str, **arguments: Any) -
         if library == "timm":
             import timm
 
-            tagged = model if weights == "DEFAULT" else f"{model}.{weights}"
-            options = arguments["options"]
+            name_there, options = _tagged(model, weights), arguments["options"]
             with _without_retries():
-                fetched = timm.create_model(tagged, pretrained=True, in_chans=arguments["in_channels"], **options)
+                fetched = timm.create_model(name_there, pretrained=True, in_chans=arguments["in_channels"], **options)
         else:
             from torchvision.models import get_model
 
@@ -131,6 +131,21 @@ def pretrained_state(library: str, model: str, weights: str, **arguments: Any) -
             f" timm.list_pretrained('{model}'), or DEFAULT), a file or a run."
         ) from error
     return dict(fetched.state_dict())
+
+
+def pretrained_normalization(library: str, model: str, weights: str, channels: int) -> MeanStd | None:
+    """Return the normalization that pretrained weights of a library were trained with, for images of ``channels``."""
+    if library == "torchvision":
+        return normalization_of(model, weights, channels)
+    import timm
+
+    trained = timm.get_pretrained_cfg(_tagged(model, weights))
+    return None if trained is None else fit_channels(trained.mean, trained.std, channels)
+
+
+def _tagged(model: str, weights: str) -> str:
+    """Return timm's name of a model with its weights."""
+    return model if weights == "DEFAULT" else f"{model}.{weights}"
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Torchvision's classifiers as backbones: their own modules, arranged as stem, stages and head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import fmean
 from typing import Any, NamedTuple
 from urllib.error import URLError
 
@@ -12,7 +13,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 
 from mcl.console import summarize
 from mcl.errors import UserError, did_you_mean
-from mcl.networks.backbone import Backbone, Branch, Head
+from mcl.networks.backbone import Backbone, Branch, Head, MeanStd
 from mcl.networks.weights import load_weights
 
 COLORS = 3  # channels of the images that torchvision's models take
@@ -109,6 +110,10 @@ class TorchvisionBackbone(Backbone):
         if self.weights is None:
             return None
         return load_weights(self, _fetch_weights(self.model, self.weights), source=f"weights={self.weights}").text
+
+    def pretrained_normalization(self) -> MeanStd | None:
+        """Return the normalization that torchvision's weights of the name ``weights`` were trained with."""
+        return None if self.weights is None else normalization_of(self.model, self.weights, self.in_channels)
 
     def library_model(self) -> nn.Module:
         """Return torchvision's own model, newly initialized."""
@@ -218,13 +223,30 @@ def make_gray(stem: nn.Sequential) -> None:
     convolution.weight = nn.Parameter(convolution.weight.sum(1, keepdim=True))
 
 
+def normalization_of(model: str, weights: str, channels: int) -> MeanStd:
+    """Return the normalization of the images that torchvision's weights of a model were trained on."""
+    transform = get_model_weights(model)[weights].transforms()
+    return fit_channels(transform.mean, transform.std, channels)
+
+
+def fit_channels(mean: Sequence[float], std: Sequence[float], channels: int) -> MeanStd:
+    """Return a normalization of color images for images of ``channels``: gray ones take the means over the colors."""
+    if len(mean) == channels:
+        return MeanStd(tuple(mean), tuple(std))
+    return MeanStd(*((round(fmean(values), 3),) * channels for values in (mean, std)))
+
+
 def _fetch_weights(model: str, weights: str) -> dict[str, Tensor]:
     """Return a state dict of a model, by the name of torchvision's pretrained weights."""
     names = get_model_weights(model)
     if weights != "DEFAULT" and weights not in names.__members__:
-        raise UserError(f"weights={weights}: no such file, and no weights of {model}: {', '.join(names.__members__)}.")
+        raise UserError(
+            f"pair.NETWORK.weights={weights}: no such file, and no weights of {model}: {', '.join(names.__members__)}."
+        )
     try:
         return dict(names[weights].get_state_dict(progress=True, check_hash=True))
     except (URLError, OSError) as error:
         url = names[weights].url
-        raise UserError(f"weights={weights}: cannot fetch {url} ({error}). Give its file: weights=FILE.") from error
+        raise UserError(
+            f"pair.NETWORK.weights={weights}: cannot fetch {url} ({error}). Give its file: pair.NETWORK.weights=FILE."
+        ) from error

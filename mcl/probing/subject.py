@@ -92,6 +92,8 @@ def _fit_images(config: DictConfig, preprocessing: Preprocessing, overrides: Seq
 
 def _checked(subject: Subject) -> Subject:
     spec = subject.dataset.spec
+    if subject.dataset.untrainable:
+        raise UserError(subject.dataset.untrainable)
     if spec.num_classes < 2:
         raise UserError(f"{spec.name} has one class: a probe needs at least two.")
     if small := [name for name, count in zip(spec.classes, spec.counts, strict=True) if count < 2]:

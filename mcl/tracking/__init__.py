@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mcl.tracking.background import Background
     from mcl.tracking.local import LocalFiles
     from mcl.tracking.mlflow import MlflowTracker
-    from mcl.tracking.summary_table import print_plan, print_summary
+    from mcl.tracking.summary_table import print_notes, print_plan, print_summary
     from mcl.tracking.tensorboard import TensorBoardTracker
     from mcl.tracking.terminal import Terminal
     from mcl.tracking.tracker import RunInfo, Snapshot, Status, Tracker, Trackers
@@ -26,6 +26,7 @@ __all__ = [
     "Tracker",
     "Trackers",
     "WandbTracker",
+    "print_notes",
     "print_plan",
     "print_summary",
 ]
@@ -35,7 +36,7 @@ __getattr__ = lazy_exports(
         "background": ["Background"],
         "local": ["LocalFiles"],
         "mlflow": ["MlflowTracker"],
-        "summary_table": ["print_plan", "print_summary"],
+        "summary_table": ["print_notes", "print_plan", "print_summary"],
         "tensorboard": ["TensorBoardTracker"],
         "terminal": ["Terminal"],
         "tracker": ["RunInfo", "Snapshot", "Status", "Tracker", "Trackers"],

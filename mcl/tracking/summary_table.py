@@ -28,9 +28,15 @@ def print_plan(rows: Sequence[tuple[str, str]], notes: Sequence[str] = (), conso
     for what, value in rows:
         table.add_row(what, value)
     console.print(table)
+    print_notes(notes, console)
+    console.print()
+
+
+def print_notes(notes: Sequence[str], console: Console | None = None) -> None:
+    """Print sentences that the reader should not miss; arguments as for `print_plan`."""
+    console = console or make_console()
     for note in notes:
         console.print(Text("note: ", style="yellow") + Text(note, style="default"))
-    console.print()
 
 
 def print_summary(summary: Mapping[str, Any], run_dir: str | os.PathLike[str], console: Console | None = None) -> None:

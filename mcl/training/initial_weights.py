@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from mcl.console import summarize
+from mcl.data.dataset import Dataset
 from mcl.errors import UserError
 from mcl.networks.backbone import tensor_names
 from mcl.networks.cohort import Cohort
 from mcl.runs import checkpoints
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
 from mcl.runs.layout import deployed_prefix
-from mcl.runs.pair import SHARED_STAGES
+from mcl.runs.pair import SHARED_STAGES, WEIGHTS
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import read_config
-from mcl.training.agreement import check_teacher_classes
+from mcl.training.agreement import check_normalization, check_source
 from mcl.training.network_weights import NetworkWeights, frozen_at_random, load_network_weights, split_networks
 from mcl.untrusted.tensors import load_safetensors
 
@@ -31,7 +32,7 @@ def load_initial_weights(
     init_from: Places | None,
     init_weights: Any = None,
     weights: Mapping[str, NetworkWeights] = MappingProxyType({}),
-    classes: Sequence[str] = (),
+    dataset: Dataset | None = None,
 ) -> list[str]:
     """Load the weights that new networks start from; without any, they keep their random ones.
 
@@ -43,36 +44,41 @@ def load_initial_weights(
             be an exported file too. Networks without a place load their pretrained weights, if they name some.
         init_weights: checksum that this checkpoint must have, or one for each; None for any.
         weights: files and runs that ``pair.KEY.weights`` names, by network.
-        classes: class names of the images, which frozen networks must have learned in this order.
+        dataset: the images, whose classes and normalization frozen networks must have learned; None for any.
 
     Returns:
-        Lines for the user: what was loaded, and what starts new.
+        Lines for the user: what was loaded, what starts new, and whether the images are normalized otherwise.
 
     Raises:
         UserError: the weights are missing, do not fit, or have another checksum.
     """
     if isinstance(init_from, str):
         _check_checksum(init_from, init_weights)
-        return start_from(Path(init_from), cohort, classes if any(network.frozen for network in cohort) else ())
+        return start_from(Path(init_from), cohort, dataset)
     places = {key: place for key, place in (init_from or {}).items() if place is not None}
-    notes: list[str | None] = []
+    notes: list[str] = []
     loaded: dict[str, dict[str, Tensor]] = {}  # copies
     for key, network in cohort.items():
+        classifier = [parameter.clone() for parameter in network.backbone.classifier.parameters()]
         if key in places:
             _check_checksum(places[key], (init_weights or {}).get(key))
-            notes.append(start_network_from(Path(places[key]), cohort, key, classes))
+            notes += start_network_from(Path(places[key]), cohort, key, dataset)
         elif key in weights:
-            notes.append(load_network_weights(cohort, key, weights[key], classes))
+            notes.append(load_network_weights(cohort, key, weights[key], dataset))
         elif (text := network.backbone.load_pretrained()) is not None:
             notes.append(f"{key}: {text}.")
+            if dataset is not None and (trained := network.backbone.pretrained_normalization()) is not None:
+                notes += check_normalization(*trained, dataset, f"pair.{key}.{WEIGHTS}", frozen=network.frozen)
+            if network.frozen and all(map(torch.equal, classifier, network.backbone.classifier.parameters())):
+                raise frozen_at_random(key, f"pair.{key}.{WEIGHTS}")
         else:
             continue
         loaded[key] = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     _check_shared(cohort, loaded)
-    return [note for note in notes if note is not None]
+    return notes
 
 
-def start_from(place: Path, cohort: Cohort, classes: Sequence[str] = ()) -> list[str]:
+def start_from(place: Path, cohort: Cohort, dataset: Dataset | None = None) -> list[str]:
     """Initialize networks from a checkpoint; its other weights are ignored.
 
     A branched checkpoint can initialize unbranched networks, but not vice versa. The heads of the loss, its matching
@@ -81,16 +87,18 @@ def start_from(place: Path, cohort: Cohort, classes: Sequence[str] = ()) -> list
     Args:
         place: a checkpoint, or a run folder, which stands for its last checkpoint.
         cohort: the networks, identified by their keys in the pair.
-        classes: names that the checkpoint must not have in another order; empty for any.
+        dataset: as in `load_initial_weights`.
 
     Returns:
-        Lines for the user: the classifiers that start new.
+        Lines for the user: the classifiers that start new, and whether the images are normalized otherwise.
 
     Raises:
-        UserError: there is no checkpoint, or one of its tensors is missing or has another shape.
+        UserError: there is no checkpoint, or one of its tensors is missing or has another shape, or a frozen network
+            was trained on other images.
     """
     option = f"init_from={place}"
-    learner = _read_learner(place, option, classes)
+    checkpoint = _read_checkpoint(place, option)
+    learner: Mapping[str, Tensor] = checkpoint["learner"]
     prefix = deployed_prefix(learner)
     weights = cohort.state_dict()
     missing = [key for key in weights if prefix + key not in learner]
@@ -112,13 +120,14 @@ def start_from(place: Path, cohort: Cohort, classes: Sequence[str] = ()) -> list
             )
     if new and (frozen := [key for key, network in cohort.items() if network.frozen]):
         raise frozen_at_random(frozen[0], option)
+    notes = check_source(checkpoint, dataset, option, frozen=any(network.frozen for network in cohort))
     kept = {prefix + key: learner[prefix + key] for key in weights if key not in new}
     cohort.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in kept.items()}, strict=not new)
     _check_shared(cohort, split_networks(kept))
-    return [_new_classifiers(option, len(learner[prefix + new[0]]), len(weights[new[0]]))] if new else []
+    return [*_new_classifiers(option, learner, weights, new, prefix), *notes]
 
 
-def start_network_from(place: Path, cohort: Cohort, key: str, classes: Sequence[str] = ()) -> str | None:
+def start_network_from(place: Path, cohort: Cohort, key: str, dataset: Dataset | None = None) -> list[str]:
     """Initialize one network from a run of any pair, or from an exported file.
 
     Of a run, the network whose weights fit is taken; if several fit, the one with the same key.
@@ -127,18 +136,18 @@ def start_network_from(place: Path, cohort: Cohort, key: str, classes: Sequence[
         place: a run folder, a checkpoint, or a file of ``python -m mcl export`` (torch or safetensors).
         cohort: the networks.
         key: the network to initialize. With auxiliary branches, the run must have them too.
-        classes: as in `load_initial_weights`.
+        dataset: as in `load_initial_weights`.
 
     Returns:
-        A line for the user if its classifiers start new.
+        Lines for the user, as in `start_from`.
 
     Raises:
-        UserError: there are no such weights.
+        UserError: there are no such weights, or the network is frozen and was trained on other images.
     """
     option = f"init_from={{{key}: {place}}}"
     network = cohort[key]
     expected = network.state_dict()
-    candidates = _read_networks(place, option, classes if network.frozen else ())
+    candidates, content = _read_networks(place, option)
     classifiers = tensor_names(network, *network.classifiers())
     fitting = {name: weights for name, weights in candidates.items() if _fits(expected, weights, classifiers)}
     name = key if key in fitting else next(iter(fitting), None)
@@ -156,8 +165,9 @@ def start_network_from(place: Path, cohort: Cohort, key: str, classes: Sequence[
     new = [each for each in classifiers if _has_other_classes(weights[each], expected[each])]
     if new and network.frozen:
         raise frozen_at_random(key, option)
+    notes = check_source(content, dataset, option, frozen=network.frozen)
     network.load_state_dict({each: weights[each] for each in expected if each not in new}, strict=not new)
-    return _new_classifiers(option, len(weights[new[0]]), len(expected[new[0]])) if new else None
+    return [*_new_classifiers(option, weights, expected, new), *notes]
 
 
 def _check_shared(cohort: Cohort, loaded: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -185,28 +195,29 @@ def _check_checksum(place: str, expected: str | None) -> None:
         )
 
 
-def _read_learner(place: Path, option: str, classes: Sequence[str]) -> Mapping[str, Tensor]:
-    path = _existing(place, option)
-    checkpoint = checkpoints.load(path)
-    check_teacher_classes(checkpoint, classes, option)
+def _read_checkpoint(place: Path, option: str) -> Mapping[str, Any]:
+    checkpoint = checkpoints.load(_existing(place, option))
     if (config := read_config(place)) is not None:
         check_same_run(checkpoint, option, config=config)
-    learner: Mapping[str, Tensor] = checkpoint["learner"]
-    return learner
+    return checkpoint
 
 
-def _read_networks(place: Path, option: str, classes: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-    """Return the weights of each network at a place, by key, named as in a `mcl.networks.branches.Network`."""
+def _read_networks(place: Path, option: str) -> tuple[dict[str, dict[str, Tensor]], Mapping[str, Any]]:
+    """Return the weights of each network at a place, by key, and what the file says about them.
+
+    Tensors are named as in a `mcl.networks.branches.Network`.
+    """
     path = _existing(place, option)
+    content: Mapping[str, Any]
     if path.suffix == ".safetensors":
-        metadata, exported = load_safetensors(path)
-        check_teacher_classes(metadata, classes, option)
-        return {"": {f"backbone.{name}": tensor for name, tensor in exported.items()}}
-    content = checkpoints.load(path)
-    if _EXPORTED in content:
-        check_teacher_classes(content, classes, option)
-        return {"": {f"backbone.{name}": tensor for name, tensor in content[_EXPORTED].items()}}
-    return split_networks(_read_learner(place, option, classes))
+        content, exported = load_safetensors(path)
+    else:
+        content = checkpoints.load(path)
+        if _EXPORTED not in content:
+            content = _read_checkpoint(place, option)
+            return split_networks(content["learner"]), content
+        exported = content[_EXPORTED]
+    return {"": {f"backbone.{name}": tensor for name, tensor in exported.items()}}, content
 
 
 def _existing(place: Path, option: str) -> Path:
@@ -229,8 +240,14 @@ def _has_other_classes(there: Tensor, here: Tensor) -> bool:
     return len(there) != len(here) and there.shape[1:] == here.shape[1:]
 
 
-def _new_classifiers(option: str, there: int, here: int) -> str:
-    return f"{option}: classifiers start new: {there} classes there, {here} here."
+def _new_classifiers(
+    option: str, there: Mapping[str, Tensor], here: Mapping[str, Tensor], new: Sequence[str], prefix: str = ""
+) -> list[str]:
+    """Return a line if the classifiers ``new`` keep their initial weights; ``prefix`` begins their names there."""
+    if not new:
+        return []
+    classes = len(there[prefix + new[0]])
+    return [f"{option}: classifiers start new: {classes} classes there, {len(here[new[0]])} here."]
 
 
 def _describe(names: Collection[str]) -> str:

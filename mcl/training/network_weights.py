@@ -1,10 +1,11 @@
 """``pair.KEY.weights=``: initial weights of one network, from a file or from a network of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from mcl.data.dataset import Dataset
 from mcl.errors import UserError, unknown
 from mcl.networks.backbone import Backbone, tensor_names
 from mcl.networks.cohort import Cohort
@@ -16,7 +17,7 @@ from mcl.runs.pair import STRICT, WEIGHTS, option_of_networks
 from mcl.runs.same_run import check_same_run
 from mcl.runs.stored_config import read_config
 from mcl.runs.weights_places import WeightsPlace, checksum_of_place, places_of
-from mcl.training.agreement import check_teacher_classes
+from mcl.training.agreement import check_source
 from mcl.untrusted.tensors import load_safetensors
 
 _BACKBONE = "backbone."
@@ -56,13 +57,13 @@ def weights_of(pair: Mapping[Any, Any], checksums: Mapping[str, str] | None = No
     }
 
 
-def load_network_weights(cohort: Cohort, key: str, weights: NetworkWeights, classes: Sequence[str] = ()) -> str:
+def load_network_weights(cohort: Cohort, key: str, weights: NetworkWeights, dataset: Dataset | None = None) -> str:
     """Load the weights of one backbone; its auxiliary branches start new. Return a line on what was loaded.
 
     Raises:
         UserError: there are no such weights, they do not fit, or have another checksum; or a classifier of another
-            number of classes would start new in a frozen network, and never learn; or a frozen network has learned the
-            classes of the images, ``classes``, in another order.
+            number of classes would start new in a frozen network, and never learn; or a frozen network was trained on
+            other images than those of ``dataset``, see `mcl.training.agreement.check_source`.
     """
     network = cohort[key]
     backbone, option = network.backbone, f"pair.{key}.{WEIGHTS}={weights.typed}"
@@ -72,12 +73,13 @@ def load_network_weights(cohort: Cohort, key: str, weights: NetworkWeights, clas
             f"{option}: its weights are {checksum}, not weights_checksums.{key}={weights.checksum}. Omit"
             " weights_checksums to start a run from the current ones."
         )
-    state = _read(backbone, key, weights.place, option, classes if network.frozen else ())
+    state, content = _read(backbone, key, weights.place, option)
+    notes = check_source(content, dataset, option, frozen=network.frozen)
     loaded = load_weights(backbone, state, source=option, strict=weights.strict)
     if network.frozen and loaded.new_classifier:
         raise frozen_at_random(key, option)
     new = "; its auxiliary branches start new" if len(network.branches) else ""
-    return f"{loaded.text}{new}."
+    return " ".join([f"{loaded.text}{new}.", *notes])
 
 
 def frozen_at_random(key: str, option: str) -> UserError:
@@ -88,23 +90,24 @@ def frozen_at_random(key: str, option: str) -> UserError:
     )
 
 
-def _read(backbone: Backbone, key: str, place: WeightsPlace, option: str, classes: Sequence[str]) -> dict[str, Tensor]:
-    """Return the state dict at a place, by the network's own names or by those of a library."""
+def _read(
+    backbone: Backbone, key: str, place: WeightsPlace, option: str
+) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """Return the state dict at a place, by the network's own names or a library's, and what the file says about it."""
     file = place.file
+    content: Mapping[str, Any] = {}
     if not file.is_file():
         raise UserError(f"{option}: there is no file {file}; give a file of weights, or a run as RUN:first:best.")
     if file.suffix != ".safetensors" and read_checksum(file) is not None:
         content = checkpoints.load(file)
-        check_teacher_classes(content, classes, option)
         if "learner" in content:
             if (config := read_config(place.path)) is not None:
                 check_same_run(content, option, config=config)
-            return _choose(backbone, key, place, _networks(content, place, option), option)
+            return _choose(backbone, key, place, _networks(content, place, option), option), content
     if place.key is not None or place.epoch != "last":
         raise UserError(f"{option}: {file} holds one network, not a run. Name the file alone.")
-    if file.suffix == ".safetensors" and classes:
-        check_teacher_classes(load_safetensors(file)[0], classes, option)
-    return read_weights(file, option)
+    state = read_weights(file, option)
+    return state, load_safetensors(file)[0] if file.suffix == ".safetensors" else content
 
 
 def _networks(content: Mapping[str, Any], place: WeightsPlace, option: str) -> dict[str, dict[str, Tensor]]:

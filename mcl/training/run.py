@@ -28,7 +28,17 @@ from mcl.runs.run_folder import RunFolder
 from mcl.runs.secret_values import without_secrets
 from mcl.runs.unreadable import add_unreadable
 from mcl.signals import Stopped, program_signals
-from mcl.tracking import Background, LocalFiles, RunInfo, Status, Terminal, Trackers, print_plan, print_summary
+from mcl.tracking import (
+    Background,
+    LocalFiles,
+    RunInfo,
+    Status,
+    Terminal,
+    Trackers,
+    print_notes,
+    print_plan,
+    print_summary,
+)
 from mcl.training.agreement import check_same_classes, check_same_images
 from mcl.training.estimates import check_disk, check_reader_memory
 from mcl.training.initial_weights import load_initial_weights
@@ -77,7 +87,7 @@ class Run:
         self.summary: dict[str, Any] | None = None
         self.saved: dict[str, Any] | None = None  # the checkpoint to resume from
         self.overview: list[tuple[str, str]] = []
-        self.notes: list[str] = []  # below the overview
+        self.notes: list[str] = []  # below the overview, or above the result of a finished run
         self.trackers = Trackers()
         self.signals = program_signals()
         self.began_at_once = self.signals.at_once
@@ -112,7 +122,7 @@ class Run:
                 expand_places(self.config.init_from),
                 self.config.init_weights,
                 weights_of(self.config.pair, self.config.weights_checksums),
-                parts.dataset.spec.classes,
+                parts.dataset,
             )
         if self.folder is not None:
             notes = dict.fromkeys([*loaded, *parts.notes, *self.folder.notes])
@@ -203,9 +213,10 @@ class Run:
         trackers.finish("finished", self.summary)
 
     def report(self) -> dict[str, Any]:
-        """Return the summary, and print it if the run had already finished before this command."""
+        """Return the summary, and print it, with notes, if the run had already finished before this command."""
         assert self.summary is not None, "there is nothing to report before fit"
         if self.finished and self.processes.first:
+            print_notes(self.notes)
             print_summary(self.summary, self.path)
         return self.summary
 
@@ -281,9 +292,15 @@ class Run:
         )
 
     def _check_same_data(self, folder: RunFolder) -> None:
+        """Raise UserError if a finished run was trained on other images; note it if these are not there."""
         fingerprint = data_fingerprint(self.config)
-        if fingerprint is not None:  # None if the images are gone; the results can still be printed
+        if fingerprint is not None:
             folder.check_same_data(fingerprint)
+            return
+        self.notes.append(
+            f"dataset.root={self.config.dataset.get('root')} does not exist, so its images were not compared: this is"
+            " the result of the images that the run was trained on."
+        )
 
 
 def _refuse_place_in_data(config: DictConfig, folder: Path) -> None:

@@ -116,6 +116,8 @@ def assemble(config: DictConfig) -> Parts:
     check_network_count(loss_class, list(networks_of(config.pair)))
     dataset: Dataset = make(config.dataset, path="dataset")
     _check_class("dataset", dataset, Dataset)
+    if dataset.untrainable:
+        raise UserError(dataset.untrainable)
     spec = dataset.spec
     sampler: Sampler = make(config.sampler, path="sampler")
     _check_class("sampler", sampler, Sampler)

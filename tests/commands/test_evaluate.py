@@ -213,6 +213,38 @@ def test_folder_with_some_of_the_classes_is_evaluated_by_their_names(
     assert "do not know dog. They know class_0, class_1, class_2, class_3" in capsys.readouterr().err
 
 
+def test_all_labelled_photos_of_a_folder_are_evaluated_by_choice(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCL_CACHE", str(tmp_path / "cache"))
+    for number in range(10):
+        file = tmp_path / "photos" / f"class_{number % 2}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 20 * number).save(file)
+    options = ["dataset=folder", "dataset.root=photos", "dataset.image_size=8", "dataset.channels=1"]
+    options += ["dataset.mean=[0.5]", "dataset.std=[0.25]"]
+    part = "The test split is a part of the images, drawn at random: 0.2 of each class. dataset.test_fraction=1"
+
+    def evaluated(*more: str) -> str:
+        assert main(["evaluate", str(run), *options, *more]) == 0
+        return capsys.readouterr().out
+
+    few = evaluated()
+    assert part in few
+    assert "test, 2 images" in few
+    every = evaluated("dataset.test_fraction=1")
+    assert "drawn" not in every
+    assert "test, 10 images" in every
+    (tmp_path / "photos").rename(tmp_path / "test")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "test").rename(tmp_path / "photos" / "test")
+    assert "test, 10 images" in evaluated()
+    assert main(["evaluate", str(run), *options, "--split", "train"]) == 1
+    assert "--split train: dataset.root=" in capsys.readouterr().err
+    assert main(["probe", str(run), *options]) == 1
+    assert "has test/ but no train/ folder. Add one or" in capsys.readouterr().err
+
+
 def named(dataset: Dataset, *classes: str) -> Dataset:
     dataset.spec = replace(dataset.spec, classes=classes)
     return dataset
@@ -281,13 +313,26 @@ def test_group_choice_is_composed_with_its_options(undisturbed: Outcome) -> None
         assert (dataset.root, dataset.name) == ("/some/photos", "photos")
 
 
-def test_folder_to_write_to_comes_from_the_command_line_alone(command: Callable[..., Any]) -> None:
+@pytest.fixture
+def run_of_a_folder(command: Callable[..., Any]) -> None:
     for i in range(8):
         Path(f"images/class_{i % 2}").mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (30 * i, 0, 0)).save(f"images/class_{i % 2}/{i}.png")
     images = ["dataset=folder", "dataset.root=images", "dataset.cache_dir=own", "trainer.max_steps=1"]
     done = command(*images, "loss=independent", "trainer.batch_size=2", "hydra.run.dir=run", "tracking=none")
     assert done.status == 0, done.err
+
+
+@pytest.mark.usefixtures("run_of_a_folder")
+def test_all_images_of_the_run_itself_include_those_of_training(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "run", "dataset.test_fraction=1"]) == 0
+    assert "All images are evaluated, also those that the run was trained on." in capfd.readouterr().out
+    assert main(["evaluate", "run"]) == 0
+    assert "drawn at random: 0.2 of each class.\n" in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("run_of_a_folder")
+def test_folder_to_write_to_comes_from_the_command_line_alone() -> None:
     assert SavedRun("run").config.dataset.cache_dir is None
     assert SavedRun("run", ["dataset.cache_dir=other"]).config.dataset.cache_dir == "other"
 

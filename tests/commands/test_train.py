@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import mcl
 from mcl import program
@@ -43,6 +44,29 @@ def test_folder_and_result_are_those_of_the_command(command: Callable[..., Any])
     typed = command(*QUICK)
     assert typed.out.splitlines()[-1] == str(Path(called["folder"]).relative_to(Path.cwd()))
     assert "epoch 1/1" not in typed.out
+
+
+def test_result_is_that_of_the_same_images(command: Callable[..., Any]) -> None:
+    def save(*places: str) -> None:
+        for place in map(Path, places):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (len(place.name), 0, 0)).save(place)
+
+    save(*(f"pets/{name}/{number}.png" for name in ("cat", "dog") for number in range(4)))
+    pets = ["dataset=folder", "dataset.image_size=8", "trainer.max_steps=1", "trainer.batch_size=4", "tracking=none"]
+    pets += ["loss=independent", "dataset.name=pets"]
+    first = command(*pets, "dataset.root=pets")
+    assert (first.status, "note" in first.out) == (0, False), first.err
+    gone = command(*pets, "dataset.root=nowhere")
+    assert gone.status == 0
+    assert "note: dataset.root=nowhere does not exist, so its images were not compared" in gone.out
+    assert gone.out.splitlines()[-1] == first.out.splitlines()[-1]
+    save("pets/horse/0.png")
+    one_image = command(*pets, "dataset.root=pets")
+    assert (one_image.status, one_image.out) == (1, "")
+    assert "these have fewer than two images: horse" in one_image.err
+    save("pets/horse/1.png")
+    assert "trained on other images than those in dataset.root" in command(*pets, "dataset.root=pets").err
 
 
 @pytest.mark.parametrize(

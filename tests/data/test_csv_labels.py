@@ -57,6 +57,13 @@ def test_columns_have_any_order_and_others_are_ignored(write):
     assert dataset.load().train.labels.bincount().tolist() == [3, 3]
 
 
+def test_rows_without_train_are_for_evaluation_alone(write):
+    dataset = CsvLabels(root=write(HEADER, *(f"a{i}.png,{'cat' if i % 2 else 'dog'},test" for i in range(8))))
+    assert "has the splits test, but training needs train and test or val" in dataset.untrainable
+    splits = dataset.load()
+    assert (len(splits.train.labels), len(splits.test.labels)) == (0, 8)
+
+
 def test_without_splits_a_part_of_each_class_is_drawn(write):
     lines = ["file,label", *(f"a{i}.png,{i % 2}" for i in range(8))]
     splits = CsvLabels(root=write(*lines), test_fraction=0.5).load()

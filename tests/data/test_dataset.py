@@ -136,6 +136,8 @@ def test_synthetic_classes_are_distinguishable():
         ({"image_size": 0}, "dataset.image_size=0"),
         ({"mean": [0.1, 0.2]}, "dataset.mean=\\[0.1, 0.2\\]"),
         ({"std": [0.0]}, "dataset.std=\\[0.0\\]"),
+        ({"mean": [125.3]}, r"dataset.mean=\[125.3\]: .* by 255: dataset.mean=\[0.4914\]"),
+        ({"std": [63.0]}, r"dataset.std=\[63.0\]: .* by 255: dataset.std=\[0.2471\]"),
         ({"classes": 1}, "dataset.classes=1"),
         ({"train_per_class": 1, "validation": 0.1}, "class_0, class_1"),
     ],

@@ -40,7 +40,7 @@ def test_first_image_that_is_not_square_asks_for_a_size(make_tree):
     [
         ({"channels": 4}, "dataset.channels=4"),
         ({"corrupt": "delete"}, "dataset.corrupt=delete"),
-        ({"test_fraction": 1.0}, "dataset.test_fraction=1.0"),
+        ({"test_fraction": 1.1}, "dataset.test_fraction=1.1"),
     ],
 )
 def test_options_out_of_range_are_named(make_tree, options, named):

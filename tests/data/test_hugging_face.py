@@ -143,6 +143,7 @@ def test_errors_say_what_is_there(save, tmp_path):
     assert "there is no such folder" in error_of(str(tmp_path / "none"))
     (tmp_path / "empty").mkdir()
     assert "not a dataset on disk" in error_of(str(tmp_path / "empty"))
-    assert "none named train" in error_of(save(test=[0, 1]))
+    assert "has the splits extra, but none named train or test" in error_of(save(extra=[0, 1]))
+    assert "training needs train and test" in HuggingFace(root=save(test=[0, 1])).untrainable
     hugging_face._load.cache_clear()
     assert "has no label" in error_of(save(train=[0, -1], test=[0, 1]))

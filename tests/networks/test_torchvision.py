@@ -10,7 +10,7 @@ from torchvision.models import get_model
 from mcl import build_network
 from mcl.errors import UserError
 from mcl.networks.counting import multiply_adds, parameters
-from mcl.networks.torchvision import TorchvisionBackbone
+from mcl.networks.torchvision import TorchvisionBackbone, normalization_of
 
 # name: parameters, multiply-adds in millions, parameters of a pair with branches, width; 1000 classes, 224 pixels
 PUBLISHED = {
@@ -109,17 +109,30 @@ def test_named_weights_come_from_torchvision(monkeypatch: pytest.MonkeyPatch) ->
     assert names == ["ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"]
 
 
+def test_weights_know_their_normalization() -> None:
+    assert normalization_of("resnet18", "DEFAULT", 3) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert normalization_of("resnet18", "DEFAULT", 1) == ((0.449,), (0.226,))
+    assert normalization_of("efficientnet_v2_l", "IMAGENET1K_V1", 3) == ((0.5,) * 3, (0.5,) * 3)
+    assert small(weights="DEFAULT").pretrained_normalization() == normalization_of(SMALL["model"], "DEFAULT", 3)
+    assert small().pretrained_normalization() is None
+
+
 def test_offline_error_names_the_file_to_download(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(self: object, **options: Any) -> None:
         raise URLError("no network")
 
     monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", unreachable)
-    with pytest.raises(UserError, match=r"weights=DEFAULT: cannot fetch https://\S+\.pth .*weights=FILE"):
+    with pytest.raises(
+        UserError,
+        match=r"^pair\.NETWORK\.weights=DEFAULT: cannot fetch https://\S+\.pth .* pair\.NETWORK\.weights=FILE\.$",
+    ):
         small(weights="DEFAULT").load_pretrained()
 
 
 def test_names_of_weights_that_do_not_exist_are_refused() -> None:
-    with pytest.raises(UserError, match="weights=V2: no such file, and no weights of shufflenet_v2_x0_5: IMAGENET1K"):
+    with pytest.raises(
+        UserError, match=r"^pair\.NETWORK\.weights=V2: no such file, and no weights of shuff\S+: IMAGENET1K"
+    ):
         small(weights="V2").load_pretrained()
 
 

@@ -1,4 +1,4 @@
-"""What processes average, and how."""
+"""Buffers and gradients that processes average."""
 
 from typing import Any
 

@@ -1,8 +1,10 @@
 """``pair.first.weights=``: files and runs that one network starts from, and the identity of such a run."""
 
 import json
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,18 @@ from support.small_runs import Outcome
 
 from mcl import build_network
 from mcl.config.absolute_paths import with_absolute_paths
+from mcl.data.dataset import Dataset
+from mcl.data.preprocessing import Preprocessing
+from mcl.data.synthetic import Synthetic
 from mcl.deploy import export_networks
 from mcl.deploy.saved_run import SavedRun
 from mcl.errors import UserError
 from mcl.networks.cohort import Cohort
+from mcl.networks.library import LibraryBackbone
 from mcl.runs import checkpoints
 from mcl.runs.identity import changes, config_hash
 from mcl.runs.weights_places import WeightsPlace, checksum_of_place, parse_place
-from mcl.training.agreement import check_teacher_classes
+from mcl.training.agreement import check_source
 from mcl.training.initial_weights import load_initial_weights
 from mcl.training.network_weights import load_network_weights, weights_of
 
@@ -51,7 +57,17 @@ def load(networks: Cohort, place: object, key: str = "first", **options: Any) ->
     return load_network_weights(networks, key, weights_of(pair)[key])
 
 
-@pytest.mark.parametrize(
+def images(*classes: str, **options: Any) -> Dataset:
+    dataset = Synthetic(classes=len(classes), **options)
+    dataset.spec = replace(dataset.spec, classes=classes)
+    return dataset
+
+
+def check_teacher(learned: Sequence[str], *classes: str) -> list[str]:
+    return check_source({"classes": learned}, images(*classes), "init_from=x", frozen=True)
+
+
+EVERY_SOURCE = pytest.mark.parametrize(
     ("option", "exported"),
     [
         ("weights", ""),
@@ -63,32 +79,91 @@ def load(networks: Cohort, place: object, key: str = "first", **options: Any) ->
         ("init_from.first", "safetensors"),
     ],
 )
-def test_frozen_networks_have_learned_the_classes_in_the_same_order(option: str, exported: str, tmp_path: Path) -> None:
-    """A folder sorts classes 10 and 9 as text, a CSV file by value."""
-    teacher, classes = cohort(2, first="resnet8"), ["10", "9"]
+Start = Callable[..., list[str]]
+
+
+@pytest.fixture
+def start(option: str, exported: str, tmp_path: Path) -> Start:
+    """``start(frozen, dataset)`` loads a teacher that was trained on ``images("10", "9")``."""
+    teacher = cohort(2, first="resnet8")
+    about = {"classes": ["10", "9"], "preprocessing": Preprocessing.of(images("10", "9")).as_dict()}
     file = run(tmp_path / "teacher", teacher) / "checkpoints" / "last.pt"
-    content = {"network": teacher.backbones[0].state_dict(), "about": {"classes": classes}}
-    checkpoints.save(file, content if exported else {**checkpoints.load(file), "classes": classes})
+    content = {"network": teacher.backbones[0].state_dict(), "about": about}
+    checkpoints.save(file, content if exported else {**checkpoints.load(file), **about})
     if exported == "safetensors":
         file = tmp_path / "teacher.safetensors"
-        save_file(teacher.backbones[0].state_dict(), file, {"classes": json.dumps(classes)})
+        save_file(teacher.backbones[0].state_dict(), file, {name: json.dumps(value) for name, value in about.items()})
 
-    def start(frozen: bool, current: list[str]) -> None:
+    def load_teacher(frozen: bool, dataset: Dataset) -> list[str]:
         networks = cohort(2, frozen=frozen, first="resnet8")
         places: dict[str, Any] = {"weights": None, "init_from": str(file), "init_from.first": {"first": str(file)}}
         weights = weights_of({"first": {"weights": str(file)}}) if option == "weights" else {}
-        load_initial_weights(networks, places[option], None, weights, current)
+        return load_initial_weights(networks, places[option], None, weights, dataset)
 
-    start(True, ["10", "9"])
-    start(True, ["ten", "nine"])  # other names of the same classes
-    start(False, ["9", "10"])  # its classifier learns
+    return load_teacher
+
+
+@EVERY_SOURCE
+def test_frozen_networks_have_learned_the_classes_in_the_same_order(start: Start) -> None:
+    """A folder sorts classes 10 and 9 as text, a CSV file by value."""
+    start(True, images("10", "9"))
+    start(True, images("ten", "nine"))  # other names of the same classes
+    start(False, images("9", "10"))  # its classifier learns
     with pytest.raises(UserError, match="its classes are in another order than those of the images: 9 is class 1"):
-        start(True, ["9", "10"])
+        start(True, images("9", "10"))
 
 
-def test_classes_in_the_words_of_another_program_are_not_compared() -> None:
+@EVERY_SOURCE
+def test_frozen_networks_get_images_of_the_normalization_of_their_training(start: Start) -> None:
+    mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
+    use = r"use dataset\.mean=\[0\.5,0\.5,0\.5\] dataset\.std=\[0\.25,0\.25,0\.25\]\.$"
+    for changed in ({"mean": mean}, {"std": std}):
+        with pytest.raises(UserError, match=f": trained on images of another normalization than these.* {use}"):
+            start(True, images("10", "9", **changed))
+        assert re.search(use, start(False, images("10", "9", **changed))[-1])  # it learns: a note
+    with pytest.raises(UserError, match=r"dataset\.channels=3 dataset\.mean="):
+        start(True, images("10", "9", channels=1))
+    assert not any("normalization" in note for note in start(False, images("10", "9")))
+
+
+@pytest.mark.parametrize(("channels", "half"), [(3, r"\[0\.5,0\.5,0\.5\]"), (1, r"\[0\.5\]")])
+def test_pretrained_weights_of_timm_name_their_normalization(
+    channels: int, half: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timm = pytest.importorskip("timm")
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **options: create(name, **options))
+
+    def start_from_timm(frozen: bool, **normalization: Any) -> list[str]:
+        named = {"name": "timm/test_resnet", "library": "timm", "model": "test_resnet", "weights": "DEFAULT"}
+        factory = partial(LibraryBackbone, **named, num_classes=4, in_channels=channels)
+        networks = Cohort({"first": factory}, branched=False, seed=1, frozen=["first"] if frozen else [])
+        return load_initial_weights(networks, None, dataset=images(*"abcd", channels=channels, **normalization))
+
+    note = rf"pair\.first\.weights: trained on .* use dataset\.mean={half} dataset\.std={half}\."
+    assert re.fullmatch(note, start_from_timm(False, std=[0.25])[-1])
+    with pytest.raises(UserError, match=note):
+        start_from_timm(True, std=[0.25])
+    assert len(start_from_timm(False, std=[0.5])) == 1
+    with pytest.raises(UserError, match=r"pair\.first\.weights: it has no classifier .* random and never learn"):
+        start_from_timm(True, mean=[0.5], std=[0.5])  # timm's has 1,000 classes
+
+
+def test_frozen_networks_have_learned_a_class_of_the_images() -> None:
+    with pytest.raises(
+        UserError, match=r"^init_from=x: it has learned cat, dog, and the images are of car, van\. Train"
+    ):
+        check_teacher(["cat", "dog"], "car", "van")
+    check_teacher(["cat", "dog"], "cat", "van")
+    check_teacher(["cat", "e\N{COMBINING ACUTE ACCENT}"], "Cat", "\N{LATIN SMALL LETTER E WITH ACUTE}")
+    check_teacher(["tench", "goldfish"], "n01440764", "n01443537")
+    check_teacher([], "car", "van")
+
+
+def test_descriptions_of_another_program_are_not_compared() -> None:
     for classes in ("9, 10", '{"9": 0, "10": 1}', "[", ["9"]):
-        check_teacher_classes({"classes": classes}, ["10", "9"], "init_from=x")
+        about = {"classes": classes, "preprocessing": classes}
+        assert check_source(about, images("10", "9"), "init_from=x", frozen=True) == []
 
 
 def test_places_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
