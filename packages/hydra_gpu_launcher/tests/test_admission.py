@@ -144,7 +144,12 @@ def test_retry_does_not_wait_for_a_gpu_that_no_job_of_the_queue_frees(
     run: Run, tmp_path: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
     (tmp_path / "other").mkdir()
-    second = FakeGpu(tmp_path / "other", others=4.0 if other == "busy" else 0.0, lost=other == "lost")
+    second = FakeGpu(tmp_path / "other", others=4.0 if other == "busy" else 0.0)
+
+    def lose(it: FakeGpu) -> None:
+        it.lost = it.readings > 2  # after the launcher has found it
+
+    second.on_reading = lose if other == "lost" else None
     install(monkeypatch, {A: gpu, B: second})
     jobs = [a_job(tmp_path / "a", "once=raise:no luck"), a_job(tmp_path / "b")]
     result = run(jobs, wait_for_free=True, retries=1, uuids={"0": A, "1": B})

@@ -51,11 +51,11 @@ def test_guard_gives_up_on_a_process_that_cannot_be_killed(
     assert sent[:2] == [signal.SIGTERM] * 2
     assert sent[-2:] == [signal.SIGKILL] * 2
     assert capfd.readouterr().err == "left running, because SIGKILL does not end them: 4, 5\n"
-    read_fd, write_fd = os.pipe()
-    os.write(write_fd, guard.KILL)
-    assert guard._wait(4, read_fd, read_fd, 0.1) == (signal.SIGKILL, True)
-    os.close(read_fd)
-    os.close(write_fd)
+    launcher, signals = os.pipe(), os.pipe()
+    os.write(launcher[1], guard.KILL)
+    assert guard._wait(4, launcher[0], signals[0], 0.1) == (signal.SIGKILL, True)
+    for descriptor in (*launcher, *signals):
+        os.close(descriptor)
 
 
 def test_command_that_is_too_long_is_not_called_a_full_disk(run: Run, tmp_path: Path) -> None:
