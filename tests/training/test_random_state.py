@@ -36,7 +36,7 @@ class Rank(ProcessGroup):
 @pytest.fixture
 def make_trainer(monkeypatch: pytest.MonkeyPatch):
     """``make_trainer(rank, world_size)``: the trainer of that process, from the same random state as the others."""
-    monkeypatch.setattr("mcl.training.build_trainer.data_parallel", lambda learner: learner)
+    monkeypatch.setattr("mcl.training.build_trainer.data_parallel", lambda learner, **options: learner)
     dataset = Synthetic(image_size=8, classes=2, train_per_class=6, test_per_class=4)
 
     def make(rank: int, world_size: int) -> Trainer:
