@@ -17,15 +17,15 @@ class Skipped:
 
     Args:
         labels: factor -> labels.
-        seeds: the seeds with a run; None for no seed.
+        kept: the seeds that have a run all the same.
     """
 
     labels: dict[str, list[str]]
-    seeds: list[int] | None
+    kept: list[int]
 
     def leaves_out(self, row: Mapping[str, str], seed: int) -> bool:
         """Return whether a row has no run of a seed."""
-        return has_labels(row, self.labels) and (self.seeds is None or seed not in self.seeds)
+        return has_labels(row, self.labels) and seed not in self.kept
 
 
 def skipped_of(
@@ -46,7 +46,7 @@ def skipped_of(
     for each in skip:
         wanted = label_lists({factor: label for factor, label in each.items() if factor != SEED})
         check_labels(f"{file}: skip", wanted, labels)
-        kept = None
+        kept: list[int] = []
         if SEED in each:
             given = each[SEED]
             skipped_seeds = list(given) if isinstance(given, list) else [given]

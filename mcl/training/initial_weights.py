@@ -12,6 +12,7 @@ from mcl.console import summarize
 from mcl.data.dataset import Dataset
 from mcl.errors import UserError
 from mcl.networks.backbone import tensor_names
+from mcl.networks.branches import Network
 from mcl.networks.cohort import Cohort
 from mcl.runs import checkpoints
 from mcl.runs.checkpoint_files import checkpoint_of, read_checksum
@@ -59,23 +60,34 @@ def load_initial_weights(
     notes: list[str] = []
     loaded: dict[str, dict[str, Tensor]] = {}  # copies
     for key, network in cohort.items():
-        classifier = [parameter.clone() for parameter in network.backbone.classifier.parameters()]
         if key in places:
             _check_checksum(places[key], (init_weights or {}).get(key))
             notes += start_network_from(Path(places[key]), cohort, key, dataset)
         elif key in weights:
             notes.append(load_network_weights(cohort, key, weights[key], dataset))
-        elif (text := network.backbone.load_pretrained()) is not None:
-            notes.append(f"{key}: {text}.")
-            if dataset is not None and (trained := network.backbone.pretrained_normalization()) is not None:
-                notes += check_normalization(*trained, dataset, f"pair.{key}.{WEIGHTS}", frozen=network.frozen)
-            if network.frozen and all(map(torch.equal, classifier, network.backbone.classifier.parameters())):
-                raise frozen_at_random(key, f"pair.{key}.{WEIGHTS}")
+        elif (pretrained := _load_pretrained(network, key, dataset)) is not None:
+            notes += pretrained
         else:
             continue
         loaded[key] = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     _check_shared(cohort, loaded)
     return notes
+
+
+def _load_pretrained(network: Network, key: str, dataset: Dataset | None) -> list[str] | None:
+    """Load the pretrained weights that a network names; return lines for the user, or None if it names none."""
+    backbone, option = network.backbone, f"pair.{key}.{WEIGHTS}"
+    initial = [parameter.clone() for parameter in backbone.classifier.parameters()] if network.frozen else []
+    text = backbone.load_pretrained()
+    if text is None:
+        return None
+    trained = backbone.pretrained_normalization()
+    notes = []
+    if dataset is not None and trained is not None:
+        notes = check_normalization(*trained, dataset, option, frozen=network.frozen)
+    if initial and all(map(torch.equal, initial, backbone.classifier.parameters())):
+        raise frozen_at_random(key, option)
+    return [f"{key}: {text}.", *notes]
 
 
 def start_from(place: Path, cohort: Cohort, dataset: Dataset | None = None) -> list[str]:
